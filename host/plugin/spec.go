@@ -1,0 +1,68 @@
+package plugin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Defaults of the two timeouts of a Spec.
+const (
+	DefaultStartTimeout = 60 * time.Second
+	DefaultStopTimeout  = 10 * time.Second
+)
+
+// Spec is everything that defines the process of a plugin. Two equal specs describe the same generation: an instance
+// of the one is as good as an instance of the other.
+type Spec struct {
+	// Name is the plugin's name in the host's configuration. It leads every error and marks every log line.
+	Name string
+	// Command is the program and its arguments. A program without a slash is looked up in the PATH that the plugin
+	// gets, a relative one is relative to Dir.
+	Command []string
+	// Dir is the working directory; the host's own where empty.
+	Dir string
+	// Env is added to the base environment (see BaseEnv) and wins over it.
+	Env map[string]string
+	// InheritEnv names variables of the host's own environment that the plugin gets too. One that is not set is left out.
+	InheritEnv []string
+	// SHA256 maps paths (relative ones to Dir) to the hex SHA-256 that the file must have, checked before each start.
+	SHA256 map[string]string
+	// Secrets maps a secret's name to where its value is read at start: `file:///path` or `env:NAME`.
+	Secrets map[string]string
+	// Config is the plugin's own `config:` block, handed over as JSON.
+	Config map[string]any
+	// TLS asks for mutual TLS between host and plugin.
+	TLS bool
+	// StartTimeout bounds the whole start, from the checksums to the list of agents. Zero: DefaultStartTimeout.
+	StartTimeout time.Duration
+	// StopTimeout bounds how long a stop waits for the plugin before killing it. Zero: DefaultStopTimeout.
+	StopTimeout time.Duration
+}
+
+// hashVersion leads what Hash digests. It changes when the digested form does, so that a later form, which also takes
+// in the contents of secrets and artefacts, can never be mistaken for this one.
+const hashVersion = "spec/1"
+
+// Hash is the same for equal specs, in every process and at every time, and differs for different ones. It covers
+// what the spec says, not what the files behind it hold.
+func (s Spec) Hash() string {
+	encoded, err := json.Marshal(s.withDefaults())
+	if err != nil { // a config value that JSON cannot hold: Start will say so, but a hash must always be there
+		encoded = fmt.Appendf(nil, "%+v", s.withDefaults())
+	}
+	sum := sha256.Sum256(append([]byte(hashVersion+"\n"), encoded...))
+	return hex.EncodeToString(sum[:])
+}
+
+func (s Spec) withDefaults() Spec {
+	if s.StartTimeout <= 0 {
+		s.StartTimeout = DefaultStartTimeout
+	}
+	if s.StopTimeout <= 0 {
+		s.StopTimeout = DefaultStopTimeout
+	}
+	return s
+}
