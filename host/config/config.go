@@ -1,0 +1,148 @@
+// Package config turns files, environment variables and command-line flags into one typed [Config].
+//
+// The layers, each overriding the one before it:
+//
+//  1. the defaults, as documented on the fields below;
+//  2. the files of [Sources.Files], in order: YAML, JSON or TOML, told apart by extension. Mappings merge key by key,
+//     anything else (lists too) is replaced as a whole;
+//  3. environment variables: AGENTHOST_ followed by the key in upper case, two underscores between levels, as in
+//     AGENTHOST_LISTEN__GRPC or AGENTHOST_PLUGINS__DUCKDB_DEV__STOP_TIMEOUT for plugins.duckdb-dev.stop_timeout;
+//  4. flags, as dotted keys.
+//
+// Reading is strict. A key that nobody knows, a value of the wrong type, a key given twice, a list of commands that is
+// empty: each is an error that names the file and line (or variable, or flag) and the key, says what was expected and
+// what was found, and proposes the nearest known name. [Load] reports all of them at once, as [Errors], so that a file
+// is mended in one round.
+//
+// A value that comes as text (from a variable or --set) is read by the type of its key: "30s", "64MiB", "5", a list as
+// a,b,c or [a, b, c], a mapping as {a: b}. Below a plugin's own `config:`, whose types the host does not know, it is read
+// as YAML would read it, unless a file gives that key a string, which then stays one.
+//
+// A path that starts with ./ or ../ (in command, dir, the keys of sha256 and after file://) is relative to the folder
+// of the file it stands in, so that a configuration and its programs can be moved together; from a variable or a flag it
+// is relative to the working directory. A bare program name such as python3 is looked up in PATH; any other relative path
+// is left to mean what the operating system makes of it. There is no ${VAR} interpolation: variables override keys instead.
+//
+// What the struct tags say (key names, rules) is what [Load] checks and what [Schema] publishes.
+package config
+
+import "time"
+
+// Config is everything the host can be told. The zero value is not useful: start from [Default] or [Load].
+type Config struct {
+	// Where the host listens.
+	Listen Listen `koanf:"listen"`
+	// The host's own log, into which the plugins' logs are merged.
+	Log Log `koanf:"log"`
+	// A private directory for the plugins' sockets and secrets; made if it is missing, swept when the host starts. Default:
+	// agenthost-<uid> in $XDG_RUNTIME_DIR or else in the system's temporary directory. Keep it short: a unix socket's path
+	// may have 107 bytes.
+	RunDir string `koanf:"run_dir" check:"directory"`
+	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
+	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
+	// The largest message, in bytes, that the host takes from Flyte or from a plugin.
+	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
+	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
+	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name"`
+
+	origins origins
+}
+
+// Listen says where the host listens.
+type Listen struct {
+	// The host:port that FlytePropeller talks to, in plain gRPC.
+	GRPC string `koanf:"grpc" check:"address"`
+	// The host:port of /metrics, /healthz, /readyz and the status. Empty: none of them is served.
+	Admin string `koanf:"admin" check:"address_or_off"`
+}
+
+// Log says what the host logs and how.
+type Log struct {
+	// The least level that is logged.
+	Level string `koanf:"level" check:"log_level"`
+	// text for people, json for collectors.
+	Format string `koanf:"format" check:"log_format"`
+}
+
+// Plugin is one configured plugin: how its process is started, kept and stopped, and its own configuration.
+type Plugin struct {
+	// The program and its arguments. There is no shell in between.
+	Command []string `koanf:"command" check:"command"`
+	// The working directory of the process. Default: the host's.
+	Dir string `koanf:"dir" check:"directory"`
+	// SHA-256 sums, in hex, of the files that make up the plugin, by path. A file that differs keeps the plugin from starting.
+	// A relative path is taken from the working directory of the process.
+	SHA256 map[string]string `koanf:"sha256" keys:"path" check:"sha256"`
+	// Environment variables of the process. It gets these, those of inherit_env and a few that every program needs, never the
+	// host's whole environment.
+	Env map[string]string `koanf:"env" keys:"plugin_env" check:"text"`
+	// Names of variables that the process gets from the host's environment, where they are set.
+	InheritEnv []string `koanf:"inherit_env" check:"env_name"`
+	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
+	// the host reads the secret: file:///path, or env:NAME for a variable of the host.
+	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url"`
+	// The plugin's own configuration, which the plugin checks.
+	Config map[string]any `koanf:"config"`
+	// Whether the host and the plugin speak mutual TLS on their private socket. off is for stacks that cannot.
+	TLS string `koanf:"tls" check:"switch"`
+	// How long the plugin may take from the start of its process until it takes tasks.
+	StartTimeout time.Duration `koanf:"start_timeout" check:"positive_duration"`
+	// How long the process may take to end by itself once asked, before it is killed.
+	StopTimeout time.Duration `koanf:"stop_timeout" check:"duration"`
+	// How long calls in flight may take to end before the process that serves them is stopped.
+	DrainTimeout time.Duration `koanf:"drain_timeout" check:"duration"`
+	// What happens after the process ended by itself.
+	Restart Restart `koanf:"restart"`
+}
+
+// Restart says how a plugin that ended by itself is started again. It always is: a crash loop slows down and is
+// reported, but never gives up.
+type Restart struct {
+	// The wait before the first restart. It doubles with each further failure.
+	InitialBackoff time.Duration `koanf:"initial_backoff" check:"positive_duration"`
+	// The longest wait between two restarts.
+	MaxBackoff time.Duration `koanf:"max_backoff" check:"positive_duration"`
+	// When failures are reported as a crash loop.
+	CrashLoop CrashLoop `koanf:"crash_loop"`
+}
+
+// CrashLoop is the rule by which repeated failures become a crash loop: so many within so long.
+type CrashLoop struct {
+	// How many failures make a crash loop.
+	Failures int `koanf:"failures" check:"positive"`
+	// The time within which they count together.
+	Window time.Duration `koanf:"window" check:"positive_duration"`
+}
+
+// The two values of Plugin.TLS.
+const (
+	TLSOn  = "on"
+	TLSOff = "off"
+)
+
+// Default is the configuration before any layer is read: no plugins, and RunDir still empty, because it depends on the
+// environment that [Load] is given.
+func Default() *Config {
+	return &Config{
+		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090"},
+		Log:             Log{Level: "info", Format: "text"},
+		ShutdownTimeout: 30 * time.Second,
+		MaxMessageSize:  64 * MiB,
+		Plugins:         map[string]Plugin{},
+	}
+}
+
+// DefaultPlugin is what a plugin's entry starts from: everything but the command.
+func DefaultPlugin() Plugin {
+	return Plugin{
+		TLS:          TLSOn,
+		StartTimeout: time.Minute,
+		StopTimeout:  10 * time.Second,
+		DrainTimeout: 30 * time.Second,
+		Restart: Restart{
+			InitialBackoff: 200 * time.Millisecond,
+			MaxBackoff:     30 * time.Second,
+			CrashLoop:      CrashLoop{Failures: 5, Window: time.Minute},
+		},
+	}
+}

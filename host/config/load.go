@@ -1,0 +1,118 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+)
+
+// delim separates the levels of a key inside koanf. It must not occur in a key, and a dot does: sha256 is keyed by paths.
+// Keys that contain it are refused when a layer is read.
+const delim = "\x00"
+
+// Sources is what Load reads.
+type Sources struct {
+	// Files are read in order; a later one overrides an earlier one.
+	Files []string
+	// Environ is the environment as os.Environ gives it. Nil: no variables are read.
+	Environ []string
+	// Flags are values by dotted key, such as "listen.grpc". A part with a dot in it can be quoted: plugins.x.sha256."/a/b.c".
+	Flags map[string]any
+}
+
+// Load reads every layer and gives the configuration, or else an [Errors] with everything that is wrong with it.
+func Load(sources Sources) (*Config, error) {
+	l := newLayers()
+	for _, path := range sources.Files {
+		root, errs := readFile(path)
+		l.add(root, errs, filepath.Dir(path))
+	}
+	for _, v := range variables(sources.Environ) {
+		root, errs := v.node(l.merged.Raw())
+		l.add(root, errs, ".")
+	}
+	for _, key := range sortedKeys(sources.Flags) {
+		root, errs := flagNode(key, sources.Flags[key], l.merged.Raw())
+		l.add(root, errs, ".")
+	}
+	return l.config(sources.Environ)
+}
+
+// layers collects what has been read so far. koanf merges; origins remembers which layer set what.
+type layers struct {
+	merged  *koanf.Koanf
+	origins origins
+	errors  Errors
+}
+
+func newLayers() *layers {
+	return &layers{merged: koanf.New(delim), origins: origins{}}
+}
+
+// add checks a layer and merges it over the others. A layer that could not be parsed comes with its errors only.
+func (l *layers) add(root node, errs Errors, folder string) {
+	l.errors = append(l.errors, errs...)
+	if root.value == nil {
+		return
+	}
+	r := &reader{folder: folder, origins: origins{}}
+	tree, _ := r.read(root, configShape).(map[string]any)
+	l.errors = append(l.errors, r.errors...)
+	maps.Copy(l.origins, r.origins)
+	if err := l.merged.Load(confmap.Provider(tree, ""), nil); err != nil {
+		l.errors = append(l.errors, KeyError{Source: root.Source, Message: fmt.Sprintf("cannot be merged: %v", err)})
+	}
+}
+
+// config decodes what was merged over the defaults, and checks what only the whole can show.
+func (l *layers) config(environ []string) (*Config, error) {
+	c := Default()
+	c.RunDir = defaultRunDir(environ)
+	c.origins = l.origins
+	l.decode("", c)
+	for name := range c.Plugins {
+		plugin := DefaultPlugin()
+		l.decode("plugins"+delim+name, &plugin)
+		c.Plugins[name] = plugin
+	}
+	if len(l.errors) == 0 {
+		l.errors = c.check()
+	} else { // the parts that did read may still miss something; a key that is wrong is not missing
+		l.errors = append(l.errors, c.missing(l.errors)...)
+	}
+	if len(l.errors) > 0 {
+		return nil, l.errors
+	}
+	return c, nil
+}
+
+// decode fills target from the merged values at a path. They have been checked, so a mistake here is one of this
+// package's, and is reported like any other rather than hidden.
+func (l *layers) decode(path string, target any) {
+	if path != "" && !l.merged.Exists(path) {
+		return
+	}
+	err := l.merged.UnmarshalWithConf(path, target, koanf.UnmarshalConf{
+		DecoderConfig: &mapstructure.DecoderConfig{Result: target, TagName: "koanf", ErrorUnused: true},
+	})
+	if err != nil {
+		l.errors = append(l.errors, KeyError{Source: "configuration", Key: keyName(strings.Split(path, delim)), Message: err.Error()})
+	}
+}
+
+// defaultRunDir is a folder of the user's own where the system has one.
+func defaultRunDir(environ []string) string {
+	base := os.TempDir()
+	for _, assignment := range environ {
+		if dir, ok := strings.CutPrefix(assignment, "XDG_RUNTIME_DIR="); ok && filepath.IsAbs(dir) {
+			base = dir
+		}
+	}
+	return filepath.Join(base, fmt.Sprintf("agenthost-%d", os.Getuid()))
+}

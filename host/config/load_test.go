@@ -1,0 +1,97 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/agenthost/agenthost/host/config"
+)
+
+// write puts a file into a fresh folder and gives its path.
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func load(t *testing.T, sources config.Sources) *config.Config {
+	t.Helper()
+	c, err := config.Load(sources)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return c
+}
+
+func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
+	got := load(t, config.Sources{Environ: []string{"XDG_RUNTIME_DIR=/run/user/7"}})
+	want := config.Default()
+	want.RunDir = filepath.Join("/run/user/7", filepath.Base(got.RunDir))
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
+		t.Errorf("not the defaults (-want +got):\n%s", diff)
+	}
+}
+
+const everyKey = `
+listen: {grpc: "127.0.0.1:8001", admin: ""}
+log: {level: debug, format: json}
+run_dir: /run/agenthost
+shutdown_timeout: 1m
+max_message_size: 16MiB
+plugins:
+  duckdb:
+    command: [./bin/duckdb, --verbose]
+    dir: ../work
+    sha256: {./bin/duckdb: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}
+    env: {GOMEMLIMIT: 1GiB}
+    inherit_env: [HTTPS_PROXY]
+    secrets: {token: file://./token, other: "env:OTHER", third: file:///etc/secrets/third}
+    config: {memory_limit: 1GiB, threads: 4, ratio: 0.5, nested: {list: [1, two, null], a.b: true}}
+    tls: off
+    start_timeout: 2m
+    stop_timeout: 1s
+    drain_timeout: 0s
+    restart: {initial_backoff: 1s, max_backoff: 1m, crash_loop: {failures: 3, window: 2m}}
+`
+
+func TestEveryKeyReachesItsField(t *testing.T) {
+	path := write(t, "host.yaml", everyKey)
+	got := load(t, config.Sources{Files: []string{path}})
+	folder := filepath.Dir(path)
+	want := &config.Config{
+		Listen:          config.Listen{GRPC: "127.0.0.1:8001"},
+		Log:             config.Log{Level: "debug", Format: "json"},
+		RunDir:          "/run/agenthost",
+		ShutdownTimeout: time.Minute,
+		MaxMessageSize:  16 * config.MiB,
+		Plugins: map[string]config.Plugin{"duckdb": {
+			Command:    []string{folder + "/bin/duckdb", "--verbose"},
+			Dir:        filepath.Dir(folder) + "/work",
+			SHA256:     map[string]string{folder + "/bin/duckdb": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+			Env:        map[string]string{"GOMEMLIMIT": "1GiB"},
+			InheritEnv: []string{"HTTPS_PROXY"},
+			Secrets:    map[string]string{"token": "file://" + folder + "/token", "other": "env:OTHER", "third": "file:///etc/secrets/third"},
+			Config: map[string]any{"memory_limit": "1GiB", "threads": int64(4), "ratio": 0.5, "nested": map[string]any{
+				"list": []any{int64(1), "two", nil}, "a.b": true,
+			}},
+			TLS:          "off",
+			StartTimeout: 2 * time.Minute,
+			StopTimeout:  time.Second,
+			Restart: config.Restart{
+				InitialBackoff: time.Second, MaxBackoff: time.Minute,
+				CrashLoop: config.CrashLoop{Failures: 3, Window: 2 * time.Minute},
+			},
+		}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
+		t.Errorf("wrong (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,54 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+)
+
+// didYouMean ends the message for an unknown key: the nearest sibling, or else where a key of that name does exist.
+func didYouMean(path []string, key string, s *shape) string {
+	if near := nearest(key, s.names()); near != "" {
+		return fmt.Sprintf("; did you mean %s?", near)
+	}
+	if elsewhere := places(key, configShape, nil); len(elsewhere) > 0 {
+		return fmt.Sprintf("; did you mean %s?", strings.Join(elsewhere, " or "))
+	}
+	if len(path) == 0 {
+		return "; the keys here are " + strings.Join(s.names(), ", ")
+	}
+	return fmt.Sprintf("; the keys of %s are %s", keyName(path), strings.Join(s.names(), ", "))
+}
+
+// places gives the dotted forms of every key of that name; a plugin's is written plugins.<name>.….
+func places(key string, s *shape, path []string) []string {
+	var found []string
+	for _, f := range s.fields {
+		below := append(slices.Clone(path), f.name)
+		if f.name == key {
+			found = append(found, strings.Join(below, "."))
+		}
+		found = append(found, places(key, f.shape, below)...)
+		if f.shape.kind == table {
+			found = append(found, places(key, f.shape.elem, append(below, "<name>"))...)
+		}
+	}
+	return found
+}
+
+// nearest proposes the known name that was probably meant; "" if none is near.
+func nearest(name string, known []string) string {
+	best, bestDistance := "", 1+max(2, len(name)/3)
+	for _, candidate := range known {
+		d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(candidate), nil)
+		if d < bestDistance && d < len(candidate) {
+			best, bestDistance = candidate, d
+		}
+	}
+	return best
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,162 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// rule is what a value must be beyond its type. The same rule checks in Load and is published in the schema, as far as
+// JSON Schema can say it: what the schema refuses, Load refuses too.
+type rule struct {
+	// want completes "expected …".
+	want string
+	// enum, if there is one, is every allowed text.
+	enum []string
+	// pattern, if there is one, is a regular expression (in the dialect that RE2 and ECMA 262 share) for the text.
+	pattern string
+	// minimum, if there is one, is the least number or, in nanoseconds, the least duration; maximum the greatest number.
+	minimum, maximum *int64
+	// list checks a list as a whole.
+	list func([]string) error
+	// more checks what a pattern cannot.
+	more func(string) error
+	// resolve makes a path that is relative to the configuration absolute, see besideFile.
+	resolve func(folder, value string) string
+
+	compiled *regexp.Regexp
+}
+
+// rules are named by the `check` and `keys` tags of Config.
+var rules = map[string]*rule{
+	"text":              {pattern: `^[^\x00]*$`, want: "a text without zero bytes"},
+	"address":           {pattern: `^[^\s/]*:[0-9]{1,5}$`, want: "host:port such as 0.0.0.0:8000", more: checkAddress},
+	"address_or_off":    {pattern: `^([^\s/]*:[0-9]{1,5})?$`, want: `host:port such as 127.0.0.1:9090, or "" for none`, more: checkAddress},
+	"log_level":         {enum: []string{"debug", "info", "warn", "error"}},
+	"log_format":        {enum: []string{"text", "json"}},
+	"switch":            {enum: []string{TLSOn, TLSOff}},
+	"plugin_name":       {pattern: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`, want: "a plugin name of 1 to 63 lower-case letters, digits and inner dashes"},
+	"directory":         {pattern: `^[^\x00]*$`, want: "a path", resolve: besideFile},
+	"path":              {pattern: `^[^\x00]+$`, want: "a path", resolve: besideFile},
+	"env_name":          {pattern: `^[A-Za-z_][A-Za-z0-9_]*$`, want: "the name of an environment variable: letters, digits and underscores"},
+	"plugin_env":        {pattern: `^[A-Za-z_][A-Za-z0-9_]*$`, want: "the name of an environment variable: letters, digits and underscores", more: checkPluginEnv},
+	"secret_name":       {pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`, want: "a secret name of 1 to 128 letters, digits, underscores, dashes and inner dots"},
+	"secret_url":        {pattern: `^(file://[^\x00]+|env:[A-Za-z_][A-Za-z0-9_]*)$`, want: "where to read the secret, as file:///path or env:NAME", more: checkSecretURL, resolve: secretBesideFile},
+	"sha256":            {pattern: `^[0-9a-fA-F]{64}$`, want: "a SHA-256 sum of 64 hex digits"},
+	"command":           {want: "a list: the program and its arguments", list: checkCommand, resolve: besideFile},
+	"positive":          {want: "a whole number of at least 1", minimum: number(1), maximum: number(math.MaxInt32)},
+	"duration":          {want: "a duration of 0s or more, such as 30s or 5m", minimum: number(0)},
+	"positive_duration": {want: "a duration of at least 1ms, such as 30s or 5m", minimum: number(int64(time.Millisecond))},
+	"message_size":      {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
+}
+
+func init() {
+	for name, r := range rules {
+		if r.pattern != "" {
+			r.compiled = regexp.MustCompile(r.pattern)
+		}
+		if r.enum != nil {
+			r.want = strings.Join(r.enum[:len(r.enum)-1], ", ") + " or " + r.enum[len(r.enum)-1]
+		}
+		rules[name] = r
+	}
+}
+
+func ruleNamed(name string) *rule {
+	if name == "" {
+		return nil
+	}
+	r, ok := rules[name]
+	if !ok {
+		panic("config: no rule " + name) // a tag names a rule that does not exist
+	}
+	return r
+}
+
+// text checks a text and says what is wrong with it.
+func (r *rule) text(value string) error {
+	switch {
+	case r == nil:
+		return nil
+	case r.enum != nil && !slices.Contains(r.enum, value):
+		err := fmt.Sprintf("expected %s, got %q", r.want, value)
+		if near := nearest(value, r.enum); near != "" {
+			err += fmt.Sprintf("; did you mean %s?", near)
+		}
+		return errors.New(err)
+	case r.compiled != nil && !r.compiled.MatchString(value):
+		return fmt.Errorf("expected %s, got %q", r.want, value)
+	case r.more != nil:
+		if err := r.more(value); err != nil {
+			return fmt.Errorf("expected %s, got %q: %w", r.want, value, err)
+		}
+	}
+	return nil
+}
+
+// number checks a number; shown is how the user wrote it.
+func (r *rule) number(value int64, shown string) error {
+	if r == nil || (r.minimum == nil || value >= *r.minimum) && (r.maximum == nil || value <= *r.maximum) {
+		return nil
+	}
+	return fmt.Errorf("expected %s, got %s", r.want, shown)
+}
+
+func checkAddress(value string) error {
+	if value == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(value)
+	if err != nil {
+		var address *net.AddrError
+		if errors.As(err, &address) {
+			return errors.New(address.Err)
+		}
+		return err
+	}
+	if n, err := strconv.Atoi(port); err != nil || n > 65535 {
+		return errors.New("a port is at most 65535")
+	}
+	if strings.Contains(host, ":") && net.ParseIP(strings.SplitN(host, "%", 2)[0]) == nil {
+		return errors.New("the host is no IP address")
+	}
+	return nil
+}
+
+func checkSecretURL(value string) error {
+	path, isFile := strings.CutPrefix(value, "file://")
+	if isFile && !filepath.IsAbs(path) && !isBesideFile(path) {
+		return errors.New("a path after file:// starts with /, ./ or ../")
+	}
+	return nil
+}
+
+// checkPluginEnv keeps a plugin's entry from breaking the handshake by the variables of the plugin contract.
+func checkPluginEnv(name string) error {
+	switch name {
+	case "AGENTHOST_PLUGIN", "PLUGIN_CLIENT_CERT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR":
+		return errors.New("the host itself sets this variable")
+	}
+	return nil
+}
+
+func checkCommand(command []string) error {
+	if len(command) == 0 || strings.TrimSpace(command[0]) == "" {
+		return errors.New("the command is empty: expected a list of the program and its arguments, such as [/plugins/duckdb/duckdb]")
+	}
+	for i, argument := range command {
+		if strings.ContainsRune(argument, 0) {
+			return fmt.Errorf("element %d has a zero byte in it, which no program can be given", i)
+		}
+	}
+	return nil
+}
+
+func number(n int64) *int64 { return &n }
