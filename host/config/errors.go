@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Errors is everything that is wrong with a configuration, in the order in which the layers were read.
@@ -92,7 +93,7 @@ func (c *Config) ErrorAt(message string, path ...string) KeyError {
 func keyName(path []string) string {
 	parts := slices.Clone(path)
 	for i, p := range parts {
-		if p == "" || strings.ContainsAny(p, ". \"\n") {
+		if p == "" || strings.ContainsFunc(p, func(r rune) bool { return r == '.' || r == '"' || r <= ' ' || !unicode.IsPrint(r) }) {
 			parts[i] = fmt.Sprintf("%q", p)
 		}
 	}

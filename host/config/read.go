@@ -147,7 +147,7 @@ func (r *reader) duration(n node, s *shape) any {
 		return r.wrongType(n, s)
 	}
 	d, err := time.ParseDuration(value)
-	if err != nil {
+	if err != nil || !durationRegexp.MatchString(value) {
 		return r.fail(n, "expected %s, got %q", s.wants(), value)
 	}
 	if err := s.check.number(int64(d), value); err != nil {

@@ -34,6 +34,11 @@ type rule struct {
 	compiled *regexp.Regexp
 }
 
+// durationPattern is narrower than time.ParseDuration: no sign, no bare fraction. 0 is the one number without a unit.
+const durationPattern = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
+
+var durationRegexp = regexp.MustCompile(durationPattern)
+
 // rules are named by the `check` and `keys` tags of Config.
 var rules = map[string]*rule{
 	"text":              {pattern: `^[^\x00]*$`, want: "a text without zero bytes"},

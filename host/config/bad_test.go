@@ -1,0 +1,182 @@
+package config_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/agenthost/agenthost/host/config"
+)
+
+// badFiles is every kind of mistake a file can have. Each error is given as "line: key: message", the message cut where
+// the rest does not matter.
+var badFiles = []struct {
+	name, content string
+	errors        []string
+}{
+	{"unknown key at the top", "lisen: {}\n", []string{"1: lisen: unknown key; did you mean listen?"}},
+	{"unknown key inside", "listen:\n  gprc: 127.0.0.1:1\n", []string{"2: listen.gprc: unknown key; did you mean grpc?"}},
+	{"unknown plugin key", "plugins:\n  a:\n    comand: [x]\n    command: [x]\n", []string{"3: plugins.a.comand: unknown key; did you mean command?"}},
+	{"key on the wrong level", "grpc: 127.0.0.1:1\n", []string{"1: grpc: unknown key; did you mean listen.grpc?"}},
+	{"plugin key on the wrong level", "start_timeout: 1s\n", []string{"1: start_timeout: unknown key; did you mean plugins.<name>.start_timeout?"}},
+	{"key like nothing", "listen: {zzzzzzzzzz: 1}\n", []string{"1: listen.zzzzzzzzzz: unknown key; the keys of listen are grpc, admin"}},
+	{"several at once", "log:\n  level: loud\n  format: xml\nlisten: {grpc: nowhere}\n", []string{
+		`2: log.level: expected debug, info, warn or error, got "loud"`,
+		`3: log.format: expected text or json, got "xml"`,
+		`4: listen.grpc: expected host:port such as 0.0.0.0:8000, got "nowhere"`,
+	}},
+	{"near miss of a value", "log: {level: inf}\n", []string{`1: log.level: expected debug, info, warn or error, got "inf"; did you mean info?`}},
+	{"key twice", "log:\n  level: info\n  level: warn\n", []string{"3: log.level: the key is given twice, first on line 2"}},
+	{"plugin twice", "plugins:\n  a: {command: [x]}\n  a: {command: [y]}\n", []string{"3: plugins.a: the key is given twice, first on line 2"}},
+	{"key twice in a plugin's config", "plugins:\n  a:\n    command: [x]\n    config: {k: 1, k: 2}\n", []string{"4: plugins.a.config.k: the key is given twice"}},
+	{"port alone", "listen: {grpc: \"8000\"}\n", []string{"1: listen.grpc: expected host:port"}},
+	{"port as a number", "listen: {grpc: 8000}\n", []string{"1: listen.grpc: expected host:port such as 0.0.0.0:8000, got the number 8000; quote it"}},
+	{"port too large", "listen: {grpc: \"127.0.0.1:70000\"}\n", []string{"1: listen.grpc: expected host:port such as 0.0.0.0:8000, got \"127.0.0.1:70000\": a port is at most 65535"}},
+	{"address with a scheme", "listen: {admin: \"http://127.0.0.1:9090\"}\n", []string{"1: listen.admin: expected host:port"}},
+	{"bare IPv6 address", "listen: {grpc: \"::1:8000\"}\n", []string{"1: listen.grpc: expected host:port such as 0.0.0.0:8000, got \"::1:8000\": too many colons"}},
+	{"one port for two listeners", "listen: {grpc: \"0.0.0.0:9090\"}\n", []string{"1: listen.admin: is 127.0.0.1:9090, as listen.grpc"}},
+	{"duration without unit", "shutdown_timeout: 30\n", []string{"1: shutdown_timeout: expected a duration of 0s or more, such as 30s or 5m, got 30 without a unit; write 30s"}},
+	{"negative duration", "shutdown_timeout: -1s\n", []string{`1: shutdown_timeout: expected a duration of 0s or more, such as 30s or 5m, got "-1s"`}},
+	{"no duration", "shutdown_timeout: soon\n", []string{`1: shutdown_timeout: expected a duration`}},
+	{"no time to start", "plugins: {a: {command: [x], start_timeout: 0s}}\n", []string{"1: plugins.a.start_timeout: expected a duration of at least 1ms, such as 30s or 5m, got 0s"}},
+	{"no size", "max_message_size: big\n", []string{`1: max_message_size: expected a size such as 64MiB, got "big"`}},
+	{"size too small", "max_message_size: 10\n", []string{"1: max_message_size: expected a size from 1KiB to 2047MiB, such as 64MiB, got 10"}},
+	{"size too large", "max_message_size: 3GiB\n", []string{"1: max_message_size: expected a size from 1KiB"}},
+	{"size beyond numbers", "max_message_size: 99999999999TiB\n", []string{"1: max_message_size: size \"99999999999TiB\" is too large"}},
+	{"text where a mapping belongs", "plugins: duckdb\n", []string{"1: plugins: expected a mapping, got the text \"duckdb\""}},
+	{"list where a mapping belongs", "plugins: [duckdb]\n", []string{"1: plugins: expected a mapping, got a list"}},
+	{"list at the top", "- a\n", []string{"1: expected a mapping, got a list"}},
+	{"nothing where a mapping belongs", "plugins:\n", []string{"1: plugins: expected a mapping, got nothing; remove the key"}},
+	{"truth where a text belongs", "plugins: {a: {command: [x], tls: false}}\n", []string{"1: plugins.a.tls: expected on or off, got false; quote it"}},
+	{"text where a list belongs", "plugins: {a: {command: x --flag}}\n", []string{"1: plugins.a.command: expected a list: the program and its arguments, got the text \"x --flag\"; write [x --flag]"}},
+	{"number in a list of texts", "plugins: {a: {command: [x, 1]}}\n", []string{"1: plugins.a.command.1: expected a text, got the number 1; quote it"}},
+	{"no command", "plugins:\n  b: {command: [x]}\n  a: {dir: /tmp}\n", []string{"3: plugins.a.command: the key is missing: expected a list"}},
+	{"empty command", "plugins: {a: {command: []}}\n", []string{"1: plugins.a.command: the command is empty"}},
+	{"empty program", "plugins: {a: {command: [\"\"]}}\n", []string{"1: plugins.a.command: the command is empty"}},
+	{"plugin name with capitals", "plugins: {DuckDB: {command: [x]}}\n", []string{`1: plugins.DuckDB: expected a plugin name of 1 to 63 lower-case letters, digits and inner dashes, got "DuckDB"`}},
+	{"plugin name with a dot", "plugins: {a.b: {command: [x]}}\n", []string{`1: plugins."a.b": expected a plugin name`}},
+	{"environment name", "plugins: {a: {command: [x], env: {A-B: c}}}\n", []string{"1: plugins.a.env.A-B: expected the name of an environment variable"}},
+	{"environment value", "plugins: {a: {command: [x], env: {A: 1}}}\n", []string{"1: plugins.a.env.A: expected a text without zero bytes, got the number 1; quote it"}},
+	{"environment the contract needs", "plugins: {a: {command: [x], env: {AGENTHOST_PLUGIN: x}}}\n", []string{"1: plugins.a.env.AGENTHOST_PLUGIN: expected the name of an environment variable: letters, digits and underscores, got \"AGENTHOST_PLUGIN\": the host itself sets this variable"}},
+	{"inherited name", "plugins: {a: {command: [x], inherit_env: [\"A=b\"]}}\n", []string{"1: plugins.a.inherit_env.0: expected the name of an environment variable"}},
+	{"short checksum", "plugins: {a: {command: [x], sha256: {/x: abc}}}\n", []string{"1: plugins.a.sha256./x: expected a SHA-256 sum of 64 hex digits, got \"abc\""}},
+	{"secret without scheme", "plugins: {a: {command: [x], secrets: {k: /etc/k}}}\n", []string{"1: plugins.a.secrets.k: expected where to read the secret, as file:///path or env:NAME"}},
+	{"secret of an unknown scheme", "plugins: {a: {command: [x], secrets: {k: \"vault:x\"}}}\n", []string{"1: plugins.a.secrets.k: expected where to read"}},
+	{"secret with a host", "plugins: {a: {command: [x], secrets: {k: file://etc/k}}}\n", []string{`1: plugins.a.secrets.k: expected where to read the secret, as file:///path or env:NAME, got "file://etc/k": a path after file:// starts with /, ./ or ../`}},
+	{"secret name with a slash", "plugins: {a: {command: [x], secrets: {\"../k\": env:K}}}\n", []string{"1: plugins.a.secrets.\"../k\": expected a secret name"}},
+	{"backoffs the wrong way round", "plugins:\n  a:\n    command: [x]\n    restart:\n      initial_backoff: 1m\n", []string{"5: plugins.a.restart.initial_backoff: is 1m0s, more than restart.max_backoff, which is 30s"}},
+	{"no failures", "plugins: {a: {command: [x], restart: {crash_loop: {failures: 0}}}}\n", []string{"1: plugins.a.restart.crash_loop.failures: expected a whole number of at least 1, got 0"}},
+	{"part of a failure", "plugins: {a: {command: [x], restart: {crash_loop: {failures: 1.5}}}}\n", []string{"1: plugins.a.restart.crash_loop.failures: expected a whole number of at least 1, got the number 1.5"}},
+	{"a number that JSON does not have", "plugins: {a: {command: [x], config: {k: .nan}}}\n", []string{"1: plugins.a.config.k: .nan is not a number that a configuration can carry"}},
+	{"zero byte in a key", "plugins: {a: {command: [x], config: {\"k\\0l\": 1}}}\n", []string{"1: plugins.a.config.\"k\\x00l\": a key cannot have a zero byte in it"}},
+	{"foreign tag", "plugins: {a: {command: [x], config: {k: !vault x}}}\n", []string{"1: plugins.a.config.k: the YAML tag !vault is not understood"}},
+	{"mapping as a key", "plugins: {a: {command: [x], config: {{b: c}: 1}}}\n", []string{"1: plugins.a.config: a key must be a plain word"}},
+	{"not YAML", "listen: [\n", []string{"1: not valid YAML: did not find expected node content"}},
+	{"two documents", "log: {}\n---\nlog: {}\n", []string{"2: a second YAML document"}},
+}
+
+// laughs asks for ten million copies in few lines.
+const laughs = `a: &a [x, x, x, x, x, x, x, x, x, x]
+b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
+c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
+d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]
+e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]
+f: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]
+g: &g [*f, *f, *f, *f, *f, *f, *f, *f, *f, *f]
+`
+
+func TestAnchorsThatMultiplyAreRefusedBeforeTheyFillTheMemory(t *testing.T) {
+	path := write(t, "host.yaml", laughs)
+	if got := loadErrors(t, config.Sources{Files: []string{path}}).Error(); !strings.Contains(got, "more than 100000 values") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestEveryKindOfBadKeyIsNamedWithFileAndLine(t *testing.T) {
+	for _, test := range badFiles {
+		t.Run(test.name, func(t *testing.T) {
+			path := write(t, "host.yaml", test.content)
+			errs := loadErrors(t, config.Sources{Files: []string{path}})
+			if len(errs) != len(test.errors) {
+				t.Fatalf("got %d errors, want %d:\n%v", len(errs), len(test.errors), errs)
+			}
+			for i, e := range errs {
+				line, want, _ := strings.Cut(test.errors[i], ": ")
+				want = fmt.Sprintf("%s:%s: %s", path, line, want)
+				if !strings.HasPrefix(e.Error(), want) {
+					t.Errorf("error %d:\n got %s\nwant %s", i, e.Error(), want)
+				}
+			}
+		})
+	}
+}
+
+func loadErrors(t *testing.T, sources config.Sources) config.Errors {
+	t.Helper()
+	c, err := config.Load(sources)
+	if err == nil {
+		t.Fatalf("Load took it:\n%+v", c)
+	}
+	var errs config.Errors
+	if !errors.As(err, &errs) || len(errs) == 0 {
+		t.Fatalf("Load failed with %T %v, want Errors", err, err)
+	}
+	return errs
+}
+
+func TestABadFileDoesNotHideTheMistakesOfTheNext(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.yaml")
+	broken := write(t, "broken.toml", "a = [\n")
+	odd := write(t, "odd.ini", "a=1")
+	wrong := write(t, "wrong.json", "{\n \"log\": {\"level\": \"loud\"}\n}")
+	got := loadErrors(t, config.Sources{
+		Files:   []string{missing, broken, odd, wrong},
+		Environ: []string{"AGENTHOST_LISTEN__GRPC=nowhere"},
+		Flags:   map[string]any{"log.format": "xml"},
+	})
+	var sources []string
+	for _, e := range got {
+		sources = append(sources, e.Source)
+	}
+	want := []string{missing, broken, odd, wrong, "environment variable AGENTHOST_LISTEN__GRPC", "command line"}
+	if diff := cmp.Diff(want, sources); diff != "" {
+		t.Errorf("sources (-want +got):\n%s\n%v", diff, got)
+	}
+	if got[3].Line != 2 {
+		t.Errorf("the JSON mistake is on line %d, want 2", got[3].Line)
+	}
+}
+
+func TestJSONMistakesHaveLines(t *testing.T) {
+	for content, want := range map[string]string{
+		"{\n\"log\": {},\n\"log\": {}}":       ":3: log: the key is given twice, first on line 2",
+		"{\n\"log\": {\"level\": \"info\",}}": ":2: not valid JSON: ",
+		"{} {}":                               ":1: not valid JSON: expected the end of the file",
+		"":                                    ":1: not valid JSON: expected a JSON object, got nothing",
+		"[]":                                  ":1: expected a mapping, got a list",
+	} {
+		path := write(t, "host.json", content)
+		errs := loadErrors(t, config.Sources{Files: []string{path}})
+		if !strings.HasPrefix(errs[0].Error(), path+want) {
+			t.Errorf("%q:\n got %s\nwant %s%s", content, errs[0].Error(), path, want)
+		}
+	}
+}
+
+func TestAFileThatIsNoFileIsRefused(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "folder.yaml")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	huge := write(t, "huge.yaml", strings.Repeat("# filler\n", 1<<20))
+	for path, want := range map[string]string{folder: "is a directory", huge: "larger than 8MiB"} {
+		if got := loadErrors(t, config.Sources{Files: []string{path}}).Error(); !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}

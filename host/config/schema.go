@@ -1,0 +1,156 @@
+package config
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/invopop/jsonschema"
+)
+
+// The descriptions in the schema are the comments in config.go, which are written once, where the fields are.
+//
+//go:embed config.go
+var source string
+
+// Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for checks before a file is rolled
+// out. It is generated from [Config] and the rules that Load checks by. Load is the stricter of the two: it also knows
+// what a schema cannot say, such as that a port is at most 65535.
+func Schema() []byte {
+	comments := fieldComments(source)
+	reflector := jsonschema.Reflector{
+		Anonymous:                  true,
+		DoNotReference:             true,
+		RequiredFromJSONSchemaTags: true,
+		FieldNameTag:               "koanf",
+		LookupComment:              func(t reflect.Type, name string) string { return comments[t.Name()+"."+name] },
+	}
+	schema := reflector.Reflect(Config{})
+	schema.Title = "agenthost configuration"
+	refine(schema, configShape, reflect.ValueOf(*Default()))
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // people read this
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(schema); err != nil {
+		panic("config: the schema is no JSON: " + err.Error()) // it is made of strings and numbers
+	}
+	return text.Bytes()
+}
+
+// refine adds what the reflector cannot know: the rules, and the defaults.
+func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
+	switch sh.kind {
+	case object:
+		for _, f := range sh.fields {
+			property, _ := s.Properties.Get(f.name)
+			refine(property, f.shape, fieldByKey(defaults, f.name))
+			if f.shape.check == rules["command"] {
+				s.Required = append(s.Required, f.name)
+			}
+		}
+		return
+	case table:
+		if sh.keys != nil {
+			s.PropertyNames = &jsonschema.Schema{}
+			sh.keys.describe(s.PropertyNames)
+		}
+		if sh.elem.kind == object {
+			refine(s.AdditionalProperties, sh.elem, reflect.ValueOf(DefaultPlugin()))
+		} else if sh.elem.check != nil {
+			sh.elem.check.describe(s.AdditionalProperties)
+		}
+		return
+	case list:
+		if sh.elem.check != nil {
+			sh.elem.check.describe(s.Items)
+		}
+		if sh.check != nil {
+			one := uint64(1)
+			s.MinItems = &one
+		}
+		return
+	case duration:
+		s.Type, s.Pattern = "string", durationPattern
+	case size:
+		s.Type = ""
+		s.OneOf = []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: sizePattern}}
+		sh.check.describe(s.OneOf[0])
+	default:
+		sh.check.describe(s)
+	}
+	if !defaults.IsZero() {
+		s.Default = written(defaults.Interface())
+	}
+}
+
+// describe writes a rule into a schema.
+func (r *rule) describe(s *jsonschema.Schema) {
+	s.Pattern = r.pattern
+	for _, value := range r.enum {
+		s.Enum = append(s.Enum, value)
+	}
+	if r.minimum != nil {
+		s.Minimum = json.Number(strconv.FormatInt(*r.minimum, 10))
+	}
+	if r.maximum != nil {
+		s.Maximum = json.Number(strconv.FormatInt(*r.maximum, 10))
+	}
+}
+
+// written gives a value as a file would have it.
+func written(value any) any {
+	switch v := value.(type) {
+	case time.Duration:
+		text := v.String()
+		for _, zero := range []string{"m0s", "h0m"} { // 1m0s is 1m
+			if strings.HasSuffix(text, zero) {
+				text = text[:len(text)-2]
+			}
+		}
+		return text
+	case Size:
+		return v.String()
+	}
+	return value
+}
+
+func fieldByKey(structValue reflect.Value, key string) reflect.Value {
+	for f := range structValue.Type().Fields() {
+		if f.Tag.Get("koanf") == key {
+			return structValue.FieldByIndex(f.Index)
+		}
+	}
+	panic("config: no field for " + key) // shapes are made of these very fields
+}
+
+// fieldComments reads the comments of struct fields, keyed "Type.Field"; the type's own is under "Type.".
+func fieldComments(source string) map[string]string {
+	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
+	if err != nil {
+		panic("config: config.go compiled but does not parse: " + err.Error())
+	}
+	comments := map[string]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		t, ok := n.(*ast.TypeSpec)
+		if !ok {
+			return true
+		}
+		if fields, ok := t.Type.(*ast.StructType); ok {
+			for _, f := range fields.Fields.List {
+				for _, name := range f.Names {
+					comments[t.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+				}
+			}
+		}
+		return false
+	})
+	return comments
+}
