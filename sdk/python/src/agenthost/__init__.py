@@ -1,0 +1,1 @@
+"""agenthost for Python: what a Flyte user imports (`agenthost.tasks`)."""

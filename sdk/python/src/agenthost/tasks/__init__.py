@@ -1,0 +1,9 @@
+"""flytekit tasks for the plugins that ship with agenthost.
+
+A task written here is compiled and registered by flytekit like any other; FlytePropeller then sends it to the agent
+service, where agenthost hands it to the plugin of its task type. Needs flytekit: `pip install agenthost[tasks]`.
+"""
+
+from ._duckdb import DuckDBQuery
+
+__all__ = ["DuckDBQuery"]

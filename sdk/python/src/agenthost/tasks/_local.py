@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from flyteidl.admin import agent_pb2
+from flyteidl.service import agent_pb2_grpc
+from flytekit.exceptions.system import FlyteSystemException
+from flytekit.exceptions.user import FlyteUserException
+from flytekit.models.literals import LiteralMap
+from flytekit.models.task import TaskTemplate
+
+try:  # flytekit 1.16 and later
+    from flytekit.extend.backend.base_connector import (
+        AsyncConnectorBase,
+        AsyncConnectorExecutorMixin,
+        ConnectorRegistry,
+        Resource,
+        ResourceMeta,
+    )
+except ImportError:  # the same things by the names they had before
+    from flytekit.extend.backend.base_agent import AgentRegistry as ConnectorRegistry
+    from flytekit.extend.backend.base_agent import AsyncAgentBase as AsyncConnectorBase
+    from flytekit.extend.backend.base_agent import AsyncAgentExecutorMixin as AsyncConnectorExecutorMixin
+    from flytekit.extend.backend.base_agent import Resource, ResourceMeta
+
+ENDPOINT = "AGENTHOST_ENDPOINT"
+"""The environment variable that names the host which runs tasks in local executions: `localhost:8000`."""
+
+RPC_TIMEOUT = 10.0
+"""Seconds that a call to the host may take: what FlytePropeller allows by default."""
+
+
+class RunsOnHost(AsyncConnectorExecutorMixin):  # type: ignore[misc]
+    """Local execution (`my_task(x=1)` in Python, `pyflyte run`) for tasks that need a plugin.
+
+    A connector that is registered for the task type in this process runs the task, as in flytekit's other tasks.
+    Without one, the host at AGENTHOST_ENDPOINT runs it. Without that either, the error says what to do. Nothing of
+    this plays a part when the task runs on Flyte.
+    """
+
+    def execute(self, **kwargs: Any) -> LiteralMap:
+        try:
+            ConnectorRegistry.get_agent(self.task_type, self.task_type_version)
+        except FlyteSystemException as e:
+            if not os.environ.get(ENDPOINT):
+                raise FlyteUserException(
+                    f"The task {self.name} runs in agenthost's plugin for {self.task_type!r}, not in Python. To run it "
+                    f"locally, start a host (`agenthost serve`) and set {ENDPOINT}, e.g. to localhost:8000."
+                ) from e
+            ConnectorRegistry.register(HostConnector(self.task_type, self.task_type_version))
+        return super().execute(**kwargs)
+
+
+@dataclass
+class HostJob(ResourceMeta):  # type: ignore[misc]
+    """A job on the host: where it runs, and what the host calls it."""
+
+    endpoint: str
+    output_prefix: str
+    resource_meta: bytes
+
+
+class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
+    """A connector that runs nothing itself: it sends each call on to a host, as FlytePropeller would."""
+
+    name = "agenthost"
+
+    def __init__(self, task_type: str, task_type_version: int) -> None:
+        super().__init__(metadata_type=HostJob, task_type_name=task_type, task_type_version=task_type_version)
+        self._category = agent_pb2.TaskCategory(name=task_type, version=task_type_version)
+
+    def create(
+        self,
+        task_template: TaskTemplate,
+        output_prefix: str,
+        inputs: LiteralMap | None = None,
+        **kwargs: Any,
+    ) -> HostJob:
+        endpoint = os.environ[ENDPOINT]
+        request = agent_pb2.CreateTaskRequest(
+            template=task_template.to_flyte_idl(),
+            inputs=inputs.to_flyte_idl() if inputs else None,
+            output_prefix=output_prefix,
+        )
+        response = self._call(endpoint, "CreateTask", request)
+        return HostJob(endpoint, output_prefix, response.resource_meta)
+
+    def get(self, resource_meta: HostJob, **kwargs: Any) -> Resource:
+        request = agent_pb2.GetTaskRequest(
+            task_type=self._category.name,
+            task_category=self._category,
+            resource_meta=resource_meta.resource_meta,
+            output_prefix=resource_meta.output_prefix,
+        )
+        found = self._call(resource_meta.endpoint, "GetTask", request).resource
+        return Resource(
+            phase=found.phase,
+            message=found.message,
+            log_links=list(found.log_links),
+            # None, not an empty map, makes flytekit look for outputs.pb.
+            outputs=LiteralMap.from_flyte_idl(found.outputs) if found.HasField("outputs") else None,
+        )
+
+    def delete(self, resource_meta: HostJob, **kwargs: Any) -> None:
+        request = agent_pb2.DeleteTaskRequest(
+            task_type=self._category.name,
+            task_category=self._category,
+            resource_meta=resource_meta.resource_meta,
+        )
+        self._call(resource_meta.endpoint, "DeleteTask", request)
+
+    def _call(self, endpoint: str, method: str, request: Any) -> Any:
+        with grpc.insecure_channel(endpoint) as channel:
+            stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
+            try:
+                return getattr(stub, method)(request, timeout=RPC_TIMEOUT)
+            except grpc.RpcError as e:
+                raise FlyteSystemException(
+                    f"{method} of {self._category.name!r} on the host at {endpoint} ({ENDPOINT}) failed: "
+                    f"{e.code().name}: {e.details()}"
+                ) from e
