@@ -91,10 +91,12 @@ def test_the_statement_keeps_its_lines_comments_and_spaces() -> None:
     assert compiled(query(f"\n{statement}\n\n")).sql.statement == statement
 
 
-def test_flytes_template_syntax_is_refused_with_advice() -> None:
-    with pytest.raises(ValueError, match=r"q: nothing fills in {{ \.inputs\.n }} in a query: write \$n"):
-        query("select '{{ .inputs.n }}'", n=int)
-    with pytest.raises(ValueError, match=r"nothing fills in {{\.rawOutputDataPrefix}} in a query: only inputs"):
+def test_flytes_template_syntax_names_inputs_only() -> None:
+    statement = "select {{ .inputs.n }}, '{{.Inputs.n}}'"
+    assert compiled(query(statement, n=int)).sql.statement == statement
+    with pytest.raises(ValueError, match=r"q: the query uses {{ \.inputs\.m }}, but its inputs are: n"):
+        query("select {{ .inputs.m }}", n=int)
+    with pytest.raises(ValueError, match=r"q: the query uses {{\.rawOutputDataPrefix}}, but only inputs can be used"):
         query("copy t to '{{.rawOutputDataPrefix}}'")
 
 
@@ -108,13 +110,14 @@ def test_a_parameter_that_is_no_input_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "select $N",
+        "select $n",
         "select 'costs $5 or $x'",
         "select 'it''s $x'",
         r"select E'it\'s $x'",
         'select "$x" from t',
         "select 1 -- not $x\n",
         "select 1 /* nor\n $x */",
+        "select 1 /* nor /* $x */ $x */, $n",
         "select $$ $x $$",
         "select $tag$ $x $$ $tag$",
         "select a$x from t",

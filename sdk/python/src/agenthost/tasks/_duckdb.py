@@ -26,7 +26,8 @@ class DuckDBQuery(RunsOnHost, SQLTask[None]):  # type: ignore[misc]
         )
 
     Inputs. A StructuredDataset or FlyteFile is a table of its input's name. Every other input is a parameter: write
-    `$min_distance` and the value is bound to it, never pasted into the text, so it needs no quoting.
+    `$min_distance`, or Flyte's `{{ .inputs.min_distance }}`, and the value is bound to it, never pasted into the text,
+    so it needs no quoting.
 
     Outputs. One StructuredDataset takes the whole result. Outputs of other types take the columns of their names from
     a result of one row: `outputs=kwtypes(n=int)` for `select count(*) as n from flights`. A query that is run for its
@@ -53,8 +54,7 @@ class DuckDBQuery(RunsOnHost, SQLTask[None]):  # type: ignore[misc]
         :param outputs: names and types of the outputs, likewise.
         :param output_structured_dataset_type: short for `outputs=kwtypes(results=…)`, as in flytekit's other SQL tasks.
         :param kwargs: passed on to flytekit's SQLTask: `metadata`, `environment`, `docs`, …
-        :raises ValueError: the query uses a parameter that is no input, or Flyte's `{{ .inputs.x }}`; or both ways of
-            naming outputs are used.
+        :raises ValueError: the query uses a parameter that is no input, or both ways of naming outputs are used.
         """
         if output_structured_dataset_type is not None:
             if outputs is not None:
@@ -80,30 +80,28 @@ class DuckDBQuery(RunsOnHost, SQLTask[None]):  # type: ignore[misc]
         return Sql(statement=self.query_template, dialect=Sql.Dialect.ANSI)
 
 
-# Where a dollar sign is no parameter: quoted text and names, comments, dollar-quoted text, the inside of a name.
+# Where a dollar sign is no parameter: quoted text and names, comments (which nest), dollar-quoted text, inside a name.
 _OPAQUE = r"""
     (?<!\w)[eE]'(?:[^'\\]|\\.|'')*'
   | '(?:[^']|'')*'
   | "(?:[^"]|"")*"
   | --[^\n]*
-  | /\*.*?\*/
+  | /\*(?: (?!/\*|\*/). | /\*(?:(?!\*/).)*\*/ )*\*/
   | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$
 """
 _PARAMETER = re.compile(_OPAQUE + r"| (?<![\w$])\$(?P<parameter>[^\W\d]\w*)", re.VERBOSE | re.DOTALL)
-
-_TEMPLATE = re.compile(r"{{\s*\.(?:inputs\.(?P<input>\w+))?[^}]*}}", re.IGNORECASE)
+_TEMPLATE = re.compile(r"{{\s*\.(?P<path>[^}]*?)\s*}}")
 
 
 def _check_parameters(task: str, statement: str, inputs: dict[str, type[Any]]) -> None:
     """Finds at compile time what would otherwise fail when the task runs."""
-    if template := _TEMPLATE.search(statement):
-        name = template["input"]
-        advice = f"write ${name} (without quotes) to bind the input's value" if name else "only inputs can be used"
-        raise ValueError(f"{task}: nothing fills in {template[0]} in a query: {advice}")
+    used = {match[0]: match["parameter"] for match in _PARAMETER.finditer(statement) if match["parameter"]}
+    for template in _TEMPLATE.finditer(statement):
+        kind, _, name = template["path"].partition(".")
+        if kind.lower() != "inputs":
+            raise ValueError(f"{task}: the query uses {template[0]}, but only inputs can be used in a query")
+        used[template[0]] = name
 
-    # DuckDB does not tell upper from lower case in parameters' names.
-    known = {name.lower() for name in inputs}
-    for match in _PARAMETER.finditer(statement):
-        name = match["parameter"]
-        if name and name.lower() not in known:
-            raise ValueError(f"{task}: the query uses ${name}, but its inputs are: {', '.join(inputs) or 'none'}")
+    for text, name in used.items():
+        if name not in inputs:
+            raise ValueError(f"{task}: the query uses {text}, but its inputs are: {', '.join(inputs) or 'none'}")
