@@ -20,8 +20,8 @@
 //
 // A path that starts with ./ or ../ (in command, dir, the keys of sha256 and after file://) is relative to the folder
 // of the file it stands in, so that a configuration and its programs can be moved together; from a variable or a flag it
-// is relative to the working directory. A bare program name such as python3 is looked up in PATH; any other relative path
-// is left to mean what the operating system makes of it. There is no ${VAR} interpolation: variables override keys instead.
+// is relative to the working directory. A bare program name such as python3 is looked up in the PATH that the plugin gets;
+// any other relative path is relative to its dir. There is no ${VAR} interpolation: variables override keys instead.
 //
 // What the struct tags say (key names, rules) is what [Load] checks and what [Schema] publishes.
 package config
