@@ -1,0 +1,3 @@
+package agenttest
+
+type output struct{}

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// Plugin says who the plugin is.
+type Plugin struct {
+	// Name is the plugin's own name, such as "duckdb".
+	Name string
+	// Version is its version, such as "1.4.0": free text, shown to people.
+	Version string
+}
+
+// Option is a part of a plugin: an agent (Async, Sync), its configuration (Configure), a promise (IdempotentCreate), an
+// end (OnClose).
+type Option interface {
+	apply(*Server) error
+}
+
+type optionFunc func(*Server) error
+
+func (f optionFunc) apply(s *Server) error { return f(s) }
+
+// Async registers an asynchronous agent for a task category, version 0 unless AtVersion says otherwise.
+func Async[M any](category string, impl AsyncAgent[M], options ...AgentOption) Option {
+	return register(category, asyncAdapter[M]{impl}, impl, options)
+}
+
+// Sync registers a synchronous agent for a task category, version 0 unless AtVersion says otherwise.
+func Sync(category string, impl SyncAgent, options ...AgentOption) Option {
+	return register(category, impl, impl, options)
+}
+
+// AgentOption changes how an agent is registered.
+type AgentOption func(*registration)
+
+// Named sets the agent's name in ListAgents and in errors; the default is its category. Registrations of one name and
+// kind are listed as one agent with several categories.
+func Named(name string) AgentOption {
+	return func(r *registration) { r.name = name }
+}
+
+// AtVersion sets the version of the category that the registration names.
+func AtVersion(version int32) AgentOption {
+	return func(r *registration) { r.categories[0].Version = version }
+}
+
+// Also makes the agent serve further categories.
+func Also(categories ...Category) AgentOption {
+	return func(r *registration) { r.categories = append(r.categories, categories...) }
+}
+
+// Configure lets the plugin take configuration: the `config:` block that the host's file has for it, as a C.
+//
+// C is a struct with json tags. Its JSON Schema (struct tags `jsonschema:"description=…,required,minimum=1,enum=a"`) is
+// published, and a block is checked against it strictly: unknown keys, wrong types and whatever the tags forbid are
+// reported, all at once, by key. Then fn is called, exactly once and before the first task. Duration and Size are for
+// values such as "30s" and "2GiB".
+//
+// C may have a pointer method SetDefaults(), called before decoding, and Validate() error or Validate() []ConfigError,
+// called after it. fn may return a ConfigError, or several joined, to name the key that is wrong.
+func Configure[C any](fn func(ctx context.Context, config C) error) Option {
+	return optionFunc(func(s *Server) error { return s.setConfiguration(configurationOf(fn)) })
+}
+
+// IdempotentCreate promises that two Create calls with the same Task.IdempotencyKey make one job, for every agent of
+// the plugin. Only then does the host repeat a Create whose answer was lost in a crash.
+func IdempotentCreate() Option { return Capabilities(pluginv1.CapabilityIdempotentCreate) }
+
+// Capabilities promises things by name. Names that the host does not know are ignored.
+func Capabilities(names ...string) Option {
+	return optionFunc(func(s *Server) error {
+		s.capabilities = append(s.capabilities, names...)
+		return nil
+	})
+}
+
+// OnClose adds something to do when the plugin stops, after the agents' own Close, in reverse order.
+func OnClose(fn func(ctx context.Context) error) Option {
+	return optionFunc(func(s *Server) error {
+		s.closers = append(s.closers, closer{"OnClose", fn})
+		return nil
+	})
+}
