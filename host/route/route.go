@@ -1,0 +1,163 @@
+// Package route says which plugin answers for a task category.
+//
+// A Table is immutable. The fleet builds a new one whenever a plugin's manifest is accepted and publishes it; the
+// gateway reads the current one for every call. Neither ever waits for the other.
+package route
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/host/plugin"
+)
+
+// Target is a plugin as the gateway sees it: something that, now or shortly, has a connection for a call.
+type Target interface {
+	// Plugin is the plugin's name in the configuration.
+	Plugin() string
+	// Acquire returns a connection to a running instance. While the plugin starts or restarts it waits, until ctx
+	// ends; the error then says what the plugin is busy with. The caller releases the lease when its call is over.
+	Acquire(ctx context.Context) (Lease, error)
+}
+
+// Lease is the right to make one call on one instance. The instance is not stopped while leases on it are held, up to
+// the plugin's drain timeout.
+type Lease struct {
+	// Conn is the connection to the instance.
+	Conn grpc.ClientConnInterface
+	// Ended is closed when the instance's process has ended: an error of a call may then be put down to that.
+	Ended <-chan struct{}
+	// Release gives the lease back. It must be called exactly once.
+	Release func()
+}
+
+// Route is what the table knows of one task category.
+type Route struct {
+	Category plugin.Category
+	// Sync says that ExecuteTaskSync is the way to call it, and no method of the async service.
+	Sync bool
+	// ByTaskType says that the agent listed the category only under the deprecated supported_task_types, so that it
+	// looks for the deprecated task_type in requests.
+	ByTaskType bool
+	// IdempotentCreate says that CreateTask may be repeated under one idempotency key.
+	IdempotentCreate bool
+	// Agent is the name under which the plugin lists the category.
+	Agent  string
+	Target Target
+}
+
+// Claim is one plugin's say: these are my agents.
+type Claim struct {
+	Target   Target
+	Manifest plugin.Manifest
+}
+
+// Conflict is two plugins that claim one category.
+type Conflict struct {
+	Category      plugin.Category
+	Owner, Claims string // plugin names
+}
+
+func (c Conflict) Error() string {
+	return fmt.Sprintf("plugins %q and %q both serve task category %s: %q keeps it; remove one of the two, or have one of them serve another category",
+		c.Owner, c.Claims, c.Category, c.Owner)
+}
+
+// Table maps task categories to plugins. The zero value is an empty table.
+type Table struct {
+	byName map[string][]Route // ascending by version
+	agents []Agent
+}
+
+// NewTable builds a table from claims. Where two plugins claim one category the earlier claim wins, and the later
+// plugin is left out as a whole: half a plugin would be a surprise that nobody asked for.
+func NewTable(claims ...Claim) (*Table, []Conflict) {
+	table := &Table{byName: map[string][]Route{}}
+	var conflicts []Conflict
+	for _, claim := range claims {
+		if conflict := table.conflict(claim); conflict != nil {
+			conflicts = append(conflicts, *conflict)
+			continue
+		}
+		table.add(claim)
+	}
+	for _, routes := range table.byName {
+		slices.SortFunc(routes, func(a, b Route) int { return cmp.Compare(a.Category.Version, b.Category.Version) })
+	}
+	table.agents = list(table.byName)
+	return table, conflicts
+}
+
+func (t *Table) conflict(claim Claim) *Conflict {
+	for _, agent := range claim.Manifest.Agents {
+		for _, category := range agent.Categories {
+			for _, route := range t.byName[category.Name] {
+				if route.Category == category && route.Target != claim.Target {
+					return &Conflict{Category: category, Owner: route.Target.Plugin(), Claims: claim.Target.Plugin()}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Table) add(claim Claim) {
+	idempotent := claim.Manifest.Idempotent()
+	for _, agent := range claim.Manifest.Agents {
+		for _, category := range agent.Categories {
+			t.byName[category.Name] = append(t.byName[category.Name], Route{
+				Category:         category,
+				Sync:             agent.Sync,
+				ByTaskType:       agent.ByTaskType,
+				IdempotentCreate: idempotent,
+				Agent:            agent.Name,
+				Target:           claim.Target,
+			})
+		}
+	}
+}
+
+// Lookup finds who answers for a category: the exact name and version, else the highest version of that name.
+// FlytePropeller forgets all versions of a name but one and still asks for what the task says, so the choice of version
+// has to be made here.
+func (t *Table) Lookup(category plugin.Category) (Route, bool) {
+	routes := t.byName[category.Name]
+	if len(routes) == 0 {
+		return Route{}, false
+	}
+	for i := range routes {
+		if routes[i].Category.Version == category.Version {
+			return routes[i], true
+		}
+	}
+	return routes[len(routes)-1], true
+}
+
+// Names returns the names of all categories, sorted.
+func (t *Table) Names() []string {
+	names := make([]string, 0, len(t.byName))
+	for name := range t.byName {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Current is the place where the fleet publishes and the gateway reads.
+type Current struct{ table atomic.Pointer[Table] }
+
+// Publish makes table the one that calls see from now on.
+func (c *Current) Publish(table *Table) { c.table.Store(table) }
+
+// Table returns the table of this moment; an empty one before the first Publish.
+func (c *Current) Table() *Table {
+	if table := c.table.Load(); table != nil {
+		return table
+	}
+	return &Table{}
+}

@@ -1,0 +1,140 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/agenthost/agenthost/host/plugin"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// named is a target that only has a name: tables never call their targets.
+type named string
+
+func (n named) Plugin() string                         { return string(n) }
+func (n named) Acquire(context.Context) (Lease, error) { panic("a table called its target") }
+
+func claim(name string, agents ...plugin.Agent) Claim {
+	return Claim{Target: named(name), Manifest: plugin.Manifest{Agents: agents}}
+}
+
+func agent(name string, categories ...plugin.Category) plugin.Agent {
+	return plugin.Agent{Name: name, Categories: categories}
+}
+
+func TestAnExactVersionIsFoundAndAnyOtherGoesToTheHighest(t *testing.T) {
+	table, conflicts := NewTable(
+		claim("old", agent("Spark", plugin.Category{Name: "spark", Version: 1})),
+		claim("new", agent("Spark", plugin.Category{Name: "spark", Version: 3})),
+	)
+	if len(conflicts) != 0 {
+		t.Fatalf("conflicts: %v", conflicts)
+	}
+	for version, want := range map[int32]string{1: "old", 3: "new", 0: "new", 2: "new", 9: "new"} {
+		found, ok := table.Lookup(plugin.Category{Name: "spark", Version: version})
+		if !ok || found.Target.Plugin() != want {
+			t.Errorf("version %d: got %v (%v), want plugin %s", version, found.Target, ok, want)
+		}
+	}
+	if _, ok := table.Lookup(plugin.Category{Name: "ray"}); ok {
+		t.Error("a category nobody serves was found")
+	}
+}
+
+// Whatever the plugins serve, FlytePropeller 1, which overwrites the versions of a name as it reads the list, ends up
+// with the highest one; and nothing of what is served is missing from the list.
+func TestFlytePropellerKeepsTheHighestVersionOfTheList(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		category := rapid.Custom(func(t *rapid.T) plugin.Category {
+			return plugin.Category{Name: rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name"), Version: rapid.Int32Range(0, 4).Draw(t, "version")}
+		})
+		served := map[plugin.Category]bool{}
+		highest := map[string]int32{}
+		var claims []Claim
+		for i, categories := range rapid.SliceOfN(rapid.SliceOfN(category, 1, 4), 0, 6).Draw(t, "agents") {
+			var own []plugin.Category
+			for _, c := range categories {
+				if !served[c] {
+					served[c] = true
+					highest[c.Name] = max(highest[c.Name], c.Version)
+					own = append(own, c)
+				}
+			}
+			if len(own) > 0 {
+				claims = append(claims, claim(fmt.Sprint("plugin", i), agent(fmt.Sprint("agent", i), own...)))
+			}
+		}
+		table, conflicts := NewTable(claims...)
+		if len(conflicts) > 0 {
+			t.Fatalf("conflicts: %v", conflicts)
+		}
+
+		propeller := map[string]int32{} // its registry: the last version read
+		listed := map[plugin.Category]bool{}
+		for _, a := range table.Agents() {
+			for _, c := range a.Categories {
+				propeller[c.Name] = c.Version
+				listed[c] = true
+			}
+		}
+		if fmt.Sprint(propeller) != fmt.Sprint(highest) {
+			t.Fatalf("FlytePropeller would keep %v, the highest are %v", propeller, highest)
+		}
+		if fmt.Sprint(listed) != fmt.Sprint(served) {
+			t.Fatalf("listed %v, served %v", listed, served)
+		}
+		for c := range served {
+			if found, ok := table.Lookup(c); !ok || found.Category != c {
+				t.Fatalf("%v is served and routed to %v (%v)", c, found.Category, ok)
+			}
+		}
+	})
+}
+
+func TestTwoPluginsWithOneCategoryAreAConflictThatNamesBoth(t *testing.T) {
+	table, conflicts := NewTable(
+		claim("first", agent("A", plugin.Category{Name: "sql"})),
+		claim("second", agent("B", plugin.Category{Name: "sql"}), agent("C", plugin.Category{Name: "other"})),
+	)
+	if len(conflicts) != 1 {
+		t.Fatalf("conflicts: %v", conflicts)
+	}
+	for _, part := range []string{`"first"`, `"second"`, `"sql"`} {
+		if !strings.Contains(conflicts[0].Error(), part) {
+			t.Errorf("%q does not name %s", conflicts[0].Error(), part)
+		}
+	}
+	if found, _ := table.Lookup(plugin.Category{Name: "sql"}); found.Target.Plugin() != "first" {
+		t.Errorf("sql went to %s", found.Target.Plugin())
+	}
+	if _, ok := table.Lookup(plugin.Category{Name: "other"}); ok {
+		t.Error("half of the refused plugin is in the table")
+	}
+}
+
+func TestARouteCarriesWhatThePluginSaidOfItself(t *testing.T) {
+	table, _ := NewTable(Claim{Target: named("p"), Manifest: plugin.Manifest{
+		Capabilities: []string{pluginv1.CapabilityIdempotentCreate},
+		Agents:       []plugin.Agent{{Name: "Old", Sync: true, ByTaskType: true, Categories: []plugin.Category{{Name: "x"}}}},
+	}})
+	found, _ := table.Lookup(plugin.Category{Name: "x"})
+	if !found.IdempotentCreate || !found.Sync || !found.ByTaskType || found.Agent != "Old" {
+		t.Errorf("got %+v", found)
+	}
+}
+
+func TestThePublishedTableIsTheOneRead(t *testing.T) {
+	var current Current
+	if agents := current.Table().Agents(); len(agents) != 0 {
+		t.Fatalf("before the first table: %v", agents)
+	}
+	table, _ := NewTable(claim("p", agent("A", plugin.Category{Name: "x"})))
+	current.Publish(table)
+	if current.Table() != table {
+		t.Error("another table came back")
+	}
+}
