@@ -1,0 +1,100 @@
+// Package gateway is the side of the host that Flyte sees: the agent services of both generations of Flyte, in front of
+// all plugins.
+//
+// A call travels through it in five steps: read the few fields that say where it goes (request.go), look the task
+// category up in the current route table, get a connection to the plugin and wait for one while the plugin restarts
+// (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte would
+// trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // callers may compress
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// Options configure a Gateway.
+type Options struct {
+	// Routes is where the fleet publishes route tables.
+	Routes *route.Current
+	// MaxMessageSize is the largest frame accepted from Flyte, in bytes.
+	MaxMessageSize int
+	Log            *slog.Logger
+	// Metrics receives the gateway's metrics.
+	Metrics prometheus.Registerer
+}
+
+// Gateway serves Flyte's agent protocol.
+type Gateway struct {
+	routes  *route.Current
+	log     *slog.Logger
+	metrics *metrics
+	server  *grpc.Server
+	health  *health.Server
+}
+
+// keepaliveMinTime is how often callers may ping: Flyte 2 pings every 30 s and others every 10, with no call under way.
+// grpc's default would answer the third such ping by closing the connection, and with it a user's attempt.
+const keepaliveMinTime = 5 * time.Second
+
+// New returns a gateway that is not serving yet.
+func New(options Options) *Gateway {
+	g := &Gateway{
+		routes:  options.Routes,
+		log:     options.Log,
+		metrics: newMetrics(options.Metrics),
+		health:  health.NewServer(),
+	}
+	g.server = grpc.NewServer(
+		grpc.ForceServerCodecV2(frameCodec),
+		grpc.MaxRecvMsgSize(options.MaxMessageSize),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	)
+	g.register()
+	healthpb.RegisterHealthServer(g.server, g.health)
+	registerReflection(g.server)
+	g.SetReady(false)
+	return g
+}
+
+// Server is the gRPC server to serve listeners with, and to stop.
+func (g *Gateway) Server() *grpc.Server { return g.server }
+
+// SetReady says whether Flyte may send work. It is what grpc.health.v1 answers for "" and for every service.
+func (g *Gateway) SetReady(ready bool) {
+	status := healthpb.HealthCheckResponse_NOT_SERVING
+	if ready {
+		status = healthpb.HealthCheckResponse_SERVING
+	}
+	g.health.SetServingStatus("", status)
+	for service := range g.server.GetServiceInfo() {
+		g.health.SetServingStatus(service, status)
+	}
+}
+
+// Shutdown turns health off, lets calls under way end, and cuts them off when ctx ends.
+func (g *Gateway) Shutdown(ctx context.Context) {
+	g.health.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.server.GracefulStop()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		g.log.Warn("calls still under way at the end of shutdown_timeout are cut off")
+		g.server.Stop()
+		<-done
+	}
+}

@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// agentServer is an agent on a socket of its own. It keeps what came, frame by frame, and answers as told.
+type agentServer struct {
+	conn   *grpc.ClientConn
+	server *grpc.Server
+	answer func(received *received, stream grpc.ServerStream) error
+
+	mu       sync.Mutex
+	received []*received
+}
+
+// received is one call as the agent saw it.
+type received struct {
+	method   string
+	metadata metadata.MD
+	context  context.Context
+	frames   [][]byte
+}
+
+// answering returns an answer that is one message.
+func answering(message proto.Message) func(*received, grpc.ServerStream) error {
+	return func(_ *received, stream grpc.ServerStream) error { return stream.SendMsg(frameOf(message)) }
+}
+
+func startAgent(t *testing.T, answer func(*received, grpc.ServerStream) error) *agentServer {
+	t.Helper()
+	a := &agentServer{answer: answer}
+	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
+	a.conn = dial(t, serveOn(t, a.server))
+	return a
+}
+
+func (a *agentServer) handle(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	call := &received{method: method, metadata: md, context: stream.Context()}
+	for {
+		message := &frame{}
+		err := stream.RecvMsg(message)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		call.frames = append(call.frames, append([]byte{}, message.bytes()...))
+		message.free()
+	}
+	a.mu.Lock()
+	a.received = append(a.received, call)
+	a.mu.Unlock()
+	return a.answer(call, stream)
+}
+
+// only returns the one call that came.
+func (a *agentServer) only(t *testing.T) *received {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.received) != 1 {
+		t.Fatalf("the agent got %d calls, want 1", len(a.received))
+	}
+	return a.received[0]
+}
+
+// Plugin and Acquire make an agentServer a route.Target that is always there.
+func (a *agentServer) Plugin() string { return "echo" }
+
+func (a *agentServer) Acquire(context.Context) (route.Lease, error) {
+	return route.Lease{Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, nil
+}
+
+// asyncAgent and syncAgent are manifests with one category.
+func asyncAgent(name string) plugin.Agent {
+	return plugin.Agent{Name: name + " agent", Categories: []plugin.Category{{Name: name}}}
+}
+
+func syncAgent(name string) plugin.Agent {
+	a := asyncAgent(name)
+	a.Sync = true
+	return a
+}
+
+// front is a gateway on a socket, with a connection to it such as FlytePropeller's.
+type front struct {
+	gateway  *Gateway
+	registry *prometheus.Registry
+	address  string
+	conn     *grpc.ClientConn
+}
+
+func startGateway(t *testing.T, target route.Target, agents ...plugin.Agent) *front {
+	t.Helper()
+	table, conflicts := route.NewTable(route.Claim{Target: target, Manifest: plugin.Manifest{Agents: agents}})
+	if len(conflicts) > 0 {
+		t.Fatal(conflicts)
+	}
+	routes := &route.Current{}
+	routes.Publish(table)
+	registry := prometheus.NewRegistry()
+	g := New(Options{Routes: routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: registry})
+	g.SetReady(true)
+	address := serveOn(t, g.Server())
+	return &front{gateway: g, registry: registry, address: address, conn: dial(t, address)}
+}
+
+// call sends a message to one of the gateway's methods and returns the answer's bytes.
+func (f *front) call(ctx context.Context, method string, message proto.Message, options ...grpc.CallOption) ([]byte, error) {
+	return f.callRaw(ctx, method, frameOf(message).bytes(), options...)
+}
+
+func (f *front) callRaw(ctx context.Context, method string, message []byte, options ...grpc.CallOption) ([]byte, error) {
+	request, response := &frame{}, &frame{}
+	request.set(message)
+	err := f.conn.Invoke(ctx, method, request, response, append(options, grpc.ForceCodecV2(frameCodec))...)
+	return append([]byte{}, response.bytes()...), err
+}
+
+func frameOf(message proto.Message) *frame {
+	encoded, err := proto.Marshal(message)
+	if err != nil {
+		panic(err)
+	}
+	f := &frame{}
+	f.set(encoded)
+	return f
+}
+
+func serveOn(t *testing.T, server *grpc.Server) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		server.Stop()
+		<-served
+	})
+	return listener.Addr().String()
+}
+
+func dial(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

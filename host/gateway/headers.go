@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// outgoing is the context of the call to the plugin: the caller's deadline, cancellation and metadata, and the
+// idempotency key.
+func outgoing(ctx context.Context, header call) context.Context {
+	incoming, _ := metadata.FromIncomingContext(ctx)
+	crossing := passed(incoming)
+	if crossing == nil {
+		crossing = metadata.MD{}
+	}
+	// The key is the host's to give: one from outside could merge the jobs of two attempts.
+	delete(crossing, pluginv1.IdempotencyKeyHeader)
+	if header.attempt != "" {
+		crossing.Set(pluginv1.IdempotencyKeyHeader, header.attempt)
+	}
+	return metadata.NewOutgoingContext(ctx, crossing)
+}
+
+// passed is the part of metadata that crosses the host: all but what belongs to one HTTP/2 connection or to grpc
+// itself. Nil where nothing does.
+func passed(from metadata.MD) metadata.MD {
+	var crossing metadata.MD
+	for key, values := range from {
+		if ofConnection(key) {
+			continue
+		}
+		if crossing == nil {
+			crossing = make(metadata.MD, len(from))
+		}
+		crossing[key] = values
+	}
+	return crossing
+}
+
+func ofConnection(key string) bool {
+	switch key {
+	case "content-type", "user-agent", "te", "connection", "host", "trailer":
+		return true
+	case "grpc-trace-bin", "grpc-tags-bin": // grpc's own, but end to end
+		return false
+	}
+	return strings.HasPrefix(key, ":") || strings.HasPrefix(key, "grpc-")
+}

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/flyteidl2"
+)
+
+// registerMetadata serves discovery for both generations. It is answered from the route table: no plugin is asked, so
+// that it can neither block nor fail, and a type whose plugin is restarting stays listed.
+func (g *Gateway) registerMetadata() {
+	g.server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "flyteidl.service.AgentMetadataService",
+		Metadata:    "flyteidl/service/agent.proto",
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			discovery("ListAgents", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte1), nil }),
+			discovery("GetAgent", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte1, r.GetName()) }),
+		},
+	}, nil)
+	g.server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: flyteidl2.ServiceMetadata,
+		Metadata:    "flyteidl2/connector/service.proto",
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			discovery("ListConnectors", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte2), nil }),
+			discovery("GetConnector", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte2, r.GetName()) }),
+		},
+	}, nil)
+}
+
+// list is the answer to ListAgents and, the bytes being the same, ListConnectors.
+func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
+	response := &admin.ListAgentsResponse{}
+	for _, agent := range g.routes.Table().Agents() {
+		if listed := listedAgent(flyte, agent); listed != nil {
+			response.Agents = append(response.Agents, listed)
+		}
+	}
+	return response
+}
+
+// agent is the answer to GetAgent and GetConnector: all that the agents of a name serve, in one.
+func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse, error) {
+	var found *admin.Agent
+	for _, agent := range g.routes.Table().Agents() {
+		listed := listedAgent(flyte, agent)
+		switch {
+		case agent.Name != name || listed == nil:
+		case found == nil:
+			found = listed
+		default:
+			found.SupportedTaskTypes = append(found.SupportedTaskTypes, listed.GetSupportedTaskTypes()...)
+			found.SupportedTaskCategories = append(found.SupportedTaskCategories, listed.GetSupportedTaskCategories()...)
+		}
+	}
+	if found == nil {
+		return nil, status.Errorf(codes.NotFound, "no plugin of this host has an agent %q; ListAgents names those there are", name)
+	}
+	return &admin.GetAgentResponse{Agent: found}, nil
+}
+
+// listedAgent is an agent in the words of a generation of Flyte; nil where it must not hear of it. Flyte 2 has no sync
+// calls: it would send a sync agent CreateTask.
+func listedAgent(flyte generation, agent route.Agent) *admin.Agent {
+	if flyte == flyte2 && agent.Sync {
+		return nil
+	}
+	listed := &admin.Agent{Name: agent.Name, IsSync: agent.Sync}
+	for _, category := range agent.Categories {
+		listed.SupportedTaskCategories = append(listed.SupportedTaskCategories, &admin.TaskCategory{Name: category.Name, Version: category.Version})
+		if flyte == flyte1 {
+			listed.SupportedTaskTypes = append(listed.SupportedTaskTypes, category.Name)
+		}
+	}
+	return listed
+}
+
+// discovery makes a unary handler from a function.
+func discovery[Request, Response any](name string, answer func(*Request) (*Response, error)) grpc.MethodDesc {
+	return grpc.MethodDesc{
+		MethodName: name,
+		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			request := new(Request)
+			if err := decode(request); err != nil {
+				return nil, err
+			}
+			return answer(request)
+		},
+	}
+}

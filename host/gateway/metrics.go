@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// metrics counts calls twice: under the host's names, with the plugin in them, and under flytekit's, so that a
+// dashboard made for Flyte's own connector server goes on working.
+//
+// Labels come from the route table only, never from a request: a caller that makes up task types cannot make series.
+type metrics struct {
+	calls    *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+	inFlight *prometheus.GaugeVec
+
+	flytekitSuccess *prometheus.CounterVec
+	flytekitFailure *prometheus.CounterVec
+	flytekitLatency *prometheus.SummaryVec
+	flytekitInputs  *prometheus.SummaryVec
+}
+
+func newMetrics(registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agenthost_calls_total", Help: "Calls from Flyte that have ended. Plugin and task type are empty where no plugin serves the call.",
+		}, []string{"plugin", "task_type", "method", "code"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "agenthost_call_duration_seconds", Help: "Time from a call's first byte to its end, the wait for a restarting plugin included.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"plugin", "task_type", "method"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agenthost_calls_in_flight", Help: "Calls from Flyte under way.",
+		}, []string{"method"}),
+
+		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them.",
+		}, []string{"task_type", "operation"}),
+		flytekitFailure: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flyte_connector_requests_failure_total", Help: "Calls that failed, as flytekit's connector server names them; error_code is HTTP's.",
+		}, []string{"task_type", "operation", "error_code"}),
+		flytekitLatency: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "flyte_connector_request_latency_seconds", Help: "Time of calls, as flytekit's connector server names it.",
+		}, []string{"task_type", "operation"}),
+		flytekitInputs: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "flyte_connector_input_literal_bytes", Help: "Size of the inputs of created tasks, as flytekit's connector server names it.",
+		}, []string{"task_type"}),
+	}
+	registry.MustRegister(m.calls, m.latency, m.inFlight, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
+	return m
+}
+
+// observation is one call being measured.
+type observation struct {
+	metrics          *metrics
+	method           method
+	started          time.Time
+	plugin, taskType string
+}
+
+func (m *metrics) begin(called method) *observation {
+	m.inFlight.WithLabelValues(called.name).Inc()
+	return &observation{metrics: m, method: called, started: time.Now()}
+}
+
+// routed adds what is known once the call has a route.
+func (o *observation) routed(found route.Route, header call) {
+	o.plugin, o.taskType = found.Target.Plugin(), found.Category.Name
+	if o.method.creates {
+		o.metrics.flytekitInputs.WithLabelValues(o.taskType).Observe(float64(header.inputBytes))
+	}
+}
+
+func (o *observation) end(err error) {
+	elapsed := time.Since(o.started).Seconds()
+	code := status.Code(err)
+	m := o.metrics
+	m.inFlight.WithLabelValues(o.method.name).Dec()
+	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, code.String()).Inc()
+	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
+	m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation).Observe(elapsed)
+	if err == nil {
+		m.flytekitSuccess.WithLabelValues(o.taskType, o.method.operation).Inc()
+	} else {
+		m.flytekitFailure.WithLabelValues(o.taskType, o.method.operation, strconv.Itoa(httpStatus(code))).Inc()
+	}
+}
+
+// httpStatus is the usual translation of a gRPC code.
+func httpStatus(code codes.Code) int {
+	switch code {
+	case codes.OK:
+		return http.StatusOK
+	case codes.Canceled:
+		return 499
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:
+		return http.StatusBadRequest
+	case codes.DeadlineExceeded:
+		return http.StatusGatewayTimeout
+	case codes.NotFound:
+		return http.StatusNotFound
+	case codes.AlreadyExists, codes.Aborted:
+		return http.StatusConflict
+	case codes.PermissionDenied:
+		return http.StatusForbidden
+	case codes.ResourceExhausted:
+		return http.StatusTooManyRequests
+	case codes.Unimplemented:
+		return http.StatusNotImplemented
+	case codes.Unavailable:
+		return http.StatusServiceUnavailable
+	case codes.Unauthenticated:
+		return http.StatusUnauthorized
+	default:
+		return http.StatusInternalServerError
+	}
+}

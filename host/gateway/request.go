@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/host/plugin"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// The fields that the host reads, by their numbers in flyteidl.admin, which are the same in flyteidl2.connector.
+const (
+	createInputs   = 1 // CreateTaskRequest
+	createTemplate = 2
+	createMetadata = 4
+
+	headerTemplate = 1 // CreateRequestHeader
+	headerMetadata = 3
+
+	syncHeader = 1 // ExecuteTaskSyncRequest; one or the other
+	syncInputs = 2
+
+	jobTaskType        = 1 // GetTask, DeleteTask, GetTaskMetrics and GetTaskLogs requests alike; deprecated
+	getTaskCategory    = 3 // GetTaskRequest and DeleteTaskRequest
+	logsTaskCategory   = 5
+	metricTaskCategory = 7
+
+	templateType    = 2 // core.TaskTemplate
+	templateVersion = 7
+
+	categoryName    = 1 // TaskCategory
+	categoryVersion = 2
+
+	metadataExecutionID = 1 // TaskExecutionMetadata
+)
+
+var (
+	errMalformed  = errors.New("it is not a protobuf message of this method")
+	errNoCategory = errors.New("it names no task category")
+)
+
+// call is what the host reads of a request: enough to route it.
+type call struct {
+	category plugin.Category
+	// hasTaskType says that the request carries the deprecated task_type.
+	hasTaskType bool
+	// inputBytes is the size of the inputs where the request carries them.
+	inputBytes int
+	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
+	attempt string
+}
+
+// readCreate reads a CreateTaskRequest.
+func readCreate(message []byte) (call, error) {
+	c, err := readTask(message, createTemplate, createMetadata)
+	if err == nil {
+		err = eachField(message, func(number protowire.Number, value field) error {
+			if number == createInputs {
+				c.inputBytes += len(value.bytes)
+			}
+			return nil
+		})
+	}
+	return c, err
+}
+
+// readSync reads the first ExecuteTaskSyncRequest of a stream, which must be the header.
+func readSync(message []byte) (call, error) {
+	var header []byte // parts of a message merge by being put together
+	err := eachField(message, func(number protowire.Number, value field) error {
+		switch {
+		case value.kind != protowire.BytesType:
+		case number == syncHeader && header == nil:
+			header = value.bytes
+		case number == syncHeader:
+			header = slices.Concat(header, value.bytes)
+		case number == syncInputs:
+			header = nil
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return call{}, err
+	case header == nil:
+		return call{}, errors.New("the first message of a sync call must be its header")
+	}
+	return readTask(header, headerTemplate, headerMetadata)
+}
+
+func readTask(message []byte, templateField, metadataField protowire.Number) (call, error) {
+	var c call
+	var attempt core.TaskExecutionIdentifier
+	err := eachField(message, func(number protowire.Number, value field) error {
+		switch number {
+		case templateField:
+			return eachField(value.bytes, func(number protowire.Number, value field) error {
+				switch number {
+				case templateType:
+					value.text(&c.category.Name)
+				case templateVersion:
+					value.int32(&c.category.Version)
+				}
+				return nil
+			})
+		case metadataField:
+			return eachField(value.bytes, func(number protowire.Number, value field) error {
+				if number != metadataExecutionID || value.kind != protowire.BytesType {
+					return nil
+				}
+				if err := (proto.UnmarshalOptions{Merge: true, DiscardUnknown: true}).Unmarshal(value.bytes, &attempt); err != nil {
+					return errMalformed
+				}
+				c.attempt = pluginv1.IdempotencyKey(&attempt)
+				return nil
+			})
+		}
+		return nil
+	})
+	if err == nil && c.category.Name == "" {
+		err = errNoCategory
+	}
+	return c, err
+}
+
+// readJob returns the reader of a request about a job that exists, whose category stands in field categoryField. Flyte
+// before categories sent task_type alone; Flyte 2 sends the category alone.
+func readJob(categoryField protowire.Number) func(message []byte) (call, error) {
+	return func(message []byte) (call, error) {
+		var c call
+		var taskType string
+		err := eachField(message, func(number protowire.Number, value field) error {
+			switch number {
+			case jobTaskType:
+				c.hasTaskType = value.text(&taskType) || c.hasTaskType
+			case categoryField:
+				return eachField(value.bytes, func(number protowire.Number, value field) error {
+					switch number {
+					case categoryName:
+						value.text(&c.category.Name)
+					case categoryVersion:
+						value.int32(&c.category.Version)
+					}
+					return nil
+				})
+			}
+			return nil
+		})
+		if c.category.Name == "" {
+			c.category.Name = taskType
+		}
+		if err == nil && c.category.Name == "" {
+			err = errNoCategory
+		}
+		return c, err
+	}
+}
+
+// withTaskType returns the message with the deprecated task_type set.
+func withTaskType(message []byte, taskType string) []byte {
+	out := make([]byte, 0, len(message)+len(taskType)+4)
+	out = protowire.AppendTag(out, jobTaskType, protowire.BytesType)
+	out = protowire.AppendString(out, taskType)
+	return append(out, message...)
+}
+
+// field is the value of one field. A value of another kind than the schema's is an unknown field to protobuf: it sets
+// nothing here either.
+type field struct {
+	kind   protowire.Type
+	varint uint64
+	bytes  []byte
+}
+
+// text sets s to a string field.
+func (f field) text(s *string) bool {
+	if f.kind == protowire.BytesType {
+		*s = string(f.bytes)
+	}
+	return f.kind == protowire.BytesType
+}
+
+// int32 sets n to an int32 or enum field.
+func (f field) int32(n *int32) bool {
+	if f.kind == protowire.VarintType {
+		*n = int32(f.varint)
+	}
+	return f.kind == protowire.VarintType
+}
+
+// eachField calls visit for every field of a message that is a varint or length-delimited, in the order of the wire.
+// Later values of one field override earlier ones, and a message may come in parts: visitors merge, as protobuf does.
+func eachField(message []byte, visit func(protowire.Number, field) error) error {
+	for len(message) > 0 {
+		number, kind, tagLength := protowire.ConsumeTag(message)
+		if tagLength < 0 {
+			return errMalformed
+		}
+		valueLength := protowire.ConsumeFieldValue(number, kind, message[tagLength:])
+		if valueLength < 0 {
+			return errMalformed
+		}
+		value := field{kind: kind}
+		switch kind {
+		case protowire.VarintType:
+			value.varint, _ = protowire.ConsumeVarint(message[tagLength:])
+		case protowire.BytesType:
+			value.bytes, _ = protowire.ConsumeBytes(message[tagLength:])
+		}
+		if err := visit(number, value); err != nil {
+			return err
+		}
+		message = message[tagLength+valueLength:]
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"testing"
+	"unicode/utf8"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/host/internal/propeller/traces"
+	"github.com/agenthost/agenthost/host/plugin"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// Whatever bytes come, reading them ends without a panic; and where protobuf takes the bytes for a request, the host
+// reads the same category and attempt from them as protobuf does.
+func FuzzReadRequests(f *testing.F) {
+	for _, flyte := range []int{1, 2} {
+		for _, trace := range traces.Load(flyte) {
+			for _, call := range trace.Calls {
+				if len(call.Frames) > 0 {
+					f.Add(call.Frames[0])
+				}
+			}
+		}
+	}
+	f.Add([]byte{0x12, 2, 0x12, 0x7f})
+	// A template in two parts, and a type that overrides an earlier one.
+	f.Add([]byte{0x12, 3, 0x12, 1, 'a', 0x12, 5, 0x12, 1, 'b', 0x38, 7})
+	f.Fuzz(func(t *testing.T, message []byte) {
+		read, err := readCreate(message)
+		var create admin.CreateTaskRequest
+		if proto.Unmarshal(message, &create) == nil {
+			want := plugin.Category{Name: create.GetTemplate().GetType(), Version: create.GetTemplate().GetTaskTypeVersion()}
+			compare(t, read, err, want)
+			if attempt := pluginv1.IdempotencyKey(create.GetTaskExecutionMetadata().GetTaskExecutionId()); err == nil && read.attempt != attempt {
+				t.Errorf("read attempt %q, protobuf reads %q", read.attempt, attempt)
+			}
+		}
+
+		read, err = readSync(message)
+		var sync admin.ExecuteTaskSyncRequest
+		if proto.Unmarshal(message, &sync) == nil && sync.GetHeader() != nil {
+			compare(t, read, err, plugin.Category{Name: sync.GetHeader().GetTemplate().GetType(), Version: sync.GetHeader().GetTemplate().GetTaskTypeVersion()})
+		}
+
+		read, err = readJob(getTaskCategory)(message)
+		var get admin.GetTaskRequest
+		if proto.Unmarshal(message, &get) == nil {
+			want := plugin.Category{Name: get.GetTaskCategory().GetName(), Version: get.GetTaskCategory().GetVersion()}
+			if want.Name == "" {
+				want.Name = get.GetTaskType()
+			}
+			compare(t, read, err, want)
+		}
+
+		if settled, err := definePhase(message, "p"); err == nil && len(settled) < len(message) {
+			t.Errorf("%x was cut to %x", message, settled)
+		}
+	})
+}
+
+func compare(t *testing.T, read call, err error, want plugin.Category) {
+	t.Helper()
+	switch {
+	case want.Name == "" && err == nil:
+		t.Errorf("read %v where protobuf reads no name", read.category)
+	case want.Name != "" && err != nil && utf8.ValidString(want.Name):
+		t.Errorf("protobuf reads %v, the host says %v", want, err)
+	case err == nil && read.category != want:
+		t.Errorf("read %v, protobuf reads %v", read.category, want)
+	}
+}
+
+// Flyte 1 before task categories sent task_type alone.
+func TestTheDeprecatedTaskTypeRoutesWhereThereIsNoCategory(t *testing.T) {
+	message, err := proto.Marshal(&admin.GetTaskRequest{TaskType: "spark"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := readJob(getTaskCategory)(message)
+	if err != nil || read.category.Name != "spark" || !read.hasTaskType {
+		t.Errorf("read %+v, %v", read, err)
+	}
+}

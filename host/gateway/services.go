@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/agenthost/agenthost/proto/flyteidl2"
+)
+
+// generation is a generation of Flyte. Their messages are the same on the wire; their services are named differently.
+type generation int
+
+const (
+	flyte1 generation = 1
+	flyte2 generation = 2
+)
+
+// What plugins serve.
+const (
+	pluginAsync = "/flyteidl.service.AsyncAgentService/"
+	pluginSync  = "/flyteidl.service.SyncAgentService/"
+)
+
+// method is one forwarded method.
+type method struct {
+	name       string // as in the service
+	operation  string // as in flytekit's metrics
+	generation generation
+	target     string // the plugin's full method name
+	read       func(message []byte) (call, error)
+	// repeatable says that the plugin may be asked again when it died with the call.
+	repeatable bool
+	// creates says that the call makes a job: repeating it takes an idempotent plugin.
+	creates bool
+	// polls says that the answer carries a resource.
+	polls bool
+}
+
+func (g *Gateway) register() {
+	for _, service := range []struct {
+		name, file string
+		generation generation
+	}{
+		{"flyteidl.service.AsyncAgentService", "flyteidl/service/agent.proto", flyte1},
+		{flyteidl2.ServiceConnector, "flyteidl2/connector/service.proto", flyte2},
+	} {
+		create := method{name: "CreateTask", operation: "create", read: readCreate, creates: true}
+		get := method{name: "GetTask", operation: "get", read: readJob(getTaskCategory), repeatable: true, polls: true}
+		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), repeatable: true}
+		metrics := method{name: "GetTaskMetrics", operation: "get_metrics", read: readJob(metricTaskCategory), repeatable: true}
+		logs := method{name: "GetTaskLogs", operation: "get_logs", read: readJob(logsTaskCategory)}
+
+		desc := grpc.ServiceDesc{ServiceName: service.name, Metadata: service.file, HandlerType: (*any)(nil)}
+		for _, m := range []method{create, get, del, metrics} {
+			m.generation, m.target = service.generation, pluginAsync+m.name
+			desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: m.name, Handler: g.unary(m)})
+		}
+		logs.generation, logs.target = service.generation, pluginAsync+logs.name
+		desc.Streams = []grpc.StreamDesc{{StreamName: logs.name, Handler: g.stream(logs), ServerStreams: true}}
+		g.server.RegisterService(&desc, nil)
+	}
+
+	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync}
+	g.server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "flyteidl.service.SyncAgentService",
+		Metadata:    "flyteidl/service/agent.proto",
+		HandlerType: (*any)(nil),
+		Streams:     []grpc.StreamDesc{{StreamName: sync.name, Handler: g.stream(sync), ServerStreams: true, ClientStreams: true}},
+	}, nil)
+
+	g.registerMetadata()
+}
+
+// registerReflection serves reflection for both generations. Flyte 2's descriptors are not linked in as Go types, so
+// they come from a file.
+func registerReflection(server *grpc.Server) {
+	options := reflection.ServerOptions{Services: server, DescriptorResolver: descriptors{}}
+	grpc_reflection_v1.RegisterServerReflectionServer(server, reflection.NewServerV1(options))
+	grpc_reflection_v1alpha.RegisterServerReflectionServer(server, reflection.NewServer(options))
+}
+
+type descriptors struct{}
+
+var _ protodesc.Resolver = descriptors{}
+
+func (descriptors) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
+	if file, err := protoregistry.GlobalFiles.FindFileByPath(path); err == nil {
+		return file, nil
+	}
+	return flyteidl2.Files().FindFileByPath(path)
+}
+
+func (descriptors) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	if descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(name); err == nil {
+		return descriptor, nil
+	}
+	return flyteidl2.Files().FindDescriptorByName(name)
+}
