@@ -1,0 +1,82 @@
+package admin
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/agenthost/agenthost/host/fleet"
+)
+
+func registerMetrics(options Options) {
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "agenthost_build_info", Help: "1, with the host's version.",
+		ConstLabels: prometheus.Labels{"version": options.Version, "go": runtime.Version()},
+	})
+	build.Set(1)
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "agenthost_ready", Help: "1 while Flyte may send work.",
+	}, func() float64 { return truth(options.Ready()) })
+	options.Metrics.MustRegister(build, ready, &pluginCollector{plugins: options.Plugins},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+}
+
+// pluginCollector reads the plugins' status when it is asked for metrics: nothing is counted twice.
+type pluginCollector struct{ plugins func() []fleet.Status }
+
+var (
+	pluginState = prometheus.NewDesc("agenthost_plugin_state",
+		"1 for the state that the plugin is in.", []string{"plugin", "state"}, nil)
+	pluginInfo = prometheus.NewDesc("agenthost_plugin_info",
+		"1, with the plugin's own version and SDK.", []string{"plugin", "version", "sdk"}, nil)
+	pluginRestarts = prometheus.NewDesc("agenthost_plugin_restarts_total",
+		"Processes started after the plugin's first.", []string{"plugin"}, nil)
+	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
+		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
+	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
+		"Calls that the plugin is answering.", []string{"plugin"}, nil)
+	pluginMemory = prometheus.NewDesc("agenthost_plugin_memory_bytes",
+		"Resident memory of the plugin's process group.", []string{"plugin"}, nil)
+	pluginCPU = prometheus.NewDesc("agenthost_plugin_cpu_seconds_total",
+		"Processor time of the plugin's running process group.", []string{"plugin"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginMemory, pluginCPU} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(desc *prometheus.Desc, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
+	}
+	for _, p := range c.plugins() {
+		for _, state := range fleet.States {
+			gauge(pluginState, truth(p.State == state), p.Name, string(state))
+		}
+		counter(pluginRestarts, float64(p.Restarts), p.Name)
+		gauge(pluginInFlight, float64(p.InFlight), p.Name)
+		if p.Manifest != nil {
+			gauge(pluginInfo, 1, p.Name, p.Manifest.Version, p.Manifest.SDK)
+		}
+		if p.PID != 0 {
+			gauge(pluginStarted, float64(p.Started.UnixMilli())/1000, p.Name)
+			gauge(pluginMemory, float64(p.MemoryBytes), p.Name)
+			counter(pluginCPU, p.CPUSeconds, p.Name)
+		}
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

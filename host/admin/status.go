@@ -1,0 +1,105 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/agenthost/agenthost/host/fleet"
+)
+
+// Status is what GET /status answers and `agenthost status` shows. It holds no configuration, no environment and no
+// secret.
+type Status struct {
+	Host    HostStatus     `json:"host"`
+	Plugins []PluginStatus `json:"plugins"` // by name
+}
+
+// HostStatus is the host itself.
+type HostStatus struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	// UptimeSeconds is the time since Started.
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	// GRPC and Admin are the addresses in use, host:port.
+	GRPC  string `json:"grpc"`
+	Admin string `json:"admin"`
+	// Ready is what /readyz and grpc.health.v1 say.
+	Ready bool `json:"ready"`
+}
+
+// PluginStatus is one configured plugin.
+type PluginStatus struct {
+	Name string `json:"name"`
+	// State is one of starting, running, restarting, crash-looping, refused, draining, stopped.
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	// Reason is why it is not running or, while it runs, why it last was not. Empty when it always was.
+	Reason string `json:"reason,omitempty"`
+	// Version and SDK are the plugin's own words.
+	Version string `json:"version,omitempty"`
+	SDK     string `json:"sdk,omitempty"`
+	// PID, Started and UptimeSeconds are the running process's; absent where there is none.
+	PID           int        `json:"pid,omitempty"`
+	Started       *time.Time `json:"started,omitempty"`
+	UptimeSeconds float64    `json:"uptime_seconds,omitempty"`
+	// Restarts is how often a process was started after the first.
+	Restarts int `json:"restarts"`
+	// Categories stay listed while the plugin restarts.
+	Categories  []Category `json:"categories"`
+	InFlight    int        `json:"in_flight"`
+	MemoryBytes uint64     `json:"memory_bytes"`
+	CPUSeconds  float64    `json:"cpu_seconds"`
+}
+
+// Category is a task category that a plugin serves.
+type Category struct {
+	Name    string `json:"name"`
+	Version int32  `json:"version"`
+	Sync    bool   `json:"sync"`
+}
+
+func (s *Server) status() Status {
+	status := Status{
+		Host: HostStatus{
+			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
+			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(),
+		},
+		Plugins: []PluginStatus{},
+	}
+	for _, p := range s.options.Plugins() {
+		status.Plugins = append(status.Plugins, pluginStatus(p))
+	}
+	return status
+}
+
+func pluginStatus(p fleet.Status) PluginStatus {
+	status := PluginStatus{
+		Name: p.Name, State: string(p.State), Since: p.Since, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
+		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{},
+	}
+	if p.Reason != nil {
+		status.Reason = p.Reason.Error()
+	}
+	if p.PID != 0 {
+		status.Started, status.UptimeSeconds = &p.Started, time.Since(p.Started).Seconds()
+	}
+	if p.Manifest != nil {
+		status.Version, status.SDK = p.Manifest.Version, p.Manifest.SDK
+		for _, agent := range p.Manifest.Agents {
+			for _, category := range agent.Categories {
+				status.Categories = append(status.Categories, Category{Name: category.Name, Version: category.Version, Sync: agent.Sync})
+			}
+		}
+	}
+	return status
+}
+
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(s.status()) // a reader that went away needs no answer
+}
