@@ -3,7 +3,8 @@ package plugin
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,56 +12,156 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 )
 
-// Environment is what a plugin is started in: the host's side of it.
-type Environment struct {
-	// RunRoot is where the instance gets its private directory.
-	RunRoot *process.RunRoot
-	// Log gets the plugin's log lines, with the attribute plugin=<name>, and the instance's own. Nil: discarded.
-	Log *slog.Logger
-	// DialOptions are added to the connection's options, last.
-	DialOptions []grpc.DialOption
+// Instance is one running subprocess of a plugin, ready for work when Start returns it. All methods may be called at
+// any time from any goroutine.
+type Instance struct {
+	spec     Spec
+	running  running
+	manifest Manifest
+
+	done chan struct{} // closed when the process has ended; by watch
+
+	stop    sync.Once
+	stopErr error // written by stop
+
+	mu       sync.Mutex // guards what follows
+	inFlight int
+	draining bool          // no new calls
+	idle     chan struct{} // where somebody waits for it: closed when inFlight comes to 0 while draining
+	asked    bool          // Stop was called
+	err      error         // why the process ended
 }
 
-// Instance is one running subprocess of a plugin.
-type Instance struct{}
-
-// Start starts the plugin and returns once it is ready for work.
-func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
-	return nil, errors.New("not built yet")
+func newInstance(s *start) *Instance {
+	i := &Instance{spec: s.spec, running: s.running, manifest: s.manifest, done: make(chan struct{})}
+	go i.watch()
+	return i
 }
 
-// Conn is the connection to the plugin. It stays usable, with UNAVAILABLE as its answer, after the process has ended,
-// until Stop.
-func (i *Instance) Conn() *grpc.ClientConn { return nil }
+// watch waits for the end of the process, and says why it came.
+func (i *Instance) watch() {
+	<-i.running.proc.Done()
+	exit := i.running.proc.Exit()
+	removed := i.running.rundir.Remove() // sockets and secrets do not outlive the process
 
-// Manifest is what the plugin said of itself.
-func (i *Instance) Manifest() Manifest { return Manifest{} }
+	i.mu.Lock()
+	asked := i.asked
+	if !asked {
+		i.err = errors.Join(fmt.Errorf("plugin %s: %s%s", i.spec.Name, exit, lastOutput(i.running.proc.LastOutput())), removed)
+	}
+	i.draining = true
+	i.mu.Unlock()
+	close(i.done)
+}
+
+// Conn is the connection to the plugin: go-plugin's own, with messages of any size. After the process has ended it
+// answers UNAVAILABLE, until Stop closes it.
+func (i *Instance) Conn() *grpc.ClientConn { return i.running.conn }
+
+// Manifest is what the plugin said of itself when it started. It is not to be changed.
+func (i *Instance) Manifest() Manifest { return i.manifest }
 
 // PID is the process id of the plugin, which is also that of its process group.
-func (i *Instance) PID() int { return 0 }
+func (i *Instance) PID() int { return i.running.proc.PID() }
 
 // Started is when the process was started.
-func (i *Instance) Started() time.Time { return time.Time{} }
+func (i *Instance) Started() time.Time { return i.running.proc.Started() }
 
-// Usage is what the plugin's process group takes now.
-func (i *Instance) Usage() (process.Usage, error) { return process.Usage{}, nil }
+// Usage is what the plugin's process group takes now; an error once it has ended.
+func (i *Instance) Usage() (process.Usage, error) { return i.running.proc.Usage() }
 
 // Done is closed when the process has ended, for whatever reason.
-func (i *Instance) Done() <-chan struct{} { return nil }
+func (i *Instance) Done() <-chan struct{} { return i.done }
 
-// Err says why the process ended; nil before Done is closed, and after a Stop that was asked for.
-func (i *Instance) Err() error { return nil }
+// Err says why the process ended: its exit code or signal, and the last it printed. It is nil before Done is closed,
+// and stays so where Stop was called first.
+func (i *Instance) Err() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.err
+}
 
-// Acquire counts a call in. ok is false once the instance drains or has ended: the call must go elsewhere.
-// Each true must be followed by one call of release.
-func (i *Instance) Acquire() (release func(), ok bool) { return nil, false }
+// Acquire counts a call in. ok is false once the instance drains or has ended: the call must go elsewhere. After true,
+// release counts it out; it may be called more than once.
+func (i *Instance) Acquire() (release func(), ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.draining {
+		return func() {}, false
+	}
+	i.inFlight++
+	return sync.OnceFunc(i.release), true
+}
+
+func (i *Instance) release() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.inFlight--
+	if i.inFlight == 0 && i.idle != nil {
+		close(i.idle)
+		i.idle = nil
+	}
+}
 
 // InFlight is the number of calls acquired and not yet released.
-func (i *Instance) InFlight() int { return 0 }
+func (i *Instance) InFlight() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.inFlight
+}
 
-// Drain refuses new calls and returns when none is in flight, or with ctx's error when that ends first.
-func (i *Instance) Drain(ctx context.Context) error { return nil }
+// Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
+// are left.
+func (i *Instance) Drain(ctx context.Context) error {
+	idle := i.startDraining()
+	if idle == nil {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("plugin %s: drain: %d calls are still in flight: %w", i.spec.Name, i.InFlight(), context.Cause(ctx))
+	}
+}
 
-// Stop ends the process, always and in bounded time, and removes all that it left. It must be called for every
-// instance, also for one whose process has ended by itself. Repeated calls return the first one's result.
-func (i *Instance) Stop(ctx context.Context) error { return nil }
+// startDraining returns nil where nothing is in flight, or else what is closed when that is so.
+func (i *Instance) startDraining() <-chan struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.draining = true
+	if i.inFlight == 0 {
+		return nil
+	}
+	if i.idle == nil {
+		i.idle = make(chan struct{})
+	}
+	return i.idle
+}
+
+// Stop ends the process, always: it is asked to shut down, then gets SIGTERM, then SIGKILL, within the spec's
+// StopTimeout or until ctx ends, plus a few seconds for the kernel at most. Everything that belonged to it is removed;
+// calls in flight end with UNAVAILABLE. Stop must be called for every instance, also for one whose process has ended by
+// itself. Later calls wait for the first and return its result.
+func (i *Instance) Stop(ctx context.Context) error {
+	i.stop.Do(func() { i.stopErr = i.doStop(ctx) })
+	return i.stopErr
+}
+
+func (i *Instance) doStop(ctx context.Context) error {
+	i.mu.Lock()
+	i.draining, i.asked = true, true
+	i.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, i.spec.StopTimeout)
+	defer cancel()
+	ending, err := i.running.end(ctx)
+	if ending != process.Unkillable {
+		<-i.done
+	}
+	i.running.log.Debug("stopped", "ending", ending.String(), "pid", i.PID())
+	if err != nil {
+		return fmt.Errorf("plugin %s: stop: %w", i.spec.Name, err)
+	}
+	return nil
+}

@@ -1,21 +1,230 @@
-// Package process is one operating system process. It knows nothing of Flyte or of plugins' services.
 package process
 
-// Usage is what a process group takes at one moment.
-type Usage struct {
-	// RSS is the resident memory in bytes.
-	RSS uint64
-	// CPUSeconds is the time on a processor since the start, user and system.
-	CPUSeconds float64
-	// Processes is the number of processes in the group.
-	Processes int
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// drainGrace is how long the pipes are read on after the leader of the group has ended. Normally both are at their end
+// at once, because the group dies with its leader; only a child that left the group can still hold them.
+const drainGrace = time.Second
+
+// Config says what to run.
+type Config struct {
+	// Name is what messages call the process.
+	Name string
+	// Command is the program and its arguments. A program without a slash is looked up in the PATH of Env, a relative
+	// one is relative to Dir.
+	Command []string
+	// Dir is the working directory; empty: the parent's.
+	Dir string
+	// Env is the whole environment, as NAME=value. Nothing is inherited.
+	Env []string
 }
 
-// RunRoot is a host's private directory, with one subdirectory for each process it runs.
-type RunRoot struct{}
+// Process is one process, started at most once. All methods may be called at any time from any goroutine.
+type Process struct {
+	config Config
+	output *output
 
-// OpenRunRoot makes a private directory below base.
-func OpenRunRoot(base string) (*RunRoot, error) { return &RunRoot{}, nil }
+	done chan struct{} // closed when the leader is reaped, its group killed and its output read
 
-// Close removes the directory and all in it.
-func (r *RunRoot) Close() error { return nil }
+	mu      sync.Mutex // guards what follows
+	pid     int        // 0: not started
+	started time.Time
+	reaped  bool // the pid may belong to somebody else
+	doomed  bool // killed before it was started
+	sent    map[syscall.Signal]bool
+	exit    Exit
+}
+
+// New prepares a process. Nothing is opened before Start.
+func New(config Config) *Process {
+	return &Process{config: config, output: newOutput(), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
+}
+
+// SetEnv replaces the environment of the Config. It is for before the start.
+func (p *Process) SetEnv(env []string) { p.config.Env = env }
+
+// Start starts the process. An error says which program could not be started and why. The context is only looked at
+// before the start: it does not end the process.
+func (p *Process) Start(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd, err := p.config.command()
+	if err != nil {
+		p.output.abandon()
+		return err
+	}
+	stdout, stderr, err := openPipes(cmd)
+	if err != nil {
+		p.output.abandon()
+		return fmt.Errorf("cannot open the pipes of %s: %w", cmd.Path, err)
+	}
+	forked := make(chan error)
+	go p.live(cmd, stdout, stderr, forked)
+	return <-forked
+}
+
+// Done is closed when the process has ended and all that it printed has been read. It is never closed for a process
+// that was not started.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit says how the process ended. It is the zero Exit before Done is closed.
+func (p *Process) Exit() Exit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
+}
+
+// PID is the id of the process and of its group; 0 before the start.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pid
+}
+
+// Started is when the process was started; zero before.
+func (p *Process) Started() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.started
+}
+
+// live is the life of the process, from the fork to the last byte of its output. It keeps its thread for itself all
+// that time: the parent-death signal fires when the thread that forked ends, not the process (golang/go#27505).
+func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	err := cmd.Start()
+	stdout.closeWriter()
+	stderr.closeWriter()
+	if err != nil {
+		stdout.closeReader()
+		stderr.closeReader()
+		p.output.abandon()
+		forked <- p.config.explain(cmd, err)
+		return
+	}
+	p.mu.Lock()
+	p.pid, p.started = cmd.Process.Pid, time.Now()
+	doomed := p.doomed
+	p.mu.Unlock()
+	if doomed {
+		p.signal(unix.SIGKILL)
+	}
+	p.output.follow(stdout.reader, stderr.reader)
+	forked <- nil
+
+	awaitExit(cmd.Process.Pid)
+	p.reap(cmd)
+
+	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
+	deadline := time.Now().Add(drainGrace)
+	stdout.reader.SetReadDeadline(deadline) //nolint:errcheck // a pipe always takes a deadline; if not, it was closed
+	stderr.reader.SetReadDeadline(deadline) //nolint:errcheck // as above
+	p.output.wait()
+	stdout.closeReader()
+	stderr.closeReader()
+	close(p.done)
+}
+
+// awaitExit returns when the process has exited, leaving it a zombie: until it is reaped, neither its pid nor its group
+// id can be given to anybody else.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// reap kills what is left of the group and takes the exit status of its leader, in this order.
+func (p *Process) reap(cmd *exec.Cmd) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
+	err := cmd.Wait()
+	p.reaped = true
+	p.exit = exitOf(cmd.ProcessState, err)
+	p.exit.Ours = p.sent[p.exit.Signal]
+}
+
+// signal sends a signal to the whole group, and is a no-op once there is none.
+func (p *Process) signal(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid == 0 || p.reaped {
+		return
+	}
+	p.sent[sig] = true
+	unix.Kill(-p.pid, sig) //nolint:errcheck // the group exists: its leader is not reaped
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	// Code is the exit code; -1 where a signal ended the process.
+	Code int
+	// Signal is the signal that ended the process; 0: none.
+	Signal syscall.Signal
+	// Ours says that the signal was sent by this package, on somebody's order.
+	Ours bool
+	// Err is set where the status could not be learnt.
+	Err error
+}
+
+// String is such as "exited with code 3" or "was killed by SIGKILL".
+func (e Exit) String() string {
+	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("ended, its status unknown: %v", e.Err)
+	case e.Signal != 0:
+		return "was killed by " + unix.SignalName(e.Signal)
+	default:
+		return fmt.Sprintf("exited with code %d", e.Code)
+	}
+}
+
+func exitOf(state *os.ProcessState, err error) Exit {
+	if state == nil {
+		return Exit{Code: -1, Err: err}
+	}
+	status, ok := state.Sys().(syscall.WaitStatus)
+	if ok && status.Signaled() {
+		return Exit{Code: -1, Signal: status.Signal()}
+	}
+	return Exit{Code: state.ExitCode()}
+}
+
+// pipe is one of the two pipes of a process, seen from the parent.
+type pipe struct{ reader, writer *os.File }
+
+func openPipes(cmd *exec.Cmd) (stdout, stderr *pipe, err error) {
+	stdout, stderr = &pipe{}, &pipe{}
+	if stdout.reader, stdout.writer, err = os.Pipe(); err != nil {
+		return nil, nil, err
+	}
+	if stderr.reader, stderr.writer, err = os.Pipe(); err != nil {
+		stdout.closeReader()
+		stdout.closeWriter()
+		return nil, nil, err
+	}
+	// Files, not writers: os/exec then copies nothing, and its Wait waits for nothing but the process.
+	cmd.Stdout, cmd.Stderr = stdout.writer, stderr.writer
+	return stdout, stderr, nil
+}
+
+func (p *pipe) closeReader() { p.reader.Close() }
+func (p *pipe) closeWriter() { p.writer.Close() }

@@ -1,0 +1,167 @@
+package badplugin
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"math"
+	"math/big"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// server is a plugin that gets as far as serving.
+type server struct {
+	opts              *options
+	cookie            string
+	protocolVersion   uint
+	noPluginService   bool
+	noMetadataService bool
+	serving           func() // called just before the handshake line is printed
+	interceptors      []grpc.UnaryServerInterceptor
+}
+
+// change is how a mode makes a good server a bad one.
+type change func(*server)
+
+func serve(o *options, changes ...change) {
+	s := &server{opts: o, cookie: pluginv1.MagicCookieValue, protocolVersion: pluginv1.ProtocolVersion, serving: func() {}}
+	for _, change := range changes {
+		change(s)
+	}
+	recorder := newRecorder(o.record)
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: plugin.HandshakeConfig{
+			ProtocolVersion:  s.protocolVersion,
+			MagicCookieKey:   pluginv1.MagicCookieKey,
+			MagicCookieValue: s.cookie,
+		},
+		Plugins: plugin.PluginSet{"flyte": &services{server: s}},
+		Logger:  hclog.New(&hclog.LoggerOptions{Output: os.Stderr, JSONFormat: true, Level: hclog.Info}),
+		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
+			s.serving()
+			return grpc.NewServer(append(options,
+				grpc.MaxRecvMsgSize(math.MaxInt32),
+				grpc.ForceServerCodecV2(recorder),
+				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{recorder.unary}, s.interceptors...)...),
+				grpc.ChainStreamInterceptor(recorder.stream),
+			)...)
+		},
+	})
+}
+
+// services registers what the plugin serves.
+type services struct {
+	plugin.NetRPCUnsupportedPlugin
+	server *server
+}
+
+func (p *services) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) error {
+	agent := newEcho()
+	service.RegisterAsyncAgentServiceServer(registrar, agent)
+	service.RegisterSyncAgentServiceServer(registrar, agent)
+	if !p.server.noMetadataService {
+		service.RegisterAgentMetadataServiceServer(registrar, &registry{agents: parseAgents(p.server.opts)})
+	}
+	if !p.server.noPluginService {
+		pluginv1.RegisterPluginServiceServer(registrar, &about{opts: p.server.opts})
+	}
+	return nil
+}
+
+func (p *services) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+	return nil, errors.New("this is the plugin's side")
+}
+
+// about answers Describe and Configure.
+type about struct {
+	pluginv1.UnimplementedPluginServiceServer
+	opts *options
+}
+
+func (a *about) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
+	return &pluginv1.DescribeResponse{
+		Name:         a.opts.name,
+		Version:      a.opts.version,
+		Sdk:          &pluginv1.Sdk{Name: "badplugin", Version: "0", Language: runtime.Version()},
+		Capabilities: strings.FieldsFunc(a.opts.capabilities, func(r rune) bool { return r == ',' }),
+		ConfigSchema: a.opts.schema,
+	}, nil
+}
+
+func (a *about) Configure(context.Context, *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
+	return &pluginv1.ConfigureResponse{}, nil
+}
+
+// intercept puts itself before one method.
+func intercept(method string, do func(ctx context.Context, next func() (any, error)) (any, error)) change {
+	return func(s *server) {
+		s.interceptors = append(s.interceptors, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if info.FullMethod != method {
+				return next(ctx, req)
+			}
+			return do(ctx, func() (any, error) { return next(ctx, req) })
+		})
+	}
+}
+
+func answer(method string, with func() (any, error)) change {
+	return intercept(method, func(context.Context, func() (any, error)) (any, error) { return with() })
+}
+
+func fail(method string) change {
+	return answer(method, func() (any, error) { return nil, status.Error(codes.Internal, "the agent registry is broken") })
+}
+
+func hang(method string) change {
+	return intercept(method, func(context.Context, func() (any, error)) (any, error) { select {} })
+}
+
+func list(agents ...*admin.Agent) change {
+	return answer(methodList, func() (any, error) { return &admin.ListAgentsResponse{Agents: agents}, nil })
+}
+
+// crashAfter ends the process in the middle of the agent call after the first o.calls.
+func crashAfter(o *options) change {
+	var calls atomic.Int64
+	return func(s *server) {
+		s.interceptors = append(s.interceptors, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if strings.Contains(info.FullMethod, ".AsyncAgentService/") && calls.Add(1) > int64(o.calls) {
+				say(realStderr, o.text)
+				os.Exit(o.code)
+			}
+			return next(ctx, req)
+		})
+	}
+}
+
+// certificate is one as it stands in a handshake line.
+func certificate() string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return base64.RawStdEncoding.EncodeToString(der)
+}

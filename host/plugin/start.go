@@ -1,0 +1,123 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/host/process"
+)
+
+// Environment is what a plugin is started in: the host's side of it.
+type Environment struct {
+	// RunRoot is where the instance gets its private directory.
+	RunRoot *process.RunRoot
+	// Log gets the plugin's log lines, with the attribute plugin=<name>, and the instance's own. Nil: discarded.
+	Log *slog.Logger
+	// DialOptions are added to the connection's options, last.
+	DialOptions []grpc.DialOption
+}
+
+const (
+	// failedStopTimeout is how long a plugin whose start failed may take to end before it is killed.
+	failedStopTimeout = 2 * time.Second
+	// settleTime is how long a broken connection waits for the news that the process has ended, which explains it.
+	settleTime = 500 * time.Millisecond
+)
+
+// Start starts the plugin and returns once it is ready for work, or with an error (a *StartError) and no process. The
+// whole start is bounded by the spec's StartTimeout and by ctx. The instance lives on when ctx ends.
+func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
+	spec = spec.withDefaults()
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, spec.StartTimeout, fmt.Errorf("not done within the start_timeout of %v", spec.StartTimeout))
+	defer cancel()
+
+	s := &start{spec: spec, env: env, running: running{log: env.Log.With("plugin", spec.Name)}}
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{StepPrepare, s.prepare},
+		{StepLaunch, s.launch}, // goes over into StepHandshake as soon as the program runs
+		{StepConnect, s.connect},
+		{StepHealth, s.awaitHealth},
+		{StepDescribe, s.describe},
+		{StepConfigure, s.configure},
+		{StepList, s.listAgents},
+	} {
+		s.step = step.name
+		if err := step.run(ctx); err != nil {
+			failed := s.failed(ctx, err)
+			s.abandon()
+			return nil, failed
+		}
+	}
+	return newInstance(s), nil
+}
+
+// start is a start under way. Each step finds in it what the steps before it made.
+type start struct {
+	spec Spec
+	env  Environment
+	step string
+	running
+	manifest Manifest
+}
+
+func (s *start) prepare(context.Context) error {
+	switch {
+	case s.spec.Name == "":
+		return errors.New("the plugin has no name")
+	case len(s.spec.Command) == 0 || s.spec.Command[0] == "":
+		return advise(errors.New("there is no command to start"), "set command: [program, argument, …]")
+	case s.env.RunRoot == nil:
+		return errors.New("there is no run root to make its private directory in")
+	}
+	if err := s.spec.verify(); err != nil {
+		return err
+	}
+	rundir, err := s.env.RunRoot.Make()
+	if err != nil {
+		return err
+	}
+	s.rundir = rundir
+	return s.spec.writeSecrets(rundir.Path())
+}
+
+// failed is err as the error that Start returns, with what is known of the process.
+func (s *start) failed(ctx context.Context, err error) *StartError {
+	failed := &StartError{Plugin: s.spec.Name, Step: s.step, Err: err}
+	var advised *failure
+	if errors.As(err, &advised) {
+		failed.Advice, failed.ConfigErrors = advised.advice, advised.config
+	}
+	if s.proc == nil || s.proc.PID() == 0 {
+		return failed
+	}
+	if ctx.Err() == nil && isUnavailable(err) {
+		settled, cancel := context.WithTimeout(ctx, settleTime)
+		defer cancel()
+		s.proc.Wait(settled) //nolint:errcheck // either way, what is known then is told
+	}
+	if exit, ended := s.exited(); ended && !exit.Ours {
+		failed.Exited = exit.String()
+	}
+	failed.LastOutput = s.proc.LastOutput()
+	return failed
+}
+
+// abandon leaves nothing of a start that failed.
+func (s *start) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), min(failedStopTimeout, s.spec.StopTimeout))
+	defer cancel()
+	if ending, err := s.end(ctx); err != nil {
+		s.log.Error("what is left of a failed start could not be removed", "error", err, "ending", ending.String())
+	}
+}

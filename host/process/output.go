@@ -1,0 +1,252 @@
+package process
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// What of a flood is let through, for both pipes together.
+const (
+	linesPerSecond = 500
+	linesBurst     = 2000
+	bytesPerSecond = 512 << 10
+	bytesBurst     = 4 << 20
+	// countEvery is how often the number of lines left out is told, while there are any.
+	countEvery = time.Second
+)
+
+// output is what a process prints, on its way to go-plugin. One goroutine reads each pipe, and never waits for a
+// reader: what cannot be taken is counted and left out.
+type output struct {
+	handshakes *lineQueue // at most one line
+	logs       *lineQueue
+
+	readers sync.WaitGroup
+
+	mu        sync.Mutex // guards what follows
+	filter    handshakeFilter
+	handshake string
+	stderr    logLines
+	tail      tail
+	lines     *rate.Limiter
+	bytes     *rate.Limiter
+	dropped   dropped
+}
+
+// dropped counts what was left out since it was last told.
+type dropped struct {
+	lines, bytes int
+	timer        *time.Timer // set while there is something to tell
+}
+
+func newOutput() *output {
+	return &output{
+		handshakes: newLineQueue(2 * maxHandshake),
+		logs:       newLineQueue(1 << 20),
+		lines:      rate.NewLimiter(linesPerSecond, linesBurst),
+		bytes:      rate.NewLimiter(bytesPerSecond, bytesBurst),
+	}
+}
+
+// follow starts to read both pipes, until their ends or an error such as a deadline that was set on them.
+func (o *output) follow(stdout, stderr io.Reader) {
+	o.readers.Add(2)
+	go o.read(stdout, o.stdoutLine, o.handshakes.finish)
+	go o.read(stderr, o.stderrLine, func() {})
+}
+
+// wait returns when both pipes are read, and ends what go-plugin reads.
+func (o *output) wait() {
+	o.readers.Wait()
+	o.mu.Lock()
+	o.tellDropped()
+	o.mu.Unlock()
+	o.logs.finish()
+}
+
+// abandon is for a process that did not start: readers find the end at once.
+func (o *output) abandon() {
+	o.handshakes.finish()
+	o.logs.finish()
+}
+
+func (o *output) read(from io.Reader, emit func([]byte, int), atEnd func()) {
+	defer o.readers.Done()
+	defer atEnd()
+	splitter := &lineSplitter{max: maxLine, emit: emit}
+	io.Copy(splitter, from) //nolint:errcheck // whatever ends the pipe ends the reading
+	splitter.Flush()
+}
+
+func (o *output) stdoutLine(line []byte, cut int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, giveUp := o.filter.sort(line, cut)
+	switch v {
+	case handshake:
+		o.handshake = string(line)
+		o.handshakes.push(line)
+	case noise:
+		o.log(line, cut, func() []byte {
+			encoded, _ := encodeText(levelWarn, "printed before its handshake: "+string(line), cut, stdoutField)
+			return encoded
+		})
+	case chatter:
+		o.log(line, cut, func() []byte {
+			encoded, _ := encodeText(levelDebug, string(line), cut, stdoutField)
+			return encoded
+		})
+	}
+	if giveUp {
+		o.handshakes.finish()
+	}
+}
+
+var stdoutField = map[string]any{keyStream: "stdout"}
+
+func (o *output) stderrLine(line []byte, cut int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log(line, cut, func() []byte {
+		encoded, _ := o.stderr.encode(line, cut)
+		return encoded
+	})
+}
+
+// log remembers a line and passes it on, unless there are too many. It needs mu.
+func (o *output) log(line []byte, cut int, encode func() []byte) {
+	if len(line) == 0 && cut == 0 {
+		return
+	}
+	o.tail.add(line)
+	now := time.Now()
+	if !o.lines.AllowN(now, 1) || !o.bytes.AllowN(now, len(line)) {
+		o.drop(len(line) + cut)
+		return
+	}
+	if encoded := encode(); encoded != nil && !o.logs.push(encoded) {
+		o.drop(len(line) + cut)
+	}
+}
+
+func (o *output) drop(bytes int) {
+	o.dropped.lines++
+	o.dropped.bytes += bytes
+	if o.dropped.timer == nil {
+		o.dropped.timer = time.AfterFunc(countEvery, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.tellDropped()
+		})
+	}
+}
+
+// tellDropped logs how much was left out. It needs mu.
+func (o *output) tellDropped() {
+	if o.dropped.timer == nil {
+		return
+	}
+	o.dropped.timer.Stop()
+	text := fmt.Sprintf("left out %d lines (%d bytes) of its output: it prints more than can be logged", o.dropped.lines, o.dropped.bytes)
+	encoded, _ := encodeText(levelWarn, text, 0, map[string]any{"dropped_lines": o.dropped.lines, "dropped_bytes": o.dropped.bytes})
+	o.dropped = dropped{}
+	o.logs.pushAlways(encoded)
+}
+
+// Handshake is the handshake line; empty until it came.
+func (p *Process) Handshake() string {
+	p.output.mu.Lock()
+	defer p.output.mu.Unlock()
+	return p.output.handshake
+}
+
+// HandshakeProblem says why there will be no handshake, where that is known from what was printed; empty otherwise.
+func (p *Process) HandshakeProblem() string {
+	p.output.mu.Lock()
+	defer p.output.mu.Unlock()
+	return p.output.filter.problem
+}
+
+// LastOutput is the last lines that the process printed on either pipe, oldest first and clean, bounded in number and
+// length. Of structured log lines it is the message. The line that announced a crash leads, however long ago it was.
+func (p *Process) LastOutput() []string {
+	p.output.mu.Lock()
+	defer p.output.mu.Unlock()
+	return p.output.tail.texts()
+}
+
+// StdoutWriter and StderrWriter take what the process printed but which reached its parent by another way, such as
+// go-plugin's stdio stream. It is treated like the rest. Writes never block and never fail.
+func (p *Process) StdoutWriter() io.Writer { return &sideWriter{emit: p.output.stdoutLine} }
+
+// StderrWriter is as StdoutWriter, for the standard error.
+func (p *Process) StderrWriter() io.Writer { return &sideWriter{emit: p.output.stderrLine} }
+
+type sideWriter struct {
+	emit     func([]byte, int)
+	mu       sync.Mutex
+	splitter lineSplitter
+}
+
+func (w *sideWriter) Write(data []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.splitter.max, w.splitter.emit = maxLine, w.emit
+	return w.splitter.Write(data)
+}
+
+const (
+	tailLines = 20
+	tailLine  = 4 << 10 // kept of each line, so that most structured lines stay whole
+	tailText  = 400     // shown of each line
+)
+
+// tail keeps the last lines, and the line that announced a crash: a Go panic prints more stack than anybody keeps.
+type tail struct {
+	ring  [tailLines]string
+	next  int
+	cause string
+	since int // lines since cause
+}
+
+func (t *tail) add(line []byte) {
+	text := string(line[:min(len(line), tailLine)])
+	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") || strings.HasPrefix(text, "Exception in thread ") {
+		t.cause, t.since = text, -1
+	}
+	t.ring[t.next%tailLines] = text
+	t.next++
+	t.since++
+}
+
+func (t *tail) texts() []string {
+	var texts []string
+	add := func(raw string) {
+		if text := shortText(raw); text != "" {
+			texts = append(texts, text)
+		}
+	}
+	if t.cause != "" && t.since >= tailLines {
+		add(t.cause)
+	}
+	for i := max(0, t.next-tailLines); i < t.next; i++ {
+		add(t.ring[i%tailLines])
+	}
+	return texts
+}
+
+// shortText is a printed line in few words: the message of a structured one, cut to what an error message can hold.
+func shortText(raw string) string {
+	var parser logLines
+	_, text := parser.encode([]byte(raw), 0)
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > tailText {
+		text = strings.ToValidUTF8(text[:tailText], "") + "…"
+	}
+	return text
+}
