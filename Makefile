@@ -1,0 +1,74 @@
+# What people and CI run. Every target prints one summary line last. `make help` lists them.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.buildVersion=$(VERSION)
+PLUGINS := $(patsubst plugins/%/main.go,%,$(wildcard plugins/*/main.go))
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | column -t -s ':'
+
+# A missing toolchain is an error with its name, never a skipped test.
+.PHONY: toolchains
+toolchains:
+	@scripts/toolchains
+
+## build: the host and the Go plugins, into bin/
+.PHONY: build
+build: toolchains
+	@go build -ldflags '$(LDFLAGS)' -o bin/agenthost ./host
+	@for p in $(PLUGINS); do go build -ldflags '$(LDFLAGS)' -o bin/plugins/$$p/$$p ./plugins/$$p; done
+	@echo "build ok: bin/agenthost and $(words $(PLUGINS)) plugins ($(PLUGINS))"
+
+## demo: from a fresh clone to a query's result through the whole host
+.PHONY: demo
+demo: build
+	@demo/run
+
+## serve: the host in the foreground with configs/local.yaml
+.PHONY: serve
+serve: build
+	@bin/agenthost serve --config configs/local.yaml
+	@echo "serve ok: the host has stopped"
+
+## test: every test in every language
+.PHONY: test
+test: toolchains
+	@scripts/test
+
+## lint: formatting, linters, tidy modules, generated code up to date
+.PHONY: lint
+lint: toolchains
+	@scripts/lint
+
+## bench: GetTask through the host beside GetTask straight to the plugin
+.PHONY: bench
+bench: build
+	@go run ./host/internal/bench
+
+## fuzz: every fuzz target for FUZZ_SECONDS (default 30) each
+.PHONY: fuzz
+fuzz: toolchains
+	@scripts/fuzz
+
+## image: the container image agenthost:$(VERSION), with the host and the Go plugins
+.PHONY: image
+image:
+	@scripts/image $(VERSION)
+
+## generate: the Go code of proto/
+.PHONY: generate
+generate: toolchains
+	@proto/generate
+	@echo "generate ok: proto/"
+
+## clean: what the other targets made
+.PHONY: clean
+clean:
+	@rm -rf bin .cache
+	@echo "clean ok"
