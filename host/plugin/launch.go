@@ -74,7 +74,7 @@ func (s *start) launch(ctx context.Context) error {
 
 // connect lets go-plugin make its connection, which succeeds also where nobody answers: health comes next.
 func (s *start) connect(ctx context.Context) error {
-	return s.guard(ctx, func() error {
+	err := s.guard(ctx, func() error {
 		protocol, err := s.client.Client()
 		if err != nil {
 			return err
@@ -86,6 +86,11 @@ func (s *start) connect(ctx context.Context) error {
 		s.conn = client.Conn
 		return nil
 	})
+	if err != nil {
+		return advise(fmt.Errorf("its server at %s does not answer: %w", s.client.ReattachConfig().Addr, err),
+			"the address in the handshake line must be one that it listens on, with TLS as it was asked for, and it must speak gRPC there")
+	}
+	return nil
 }
 
 // guard calls something of go-plugin's that takes no context and may panic on what a plugin sent. When ctx ends first,
@@ -106,7 +111,7 @@ func (s *start) guard(ctx context.Context, call func() error) error {
 	case <-ctx.Done():
 		err := s.proc.Kill(ctx)
 		if err == nil {
-			<-result
+			<-result //nolint:errcheck // what it says of a process that was just killed is of no interest
 		}
 		return errors.Join(context.Cause(ctx), err)
 	}
@@ -131,7 +136,7 @@ func (s *start) explainHandshake(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case line == "":
-		return advise(errors.New("it ended, or closed its stdout, before its handshake"), "run its command by hand to see why; it should say that it is a plugin")
+		return advise(errors.New("it ended, or closed its stdout, before its handshake"), "run its command by hand to see why")
 	case fields[0] != "1":
 		return advise(fmt.Errorf("its handshake line has core protocol version %s, go-plugin's is 1", fields[0]), "build it with a current SDK")
 	case fields[1] != fmt.Sprint(pluginv1.ProtocolVersion):

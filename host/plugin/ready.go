@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -141,7 +142,6 @@ func agentsOf(listed []*admin.Agent) ([]Agent, error) {
 			agent.Categories = append(agent.Categories, Category{Name: category.GetName(), Version: category.GetVersion()})
 		}
 		if len(agent.Categories) == 0 {
-			//nolint:staticcheck // old agents list only these
 			for _, name := range from.GetSupportedTaskTypes() {
 				agent.Categories = append(agent.Categories, Category{Name: name})
 			}
@@ -178,8 +178,8 @@ func distinct(categories []Category) []Category {
 
 // failedCall is an error of one of the plugin's own calls, or that it did not answer in time.
 func failedCall(ctx context.Context, call string, err error) error {
-	if ctx.Err() != nil {
-		return advise(fmt.Errorf("%s was not answered: %w", call, context.Cause(ctx)), "if it needs longer to start, raise start_timeout")
+	if ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded { // the plugin's side may see the deadline first
+		return advise(fmt.Errorf("%s was not answered: %w", call, cmp.Or(context.Cause(ctx), err)), "if it needs longer to start, raise start_timeout")
 	}
 	return advise(fmt.Errorf("%s failed: %w", call, err), "look at the plugin's log")
 }

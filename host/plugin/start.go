@@ -25,8 +25,9 @@ type Environment struct {
 const (
 	// failedStopTimeout is how long a plugin whose start failed may take to end before it is killed.
 	failedStopTimeout = 2 * time.Second
-	// settleTime is how long a broken connection waits for the news that the process has ended, which explains it.
-	settleTime = 500 * time.Millisecond
+	// settleTime is how long a handshake or call that failed waits for the news that the process has ended, which
+	// explains it.
+	settleTime = time.Second
 )
 
 // Start starts the plugin and returns once it is ready for work, or with an error (a *StartError) and no process. The
@@ -101,13 +102,16 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 	if s.proc == nil || s.proc.PID() == 0 {
 		return failed
 	}
-	if ctx.Err() == nil && isUnavailable(err) {
+	if ctx.Err() == nil && (s.step == StepHandshake || isUnavailable(err)) {
 		settled, cancel := context.WithTimeout(ctx, settleTime)
 		defer cancel()
 		s.proc.Wait(settled) //nolint:errcheck // either way, what is known then is told
 	}
 	if exit, ended := s.exited(); ended && !exit.Ours {
 		failed.Exited = exit.String()
+		if failed.Advice == "" {
+			failed.Advice = "what it printed last may say why; so may running its command by hand"
+		}
 	}
 	failed.LastOutput = s.proc.LastOutput()
 	return failed

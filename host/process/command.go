@@ -103,7 +103,7 @@ func interpreterOf(path string) string {
 		return ""
 	}
 	defer file.Close()
-	head, _ := io.ReadAll(io.LimitReader(file, 256)) //nolint:errcheck // what could be read is looked at
+	head, _ := io.ReadAll(io.LimitReader(file, 256)) // what could be read is looked at
 	rest, ok := bytes.CutPrefix(head, []byte("#!"))
 	if !ok {
 		return ""

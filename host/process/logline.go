@@ -116,7 +116,7 @@ func parseObject(line []byte) (map[string]any, bool) {
 	if err := decoder.Decode(&fields); err != nil {
 		return nil, false
 	}
-	if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // a bare io.EOF is what Token promises
+	if _, err := decoder.Token(); err != io.EOF {
 		return nil, false
 	}
 	return fields, true

@@ -203,7 +203,7 @@ func (w *sideWriter) Write(data []byte) (int, error) {
 const (
 	tailLines = 20
 	tailLine  = 4 << 10 // kept of each line, so that most structured lines stay whole
-	tailText  = 400     // shown of each line
+	tailText  = 240     // shown of each line
 )
 
 // tail keeps the last lines, and the line that announced a crash: a Go panic prints more stack than anybody keeps.

@@ -16,7 +16,7 @@ import (
 
 // drainGrace is how long the pipes are read on after the leader of the group has ended. Normally both are at their end
 // at once, because the group dies with its leader; only a child that left the group can still hold them.
-const drainGrace = time.Second
+const drainGrace = 500 * time.Millisecond
 
 // Config says what to run.
 type Config struct {
@@ -36,7 +36,8 @@ type Process struct {
 	config Config
 	output *output
 
-	done chan struct{} // closed when the leader is reaped, its group killed and its output read
+	exited chan struct{} // closed when the leader is reaped and its group killed
+	done   chan struct{} // closed when the output is read, too
 
 	mu      sync.Mutex // guards what follows
 	pid     int        // 0: not started
@@ -49,7 +50,7 @@ type Process struct {
 
 // New prepares a process. Nothing is opened before Start.
 func New(config Config) *Process {
-	return &Process{config: config, output: newOutput(), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
+	return &Process{config: config, output: newOutput(), exited: make(chan struct{}), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
 }
 
 // SetEnv replaces the environment of the Config. It is for before the start.
@@ -80,7 +81,7 @@ func (p *Process) Start(ctx context.Context) error {
 // that was not started.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Exit says how the process ended. It is the zero Exit before Done is closed.
+// Exit says how the process ended. It is the zero Exit while the process runs.
 func (p *Process) Exit() Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,6 +130,7 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	awaitExit(cmd.Process.Pid)
 	p.reap(cmd)
+	close(p.exited)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
 	deadline := time.Now().Add(drainGrace)

@@ -53,7 +53,7 @@ func OpenRunRoot(base string) (*RunRoot, error) {
 		return nil, fmt.Errorf("cannot use %s as the base of run directories: %w", base, err)
 	}
 	id := make([]byte, 4)
-	rand.Read(id) //nolint:errcheck // never fails
+	rand.Read(id) // never fails
 	root := &RunRoot{base: base, path: filepath.Join(base, hex.EncodeToString(id))}
 	if room := maxSocketPath - socketRoom - dirRoom; len(root.path) > room {
 		return nil, fmt.Errorf("the base of run directories %s is %d bytes long, but unix sockets below it leave room for %d: choose a shorter one",
@@ -151,7 +151,7 @@ func lockBase(base string) (unlock func(), err error) {
 	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
 		return nil, fmt.Errorf("cannot lock the base of run directories %s (is another host stuck in its start?): %w", base, err)
 	}
-	return func() { lock.Close() }, nil
+	return func() { _ = lock.Close() }, nil
 }
 
 // sweep removes the roots whose hosts are dead. It needs the base's lock, under which roots are made.
@@ -170,7 +170,7 @@ func sweep(base string) error {
 			continue // its host lives, or it is not ours to judge
 		}
 		err := removeWithProcesses(path)
-		lock.Close()
+		_ = lock.Close()
 		if err != nil {
 			return fmt.Errorf("cannot sweep what a dead host left: %w", err)
 		}

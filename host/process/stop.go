@@ -53,7 +53,18 @@ func (e Ending) String() string {
 //
 // An error from polite is taken as "it will not": the next step follows at once.
 func (p *Process) Stop(ctx context.Context, polite func(context.Context) error) Ending {
-	if p.PID() == 0 || p.ended() {
+	if p.PID() == 0 {
+		return AlreadyEnded
+	}
+	ending := p.stop(ctx, polite)
+	if ending != Unkillable {
+		<-p.done
+	}
+	return ending
+}
+
+func (p *Process) stop(ctx context.Context, polite func(context.Context) error) Ending {
+	if p.ended() {
 		return AlreadyEnded
 	}
 	if _, ok := ctx.Deadline(); !ok {
@@ -84,7 +95,7 @@ func (p *Process) ask(ctx context.Context, polite func(context.Context) error) (
 	select {
 	case err := <-answer:
 		return err == nil && p.await(ctx) || p.ended()
-	case <-p.done:
+	case <-p.exited:
 		return true
 	case <-ctx.Done():
 		return p.ended()
@@ -111,7 +122,7 @@ func (p *Process) kill() Ending {
 
 func (p *Process) await(ctx context.Context) (ended bool) {
 	select {
-	case <-p.done:
+	case <-p.exited:
 		return true
 	case <-ctx.Done():
 		return p.ended()
@@ -120,7 +131,7 @@ func (p *Process) await(ctx context.Context) (ended bool) {
 
 func (p *Process) ended() bool {
 	select {
-	case <-p.done:
+	case <-p.exited:
 		return true
 	default:
 		return false

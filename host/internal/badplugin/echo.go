@@ -310,9 +310,9 @@ func parseAgents(o *options) []*admin.Agent {
 		agent := &admin.Agent{Name: name, IsSync: kind == "sync"}
 		for category := range strings.SplitSeq(categories, ",") {
 			category, version, _ := strings.Cut(category, "@")
-			number, _ := strconv.Atoi(version) //nolint:errcheck // none is 0
+			number, _ := strconv.Atoi(version) // none is 0
 			if o.byTaskType {
-				agent.SupportedTaskTypes = append(agent.SupportedTaskTypes, category) //nolint:staticcheck // what old agents list
+				agent.SupportedTaskTypes = append(agent.SupportedTaskTypes, category)
 			} else {
 				agent.SupportedTaskCategories = append(agent.SupportedTaskCategories, &admin.TaskCategory{Name: category, Version: int32(number)})
 			}

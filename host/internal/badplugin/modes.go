@@ -63,7 +63,7 @@ var modes = map[string]func(*options){
 		say(os.Stdout, "1|1|unix|/nowhere|grpc|"+base64.RawStdEncoding.EncodeToString(bytes.Repeat([]byte("no certificate"), 9)))
 		forever()
 	},
-	"no-cert": func(o *options) { os.Unsetenv("PLUGIN_CLIENT_CERT"); serve(o) },
+	"no-cert": func(o *options) { _ = os.Unsetenv("PLUGIN_CLIENT_CERT"); serve(o) },
 
 	// Between the handshake and the first task.
 	"dead-address": func(*options) { say(os.Stdout, "1|1|unix|"+socket("dead")+"|grpc|"); forever() },
@@ -149,7 +149,7 @@ var modes = map[string]func(*options){
 		serve(o, func(s *server) {
 			s.serving = func() {
 				go func() {
-					time.Sleep(o.delay) // go-plugin replaces os.Stdout only now
+					time.Sleep(o.delay) // until go-plugin has replaced os.Stdout for certain
 					fmt.Println(o.text + " on stdout")
 					fmt.Fprintln(os.Stderr, o.text+" on stderr")
 				}()

@@ -42,7 +42,7 @@ func ReadRecords(path string) ([]Record, error) {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return records, nil //nolint:nilerr // the end, or a record that is just being written
+			return records, nil // the end, or a record that is just being written
 		}
 		var record Record
 		if err := json.Unmarshal(line, &record); err != nil {

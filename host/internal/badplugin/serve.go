@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,7 @@ type server struct {
 	protocolVersion   uint
 	noPluginService   bool
 	noMetadataService bool
-	serving           func() // called just before the handshake line is printed
+	serving           func() // called once, when the first call comes: the handshake is made
 	interceptors      []grpc.UnaryServerInterceptor
 }
 
@@ -47,6 +48,11 @@ func serve(o *options, changes ...change) {
 		change(s)
 	}
 	recorder := newRecorder(o.record)
+	var once sync.Once
+	serving := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		once.Do(s.serving)
+		return next(ctx, req)
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  s.protocolVersion,
@@ -56,11 +62,10 @@ func serve(o *options, changes ...change) {
 		Plugins: plugin.PluginSet{"flyte": &services{server: s}},
 		Logger:  hclog.New(&hclog.LoggerOptions{Output: os.Stderr, JSONFormat: true, Level: hclog.Info}),
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
-			s.serving()
 			return grpc.NewServer(append(options,
 				grpc.MaxRecvMsgSize(math.MaxInt32),
 				grpc.ForceServerCodecV2(recorder),
-				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{recorder.unary}, s.interceptors...)...),
+				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{serving, recorder.unary}, s.interceptors...)...),
 				grpc.ChainStreamInterceptor(recorder.stream),
 			)...)
 		},
