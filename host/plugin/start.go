@@ -102,10 +102,8 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 	if s.proc == nil || s.proc.PID() == 0 {
 		return failed
 	}
-	if ctx.Err() == nil && (s.step == StepHandshake || isUnavailable(err)) {
-		settled, cancel := context.WithTimeout(ctx, settleTime)
-		defer cancel()
-		s.proc.Wait(settled) //nolint:errcheck // either way, what is known then is told
+	if isUnavailable(err) {
+		s.settle(ctx)
 	}
 	if exit, ended := s.exited(); ended && !exit.Ours {
 		failed.Exited = exit.String()
@@ -115,6 +113,13 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 	}
 	failed.LastOutput = s.proc.LastOutput()
 	return failed
+}
+
+// settle gives the process a moment to end, and its output to be read, after something that looks like its end.
+func (s *start) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	s.proc.Wait(ctx) //nolint:errcheck // either way, what is known then is told
 }
 
 // abandon leaves nothing of a start that failed.
