@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -455,6 +456,22 @@ func TestAnOffloadedLiteralIsAnErrorThatSaysWhereItLies(t *testing.T) {
 	for _, err := range []error{decodeError[any](l), decodeError[string](l), decodeError[[]int](l)} {
 		if err == nil || !strings.Contains(err.Error(), "99 bytes, into storage at s3://b/big") {
 			t.Errorf("error = %v", err)
+		}
+	}
+}
+
+func TestFiveBytesCannotAskForGigabytes(t *testing.T) {
+	for _, code := range []string{"\xdb", "\xc6", "\xc9"} {
+		data := []byte(code + "\xff\xff\xff\xff")
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := decodeMsgPack(data); err == nil {
+			t.Errorf("code %x: the bytes are no value", code)
+		}
+		runtime.ReadMemStats(&after)
+		allocated := after.TotalAlloc - before.TotalAlloc
+		if allocated > 1<<20 {
+			t.Errorf("code %x: %d bytes allocated", code, allocated)
 		}
 	}
 }

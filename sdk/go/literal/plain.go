@@ -3,6 +3,7 @@ package literal
 import (
 	"bytes"
 	"encoding"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,9 +25,10 @@ const maxDepth = 1000
 // decodeMsgPack reads the one value that the bytes hold.
 func decodeMsgPack(data []byte) (any, error) {
 	reader := bytes.NewReader(data)
-	value, err := decodeMsgPackValue(msgpack.NewDecoder(reader), 0)
+	source := msgPackSource{data, reader, msgpack.NewDecoder(reader)}
+	value, err := source.value(0)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("the msgpack ends early")
 	case err != nil:
 		return nil, fmt.Errorf("the msgpack is broken: %w", err)
@@ -36,50 +38,64 @@ func decodeMsgPack(data []byte) (any, error) {
 	return value, nil
 }
 
-func decodeMsgPackValue(decoder *msgpack.Decoder, depth int) (any, error) {
+// msgPackSource reads values one by one instead of leaving it to the library, which follows any depth and believes any
+// length: five bytes could ask it for four gigabytes.
+type msgPackSource struct {
+	data    []byte
+	reader  *bytes.Reader // over data; the decoder reads from it without a buffer of its own
+	decoder *msgpack.Decoder
+}
+
+func (s msgPackSource) value(depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("it is nested deeper than %d", maxDepth)
 	}
-	code, err := decoder.PeekCode()
+	code, err := s.decoder.PeekCode()
 	if err != nil {
 		return nil, err
 	}
 	switch {
+	case code == msgpcode.Str32 || code == msgpcode.Bin32 || code == msgpcode.Ext32:
+		rest := s.data[len(s.data)-s.reader.Len()+1:]
+		if len(rest) < 4 || uint64(binary.BigEndian.Uint32(rest)) > uint64(len(rest)) {
+			return nil, io.ErrUnexpectedEOF
+		}
 	case msgpcode.IsFixedArray(code) || code == msgpcode.Array16 || code == msgpcode.Array32:
-		return decodeMsgPackList(decoder, depth)
+		return s.list(depth)
 	case msgpcode.IsFixedMap(code) || code == msgpcode.Map16 || code == msgpcode.Map32:
-		return decodeMsgPackMap(decoder, depth)
-	case msgpcode.IsBin(code):
-		return decoder.DecodeBytes()
+		return s.object(depth)
 	}
-	value, err := decoder.DecodeInterfaceLoose()
+	if msgpcode.IsBin(code) {
+		return s.decoder.DecodeBytes()
+	}
+	value, err := s.decoder.DecodeInterfaceLoose()
 	if unsigned, ok := value.(uint64); ok && unsigned <= math.MaxInt64 {
 		return int64(unsigned), err
 	}
 	return value, err
 }
 
-func decodeMsgPackList(decoder *msgpack.Decoder, depth int) (any, error) {
-	length, err := decoder.DecodeArrayLen()
+func (s msgPackSource) list(depth int) (any, error) {
+	length, err := s.decoder.DecodeArrayLen()
 	list := []any{}
 	for i := 0; i < length && err == nil; i++ {
 		var element any
-		if element, err = decodeMsgPackValue(decoder, depth+1); err == nil {
+		if element, err = s.value(depth + 1); err == nil {
 			list = append(list, element)
 		}
 	}
 	return list, err
 }
 
-func decodeMsgPackMap(decoder *msgpack.Decoder, depth int) (any, error) {
-	length, err := decoder.DecodeMapLen()
+func (s msgPackSource) object(depth int) (any, error) {
+	length, err := s.decoder.DecodeMapLen()
 	object := map[string]any{}
 	for i := 0; i < length && err == nil; i++ {
 		var name, value any
-		if name, err = decodeMsgPackValue(decoder, depth+1); err != nil {
+		if name, err = s.value(depth + 1); err != nil {
 			break
 		}
-		if value, err = decodeMsgPackValue(decoder, depth+1); err == nil {
+		if value, err = s.value(depth + 1); err == nil {
 			object[fmt.Sprint(name)] = value
 		}
 	}
