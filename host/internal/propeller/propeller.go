@@ -17,6 +17,13 @@
 // only reads a cache (cache.go); the cache's workers poll the agent, each task at once and then at every resync. Nothing
 // crosses from one restart to the next but the state that a round has written down.
 //
+// A test starts one, gives it tasks, and reads what became of them:
+//
+//	p := propeller.Start(ctx, propeller.Options{Flyte: propeller.V1, Endpoint: "127.0.0.1:8000", Resync: 50 * time.Millisecond,
+//		Round: 20 * time.Millisecond, PollInterval: 50 * time.Millisecond, PollRate: -1})
+//	defer p.Close()
+//	result, err := p.Submit(propeller.Task{Template: template, Inputs: inputs}).Wait(ctx)
+//
 // The model is held against recordings of the real clients: see folder traces, and traces_test.go for the few recorded
 // fields that it cannot hold to. What was read in Flyte's source rather than recorded says so where it stands.
 package propeller

@@ -276,7 +276,10 @@ func resourceOf(reply traces.Reply) *admin.Resource {
 }
 
 func phaseOf(name string) core.TaskExecution_Phase {
-	if name == "RETRYABLE_FAILED" {
+	switch name {
+	case "":
+		return core.TaskExecution_UNDEFINED
+	case "RETRYABLE_FAILED":
 		return 8 // newer than the Go types
 	}
 	phase, ok := core.TaskExecution_Phase_value[name]
