@@ -59,7 +59,7 @@ func locate(parts []string, merged map[string]any) (path []string, existing any,
 	existing = merged
 	for _, part := range parts {
 		below, _ := existing.(map[string]any)
-		name := ""
+		var name string
 		switch s.kind {
 		case object:
 			i := slices.IndexFunc(s.fields, func(f field) bool { return strings.EqualFold(f.name, part) })

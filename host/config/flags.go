@@ -28,7 +28,7 @@ func splitKey(key string) ([]string, error) {
 	var path []string
 	rest := key
 	for {
-		part := ""
+		var part string
 		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
 			if part, rest, ok = strings.Cut(quoted, `"`); !ok {
 				return nil, errors.New("a quote in the key is not closed")

@@ -116,3 +116,17 @@ func defaultRunDir(environ []string) string {
 	}
 	return filepath.Join(base, fmt.Sprintf("agenthost-%d", os.Getuid()))
 }
+
+// ReadPluginConfig reads a file that holds nothing but a plugin's own configuration: what stands under `config:` in a
+// host's file.
+func ReadPluginConfig(path string) (map[string]any, error) {
+	root, errs := readFile(path)
+	r := &reader{folder: filepath.Dir(path), origins: origins{}}
+	if root.value != nil {
+		tree, _ := r.mapping(root, &shape{kind: table, elem: &shape{kind: free}}).(map[string]any)
+		if errs = append(errs, r.errors...); len(errs) == 0 {
+			return tree, nil
+		}
+	}
+	return nil, errs
+}

@@ -1,0 +1,352 @@
+package taskrun
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// The wait between two polls grows from the first to the second: a quick query is not kept waiting, and a long one
+	// not pestered.
+	firstPoll = 50 * time.Millisecond
+	slowPoll  = time.Second
+	// callTimeout bounds each single call but the create and the sync call, as FlytePropeller does.
+	callTimeout = 10 * time.Second
+	// maxPollFailures is how many polls may fail in a row before the job is given up. (FlytePropeller counts them over the
+	// whole life of a task.)
+	maxPollFailures = 5
+	// deleteTimeout bounds the deletion of an interrupted job.
+	deleteTimeout = 10 * time.Second
+)
+
+// Options say how a task is run.
+type Options struct {
+	// Flyte is the generation to speak; default Flyte1.
+	Flyte Flyte
+	// OutputPrefix is where the agent writes outputs.
+	OutputPrefix string
+	// Project and Domain are those of the execution.
+	Project, Domain string
+	// Watch, if set, hears of every change and of every passing second.
+	Watch func(Progress)
+	// Log, if set, gets the job's log lines, as far as the agent gives them.
+	Log func(line string)
+}
+
+// Progress is a task at one moment.
+type Progress struct {
+	// Phase is the task's phase such as RUNNING, or CREATING and DELETING for the calls around its life.
+	Phase string
+	// Message is the agent's word on it; may be empty.
+	Message string
+	// Elapsed is the time since the task was started.
+	Elapsed time.Duration
+}
+
+// job is what names a job in every call on it.
+type job struct {
+	category *admin.TaskCategory
+	meta     []byte
+}
+
+// ErrInterrupted is in the error of Run when ctx ended while the task ran. The job was deleted, or else the error says so.
+var ErrInterrupted = errors.New("interrupted")
+
+// Run runs a task to its end. A task that failed is no error: the Result says so. When ctx ends, the job is deleted.
+func Run(ctx context.Context, conn grpc.ClientConnInterface, task *Task, options Options) (*Result, error) {
+	if options.Flyte == 0 {
+		options.Flyte = Flyte1
+	}
+	if options.Watch == nil {
+		options.Watch = func(Progress) {}
+	}
+	r := &run{client: client{conn, options.Flyte}, task: task, options: options, began: time.Now()}
+	return r.run(ctx)
+}
+
+type run struct {
+	client  client
+	task    *Task
+	options Options
+	began   time.Time
+	logs    logFollower
+}
+
+func (r *run) run(ctx context.Context) (*Result, error) {
+	name := r.task.Template.GetType()
+	category, isSync, err := r.agent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	request := &admin.CreateTaskRequest{
+		Inputs: r.task.Inputs, Template: r.task.Template, OutputPrefix: r.options.OutputPrefix,
+		TaskExecutionMetadata: executionMetadata(r.task.Template, r.options),
+	}
+	if isSync {
+		r.tell("RUNNING", "one call: the agent is a sync one")
+		resource, err := r.client.sync(ctx, request)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("%w; the call was cancelled", ErrInterrupted)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("running %s: %w", name, plain(err))
+		}
+		return r.result(resource, true), nil
+	}
+	r.tell("CREATING", "")
+	meta, err := r.client.create(ctx, request)
+	if ctx.Err() != nil {
+		if err != nil {
+			return nil, fmt.Errorf("%w while the job was being created; if the agent has made it all the same, nothing here knows its name", ErrInterrupted)
+		}
+		return nil, r.abandon(job{category, meta})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("creating the job: %w", plain(err))
+	}
+	return r.poll(ctx, job{category, meta})
+}
+
+func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {
+	listing, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	agents, err := r.client.list(listing)
+	if ctx.Err() != nil {
+		return nil, false, ErrInterrupted
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("asking which task types there are: %w", plain(err))
+	}
+	return find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
+}
+
+// poll asks until the job has ended.
+func (r *run) poll(ctx context.Context, job job) (*Result, error) {
+	wait, failures := firstPoll, 0
+	r.logs = logFollower{client: r.client, job: job, emit: r.options.Log}
+	for {
+		getting, cancel := context.WithTimeout(ctx, callTimeout)
+		resource, err := r.client.get(getting, job)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, r.abandon(job)
+		case err != nil:
+			failures++
+			if failures >= maxPollFailures || !transient(err) {
+				return nil, fmt.Errorf("asking for the job: %w; %w", plain(err), r.abandonFailed(job))
+			}
+			r.tell("UNKNOWN", "the agent does not answer: "+plain(err).Error())
+		default:
+			failures = 0
+			if phase, ended := phaseOf(resource); ended {
+				r.logs.follow(ctx)
+				return r.result(resource, false), nil
+			} else if phase != core.TaskExecution_UNDEFINED {
+				r.tell(phase.String(), resource.GetMessage())
+			} else {
+				return nil, fmt.Errorf("the agent answered without a phase, which Flyte takes for a failure; %w", r.abandonFailed(job))
+			}
+			r.logs.follow(ctx)
+		}
+		select {
+		case <-time.After(wait):
+			wait = min(wait*2, slowPoll)
+		case <-ctx.Done():
+			return nil, r.abandon(job)
+		}
+	}
+}
+
+// abandon deletes the job of an interrupted run.
+func (r *run) abandon(job job) error {
+	r.tell("DELETING", "interrupted")
+	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
+	defer cancel()
+	if err := r.client.delete(ctx, job); err != nil {
+		return fmt.Errorf("%w; the job could not be deleted and may still run: %w", ErrInterrupted, plain(err))
+	}
+	return fmt.Errorf("%w; the job was deleted", ErrInterrupted)
+}
+
+// abandonFailed deletes a job of which nothing is heard any more.
+func (r *run) abandonFailed(job job) error {
+	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
+	defer cancel()
+	if err := r.client.delete(ctx, job); err != nil {
+		return errors.New("the job could not be deleted either and may still run")
+	}
+	return errors.New("the job was deleted")
+}
+
+func (r *run) tell(phase, message string) {
+	r.options.Watch(Progress{Phase: phase, Message: message, Elapsed: time.Since(r.began)})
+}
+
+// phaseOf reads the phase as FlytePropeller does: an agent that sets none may still set the deprecated state.
+func phaseOf(resource *admin.Resource) (phase core.TaskExecution_Phase, ended bool) {
+	phase = resource.GetPhase()
+	if phase == core.TaskExecution_UNDEFINED {
+		switch resource.GetState() {
+		case admin.State_PENDING:
+			phase = core.TaskExecution_QUEUED
+		case admin.State_RUNNING:
+			phase = core.TaskExecution_RUNNING
+		case admin.State_SUCCEEDED:
+			phase = core.TaskExecution_SUCCEEDED
+		case admin.State_PERMANENT_FAILURE:
+			phase = core.TaskExecution_FAILED
+		}
+	}
+	switch phase {
+	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, retryableFailed:
+		return phase, true
+	}
+	return phase, false
+}
+
+// retryableFailed is newer than the flyteidl that is compiled in.
+const retryableFailed = core.TaskExecution_Phase(8)
+
+// result reads the end of a task. An agent that gives no outputs in its answer has written them to the output prefix.
+func (r *run) result(resource *admin.Resource, isSync bool) *Result {
+	phase, ended := phaseOf(resource)
+	result := &Result{
+		Phase: phase, Message: resource.GetMessage(), Sync: isSync, Elapsed: time.Since(r.began), OutputPrefix: r.options.OutputPrefix,
+		Outputs: resource.GetOutputs(), CustomInfo: resource.GetCustomInfo(), Error: resource.GetAgentError(),
+		declared: r.task.Template.GetInterface().GetOutputs(),
+	}
+	for _, link := range resource.GetLogLinks() {
+		result.Links = append(result.Links, Link{Name: link.GetName(), URI: link.GetUri()})
+	}
+	if !ended {
+		result.Message = strings.TrimSpace(fmt.Sprintf("the sync agent answered with phase %s, which is not an end and breaks FlytePropeller. %s", phase, result.Message))
+		result.Phase = core.TaskExecution_FAILED
+	}
+	if phase == core.TaskExecution_SUCCEEDED && result.Outputs == nil && len(result.declared.GetVariables()) > 0 {
+		outputs, err := readOutputs(r.options.OutputPrefix)
+		if err != nil {
+			result.Note = err.Error()
+		}
+		result.Outputs = outputs
+	}
+	return result
+}
+
+// readOutputs reads the outputs.pb that an agent left at the output prefix, where that is a local folder.
+func readOutputs(prefix string) (*core.LiteralMap, error) {
+	folder, ok := localPath(prefix)
+	if !ok {
+		return nil, fmt.Errorf("the agent gave no outputs in its answer; they should be at %s/outputs.pb", strings.TrimSuffix(prefix, "/"))
+	}
+	content, err := os.ReadFile(filepath.Join(folder, "outputs.pb"))
+	if err != nil {
+		return nil, fmt.Errorf("the agent gave no outputs, neither in its answer nor as a file: %w", err)
+	}
+	var outputs core.LiteralMap
+	if err := proto.Unmarshal(content, &outputs); err != nil {
+		return nil, fmt.Errorf("%s/outputs.pb is no LiteralMap: %w", folder, err)
+	}
+	return &outputs, nil
+}
+
+// localPath gives the path of a file:// URI or a plain path; false for anything remote.
+func localPath(uri string) (string, bool) {
+	if !strings.Contains(uri, "://") {
+		return uri, true
+	}
+	parsed, err := url.Parse(uri)
+	if err != nil || parsed.Scheme != "file" {
+		return "", false
+	}
+	return parsed.Path, true
+}
+
+// executionMetadata is what FlytePropeller sends of the execution around a task. The execution's name is new each time,
+// so that two runs are two attempts for an agent that makes creates idempotent.
+func executionMetadata(template *core.TaskTemplate, options Options) *admin.TaskExecutionMetadata {
+	random := make([]byte, 8)
+	_, _ = rand.Read(random) // never fails
+	name := "run-" + hex.EncodeToString(random)
+	project, domain := template.GetId().GetProject(), template.GetId().GetDomain()
+	if options.Project != "" {
+		project = options.Project
+	}
+	if options.Domain != "" {
+		domain = options.Domain
+	}
+	return &admin.TaskExecutionMetadata{
+		TaskExecutionId: &core.TaskExecutionIdentifier{
+			TaskId: template.GetId(),
+			NodeExecutionId: &core.NodeExecutionIdentifier{
+				NodeId:      "n0",
+				ExecutionId: &core.WorkflowExecutionIdentifier{Project: project, Domain: domain, Name: name},
+			},
+		},
+		Namespace:         project + "-" + domain,
+		Labels:            map[string]string{"project": project, "domain": domain, "execution-id": name},
+		Annotations:       map[string]string{},
+		K8SServiceAccount: "default",
+		EnvironmentVariables: map[string]string{
+			"FLYTE_INTERNAL_EXECUTION_PROJECT": project,
+			"FLYTE_INTERNAL_EXECUTION_DOMAIN":  domain,
+			"FLYTE_INTERNAL_EXECUTION_ID":      name,
+		},
+	}
+}
+
+// logFollower emits each log line of a job once, across calls.
+type logFollower struct {
+	client client
+	job    job
+	emit   func(string)
+	token  string
+	// seen counts the lines for an agent without tokens, which starts from the beginning each time.
+	seen int
+	off  bool
+}
+
+// follow emits what is new. An agent that has no logs is not asked again.
+func (f *logFollower) follow(ctx context.Context) {
+	if f.emit == nil || f.off {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	skip := 0
+	if f.token == "" {
+		skip = f.seen
+	}
+	count := 0
+	line := func(text string) {
+		if count++; count > skip {
+			f.emit(text)
+			f.seen++
+		}
+	}
+	token, err := f.client.logs(ctx, f.job, f.token, func(body *admin.GetTaskLogsResponseBody) {
+		for _, text := range body.GetResults() {
+			line(strings.TrimSuffix(text, "\n"))
+		}
+	})
+	f.token = token
+	if status.Code(err) == codes.Unimplemented {
+		f.off = true
+		f.emit("(this agent gives no logs)")
+	}
+}
