@@ -64,7 +64,8 @@ func (o *owner) run() {
 	defer close(o.stopped)
 	defer o.become(Stopped, nil, func(*snapshot) {})
 	failures := newFailures(o.configured.Restart)
-	for first := true; o.stopping.Err() == nil; first = false {
+	// The first start is always tried: the fleet waits for its outcome. Asked to stop, it fails at once.
+	for first := true; first || o.stopping.Err() == nil; first = false {
 		instance, err := o.start(first)
 		if err == nil {
 			err = o.serve(instance)
