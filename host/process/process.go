@@ -134,8 +134,8 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
 	deadline := time.Now().Add(drainGrace)
-	stdout.reader.SetReadDeadline(deadline) //nolint:errcheck // a pipe always takes a deadline; if not, it was closed
-	stderr.reader.SetReadDeadline(deadline) //nolint:errcheck // as above
+	stdout.reader.SetReadDeadline(deadline)
+	stderr.reader.SetReadDeadline(deadline)
 	p.output.wait()
 	stdout.closeReader()
 	stderr.closeReader()

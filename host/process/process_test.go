@@ -1,0 +1,339 @@
+package process_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/process"
+)
+
+func TestAProcessSaysHowItEnded(t *testing.T) {
+	for script, want := range map[string]string{
+		"exit 0":        "exited with code 0",
+		"exit 3":        "exited with code 3",
+		"kill -SEGV $$": "was killed by SIGSEGV",
+	} {
+		exit := awaitEnd(t, shell(t, script))
+		if exit.String() != want || exit.Ours {
+			t.Errorf("%s: %v (ours: %v), want %s", script, exit, exit.Ours, want)
+		}
+	}
+	p := shell(t, "sleep 1000")
+	p.Kill(t.Context())
+	if exit := awaitEnd(t, p); exit.Signal != unix.SIGKILL || !exit.Ours {
+		t.Errorf("a killed one: %+v", exit)
+	}
+}
+
+func TestNothingOfTheEnvironmentIsInherited(t *testing.T) {
+	t.Setenv("HOST_SECRET", "visible")
+	p := process.New(process.Config{Name: "env", Command: []string{"/usr/bin/env"}, Env: []string{"ONLY=this"}})
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, p)
+	if got := p.LastOutput(); !slices.Equal(got, []string{"ONLY=this"}) {
+		t.Errorf("it saw %q", got)
+	}
+	bare := process.New(process.Config{Name: "env", Command: []string{"/usr/bin/env"}})
+	if err := bare.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, bare)
+	if got := bare.LastOutput(); len(got) != 0 {
+		t.Errorf("with no environment it saw %q", got)
+	}
+}
+
+func TestProgramsAreFoundInTheProcessesOwnPathAndDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "agent"), []byte("#!/bin/sh\necho found\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range []process.Config{
+		{Command: []string{"agent"}, Env: []string{"PATH=/nowhere:" + dir}},
+		{Command: []string{"./agent"}, Dir: dir},
+		{Command: []string{filepath.Join(dir, "agent")}},
+	} {
+		p := process.New(config)
+		if err := p.Start(t.Context()); err != nil {
+			t.Errorf("%+v: %v", config, err)
+			continue
+		}
+		awaitEnd(t, p)
+		if got := p.LastOutput(); !slices.Equal(got, []string{"found"}) {
+			t.Errorf("%+v: %q", config, got)
+		}
+	}
+	if err := process.New(process.Config{Command: []string{"agent"}, Env: []string{"PATH=."}, Dir: dir}).Start(t.Context()); err == nil {
+		t.Error("a relative PATH entry was followed")
+	}
+}
+
+func TestAProcessThatIsKilledBeforeItsStartDoesNotLive(t *testing.T) {
+	p := process.New(process.Config{Name: "late", Command: []string{"sh", "-c", "sleep 1000"}, Env: []string{"PATH=" + os.Getenv("PATH")}})
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if exit := awaitEnd(t, p); exit.Signal != unix.SIGKILL {
+		t.Errorf("it %v", exit)
+	}
+}
+
+// The parent-death signal fires when the thread that forked ends. A process must not die with a mere thread.
+func TestAProcessOutlivesTheThreadThatStartedIt(t *testing.T) {
+	p := process.New(process.Config{Name: "survivor", Command: []string{"sleep", "1000"}, Env: []string{"PATH=" + os.Getenv("PATH")}})
+	thread := make(chan int)
+	go onMortalThread(func() {
+		if err := p.Start(context.Background()); err != nil {
+			t.Error(err)
+		}
+		thread <- unix.Gettid()
+	})
+	tid := <-thread
+	t.Cleanup(func() { p.Kill(context.Background()); <-p.Done() })
+	eventually(t, "the thread has ended", func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid))
+		return os.IsNotExist(err)
+	})
+	if gone(p.PID()) {
+		t.Errorf("the process ended with the thread: %v", awaitEnd(t, p))
+	}
+}
+
+// onMortalThread runs do on a thread that ends with it. The first thread of a process never does.
+func onMortalThread(do func()) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if unix.Gettid() != unix.Getpid() {
+		do()
+		return
+	}
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onMortalThread(do)
+	}()
+	<-done
+}
+
+func TestTheProcessDiesWithItsHost(t *testing.T) {
+	_, child, _ := killedHost(t, "sleep", "1000")
+	eventually(t, "the child is gone", func() bool { return gone(child) })
+}
+
+// The kernel offers nothing for the children of a child: see the package comment. What the host's death leaves, the next
+// host on the same base finds.
+func TestTheNextHostRemovesWhatAKilledHostLeft(t *testing.T) {
+	base, child, dir := killedHost(t, "sh", "-c", `setsid sleep 1000 <&- >&- 2>&- & echo $! >"$RUN_DIR/grandchild"; wait`)
+	eventually(t, "the child is gone", func() bool { return gone(child) })
+	grandchild := readPID(t, filepath.Join(dir, "grandchild"))
+	if gone(grandchild) {
+		t.Log("the grandchild is gone already") // allowed, but not what this is about
+	}
+	root, err := process.OpenRunRoot(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the grandchild is gone", func() bool { return gone(grandchild) })
+	if _, err := os.Stat(filepath.Dir(dir)); !os.IsNotExist(err) {
+		t.Errorf("the dead host's root is still there: %v", err)
+	}
+	if err := root.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// killedHost runs a host with one child until both are there, and kills it.
+func killedHost(t *testing.T, command ...string) (base string, child int, dir string) {
+	t.Helper()
+	base = shortDir(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := exec.Command(self, command...)
+	host.Env = append(os.Environ(), "PROCESS_TEST_HOST="+base)
+	stdout, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || strings.HasPrefix(line, "error:") {
+		t.Fatalf("the host said %q, %v", line, err)
+	}
+	if _, err := fmt.Sscan(line, &child, &dir); err != nil {
+		t.Fatal(err)
+	}
+	if len(command) > 1 && command[0] == "sh" {
+		readPID(t, filepath.Join(dir, "grandchild"))
+	}
+	if gone(child) {
+		t.Fatal("the child ended by itself")
+	}
+	host.Process.Kill()
+	host.Wait()
+	return base, child, dir
+}
+
+func readPID(t *testing.T, path string) int {
+	t.Helper()
+	var pid int
+	eventually(t, "there is a pid in "+path, func() bool {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(raw)))
+		return err == nil
+	})
+	return pid
+}
+
+func TestStopTakesWhatItNeeds(t *testing.T) {
+	obey := func(p **process.Process) func(context.Context) error {
+		return func(context.Context) error { return syscall.Kill((*p).PID(), syscall.SIGUSR1) }
+	}
+	hang := func(**process.Process) func(context.Context) error {
+		return func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	}
+	refuse := func(**process.Process) func(context.Context) error {
+		return func(context.Context) error { return context.DeadlineExceeded }
+	}
+	for _, test := range []struct {
+		name   string
+		script string
+		polite func(**process.Process) func(context.Context) error
+		want   process.Ending
+		within time.Duration
+	}{
+		{"asked", `trap 'exit 0' USR1; echo ready; while :; do sleep 0.01; done`, obey, process.Asked, time.Second},
+		{"does not answer", `echo ready; sleep 1000`, hang, process.Terminated, 1500 * time.Millisecond},
+		{"refuses", `echo ready; sleep 1000`, refuse, process.Terminated, time.Second},
+		{"cannot be asked", `echo ready; sleep 1000`, nil, process.Terminated, time.Second},
+		{"ignores everything", `trap '' TERM INT HUP USR1; echo ready; while :; do sleep 0.01; done`, obey, process.Killed, 4 * time.Second},
+		{"stopped", `echo ready; kill -STOP $$`, hang, process.Terminated, 1500 * time.Millisecond},
+		{"stopped, ignores everything", `trap '' TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done`, nil, process.Killed, 4 * time.Second},
+		{"has ended", `echo ready`, hang, process.AlreadyEnded, time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := shell(t, test.script)
+			says(t, p, "ready")
+			if test.want == process.AlreadyEnded {
+				awaitEnd(t, p)
+			}
+			var polite func(context.Context) error
+			if test.polite != nil {
+				polite = test.polite(&p)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			began := time.Now()
+			if got := p.Stop(ctx, polite); got != test.want {
+				t.Errorf("it %v, want: it %v", got, test.want)
+			}
+			if took := time.Since(began); took > test.within {
+				t.Errorf("it took %v, promised were %v", took, test.within)
+			}
+			select {
+			case <-p.Done():
+			default:
+				t.Error("Done is open")
+			}
+		})
+	}
+}
+
+func TestStopOfWhatWasNeverStartedIsNothing(t *testing.T) {
+	if got := process.New(process.Config{}).Stop(t.Context(), nil); got != process.AlreadyEnded {
+		t.Errorf("it %v", got)
+	}
+}
+
+func TestTheGroupDiesWithItsLeader(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *process.Process){
+		"stopped":       func(t *testing.T, p *process.Process) { p.Stop(t.Context(), nil) },
+		"leader killed": func(t *testing.T, p *process.Process) { kill(t, p.PID(), syscall.SIGKILL) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := shell(t, `(trap '' TERM HUP; exec sleep 1000) & echo "$!"; wait`)
+			var child int
+			eventually(t, "the child's pid is known", func() bool {
+				last := p.LastOutput()
+				if len(last) == 0 {
+					return false
+				}
+				var err error
+				child, err = strconv.Atoi(last[0])
+				return err == nil
+			})
+			end(t, p)
+			awaitEnd(t, p)
+			eventually(t, "the child is gone", func() bool { return gone(child) })
+		})
+	}
+}
+
+// A child that left the group keeps the pipes open, and can be reached by its environment only.
+func TestAChildThatLeftTheGroupHoldsNothingUp(t *testing.T) {
+	root, _ := runRoot(t)
+	dir, err := root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := shell(t, `setsid sleep 1000 & echo $! >"$RUN_DIR/pid"; echo ready; wait`, "RUN_DIR="+dir.Path())
+	says(t, p, "ready")
+	child := readPID(t, filepath.Join(dir.Path(), "pid"))
+	eventually(t, "the child leads a session of its own", func() bool {
+		session, err := unix.Getsid(child)
+		return err == nil && session == child
+	})
+	began := time.Now()
+	p.Stop(t.Context(), nil)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	if err := dir.Remove(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the child is gone", func() bool { return gone(child) })
+	if _, err := os.Stat(dir.Path()); !os.IsNotExist(err) {
+		t.Errorf("the directory is still there: %v", err)
+	}
+}
+
+func TestUsageIsThatOfTheGroup(t *testing.T) {
+	p := shell(t, `i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 1000 & echo ready; wait`)
+	says(t, p, "ready")
+	usage, err := p.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if usage.Processes != 2 || usage.RSS == 0 || usage.CPUSeconds <= 0 || usage.CPUSeconds > 60 {
+		t.Errorf("usage %+v", usage)
+	}
+	p.Kill(t.Context())
+	awaitEnd(t, p)
+	if usage, err := p.Usage(); err == nil {
+		t.Errorf("after the end: %+v", usage)
+	}
+}
