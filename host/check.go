@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agenthost/agenthost/host/config"
+)
+
+// checkReport is what `agenthost check -o json` prints.
+type checkReport struct {
+	OK      bool            `json:"ok"`
+	Files   []string        `json:"files"`
+	Errors  config.Errors   `json:"errors,omitempty"`
+	Plugins []checkedPlugin `json:"plugins"` // by name
+}
+
+func newCheckCommand() *cobra.Command {
+	var output string
+	var start bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration, and with --start each plugin",
+		Long: `Reads the configuration as 'agenthost serve' would and reports everything that is wrong with it. With --start it also starts
+each plugin as the host would (checksums, handshake, readiness, its own configuration), shows what the plugin said of
+itself, and stops it again; nothing listens and no task runs.
+
+Exits with 1 if anything is wrong.`,
+		Example: `  agenthost check --config agenthost.yaml
+  agenthost check -c base.yaml -c production.yaml --start
+  agenthost check -c agenthost.yaml -o json | jq '.errors[].key'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			sources, err := configSources(cmd)
+			if err != nil {
+				return err
+			}
+			report := checkReport{Files: sources.Files, Plugins: []checkedPlugin{}}
+			settings, err := loadConfig(cmd)
+			switch {
+			case errors.As(err, &report.Errors): // shown below
+			case err != nil:
+				return err
+			default:
+				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
+					report.Plugins = append(report.Plugins, checkedPlugin{Name: name})
+				}
+				if start {
+					ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+					defer stop()
+					if err := startEach(ctx, settings, report.Plugins, progressTo(cmd, output)); err != nil {
+						return err
+					}
+				}
+			}
+			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })
+			if output == outputJSON {
+				if err := printJSON(cmd.OutOrStdout(), report); err != nil {
+					return err
+				}
+			} else {
+				report.print(cmd.OutOrStdout(), cmd.ErrOrStderr(), start)
+			}
+			if !report.OK {
+				return &exitError{code: exitFailed, err: errors.New("the check failed"), shown: true}
+			}
+			return nil
+		},
+	}
+	bindConfigFlags(cmd)
+	bindOutput(cmd, &output, outputText, outputJSON)
+	cmd.Flags().BoolVar(&start, "start", false, "start each plugin, show its manifest, stop it")
+	return cmd
+}
+
+// progressTo is where a command tells what it is busy with: nowhere when a program reads its result.
+func progressTo(cmd *cobra.Command, output string) io.Writer {
+	if output == outputJSON {
+		return io.Discard
+	}
+	return cmd.ErrOrStderr()
+}
+
+func (r checkReport) print(out, problems io.Writer, started bool) {
+	if len(r.Errors) > 0 {
+		fmt.Fprintf(problems, "agenthost: %v\n", r.Errors)
+		return
+	}
+	failed := 0
+	for _, p := range r.Plugins {
+		if p.Error != "" {
+			failed++
+		}
+		if started {
+			p.print(out)
+		}
+	}
+	from := strings.Join(r.Files, ", ")
+	if from == "" {
+		from = "environment and flags"
+	}
+	switch {
+	case failed > 0:
+		fmt.Fprintf(problems, "agenthost: %s: %d of %s did not start\n", from, failed, plural(len(r.Plugins), "plugin"))
+	case len(r.Plugins) == 0:
+		fmt.Fprintf(out, "%s: ok, but no plugins are configured\n", from)
+	case started:
+		fmt.Fprintf(out, "%s: ok, %s started and stopped\n", from, plural(len(r.Plugins), "plugin"))
+	default:
+		names := make([]string, len(r.Plugins))
+		for i, p := range r.Plugins {
+			names[i] = p.Name
+		}
+		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, plural(len(r.Plugins), "plugin"), strings.Join(names, ", "))
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// checkedPlugin is one plugin in the report of a check.
+type checkedPlugin struct {
+	Name string `json:"name"`
+	// Error is why it did not start, or could not be served beside the others; empty where it could.
+	Error string `json:"error,omitempty"`
+	// ConfigErrors are the plugin's own words on its `config:` block.
+	ConfigErrors config.Errors `json:"config_errors,omitempty"`
+	// Seconds is how long it took to be ready.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Manifest is what it said of itself; absent without --start.
+	Manifest *manifestReport `json:"manifest,omitempty"`
+}
+
+type manifestReport struct {
+	Name         string          `json:"name"`
+	Version      string          `json:"version"`
+	SDK          string          `json:"sdk"`
+	Capabilities []string        `json:"capabilities"`
+	Agents       []agentReport   `json:"agents"`
+	ConfigSchema json.RawMessage `json:"config_schema,omitempty"`
+}
+
+type agentReport struct {
+	Name       string   `json:"name"`
+	Sync       bool     `json:"sync"`
+	Categories []string `json:"categories"`
+}
+
+// startEach starts the plugins one after the other, so that each has the machine to itself, and fills the report in. The
+// error is for what keeps all of them from starting.
+func startEach(ctx context.Context, settings *config.Config, report []checkedPlugin, progress io.Writer) error {
+	runRoot, err := process.OpenRunRoot(settings.RunDir)
+	if err != nil {
+		return err
+	}
+	defer runRoot.Close()
+	env := plugin.Environment{RunRoot: runRoot, Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
+	var claims []route.Claim
+	for i := range report {
+		checked := &report[i]
+		fmt.Fprintf(progress, "starting %s …\n", checked.Name)
+		manifest := checked.start(ctx, settings, env)
+		if ctx.Err() != nil {
+			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the plugins are stopped")}
+		}
+		if manifest == nil {
+			continue
+		}
+		claim := route.Claim{Target: nameOnly(checked.Name), Manifest: *manifest}
+		if _, conflicts := route.NewTable(append(claims, claim)...); len(conflicts) > 0 {
+			checked.Error = conflicts[0].Error()
+			continue
+		}
+		claims = append(claims, claim)
+	}
+	return nil
+}
+
+// start starts and stops one plugin; the manifest is nil where it did not start.
+func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env plugin.Environment) *plugin.Manifest {
+	configured := settings.Plugins[p.Name]
+	began := time.Now()
+	instance, err := plugin.Start(ctx, specOf(p.Name, configured), env)
+	if err != nil {
+		p.Error = err.Error()
+		var failed *plugin.StartError
+		if errors.As(err, &failed) {
+			for _, e := range failed.ConfigErrors {
+				path := []string{"plugins", p.Name, "config"}
+				if e.Key != "" {
+					path = append(path, strings.Split(e.Key, ".")...)
+				}
+				p.ConfigErrors = append(p.ConfigErrors, settings.ErrorAt(e.Message, path...))
+			}
+		}
+		return nil
+	}
+	p.Seconds = time.Since(began).Seconds()
+	manifest := instance.Manifest()
+	p.Manifest = newManifestReport(manifest)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), configured.StopTimeout+5*time.Second)
+	defer cancel()
+	if err := instance.Stop(stop); err != nil {
+		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
+	}
+	return &manifest
+}
+
+// specOf is the process that a plugin's configuration describes.
+func specOf(name string, p config.Plugin) plugin.Spec {
+	return plugin.Spec{
+		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
+		Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
+	}
+}
+
+// nameOnly is a target that is never called: a check only asks the table who would serve what.
+type nameOnly string
+
+func (n nameOnly) Plugin() string { return string(n) }
+
+func (n nameOnly) Acquire(context.Context) (route.Lease, error) {
+	return route.Lease{}, fmt.Errorf("plugin %s is only being checked", n)
+}
+
+func newManifestReport(m plugin.Manifest) *manifestReport {
+	report := &manifestReport{Name: m.Name, Version: m.Version, SDK: m.SDK, Capabilities: m.Capabilities}
+	if json.Valid([]byte(m.ConfigSchema)) {
+		report.ConfigSchema = json.RawMessage(m.ConfigSchema)
+	}
+	for _, agent := range m.Agents {
+		categories := make([]string, len(agent.Categories))
+		for i, c := range agent.Categories {
+			categories[i] = categoryName(c.Name, c.Version)
+		}
+		report.Agents = append(report.Agents, agentReport{Name: agent.Name, Sync: agent.Sync, Categories: categories})
+	}
+	return report
+}
+
+// categoryName writes a task category as people do: with its version only where it has one.
+func categoryName(name string, version int32) string {
+	if version == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s v%d", name, version)
+}
+
+func (p checkedPlugin) print(out io.Writer) {
+	if p.Error != "" {
+		fmt.Fprintf(out, "%s: FAILED: %s\n", p.Name, p.Error)
+		for _, e := range p.ConfigErrors {
+			fmt.Fprintf(out, "  %v\n", e)
+		}
+	} else {
+		fmt.Fprintf(out, "%s: ok, ready after %s\n", p.Name, time.Duration(p.Seconds*float64(time.Second)).Round(time.Millisecond))
+	}
+	m := p.Manifest
+	if m == nil {
+		return
+	}
+	fmt.Fprintf(out, "  plugin        %s\n", strings.TrimSpace(m.Name+" "+m.Version))
+	if m.SDK != "" {
+		fmt.Fprintf(out, "  sdk           %s\n", m.SDK)
+	}
+	if len(m.Capabilities) > 0 {
+		fmt.Fprintf(out, "  capabilities  %s\n", strings.Join(m.Capabilities, ", "))
+	}
+	for _, a := range m.Agents {
+		kind := "async"
+		if a.Sync {
+			kind = "sync"
+		}
+		fmt.Fprintf(out, "  agent         %s (%s): %s\n", a.Name, kind, strings.Join(a.Categories, ", "))
+	}
+	for i, key := range configKeys(m.ConfigSchema) {
+		label := ""
+		if i == 0 {
+			label = "config"
+		}
+		fmt.Fprintf(out, "  %-12s  %s\n", label, key)
+	}
+}
+
+// configKeys gives a line for each key of a plugin's own configuration: its name, type and description.
+func configKeys(schema json.RawMessage) []string {
+	var object struct {
+		Properties map[string]struct {
+			Type        any    `json:"type"`
+			Description string `json:"description"`
+		} `json:"properties"`
+	}
+	if json.Unmarshal(schema, &object) != nil { // a schema of another form: -o json shows it as it is
+		return nil
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(object.Properties)) {
+		line := name
+		if kind, ok := object.Properties[name].Type.(string); ok {
+			line += " (" + kind + ")"
+		}
+		if about := object.Properties[name].Description; about != "" {
+			line += ": " + about
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}

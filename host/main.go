@@ -1,0 +1,132 @@
+// Command agenthost puts one gRPC endpoint in front of many Flyte agents, each of which runs as a plugin: a subprocess of
+// its own, in any language.
+//
+//	agenthost check --config agenthost.yaml --start    would it run?
+//	agenthost serve --config agenthost.yaml            run it
+//	agenthost status --watch                           what is it doing?
+//	agenthost task run --type duckdb_query --sql "select 42"
+//
+// Results go to stdout, errors and progress to stderr. The exit code is 0 when it worked, 1 when it did not, 2 when the
+// command line makes no sense, and 130 when it was interrupted.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the process around it; the tests call it too.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	if exit == nil || !exit.shown {
+		fmt.Fprintf(stderr, "agenthost: %v\n", err)
+	}
+	if code == exitUsage {
+		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+	}
+	return code
+}
+
+// exitError is an error that knows its exit code.
+type exitError struct {
+	code int
+	err  error
+	// shown says that the user has been told already.
+	shown bool
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is a command line that makes no sense.
+func usageError(err error) error { return &exitError{code: exitUsage, err: err} }
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "agenthost",
+		Short: "One endpoint for every Flyte agent",
+		Long: `agenthost serves Flyte's agent protocol (Flyte 1 and Flyte 2) on one port. Each agent behind it is a plugin: a subprocess
+in any language, started, watched, restarted and stopped by the host.`,
+		Example: `  agenthost check --config agenthost.yaml --start    # would it run?
+  agenthost serve --config agenthost.yaml            # run it
+  agenthost status --watch                           # what is it doing?
+  agenthost task run --type duckdb_query --sql "select 42 as answer"`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+	}
+	root.SetVersionTemplate("agenthost {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
+
+	serve := newServeCommand(loadConfig)
+	bindConfigFlags(serve)
+	root.AddCommand(
+		serve,
+		newCheckCommand(),
+		newStatusCommand(),
+		newTaskCommand(),
+		newSchemaCommand(),
+		newVersionCommand(),
+	)
+	orderly(root)
+	return root
+}
+
+// orderly makes a wrong number of arguments a usage error everywhere, and a command that only groups others refuse what
+// it does not know: cobra would show its help and report success.
+func orderly(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError(err)
+			}
+			return nil
+		}
+	}
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			message := fmt.Sprintf("unknown command %q", args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				message += fmt.Sprintf("; did you mean %s?", near[0])
+			}
+			return usageError(errors.New(message))
+		}
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	for _, child := range cmd.Commands() {
+		orderly(child)
+	}
+}

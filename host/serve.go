@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+func newServeCommand(load func(*cobra.Command) (*config.Config, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the host: start the plugins and answer FlytePropeller",
+		Long: `Starts every configured plugin and serves Flyte's agent protocol (Flyte 1 and Flyte 2) in front of them until SIGTERM or
+SIGINT. Then readiness turns off, calls under way end (up to shutdown_timeout), and the plugins are stopped. A second
+signal ends the host at once; no plugin outlives it.`,
+		Example: `  agenthost serve --config configs/local.yaml
+  agenthost serve -c base.yaml -c production.yaml --log-format json
+  AGENTHOST_LISTEN__GRPC=127.0.0.1:9000 agenthost serve -c configs/local.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop) // the second signal finds its default effect
+			return serve(ctx, settings, newLogger(settings.Log, cmd.ErrOrStderr()))
+		},
+	}
+}
+
+// serve runs the host until ctx ends.
+func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error {
+	runRoot, err := process.OpenRunRoot(settings.RunDir)
+	if err != nil {
+		return err
+	}
+	defer runRoot.Close()
+
+	listener, err := listen("listen.grpc", settings.Listen.GRPC)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	var adminListener net.Listener
+	adminAddress := "off"
+	if settings.Listen.Admin != "" {
+		if adminListener, err = listen("listen.admin", settings.Listen.Admin); err != nil {
+			return err
+		}
+		defer adminListener.Close()
+		adminAddress = adminListener.Addr().String()
+	}
+
+	metrics := prometheus.NewRegistry()
+	routes := &route.Current{}
+	plugins := fleet.New(fleet.Options{Routes: routes, RunRoot: runRoot, Log: log})
+	front := gateway.New(gateway.Options{Routes: routes, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics})
+
+	ended := make(chan error, 2)
+	var ready atomic.Bool
+	var operators *admin.Server
+	if adminListener != nil {
+		operators = admin.New(admin.Options{
+			Version: version(), GRPC: listener.Addr().String(), Admin: adminAddress,
+			Plugins: plugins.Status, Ready: ready.Load, Metrics: metrics,
+		})
+		go func() { ended <- operators.Serve(adminListener) }()
+	}
+	go func() { ended <- front.Server().Serve(listener) }()
+
+	log.Info("agenthost is starting", "version", version(), "grpc", listener.Addr().String(), "admin", adminAddress, "plugins", len(settings.Plugins))
+	plugins.Start(settings.Plugins)
+	select {
+	case <-plugins.Settled():
+		ready.Store(true)
+		front.SetReady(true)
+		log.Info("agenthost is ready", "grpc", listener.Addr().String(), "admin", adminAddress, "task_types", routes.Table().Names())
+	case <-ctx.Done():
+	case err = <-ended:
+	}
+	if err == nil && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-ended:
+		}
+	}
+
+	log.Info("agenthost is stopping", "shutdown_timeout", settings.ShutdownTimeout)
+	ready.Store(false)
+	limit, cancel := context.WithTimeout(context.Background(), settings.ShutdownTimeout)
+	defer cancel()
+	front.Shutdown(limit)
+	plugins.Stop(limit)
+	if operators != nil {
+		_ = operators.Shutdown(limit)
+	}
+	log.Info("agenthost has stopped")
+	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// listen opens a listener, and on failure says which key to change.
+func listen(key, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: %s is in use by another process: stop that, or choose another port (%s in the configuration)", key, address, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+	}
+	return listener, nil
+}
+
+// newLogger is the host's log, into which the plugins' lines are merged.
+func newLogger(settings config.Log, out io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(settings.Level)) // config has checked it
+	options := &slog.HandlerOptions{Level: level}
+	if settings.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}

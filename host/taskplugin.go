@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/process"
+)
+
+// inheritedByTask are the variables that a plugin run by hand gets from the shell: what a person has set up there to reach
+// data and services. A host passes on only what its configuration names.
+var inheritedByTask = []string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"AWS_PROFILE", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL",
+	"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY",
+}
+
+// startPlugin starts a plugin for one task, and gives the connection to it and what stops it.
+func startPlugin(ctx context.Context, command []string, settings map[string]any) (grpc.ClientConnInterface, func(), error) {
+	base, err := os.MkdirTemp("", "agenthost-")
+	if err != nil {
+		return nil, nil, err
+	}
+	runRoot, err := process.OpenRunRoot(base)
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() {
+		_ = runRoot.Close()
+		_ = os.RemoveAll(base)
+	}
+	configured := config.DefaultPlugin()
+	configured.Command, configured.Config, configured.InheritEnv = command, settings, inheritedByTask
+	instance, err := plugin.Start(ctx, specOf(filepath.Base(command[0]), configured), plugin.Environment{
+		RunRoot: runRoot, Log: slog.New(slog.DiscardHandler), // an error carries the last lines
+	})
+	if err != nil {
+		remove()
+		return nil, nil, err
+	}
+	stop := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), configured.StopTimeout+5*time.Second)
+		defer cancel()
+		if err := instance.Stop(ctx); err != nil {
+			fmt.Fprintf(os.Stderr, "agenthost: stopping the plugin: %v\n", err)
+		}
+		remove()
+	}
+	return instance.Conn(), stop, nil
+}
