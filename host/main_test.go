@@ -71,7 +71,7 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 		{"statsu", `unknown command "statsu"; did you mean status?`},
 		{"task rnu", `unknown command "rnu"; did you mean run?`},
 		{"check extra", `unknown command "extra"`},
-		{"check --strat", "unknown flag: --strat"},
+		{"check --begin", "unknown flag: --begin"},
 		{"check -o yaml", "expected text or json"},
 		{"schema extra", "See 'agenthost schema --help'."},
 		{"check --set novalue", "expected key=value"},

@@ -72,7 +72,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+		RunE: r.run,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
