@@ -43,7 +43,8 @@ type Resource struct {
 	// Outputs are the outputs of a succeeded task. Nil: the job has written outputs.pb below the output prefix itself.
 	Outputs Outputs
 	// OutputTypes are the types that the outputs are encoded as. A sync agent's outputs take the task's own; an async
-	// agent that needs them keeps Task.OutputTypes in its metadata. A name without a type takes what is natural.
+	// agent that needs them keeps Task.OutputTypes in its metadata. Outputs that are declared but missing, or not declared, are
+	// errors. Without types each output takes what is natural.
 	OutputTypes OutputTypes
 	// Links are shown with the task.
 	Links []Link

@@ -4,9 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
+	"strings"
+	"sync"
+	"time"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // Server is a plugin's gRPC services. Serve makes and runs one; agenttest, and programs that serve agents without
@@ -18,6 +27,11 @@ type Server struct {
 	capabilities  []string
 	closers       []closer
 	calls         *callTracker
+
+	// closing holds the agents that closers has already.
+	closing   map[Closer]bool
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // closer is something to close, with a name for errors.
@@ -32,6 +46,7 @@ func NewServer(plugin Plugin, options ...Option) (*Server, error) {
 		plugin:   plugin,
 		registry: registry{byName: map[string]map[int32]*registration{}},
 		calls:    newCallTracker(),
+		closing:  map[Closer]bool{},
 	}
 	if plugin.Name == "" {
 		return nil, errors.New("agent.Plugin needs a Name")
@@ -47,23 +62,89 @@ func NewServer(plugin Plugin, options ...Option) (*Server, error) {
 	return s, nil
 }
 
-// Close waits until the calls in flight have ended, refusing new ones, and then closes the agents, each once. What has
-// not ended when ctx does is left behind.
+// Register adds the services to a gRPC server that was made with ServerOptions.
+func (s *Server) Register(registrar grpc.ServiceRegistrar) {
+	service.RegisterAsyncAgentServiceServer(registrar, asyncService{s})
+	service.RegisterSyncAgentServiceServer(registrar, syncService{s})
+	service.RegisterAgentMetadataServiceServer(registrar, metadataService{s})
+	pluginv1.RegisterPluginServiceServer(registrar, pluginService{server: s})
+}
+
+// ServerOptions are what the gRPC server needs: no limit on the size of messages, as many pings as the host likes, and
+// the interceptors by which Close knows of the calls in flight.
+func (s *Server) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(math.MaxInt32),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(s.trackUnary),
+		grpc.ChainStreamInterceptor(s.trackStream),
+	}
+}
+
+// Close waits until the calls in flight have ended, refusing new ones, and then closes the agents, each once, the last
+// registered first. Calls get three quarters of the time that ctx leaves; what has not ended by then is left behind.
 func (s *Server) Close(ctx context.Context) error {
-	s.calls.drain(ctx)
+	s.closeOnce.Do(func() { s.closeErr = s.close(ctx) })
+	return s.closeErr
+}
+
+func (s *Server) close(ctx context.Context) error {
+	waiting := ctx
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/4)
+		defer cancel()
+	}
 	var failures []error
+	if left := s.calls.drain(waiting); left > 0 {
+		failures = append(failures, fmt.Errorf("plugin %s stops with %d calls in flight", s.plugin.Name, left))
+	}
 	for _, c := range slices.Backward(s.closers) {
-		if err := c.close(ctx); err != nil {
-			failures = append(failures, fmt.Errorf("closing %s: %w", c.name, err))
+		err := guard(&registration{name: c.name}, Category{}, "Close", func() error { return c.close(ctx) })
+		if err != nil {
+			failures = append(failures, err)
 		}
 	}
-	s.closers = nil
 	return errors.Join(failures...)
 }
 
-// Register adds the services to a gRPC server that was made with ServerOptions.
-func (s *Server) Register(registrar grpc.ServiceRegistrar) {}
+// addAgentCloser remembers an agent to close, once however often it is registered.
+func (s *Server) addAgentCloser(name string, agent Closer) {
+	if reflect.TypeOf(agent).Comparable() {
+		if s.closing[agent] {
+			return
+		}
+		s.closing[agent] = true
+	}
+	s.closers = append(s.closers, closer{name, agent.Close})
+}
 
-func (s *Server) addAgentCloser(name string, c Closer) {}
+func (s *Server) trackUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	end, err := s.track(info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	return handler(ctx, request)
+}
 
-func (s *Server) setConfiguration(c *configuration) error { return nil }
+func (s *Server) trackStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	end, err := s.track(info.FullMethod)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return handler(server, stream)
+}
+
+// track counts a call of an agent in. go-plugin's own calls do not count: its log stream lives as long as the plugin.
+func (s *Server) track(method string) (end func(), err error) {
+	if !strings.HasPrefix(method, "/flyteidl.") {
+		return func() {}, nil
+	}
+	if !s.calls.begin() {
+		return nil, Unavailable("plugin %s is stopping", s.plugin.Name)
+	}
+	return s.calls.end, nil
+}

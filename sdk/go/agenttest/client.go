@@ -2,10 +2,19 @@ package agenttest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -14,64 +23,207 @@ import (
 
 // Client talks to a plugin as the host does. Its methods may be called concurrently.
 type Client struct {
-	t          testing.TB
-	conn       *grpc.ClientConn
-	configured chan struct{}
-	output     *output
+	t      testing.TB
+	conn   *grpc.ClientConn
+	output *output
+	pid    int
+
+	configured sync.Once
+	stopped    sync.Once
 	stop       func(context.Context) error
+	stopErr    error
+	attempts   atomic.Int64
 }
 
-// Run serves agents in process, over a real gRPC connection, until the test ends. The options are those of agent.Serve.
-func Run(t testing.TB, options ...agent.Option) *Client {
-	t.Helper()
-	return nil
+func newClient(t testing.TB, conn *grpc.ClientConn, stop func(context.Context) error) *Client {
+	c := &Client{t: t, conn: conn, stop: stop, output: &output{}}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Errorf("agenttest: stopping the plugin: %v", err)
+		}
+	})
+	return c
 }
 
-// Command starts a built plugin as the host does, as a go-plugin subprocess with mutual TLS, and stops it when the test
-// ends. Its log goes to the test's.
-func Command(t testing.TB, path string, args ...string) *Client {
-	t.Helper()
-	return nil
+func callOptions() grpc.DialOption {
+	return grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))
 }
-
-// Build compiles the main package in a folder, such as ".", and returns the path of the program. It is removed when the
-// test ends.
-func Build(t testing.TB, folder string) string {
-	t.Helper()
-	return ""
-}
-
-// Configure hands over a `config:` block, a map or a struct, and returns what the plugin says is wrong with it. A plugin
-// takes configuration once; if a test does not call Configure, the first call for a task does, with an empty block.
-func (c *Client) Configure(config any) []agent.ConfigError { return nil }
-
-// Describe returns what the plugin says of itself.
-func (c *Client) Describe() *pluginv1.DescribeResponse { return nil }
-
-// Agents returns what the plugin lists.
-func (c *Client) Agents() []*admin.Agent { return nil }
 
 // Conn is the connection, for calls that the client has no method for.
 func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
 
 // Output returns what the plugin's process has written to its log so far; in process it is empty.
-func (c *Client) Output() string { return "" }
+func (c *Client) Output() string { return c.output.String() }
+
+// PID is the plugin's process id; 0 in process.
+func (c *Client) PID() int { return c.pid }
 
 // Stop stops the plugin now, as the host does, instead of at the test's end: calls in flight end, agents are closed.
-func (c *Client) Stop() error { return nil }
+func (c *Client) Stop() error {
+	c.stopped.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c.stopErr = c.stop(ctx)
+	})
+	return c.stopErr
+}
+
+// Configure hands over a `config:` block, a map, a struct or JSON text, and returns what the plugin says is wrong with it;
+// it fails the test when the call itself fails. A plugin takes configuration once; if a test does not call Configure, its
+// first task does, with an empty block.
+func (c *Client) Configure(config any) []agent.ConfigError {
+	c.t.Helper()
+	c.configured.Do(func() {})
+	errs, err := c.configure(config)
+	if err != nil {
+		c.t.Fatalf("agenttest: Configure: %v", err)
+	}
+	return errs
+}
+
+func (c *Client) configure(config any) ([]agent.ConfigError, error) {
+	block, isText := config.(string)
+	if !isText {
+		data, err := json.Marshal(config)
+		if err != nil {
+			return nil, err
+		}
+		block = string(data)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	response, err := pluginv1.NewPluginServiceClient(c.conn).Configure(ctx, &pluginv1.ConfigureRequest{Config: block})
+	var errs []agent.ConfigError
+	for _, e := range response.GetErrors() {
+		errs = append(errs, agent.ConfigError{Key: e.GetKey(), Message: e.GetMessage()})
+	}
+	return errs, err
+}
+
+// ensureConfigured hands over the empty block, once, if no test did.
+func (c *Client) ensureConfigured() (err error) {
+	c.configured.Do(func() {
+		var errs []agent.ConfigError
+		if errs, err = c.configure("{}"); len(errs) > 0 {
+			err = fmt.Errorf("the plugin refuses an empty configuration, call Configure first: %v", errs)
+		}
+	})
+	return err
+}
+
+// Describe returns what the plugin says of itself, or fails the test.
+func (c *Client) Describe() *pluginv1.DescribeResponse {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	response, err := pluginv1.NewPluginServiceClient(c.conn).Describe(ctx, &pluginv1.DescribeRequest{})
+	if err != nil {
+		c.t.Fatalf("agenttest: Describe: %v", err)
+	}
+	return response
+}
+
+// Agents returns what the plugin lists, or fails the test.
+func (c *Client) Agents() []*admin.Agent {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	response, err := service.NewAgentMetadataServiceClient(c.conn).ListAgents(ctx, &admin.ListAgentsRequest{})
+	if err != nil {
+		c.t.Fatalf("agenttest: ListAgents: %v", err)
+	}
+	return response.GetAgents()
+}
 
 // Create starts a job.
-func (c *Client) Create(ctx context.Context, task Task) (*Job, error) { return nil, nil }
-
-// Job returns a handle on a job by its metadata, such as that of an older version of the plugin.
-func (c *Client) Job(category agent.Category, meta []byte) *Job { return nil }
+func (c *Client) Create(ctx context.Context, task Task) (*Job, error) {
+	if err := c.ensureConfigured(); err != nil {
+		return nil, err
+	}
+	request, err := c.createRequest(task)
+	if err != nil {
+		return nil, err
+	}
+	response, err := service.NewAsyncAgentServiceClient(c.conn).CreateTask(withKey(ctx, task), request)
+	if err != nil {
+		return nil, err
+	}
+	return &Job{
+		client: c, Category: agent.Category{Name: task.Type, Version: task.Version}, Meta: response.GetResourceMeta(),
+		OutputPrefix: request.GetOutputPrefix(), Connection: task.Connection,
+	}, nil
+}
 
 // Execute runs a task on a sync agent.
-func (c *Client) Execute(ctx context.Context, task Task) (*Result, error) { return nil, nil }
+func (c *Client) Execute(ctx context.Context, task Task) (*Result, error) {
+	if err := c.ensureConfigured(); err != nil {
+		return nil, err
+	}
+	request, err := c.createRequest(task)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(withKey(ctx, task))
+	defer cancel()
+	stream, err := service.NewSyncAgentServiceClient(c.conn).ExecuteTaskSync(ctx)
+	if err != nil {
+		return nil, err
+	}
+	header := &admin.CreateRequestHeader{
+		Template: request.GetTemplate(), OutputPrefix: request.GetOutputPrefix(), TaskExecutionMetadata: request.GetTaskExecutionMetadata(),
+	}
+	header.ProtoReflect().SetUnknown(request.ProtoReflect().GetUnknown())
+	parts := []*admin.ExecuteTaskSyncRequest{
+		{Part: &admin.ExecuteTaskSyncRequest_Header{Header: header}},
+		{Part: &admin.ExecuteTaskSyncRequest_Inputs{Inputs: request.GetInputs()}},
+	}
+	for _, part := range parts {
+		// A failed send means that the call is over: Recv says why.
+		if err := stream.Send(part); err != nil {
+			break
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		return nil, err
+	}
+	response, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	return newResult(response.GetHeader().GetResource())
+}
 
 // RunTask creates a task, or executes it if its agent is synchronous, waits for a terminal phase, deletes the job, and
-// fails the test if anything but the task itself goes wrong.
-func (c *Client) RunTask(ctx context.Context, task Task) *Result { return nil }
+// fails the test if a call fails. A task that fails is a result.
+func (c *Client) RunTask(ctx context.Context, task Task) *Result {
+	c.t.Helper()
+	result, err := c.runTask(ctx, task)
+	if err != nil {
+		c.t.Fatalf("agenttest: running a %s task: %v", task.Type, err)
+	}
+	return result
+}
+
+func (c *Client) runTask(ctx context.Context, task Task) (*Result, error) {
+	for _, listed := range c.Agents() {
+		for _, category := range listed.GetSupportedTaskCategories() {
+			if category.GetName() == task.Type && listed.GetIsSync() {
+				return c.Execute(ctx, task)
+			}
+		}
+	}
+	job, err := c.Create(ctx, task)
+	if err != nil {
+		return nil, err
+	}
+	result, err := job.Wait(ctx)
+	return result, errors.Join(err, job.Delete(ctx))
+}
+
+// Job returns a handle on a job by its metadata, such as that of an older version of the plugin.
+func (c *Client) Job(category agent.Category, meta []byte) *Job {
+	return &Job{client: c, Category: category, Meta: meta}
+}
 
 // Job is a job that Create started.
 type Job struct {
@@ -86,38 +238,145 @@ type Job struct {
 	Connection *Connection
 }
 
-// Get asks once how the job is.
-func (j *Job) Get(ctx context.Context) (*Result, error) { return nil, nil }
+func (j *Job) category() *admin.TaskCategory {
+	return &admin.TaskCategory{Name: j.Category.Name, Version: j.Category.Version}
+}
 
-// Wait polls until the job has reached a terminal phase or ctx ends.
-func (j *Job) Wait(ctx context.Context) (*Result, error) { return nil, nil }
+// Get asks once how the job is.
+func (j *Job) Get(ctx context.Context) (*Result, error) {
+	if err := j.client.ensureConfigured(); err != nil {
+		return nil, err
+	}
+	request := &admin.GetTaskRequest{ResourceMeta: j.Meta, TaskCategory: j.category()}
+	request.ProtoReflect().SetUnknown(append(outputPrefixField(j.OutputPrefix), j.Connection.field()...))
+	response, err := service.NewAsyncAgentServiceClient(j.client.conn).GetTask(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return newResult(response.GetResource())
+}
+
+// Wait asks until the job has reached a terminal phase or ctx ends.
+func (j *Job) Wait(ctx context.Context) (*Result, error) {
+	pause := time.Millisecond
+	for {
+		result, err := j.Get(ctx)
+		if err != nil || agent.Terminal(result.Phase) {
+			return result, err
+		}
+		select {
+		case <-ctx.Done():
+			return result, fmt.Errorf("the job is still %s (%s): %w", result.Phase, result.Message, ctx.Err())
+		case <-time.After(pause):
+			pause = min(2*pause, 200*time.Millisecond)
+		}
+	}
+}
 
 // Delete ends the job.
-func (j *Job) Delete(ctx context.Context) error { return nil }
+func (j *Job) Delete(ctx context.Context) error {
+	if err := j.client.ensureConfigured(); err != nil {
+		return err
+	}
+	request := &admin.DeleteTaskRequest{ResourceMeta: j.Meta, TaskCategory: j.category()}
+	request.ProtoReflect().SetUnknown(j.Connection.field())
+	_, err := service.NewAsyncAgentServiceClient(j.client.conn).DeleteTask(ctx, request)
+	return err
+}
 
 // Logs reads the job's log to its end, and returns the lines and the token of the next page.
-func (j *Job) Logs(ctx context.Context, query agent.LogQuery) ([]agent.LogLine, string, error) {
-	return nil, "", nil
+func (j *Job) Logs(ctx context.Context, query agent.LogQuery) (lines []agent.LogLine, token string, err error) {
+	err = j.FollowLogs(ctx, query, func(sent []agent.LogLine, next string) bool {
+		lines = append(lines, sent...)
+		if next != "" {
+			token = next
+		}
+		return true
+	})
+	return lines, token, err
+}
+
+// FollowLogs calls take with the lines, or with the token of the next page, as they come, until take says false or the
+// log ends.
+func (j *Job) FollowLogs(ctx context.Context, query agent.LogQuery, take func(lines []agent.LogLine, token string) bool) error {
+	if err := j.client.ensureConfigured(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := service.NewAsyncAgentServiceClient(j.client.conn).GetTaskLogs(ctx, &admin.GetTaskLogsRequest{
+		ResourceMeta: j.Meta, TaskCategory: j.category(), Lines: query.Lines, Token: query.Token,
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		lines, err := structuredLines(part.GetBody())
+		if err != nil {
+			return err
+		}
+		if !take(lines, part.GetHeader().GetToken()) {
+			return nil
+		}
+	}
 }
 
 // Metrics returns the job's metrics.
 func (j *Job) Metrics(ctx context.Context, query agent.MetricsQuery) ([]*core.ExecutionMetricResult, error) {
-	return nil, nil
+	if err := j.client.ensureConfigured(); err != nil {
+		return nil, err
+	}
+	request := &admin.GetTaskMetricsRequest{ResourceMeta: j.Meta, TaskCategory: j.category(), Queries: query.Queries}
+	setRange(request, query)
+	response, err := service.NewAsyncAgentServiceClient(j.client.conn).GetTaskMetrics(ctx, request)
+	return response.GetResults(), err
 }
 
 // Result is what the plugin said of a job.
 type Result struct {
 	Phase   agent.Phase
 	Message string
-	// Outputs are the outputs as the Go values that are natural for them.
+	// Outputs are the outputs as the Go values that are natural for them; nil when there was no answer about outputs.
 	Outputs map[string]any
 	// Resource is the answer as it came.
 	Resource *admin.Resource
 }
 
-// Output reads one output as a T, or fails the test.
+func newResult(resource *admin.Resource) (*Result, error) {
+	if resource == nil {
+		return nil, errors.New("the plugin answered without a resource")
+	}
+	result := &Result{Phase: resource.GetPhase(), Message: resource.GetMessage(), Resource: resource}
+	if resource.GetOutputs() != nil {
+		result.Outputs = map[string]any{}
+	}
+	for name, l := range resource.GetOutputs().GetLiterals() {
+		value, err := agent.Decode[any](l)
+		if err != nil {
+			return result, fmt.Errorf("output %s: %w", name, err)
+		}
+		result.Outputs[name] = value
+	}
+	return result, nil
+}
+
+// Output reads one output as a T, or fails the test, saying how the task ended.
 func Output[T any](t testing.TB, result *Result, name string) T {
 	t.Helper()
-	var value T
+	l, ok := result.Resource.GetOutputs().GetLiterals()[name]
+	if !ok {
+		t.Fatalf("there is no output %s: the task is %s %s, with outputs %v", name, result.Phase, result.Message, result.Outputs)
+	}
+	value, err := agent.Decode[T](l)
+	if err != nil {
+		t.Fatalf("output %s: %v", name, err)
+	}
 	return value
 }

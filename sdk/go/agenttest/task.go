@@ -1,9 +1,19 @@
 package agenttest
 
 import (
-	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	agent "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // Task is a task to run, in Go values. Only Type is needed.
@@ -21,14 +31,16 @@ type Task struct {
 	Config map[string]string
 	// SQL becomes the template's sql.statement.
 	SQL string
-	// OutputPrefix defaults to a temporary folder of the test, without a scheme.
+	// OutputPrefix defaults to a temporary folder of the test, as a plain path.
 	OutputPrefix string
 	// ExecutionID defaults to one that is new for every call.
 	ExecutionID *core.TaskExecutionIdentifier
+	// IdempotencyKey is what the host would send; when it is empty the plugin derives it from the execution id.
+	IdempotencyKey string
 	// Connection is what Flyte 2 sends.
 	Connection *Connection
 	// Change is called last, for whatever is missing above.
-	Change func(template *core.TaskTemplate)
+	Change func(request *admin.CreateTaskRequest)
 }
 
 // Connection is what Flyte 2 sends with a call, in clear.
@@ -36,4 +48,77 @@ type Connection struct {
 	TaskType string
 	Secrets  map[string]string
 	Configs  map[string]string
+}
+
+func (c *Client) createRequest(task Task) (*admin.CreateTaskRequest, error) {
+	inputs, err := literal.EncodeMap(task.Inputs, task.InputTypes)
+	if err != nil {
+		return nil, fmt.Errorf("input %w", err)
+	}
+	template := &core.TaskTemplate{
+		Type: task.Type, TaskTypeVersion: task.Version, Config: task.Config,
+		Id:        &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "test", Domain: "development", Name: c.t.Name(), Version: "1"},
+		Interface: &core.TypedInterface{Inputs: variables(task.InputTypes), Outputs: variables(task.OutputTypes)},
+	}
+	if task.SQL != "" {
+		template.Target = &core.TaskTemplate_Sql{Sql: &core.Sql{Statement: task.SQL}}
+	}
+	if template.Custom, err = customOf(task.Custom); err != nil {
+		return nil, fmt.Errorf("the custom part: %w", err)
+	}
+	id := task.ExecutionID
+	if id == nil {
+		id = c.newExecutionID(template.GetId())
+	}
+	request := &admin.CreateTaskRequest{
+		Inputs: inputs, Template: template, OutputPrefix: task.OutputPrefix,
+		TaskExecutionMetadata: &admin.TaskExecutionMetadata{TaskExecutionId: id, Namespace: "test-development"},
+	}
+	if request.OutputPrefix == "" {
+		request.OutputPrefix = c.t.TempDir()
+	}
+	request.ProtoReflect().SetUnknown(task.Connection.field())
+	if task.Change != nil {
+		task.Change(request)
+	}
+	return request, nil
+}
+
+func (c *Client) newExecutionID(task *core.Identifier) *core.TaskExecutionIdentifier {
+	return &core.TaskExecutionIdentifier{
+		TaskId: task,
+		NodeExecutionId: &core.NodeExecutionIdentifier{
+			NodeId: "n0",
+			ExecutionId: &core.WorkflowExecutionIdentifier{
+				Project: "test", Domain: "development", Name: "f" + strconv.FormatInt(c.attempts.Add(1), 10),
+			},
+		},
+	}
+}
+
+func withKey(ctx context.Context, task Task) context.Context {
+	if task.IdempotencyKey == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, pluginv1.IdempotencyKeyHeader, task.IdempotencyKey)
+}
+
+func variables(types agent.OutputTypes) *core.VariableMap {
+	made := &core.VariableMap{Variables: map[string]*core.Variable{}}
+	for name, t := range types {
+		made.Variables[name] = &core.Variable{Type: t}
+	}
+	return made
+}
+
+func customOf(value any) (*structpb.Struct, error) {
+	if value == nil {
+		return nil, nil
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	custom := &structpb.Struct{}
+	return custom, custom.UnmarshalJSON(data)
 }

@@ -1,3 +1,0 @@
-package agenttest
-
-type output struct{}

@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agenthost/agenthost/sdk/go/literal"
+)
+
+// message writes the resource for the wire. declared are the task's output types, where the call knows them.
+func (r *Resource) message(declared OutputTypes) (*admin.Resource, error) {
+	if r == nil {
+		return nil, errors.New("it returned neither a resource nor an error")
+	}
+	if r.Phase == core.TaskExecution_UNDEFINED {
+		return nil, errors.New("it returned a resource without a phase: use agent.Running, agent.Succeeded, …")
+	}
+	message := &admin.Resource{Phase: r.Phase, Message: r.Message}
+	if r.Outputs != nil {
+		types := r.OutputTypes
+		if types == nil {
+			types = declared
+		}
+		outputs, err := encodeOutputs(r.Outputs, types)
+		if err != nil {
+			return nil, err
+		}
+		message.Outputs = outputs
+	}
+	for _, link := range r.Links {
+		message.LogLinks = append(message.LogLinks, &core.TaskLog{
+			Name: link.Name, Uri: link.URI, ShowWhilePending: link.ShowWhilePending, HideOnceFinished: link.HideOnceFinished,
+		})
+	}
+	if r.CustomInfo != nil {
+		info, err := structOf(r.CustomInfo)
+		if err != nil {
+			return nil, fmt.Errorf("the custom info: %w", err)
+		}
+		message.CustomInfo = info
+	}
+	if r.Error != nil {
+		message.AgentError = &admin.AgentError{Code: r.Error.Code, Origin: r.Error.Origin}
+		if r.Phase == PhaseRetryableFailed {
+			message.AgentError.Kind = admin.AgentError_RECOVERABLE
+		}
+	}
+	return message, nil
+}
+
+func encodeOutputs(outputs Outputs, types OutputTypes) (*core.LiteralMap, error) {
+	for name := range types {
+		if _, given := outputs[name]; !given {
+			return nil, fmt.Errorf("output %s is declared but missing", name)
+		}
+	}
+	encoded := &core.LiteralMap{Literals: make(map[string]*core.Literal, len(outputs))}
+	for name, value := range outputs {
+		declared, known := types[name]
+		if len(types) > 0 && !known {
+			return nil, fmt.Errorf("output %s is not one that the task declares: %s", name, strings.Join(slices.Sorted(maps.Keys(types)), ", "))
+		}
+		l, err := literal.Encode(value, declared)
+		var at *literal.Error
+		switch {
+		case errors.As(err, &at):
+			return nil, fmt.Errorf("output %s%s: %s", name, at.Path, at.Problem)
+		case err != nil:
+			return nil, fmt.Errorf("output %s: %w", name, err)
+		}
+		encoded.Literals[name] = l
+	}
+	return encoded, nil
+}
+
+// structOf goes through JSON, so that structs and all kinds of numbers are welcome.
+func structOf(value map[string]any) (*structpb.Struct, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	message := &structpb.Struct{}
+	return message, message.UnmarshalJSON(data)
+}
