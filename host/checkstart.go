@@ -119,6 +119,8 @@ type nameOnly string
 
 func (n nameOnly) Plugin() string { return string(n) }
 
+func (n nameOnly) TryAcquire() (route.Lease, bool) { return route.Lease{}, false }
+
 func (n nameOnly) Acquire(context.Context) (route.Lease, error) {
 	return route.Lease{}, fmt.Errorf("plugin %s is only being checked", n)
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +43,7 @@ func bindConfigFlags(cmd *cobra.Command) {
 		"config": func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml", "yml", "json", "toml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
+		"set":        completeSet,
 		"log-level":  fixed("debug", "info", "warn", "error"),
 		"log-format": fixed("text", "json"),
 	} {
@@ -48,6 +51,19 @@ func bindConfigFlags(cmd *cobra.Command) {
 			panic(err) // the flag was added above
 		}
 	}
+}
+
+// completeSet proposes keys for --set, with those of the configured plugins if the configuration can be read.
+func completeSet(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var plugins []string
+	if settings, err := loadConfig(cmd); err == nil {
+		plugins = slices.Sorted(maps.Keys(settings.Plugins))
+	}
+	keys := config.Keys(plugins)
+	for i := range keys {
+		keys[i] += "="
+	}
+	return keys, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // loadConfig reads the configuration that a command's flags and the environment name.

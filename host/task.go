@@ -133,6 +133,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the job to be deleted
 	if r.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.timeout)
@@ -148,6 +149,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 		if r.outputPrefix, err = os.MkdirTemp("", "agenthost-task-"); err != nil {
 			return err
 		}
+		defer os.Remove(r.outputPrefix) //nolint:errcheck // it stays if the agent wrote anything there
 	} else if !strings.Contains(r.outputPrefix, "://") {
 		if r.outputPrefix, err = filepath.Abs(r.outputPrefix); err != nil {
 			return err
@@ -175,13 +177,23 @@ func (r *taskRun) report(cmd *cobra.Command, result *taskrun.Result) error {
 			return err
 		}
 	} else if result.Succeeded() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s after %s, output prefix %s\n", result.PhaseName(), taskrun.Seconds(result.Elapsed), result.OutputPrefix)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s after %s", result.PhaseName(), taskrun.Seconds(result.Elapsed))
+		if !isEmptyFolder(result.OutputPrefix) {
+			fmt.Fprintf(cmd.ErrOrStderr(), ", files at %s", result.OutputPrefix)
+		}
+		fmt.Fprintln(cmd.ErrOrStderr())
 		result.Print(cmd.OutOrStdout(), r.showRows)
 	}
 	if !result.Succeeded() {
 		return errors.New(result.Failure())
 	}
 	return nil
+}
+
+// isEmptyFolder says that an output prefix is a folder into which the agent wrote nothing.
+func isEmptyFolder(prefix string) bool {
+	entries, err := os.ReadDir(prefix)
+	return err == nil && len(entries) == 0
 }
 
 // interruptedOr gives an interruption its exit code, and a deadline its name.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -149,6 +150,22 @@ func TestInterruptedWhileTheAgentIsCreatingTheJob(t *testing.T) {
 		t.Errorf("code %d", got)
 	}
 	out.await(t, "interrupted while the job was being created", 1)
+}
+
+func TestTheRealHelloPluginGreets(t *testing.T) {
+	hello := filepath.Join(t.TempDir(), "hello")
+	if out, err := exec.Command("go", "build", "-o", hello, "../plugins/hello").CombinedOutput(); err != nil {
+		t.Fatalf("cannot build plugins/hello: %v\n%s", err, out)
+	}
+	agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--output", "greeting:str", "--", hello).
+		expect(t, 0, "greeting = \"Hello, World\"\n", "SUCCEEDED")
+	agenthost(t, "check", "-c", pluginsFile(t, map[string][]string{"hello": {hello}}), "--start").
+		expect(t, 0, "agent         hello (async): hello", "")
+}
+
+func TestCompletionOfSetKnowsTheKeysOfThePlugins(t *testing.T) {
+	file := pluginsFile(t, map[string][]string{"echo": {"x"}})
+	agenthost(t, "__complete", "check", "-c", file, "--set", "plugins.e").expect(t, 0, "plugins.echo.stop_timeout=\n", "")
 }
 
 func TestTaskRunWithoutAHostSaysWhatToDo(t *testing.T) {

@@ -28,8 +28,12 @@ type progressLines struct {
 }
 
 func newProgressLines(out io.Writer, quiet bool) *progressLines {
-	p := &progressLines{out: out, inPlace: isTerminal(out), quiet: quiet, stop: make(chan struct{}), ended: make(chan struct{})}
-	go p.tick()
+	p := &progressLines{out: out, inPlace: isTerminal(out) && !quiet, quiet: quiet, stop: make(chan struct{}), ended: make(chan struct{})}
+	if p.inPlace {
+		go p.tick()
+	} else {
+		close(p.ended)
+	}
 	return p
 }
 
@@ -42,7 +46,7 @@ func (p *progressLines) tick() {
 		select {
 		case <-ticker.C:
 			p.mu.Lock()
-			if p.inPlace && !p.quiet && !p.heard.IsZero() {
+			if !p.heard.IsZero() {
 				now := p.latest
 				now.Elapsed += time.Since(p.heard)
 				p.rewrite(now)
@@ -88,7 +92,7 @@ func (p *progressLines) rewrite(progress taskrun.Progress) {
 func (p *progressLines) log(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inPlace && !p.quiet {
+	if p.inPlace {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 	fmt.Fprintf(p.out, "    log  %s\n", line)
@@ -98,7 +102,7 @@ func (p *progressLines) log(line string) {
 func (p *progressLines) end() {
 	close(p.stop)
 	<-p.ended
-	if p.inPlace && !p.quiet {
+	if p.inPlace {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }

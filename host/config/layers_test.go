@@ -3,7 +3,9 @@ package config_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -269,6 +271,57 @@ func TestASizeReadsWhatItWrites(t *testing.T) {
 	for _, text := range []string{"", "-1", "MiB", "1 2", "1XiB", "1kiB", fmt.Sprint(1e300)} {
 		if got, err := config.ParseSize(text); err == nil {
 			t.Errorf("%q was taken as %d", text, got)
+		}
+	}
+}
+
+// The host must hand a plugin's configuration over as it was written, whatever it is.
+func TestAPluginsOwnConfigurationArrivesAsItWasWritten(t *testing.T) {
+	folder := t.TempDir()
+	key := rapid.OneOf(rapid.SampledFrom([]string{"", ".", "a.b", "A", "a", "0", "<<", "ä ö", "-", "null", "true"}), rapid.StringMatching(`[a-z"'\\/.\[\]:#{} ]{0,8}`))
+	scalar := rapid.OneOf(
+		rapid.Just[any](nil), rapid.Map(rapid.Bool(), toAny), rapid.Map(rapid.Int64(), toAny), rapid.Map(rapid.Float64Range(-1e6, 1e6).Filter(isFraction), toAny),
+		rapid.Map(rapid.StringN(0, 10, -1), toAny), rapid.Map(key, toAny),
+	)
+	var grow func(depth int) *rapid.Generator[any]
+	grow = func(depth int) *rapid.Generator[any] {
+		if depth == 0 {
+			return scalar
+		}
+		return rapid.OneOf(scalar,
+			rapid.Map(rapid.SliceOfN(grow(depth-1), 0, 3), toAny),
+			rapid.Map(rapid.MapOfN(key, grow(depth-1), 0, 3), toAny))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		want := rapid.MapOfN(key, grow(3), 0, 4).Draw(t, "config")
+		content, err := json.Marshal(map[string]any{"plugins": map[string]any{"a": map[string]any{"command": []string{"x"}, "config": want}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(folder, "host.json")
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(config.Sources{Files: []string{file}})
+		if err != nil {
+			t.Fatalf("%s\n%v", content, err)
+		}
+		if diff := cmp.Diff(want, c.Plugins["a"].Config); diff != "" {
+			t.Fatalf("%s\n%s", content, diff)
+		}
+	})
+}
+
+func toAny[T any](value T) any { return value }
+
+// isFraction keeps whole numbers out of floats: JSON does not tell them from integers.
+func isFraction(f float64) bool { return f != float64(int64(f)) }
+
+func TestKeysListsWhatCanBeSet(t *testing.T) {
+	keys := config.Keys([]string{"a-b"})
+	for _, want := range []string{"listen.grpc", "max_message_size", "plugins.a-b.command", "plugins.a-b.restart.crash_loop.window"} {
+		if !slices.Contains(keys, want) {
+			t.Errorf("%s is not in %v", want, keys)
 		}
 	}
 }

@@ -52,3 +52,24 @@ func nearest(name string, known []string) string {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Keys lists the dotted keys that can be set, with those of the given plugins: for completing a command line.
+func Keys(plugins []string) []string { return keysOf(configShape, nil, plugins) }
+
+func keysOf(s *shape, path, plugins []string) []string {
+	var keys []string
+	for _, f := range s.fields {
+		below := append(slices.Clone(path), f.name)
+		switch {
+		case f.shape.kind == object:
+			keys = append(keys, keysOf(f.shape, below, plugins)...)
+		case f.shape.kind == table && f.shape.elem.kind == object:
+			for _, plugin := range plugins {
+				keys = append(keys, keysOf(f.shape.elem, append(slices.Clone(below), plugin), nil)...)
+			}
+		default:
+			keys = append(keys, keyName(below))
+		}
+	}
+	return keys
+}

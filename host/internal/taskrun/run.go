@@ -132,7 +132,11 @@ func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("asking which task types there are: %w", plain(err))
 	}
-	return find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
+	category, isSync, err := find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
+	if err != nil && r.options.Flyte == Flyte2 {
+		err = fmt.Errorf("%w (Flyte 2 is not shown sync agents)", err)
+	}
+	return category, isSync, err
 }
 
 // poll asks until the job has ended.
