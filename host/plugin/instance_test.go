@@ -435,7 +435,9 @@ func TestOnlyTheHostCanTalkToAPluginWithTLS(t *testing.T) {
 func TestManyStartsLeaveNoDescriptorsBehind(t *testing.T) {
 	h := newHost(t)
 	cycle := func(mode string) {
-		if instance, err := plugin.Start(context.Background(), spec("cycle", mode), h.environment()); err == nil {
+		s := spec("cycle", mode)
+		s.TLS = mode == "good"
+		if instance, err := plugin.Start(context.Background(), s, h.environment()); err == nil {
 			instance.Stop(context.Background())
 		}
 	}
@@ -444,6 +446,7 @@ func TestManyStartsLeaveNoDescriptorsBehind(t *testing.T) {
 	for range 5 {
 		cycle("good")
 		cycle("dies")
+		cycle("dies-after-handshake") // where go-plugin may lose its connection
 		cycle("list-empty")
 	}
 	eventually(t, "the descriptors are closed", func() bool { return descriptors(t) <= before })

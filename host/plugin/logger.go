@@ -56,15 +56,16 @@ func (l *logger) Log(level hclog.Level, msg string, args ...any) {
 		return
 	}
 	record := slog.NewRecord(time.Now(), to, msg, 0)
+	fields := attrs(args)
 	if l.name == l.outputs {
 		// go-plugin appends the plugin's own time last, or the year 1 where it gave none. The record has a time.
-		if n := len(args); n >= 2 && args[n-2] == "timestamp" {
-			args = args[:n-2]
+		if n := len(fields); n > 0 && fields[n-1].Key == "timestamp" {
+			fields = fields[:n-1]
 		}
 	} else {
 		record.AddAttrs(slog.String("from", "go-plugin"))
 	}
-	record.AddAttrs(attrs(args)...)
+	record.AddAttrs(fields...)
 	l.log.Handler().Handle(ctx, record) //nolint:errcheck // there is nowhere to tell that logging failed
 }
 

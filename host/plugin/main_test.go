@@ -49,6 +49,7 @@ func newHost(t *testing.T) *host {
 	h := &host{t: t, root: root, log: &logBook{}}
 	t.Cleanup(func() {
 		h.wantNoLeftovers()
+		h.wantQuietChatter()
 		if err := root.Close(); err != nil {
 			t.Error(err)
 		}
@@ -109,6 +110,19 @@ func (h *host) wantNoLeftovers() {
 		return err == nil && len(entries) == 1 // its lock
 	})
 	eventually(h.t, "no process is left", func() bool { return len(processesNaming(h.t, h.root.Path())) == 0 })
+}
+
+// wantQuietChatter checks that go-plugin's own words never reach a log at info, and that every line names its plugin.
+func (h *host) wantQuietChatter() {
+	h.t.Helper()
+	for text := range strings.Lines(h.log.String()) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+			h.t.Errorf("%v: %s", err, text)
+		} else if fields["plugin"] == nil || fields["from"] == "go-plugin" && fields["level"] != "DEBUG" {
+			h.t.Errorf("logged: %s", text)
+		}
+	}
 }
 
 func spec(name, mode string, args ...string) plugin.Spec {
