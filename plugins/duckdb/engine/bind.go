@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	duckdb "github.com/duckdb/duckdb-go/v2"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// value is an input as DuckDB gets it.
+type value struct {
+	// sqlType is the variable's type; "" where a null leaves it open.
+	sqlType string
+	// data is what the driver's appender takes for that type. JSON goes as its text.
+	data any
+}
+
+// bind makes a DuckDB value of a literal. declared is its declared type, or nil.
+//
+//	int BIGINT · float DOUBLE · str, enum VARCHAR · bool BOOLEAN · datetime TIMESTAMPTZ · timedelta INTERVAL · None NULL
+//	dict, dataclass, other structs JSON · bytes BLOB · list T[] · dict[str, T] MAP(VARCHAR, T)
+//
+// A list or map of mixed types is JSON as a whole. Files and datasets are not bound here: see loader.
+func bind(literal *core.Literal, declared *core.LiteralType) (value, error) {
+	switch v := literal.GetValue().(type) {
+	case *core.Literal_Scalar:
+		return bindScalar(v.Scalar, declared)
+	case *core.Literal_Collection:
+		return bindList(literal, declared.GetCollectionType())
+	case *core.Literal_Map:
+		return bindMap(literal, declared.GetMapValueType())
+	case *core.Literal_OffloadedMetadata:
+		return value{}, fmt.Errorf("is so large that Flyte stored it apart (%s), which this plugin does not read; pass it as a StructuredDataset or file", v.OffloadedMetadata.GetUri())
+	default:
+		return value{}, fmt.Errorf("has no value")
+	}
+}
+
+func bindScalar(scalar *core.Scalar, declared *core.LiteralType) (value, error) {
+	switch v := scalar.GetValue().(type) {
+	case *core.Scalar_Primitive:
+		return bindPrimitive(v.Primitive)
+	case *core.Scalar_NoneType:
+		return value{typeOf(declared), nil}, nil
+	case *core.Scalar_Union:
+		variant := v.Union.GetType()
+		if isNone(variant) {
+			variant = declared
+		}
+		return bind(v.Union.GetValue(), variant)
+	case *core.Scalar_Generic, *core.Scalar_Binary:
+		if binary := scalar.GetBinary(); binary != nil && binary.GetTag() != "msgpack" {
+			return value{"BLOB", binary.GetValue()}, nil
+		}
+		plain, err := plainScalar(scalar)
+		if err != nil {
+			return value{}, err
+		}
+		return bindJSON(plain)
+	case *core.Scalar_Error:
+		return value{}, fmt.Errorf("is the error of another task: %s", v.Error.GetMessage())
+	default:
+		return value{}, fmt.Errorf("is of a kind that cannot be bound (%T)", v)
+	}
+}
+
+func bindPrimitive(primitive *core.Primitive) (value, error) {
+	switch v := primitive.GetValue().(type) {
+	case *core.Primitive_Integer:
+		return value{"BIGINT", v.Integer}, nil
+	case *core.Primitive_FloatValue:
+		return value{"DOUBLE", v.FloatValue}, nil
+	case *core.Primitive_StringValue:
+		return value{"VARCHAR", v.StringValue}, nil
+	case *core.Primitive_Boolean:
+		return value{"BOOLEAN", v.Boolean}, nil
+	case *core.Primitive_Datetime:
+		return value{"TIMESTAMPTZ", v.Datetime.AsTime()}, nil
+	case *core.Primitive_Duration:
+		return value{"INTERVAL", duckdb.Interval{Micros: v.Duration.AsDuration().Microseconds()}}, nil
+	default:
+		return value{}, fmt.Errorf("has no value")
+	}
+}
+
+func bindList(literal *core.Literal, declared *core.LiteralType) (value, error) {
+	data := []any{}
+	var elements []value
+	for i, literal := range literal.GetCollection().GetLiterals() {
+		element, err := bind(literal, declared)
+		if err != nil {
+			return value{}, fmt.Errorf("element %d %w", i, err)
+		}
+		elements = append(elements, element)
+		data = append(data, element.data)
+	}
+	common, ok := commonType(elements, declared)
+	if !ok {
+		return bindPlain(literal)
+	}
+	return value{common + "[]", data}, nil
+}
+
+func bindMap(literal *core.Literal, declared *core.LiteralType) (value, error) {
+	var data duckdb.OrderedMap
+	var elements []value
+	literals := literal.GetMap().GetLiterals()
+	for _, key := range slices.Sorted(maps.Keys(literals)) {
+		element, err := bind(literals[key], declared)
+		if err != nil {
+			return value{}, fmt.Errorf("entry %q %w", key, err)
+		}
+		elements = append(elements, element)
+		data.Set(key, element.data)
+	}
+	common, ok := commonType(elements, declared)
+	if !ok {
+		return bindPlain(literal)
+	}
+	return value{"MAP(VARCHAR, " + common + ")", data}, nil
+}
+
+// commonType is the one type of all values that are not null, or where there are none the declared one; ok is false
+// where types differ.
+func commonType(values []value, declared *core.LiteralType) (common string, ok bool) {
+	for _, v := range values {
+		switch {
+		case v.data == nil:
+		case common == "":
+			common = v.sqlType
+		case common != v.sqlType:
+			return "", false
+		}
+	}
+	return cmp.Or(common, typeOf(declared), "VARCHAR"), true
+}
+
+// typeOf is the DuckDB type of a declared input, or "" where the value decides.
+func typeOf(declared *core.LiteralType) string {
+	switch t := declared.GetType().(type) {
+	case *core.LiteralType_Simple:
+		return map[core.SimpleType]string{
+			core.SimpleType_INTEGER:  "BIGINT",
+			core.SimpleType_FLOAT:    "DOUBLE",
+			core.SimpleType_STRING:   "VARCHAR",
+			core.SimpleType_BOOLEAN:  "BOOLEAN",
+			core.SimpleType_DATETIME: "TIMESTAMPTZ",
+			core.SimpleType_DURATION: "INTERVAL",
+			core.SimpleType_STRUCT:   "JSON",
+			core.SimpleType_BINARY:   "BLOB",
+		}[t.Simple]
+	case *core.LiteralType_EnumType, *core.LiteralType_Blob, *core.LiteralType_StructuredDatasetType, *core.LiteralType_Schema:
+		return "VARCHAR"
+	case *core.LiteralType_CollectionType:
+		if element := typeOf(t.CollectionType); element != "" {
+			return element + "[]"
+		}
+	case *core.LiteralType_MapValueType:
+		if element := typeOf(t.MapValueType); element != "" {
+			return "MAP(VARCHAR, " + element + ")"
+		}
+	case *core.LiteralType_UnionType:
+		var found []string
+		for _, variant := range t.UnionType.GetVariants() {
+			if name := typeOf(variant); !isNone(variant) && !slices.Contains(found, name) {
+				found = append(found, name)
+			}
+		}
+		if len(found) == 1 {
+			return found[0]
+		}
+		return "JSON"
+	}
+	return ""
+}
+
+func isNone(t *core.LiteralType) bool {
+	simple, ok := t.GetType().(*core.LiteralType_Simple)
+	return ok && simple.Simple == core.SimpleType_NONE
+}
+
+func bindPlain(literal *core.Literal) (value, error) {
+	plain, err := plainLiteral(literal)
+	if err != nil {
+		return value{}, err
+	}
+	return bindJSON(plain)
+}
+
+func bindJSON(plain any) (value, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(plain); err != nil {
+		return value{}, fmt.Errorf("cannot be written as JSON: %w", err)
+	}
+	return value{"JSON", strings.TrimSpace(text.String())}, nil
+}
+
+// plainLiteral is a literal as encoding/json takes it.
+func plainLiteral(literal *core.Literal) (any, error) {
+	switch v := literal.GetValue().(type) {
+	case *core.Literal_Scalar:
+		return plainScalar(v.Scalar)
+	case *core.Literal_Collection:
+		list := []any{}
+		for _, element := range v.Collection.GetLiterals() {
+			plain, err := plainLiteral(element)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, plain)
+		}
+		return list, nil
+	case *core.Literal_Map:
+		object := map[string]any{}
+		for key, element := range v.Map.GetLiterals() {
+			plain, err := plainLiteral(element)
+			if err != nil {
+				return nil, err
+			}
+			object[key] = plain
+		}
+		return object, nil
+	default:
+		return nil, fmt.Errorf("has a part without a value")
+	}
+}
+
+func plainScalar(scalar *core.Scalar) (any, error) {
+	switch v := scalar.GetValue().(type) {
+	case *core.Scalar_Generic:
+		return v.Generic.AsMap(), nil
+	case *core.Scalar_Binary:
+		if v.Binary.GetTag() != "msgpack" {
+			return v.Binary.GetValue(), nil
+		}
+		decoder := msgpack.NewDecoder(bytes.NewReader(v.Binary.GetValue()))
+		decoder.SetMapDecoder(func(d *msgpack.Decoder) (any, error) { return d.DecodeUntypedMap() })
+		decoded, err := decoder.DecodeInterface()
+		if err != nil {
+			return nil, fmt.Errorf("is no valid msgpack: %w", err)
+		}
+		return plainMsgpack(decoded), nil
+	case *core.Scalar_Union:
+		return plainLiteral(v.Union.GetValue())
+	case *core.Scalar_NoneType:
+		return nil, nil
+	case *core.Scalar_Blob:
+		return v.Blob.GetUri(), nil
+	case *core.Scalar_StructuredDataset:
+		return v.StructuredDataset.GetUri(), nil
+	}
+	bound, err := bindScalar(scalar, nil)
+	if err != nil {
+		return nil, err
+	}
+	switch data := bound.data.(type) {
+	case time.Time:
+		return data.Format(time.RFC3339Nano), nil
+	case duckdb.Interval:
+		return (time.Duration(data.Micros) * time.Microsecond).Seconds(), nil
+	default:
+		return data, nil
+	}
+}
+
+// plainMsgpack makes JSON's string keys of whatever keys a map has.
+func plainMsgpack(decoded any) any {
+	switch v := decoded.(type) {
+	case map[any]any:
+		object := make(map[string]any, len(v))
+		for key, element := range v {
+			object[fmt.Sprint(key)] = plainMsgpack(element)
+		}
+		return object
+	case []any:
+		for i := range v {
+			v[i] = plainMsgpack(v[i])
+		}
+		return v
+	default:
+		return v
+	}
+}
