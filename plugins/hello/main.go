@@ -8,7 +8,6 @@ import (
 )
 
 type hello struct{}
-
 type job struct{ Name string }
 
 func (hello) Create(_ context.Context, task *agent.Task) (job, error) {
@@ -19,7 +18,8 @@ func (hello) Create(_ context.Context, task *agent.Task) (job, error) {
 func (hello) Get(_ context.Context, j agent.Job[job]) (*agent.Resource, error) {
 	return agent.Succeeded(agent.Outputs{"greeting": "Hello, " + j.Meta.Name}), nil
 }
-
 func (hello) Delete(context.Context, agent.Job[job]) error { return nil }
 
-func main() { agent.Serve(agent.Plugin{Name: "hello", Version: "1.0.0"}, agent.Async("hello", hello{})) }
+func main() {
+	agent.Serve(agent.Plugin{Name: "hello", Version: "1.0.0"}, agent.Async("hello", hello{}))
+}

@@ -132,7 +132,7 @@ func configErrors(err error) []ConfigError {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // What is wrapped is looked at one by one.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []ConfigError
 		for _, part := range joined.Unwrap() {
 			errs = append(errs, configErrors(part)...)

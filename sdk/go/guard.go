@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,11 +19,11 @@ func guard(registered *registration, category Category, method string, call func
 			slog.Error("agent panicked", "agent", registered.name, "task_category", category.Name,
 				"task_category_version", category.Version, "method", method, "panic", fmt.Sprint(thrown), "stack", string(debug.Stack()))
 			err = status.Errorf(codes.Internal, "agent %s (task category %s) panicked in %s: %s",
-				registered.name, category.Name, method, cut(fmt.Sprint(thrown), 1024))
+				registered.name, category.Name, method, cut(fmt.Sprint(thrown), maxMessage))
 		}
 	}()
 	if err := call(); err != nil {
-		return status.Errorf(codeOf(err), "agent %s: %s: %s", registered.name, method, messageOf(err))
+		return status.Errorf(codeOf(err), "agent %s: %s: %s", registered.name, method, cut(messageOf(err), maxMessage))
 	}
 	return nil
 }
@@ -39,17 +40,24 @@ func codeOf(err error) codes.Code {
 	return codes.Internal
 }
 
-// messageOf is the error's own message, without the "rpc error: code = …" of package status.
+// messageOf is the error's own message, without the "rpc error: code = …" of package status. An error that wraps a status
+// keeps its own words.
 func messageOf(err error) string {
-	if _, direct := err.(interface{ GRPCStatus() *status.Status }); direct { //nolint:errorlint // A wrapped status keeps the wrapper's words.
+	if _, direct := err.(interface{ GRPCStatus() *status.Status }); direct {
 		return status.Convert(err).Message()
 	}
 	return err.Error()
 }
 
+// maxMessage bounds a status's message, in bytes: it travels in a header, for which clients have limits.
+const maxMessage = 4 << 10
+
+// cut keeps the head and the tail of a long text, where the reasons are.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
-	return text[:limit] + "…"
+	half := limit / 2
+	return strings.ToValidUTF8(text[:half], "") + fmt.Sprintf("\n… (%d bytes cut) …\n", len(text)-2*half) +
+		strings.ToValidUTF8(text[len(text)-half:], "")
 }

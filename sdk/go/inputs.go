@@ -26,8 +26,8 @@ func InputOr[T any](task *Task, name string, fallback T) (T, error) {
 
 // HasInput says whether the task has an input of that name that is not None.
 func (t *Task) HasInput(name string) bool {
-	value, err := Input[any](t, name)
-	return err != nil || value != nil
+	l, ok := t.Inputs.GetLiterals()[name]
+	return ok && !literal.IsNone(l)
 }
 
 // InputValues reads all inputs as the Go values that are natural for them. See package literal.
@@ -49,15 +49,22 @@ func (t *Task) InputValues() (map[string]any, error) {
 // value. Inputs without a field are ignored.
 func (t *Task) DecodeInputs(into any) error { return t.decodeInputs(into) }
 
-// The values of literals that Go has no type for. See package literal for what becomes what.
+// The Go types of values that Go has no type for. See package literal for what becomes what.
 type (
+	// StructuredDataset is a table that lies in storage.
 	StructuredDataset = literal.StructuredDataset
-	Column            = literal.Column
-	File              = literal.File
-	Directory         = literal.Directory
-	Schema            = literal.Schema
-	SchemaColumn      = literal.SchemaColumn
-	Binary            = literal.Binary
+	// Column is one column of a StructuredDataset.
+	Column = literal.Column
+	// File is one file in storage.
+	File = literal.File
+	// Directory is a folder in storage.
+	Directory = literal.Directory
+	// Schema is flytekit's deprecated FlyteSchema.
+	Schema = literal.Schema
+	// SchemaColumn is one column of a Schema.
+	SchemaColumn = literal.SchemaColumn
+	// Binary is bytes with the name of their encoding.
+	Binary = literal.Binary
 	// JSON marks an output to be written as a generic literal instead of msgpack.
 	JSON = literal.JSON
 )

@@ -25,31 +25,31 @@ type optionFunc func(*Server) error
 func (f optionFunc) apply(s *Server) error { return f(s) }
 
 // Async registers an asynchronous agent for a task category, version 0 unless AtVersion says otherwise.
-func Async[M any](category string, impl AsyncAgent[M], options ...AgentOption) Option {
+func Async[M any](category string, impl AsyncAgent[M], options ...RegisterOption) Option {
 	return register(category, asyncAdapter[M]{impl}, impl, options)
 }
 
 // Sync registers a synchronous agent for a task category, version 0 unless AtVersion says otherwise.
-func Sync(category string, impl SyncAgent, options ...AgentOption) Option {
+func Sync(category string, impl SyncAgent, options ...RegisterOption) Option {
 	return register(category, impl, impl, options)
 }
 
-// AgentOption changes how an agent is registered.
-type AgentOption func(*registration)
+// RegisterOption changes how an agent is registered.
+type RegisterOption func(*registration)
 
 // Named sets the agent's name in ListAgents and in errors; the default is its category. Registrations of one name and
 // kind are listed as one agent with several categories.
-func Named(name string) AgentOption {
+func Named(name string) RegisterOption {
 	return func(r *registration) { r.name = name }
 }
 
 // AtVersion sets the version of the category that the registration names.
-func AtVersion(version int32) AgentOption {
+func AtVersion(version int32) RegisterOption {
 	return func(r *registration) { r.categories[0].Version = version }
 }
 
 // Also makes the agent serve further categories.
-func Also(categories ...Category) AgentOption {
+func Also(categories ...Category) RegisterOption {
 	return func(r *registration) { r.categories = append(r.categories, categories...) }
 }
 

@@ -16,7 +16,6 @@ type registration struct {
 	categories []Category
 	async      asyncHandler
 	sync       SyncAgent
-	closer     Closer
 }
 
 func (r *registration) kind() string {
@@ -27,7 +26,7 @@ func (r *registration) kind() string {
 }
 
 // register makes the option for an agent. handler is what serves it, impl what the author wrote.
-func register(category string, handler, impl any, options []AgentOption) Option {
+func register(category string, handler, impl any, options []RegisterOption) Option {
 	return optionFunc(func(s *Server) error {
 		if impl == nil {
 			return fmt.Errorf("the agent for task category %q is nil", category)
@@ -73,7 +72,8 @@ func (r *registry) add(added *registration) error {
 		}
 		for _, other := range versions {
 			if other.kind() != added.kind() {
-				return fmt.Errorf("task category %q has a %s and a %s agent: Flyte keeps one kind per name", category.Name, other.kind(), added.kind())
+				return fmt.Errorf("task category %q has agents of both kinds, the %s %q and the %s %q: Flyte keeps one kind per name",
+					category.Name, other.kind(), other.name, added.kind(), added.name)
 			}
 		}
 		if versions == nil {
@@ -134,7 +134,7 @@ func (r *registry) agents() []*admin.Agent {
 		for _, category := range listed.SupportedTaskCategories {
 			types = append(types, category.GetName())
 		}
-		listed.SupportedTaskTypes = slices.Compact(types) //nolint:staticcheck // Flyte before 1.12 reads only this field.
+		listed.SupportedTaskTypes = slices.Compact(types)
 		agents = append(agents, listed)
 	}
 	return agents

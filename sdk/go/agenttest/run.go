@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -45,7 +46,6 @@ func RunPlugin(t testing.TB, plugin agent.Plugin, options ...agent.Option) *Clie
 		err := server.Close(ctx)
 		conn.Close()
 		grpcServer.Stop()
-		<-ended
-		return err
+		return errors.Join(err, <-ended)
 	})
 }

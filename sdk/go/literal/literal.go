@@ -32,3 +32,11 @@ func Decode[T any](l *core.Literal) (T, error) {
 	err := DecodeInto(l, &value)
 	return value, err
 }
+
+// IsNone says whether a literal is None, perhaps as a variant of a union.
+func IsNone(l *core.Literal) bool {
+	for l.GetScalar().GetUnion() != nil {
+		l = l.GetScalar().GetUnion().GetValue()
+	}
+	return l.GetScalar().GetNoneType() != nil
+}
