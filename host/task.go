@@ -149,7 +149,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 		if r.outputPrefix, err = os.MkdirTemp("", "agenthost-task-"); err != nil {
 			return err
 		}
-		defer os.Remove(r.outputPrefix) //nolint:errcheck // it stays if the agent wrote anything there
+		defer os.Remove(r.outputPrefix) // which fails, rightly, if the agent wrote anything there
 	} else if !strings.Contains(r.outputPrefix, "://") {
 		if r.outputPrefix, err = filepath.Abs(r.outputPrefix); err != nil {
 			return err

@@ -152,15 +152,48 @@ func TestInterruptedWhileTheAgentIsCreatingTheJob(t *testing.T) {
 	out.await(t, "interrupted while the job was being created", 1)
 }
 
-func TestTheRealHelloPluginGreets(t *testing.T) {
-	hello := filepath.Join(t.TempDir(), "hello")
-	if out, err := exec.Command("go", "build", "-o", hello, "../plugins/hello").CombinedOutput(); err != nil {
-		t.Fatalf("cannot build plugins/hello: %v\n%s", err, out)
+// build builds one of the project's plugins.
+func build(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "../plugins/"+name).CombinedOutput(); err != nil {
+		t.Fatalf("cannot build plugins/%s: %v\n%s", name, err, out)
 	}
-	agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--output", "greeting:str", "--", hello).
-		expect(t, 0, "greeting = \"Hello, World\"\n", "SUCCEEDED")
-	agenthost(t, "check", "-c", pluginsFile(t, map[string][]string{"hello": {hello}}), "--start").
-		expect(t, 0, "agent         hello (async): hello", "")
+	return path
+}
+
+func TestTheProjectsOwnPlugins(t *testing.T) {
+	hello, duckdb := build(t, "hello"), build(t, "duckdb")
+
+	t.Run("hello greets", func(t *testing.T) {
+		agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--output", "greeting:str", "--", hello).
+			expect(t, 0, "greeting = \"Hello, World\"\n", "SUCCEEDED")
+	})
+
+	t.Run("a dataset that duckdb made is shown with its first rows", func(t *testing.T) {
+		settings := `{"state_dir": "` + t.TempDir() + `"}`
+		got := agenthost(t, "task", "run", "--template", "../demo/task.yaml", "--plugin-config", settings, "--output-prefix", t.TempDir(), "--show-rows", "2",
+			"-i", "flights=../demo/data/flights.parquet", "-i", "airlines=../demo/data/airlines.csv", "-i", "min_flights=1000", "--", duckdb)
+		got.expect(t, 0, "airline str", "RUNNING")
+		got.expect(t, 0, "ExpressJet Airlines Inc.", "files at ")
+		got.expect(t, 0, "2 of 11 rows", "")
+	})
+
+	t.Run("they take the configuration that is shipped for them", func(t *testing.T) {
+		for _, name := range []string{"local", "production", "kubernetes"} {
+			line := []string{"check", "--start", "-c", "../configs/" + name + ".yaml", "--set", "run_dir=" + shortDir(t) + "/r",
+				"--set", "plugins.duckdb.command=" + duckdb, "--set", "plugins.duckdb.config.state_dir=" + t.TempDir()}
+			if name == "local" {
+				line = append(line, "--set", "plugins.hello.command="+hello)
+			}
+			agenthost(t, line...).expect(t, 0, "agent         duckdb_query (async): duckdb_query", "")
+		}
+	})
+
+	t.Run("a key that duckdb refuses is shown beside its file", func(t *testing.T) {
+		file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nplugins:\n  duckdb:\n    command: ["+duckdb+"]\n    config:\n      state_dir: "+t.TempDir()+"\n      thraeds: 2\n")
+		agenthost(t, "check", "--start", "-c", file).expect(t, exitFailed, file+":7: plugins.duckdb.config.thraeds: ", "1 of 1 plugin did not start")
+	})
 }
 
 func TestCompletionOfSetKnowsTheKeysOfThePlugins(t *testing.T) {
