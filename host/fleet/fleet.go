@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"google.golang.org/grpc"
+
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
@@ -24,6 +26,8 @@ type Options struct {
 	Routes *route.Current
 	// RunRoot is where the processes get their private directories.
 	RunRoot *process.RunRoot
+	// DialOptions are for the connections to the plugins.
+	DialOptions []grpc.DialOption
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
 }

@@ -107,7 +107,7 @@ func clearUp(instance *plugin.Instance) {
 
 // start brings up an instance and claims its categories.
 func (o *owner) start(first bool) (*plugin.Instance, error) {
-	environment := plugin.Environment{RunRoot: o.fleet.options.RunRoot, Log: o.fleet.options.Log}
+	environment := plugin.Environment{RunRoot: o.fleet.options.RunRoot, Log: o.fleet.options.Log, DialOptions: o.fleet.options.DialOptions}
 	instance, err := plugin.Start(o.stopping, o.spec, environment)
 	if first {
 		close(o.attempted)
@@ -179,14 +179,27 @@ func (o *owner) become(state State, reason error, change func(*snapshot), detail
 	o.log.Log(context.Background(), level, "plugin is "+string(state), attributes...)
 }
 
+// TryAcquire implements route.Target.
+func (o *owner) TryAcquire() (route.Lease, bool) { return o.now.Load().acquire() }
+
+// acquire takes a lease on the instance of this moment.
+func (s *snapshot) acquire() (route.Lease, bool) {
+	if s.instance == nil {
+		return route.Lease{}, false
+	}
+	release, ok := s.instance.Acquire()
+	if !ok {
+		return route.Lease{}, false
+	}
+	return route.Lease{Conn: s.instance.Conn(), Ended: s.instance.Done(), Release: release}, true
+}
+
 // Acquire implements route.Target.
 func (o *owner) Acquire(ctx context.Context) (route.Lease, error) {
 	for {
 		now := o.now.Load()
-		if now.instance != nil {
-			if release, ok := now.instance.Acquire(); ok {
-				return route.Lease{Conn: now.instance.Conn(), Ended: now.instance.Done(), Release: release}, nil
-			}
+		if lease, ok := now.acquire(); ok {
+			return lease, nil
 		}
 		if now.state == Stopped || now.state == Refused {
 			return route.Lease{}, o.unavailable(now)

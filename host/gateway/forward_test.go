@@ -399,6 +399,8 @@ type restarting struct {
 
 func (restarting) Plugin() string { return "restarting" }
 
+func (r restarting) TryAcquire() (route.Lease, bool) { return route.Lease{}, false }
+
 func (r restarting) Acquire(ctx context.Context) (route.Lease, error) {
 	select {
 	case lease := <-r.leases:

@@ -46,6 +46,24 @@ type Gateway struct {
 // grpc's default would answer the third such ping by closing the connection, and with it a user's attempt.
 const keepaliveMinTime = 5 * time.Second
 
+const (
+	// streamWorkers is how many goroutines are kept for calls; more come and go with the calls. A new one for each call
+	// spends a tenth of its time on growing its stack.
+	streamWorkers = 128
+	// windowSize is how much may be under way on a connection before it is read, in bytes. It is fixed because grpc's own
+	// estimation pings along with every call, which on a local socket costs more than it finds out.
+	windowSize = 4 << 20
+)
+
+// DialOptions are for the connections to plugins: what Options are for those from Flyte.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithStaticStreamWindowSize(windowSize),
+		grpc.WithStaticConnWindowSize(windowSize),
+		grpc.WithDisableRetry(), // the gateway knows what may be repeated
+	}
+}
+
 // New returns a gateway that is not serving yet.
 func New(options Options) *Gateway {
 	g := &Gateway{
@@ -59,6 +77,9 @@ func New(options Options) *Gateway {
 		grpc.MaxRecvMsgSize(options.MaxMessageSize),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
+		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(windowSize),
+		grpc.StaticConnWindowSize(windowSize),
 	)
 	g.register()
 	healthpb.RegisterHealthServer(g.server, g.health)

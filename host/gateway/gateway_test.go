@@ -87,11 +87,15 @@ func (a *agentServer) only(t *testing.T) *received {
 	return a.received[0]
 }
 
-// Plugin and Acquire make an agentServer a route.Target that is always there.
+// Plugin, TryAcquire and Acquire make an agentServer a route.Target that is always there.
 func (a *agentServer) Plugin() string { return "echo" }
 
+func (a *agentServer) TryAcquire() (route.Lease, bool) {
+	return route.Lease{Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
+}
+
 func (a *agentServer) Acquire(context.Context) (route.Lease, error) {
-	return route.Lease{Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, nil
+	panic("it is always there")
 }
 
 // asyncAgent and syncAgent are manifests with one category.

@@ -135,6 +135,9 @@ const waitWithoutDeadline = 60 * time.Second
 
 // acquire gets a connection to the route's plugin, waiting while it starts until just before the caller's deadline.
 func acquire(ctx context.Context, found route.Route) (route.Lease, error) {
+	if lease, ok := found.Target.TryAcquire(); ok {
+		return lease, nil
+	}
 	deadline, ok := ctx.Deadline()
 	if ok {
 		deadline = deadline.Add(-spare(time.Until(deadline)))

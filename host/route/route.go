@@ -20,8 +20,11 @@ import (
 type Target interface {
 	// Plugin is the plugin's name in the configuration.
 	Plugin() string
-	// Acquire returns a connection to a running instance. While the plugin starts or restarts it waits, until ctx
-	// ends; the error then says what the plugin is busy with. The caller releases the lease when its call is over.
+	// TryAcquire returns a connection to a running instance, if there is one now. The caller releases the lease when
+	// its call is over.
+	TryAcquire() (lease Lease, ok bool)
+	// Acquire is TryAcquire, but waits for an instance while the plugin starts or restarts, until ctx ends. The error
+	// then says what the plugin is busy with.
 	Acquire(ctx context.Context) (Lease, error)
 }
 

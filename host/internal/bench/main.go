@@ -34,9 +34,10 @@ import (
 )
 
 var (
-	bin    = flag.String("bin", "bin", "where `make build` put the host and the plugins")
-	rounds = flag.Int("rounds", 9, "rounds of each kind")
-	length = flag.Duration("length", time.Second, "length of a round")
+	bin       = flag.String("bin", "bin", "where `make build` put the host and the plugins")
+	rounds    = flag.Int("rounds", 9, "rounds of each kind")
+	length    = flag.Duration("length", time.Second, "length of a round")
+	operators = flag.String("admin", "127.0.0.1:0", "the host's admin address, for profiling it meanwhile")
 )
 
 func main() {
@@ -82,11 +83,19 @@ func run() error {
 	kinds := []*kind{{name: "direct", client: direct}, {name: "forwarded", client: host.client}}
 	var ratio float64
 	for _, callers := range []int{1, 64} {
+		before, err := host.processor()
+		if err != nil {
+			return err
+		}
+		var calls float64 // forwarded ones
 		for round := range *rounds + 1 {
 			for _, k := range kinds {
 				perSecond, err := measure(ctx, k.client, request, callers, *length)
 				if err != nil {
 					return fmt.Errorf("%s, %d callers: %w", k.name, callers, err)
+				}
+				if k.name == "forwarded" {
+					calls += perSecond * length.Seconds()
 				}
 				if round > 0 { // the first warms up
 					k.rates = append(k.rates, perSecond)
@@ -97,7 +106,11 @@ func run() error {
 			fmt.Printf("%-9s %2d callers: median %6.0f calls/s (%6.0f to %6.0f)\n", k.name, callers, median(k.rates), slices.Min(k.rates), slices.Max(k.rates))
 		}
 		ratio = median(kinds[1].rates) / median(kinds[0].rates)
-		fmt.Printf("forwarded/direct, %2d callers: %.2f\n", callers, ratio)
+		after, err := host.processor()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("forwarded/direct, %2d callers: %.2f; the host takes %.0f µs of processor time a call\n", callers, ratio, (after-before)/calls*1e6)
 		for _, k := range kinds {
 			k.rates = nil
 		}
@@ -156,7 +169,7 @@ type host struct {
 
 func startHost(ctx context.Context, dir, hello string) (*host, error) {
 	config, err := json.Marshal(map[string]any{
-		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": *operators},
 		"log":     map[string]any{"format": "json"},
 		"run_dir": filepath.Join(dir, "run"),
 		"plugins": map[string]any{"hello": map[string]any{"command": []string{hello}}},
@@ -216,6 +229,16 @@ func (h *host) memory() (float64, error) {
 	}
 	status, err := found.NewStatus()
 	return float64(status.VmRSS) / (1 << 20), err
+}
+
+// processor is the processor time that the host has taken, in seconds.
+func (h *host) processor() (float64, error) {
+	found, err := procfs.NewProc(h.command.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	stat, err := found.Stat()
+	return stat.CPUTime(), err
 }
 
 // startPlugin starts the plugin as the host does, without a host in between.
