@@ -40,7 +40,7 @@ def test_the_template_is_what_the_plugin_expects() -> None:
     assert (template.id.project, template.id.domain, template.id.name) == ("demo", "development", "top_routes")
     assert template.sql.statement == "select * from flights where distance > $min_distance"
     assert template.WhichOneof("target") == "sql"
-    assert not template.custom.fields
+    assert dict(template.custom) == {"engine": "duckdb"}
     assert template.metadata.retries.retries == 2
     assert template.metadata.timeout.seconds == 300
 

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import pandas as pd
-from agenthost.tasks import DuckDBQuery
 from flytekit import FlyteContextManager, FlyteFile, StructuredDataset, TaskMetadata, kwtypes
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.core.base_task import PythonTask
 from flytekit.core.data_persistence import FileAccessProvider
 from flytekit.core.interface import Interface
-from flytekit.extend.backend.base_connector import SyncConnectorExecutorMixin
+from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin
+
+from agenthost.tasks import DuckDBQuery
 
 DEMO = pathlib.Path(__file__).resolve().parents[4] / "demo"
 UTC = timezone.utc
@@ -67,17 +68,20 @@ def storing_below(directory: pathlib.Path) -> Iterator[Any]:
         yield context
 
 
-class Hello(SyncConnectorExecutorMixin, PythonTask[None]):
+class Hello(AsyncConnectorExecutorMixin, PythonTask[None]):
     """A task of a type of its own, written as the smallest flytekit plugins are."""
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         interface = Interface(inputs=kwtypes(name=str), outputs=kwtypes(greeting=str))
         super().__init__(task_type="hello", name=name, task_config=None, interface=interface, **kwargs)
 
+    def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:
+        return {"language": "en"}  # Flyte 2 takes no connector's task without a custom part
+
 
 def hello() -> Iterator[Case]:
-    yield Case("hello", Hello("hello"), {"name": "Flyte"}, {"greeting": "Hello, Flyte!"})
-    yield Case("hello_in_another_script", Hello("hello_again"), {"name": "wörld 🌍"}, {"greeting": "Hello, wörld 🌍!"})
+    yield Case("hello", Hello("hello"), {"name": "Flyte"}, {"greeting": "Hello, Flyte"})
+    yield Case("hello_in_another_script", Hello("hello_again"), {"name": "wörld 🌍"}, {"greeting": "Hello, wörld 🌍"})
 
 
 def query(
@@ -163,9 +167,11 @@ def scalars() -> Iterator[Case]:
     )
     yield Case(
         "dates_become_datetimes_where_datetimes_are_declared",
-        query("as_datetime", "select date '2024-02-29' as t", outputs=kwtypes(t=datetime)),
+        query(
+            "as_datetime", "select date '2024-02-29' as t, date '2024-03-01' as d", outputs=kwtypes(t=datetime, d=date)
+        ),
         {},
-        {"t": datetime(2024, 2, 29, tzinfo=UTC)},
+        {"t": datetime(2024, 2, 29, tzinfo=UTC), "d": date(2024, 3, 1)},
     )
     yield Case(
         "values_can_stand_where_constants_must",
@@ -271,9 +277,21 @@ def collections() -> Iterator[Case]:
     )
     yield Case(
         "an_enum",
-        query("enum", "select $o || '!' as o", kwtypes(o=Origin), kwtypes(o=str)),
+        query("enum", "select $o || '!' as s, $o as o", kwtypes(o=Origin), kwtypes(s=str, o=Origin)),
         {"o": Origin.JFK},
-        {"o": "JFK!"},
+        {"s": "JFK!", "o": Origin.JFK},
+    )
+    yield Case(
+        "a_list_of_all_rows",
+        query("all_rows", "select x * x as squares from range(1, 4) as t(x)", outputs=kwtypes(squares=list[int])),
+        {},
+        {"squares": [1, 4, 9]},
+    )
+    yield Case(
+        "one_value_whatever_its_columns_name",
+        query("nameless", "select count(*) from range(5)", outputs=kwtypes(n=int)),
+        {},
+        {"n": 5},
     )
 
 
@@ -284,8 +302,8 @@ def structures() -> Iterator[Case]:
             f"a_dataclass_{era}",
             query(
                 f"dataclass_{era}",
-                "select $f.carriers[2]::varchar as carrier, $f.threshold.minutes::bigint + 1 as minutes, "
-                "$f.threshold.share::double as share, $f.note is null as unnoted",
+                "select $f->>'$.carriers[1]' as carrier, ($f->>'$.threshold.minutes')::int + 1 as minutes, "
+                "($f->'threshold'->>'share')::double as share, $f->>'note' is null as unnoted",
                 kwtypes(f=Filter),
                 kwtypes(carrier=str, minutes=int, share=float, unnoted=bool),
             ),
@@ -297,7 +315,7 @@ def structures() -> Iterator[Case]:
             f"a_dict_{era}",
             query(
                 f"dict_{era}",
-                "select $d.name::varchar as name, $d.inner.n::bigint as n, len($d.list) as length",
+                "select $d->>'name' as name, ($d->>'$.inner.n')::int as n, json_array_length($d, '$.list') as length",
                 kwtypes(d=dict),
                 kwtypes(name=str, n=int, length=int),
             ),
@@ -305,6 +323,32 @@ def structures() -> Iterator[Case]:
             {"name": "O'Hare", "n": 3, "length": 3},
             old_structs=old,
         )
+    yield Case(
+        "a_list_of_dataclasses",
+        query(
+            "thresholds",
+            "select sum((t->>'minutes')::int) as minutes from (select unnest($ts) as t)",
+            kwtypes(ts=list[Threshold]),
+            kwtypes(minutes=int),
+        ),
+        {"ts": [Threshold(15, 0.25), Threshold(30, 0.5)]},
+        {"minutes": 45},
+    )
+    yield Case(
+        "outputs_with_a_structure",
+        query(
+            "structured_outputs",
+            "select {'minutes': 15, 'share': 0.25} as threshold, {'a': ['x', 'y'], 'b': {'c': null}} as anything, "
+            "map {'EWR': 1, 'JFK': 2} as counts",
+            outputs=kwtypes(threshold=Threshold, anything=dict, counts=dict[str, int]),
+        ),
+        {},
+        {
+            "threshold": Threshold(15, 0.25),
+            "anything": {"a": ["x", "y"], "b": {"c": None}},
+            "counts": {"EWR": 1, "JFK": 2},
+        },
+    )
 
 
 PEOPLE = pd.DataFrame(
@@ -345,13 +389,13 @@ def tables(scratch: pathlib.Path) -> Iterator[Case]:
             {"results": sorted_people[columns]},
         )
 
-    types = (
-        "select 1::tinyint as tiny, 2::integer as int, 3::bigint as big, 4::ubigint as unsigned, 0.5::float as single, "
-        "0.25::double as double, true as yes, 'x' as text, date '2024-02-29' as day, "
-        "timestamp '2024-02-29 01:02:03.456789' as at, timestamptz '2024-02-29 01:02:03+00' as instant, "
-        "12.34::decimal(9, 2) as money, [1, 2]::bigint[] as list, {'a': 1, 'b': 'y'} as struct, "
-        "'ab'::blob as bytes, null::integer as nothing"
-    )
+    types = """
+        select 1::tinyint as tiny, 2::integer as int, 3::bigint as big, 4::ubigint as unsigned,
+            0.5::float as single, 0.25::double as double, true as yes, 'x' as text,
+            date '2024-02-29' as day, timestamp '2024-02-29 01:02:03.456789' as at,
+            timestamptz '2024-02-29 01:02:03+00' as instant, 12.34::decimal(9, 2) as money,
+            [1, 2]::bigint[] as list, {'a': 1, 'b': 'y'} as struct, 'ab'::blob as bytes, null::integer as nothing
+    """
     yield Case(
         "every_column_type",
         query("types", types, outputs=kwtypes(results=StructuredDataset)),
@@ -395,6 +439,14 @@ def tables(scratch: pathlib.Path) -> Iterator[Case]:
         ),
         {"rows": 300_000},
         {"results": many_rows(300_000)},
+    )
+
+    some = Annotated[StructuredDataset, kwtypes(born=int)]
+    yield Case(
+        "a_dataset_read_by_declared_columns",
+        query("columns", by_year, kwtypes(people=StructuredDataset), kwtypes(results=some)),
+        {"people": StructuredDataset(dataframe=PEOPLE)},
+        {"results": sorted_people[["born"]]},
     )
 
     csv = scratch / "origins.csv"
@@ -495,10 +547,14 @@ def failures() -> Iterator[Case]:
     yield Case(
         "a_value_that_does_not_fit", query("cast", "select $s::int as n", kwtypes(s=str), one), {"s": "x1"}, fails="x1"
     )
-    yield Case("a_scalar_from_two_rows", query("rows", "select x as n from range(2) as t(x)", outputs=one), fails="row")
-    yield Case("a_scalar_from_no_rows", query("none", "select 1 as n where false", outputs=one), fails="row")
-    yield Case("an_output_without_a_column", query("column", "select 1 as m", outputs=one), fails="n")
-    yield Case("a_null_where_a_value_is_declared", query("null", "select null::int as n", outputs=one), fails="n")
+    yield Case(
+        "a_scalar_from_two_rows",
+        query("rows", "select x as n from range(2) as t(x)", outputs=one),
+        fails="several rows",
+    )
+    yield Case("a_scalar_from_no_rows", query("none", "select 1 as n where false", outputs=one), fails="no rows")
+    yield Case("an_output_without_a_column", query("column", "select 1 as m, 2 as k", outputs=one), fails='"n"')
+    yield Case("a_null_where_a_value_is_declared", query("null", "select null::int as n", outputs=one), fails="is NULL")
     yield Case(
         "a_file_that_is_gone",
         query("gone", "select count(*) as n from people", kwtypes(people=StructuredDataset), one),

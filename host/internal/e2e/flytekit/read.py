@@ -1,13 +1,14 @@
-"""Reads the cases' outputs back with flytekit, as a downstream task would: `read.py DIRECTORY`.
+"""Reads the cases' outputs back with flytekit, as a downstream task would: `read.py DIRECTORY OUTPUTS`.
 
-Expects DIRECTORY/CASE/outputs.pb (flyteidl.core.LiteralMap) beside what compile.py wrote, for every case that is to
-succeed. Prints a JSON list of {case, ok, detail}.
+DIRECTORY is what compile.py wrote to. OUTPUTS/CASE.pb (flyteidl.core.LiteralMap) is to be there for every case that is
+to succeed. Prints a JSON object: for each of them, by name, how its outputs differ from the expected ones, or "".
 """
 
 import json
 import math
 import pathlib
 import sys
+import tempfile
 from typing import Any
 
 import pandas as pd
@@ -19,25 +20,24 @@ from flytekit.models.literals import LiteralMap
 from cases import Case, all_cases, storing_below
 
 
-def main(directory: pathlib.Path) -> None:
-    verdicts = []
+def main(directory: pathlib.Path, outputs: pathlib.Path) -> None:
+    verdicts = {}
     for case in all_cases(directory / "scratch"):
         if case.outputs is None:
             continue
         try:
-            detail = difference(case.outputs, read(case, directory / case.name))
+            verdicts[case.name] = difference(case.outputs, read(case, outputs / f"{case.name}.pb"))
         except Exception as e:  # whatever flytekit makes of it is this case's verdict
-            detail = f"flytekit cannot read the outputs: {type(e).__name__}: {e}"
-        verdicts.append({"case": case.name, "ok": not detail, "detail": detail})
+            verdicts[case.name] = f"flytekit cannot read the outputs: {type(e).__name__}: {e}"
     json.dump(verdicts, sys.stdout, indent=2)
 
 
-def read(case: Case, directory: pathlib.Path) -> dict[str, Any]:
-    outputs = literals_pb2.LiteralMap.FromString((directory / "outputs.pb").read_bytes())
+def read(case: Case, file: pathlib.Path) -> dict[str, Any]:
+    outputs = literals_pb2.LiteralMap.FromString(file.read_bytes())
     types = case.task.python_interface.outputs
     if set(outputs.literals) != set(types):
         raise ValueError(f"declared are {sorted(types)}, written are {sorted(outputs.literals)}")
-    with storing_below(directory / "reader") as context:
+    with tempfile.TemporaryDirectory() as scratch, storing_below(pathlib.Path(scratch)) as context:
         values = TypeEngine.literal_map_to_kwargs(context, LiteralMap.from_flyte_idl(outputs), types)
         return {
             name: value.open(pd.DataFrame).all() if isinstance(value, StructuredDataset) else value
@@ -71,4 +71,4 @@ def shorten(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
