@@ -140,7 +140,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 		defer cancel()
 	}
 
-	conn, closeConn, err := r.connect(ctx, plugin, progressTo(cmd, r.output))
+	conn, closeConn, err := r.connect(ctx, plugin, cmd.ErrOrStderr())
 	if err != nil {
 		return interruptedOr(ctx, err)
 	}
@@ -208,16 +208,16 @@ func interruptedOr(ctx context.Context, err error) error {
 }
 
 // connect opens a connection to the host, or starts the plugin and gives the one to it.
-func (r *taskRun) connect(ctx context.Context, command []string, progress io.Writer) (grpc.ClientConnInterface, func(), error) {
+func (r *taskRun) connect(ctx context.Context, command []string, messages io.Writer) (grpc.ClientConnInterface, func(), error) {
 	if len(command) > 0 {
 		settings, err := parsePluginConfig(r.pluginConfig)
 		if err != nil {
 			return nil, nil, usageError(err)
 		}
 		if !r.quiet {
-			fmt.Fprintf(progress, "starting %s …\n", command[0])
+			fmt.Fprintf(messages, "starting %s …\n", command[0])
 		}
-		return startPlugin(ctx, command, settings)
+		return startPlugin(ctx, command, settings, messages)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+r.target(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))

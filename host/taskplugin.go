@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,19 +25,21 @@ var inheritedByTask = []string{
 	"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY",
 }
 
-// startPlugin starts a plugin for one task, and gives the connection to it and what stops it.
-func startPlugin(ctx context.Context, command []string, settings map[string]any) (grpc.ClientConnInterface, func(), error) {
+// startPlugin starts a plugin for one task, and gives the connection to it and what stops it. A stop that goes wrong is
+// told to problems: the task's result matters more.
+func startPlugin(ctx context.Context, command []string, settings map[string]any, problems io.Writer) (grpc.ClientConnInterface, func(), error) {
 	base, err := os.MkdirTemp("", "agenthost-")
 	if err != nil {
 		return nil, nil, err
 	}
 	runRoot, err := process.OpenRunRoot(base)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, os.RemoveAll(base))
 	}
 	remove := func() {
-		_ = runRoot.Close()
-		_ = os.RemoveAll(base)
+		if err := errors.Join(runRoot.Close(), os.RemoveAll(base)); err != nil {
+			fmt.Fprintf(problems, "agenthost: clearing up after the plugin: %v\n", err)
+		}
 	}
 	configured := config.DefaultPlugin()
 	configured.Command, configured.Config, configured.InheritEnv = command, settings, inheritedByTask
@@ -50,7 +54,7 @@ func startPlugin(ctx context.Context, command []string, settings map[string]any)
 		ctx, cancel := context.WithTimeout(context.Background(), configured.StopTimeout+5*time.Second)
 		defer cancel()
 		if err := instance.Stop(ctx); err != nil {
-			fmt.Fprintf(os.Stderr, "agenthost: stopping the plugin: %v\n", err)
+			fmt.Fprintf(problems, "agenthost: stopping the plugin: %v\n", err)
 		}
 		remove()
 	}
