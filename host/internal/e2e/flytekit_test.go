@@ -117,11 +117,11 @@ func TestRealFlytekitTasksRunThroughTheHost(t *testing.T) {
 	}
 }
 
-// A DuckDBQuery that is called in Python runs on the host that AGENTHOST_ENDPOINT names.
+// A DuckDBQuery that is called in Python runs on the host that AGENTHOST_ADDRESS names.
 func TestAFlytekitWorkflowRunsInPythonOnAHost(t *testing.T) {
 	python := flytekitPython(t)
 	h := startHost(t, map[string]any{"duckdb": duckdb(t)})
-	python.env = append(python.env, "AGENTHOST_ENDPOINT="+h.endpoint)
+	python.env = append(python.env, "AGENTHOST_ADDRESS="+h.endpoint)
 	var found struct {
 		Airlines []string `json:"airlines"`
 		Error    string   `json:"error"`

@@ -55,7 +55,7 @@ def no_connector(monkeypatch: pytest.MonkeyPatch) -> None:
     """flytekit's registry is one per process: each test starts and ends without our entry."""
     monkeypatch.setattr(_local.ConnectorRegistry, "_REGISTRY", {})
     monkeypatch.setattr(_local.ConnectorRegistry, "_METADATA", {})
-    monkeypatch.delenv(_local.ENDPOINT, raising=False)
+    monkeypatch.delenv(_local.ADDRESS, raising=False)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def host(no_connector: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Double
     agent_pb2_grpc.add_AsyncAgentServiceServicer_to_server(doubler, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    monkeypatch.setenv(_local.ENDPOINT, f"127.0.0.1:{port}")
+    monkeypatch.setenv(_local.ADDRESS, f"127.0.0.1:{port}")
     yield doubler
     server.stop(grace=None).wait()
 
@@ -100,16 +100,16 @@ def test_a_host_without_the_plugin_says_so(host: Doubler) -> None:
 
 
 def test_without_a_host_the_error_says_how_to_get_one(no_connector: None) -> None:
-    with pytest.raises(FlyteUserException, match=r"start a host .* and set AGENTHOST_ENDPOINT"):
+    with pytest.raises(FlyteUserException, match=r"start a host .* and set AGENTHOST_ADDRESS"):
         double(n=1)
 
 
 def test_a_host_that_does_not_answer_is_named(no_connector: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:  # bound, never listening
         closed.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{closed.getsockname()[1]}"
-        monkeypatch.setenv(_local.ENDPOINT, endpoint)
-        with pytest.raises(FlyteSystemException, match=f"on the host at {endpoint} .* failed: UNAVAILABLE"):
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv(_local.ADDRESS, address)
+        with pytest.raises(FlyteSystemException, match=f"on the host at {address} .* failed: UNAVAILABLE"):
             double(n=1)
 
 

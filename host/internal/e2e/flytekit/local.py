@@ -1,4 +1,4 @@
-"""Calls DuckDBQuery tasks as plain Python functions, on the host that AGENTHOST_ENDPOINT names.
+"""Calls DuckDBQuery tasks as plain Python functions, on the host that AGENTHOST_ADDRESS names.
 
 Prints a JSON object: the three largest airlines of the demo's data, from largest to smallest, and the error of a query
 that must fail.

@@ -26,8 +26,8 @@ except ImportError:  # the same things by the names they had before
     from flytekit.extend.backend.base_agent import AsyncAgentExecutorMixin as AsyncConnectorExecutorMixin
     from flytekit.extend.backend.base_agent import Resource, ResourceMeta
 
-ENDPOINT = "AGENTHOST_ENDPOINT"
-"""The environment variable that names the host which runs tasks in local executions: `localhost:8000`."""
+ADDRESS = "AGENTHOST_ADDRESS"
+"""The environment variable that names the host which runs tasks in local executions, as for `agenthost task run`."""
 
 RPC_TIMEOUT = 10.0
 """Seconds that a call to the host may take: what FlytePropeller allows by default."""
@@ -37,19 +37,14 @@ class RunsOnHost(AsyncConnectorExecutorMixin):  # type: ignore[misc]
     """Local execution (`my_task(x=1)` in Python, `pyflyte run`) for tasks that need a plugin.
 
     A connector that is registered for the task type in this process runs the task, as in flytekit's other tasks.
-    Without one, the host at AGENTHOST_ENDPOINT runs it. Without that either, the error says what to do. Nothing of
+    Without one, the host at AGENTHOST_ADDRESS runs it. Without that either, the error says what to do. Nothing of
     this plays a part when the task runs on Flyte.
     """
 
     def execute(self, **kwargs: Any) -> LiteralMap:
         try:
             ConnectorRegistry.get_agent(self.task_type, self.task_type_version)
-        except FlyteSystemException as e:
-            if not os.environ.get(ENDPOINT):
-                raise FlyteUserException(
-                    f"The task {self.name} runs in agenthost's plugin for {self.task_type!r}, not in Python. To run it "
-                    f"locally, start a host (`agenthost serve`) and set {ENDPOINT}, e.g. to localhost:8000."
-                ) from e
+        except FlyteSystemException:  # there is none; its exact class depends on flytekit's version
             ConnectorRegistry.register(HostConnector(self.task_type, self.task_type_version))
         return super().execute(**kwargs)
 
@@ -58,7 +53,7 @@ class RunsOnHost(AsyncConnectorExecutorMixin):  # type: ignore[misc]
 class HostJob(ResourceMeta):  # type: ignore[misc]
     """A job on the host: where it runs, and what the host calls it."""
 
-    endpoint: str
+    address: str
     output_prefix: str
     resource_meta: bytes
 
@@ -79,14 +74,19 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
         inputs: LiteralMap | None = None,
         **kwargs: Any,
     ) -> HostJob:
-        endpoint = os.environ[ENDPOINT]
+        address = os.environ.get(ADDRESS)
+        if not address:
+            raise FlyteUserException(
+                f"The task {task_template.id.name} runs in agenthost's plugin for {self._category.name!r}, not in "
+                f"Python. To run it locally, start a host (`agenthost serve`) and set {ADDRESS}, e.g. to localhost:8000."
+            )
         request = agent_pb2.CreateTaskRequest(
             template=task_template.to_flyte_idl(),
             inputs=inputs.to_flyte_idl() if inputs else None,
             output_prefix=output_prefix,
         )
-        response = self._call(endpoint, "CreateTask", request)
-        return HostJob(endpoint, output_prefix, response.resource_meta)
+        response = self._call(address, "CreateTask", request)
+        return HostJob(address, output_prefix, response.resource_meta)
 
     def get(self, resource_meta: HostJob, **kwargs: Any) -> Resource:
         request = agent_pb2.GetTaskRequest(
@@ -95,7 +95,7 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
             resource_meta=resource_meta.resource_meta,
             output_prefix=resource_meta.output_prefix,
         )
-        found = self._call(resource_meta.endpoint, "GetTask", request).resource
+        found = self._call(resource_meta.address, "GetTask", request).resource
         return Resource(
             phase=found.phase,
             message=found.message,
@@ -110,15 +110,15 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
             task_category=self._category,
             resource_meta=resource_meta.resource_meta,
         )
-        self._call(resource_meta.endpoint, "DeleteTask", request)
+        self._call(resource_meta.address, "DeleteTask", request)
 
-    def _call(self, endpoint: str, method: str, request: Any) -> Any:
-        with grpc.insecure_channel(endpoint) as channel:
+    def _call(self, address: str, method: str, request: Any) -> Any:
+        with grpc.insecure_channel(address) as channel:
             stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
             try:
                 return getattr(stub, method)(request, timeout=RPC_TIMEOUT)
             except grpc.RpcError as e:
                 raise FlyteSystemException(
-                    f"{method} of {self._category.name!r} on the host at {endpoint} ({ENDPOINT}) failed: "
+                    f"{method} of {self._category.name!r} on the host at {address} ({ADDRESS}) failed: "
                     f"{e.code().name}: {e.details()}"
                 ) from e
