@@ -78,7 +78,7 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
         if not address:
             raise FlyteUserException(
                 f"The task {task_template.id.name} runs in agenthost's plugin for {self._category.name!r}, not in "
-                f"Python. To run it locally, start a host (`agenthost serve`) and set {ADDRESS}, e.g. to localhost:8000."
+                f"Python. To run it locally, start a host (`agenthost serve`) and set {ADDRESS}=localhost:8000."
             )
         request = agent_pb2.CreateTaskRequest(
             template=task_template.to_flyte_idl(),
