@@ -97,7 +97,7 @@ func TestDecodeInputsFillsAStruct(t *testing.T) {
 		Limit      *int
 		Mode       string `input:"mode,optional"`
 		Ignored    string `input:"-"`
-		private    string //nolint:unused // It shows that unexported fields are left alone.
+		private    string // Left alone.
 	}
 	inputs.Mode, inputs.Ignored = "fast", "kept"
 	task := taskWith(t, map[string]any{"name": "a", "max_rows": 5, "uri": "u", "region": "eu", "mode": nil, "extra": 1, "ignored": "no"})

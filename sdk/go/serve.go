@@ -6,12 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -21,9 +17,6 @@ import (
 	"github.com/agenthost/agenthost/sdk/go/internal/hostlog"
 	"github.com/agenthost/agenthost/sdk/go/internal/rawstdout"
 )
-
-// stopGrace is how long a plugin takes at most, from being asked, for its calls in flight and its agents' Close.
-const stopGrace = 5 * time.Second
 
 // Serve serves the plugin until the host stops it. It is the last call of main: it ends the process when the host
 // asks for that, when the options contradict each other, and when no host started it, with a hint for people.
@@ -44,8 +37,8 @@ func Serve(p Plugin, options ...Option) {
 	slog.SetDefault(slog.New(hostlog.New(stderr, slog.LevelDebug)))
 	os.Stdout = rawstdout.Handshake
 
-	var running atomic.Pointer[grpc.Server]
-	go stopOnTerminate(server, &running)
+	end := newEnding(server)
+	go end.onTerminate()
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion: pluginv1.ProtocolVersion,
@@ -55,10 +48,8 @@ func Serve(p Plugin, options ...Option) {
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			options = append(options, server.ServerOptions()...)
 			options = append(options,
-				grpc.ChainUnaryInterceptor(closeBeforeShutdown(server)), grpc.ChainStreamInterceptor(printsToLog(stderr)))
-			made := grpc.NewServer(options...)
-			running.Store(made)
-			return made
+				grpc.ChainUnaryInterceptor(end.onShutdown), grpc.ChainStreamInterceptor(end.withStreams, printsToLog(stderr)))
+			return end.of(grpc.NewServer(options...))
 		},
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: stderr, JSONFormat: true}),
 	})
@@ -77,44 +68,6 @@ func (g grpcPlugin) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) err
 
 func (g grpcPlugin) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
 	return conn, nil
-}
-
-// closeBeforeShutdown lets calls in flight end and closes the agents when the host says Shutdown, which go-plugin by itself
-// answers by cutting every connection.
-func closeBeforeShutdown(server *Server) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if info.FullMethod == "/plugin.GRPCController/Shutdown" {
-			closeWithin(ctx, server)
-		}
-		return handler(ctx, request)
-	}
-}
-
-// stopOnTerminate does on SIGTERM what Shutdown does.
-func stopOnTerminate(server *Server, running *atomic.Pointer[grpc.Server]) {
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM)
-	<-terminate
-	closeWithin(context.Background(), server)
-	if made := running.Load(); made != nil {
-		made.Stop()
-		return
-	}
-	os.Exit(0)
-}
-
-// closeWithin closes the server within the grace, or within four fifths of the caller's patience if that is less, so that
-// the answer still reaches it.
-func closeWithin(ctx context.Context, server *Server) {
-	grace := stopGrace
-	if deadline, bounded := ctx.Deadline(); bounded {
-		grace = min(grace, time.Until(deadline)*4/5)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := server.Close(ctx); err != nil {
-		slog.Error("the plugin did not stop cleanly", "error", err)
-	}
 }
 
 // explain tells a person who started the program by hand what it is for.

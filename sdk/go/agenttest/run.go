@@ -35,7 +35,13 @@ func RunPlugin(t testing.TB, plugin agent.Plugin, options ...agent.Option) *Clie
 	grpcServer := grpc.NewServer(append(server.ServerOptions(), grpc.WaitForHandlers(true))...)
 	server.Register(grpcServer)
 	ended := make(chan error, 1)
-	go func() { ended <- grpcServer.Serve(listener) }()
+	go func() {
+		err := grpcServer.Serve(listener)
+		if errors.Is(err, grpc.ErrServerStopped) { // Stopped before it began.
+			err = nil
+		}
+		ended <- err
+	}()
 	conn, err := grpc.NewClient("passthrough:plugin",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), callOptions())
@@ -44,6 +50,9 @@ func RunPlugin(t testing.TB, plugin agent.Plugin, options ...agent.Option) *Clie
 	}
 	return newClient(t, conn, func(ctx context.Context) error {
 		err := server.Close(ctx)
+		if err == nil {
+			grpcServer.GracefulStop()
+		}
 		conn.Close()
 		grpcServer.Stop()
 		return errors.Join(err, <-ended)
