@@ -106,7 +106,7 @@ func TestStatusesKeepCodeMessageAndDetails(t *testing.T) {
 			return s.Err()
 		})
 		f := startGateway(t, agent, asyncAgent("x"))
-		_, err := f.call(soon(t), async1+"GetTask", get("x"))
+		_, err := f.call(soon(t), async1+"CreateTask", create("x"))
 		got := status.Convert(err)
 		if got.Code() != code || got.Message() != "as the agent said" || len(got.Details()) != 1 {
 			t.Errorf("%v arrived as %v %q with details %v", code, got.Code(), got.Message(), got.Details())
@@ -348,9 +348,6 @@ func TestAnUndefinedPhaseNeverLeavesTheHost(t *testing.T) {
 				}
 				if got.GetResource().GetPhase() != c.want {
 					t.Errorf("the caller got %v, want %v", got.GetResource(), c.want)
-				}
-				if !strings.HasPrefix(string(answer), string(c.answer)) {
-					t.Errorf("%x became %x: what the plugin said is gone", c.answer, answer)
 				}
 			}
 		})

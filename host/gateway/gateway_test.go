@@ -50,7 +50,7 @@ func startAgent(t *testing.T, answer func(*received, grpc.ServerStream) error) *
 	t.Helper()
 	a := &agentServer{answer: answer}
 	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
-	a.conn = dial(t, serveOn(t, a.server))
+	a.conn = dial(t, serveOn(t, a.server), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
 	return a
 }
 
@@ -172,9 +172,9 @@ func serveOn(t *testing.T, server *grpc.Server) (address string) {
 	return listener.Addr().String()
 }
 
-func dial(t *testing.T, address string) *grpc.ClientConn {
+func dial(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ const (
 var (
 	errMalformed  = errors.New("it is not a protobuf message of this method")
 	errNoCategory = errors.New("it names no task category")
+	errNoHeader   = errors.New("it has no header")
 )
 
 // call is what the host reads of a request: enough to route it.
@@ -215,6 +216,19 @@ func eachField(message []byte, visit func(protowire.Number, field) error) error 
 			return err
 		}
 		message = message[tagLength+valueLength:]
+	}
+	return nil
+}
+
+// eachRaw calls visit for every field of a message with the bytes of its tag and value.
+func eachRaw(message []byte, visit func(number protowire.Number, kind protowire.Type, raw []byte)) error {
+	for len(message) > 0 {
+		number, kind, length := protowire.ConsumeField(message)
+		if length < 0 {
+			return errMalformed
+		}
+		visit(number, kind, message[:length])
+		message = message[length:]
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
@@ -11,56 +12,255 @@ import (
 const (
 	responseResource = 1 // GetTaskResponse
 
-	resourceState   = 1 // Resource; deprecated
-	resourceMessage = 3
-	resourcePhase   = 5
+	syncResponseHeader   = 1 // ExecuteTaskSyncResponse; one or the other
+	syncResponseOutputs  = 2
+	syncResponseResource = 1 // ExecuteTaskSyncResponseHeader
+
+	resourceState      = 1 // Resource; deprecated
+	resourceOutputs    = 2
+	resourceMessage    = 3
+	resourcePhase      = 5
+	resourceAgentError = 7
+
+	agentErrorCode = 1 // AgentError
+	agentErrorKind = 3
 )
 
 // phaseRetryableFailed is TaskExecution.RETRYABLE_FAILED, which the newest flyteidl for Go does not have yet.
 const phaseRetryableFailed = core.TaskExecution_Phase(8)
 
-// definePhase makes sure that an answer to GetTask has a phase. Agents from before phases answer with a state, which
-// Flyte 2 does not know; and an answer with neither is an error that Flyte 2 gives up on after four. The answer is
-// returned as it is where it has a phase; otherwise one is appended, which protobuf merges into the resource.
-func definePhase(message []byte, pluginName string) ([]byte, error) {
-	var phase, state int32
-	hasState := false
-	err := eachField(message, func(number protowire.Number, value field) error {
-		if number != responseResource {
-			return nil
+const (
+	// maxMessage is how much of a message Flyte gets, in bytes. It keeps messages in a custom resource of Kubernetes, and
+	// some too many have wedged whole workflows.
+	maxMessage = 16 << 10
+	// maxAnswer is the largest answer that Flyte's clients take, in bytes: grpc's default, which neither generation raises.
+	maxAnswer = 4 << 20
+)
+
+// resource is what the host reads of a Resource, which says how a job is doing.
+type resource struct {
+	raw        []byte // as the plugin sent it
+	phase      core.TaskExecution_Phase
+	hasState   bool
+	state      admin.State
+	message    string
+	outputs    []byte // a LiteralMap
+	hasOutputs bool
+	errorCode  string
+	errorKind  admin.AgentError_Kind
+	hasError   bool
+}
+
+func readResource(raw []byte) (resource, error) {
+	r := resource{raw: raw}
+	err := eachField(raw, func(number protowire.Number, value field) error {
+		switch number {
+		case resourcePhase:
+			value.int32((*int32)(&r.phase))
+		case resourceState:
+			r.hasState = value.int32((*int32)(&r.state)) || r.hasState
+		case resourceMessage:
+			value.text(&r.message)
+		case resourceOutputs:
+			if value.kind == protowire.BytesType {
+				r.outputs, r.hasOutputs = append(r.outputs[:len(r.outputs):len(r.outputs)], value.bytes...), true
+			}
+		case resourceAgentError:
+			r.hasError = true
+			return eachField(value.bytes, func(number protowire.Number, value field) error {
+				switch number {
+				case agentErrorCode:
+					value.text(&r.errorCode)
+				case agentErrorKind:
+					value.int32((*int32)(&r.errorKind))
+				}
+				return nil
+			})
 		}
-		return eachField(value.bytes, func(number protowire.Number, value field) error {
-			switch number {
-			case resourcePhase:
-				value.int32(&phase)
-			case resourceState:
-				hasState = value.int32(&state) || hasState
+		return nil
+	})
+	return r, err
+}
+
+// settle changes what Flyte would trip over. It says whether there was anything.
+func (r *resource) settle(pluginName string) (changed bool) {
+	was := *r
+	switch {
+	case r.phase != core.TaskExecution_UNDEFINED:
+	case r.hasState: // agents from before phases answer with a state, which Flyte 2 does not know
+		r.phase = phaseOfState(r.state)
+	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
+		r.phase = phaseRetryableFailed
+		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
+	}
+	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
+	if r.phase == core.TaskExecution_FAILED && r.hasError {
+		if r.errorKind == admin.AgentError_RECOVERABLE {
+			r.phase = phaseRetryableFailed
+		}
+		if r.errorCode != "" {
+			r.message = join(r.errorCode, r.message)
+		}
+	}
+	r.message = cut(r.message, maxMessage)
+	if len(r.raw) > maxAnswer-maxMessage && r.hasOutputs {
+		// Flyte could not read the answer, not now and not at any later poll.
+		r.message = cut(fmt.Sprintf("the job ended %s, but its inline outputs of %d bytes are more than the %d MiB that Flyte takes in an answer: the agent has to write them under output_prefix; plugin %q",
+			r.phase, len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
+		r.phase, r.outputs, r.hasOutputs = core.TaskExecution_FAILED, nil, false
+	}
+	return r.phase != was.phase || r.message != was.message || r.hasOutputs != was.hasOutputs
+}
+
+// append appends the resource as a field of a message. Whatever the host does not read stays as the plugin sent it.
+func (r *resource) append(to []byte, number protowire.Number) []byte {
+	out := make([]byte, 0, len(r.message)+len(r.outputs)+64)
+	_ = eachRaw(r.raw, func(number protowire.Number, kind protowire.Type, raw []byte) { // it has been read once without an error
+		written := number == resourcePhase && kind == protowire.VarintType ||
+			(number == resourceMessage || number == resourceOutputs) && kind == protowire.BytesType
+		if !written {
+			out = append(out, raw...)
+		}
+	})
+	if r.hasOutputs {
+		out = protowire.AppendTag(out, resourceOutputs, protowire.BytesType)
+		out = protowire.AppendBytes(out, r.outputs)
+	}
+	if r.message != "" {
+		out = protowire.AppendTag(out, resourceMessage, protowire.BytesType)
+		out = protowire.AppendString(out, r.message)
+	}
+	out = protowire.AppendTag(out, resourcePhase, protowire.VarintType)
+	out = protowire.AppendVarint(out, uint64(r.phase))
+	to = protowire.AppendTag(to, number, protowire.BytesType)
+	return protowire.AppendBytes(to, out)
+}
+
+// settleGet puts a GetTaskResponse right; changed says whether anything had to be.
+func settleGet(message []byte, pluginName string) (settled []byte, changed bool, err error) {
+	raw, rest, err := takeField(message, responseResource)
+	if err != nil {
+		return nil, false, err
+	}
+	r, err := readResource(raw)
+	if err != nil {
+		return nil, false, err
+	}
+	if !r.settle(pluginName) {
+		return message, false, nil
+	}
+	return r.append(rest, responseResource), true, nil
+}
+
+// getAnswer is a GetTaskResponse of the host's own.
+func getAnswer(phase core.TaskExecution_Phase, message string) []byte {
+	r := resource{phase: phase, message: cut(message, maxMessage)}
+	return r.append(nil, responseResource)
+}
+
+// terminal says whether a job in this phase has ended.
+func terminal(phase core.TaskExecution_Phase) bool {
+	switch phase {
+	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, phaseRetryableFailed:
+		return true
+	}
+	return false
+}
+
+// mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
+// first, which must be the header with everything in it; and a phase that is not terminal costs it a worker for good.
+func mergeSync(messages [][]byte, pluginName string) ([]byte, error) {
+	var header, outputs []byte
+	hasHeader, hasOutputs := false, false
+	for _, message := range messages {
+		err := eachField(message, func(number protowire.Number, value field) error {
+			switch {
+			case value.kind != protowire.BytesType:
+			case number == syncResponseHeader:
+				header, hasHeader = append(header, value.bytes...), true
+			case number == syncResponseOutputs:
+				outputs, hasOutputs = append(outputs, value.bytes...), true
 			}
 			return nil
 		})
-	})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !hasHeader {
+		return nil, errNoHeader
+	}
+	raw, rest, err := takeField(header, syncResponseResource)
 	if err != nil {
 		return nil, err
 	}
-	if phase != int32(core.TaskExecution_UNDEFINED) {
-		return message, nil
+	r, err := readResource(raw)
+	if err != nil {
+		return nil, err
 	}
-
-	var added []byte
-	if hasState {
-		phase = int32(phaseOfState(admin.State(state)))
-	} else {
-		phase = int32(phaseRetryableFailed)
-		added = protowire.AppendTag(added, resourceMessage, protowire.BytesType)
-		added = protowire.AppendString(added, fmt.Sprintf("plugin %q answered GetTask with neither a phase nor a state", pluginName))
+	changed := r.settle(pluginName)
+	if hasOutputs {
+		r.outputs, r.hasOutputs, changed = append(r.outputs, outputs...), true, true
 	}
-	added = protowire.AppendTag(added, resourcePhase, protowire.VarintType)
-	added = protowire.AppendVarint(added, uint64(phase))
+	if !terminal(r.phase) {
+		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
+		r.phase, changed = core.TaskExecution_FAILED, true
+	}
+	if !changed && len(messages) == 1 {
+		return messages[0], nil
+	}
+	header = r.append(rest, syncResponseResource)
+	out := protowire.AppendTag(nil, syncResponseHeader, protowire.BytesType)
+	return protowire.AppendBytes(out, header), nil
+}
 
-	out := make([]byte, 0, len(message)+len(added)+8)
-	out = append(out, message...)
-	out = protowire.AppendTag(out, responseResource, protowire.BytesType)
-	return protowire.AppendBytes(out, added), nil
+// takeField returns a message field, its parts put together as protobuf merges them, and the fields besides it.
+func takeField(message []byte, wanted protowire.Number) (value, rest []byte, err error) {
+	parts := 0
+	err = eachField(message, func(number protowire.Number, f field) error {
+		if number == wanted && f.kind == protowire.BytesType {
+			if parts++; parts == 1 {
+				value = f.bytes
+			} else {
+				value = append(value[:len(value):len(value)], f.bytes...)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	err = eachRaw(message, func(number protowire.Number, kind protowire.Type, raw []byte) {
+		if number != wanted || kind != protowire.BytesType {
+			rest = append(rest, raw...)
+		}
+	})
+	return value, rest, err
+}
+
+// cut shortens text to limit bytes, keeping the head and the tail: an error's cause stands at one of the two.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	mark := fmt.Sprintf(" … (%d bytes cut) … ", len(text)-limit)
+	half := (limit - len(mark)) / 2
+	head, tail := text[:half], text[len(text)-half:]
+	for len(head) > 0 && !utf8.RuneStart(text[len(head)]) {
+		head = head[:len(head)-1]
+	}
+	for len(tail) > 0 && !utf8.RuneStart(tail[0]) {
+		tail = tail[1:]
+	}
+	return head + mark + tail
+}
+
+// join puts two texts together, of which either may be empty.
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + ": " + b
 }
 
 // phaseOfState is FlytePropeller 1's own reading of the deprecated states.

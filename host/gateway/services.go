@@ -37,8 +37,8 @@ type method struct {
 	repeatable bool
 	// creates says that the call makes a job: repeating it takes an idempotent plugin.
 	creates bool
-	// polls says that the answer carries a resource.
-	polls bool
+	// polls says that the answer carries a resource, deletes that a job that is gone is as good as deleted.
+	polls, deletes bool
 }
 
 func (g *Gateway) register() {
@@ -51,7 +51,7 @@ func (g *Gateway) register() {
 	} {
 		create := method{name: "CreateTask", operation: "create", read: readCreate, creates: true}
 		get := method{name: "GetTask", operation: "get", read: readJob(getTaskCategory), repeatable: true, polls: true}
-		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), repeatable: true}
+		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), repeatable: true, deletes: true}
 		metrics := method{name: "GetTaskMetrics", operation: "get_metrics", read: readJob(metricTaskCategory), repeatable: true}
 		logs := method{name: "GetTaskLogs", operation: "get_logs", read: readJob(logsTaskCategory)}
 
@@ -61,7 +61,7 @@ func (g *Gateway) register() {
 			desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: m.name, Handler: g.unary(m)})
 		}
 		logs.generation, logs.target = service.generation, pluginAsync+logs.name
-		desc.Streams = []grpc.StreamDesc{{StreamName: logs.name, Handler: g.stream(logs), ServerStreams: true}}
+		desc.Streams = []grpc.StreamDesc{{StreamName: logs.name, Handler: g.stream(logs, g.relay), ServerStreams: true}}
 		g.server.RegisterService(&desc, nil)
 	}
 
@@ -70,7 +70,7 @@ func (g *Gateway) register() {
 		ServiceName: "flyteidl.service.SyncAgentService",
 		Metadata:    "flyteidl/service/agent.proto",
 		HandlerType: (*any)(nil),
-		Streams:     []grpc.StreamDesc{{StreamName: sync.name, Handler: g.stream(sync), ServerStreams: true, ClientStreams: true}},
+		Streams:     []grpc.StreamDesc{{StreamName: sync.name, Handler: g.stream(sync, g.gather), ServerStreams: true, ClientStreams: true}},
 	}, nil)
 
 	g.registerMetadata()

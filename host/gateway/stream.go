@@ -12,17 +12,21 @@ import (
 	"github.com/agenthost/agenthost/host/route"
 )
 
-// stream makes the handler of a method whose answer, and for sync calls whose request, is a stream.
-func (g *Gateway) stream(m method) grpc.StreamHandler {
+// stream makes the handler of a method whose answer, and for sync calls whose request, is a stream. answer passes the
+// plugin's answer on.
+func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
-		err := g.forwardStream(caller, m, observed)
+		err := g.forwardStream(caller, m, answer, observed)
 		observed.end(err)
 		return err
 	}
 }
 
-func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, observed *observation) error {
+// answerer passes a plugin's answer on. answered says that the plugin gave any.
+type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, m method, found route.Route) (answered bool, err error)
+
+func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
 	first := &frame{}
 	defer first.free()
 	if err := caller.RecvMsg(first); err != nil {
@@ -45,41 +49,43 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, observed *ob
 	ctx, cancel := context.WithCancel(outgoing(caller.Context(), header))
 	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 
-	answered, err := relay(ctx, caller, lease, m, first)
+	answered, err := converse(ctx, caller, lease, m, first, func(agent grpc.ClientStream) (bool, error) {
+		return answer(caller, agent, m, found)
+	})
 	if err != nil && !answered && diedWith(ctx, lease) {
 		return died(m, found)
 	}
 	return err
 }
 
-// relay passes frames both ways until the plugin has answered in full.
-func relay(ctx context.Context, caller grpc.ServerStream, lease route.Lease, m method, first *frame) (answered bool, err error) {
+// converse opens the call to the plugin and passes the caller's frames to it while answer passes the plugin's back.
+func converse(ctx context.Context, caller grpc.ServerStream, lease route.Lease, m method, first *frame, answer func(grpc.ClientStream) (bool, error)) (answered bool, err error) {
 	desc := &grpc.StreamDesc{StreamName: m.name, ServerStreams: true, ClientStreams: true}
 	agent, err := lease.Conn.NewStream(ctx, desc, m.target, grpc.ForceCodecV2(frameCodec))
 	if err != nil {
 		return false, err
 	}
 	go passRequests(caller, agent, first.share())
+	answered, err = answer(agent)
+	caller.SetTrailer(passed(agent.Trailer()))
+	return answered || len(agent.Trailer()) > 0, err
+}
 
-	headerSent := false
-	for {
+// relay passes an answer on frame by frame, as it comes.
+func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ method, _ route.Route) (answered bool, err error) {
+	for first := true; ; first = false {
 		message := &frame{}
 		err := agent.RecvMsg(message)
-		if !headerSent {
-			headerSent = true
-			if header, headerErr := agent.Header(); headerErr == nil {
-				if err := caller.SetHeader(passed(header)); err != nil {
-					return true, err
-				}
+		if first {
+			if err := passHeader(caller, agent); err != nil {
+				return true, err
 			}
 		}
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
 		if err != nil {
-			trailer := agent.Trailer()
-			caller.SetTrailer(passed(trailer))
-			if errors.Is(err, io.EOF) {
-				return true, nil
-			}
-			return len(trailer) > 0, err
+			return false, err
 		}
 		err = caller.SendMsg(message)
 		message.free()
@@ -87,6 +93,43 @@ func relay(ctx context.Context, caller grpc.ServerStream, lease route.Lease, m m
 			return true, err
 		}
 	}
+}
+
+// gather collects the whole answer to a sync call and passes it on as the one message that FlytePropeller reads.
+func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, m method, found route.Route) (answered bool, err error) {
+	var messages [][]byte
+	for {
+		message := &frame{}
+		err := agent.RecvMsg(message)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return false, err
+		}
+		defer message.free() // messages refer to it
+		messages = append(messages, message.bytes())
+	}
+	if err := passHeader(caller, agent); err != nil {
+		return true, err
+	}
+	merged, err := mergeSync(messages, found.Target.Plugin())
+	if err != nil {
+		return true, noAnswer(m.name, found, err)
+	}
+	answer := &frame{}
+	defer answer.free()
+	answer.set(merged)
+	return true, caller.SendMsg(answer)
+}
+
+// passHeader passes on the header of the plugin's answer, if it has come so far.
+func passHeader(caller grpc.ServerStream, agent grpc.ClientStream) error {
+	header, err := agent.Header()
+	if err != nil {
+		return nil //nolint:nilerr // the same error comes out of RecvMsg, which says more
+	}
+	return caller.SetHeader(passed(header))
 }
 
 // passRequests sends the first frame and what follows it to the plugin. An error needs no handling here: one of the

@@ -21,10 +21,15 @@ import (
 // plugin's bytes, unknown fields included, arrive back.
 func TestRecordedRequestsCrossByteForByte(t *testing.T) {
 	// An answer with a field that no version of flyteidl has.
-	answer := append(frameOf(running).bytes(), 0xfa, 0x3f, 3, 'n', 'e', 'w')
-	agent := startAgent(t, func(_ *received, stream grpc.ServerStream) error {
+	newer := []byte{0xfa, 0x3f, 3, 'n', 'e', 'w'}
+	asyncAnswer := append(frameOf(running).bytes(), newer...)
+	syncAnswer := append(frameOf(syncHeaderOf(&admin.Resource{Phase: core.TaskExecution_SUCCEEDED})).bytes(), newer...)
+	agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
 		message := &frame{}
-		message.set(answer)
+		message.set(asyncAnswer)
+		if call.method == syncCalls {
+			message.set(syncAnswer)
+		}
 		return stream.SendMsg(message)
 	})
 	agents := map[string]plugin.Agent{"syncy": syncAgent("syncy")}
@@ -46,9 +51,9 @@ func TestRecordedRequestsCrossByteForByte(t *testing.T) {
 					continue
 				}
 				agent.received = nil
-				method := service + call.Method
+				method, answer := service+call.Method, asyncAnswer
 				if call.Method == "ExecuteTaskSync" {
-					method = syncCalls
+					method, answer = syncCalls, syncAnswer
 				}
 				back := f.replay(t, method, call.Frames)
 				got := agent.only(t)

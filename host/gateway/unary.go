@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -55,8 +57,11 @@ func (g *Gateway) ask(ctx context.Context, m method, found route.Route, request 
 			return nil, err
 		}
 		response, answered, err := invoke(ctx, lease, m, request)
-		if err == nil && m.polls {
+		switch {
+		case err == nil && m.polls:
 			err = settle(response, found)
+		case err != nil && answered:
+			err = forgotten(response, m, found, err)
 		}
 		ended := !answered && diedWith(ctx, lease)
 		lease.Release()
@@ -91,16 +96,38 @@ func invoke(ctx context.Context, lease route.Lease, m method, request *frame) (r
 
 // settle puts right what Flyte would trip over in an answer to GetTask.
 func settle(response *frame, found route.Route) error {
-	message := response.bytes()
-	settled, err := definePhase(message, found.Target.Plugin())
+	settled, changed, err := settleGet(response.bytes(), found.Target.Plugin())
 	if err != nil {
 		response.free()
-		return status.Errorf(codes.Internal, "plugin %q answered GetTask for %s with something that is not a GetTaskResponse", found.Target.Plugin(), found.Category)
+		return noAnswer("GetTask", found, err)
 	}
-	if len(settled) != len(message) {
+	if changed {
 		response.set(settled)
 	}
 	return nil
+}
+
+// noAnswer is an answer that is none.
+func noAnswer(method string, found route.Route, err error) error {
+	return status.Errorf(codes.Internal, "plugin %q gave an answer to %s for %s that cannot be passed on: %v", found.Target.Plugin(), method, found.Category, err)
+}
+
+// forgotten turns a plugin's NOT_FOUND into what Flyte can live with. A poll answered with an error is repeated until the
+// task is stranded, so a job that is gone has failed. And Flyte 2 deletes every job, long forgotten ones too, and retries
+// without bound: gone is what it asked for.
+func forgotten(response *frame, m method, found route.Route, err error) error {
+	if status.Code(err) != codes.NotFound {
+		return err
+	}
+	switch {
+	case m.polls:
+		response.set(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("plugin %q does not know this job: %s", found.Target.Plugin(), status.Convert(err).Message())))
+		return nil
+	case m.deletes:
+		response.set(nil)
+		return nil
+	}
+	return err
 }
 
 // route reads a request and finds who answers it.
