@@ -79,10 +79,16 @@ func (l Location) bucketURL(parameters map[string]string) string {
 	}
 	switch l.Scheme {
 	case schemeS3:
-		// Stores other than AWS rarely have a host name for each bucket.
-		elsewhere := query.Has("endpoint") || os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_ENDPOINT_URL_S3") != ""
-		if elsewhere && !query.Has("use_path_style") && !query.Has("s3ForcePathStyle") {
-			query.Set("use_path_style", "true")
+		if query.Has("endpoint") || os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_ENDPOINT_URL_S3") != "" {
+			// Stores other than AWS rarely have a host name for each bucket, and many do not know the newer checksums.
+			if !query.Has("use_path_style") && !query.Has("s3ForcePathStyle") {
+				query.Set("use_path_style", "true")
+			}
+			for _, name := range []string{"request_checksum_calculation", "response_checksum_validation"} {
+				if !query.Has(name) {
+					query.Set(name, "when_required")
+				}
+			}
 		}
 	case schemeAzure:
 		if l.account != "" {
