@@ -79,6 +79,9 @@ func TestEveryStatementThatGivesRowsCanBeTheResult(t *testing.T) {
 			t.Errorf("%s: got %d rows, %v, want %d", sql, result.Rows, err, rows)
 		}
 	}
+	if got := b.value("pivot t on k using sum(v)", object, literals{"t": ofFile(csv, "csv")}); len(got.GetScalar().GetGeneric().GetFields()) != 2 {
+		t.Errorf("a pivot as values gave %v", got)
+	}
 	for _, sql := range []string{"create table x (a int)", "select 1; drop table if exists y", "explain select 1", "pragma table_info('t')", "call range(3)"} {
 		b.fails(engine.Query{Statement: sql, Inputs: literals{"t": ofFile(csv, "csv")}, Outputs: types{"results": dataset}}, "end with a SELECT")
 	}
