@@ -7,9 +7,9 @@ import (
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
 
-// version is set when the program is released.
-var version = "dev"
+// buildVersion is set by the build.
+var buildVersion = "dev"
 
 func main() {
-	sdk.Serve(sdk.Plugin{Name: "duckdb", Version: version}, agent.Options()...)
+	sdk.Serve(sdk.Plugin{Name: "duckdb", Version: buildVersion}, agent.Options()...)
 }

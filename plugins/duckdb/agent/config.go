@@ -103,6 +103,9 @@ func (c *Config) settle() error {
 		}
 		c.StateDir = dir
 	}
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return sdk.ConfigError{Key: "state_dir", Message: err.Error()}
+	}
 	if c.ScratchDir == "" {
 		c.ScratchDir = filepath.Join(c.StateDir, "scratch")
 	}
