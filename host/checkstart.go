@@ -80,18 +80,12 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env plugin.Environment) *plugin.Manifest {
 	configured := settings.Plugins[p.Name]
 	began := time.Now()
-	instance, err := plugin.Start(ctx, specOf(p.Name, configured), env)
+	instance, err := plugin.Start(ctx, plugin.SpecOf(p.Name, configured), env)
 	if err != nil {
 		p.Error = err.Error()
 		var failed *plugin.StartError
 		if errors.As(err, &failed) {
-			for _, e := range failed.ConfigErrors {
-				path := []string{"plugins", p.Name, "config"}
-				if e.Key != "" {
-					path = append(path, strings.Split(e.Key, ".")...)
-				}
-				p.ConfigErrors = append(p.ConfigErrors, settings.ErrorAt(e.Message, path...))
-			}
+			p.ConfigErrors = failed.KeyErrors(settings)
 		}
 		return nil
 	}
@@ -104,14 +98,6 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
 	}
 	return &manifest
-}
-
-// specOf is the process that a plugin's configuration describes.
-func specOf(name string, p config.Plugin) plugin.Spec {
-	return plugin.Spec{
-		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
-		Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
-	}
 }
 
 // nameOnly is a target that is never called: a check only asks the table who would serve what.

@@ -98,7 +98,7 @@ func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error
 	go func() { ended <- front.Server().Serve(listener) }()
 
 	log.Info("agenthost is starting", "version", version(), "grpc", listener.Addr().String(), "admin", adminAddress, "plugins", len(settings.Plugins))
-	plugins.Start(settings.Plugins)
+	plugins.Start(settings)
 	select {
 	case <-plugins.Settled():
 		ready.Store(true)

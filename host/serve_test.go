@@ -247,3 +247,27 @@ func TestNoPluginOutlivesAHostThatIsKilled(t *testing.T) {
 	host.signal(t, syscall.SIGKILL)
 	until(t, "the plugin's process is gone", func() bool { return syscall.Kill(pid, 0) != nil })
 }
+
+func TestAConfigurationThatAPluginRefusesIsLoggedWithItsFileAndKey(t *testing.T) {
+	file := writeFile(t, "host.yaml", fmt.Sprintf(`
+listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}
+run_dir: %s/r
+plugins:
+  picky:
+    command: %s
+    config:
+      limits:
+        memory: lots
+`, shortDir(t), jsonList(badplugin.Command("configure-errors"))))
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, fmt.Sprintf("source=%s line=9 key=plugins.picky.config.limits.memory", file), 1)
+	p.stderr.await(t, "agenthost is ready", 1) // one plugin's configuration is not another's affair
+	if code := p.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d", code)
+	}
+}
+
+func jsonList(words []string) string {
+	list, _ := json.Marshal(words) // strings can always be encoded
+	return string(list)
+}

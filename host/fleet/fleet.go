@@ -36,7 +36,9 @@ type Options struct {
 type Fleet struct {
 	options Options
 	settled chan struct{}
-	owners  []*owner // sorted by plugin name; fixed by Start
+
+	settings *config.Config // set by Start, and what the owners read their plugins' entries from
+	owners   []*owner       // sorted by plugin name; fixed by Start
 
 	mu     sync.Mutex
 	claims []route.Claim // in the order of acceptance: who holds a category keeps it
@@ -47,10 +49,11 @@ func New(options Options) *Fleet {
 	return &Fleet{options: options, settled: make(chan struct{})}
 }
 
-// Start starts all plugins side by side and returns at once; Settled tells when each has been started or has failed.
+// Start starts all configured plugins side by side and returns at once; Settled tells when each has been started or has failed.
 // They run until Stop. Start is called once.
-func (f *Fleet) Start(plugins map[string]config.Plugin) {
-	for name, configured := range plugins {
+func (f *Fleet) Start(settings *config.Config) {
+	f.settings = settings
+	for name, configured := range settings.Plugins {
 		f.owners = append(f.owners, newOwner(f, name, configured))
 	}
 	slices.SortFunc(f.owners, func(a, b *owner) int { return strings.Compare(a.Plugin(), b.Plugin()) })

@@ -36,16 +36,16 @@ func start(t *testing.T, commands map[string][]string) running {
 	root := openRunRoot(t)
 	routes := &route.Current{}
 	f := New(Options{Routes: routes, RunRoot: root, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	plugins := map[string]config.Plugin{}
+	settings := config.Default()
 	for name, command := range commands {
 		configured := config.DefaultPlugin()
 		configured.Command = command
 		configured.DrainTimeout = 10 * time.Second
 		configured.Restart.InitialBackoff = 10 * time.Millisecond
 		configured.Restart.MaxBackoff = 50 * time.Millisecond
-		plugins[name] = configured
+		settings.Plugins[name] = configured
 	}
-	f.Start(plugins)
+	f.Start(settings)
 	t.Cleanup(func() {
 		limit, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -257,7 +257,9 @@ func TestStopEndsAPluginInTheMiddleOfItsStart(t *testing.T) {
 	f := New(Options{Routes: &route.Current{}, RunRoot: root, Log: slog.New(slog.DiscardHandler)})
 	silent := config.DefaultPlugin()
 	silent.Command = badplugin.Command("silent")
-	f.Start(map[string]config.Plugin{"silent": silent})
+	settings := config.Default()
+	settings.Plugins["silent"] = silent
+	f.Start(settings)
 	f.Stop(soon(t))
 	if got := f.Status()[0].State; got != Stopped {
 		t.Errorf("it is %s", got)

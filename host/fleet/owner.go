@@ -44,7 +44,7 @@ func newOwner(f *Fleet, name string, configured config.Plugin) *owner {
 	o := &owner{
 		fleet:      f,
 		configured: configured,
-		spec:       specOf(name, configured),
+		spec:       plugin.SpecOf(name, configured),
 		log:        f.options.Log.With("plugin", name),
 		attempted:  make(chan struct{}),
 		admitted:   make(chan struct{}),
@@ -88,6 +88,11 @@ func (o *owner) failed(failures *failures, err error) <-chan time.Time {
 	if conflict := (route.Conflict{}); errors.As(err, &conflict) {
 		o.become(Refused, err, func(*snapshot) {})
 		return nil
+	}
+	if refused := (*plugin.StartError)(nil); errors.As(err, &refused) {
+		for _, wrong := range refused.KeyErrors(o.fleet.settings) {
+			o.log.Error("the plugin does not accept its configuration", "source", wrong.Source, "line", wrong.Line, "key", wrong.Key, "error", wrong.Message)
+		}
 	}
 	wait, looping := failures.next(time.Now())
 	state := Restarting

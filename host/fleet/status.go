@@ -3,7 +3,6 @@ package fleet
 import (
 	"time"
 
-	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
@@ -68,21 +67,4 @@ func (o *owner) status() Status {
 		}
 	}
 	return status
-}
-
-// specOf is the process that a plugin's configuration describes.
-func specOf(name string, configured config.Plugin) plugin.Spec {
-	return plugin.Spec{
-		Name:         name,
-		Command:      configured.Command,
-		Dir:          configured.Dir,
-		Env:          configured.Env,
-		InheritEnv:   configured.InheritEnv,
-		SHA256:       configured.SHA256,
-		Secrets:      configured.Secrets,
-		Config:       configured.Config,
-		TLS:          configured.TLS != config.TLSOff,
-		StartTimeout: configured.StartTimeout,
-		StopTimeout:  configured.StopTimeout,
-	}
 }

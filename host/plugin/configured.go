@@ -1,0 +1,28 @@
+package plugin
+
+import (
+	"strings"
+
+	"github.com/agenthost/agenthost/host/config"
+)
+
+// SpecOf is the process that a plugin's entry in the configuration describes.
+func SpecOf(name string, p config.Plugin) Spec {
+	return Spec{
+		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
+		Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
+	}
+}
+
+// KeyErrors are the ConfigErrors with the file, line and whole key that each is about.
+func (e *StartError) KeyErrors(settings *config.Config) config.Errors {
+	var errs config.Errors
+	for _, wrong := range e.ConfigErrors {
+		path := []string{"plugins", e.Plugin, "config"}
+		if wrong.Key != "" {
+			path = append(path, strings.Split(wrong.Key, ".")...)
+		}
+		errs = append(errs, settings.ErrorAt(wrong.Message, path...))
+	}
+	return errs
+}
