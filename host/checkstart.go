@@ -105,9 +105,9 @@ type nameOnly string
 
 func (n nameOnly) Plugin() string { return string(n) }
 
-func (n nameOnly) TryAcquire() (route.Lease, bool) { return route.Lease{}, false }
+func (n nameOnly) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
 
-func (n nameOnly) Acquire(context.Context) (route.Lease, error) {
+func (n nameOnly) Acquire(context.Context, route.Want) (route.Lease, error) {
 	return route.Lease{}, fmt.Errorf("plugin %s is only being checked", n)
 }
 

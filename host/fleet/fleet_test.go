@@ -124,7 +124,7 @@ func TestAKilledPluginComesBackAndItsCategoriesStayListed(t *testing.T) {
 	f := start(t, map[string][]string{"echo": badplugin.Command("good", "-agents", "echo:async:echo_task@1,echo_task@2")})
 	before := f.status(t, "echo", isRunning)
 	table := f.routes.Table()
-	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t))
+	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestAKilledPluginComesBackAndItsCategoriesStayListed(t *testing.T) {
 	lease.Release()
 
 	// Asked at once, it waits for the new process.
-	again, err := f.route(t, "echo_task").Target.Acquire(soon(t))
+	again, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestAPluginThatCannotStartHoldsUpNobodyAndSaysWhy(t *testing.T) {
 
 	waiting, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
 	defer cancel()
-	if _, err := f.owner("broken").Acquire(waiting); err == nil || !strings.Contains(err.Error(), "no such library") {
+	if _, err := f.owner("broken").Acquire(waiting, route.Want{}); err == nil || !strings.Contains(err.Error(), "no such library") {
 		t.Errorf("a caller that waited in vain hears %v", err)
 	}
 	// It never gives up.
@@ -202,7 +202,7 @@ func TestOfTwoPluginsWithOneCategoryTheFirstByNameServesAndTheOtherSaysWhy(t *te
 
 func TestStopLetsCallsUnderWayEnd(t *testing.T) {
 	f := start(t, map[string][]string{"echo": badplugin.Command("good")})
-	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t))
+	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestStopLetsCallsUnderWayEnd(t *testing.T) {
 	}
 	waiting, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
 	defer cancel()
-	if _, err := f.route(t, "echo_task").Target.Acquire(waiting); err == nil {
+	if _, err := f.route(t, "echo_task").Target.Acquire(waiting, route.Want{}); err == nil {
 		t.Error("a new call was let in")
 	}
 	lease.Release()
@@ -230,14 +230,14 @@ func TestStopLetsCallsUnderWayEnd(t *testing.T) {
 	case <-soon(t).Done():
 		t.Fatal("the stop never ended")
 	}
-	if _, err := f.route(t, "echo_task").Target.Acquire(soon(t)); err == nil || !strings.Contains(err.Error(), "stopped") {
+	if _, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{}); err == nil || !strings.Contains(err.Error(), "stopped") {
 		t.Errorf("after the stop a caller hears %v", err)
 	}
 }
 
 func TestStopEndsWithItsLimitWhenACallDoesNot(t *testing.T) {
 	f := start(t, map[string][]string{"echo": badplugin.Command("good")})
-	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t))
+	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -185,7 +185,7 @@ func (o *owner) become(state State, reason error, change func(*snapshot), detail
 }
 
 // TryAcquire implements route.Target.
-func (o *owner) TryAcquire() (route.Lease, bool) { return o.now.Load().acquire() }
+func (o *owner) TryAcquire(route.Want) (route.Lease, bool) { return o.now.Load().acquire() }
 
 // acquire takes a lease on the instance of this moment.
 func (s *snapshot) acquire() (route.Lease, bool) {
@@ -200,7 +200,7 @@ func (s *snapshot) acquire() (route.Lease, bool) {
 }
 
 // Acquire implements route.Target.
-func (o *owner) Acquire(ctx context.Context) (route.Lease, error) {
+func (o *owner) Acquire(ctx context.Context, _ route.Want) (route.Lease, error) {
 	for {
 		now := o.now.Load()
 		if lease, ok := now.acquire(); ok {

@@ -396,9 +396,9 @@ type restarting struct {
 
 func (restarting) Plugin() string { return "restarting" }
 
-func (r restarting) TryAcquire() (route.Lease, bool) { return route.Lease{}, false }
+func (r restarting) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
 
-func (r restarting) Acquire(ctx context.Context) (route.Lease, error) {
+func (r restarting) Acquire(ctx context.Context, _ route.Want) (route.Lease, error) {
 	select {
 	case lease := <-r.leases:
 		return lease, nil

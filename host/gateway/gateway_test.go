@@ -90,11 +90,11 @@ func (a *agentServer) only(t *testing.T) *received {
 // Plugin, TryAcquire and Acquire make an agentServer a route.Target that is always there.
 func (a *agentServer) Plugin() string { return "echo" }
 
-func (a *agentServer) TryAcquire() (route.Lease, bool) {
+func (a *agentServer) TryAcquire(route.Want) (route.Lease, bool) {
 	return route.Lease{Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
-func (a *agentServer) Acquire(context.Context) (route.Lease, error) {
+func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {
 	panic("it is always there")
 }
 

@@ -41,7 +41,7 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 		first.set(withTaskType(first.bytes(), header.category.Name))
 	}
 
-	lease, err := acquire(caller.Context(), found)
+	lease, err := acquire(caller.Context(), found, route.Want{New: m.target == pluginSync+m.name})
 	if err != nil {
 		return err
 	}

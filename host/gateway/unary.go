@@ -52,7 +52,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 // user an attempt.
 func (g *Gateway) ask(ctx context.Context, m method, found route.Route, request *frame) (*frame, error) {
 	for {
-		lease, err := acquire(ctx, found)
+		lease, err := acquire(ctx, found, route.Want{New: m.creates})
 		if err != nil {
 			return nil, err
 		}
@@ -161,8 +161,8 @@ func spare(left time.Duration) time.Duration {
 const waitWithoutDeadline = 60 * time.Second
 
 // acquire gets a connection to the route's plugin, waiting while it starts until just before the caller's deadline.
-func acquire(ctx context.Context, found route.Route) (route.Lease, error) {
-	if lease, ok := found.Target.TryAcquire(); ok {
+func acquire(ctx context.Context, found route.Route, want route.Want) (route.Lease, error) {
+	if lease, ok := found.Target.TryAcquire(want); ok {
 		return lease, nil
 	}
 	deadline, ok := ctx.Deadline()
@@ -173,7 +173,7 @@ func acquire(ctx context.Context, found route.Route) (route.Lease, error) {
 	}
 	waiting, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	lease, err := found.Target.Acquire(waiting)
+	lease, err := found.Target.Acquire(waiting, want)
 	switch {
 	case err == nil:
 		return lease, nil

@@ -22,15 +22,27 @@ type Target interface {
 	Plugin() string
 	// TryAcquire returns a connection to a running instance, if there is one now. The caller releases the lease when
 	// its call is over.
-	TryAcquire() (lease Lease, ok bool)
+	TryAcquire(Want) (lease Lease, ok bool)
 	// Acquire is TryAcquire, but waits for an instance while the plugin starts or restarts, until ctx ends. The error
 	// then says what the plugin is busy with.
-	Acquire(ctx context.Context) (Lease, error)
+	Acquire(context.Context, Want) (Lease, error)
+}
+
+// Want says which of a plugin's generations a call should go to. The zero value is any call about a job that is not
+// pinned: the current generation.
+type Want struct {
+	// Generation is the generation that made the job, as its Lease said. While it lives the call goes there; once it is
+	// gone, to the current one.
+	Generation string
+	// New says that the call makes a job: a rollout may send it to the generation on trial.
+	New bool
 }
 
 // Lease is the right to make one call on one instance. The instance is not stopped while leases on it are held, up to
 // the plugin's drain timeout.
 type Lease struct {
+	// Generation names the generation of the instance: the same for equal specs, on every host.
+	Generation string
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
 	// Ended is closed when the instance's process has ended: an error of a call may then be put down to that.
@@ -49,6 +61,9 @@ type Route struct {
 	ByTaskType bool
 	// IdempotentCreate says that CreateTask may be repeated under one idempotency key.
 	IdempotentCreate bool
+	// Pinned says that a job has to be polled where it was made: the gateway wraps its resource_meta with the plugin's
+	// name and the generation.
+	Pinned bool
 	// Agent is the name under which the plugin lists the category.
 	Agent  string
 	Target Target
