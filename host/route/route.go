@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -64,15 +65,37 @@ type Route struct {
 	// Pinned says that a job has to be polled where it was made: the gateway wraps its resource_meta with the plugin's
 	// name and the generation.
 	Pinned bool
+	Policy Policy
 	// Agent is the name under which the plugin lists the category.
 	Agent  string
 	Target Target
 }
 
-// Claim is one plugin's say: these are my agents.
+// Policy is what a plugin's configuration says of calls to it. All categories of a plugin have the same. The zero value
+// asks for nothing.
+type Policy struct {
+	// MinInterval is for how long the answer to a poll stands: repeated polls of a job within it are answered without the
+	// plugin. Zero: every poll goes to the plugin.
+	MinInterval time.Duration
+	// MaxStale is for how long failing polls of a job are answered with its last known status. Zero: errors pass.
+	MaxStale time.Duration
+
+	// Concurrency is how many calls of CreateTask and ExecuteTaskSync may be under way. Zero: any number.
+	Concurrency int
+	// Wait is how long such a call may wait for its place, within its deadline. Zero: it is refused at once.
+	Wait time.Duration
+	// Rate is how many calls of any kind the plugin gets in a second. Zero: any number.
+	Rate float64
+	// Burst is how many of them may come at once. Less than one counts as one.
+	Burst int
+}
+
+// Claim is one plugin's say: these are my agents. Policy and Pinned become those of its routes.
 type Claim struct {
 	Target   Target
 	Manifest plugin.Manifest
+	Policy   Policy
+	Pinned   bool
 }
 
 // Conflict is two plugins that claim one category.
@@ -133,6 +156,8 @@ func (t *Table) add(claim Claim) {
 				Sync:             agent.Sync,
 				ByTaskType:       agent.ByTaskType,
 				IdempotentCreate: idempotent,
+				Pinned:           claim.Pinned,
+				Policy:           claim.Policy,
 				Agent:            agent.Name,
 				Target:           claim.Target,
 			})
@@ -144,16 +169,30 @@ func (t *Table) add(claim Claim) {
 // FlytePropeller forgets all versions of a name but one and still asks for what the task says, so the choice of version
 // has to be made here.
 func (t *Table) Lookup(category plugin.Category) (Route, bool) {
-	routes := t.byName[category.Name]
-	if len(routes) == 0 {
-		return Route{}, false
-	}
+	return t.best(category, func(*Route) bool { return true })
+}
+
+// LookupIn is Lookup among the routes of one plugin: for jobs that say which plugin made them.
+func (t *Table) LookupIn(pluginName string, category plugin.Category) (Route, bool) {
+	return t.best(category, func(r *Route) bool { return r.Target.Plugin() == pluginName })
+}
+
+func (t *Table) best(category plugin.Category, eligible func(*Route) bool) (Route, bool) {
+	var best *Route
+	routes := t.byName[category.Name] // ascending by version
 	for i := range routes {
-		if routes[i].Category.Version == category.Version {
-			return routes[i], true
+		if !eligible(&routes[i]) {
+			continue
+		}
+		best = &routes[i]
+		if best.Category.Version == category.Version {
+			break
 		}
 	}
-	return routes[len(routes)-1], true
+	if best == nil {
+		return Route{}, false
+	}
+	return *best, true
 }
 
 // Names returns the names of all categories, sorted.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -124,6 +125,40 @@ func TestARouteCarriesWhatThePluginSaidOfItself(t *testing.T) {
 	}})
 	found, _ := table.Lookup(plugin.Category{Name: "x"})
 	if !found.IdempotentCreate || !found.Sync || !found.ByTaskType || found.Agent != "Old" {
+		t.Errorf("got %+v", found)
+	}
+}
+
+func TestAJobFindsThePluginThatMadeItWhoeverElseServesItsCategory(t *testing.T) {
+	table, conflicts := NewTable(
+		claim("old", agent("Spark", plugin.Category{Name: "spark", Version: 1}, plugin.Category{Name: "spark", Version: 2})),
+		claim("new", agent("Spark", plugin.Category{Name: "spark", Version: 3})),
+	)
+	if len(conflicts) != 0 {
+		t.Fatalf("conflicts: %v", conflicts)
+	}
+	for _, c := range []struct {
+		plugin        string
+		version, want int32
+	}{{"old", 1, 1}, {"old", 2, 2}, {"old", 3, 2}, {"new", 1, 3}} {
+		found, ok := table.LookupIn(c.plugin, plugin.Category{Name: "spark", Version: c.version})
+		if !ok || found.Target.Plugin() != c.plugin || found.Category.Version != c.want {
+			t.Errorf("version %d in %s: got version %d of %v (%v)", c.version, c.plugin, found.Category.Version, found.Target, ok)
+		}
+	}
+	if found, ok := table.LookupIn("gone", plugin.Category{Name: "spark"}); ok {
+		t.Errorf("a plugin that is gone was found: %+v", found)
+	}
+	if found, ok := table.LookupIn("old", plugin.Category{Name: "ray"}); ok {
+		t.Errorf("a category that the plugin does not serve was found: %+v", found)
+	}
+}
+
+func TestARouteCarriesWhatThePluginsConfigurationAsksFor(t *testing.T) {
+	asked := claim("p", agent("A", plugin.Category{Name: "x"}))
+	asked.Pinned, asked.Policy = true, Policy{MinInterval: time.Second, MaxStale: time.Minute, Concurrency: 3}
+	table, _ := NewTable(asked)
+	if found, _ := table.Lookup(plugin.Category{Name: "x"}); !found.Pinned || found.Policy != asked.Policy {
 		t.Errorf("got %+v", found)
 	}
 }
