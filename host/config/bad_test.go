@@ -70,6 +70,59 @@ var badFiles = []struct {
 	{"secret with a host", "plugins: {a: {command: [x], secrets: {k: file://etc/k}}}\n", []string{`1: plugins.a.secrets.k: expected where to read the secret, as file:///path or env:NAME, got "file://etc/k": a path after file:// starts with /, ./ or ../`}},
 	{"secret name with a slash", "plugins: {a: {command: [x], secrets: {\"../k\": env:K}}}\n", []string{"1: plugins.a.secrets.\"../k\": expected a secret name"}},
 	{"backoffs the wrong way round", "plugins:\n  a:\n    command: [x]\n    restart:\n      initial_backoff: 1m\n", []string{"5: plugins.a.restart.initial_backoff: is 1m0s, more than restart.max_backoff, which is 30s"}},
+	{"command and address", "plugins:\n  a:\n    command: [x]\n    address: [\"h:1\"]\n", []string{"4: plugins.a.address: is given beside command (FILE:3); a plugin has one of the two"}},
+	{"empty address", "plugins: {a: {address: []}}\n", []string{"1: plugins.a.address: the list is empty: expected where the agent server runs"}},
+	{"address as a text", "plugins: {a: {address: \"h:1\"}}\n", []string{"1: plugins.a.address: expected a list of host:port, such as [agents.example.com:8000], got the text \"h:1\"; write [h:1]"}},
+	{"address without a host", "plugins: {a: {address: [\":1\"]}}\n", []string{"1: plugins.a.address.0: expected host:port such as agents.example.com:8000, got \":1\""}},
+	{"address with port 0", "plugins: {a: {address: [\"h:0\"]}}\n", []string{"1: plugins.a.address.0: expected host:port such as agents.example.com:8000, got \"h:0\": nobody can be reached at port 0"}},
+	{"address twice", "plugins: {a: {address: [\"h:1\", \"h:1\"]}}\n", []string{"1: plugins.a.address: h:1 is given twice"}},
+	{"a process's keys for an address", "plugins:\n  a:\n    address: [\"h:1\"]\n    dir: /\n    env: {A: b}\n    stop_timeout: 1s\n    instances: 2\n", []string{
+		"4: plugins.a.dir: is for a plugin with a command; it has no meaning for a, which runs elsewhere (address)",
+		"5: plugins.a.env: is for a plugin with a command",
+		"7: plugins.a.instances: is for a plugin with a command; it has no meaning for a, which runs elsewhere (address); give several addresses instead",
+		"6: plugins.a.stop_timeout: is for a plugin with a command",
+	}},
+	{"an address's keys for a process", "plugins:\n  a:\n    command: [x]\n    tls_ca: /ca\n", []string{"4: plugins.a.tls_ca: is for a plugin with an address; it has no meaning for a, which the host starts by a command"}},
+	{"certificates without TLS", "plugins: {a: {address: [\"h:1\"], tls: off, tls_ca: /ca}}\n", []string{"1: plugins.a.tls_ca: has no meaning with tls: off; remove one of the two"}},
+	{"certificate without key", "plugins: {a: {address: [\"h:1\"], tls_cert: /c}}\n", []string{"1: plugins.a.tls_cert: is given without tls_key; a certificate and its key go together"}},
+	{"key without certificate", "plugins: {a: {address: [\"h:1\"], tls_key: /k}}\n", []string{"1: plugins.a.tls_key: is given without tls_cert"}},
+	{"server name with a port", "plugins: {a: {address: [\"h:1\"], tls_server_name: \"h:1\"}}\n", []string{"1: plugins.a.tls_server_name: expected a host's name"}},
+	{"no instances", "plugins: {a: {command: [x], instances: 0}}\n", []string{"1: plugins.a.instances: expected a whole number of at least 1, got 0"}},
+	{"negative limits", "plugins: {a: {command: [x], limits: {concurrency: -1, rate: -0.5, burst: 0}}}\n", []string{
+		"1: plugins.a.limits.concurrency: expected a whole number of 0 (no limit) or more, got -1",
+		"1: plugins.a.limits.rate: expected a number of calls per second, 0 (no limit) or more, got -0.5",
+		"1: plugins.a.limits.burst: expected a whole number of at least 1, got 0",
+	}},
+	{"text as a rate", "plugins: {a: {command: [x], limits: {rate: 1/s}}}\n", []string{"1: plugins.a.limits.rate: expected a number of calls per second, 0 (no limit) or more, got the text \"1/s\""}},
+	{"unknown way to pin", "plugins: {a: {command: [x], pin: alway}}\n", []string{`1: plugins.a.pin: expected auto, always or never, got "alway"; did you mean always?`}},
+	{"a word for a truth", "plugins: {a: {command: [x], rollback: off}}\n", []string{`1: plugins.a.rollback: expected true or false, got the text "off"`}},
+	{"a truth for a number", "plugins: {a: {command: [x], instances: true}}\n", []string{`1: plugins.a.instances: expected a whole number of at least 1, got true`}},
+	{"more than all", "plugins: {a: {command: [x], rollout: {percent: 101}}}\n", []string{"1: plugins.a.rollout.percent: expected a whole number from 0 to 100, got 101"}},
+	{"part of a percent", "plugins: {a: {command: [x], rollout: {percent: 0.5}}}\n", []string{"1: plugins.a.rollout.percent: expected a whole number from 0 to 100, got the number 0.5"}},
+	{"one route", "routes: {task: t, plugin: a}\n", []string{"1: routes: expected a list of mappings, got a mapping"}},
+	{"text as a route", "routes: [t]\n", []string{"1: routes.0: expected a mapping, got the text \"t\""}},
+	{"text as all routes", "routes: t\n", []string{"1: routes: expected a list of mappings, got the text \"t\""}},
+	{"route without ends", "plugins: {a: {command: [x]}}\nroutes:\n  - {domain: d}\n", []string{
+		"3: routes.0.task: the key is missing: expected the name of a task type",
+		"3: routes.0.plugin: the key is missing: expected a plugin name",
+	}},
+	{"route with an unknown key", "plugins: {a: {command: [x]}}\nroutes:\n  - {type: t, plugin: a}\n", []string{
+		"3: routes.0.type: unknown key; the keys of routes.0 are task, version, project, domain, plugin",
+		"3: routes.0.task: the key is missing",
+	}},
+	{"route to nobody", "plugins: {duckdb: {command: [x]}, hello: {command: [x]}}\nroutes:\n  - {task: t, plugin: dukdb}\n  - {task: u, plugin: completely-other}\n", []string{
+		"3: routes.0.plugin: no plugin is called dukdb; did you mean duckdb?",
+		"4: routes.1.plugin: no plugin is called completely-other; the plugins are duckdb, hello",
+	}},
+	{"route without any plugin", "routes: [{task: t, plugin: a}]\n", []string{"1: routes.0.plugin: no plugin is called a; none is configured"}},
+	{"route twice", "plugins: {a: {command: [x]}}\nroutes:\n  - {task: t, version: 1, plugin: a}\n  - {task: t, plugin: a}\n  - {task: t, version: 1, plugin: a}\n", []string{
+		"5: routes.2: says the same as routes.0 (FILE:3); remove one of the two"}},
+	{"routes that contradict", "plugins: {a: {command: [x]}, b: {command: [x]}}\nroutes:\n  - {task: t, domain: d, plugin: a}\n  - {task: t, domain: d, plugin: b}\n", []string{
+		"4: routes.1: contradicts routes.0 (FILE:3): the same calls go to plugin a there and to b here; remove one of the two"}},
+	{"route behind a wider one", "plugins: {a: {command: [x]}, b: {command: [x]}}\nroutes:\n  - {task: t, plugin: a}\n  - {task: t, domain: d, plugin: b}\n", []string{
+		"4: routes.1: is never reached: routes.0 (FILE:3) comes before it and takes all of its calls; put the narrower route first"}},
+	{"version of a route as a text", "plugins: {a: {command: [x]}}\nroutes: [{task: t, version: v1, plugin: a}]\n", []string{"2: routes.0.version: expected a task type's version, a whole number, got the text \"v1\""}},
+	{"version of a route too large", "plugins: {a: {command: [x]}}\nroutes: [{task: t, version: 2147483648, plugin: a}]\n", []string{"2: routes.0.version: expected a task type's version, a whole number, got 2147483648"}},
 	{"no failures", "plugins: {a: {command: [x], restart: {crash_loop: {failures: 0}}}}\n", []string{"1: plugins.a.restart.crash_loop.failures: expected a whole number of at least 1, got 0"}},
 	{"part of a failure", "plugins: {a: {command: [x], restart: {crash_loop: {failures: 1.5}}}}\n", []string{"1: plugins.a.restart.crash_loop.failures: expected a whole number of at least 1, got the number 1.5"}},
 	{"a number that JSON does not have", "plugins: {a: {command: [x], config: {k: .nan}}}\n", []string{"1: plugins.a.config.k: .nan is not a number that a configuration can carry"}},
@@ -107,7 +160,7 @@ func TestEveryKindOfBadKeyIsNamedWithFileAndLine(t *testing.T) {
 			}
 			for i, e := range errs {
 				line, want, _ := strings.Cut(test.errors[i], ": ")
-				want = fmt.Sprintf("%s:%s: %s", path, line, want)
+				want = fmt.Sprintf("%s:%s: %s", path, line, strings.ReplaceAll(want, "FILE", path))
 				if !strings.HasPrefix(e.Error(), want) {
 					t.Errorf("error %d:\n got %s\nwant %s", i, e.Error(), want)
 				}
@@ -177,6 +230,16 @@ func TestAFileThatIsNoFileIsRefused(t *testing.T) {
 	for path, want := range map[string]string{folder: "is a directory", huge: "larger than 8MiB"} {
 		if got := loadErrors(t, config.Sources{Files: []string{path}}).Error(); !strings.Contains(got, want) {
 			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}
+
+func TestNumbersThatJSONDoesNotHaveAreRefusedInTOMLToo(t *testing.T) {
+	path := write(t, "host.toml", "[plugins.a]\ncommand = [\"x\"]\nconfig = {k = inf}\n[plugins.a.limits]\nrate = nan\n")
+	got := loadErrors(t, config.Sources{Files: []string{path}}).Error()
+	for _, want := range []string{"plugins.a.config.k: +Inf is not a number", "plugins.a.limits.rate: expected a number of calls per second, 0 (no limit) or more, got NaN"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s\nwant %s", got, want)
 		}
 	}
 }

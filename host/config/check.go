@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,29 +16,144 @@ func (c *Config) check() Errors {
 		errs = append(errs, c.ErrorAt(fmt.Sprintf("is %s, as listen.grpc; the two need different ports", c.Listen.Admin), "listen", "admin"))
 	}
 	for _, name := range sortedKeys(c.Plugins) {
-		restart := c.Plugins[name].Restart
-		if restart.InitialBackoff > restart.MaxBackoff {
-			errs = append(errs, c.ErrorAt(
-				fmt.Sprintf("is %s, more than restart.max_backoff, which is %s", restart.InitialBackoff, restart.MaxBackoff),
-				"plugins", name, "restart", "initial_backoff"))
+		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
+	}
+	return append(errs, c.checkRoutes()...)
+}
+
+func (c *Config) checkPlugin(name string, p Plugin) Errors {
+	at := func(path ...string) []string { return append([]string{"plugins", name}, path...) }
+	errs := c.checkKind(name, p)
+	if p.Restart.InitialBackoff > p.Restart.MaxBackoff {
+		errs = append(errs, c.ErrorAt(
+			fmt.Sprintf("is %s, more than restart.max_backoff, which is %s", p.Restart.InitialBackoff, p.Restart.MaxBackoff),
+			at("restart", "initial_backoff")...))
+	}
+	if !p.Remote() {
+		return errs
+	}
+	for _, key := range []string{"tls_ca", "tls_cert", "tls_key", "tls_server_name"} {
+		if p.TLS == TLSOff && c.isSet(at(key)...) {
+			errs = append(errs, c.ErrorAt("has no meaning with tls: off; remove one of the two", at(key)...))
+		}
+	}
+	for key, other := range map[string]string{"tls_cert": "tls_key", "tls_key": "tls_cert"} {
+		if c.isSet(at(key)...) && !c.isSet(at(other)...) {
+			errs = append(errs, c.ErrorAt(fmt.Sprintf("is given without %s; a certificate and its key go together", other), at(key)...))
 		}
 	}
 	return errs
 }
 
+// checkKind holds that a plugin has either a command or an address, and only the keys that go with it.
+func (c *Config) checkKind(name string, p Plugin) Errors {
+	if len(p.Command) > 0 && p.Remote() {
+		command := c.Origin("plugins", name, "command")
+		return Errors{c.ErrorAt(fmt.Sprintf("is given beside command (%s); a plugin has one of the two: a command that the host starts, "+
+			"or the address of an agent server that runs elsewhere", command), "plugins", name, "address")}
+	}
+	kind, because := "command", "which the host starts by a command"
+	if p.Remote() {
+		kind, because = "address", "which runs elsewhere (address)"
+	}
+	var errs Errors
+	for _, f := range pluginShape.fields {
+		if f.only == "" || f.only == kind || !c.isSet("plugins", name, f.name) {
+			continue
+		}
+		message := fmt.Sprintf("is for a plugin with %s; it has no meaning for %s, %s", article(f.only), name, because)
+		if p.Remote() && f.name == "instances" {
+			message += "; give several addresses instead"
+		}
+		errs = append(errs, c.ErrorAt(message, "plugins", name, f.name))
+	}
+	return errs
+}
+
+func article(kind string) string {
+	if kind == "address" {
+		return "an address"
+	}
+	return "a " + kind
+}
+
+// checkRoutes finds the routes that lead nowhere, and those that no call can ever reach.
+func (c *Config) checkRoutes() Errors {
+	var errs Errors
+	for i, route := range c.Routes {
+		index := strconv.Itoa(i)
+		if _, known := c.Plugins[route.Plugin]; !known && route.Plugin != "" {
+			errs = append(errs, c.ErrorAt(noPlugin(route.Plugin, sortedKeys(c.Plugins)), "routes", index, "plugin"))
+		}
+		before := slices.IndexFunc(c.Routes[:i], func(earlier Route) bool { return earlier.Covers(route) })
+		if before < 0 || route.Task == "" {
+			continue
+		}
+		earlier := c.Routes[before]
+		which := fmt.Sprintf("routes.%d (%s)", before, c.Origin("routes", strconv.Itoa(before)))
+		var message string
+		switch {
+		case !route.Covers(earlier):
+			message = fmt.Sprintf("is never reached: %s comes before it and takes all of its calls; put the narrower route first", which)
+		case earlier.Plugin == route.Plugin:
+			message = fmt.Sprintf("says the same as %s; remove one of the two", which)
+		default:
+			message = fmt.Sprintf("contradicts %s: the same calls go to plugin %s there and to %s here; remove one of the two", which, earlier.Plugin, route.Plugin)
+		}
+		errs = append(errs, c.ErrorAt(message, "routes", index))
+	}
+	return errs
+}
+
+func noPlugin(name string, known []string) string {
+	message := fmt.Sprintf("no plugin is called %s", name)
+	switch near := nearest(name, known); {
+	case near != "":
+		return message + fmt.Sprintf("; did you mean %s?", near)
+	case len(known) > 0:
+		return message + "; the plugins are " + strings.Join(known, ", ")
+	}
+	return message + "; none is configured"
+}
+
 // missing finds the keys that must be there and are not, except those that were there and wrong.
 func (c *Config) missing(wrong Errors) Errors {
 	var errs Errors
-	for _, name := range sortedKeys(c.Plugins) {
-		key := keyName([]string{"plugins", name, "command"})
-		if len(c.Plugins[name].Command) > 0 || slices.ContainsFunc(wrong, func(e KeyError) bool { return strings.HasPrefix(e.Key, key) }) {
-			continue
+	absent := func(message string, path ...string) {
+		key := keyName(path)
+		above := keyName(path[:len(path)-1])
+		if slices.ContainsFunc(wrong, func(e KeyError) bool { return strings.HasPrefix(e.Key, key) || e.Key == above }) {
+			return
 		}
-		missing := c.ErrorAt("the key is missing: expected a list of the program and its arguments, such as [/plugins/duckdb/duckdb]", "plugins", name)
+		missing := c.ErrorAt("the key is missing: expected "+message, path[:len(path)-1]...)
 		missing.Key = key
 		errs = append(errs, missing)
 	}
+	for _, name := range sortedKeys(c.Plugins) {
+		if p := c.Plugins[name]; len(p.Command) == 0 && !p.Remote() && !c.isSet("plugins", name, "address") {
+			absent("a list of the program and its arguments, such as [/plugins/duckdb/duckdb]; or address, for an agent server that runs elsewhere",
+				"plugins", name, "command")
+		}
+	}
+	for i := range c.Routes {
+		for _, f := range routeShape.fields {
+			if f.required && fieldByKey(reflect.ValueOf(c.Routes[i]), f.name).IsZero() {
+				absent(f.shape.wants(), "routes", strconv.Itoa(i), f.name)
+			}
+		}
+	}
 	return errs
+}
+
+var (
+	pluginShape = configShape.field("plugins").elem
+	routeShape  = configShape.field("routes").elem
+)
+
+// isSet says whether a layer set the key.
+func (c *Config) isSet(path ...string) bool {
+	_, set := c.origins[strings.Join(path, delim)]
+	return set
 }
 
 func sameAddress(a, b string) bool {

@@ -26,7 +26,10 @@
 // What the struct tags say (key names, rules) is what [Load] checks and what [Schema] publishes.
 package config
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Config is everything the host can be told. The zero value is not useful: start from [Default] or [Load].
 type Config struct {
@@ -44,6 +47,9 @@ type Config struct {
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name"`
+	// Which plugin a call goes to, where several serve one task type or one is kept for certain projects or domains. The first
+	// route that matches a call decides. Without a match, the plugin that serves the task type does.
+	Routes []Route `koanf:"routes"`
 
 	origins origins
 }
@@ -64,35 +70,111 @@ type Log struct {
 	Format string `koanf:"format" check:"log_format"`
 }
 
-// Plugin is one configured plugin: how its process is started, kept and stopped, and its own configuration.
+// Plugin is one configured plugin. It has either a command, a process that the host starts, keeps and stops; or an
+// address, an agent server that runs elsewhere. The tag `only` marks the keys that mean something for one of the two alone.
 type Plugin struct {
 	// The program and its arguments. There is no shell in between.
-	Command []string `koanf:"command" check:"command"`
+	Command []string `koanf:"command" check:"command" only:"command"`
+	// Where an agent server runs that the host does not start: host:port, several for several equal ones. Instead of command.
+	Address []string `koanf:"address" check:"addresses" only:"address"`
 	// The working directory of the process. Default: the host's.
-	Dir string `koanf:"dir" check:"directory"`
+	Dir string `koanf:"dir" check:"directory" only:"command"`
 	// SHA-256 sums, in hex, of the files that make up the plugin, by path. A file that differs keeps the plugin from starting.
 	// A relative path is taken from the working directory of the process.
-	SHA256 map[string]string `koanf:"sha256" keys:"path" check:"sha256"`
+	SHA256 map[string]string `koanf:"sha256" keys:"path" check:"sha256" only:"command"`
 	// Environment variables of the process. It gets these, those of inherit_env and a few that every program needs, never the
 	// host's whole environment.
-	Env map[string]string `koanf:"env" keys:"plugin_env" check:"text"`
+	Env map[string]string `koanf:"env" keys:"plugin_env" check:"text" only:"command"`
 	// Names of variables that the process gets from the host's environment, where they are set.
-	InheritEnv []string `koanf:"inherit_env" check:"env_name"`
+	InheritEnv []string `koanf:"inherit_env" check:"env_name" only:"command"`
 	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
 	// the host reads the secret: file:///path, or env:NAME for a variable of the host.
-	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url"`
+	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command"`
 	// The plugin's own configuration, which the plugin checks.
-	Config map[string]any `koanf:"config"`
-	// Whether the host and the plugin speak mutual TLS on their private socket. off is for stacks that cannot.
+	Config map[string]any `koanf:"config" only:"command"`
+	// Whether the host and the plugin speak TLS: for a command mutual TLS on their private socket, where off is for stacks that
+	// cannot; for an address TLS, where off is for servers without it.
 	TLS string `koanf:"tls" check:"switch"`
+	// The certificates, as a PEM file, by which the server at address is known. Default: those of the system.
+	TLSCA string `koanf:"tls_ca" check:"file" only:"address"`
+	// The host's own certificate, as a PEM file, for servers that ask for one. It goes with tls_key.
+	TLSCert string `koanf:"tls_cert" check:"file" only:"address"`
+	// The private key of tls_cert, as a PEM file.
+	TLSKey string `koanf:"tls_key" check:"file" only:"address"`
+	// The name that the server's certificate must have. Default: the host of its address.
+	TLSServerName string `koanf:"tls_server_name" check:"host_name" only:"address"`
+	// How many processes of the plugin run side by side. A call goes to the one with the fewest calls in flight.
+	Instances int `koanf:"instances" check:"positive" only:"command"`
+	// How many calls the plugin gets, at once and in a second.
+	Limits Limits `koanf:"limits"`
+	// How the states of jobs are remembered.
+	Status Status `koanf:"status"`
+	// Whether a job is polled by the generation of the plugin that made it, while that lives: always, never, or auto, which is
+	// only where routes or a rollout need it.
+	Pin string `koanf:"pin" check:"pin"`
 	// How long the plugin may take from the start of its process until it takes tasks.
-	StartTimeout time.Duration `koanf:"start_timeout" check:"positive_duration"`
+	StartTimeout time.Duration `koanf:"start_timeout" check:"positive_duration" only:"command"`
 	// How long the process may take to end by itself once asked, before it is killed.
-	StopTimeout time.Duration `koanf:"stop_timeout" check:"duration"`
+	StopTimeout time.Duration `koanf:"stop_timeout" check:"duration" only:"command"`
 	// How long calls in flight may take to end before the process that serves them is stopped.
 	DrainTimeout time.Duration `koanf:"drain_timeout" check:"duration"`
-	// What happens after the process ended by itself.
+	// What happens after the process ended by itself or, with an address, after no server could be reached.
 	Restart Restart `koanf:"restart"`
+	// How long a new generation is on trial after it took over. A crash loop within that time brings the one before it back.
+	Probation time.Duration `koanf:"probation" check:"duration"`
+	// Whether a generation that fails its probation is replaced by the one before it. Otherwise it stays, and goes on restarting.
+	Rollback bool `koanf:"rollback"`
+	// How new jobs move to a new generation.
+	Rollout Rollout `koanf:"rollout"`
+}
+
+// Remote says that the host does not start the plugin but finds it at an address.
+func (p Plugin) Remote() bool { return len(p.Address) > 0 }
+
+// Limits is how much a plugin gets to do. What exceeds it waits.
+type Limits struct {
+	// How many calls the plugin gets at once. 0: no limit.
+	Concurrency int `koanf:"concurrency" check:"count"`
+	// How long a call that makes a job waits for its turn, at most until its caller's deadline; then it fails as retryable.
+	Wait time.Duration `koanf:"wait" check:"duration"`
+	// How many calls the plugin gets in a second, fractions allowed: for the quota of a service behind it. 0: no limit.
+	Rate float64 `koanf:"rate" check:"rate"`
+	// How many calls may come at once after a quiet time, within rate. Default: rate, rounded up.
+	Burst int `koanf:"burst" check:"positive"`
+}
+
+// Status is how the host remembers the last state of a job.
+type Status struct {
+	// For how long after a state was read from the plugin the same question is answered from memory. 0s: never.
+	MinInterval time.Duration `koanf:"min_interval" check:"duration"`
+	// For how long the last state is given while the plugin cannot be asked; then the job fails with the reason.
+	MaxStale time.Duration `koanf:"max_stale" check:"duration"`
+}
+
+// Rollout is how new jobs move to a new generation of a plugin. Jobs that exist stay where they are.
+type Rollout struct {
+	// The share of new jobs, in percent, that a new generation gets while the one before it lives on beside it.
+	Percent int `koanf:"percent" check:"percent"`
+}
+
+// Route sends the calls of one task type to a plugin. A key that is left out matches anything.
+type Route struct {
+	// The name of the task type.
+	Task string `koanf:"task" check:"task_name" required:"true"`
+	// The version of the task type.
+	Version *int32 `koanf:"version" check:"task_version"`
+	// The Flyte project that the task runs in.
+	Project string `koanf:"project" check:"flyte_name"`
+	// The Flyte domain that the task runs in.
+	Domain string `koanf:"domain" check:"flyte_name"`
+	// The plugin that gets the calls.
+	Plugin string `koanf:"plugin" check:"plugin_name" required:"true"`
+}
+
+// Covers says that r matches every call that other matches.
+func (r Route) Covers(other Route) bool {
+	return r.Task == other.Task && (r.Version == nil || other.Version != nil && *r.Version == *other.Version) &&
+		(r.Project == "" || r.Project == other.Project) && (r.Domain == "" || r.Domain == other.Domain)
 }
 
 // Restart says how a plugin that ended by itself is started again. It always is: a crash loop slows down and is
@@ -120,6 +202,13 @@ const (
 	TLSOff = "off"
 )
 
+// The three values of Plugin.Pin.
+const (
+	PinAuto   = "auto"
+	PinAlways = "always"
+	PinNever  = "never"
+)
+
 // Default is the configuration before any layer is read: no plugins, and RunDir still empty, because it depends on the
 // environment that [Load] is given.
 func Default() *Config {
@@ -132,10 +221,14 @@ func Default() *Config {
 	}
 }
 
-// DefaultPlugin is what a plugin's entry starts from: everything but the command.
+// DefaultPlugin is what a plugin's entry starts from: everything but the command or address.
 func DefaultPlugin() Plugin {
 	return Plugin{
 		TLS:          TLSOn,
+		Instances:    1,
+		Limits:       Limits{Wait: 30 * time.Second},
+		Status:       Status{MaxStale: 10 * time.Minute},
+		Pin:          PinAuto,
 		StartTimeout: time.Minute,
 		StopTimeout:  10 * time.Second,
 		DrainTimeout: 30 * time.Second,
@@ -144,5 +237,15 @@ func DefaultPlugin() Plugin {
 			MaxBackoff:     30 * time.Second,
 			CrashLoop:      CrashLoop{Failures: 5, Window: time.Minute},
 		},
+		Probation: time.Minute,
+		Rollback:  true,
+		Rollout:   Rollout{Percent: 100},
+	}
+}
+
+// derive fills in the defaults that follow from other keys.
+func (p *Plugin) derive() {
+	if p.Limits.Burst == 0 {
+		p.Limits.Burst = int(min(math.Ceil(p.Limits.Rate), math.MaxInt32))
 	}
 }

@@ -85,6 +85,9 @@ func locate(parts []string, merged map[string]any) (path []string, existing any,
 			if s.kind == table {
 				s = s.elem
 			}
+		case list:
+			whole := strings.Join(parts[:len(path)], "__")
+			return nil, nil, fmt.Sprintf("%s is a list, which is set as a whole: %s%s=[…]", keyName(path), envPrefix, whole)
 		default:
 			return nil, nil, unknownVariable(parts, merged)
 		}

@@ -67,6 +67,14 @@ type Origin struct {
 	Line int
 }
 
+// String writes the origin as errors do: file:line.
+func (o Origin) String() string {
+	if o.Line > 0 {
+		return fmt.Sprintf("%s:%d", o.Source, o.Line)
+	}
+	return o.Source
+}
+
 // origins maps keys, joined by delim, to where they were last set.
 type origins map[string]Origin
 

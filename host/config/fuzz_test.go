@@ -10,7 +10,7 @@ import (
 )
 
 // FuzzLoad holds that no bytes make Load panic or blame anything but the file they came from, and that what it takes is
-// whole: every plugin has a command.
+// whole: every plugin has a command or an address, every route a plugin.
 func FuzzLoad(f *testing.F) {
 	f.Add(byte(0), []byte(everyKey))
 	f.Add(byte(0), []byte(laughs))
@@ -41,8 +41,13 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for name, plugin := range c.Plugins {
-			if len(plugin.Command) == 0 || plugin.Command[0] == "" {
-				t.Fatalf("plugin %q has no command", name)
+			if plugin.Remote() == (len(plugin.Command) > 0 && plugin.Command[0] != "") {
+				t.Fatalf("plugin %q has command %q and address %q", name, plugin.Command, plugin.Address)
+			}
+		}
+		for _, route := range c.Routes {
+			if _, ok := c.Plugins[route.Plugin]; !ok || route.Task == "" {
+				t.Fatalf("%+v leads nowhere", route)
 			}
 		}
 	})

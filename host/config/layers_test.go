@@ -157,6 +157,42 @@ func TestVariablesThatOthersSetDoNotKeepTheHostFromStarting(t *testing.T) {
 	}})
 }
 
+func TestVariablesCarryRoutesTruthsAndFractions(t *testing.T) {
+	file := write(t, "host.yaml", "plugins: {a: {command: [x], limits: {burst: 9}}}\nroutes: [{task: t, plugin: a}, {task: u, plugin: a}]\n")
+	got := load(t, config.Sources{Files: []string{file}, Environ: []string{
+		"AGENTHOST_ROUTES=[{task: v, version: 3, plugin: b}]",
+		"AGENTHOST_PLUGINS__B__ADDRESS=one:1, two:2",
+		"AGENTHOST_PLUGINS__B__LIMITS__RATE=0.5",
+		"AGENTHOST_PLUGINS__A__ROLLBACK=false",
+		"AGENTHOST_PLUGINS__A__LIMITS__RATE=3",
+	}})
+	three := int32(3)
+	if diff := cmp.Diff([]config.Route{{Task: "v", Version: &three, Plugin: "b"}}, got.Routes); diff != "" {
+		t.Errorf("routes: %s", diff)
+	}
+	a, b := got.Plugins["a"], got.Plugins["b"]
+	if a.Rollback || a.Limits.Rate != 3 || a.Limits.Burst != 9 {
+		t.Errorf("a: %+v", a)
+	}
+	if len(b.Address) != 2 || b.Address[1] != "two:2" || !b.Rollback || b.Limits.Rate != 0.5 || b.Limits.Burst != 1 {
+		t.Errorf("b: %+v", b)
+	}
+	if origin := got.Origin("routes", "1", "task"); origin.Source == file {
+		t.Errorf("the file's second route is still known, though the variable replaced the list")
+	}
+	for variable, want := range map[string]string{
+		"AGENTHOST_ROUTES=t":                      `routes: expected a list of mappings, got the text "t"`,
+		"AGENTHOST_ROUTES__0__TASK=t":             "routes is a list, which is set as a whole: AGENTHOST_ROUTES=[…]",
+		"AGENTHOST_PLUGINS__A__ROLLBACK=no":       `plugins.a.rollback: expected true or false, got the text "no"`,
+		"AGENTHOST_PLUGINS__A__LIMITS__RATE=fast": `plugins.a.limits.rate: expected a number of calls per second, 0 (no limit) or more, got the text "fast"`,
+		"AGENTHOST_PLUGINS__A__LIMITS__RATE=.inf": ".inf is not a number that a configuration can carry",
+	} {
+		if errs := loadErrors(t, config.Sources{Files: []string{file}, Environ: []string{variable}}); len(errs) != 1 || !strings.Contains(errs[0].Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", variable, errs, want)
+		}
+	}
+}
+
 func TestFlagsTakeDottedKeysWithQuotedParts(t *testing.T) {
 	ones := strings.Repeat("1", 64)
 	got := load(t, config.Sources{Flags: map[string]any{

@@ -64,6 +64,9 @@ func (l *layers) add(root node, errs Errors, folder string) {
 	r := &reader{folder: folder, origins: origins{}}
 	tree, _ := r.read(root, configShape).(map[string]any)
 	l.errors = append(l.errors, r.errors...)
+	for _, path := range r.lists {
+		maps.DeleteFunc(l.origins, func(known string, _ Origin) bool { return strings.HasPrefix(known, path+delim) })
+	}
 	maps.Copy(l.origins, r.origins)
 	if err := l.merged.Load(confmap.Provider(tree, ""), nil); err != nil {
 		l.errors = append(l.errors, KeyError{Source: root.Source, Message: fmt.Sprintf("cannot be merged: %v", err)})
@@ -79,6 +82,7 @@ func (l *layers) config(environ []string) (*Config, error) {
 	for name := range c.Plugins {
 		plugin := DefaultPlugin()
 		l.decode("plugins"+delim+name, &plugin)
+		plugin.derive()
 		c.Plugins[name] = plugin
 	}
 	if len(l.errors) == 0 {

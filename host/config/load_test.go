@@ -60,12 +60,33 @@ plugins:
     stop_timeout: 1s
     drain_timeout: 0s
     restart: {initial_backoff: 1s, max_backoff: 1m, crash_loop: {failures: 3, window: 2m}}
+    instances: 3
+    limits: {concurrency: 256, wait: 10s, rate: 2.5, burst: 7}
+    status: {min_interval: 5s, max_stale: 1h}
+    pin: always
+    probation: 5m
+    rollback: false
+    rollout: {percent: 0}
+  elsewhere:
+    address: [agents.flyte.svc:8000, "[::1]:8001"]
+    tls: on
+    tls_ca: ./ca.pem
+    tls_cert: /etc/tls/tls.crt
+    tls_key: /etc/tls/tls.key
+    tls_server_name: agents.example.com
+routes:
+  - {task: spark, version: 0, project: flytesnacks, domain: development, plugin: elsewhere}
+  - {task: duckdb_query, plugin: duckdb}
 `
 
 func TestEveryKeyReachesItsField(t *testing.T) {
 	path := write(t, "host.yaml", everyKey)
 	got := load(t, config.Sources{Files: []string{path}})
 	folder := filepath.Dir(path)
+	elsewhere := config.DefaultPlugin()
+	elsewhere.Address = []string{"agents.flyte.svc:8000", "[::1]:8001"}
+	elsewhere.TLSCA, elsewhere.TLSCert, elsewhere.TLSKey = folder+"/ca.pem", "/etc/tls/tls.crt", "/etc/tls/tls.key"
+	elsewhere.TLSServerName = "agents.example.com"
 	want := &config.Config{
 		Listen:          config.Listen{GRPC: "127.0.0.1:8001"},
 		Log:             config.Log{Level: "debug", Format: "json"},
@@ -89,7 +110,16 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				InitialBackoff: time.Second, MaxBackoff: time.Minute,
 				CrashLoop: config.CrashLoop{Failures: 3, Window: 2 * time.Minute},
 			},
-		}},
+			Instances: 3,
+			Limits:    config.Limits{Concurrency: 256, Wait: 10 * time.Second, Rate: 2.5, Burst: 7},
+			Status:    config.Status{MinInterval: 5 * time.Second, MaxStale: time.Hour},
+			Pin:       config.PinAlways,
+			Probation: 5 * time.Minute,
+		}, "elsewhere": elsewhere},
+		Routes: []config.Route{
+			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},
+			{Task: "duckdb_query", Plugin: "duckdb"},
+		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("wrong (-want +got):\n%s", diff)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ type reader struct {
 	path    []string
 	errors  Errors
 	origins origins
+	// lists are the keys of the lists that were read: a list replaces that of a lower layer with all that is in it.
+	lists []string
 }
 
 // read gives the value as koanf merges and decodes it: map[string]any for mappings, the field's own Go type for the rest.
@@ -21,7 +24,7 @@ type reader struct {
 func (r *reader) read(n node, s *shape) any {
 	r.origins[strings.Join(r.path, delim)] = n.Origin
 	if n.text && s.kind != text {
-		parsed, err := fromText(n, s.kind)
+		parsed, err := fromText(n, s)
 		if err != nil {
 			return r.fail(n, "expected %s, got %q: %v", s.wants(), n.value, err)
 		}
@@ -43,6 +46,14 @@ func (r *reader) read(n node, s *shape) any {
 			return r.fail(n, "%v", err)
 		}
 		return int(i)
+	case decimal:
+		return r.decimal(n, s)
+	case truth:
+		value, ok := n.value.(bool)
+		if !ok {
+			return r.wrongType(n, s)
+		}
+		return value
 	case duration:
 		return r.duration(n, s)
 	case size:
@@ -104,6 +115,10 @@ func (r *reader) list(n node, s *shape) any {
 	if !ok {
 		return r.wrongType(n, s)
 	}
+	r.lists = append(r.lists, strings.Join(r.path, delim))
+	if s.elem.kind != text {
+		return r.objects(elements, s.elem)
+	}
 	out := make([]string, 0, len(elements))
 	sound := true
 	for i, element := range elements {
@@ -127,6 +142,17 @@ func (r *reader) list(n node, s *shape) any {
 	return out
 }
 
+// objects reads a list of mappings. What is wrong in one of them is reported, the rest of it is read all the same.
+func (r *reader) objects(elements []node, s *shape) any {
+	out := make([]any, 0, len(elements))
+	for i, element := range elements {
+		r.path = append(r.path, strconv.Itoa(i))
+		out = append(out, r.read(element, s))
+		r.path = r.path[:len(r.path)-1]
+	}
+	return out
+}
+
 func (r *reader) text(n node, s *shape) any {
 	value, ok := n.value.(string)
 	if !ok {
@@ -137,6 +163,24 @@ func (r *reader) text(n node, s *shape) any {
 	}
 	if s.check != nil && s.check.resolve != nil {
 		value = s.check.resolve(r.folder, value)
+	}
+	return value
+}
+
+func (r *reader) decimal(n node, s *shape) any {
+	var value float64
+	switch given := n.value.(type) {
+	case int64:
+		value = float64(given)
+	case uint64:
+		value = float64(given)
+	case float64:
+		value = given
+	default:
+		return r.wrongType(n, s)
+	}
+	if err := s.check.fraction(value); err != nil {
+		return r.fail(n, "%v", err)
 	}
 	return value
 }
@@ -183,6 +227,7 @@ func (r *reader) free(n node) any {
 	case []entry:
 		return r.mapping(n, &shape{kind: table, elem: &shape{kind: free}})
 	case []node:
+		r.lists = append(r.lists, strings.Join(r.path, delim))
 		out := make([]any, len(value))
 		for i, element := range value {
 			r.path = append(r.path, strconv.Itoa(i))
@@ -190,6 +235,11 @@ func (r *reader) free(n node) any {
 			r.path = r.path[:len(r.path)-1]
 		}
 		return out
+	case float64: // TOML has numbers that JSON, which carries them to the plugin, has not
+		if math.IsInf(value, 0) || math.IsNaN(value) {
+			return r.fail(n, "%v is not a number that a configuration can carry", value)
+		}
+		return value
 	default:
 		return value
 	}
@@ -204,11 +254,14 @@ func (r *reader) wrongType(n node, s *shape) any {
 	case []node:
 		return r.fail(n, "expected %s, got a list", s.wants())
 	case string:
-		if s.kind == list {
+		if s.kind == list && s.elem.kind == text {
 			return r.fail(n, "expected %s, got the text %q; write [%s]", s.wants(), value, value)
 		}
 		return r.fail(n, "expected %s, got the text %q", s.wants(), value)
 	case bool:
+		if s.kind != text {
+			return r.fail(n, "expected %s, got %t", s.wants(), value)
+		}
 		return r.fail(n, "expected %s, got %t; quote it if the text is meant", s.wants(), value)
 	default:
 		if s.kind == duration {

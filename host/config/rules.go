@@ -24,8 +24,9 @@ type rule struct {
 	pattern string
 	// minimum, if there is one, is the least number or, in nanoseconds, the least duration; maximum the greatest number.
 	minimum, maximum *int64
-	// list checks a list as a whole.
+	// list checks a list as a whole; each, if there is one, names the rule for its elements.
 	list func([]string) error
+	each string
 	// more checks what a pattern cannot.
 	more func(string) error
 	// resolve makes a path that is relative to the configuration absolute, see besideFile.
@@ -56,6 +57,17 @@ var rules = map[string]*rule{
 	"secret_url":        {pattern: `^(file://[^\x00]+|env:[A-Za-z_][A-Za-z0-9_]*)$`, want: "where to read the secret, as file:///path or env:NAME", more: checkSecretURL, resolve: secretBesideFile},
 	"sha256":            {pattern: `^[0-9a-fA-F]{64}$`, want: "a SHA-256 sum of 64 hex digits"},
 	"command":           {want: "a list: the program and its arguments", list: checkCommand, resolve: besideFile},
+	"addresses":         {want: "a list of host:port, such as [agents.example.com:8000]", list: checkAddresses, each: "remote_address"},
+	"remote_address":    {pattern: `^[^\s/]+:[0-9]{1,5}$`, want: "host:port such as agents.example.com:8000", more: checkRemoteAddress},
+	"host_name":         {pattern: `^[^\s/:]+$`, want: "a host's name such as agents.example.com"},
+	"file":              {pattern: `^[^\x00]+$`, want: "the path of a file", resolve: besideFile},
+	"pin":               {enum: []string{PinAuto, PinAlways, PinNever}},
+	"task_name":         {pattern: `^[^\s\x00]+$`, want: "the name of a task type, without spaces"},
+	"task_version":      {want: "a task type's version, a whole number", minimum: number(math.MinInt32), maximum: number(math.MaxInt32)},
+	"flyte_name":        {pattern: `^[^\s\x00/]+$`, want: "a name as Flyte has it, without spaces or slashes"},
+	"count":             {want: "a whole number of 0 (no limit) or more", minimum: number(0), maximum: number(math.MaxInt32)},
+	"rate":              {want: "a number of calls per second, 0 (no limit) or more", minimum: number(0), maximum: number(1_000_000)},
+	"percent":           {want: "a whole number from 0 to 100", minimum: number(0), maximum: number(100)},
 	"positive":          {want: "a whole number of at least 1", minimum: number(1), maximum: number(math.MaxInt32)},
 	"duration":          {want: "a duration of 0s or more, such as 30s or 5m", minimum: number(0)},
 	"positive_duration": {want: "a duration of at least 1ms, such as 30s or 5m", minimum: number(int64(time.Millisecond))},
@@ -114,6 +126,16 @@ func (r *rule) number(value int64, shown string) error {
 	return fmt.Errorf("expected %s, got %s", r.want, shown)
 }
 
+// fraction is number for a value that need not be whole.
+func (r *rule) fraction(value float64) error {
+	low := r != nil && r.minimum != nil && !(value >= float64(*r.minimum)) // so that NaN is refused
+	high := r != nil && r.maximum != nil && !(value <= float64(*r.maximum))
+	if low || high {
+		return fmt.Errorf("expected %s, got %v", r.want, value)
+	}
+	return nil
+}
+
 func checkAddress(value string) error {
 	if value == "" {
 		return nil
@@ -131,6 +153,28 @@ func checkAddress(value string) error {
 	}
 	if strings.Contains(host, ":") && net.ParseIP(strings.SplitN(host, "%", 2)[0]) == nil {
 		return errors.New("the host is no IP address")
+	}
+	return nil
+}
+
+func checkRemoteAddress(value string) error {
+	if err := checkAddress(value); err != nil {
+		return err
+	}
+	if _, port, _ := net.SplitHostPort(value); strings.Trim(port, "0") == "" {
+		return errors.New("nobody can be reached at port 0")
+	}
+	return nil
+}
+
+func checkAddresses(addresses []string) error {
+	if len(addresses) == 0 {
+		return errors.New("the list is empty: expected where the agent server runs, such as [agents.example.com:8000]")
+	}
+	for i, address := range addresses {
+		if slices.Contains(addresses[:i], address) {
+			return fmt.Errorf("%s is given twice", address)
+		}
 	}
 	return nil
 }

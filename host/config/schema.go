@@ -52,9 +52,12 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 		for _, f := range sh.fields {
 			property, _ := s.Properties.Get(f.name)
 			refine(property, f.shape, fieldByKey(defaults, f.name))
-			if f.shape.check == rules["command"] {
+			if f.required {
 				s.Required = append(s.Required, f.name)
 			}
+		}
+		if sh == pluginShape {
+			s.OneOf = []*jsonschema.Schema{kindSchema("command"), kindSchema("address")}
 		}
 		return
 	case table:
@@ -69,6 +72,10 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 		}
 		return
 	case list:
+		if sh.elem.kind == object {
+			refine(s.Items, sh.elem, reflect.Zero(reflect.TypeFor[Route]()))
+			return
+		}
 		if sh.elem.check != nil {
 			sh.elem.check.describe(s.Items)
 		}
@@ -84,11 +91,24 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 		s.OneOf = []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: sizePattern}}
 		sh.check.describe(s.OneOf[0])
 	default:
-		sh.check.describe(s)
+		if sh.check != nil {
+			sh.check.describe(s)
+		}
 	}
 	if !defaults.IsZero() {
 		s.Default = written(defaults.Interface())
 	}
+}
+
+// kindSchema is what holds for a plugin of one kind, command or address: it has that key, and none that is for the other.
+func kindSchema(kind string) *jsonschema.Schema {
+	s := &jsonschema.Schema{Required: []string{kind}, Properties: jsonschema.NewProperties()}
+	for _, f := range pluginShape.fields {
+		if f.only != "" && f.only != kind {
+			s.Properties.Set(f.name, jsonschema.FalseSchema)
+		}
+	}
+	return s
 }
 
 // describe writes a rule into a schema.

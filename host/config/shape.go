@@ -20,6 +20,10 @@ type shape struct {
 type field struct {
 	name  string
 	shape *shape
+	// required says that the key cannot be left out.
+	required bool
+	// only is the kind of plugin, command or address, that the key is for; empty where it is for both.
+	only string
 }
 
 type kind int
@@ -29,7 +33,9 @@ const (
 	table                // a map: the keys are the user's
 	list                 // a list
 	text                 // a string
-	integer              // an int
+	integer              // an int or int32
+	decimal              // a float64
+	truth                // a bool
 	duration             // a time.Duration
 	size                 // a Size
 	free                 // anything that JSON can say: the plugin's own configuration
@@ -38,6 +44,9 @@ const (
 var configShape = shapeOf(reflect.TypeFor[Config](), reflect.StructTag(""))
 
 func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
+	if t.Kind() == reflect.Pointer { // nil where the key is left out
+		t = t.Elem()
+	}
 	s := &shape{keys: ruleNamed(tag.Get("keys")), check: ruleNamed(tag.Get("check"))}
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
@@ -48,7 +57,9 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 		s.kind = object
 		for f := range t.Fields() {
 			if name := f.Tag.Get("koanf"); name != "" {
-				s.fields = append(s.fields, field{name: name, shape: shapeOf(f.Type, f.Tag)})
+				s.fields = append(s.fields, field{
+					name: name, shape: shapeOf(f.Type, f.Tag), required: f.Tag.Get("required") == "true", only: f.Tag.Get("only"),
+				})
 			}
 		}
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Interface:
@@ -59,14 +70,20 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 			s.elem.check, s.check = s.check, nil
 		}
 	case t.Kind() == reflect.Slice:
-		s.kind, s.elem = list, &shape{kind: text}
+		s.kind, s.elem = list, shapeOf(t.Elem(), reflect.StructTag(""))
 		if s.check != nil && s.check.list == nil { // likewise on a list of strings
 			s.elem.check, s.check = s.check, nil
+		} else if s.check != nil {
+			s.elem.check = ruleNamed(s.check.each)
 		}
 	case t.Kind() == reflect.String:
 		s.kind = text
-	case t.Kind() == reflect.Int:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int32:
 		s.kind = integer
+	case t.Kind() == reflect.Float64:
+		s.kind = decimal
+	case t.Kind() == reflect.Bool:
+		s.kind = truth
 	default:
 		panic("config: no shape for " + t.String()) // a field of a new kind was added without its shape
 	}
@@ -100,11 +117,18 @@ func (s *shape) wants() string {
 	case object, table:
 		return "a mapping"
 	case list:
+		if s.elem.kind != text {
+			return "a list of mappings"
+		}
 		return "a list of texts"
 	case text:
 		return "a text"
 	case integer:
 		return "a whole number"
+	case decimal:
+		return "a number"
+	case truth:
+		return "true or false"
 	case duration:
 		return "a duration such as 30s or 5m"
 	case size:

@@ -7,10 +7,10 @@ import (
 )
 
 // fromText reads a text from a variable or flag as the kind of value its key wants.
-func fromText(n node, k kind) (node, error) {
+func fromText(n node, s *shape) (node, error) {
 	value, _ := n.value.(string)
 	n.text = false
-	switch k {
+	switch s.kind {
 	case integer:
 		i, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
@@ -18,7 +18,7 @@ func fromText(n node, k kind) (node, error) {
 		}
 		n.value = i
 	case list:
-		if !strings.HasPrefix(strings.TrimSpace(value), "[") {
+		if s.elem.kind == text && !strings.HasPrefix(strings.TrimSpace(value), "[") {
 			elements := []node{}
 			for part := range strings.SplitSeq(value, ",") {
 				if part = strings.TrimSpace(part); part != "" {
@@ -29,7 +29,7 @@ func fromText(n node, k kind) (node, error) {
 			return n, nil
 		}
 		return fromYAMLText(n)
-	case object, table, free:
+	case object, table, free, decimal, truth:
 		return fromYAMLText(n)
 	}
 	return n, nil // durations and sizes are written as text everywhere
