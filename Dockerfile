@@ -70,6 +70,8 @@ LABEL org.opencontainers.image.title="agenthost" \
       org.opencontainers.image.revision="$REVISION" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image/ /
+# For whichever user it runs as: the home is where plugins keep what must outlive them.
+ENV HOME=/var/lib/agenthost
 USER 65532:65532
 WORKDIR /
 EXPOSE 8000 9090
