@@ -1,0 +1,213 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestDifferentPartsAreDifferentJobs(t *testing.T) {
+	parts := rapid.SliceOf(rapid.SampledFrom([]string{"", "a", "b", "ab", "\x00", "\x01a"}))
+	rapid.Check(t, func(t *rapid.T) {
+		one, other := parts.Draw(t, "one"), parts.Draw(t, "other")
+		if same := fmt.Sprintf("%q", one) == fmt.Sprintf("%q", other); (Identify(one...) == Identify(other...)) != same {
+			t.Fatalf("%q and %q", one, other)
+		}
+	})
+}
+
+func TestTheLastStatusOfAJobIsKnownWithItsAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		statuses, job := NewStatuses(1<<20), Identify("job")
+		if _, ok := statuses.Last(job); ok {
+			t.Error("something is known of a job that nothing was said of")
+		}
+		answer := []byte("running")
+		statuses.Answered(job, answer, false)
+		copy(answer, "garbage")
+		time.Sleep(12 * time.Second)
+		if got, ok := statuses.Last(job); !ok || string(got.Answer) != "running" || got.Age != 12*time.Second || got.Failing != 0 || got.Ended {
+			t.Errorf("got %+v, %v", got, ok)
+		}
+		statuses.Answered(job, []byte("running"), false)
+		time.Sleep(time.Second)
+		if got, _ := statuses.Last(job); got.Age != time.Second {
+			t.Errorf("the same answer again: %+v", got)
+		}
+		statuses.Answered(job, []byte("done"), true)
+		if got, _ := statuses.Last(job); string(got.Answer) != "done" || !got.Ended {
+			t.Errorf("another answer: %+v", got)
+		}
+		statuses.Forget(job)
+		if got, ok := statuses.Last(job); ok {
+			t.Errorf("forgotten: %+v", got)
+		}
+	})
+}
+
+func TestFailuresAreTimedFromTheFirstUntilAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		statuses, known, unknown := NewStatuses(1<<20), Identify("known"), Identify("unknown")
+		statuses.Answered(known, []byte("running"), false)
+		for i := range 5 {
+			time.Sleep(time.Minute)
+			since := time.Duration(i) * time.Minute
+			if got := statuses.Failed(known); got.Failing != since || got.Age != since+time.Minute || string(got.Answer) != "running" {
+				t.Errorf("failure %d: %+v", i, got)
+			}
+			if got := statuses.Failed(unknown); got.Failing != since || got.Answer != nil {
+				t.Errorf("failure %d of what is not known: %+v", i, got)
+			}
+		}
+		if got, ok := statuses.Last(unknown); ok {
+			t.Errorf("a failure is not an answer: %+v", got)
+		}
+		for _, job := range []ID{known, unknown} {
+			statuses.Answered(job, []byte("running"), false)
+			time.Sleep(time.Minute)
+			if got := statuses.Failed(job); got.Failing != 0 || got.Age != time.Minute {
+				t.Errorf("the first failure after an answer: %+v", got)
+			}
+		}
+	})
+}
+
+func TestAnEmptyAnswerIsAnAnswer(t *testing.T) {
+	statuses := NewStatuses(1 << 20)
+	statuses.Answered(Identify("job"), nil, false)
+	if got, ok := statuses.Last(Identify("job")); !ok || got.Answer == nil {
+		t.Errorf("%+v, %v", got, ok)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	statuses, creates := NewStatuses(1<<20), NewCreates(1<<20, time.Hour)
+	answer := make([]byte, 1000)
+	for i := range 20_000 {
+		id := Identify(fmt.Sprint(i))
+		statuses.Answered(id, answer, false)
+		if _, _, err := creates.Do(t.Context(), id, func() ([]byte, bool, error) { return answer, false, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	statuses.entries.CleanUp()
+	creates.answers.CleanUp()
+	for name, size := range map[string]uint64{"statuses": statuses.entries.WeightedSize(), "creates": creates.answers.WeightedSize()} {
+		if size > 1<<20 || size < 1<<19 {
+			t.Errorf("%d bytes of %s are kept, of 1 MiB", size, name)
+		}
+	}
+}
+
+func TestAllWhoAskForOneCreationGetTheFirstAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creates := NewCreates(1<<20, 15*time.Minute)
+		var calls, first atomic.Int32
+		ask := func() {
+			answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) {
+				time.Sleep(5 * time.Second)
+				return fmt.Append(nil, "job ", calls.Add(1)), false, nil
+			})
+			if err != nil || string(answer) != "job 1" {
+				t.Errorf("%q, %v", answer, err)
+			}
+			if !repeated {
+				first.Add(1)
+			}
+		}
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond) // half of them while it is under way
+				ask()
+			})
+		}
+		all.Wait()
+		if calls.Load() != 1 || first.Load() != 1 {
+			t.Errorf("%d creations, %d callers had the first", calls.Load(), first.Load())
+		}
+		time.Sleep(15 * time.Minute)
+		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return []byte("job 2"), false, nil })
+		if err != nil || repeated || string(answer) != "job 2" {
+			t.Errorf("after its time: %q, %v, %v", answer, repeated, err)
+		}
+	})
+}
+
+func TestACreationGoesOnWithoutItsCallersAndARetryGetsItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creates := NewCreates(1<<20, time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _, err := creates.Do(ctx, Identify("attempt"), func() ([]byte, bool, error) {
+			time.Sleep(10 * time.Second)
+			return []byte("job 1"), false, nil
+		})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) {
+			t.Error("it was made again")
+			return nil, false, nil
+		})
+		if err != nil || !repeated || string(answer) != "job 1" {
+			t.Errorf("%q, %v, %v", answer, repeated, err)
+		}
+	})
+}
+
+func TestAFailedCreationIsNotRemembered(t *testing.T) {
+	creates := NewCreates(1<<20, time.Minute)
+	failure := errors.New("no")
+	if _, _, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return nil, true, failure }); !errors.Is(err, failure) {
+		t.Fatal(err)
+	}
+	answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return []byte("job 1"), false, nil })
+	if err != nil || repeated || string(answer) != "job 1" {
+		t.Errorf("%q, %v, %v", answer, repeated, err)
+	}
+}
+
+func TestWhoWaitedForAHarmlessFailureTriesAgain(t *testing.T) {
+	for _, harmless := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			creates := NewCreates(1<<20, time.Minute)
+			failure := errors.New("no")
+			var calls atomic.Int32
+			create := func() ([]byte, bool, error) {
+				time.Sleep(time.Second)
+				if calls.Add(1) == 1 {
+					return nil, harmless, failure
+				}
+				return []byte("job"), false, nil
+			}
+			var all sync.WaitGroup
+			var failed atomic.Int32
+			for range 10 {
+				all.Go(func() {
+					if _, _, err := creates.Do(t.Context(), Identify("attempt"), create); err != nil {
+						failed.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			wantCalls, wantFailed := int32(2), int32(1)
+			if !harmless {
+				wantCalls, wantFailed = 1, 10
+			}
+			if calls.Load() != wantCalls || failed.Load() != wantFailed {
+				t.Errorf("harmless %v: %d creations, %d failed", harmless, calls.Load(), failed.Load())
+			}
+		})
+	}
+}
