@@ -90,12 +90,13 @@ type Policy struct {
 	Burst int
 }
 
-// Claim is one plugin's say: these are my agents. Policy and Pinned become those of its routes.
+// Claim is one plugin's say: these are my agents. Policy becomes that of its routes.
 type Claim struct {
 	Target   Target
 	Manifest plugin.Manifest
 	Policy   Policy
-	Pinned   bool
+	// Pinned pins the plugin's jobs. NeverPinned keeps them from being pinned, which rules would ask for.
+	Pinned, NeverPinned bool
 }
 
 // Conflict is two plugins that claim one category.
@@ -105,20 +106,24 @@ type Conflict struct {
 }
 
 func (c Conflict) Error() string {
-	return fmt.Sprintf("plugins %q and %q both serve task category %s: %q keeps it; remove one of the two, or have one of them serve another category",
-		c.Owner, c.Claims, c.Category, c.Owner)
+	return fmt.Sprintf("plugins %q and %q both serve task category %s: %q keeps it; remove one of the two, or say in routes: which project or domain goes to %q",
+		c.Owner, c.Claims, c.Category, c.Owner, c.Claims)
 }
 
 // Table maps task categories to plugins. The zero value is an empty table.
 type Table struct {
 	byName map[string][]Route // ascending by version
+	rules  Rules
 	agents []Agent
 }
 
-// NewTable builds a table from claims. Where two plugins claim one category the earlier claim wins, and the later
-// plugin is left out as a whole: half a plugin would be a surprise that nobody asked for.
-func NewTable(claims ...Claim) (*Table, []Conflict) {
-	table := &Table{byName: map[string][]Route{}}
+// NewTable builds a table without rules.
+func NewTable(claims ...Claim) (*Table, []Conflict) { return Rules(nil).Table(claims...) }
+
+// Table builds a table from claims. Where two plugins claim one category and no rule tells them apart, the earlier claim
+// wins, and the later plugin is left out as a whole: half a plugin would be a surprise that nobody asked for.
+func (r Rules) Table(claims ...Claim) (*Table, []Conflict) {
+	table := &Table{byName: map[string][]Route{}, rules: r}
 	var conflicts []Conflict
 	for _, claim := range claims {
 		if conflict := table.conflict(claim); conflict != nil {
@@ -128,7 +133,7 @@ func NewTable(claims ...Claim) (*Table, []Conflict) {
 		table.add(claim)
 	}
 	for _, routes := range table.byName {
-		slices.SortFunc(routes, func(a, b Route) int { return cmp.Compare(a.Category.Version, b.Category.Version) })
+		slices.SortStableFunc(routes, func(a, b Route) int { return cmp.Compare(a.Category.Version, b.Category.Version) })
 	}
 	table.agents = list(table.byName)
 	return table, conflicts
@@ -138,7 +143,7 @@ func (t *Table) conflict(claim Claim) *Conflict {
 	for _, agent := range claim.Manifest.Agents {
 		for _, category := range agent.Categories {
 			for _, route := range t.byName[category.Name] {
-				if route.Category == category && route.Target != claim.Target {
+				if route.Category == category && route.Target != claim.Target && !t.rules.tellApart(category, route.Target.Plugin(), claim.Target.Plugin()) {
 					return &Conflict{Category: category, Owner: route.Target.Plugin(), Claims: claim.Target.Plugin()}
 				}
 			}
@@ -156,7 +161,7 @@ func (t *Table) add(claim Claim) {
 				Sync:             agent.Sync,
 				ByTaskType:       agent.ByTaskType,
 				IdempotentCreate: idempotent,
-				Pinned:           claim.Pinned,
+				Pinned:           !claim.NeverPinned && (claim.Pinned || t.rules.about(category.Name)),
 				Policy:           claim.Policy,
 				Agent:            agent.Name,
 				Target:           claim.Target,
@@ -165,11 +170,28 @@ func (t *Table) add(claim Claim) {
 	}
 }
 
-// Lookup finds who answers for a category: the exact name and version, else the highest version of that name.
+// Lookup finds who answers for a category: the exact name and version, else the highest version of the name.
 // FlytePropeller forgets all versions of a name but one and still asks for what the task says, so the choice of version
-// has to be made here.
+// has to be made here. Where rules split the category, it is the plugin that none of them names.
 func (t *Table) Lookup(category plugin.Category) (Route, bool) {
+	if found, ok := t.best(category, func(r *Route) bool { return !t.rules.names(category, r.Target.Plugin()) }); ok || !t.rules.about(category.Name) {
+		return found, ok
+	}
 	return t.best(category, func(*Route) bool { return true })
+}
+
+// LookupNew is Lookup for a task that is to begin in a project and domain: the most specific rule that fits it says
+// where it goes. ok is false also where rules fit other tasks of the category only.
+func (t *Table) LookupNew(category plugin.Category, project, domain string) (Route, bool) {
+	if !t.rules.about(category.Name) {
+		return t.Lookup(category)
+	}
+	for _, name := range t.rules.fitting(category, project, domain) {
+		if found, ok := t.LookupIn(name, category); ok {
+			return found, true
+		}
+	}
+	return t.best(category, func(r *Route) bool { return !t.rules.names(category, r.Target.Plugin()) })
 }
 
 // LookupIn is Lookup among the routes of one plugin: for jobs that say which plugin made them.
