@@ -16,7 +16,7 @@ func TestRulesSendTasksByProjectAndDomain(t *testing.T) {
 	category := plugin.Category{Name: "sql"}
 	table, conflicts := rules.Table(
 		claim("prod", agent("P", category)), claim("dev", agent("D", category)), claim("research", agent("R", category)),
-		claim("two", agent("T", category, plugin.Category{Name: "sql", Version: 2})),
+		claim("two", agent("T", plugin.Category{Name: "sql", Version: 2})),
 	)
 	if len(conflicts) > 0 {
 		t.Fatalf("the rules tell them apart, but: %v", conflicts)
