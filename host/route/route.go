@@ -180,7 +180,7 @@ func (t *Table) Lookup(category plugin.Category) (Route, bool) {
 	return t.best(category, func(*Route) bool { return true })
 }
 
-// LookupNew is Lookup for a task that is to begin in a project and domain: the most specific rule that fits it says
+// LookupNew is Lookup for a task that is to begin in a project and domain: the first rule that fits it says
 // where it goes. ok is false also where rules fit other tasks of the category only.
 func (t *Table) LookupNew(category plugin.Category, project, domain string) (Route, bool) {
 	if !t.rules.about(category.Name) {

@@ -1,7 +1,6 @@
 package route
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/agenthost/agenthost/host/plugin"
@@ -18,7 +17,7 @@ type Rule struct {
 	Plugin          string
 }
 
-// Rules are tried from the most specific to the least, equally specific ones in their order.
+// Rules are tried in their order: the first that fits decides.
 type Rules []Rule
 
 // fits says whether the rule is for these tasks.
@@ -30,33 +29,13 @@ func (r Rule) covers(category plugin.Category) bool {
 	return r.Task == category.Name && (r.Version == nil || *r.Version == category.Version)
 }
 
-// specificity ranks rules: a project says more than a domain, and that more than a version.
-func (r Rule) specificity() int {
-	rank := 0
-	if r.Version != nil {
-		rank++
-	}
-	if r.Domain != "" {
-		rank += 2
-	}
-	if r.Project != "" {
-		rank += 4
-	}
-	return rank
-}
-
-// fitting returns the plugins that the rules name for a task, the most specific rule's first.
+// fitting returns the plugins that the rules name for a task, the first rule's first.
 func (rs Rules) fitting(category plugin.Category, project, domain string) []string {
-	var fitting Rules
+	var names []string
 	for _, r := range rs {
 		if r.fits(category, project, domain) {
-			fitting = append(fitting, r)
+			names = append(names, r.Plugin)
 		}
-	}
-	slices.SortStableFunc(fitting, func(a, b Rule) int { return cmp.Compare(b.specificity(), a.specificity()) })
-	names := make([]string, len(fitting))
-	for i, r := range fitting {
-		names[i] = r.Plugin
 	}
 	return names
 }

@@ -9,8 +9,8 @@ import (
 func TestRulesSendTasksByProjectAndDomain(t *testing.T) {
 	version := int32(2)
 	rules := Rules{
-		{Task: "sql", Domain: "development", Plugin: "dev"},
 		{Task: "sql", Project: "research", Domain: "development", Plugin: "research"},
+		{Task: "sql", Domain: "development", Plugin: "dev"},
 		{Task: "sql", Version: &version, Plugin: "two"},
 	}
 	category := plugin.Category{Name: "sql"}
@@ -31,7 +31,7 @@ func TestRulesSendTasksByProjectAndDomain(t *testing.T) {
 		{0, "research", "production", "prod"},
 		{0, "research", "development", "research"},
 		{2, "shop", "production", "two"},
-		{2, "research", "development", "research"}, // a domain and project say more than a version
+		{2, "research", "development", "research"}, // the first that fits
 		{0, "", "", "prod"},
 	} {
 		found, ok := table.LookupNew(plugin.Category{Name: "sql", Version: c.version}, c.project, c.domain)
