@@ -2,14 +2,19 @@
 // all plugins.
 //
 // A call travels through it in five steps: read the few fields that say where it goes (request.go), look the task
-// category up in the current route table, get a connection to the plugin and wait for one while the plugin restarts
-// (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte would
-// trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
+// category up in the current route table (trip.go), get a connection to the plugin and wait for one while the plugin
+// restarts (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte
+// would trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
+//
+// Around that stand the guarantees (guarantee.go) that need a memory or a mark: one attempt makes one job (create.go), a
+// poll always has an answer (poll.go), a job is polled where it was made (envelope.go). And the limits of what a plugin
+// is sent (limit.go).
 package gateway
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +24,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -31,6 +37,9 @@ type Options struct {
 	Log            *slog.Logger
 	// Metrics receives the gateway's metrics.
 	Metrics prometheus.Registerer
+	// Without names guarantees that are not kept, as "G5". It is for tests, which show by it that what they find to hold
+	// holds because of the guarantee.
+	Without []string
 }
 
 // Gateway serves Flyte's agent protocol.
@@ -40,7 +49,26 @@ type Gateway struct {
 	metrics *metrics
 	server  *grpc.Server
 	health  *health.Server
+	kept    guarantees
+
+	statuses *jobs.Statuses
+	creates  *jobs.Creates
+	limits   limits
+	// detached are the calls that outlive their callers: at most until ctx ends.
+	detached sync.WaitGroup
+	ctx      context.Context
+	cancel   context.CancelFunc
 }
+
+const (
+	// statusMemory is how much is remembered of the statuses of jobs, in bytes: about 100,000 jobs whose outputs are not
+	// inline.
+	statusMemory = 64 << 20
+	// createMemory is how much is remembered of answers to CreateTask, in bytes, and createMemoryTime for how long. A Flyte
+	// that asks again does so after its own restart, or at once.
+	createMemory     = 16 << 20
+	createMemoryTime = 15 * time.Minute
+)
 
 // keepaliveMinTime is how often callers may ping: Flyte 2 pings every 30 s and others every 10, with no call under way.
 // grpc's default would answer the third such ping by closing the connection, and with it a user's attempt.
@@ -71,11 +99,20 @@ func New(options Options) *Gateway {
 		log:     options.Log,
 		metrics: newMetrics(options.Metrics),
 		health:  health.NewServer(),
+		kept:    allBut(options.Without),
+
+		statuses: jobs.NewStatuses(statusMemory),
+		creates:  jobs.NewCreates(createMemory, createMemoryTime),
+	}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}
+	if !g.kept.has(pings) {
+		enforcement = keepalive.EnforcementPolicy{}
 	}
 	g.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(frameCodec),
 		grpc.MaxRecvMsgSize(options.MaxMessageSize),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(enforcement),
 		grpc.WaitForHandlers(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(windowSize),
@@ -103,9 +140,12 @@ func (g *Gateway) SetReady(ready bool) {
 	}
 }
 
-// Shutdown turns health off, lets calls under way end, and cuts them off when ctx ends.
+// Shutdown turns health off, lets calls under way end, and cuts them off when ctx ends. Creations whose callers have gone
+// are cut off when no call is under way.
 func (g *Gateway) Shutdown(ctx context.Context) {
 	g.health.Shutdown()
+	defer g.detached.Wait()
+	defer g.cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

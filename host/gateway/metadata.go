@@ -39,7 +39,7 @@ func (g *Gateway) registerMetadata() {
 func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 	response := &admin.ListAgentsResponse{}
 	for _, agent := range g.routes.Table().Agents() {
-		if listed := listedAgent(flyte, agent); listed != nil {
+		if listed := g.listedAgent(flyte, agent); listed != nil {
 			response.Agents = append(response.Agents, listed)
 		}
 	}
@@ -50,7 +50,7 @@ func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse, error) {
 	var found *admin.Agent
 	for _, agent := range g.routes.Table().Agents() {
-		listed := listedAgent(flyte, agent)
+		listed := g.listedAgent(flyte, agent)
 		switch {
 		case agent.Name != name || listed == nil:
 		case found == nil:
@@ -68,8 +68,11 @@ func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse,
 
 // listedAgent is an agent in the words of a generation of Flyte; nil where it must not hear of it. Flyte 2 has no sync
 // calls: it would send a sync agent CreateTask.
-func listedAgent(flyte generation, agent route.Agent) *admin.Agent {
-	if flyte == flyte2 && agent.Sync {
+func (g *Gateway) listedAgent(flyte generation, agent route.Agent) *admin.Agent {
+	if !g.kept.has(bothFlytes) {
+		flyte = flyte1
+	}
+	if flyte == flyte2 && agent.Sync || !g.kept.has(listed) && !there(agent.Target) {
 		return nil
 	}
 	listed := &admin.Agent{Name: agent.Name, IsSync: agent.Sync}
@@ -80,6 +83,15 @@ func listedAgent(flyte generation, agent route.Agent) *admin.Agent {
 		}
 	}
 	return listed
+}
+
+// there says whether a plugin has an instance now, which discovery must not mind.
+func there(target route.Target) bool {
+	lease, ok := target.TryAcquire(route.Want{})
+	if ok {
+		lease.Release()
+	}
+	return ok
 }
 
 // discovery makes a unary handler from a function.

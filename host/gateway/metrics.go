@@ -20,6 +20,8 @@ type metrics struct {
 	calls    *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
+	// guarantees counts how often the host saved a call, which is what it is there for.
+	guarantees *prometheus.CounterVec
 
 	flytekitSuccess *prometheus.CounterVec
 	flytekitFailure *prometheus.CounterVec
@@ -40,6 +42,11 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "agenthost_calls_in_flight", Help: "Calls from Flyte under way.",
 		}, []string{"method"}),
 
+		guarantees: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agenthost_guarantee_total",
+			Help: "How often the host saved a call: G3 it waited for its plugin, G4 a repeated create got the first answer, G5 a failed poll got the last status, G6 a job that could not be polled for long was ended, G7 a job its plugin does not know was put right, G8 a recoverable error became retryable, G9 a sync answer was put right, G10 an answer was cut to what Flyte takes, G12 a message was put into the words of the Flyte or the agent it was for, G14 a poll was answered from memory.",
+		}, []string{"guarantee", "plugin", "task_type"}),
+
 		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them.",
 		}, []string{"task_type", "operation"}),
@@ -53,7 +60,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "flyte_connector_input_literal_bytes", Help: "Size of the inputs of created tasks, as flytekit's connector server names it.",
 		}, []string{"task_type"}),
 	}
-	registry.MustRegister(m.calls, m.latency, m.inFlight, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
+	registry.MustRegister(m.calls, m.latency, m.inFlight, m.guarantees, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
 	return m
 }
 

@@ -14,9 +14,12 @@ import (
 
 // The fields that the host reads, by their numbers in flyteidl.admin, which are the same in flyteidl2.connector.
 const (
-	createInputs   = 1 // CreateTaskRequest
-	createTemplate = 2
-	createMetadata = 4
+	createInputs       = 1 // CreateTaskRequest
+	createTemplate     = 2
+	createOutputPrefix = 3
+	createMetadata     = 4
+
+	createdMeta = 1 // CreateTaskResponse
 
 	headerTemplate = 1 // CreateRequestHeader
 	headerMetadata = 3
@@ -25,7 +28,9 @@ const (
 	syncInputs = 2
 
 	jobTaskType        = 1 // GetTask, DeleteTask, GetTaskMetrics and GetTaskLogs requests alike; deprecated
+	jobMeta            = 2
 	getTaskCategory    = 3 // GetTaskRequest and DeleteTaskRequest
+	getOutputPrefix    = 4 // GetTaskRequest
 	logsTaskCategory   = 5
 	metricTaskCategory = 7
 
@@ -53,6 +58,10 @@ type call struct {
 	inputBytes int
 	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
 	attempt string
+	// outputPrefix is where the job's outputs go, where the request says so.
+	outputPrefix string
+	// meta is the resource_meta of a job that exists. It refers to the request.
+	meta []byte
 }
 
 // readCreate reads a CreateTaskRequest.
@@ -60,8 +69,11 @@ func readCreate(message []byte) (call, error) {
 	c, err := readTask(message, createTemplate, createMetadata)
 	if err == nil {
 		err = eachField(message, func(number protowire.Number, value field) error {
-			if number == createInputs {
+			switch number {
+			case createInputs:
 				c.inputBytes += len(value.bytes)
+			case createOutputPrefix:
+				value.text(&c.outputPrefix)
 			}
 			return nil
 		})
@@ -128,6 +140,20 @@ func readTask(message []byte, templateField, metadataField protowire.Number) (ca
 	return c, err
 }
 
+// readPoll reads a GetTaskRequest, which has an output prefix besides what readJob reads.
+func readPoll(message []byte) (call, error) {
+	c, err := readJob(getTaskCategory)(message)
+	if err == nil {
+		err = eachField(message, func(number protowire.Number, value field) error {
+			if number == getOutputPrefix {
+				value.text(&c.outputPrefix)
+			}
+			return nil
+		})
+	}
+	return c, err
+}
+
 // readJob returns the reader of a request about a job that exists, whose category stands in field categoryField. Flyte
 // before categories sent task_type alone; Flyte 2 sends the category alone.
 func readJob(categoryField protowire.Number) func(message []byte) (call, error) {
@@ -138,6 +164,10 @@ func readJob(categoryField protowire.Number) func(message []byte) (call, error) 
 			switch number {
 			case jobTaskType:
 				c.hasTaskType = value.text(&taskType) || c.hasTaskType
+			case jobMeta:
+				if value.kind == protowire.BytesType {
+					c.meta = value.bytes
+				}
 			case categoryField:
 				return eachField(value.bytes, func(number protowire.Number, value field) error {
 					switch number {
@@ -167,6 +197,16 @@ func withTaskType(message []byte, taskType string) []byte {
 	out = protowire.AppendTag(out, jobTaskType, protowire.BytesType)
 	out = protowire.AppendString(out, taskType)
 	return append(out, message...)
+}
+
+// withBytes returns the message with a bytes field set, and all else as it is.
+func withBytes(message []byte, number protowire.Number, value []byte) ([]byte, error) {
+	_, rest, err := takeField(message, number)
+	if err != nil {
+		return nil, err
+	}
+	rest = protowire.AppendTag(slices.Clip(rest), number, protowire.BytesType)
+	return protowire.AppendBytes(rest, value), nil
 }
 
 // field is the value of one field. A value of another kind than the schema's is an unknown field to protobuf: it sets

@@ -82,34 +82,47 @@ func readResource(raw []byte) (resource, error) {
 	return r, err
 }
 
-// settle changes what Flyte would trip over. It says whether there was anything.
-func (r *resource) settle(pluginName string) (changed bool) {
-	was := *r
+// settle changes what Flyte would trip over, as far as guarantees are kept, and tells which of them changed anything.
+func (r *resource) settle(pluginName string, kept guarantees) (acted guarantees) {
 	switch {
-	case r.phase != core.TaskExecution_UNDEFINED:
+	case r.phase != core.TaskExecution_UNDEFINED || !kept.has(bothFlytes):
 	case r.hasState: // agents from before phases answer with a state, which Flyte 2 does not know
 		r.phase = phaseOfState(r.state)
+		acted |= setOf(bothFlytes)
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
 		r.phase = phaseRetryableFailed
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
+		acted |= setOf(bothFlytes)
 	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
-	if r.phase == core.TaskExecution_FAILED && r.hasError {
+	if r.phase == core.TaskExecution_FAILED && r.hasError && kept.has(retries) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
 			r.phase = phaseRetryableFailed
+			acted |= setOf(retries)
 		}
 		if r.errorCode != "" {
 			r.message = join(r.errorCode, r.message)
+			acted |= setOf(retries)
 		}
 	}
-	r.message = cut(r.message, maxMessage)
-	if len(r.raw) > maxAnswer-maxMessage && r.hasOutputs {
-		// Flyte could not read the answer, not now and not at any later poll.
-		r.message = cut(fmt.Sprintf("the job ended %s, but its inline outputs of %d bytes are more than the %d MiB that Flyte takes in an answer: the agent has to write them under output_prefix; plugin %q",
-			r.phase, len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
-		r.phase, r.outputs, r.hasOutputs = core.TaskExecution_FAILED, nil, false
+	if kept.has(fits) && r.fit(pluginName) {
+		acted |= setOf(fits)
 	}
-	return r.phase != was.phase || r.message != was.message || r.hasOutputs != was.hasOutputs
+	return acted
+}
+
+// fit cuts what Flyte cannot take. It says whether there was anything.
+func (r *resource) fit(pluginName string) bool {
+	tooLong := len(r.message) > maxMessage
+	r.message = cut(r.message, maxMessage)
+	if len(r.raw) <= maxAnswer-maxMessage || !r.hasOutputs {
+		return tooLong
+	}
+	// Flyte could not read the answer, not now and not at any later poll.
+	r.message = cut(fmt.Sprintf("the job ended %s, but its inline outputs of %d bytes are more than the %d MiB that Flyte takes in an answer: the agent has to write them under output_prefix; plugin %q",
+		r.phase, len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
+	r.phase, r.outputs, r.hasOutputs = core.TaskExecution_FAILED, nil, false
+	return true
 }
 
 // append appends the resource as a field of a message. Whatever the host does not read stays as the plugin sent it.
@@ -136,20 +149,35 @@ func (r *resource) append(to []byte, number protowire.Number) []byte {
 	return protowire.AppendBytes(to, out)
 }
 
-// settleGet puts a GetTaskResponse right; changed says whether anything had to be.
-func settleGet(message []byte, pluginName string) (settled []byte, changed bool, err error) {
+// settleGet puts a GetTaskResponse right, as far as guarantees are kept. acted says which of them changed anything, ended
+// whether the job has ended by this answer.
+func settleGet(message []byte, pluginName string, kept guarantees) (settled []byte, acted guarantees, ended bool, err error) {
 	raw, rest, err := takeField(message, responseResource)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
 	r, err := readResource(raw)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	if !r.settle(pluginName) {
-		return message, false, nil
+	if acted = r.settle(pluginName, kept); acted != 0 {
+		message = r.append(rest, responseResource)
 	}
-	return r.append(rest, responseResource), true, nil
+	return message, acted, terminal(r.phase), nil
+}
+
+// explained is a GetTaskResponse with an explanation before its message.
+func explained(message []byte, explanation string) ([]byte, error) {
+	raw, rest, err := takeField(message, responseResource)
+	if err != nil {
+		return nil, err
+	}
+	r, err := readResource(raw)
+	if err != nil {
+		return nil, err
+	}
+	r.message = cut(join(explanation, r.message), maxMessage)
+	return r.append(rest, responseResource), nil
 }
 
 // getAnswer is a GetTaskResponse of the host's own.
@@ -169,7 +197,7 @@ func terminal(phase core.TaskExecution_Phase) bool {
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
 // first, which must be the header with everything in it; and a phase that is not terminal costs it a worker for good.
-func mergeSync(messages [][]byte, pluginName string) ([]byte, error) {
+func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []byte, acted guarantees, err error) {
 	var header, outputs []byte
 	hasHeader, hasOutputs := false, false
 	for _, message := range messages {
@@ -184,34 +212,39 @@ func mergeSync(messages [][]byte, pluginName string) ([]byte, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	if !hasHeader {
-		return nil, errNoHeader
+		return nil, 0, errNoHeader
 	}
 	raw, rest, err := takeField(header, syncResponseResource)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	r, err := readResource(raw)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	changed := r.settle(pluginName)
+	acted = r.settle(pluginName, kept)
 	if hasOutputs {
-		r.outputs, r.hasOutputs, changed = append(r.outputs, outputs...), true, true
+		r.outputs, r.hasOutputs = append(r.outputs, outputs...), true
+		acted |= setOf(oneSyncAnswer)
 	}
 	if !terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
-		r.phase, changed = core.TaskExecution_FAILED, true
+		r.phase = core.TaskExecution_FAILED
+		acted |= setOf(oneSyncAnswer)
 	}
-	if !changed && len(messages) == 1 {
-		return messages[0], nil
+	if len(messages) > 1 {
+		acted |= setOf(oneSyncAnswer)
+	}
+	if acted == 0 {
+		return messages[0], 0, nil
 	}
 	header = r.append(rest, syncResponseResource)
 	out := protowire.AppendTag(nil, syncResponseHeader, protowire.BytesType)
-	return protowire.AppendBytes(out, header), nil
+	return protowire.AppendBytes(out, header), acted, nil
 }
 
 // takeField returns a message field, its parts put together as protobuf merges them, and the fields besides it.

@@ -37,6 +37,8 @@ type method struct {
 	repeatable bool
 	// creates says that the call makes a job: repeating it takes an idempotent plugin.
 	creates bool
+	// sync says that the call is the whole job.
+	sync bool
 	// polls says that the answer carries a resource, deletes that a job that is gone is as good as deleted.
 	polls, deletes bool
 }
@@ -50,7 +52,7 @@ func (g *Gateway) register() {
 		{flyteidl2.ServiceConnector, "flyteidl2/connector/service.proto", flyte2},
 	} {
 		create := method{name: "CreateTask", operation: "create", read: readCreate, creates: true}
-		get := method{name: "GetTask", operation: "get", read: readJob(getTaskCategory), repeatable: true, polls: true}
+		get := method{name: "GetTask", operation: "get", read: readPoll, repeatable: true, polls: true}
 		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), repeatable: true, deletes: true}
 		metrics := method{name: "GetTaskMetrics", operation: "get_metrics", read: readJob(metricTaskCategory), repeatable: true}
 		logs := method{name: "GetTaskLogs", operation: "get_logs", read: readJob(logsTaskCategory)}
@@ -65,12 +67,16 @@ func (g *Gateway) register() {
 		g.server.RegisterService(&desc, nil)
 	}
 
-	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync}
+	answer := g.gather
+	if !g.kept.has(oneSyncAnswer) {
+		answer = g.relay
+	}
+	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync, sync: true}
 	g.server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "flyteidl.service.SyncAgentService",
 		Metadata:    "flyteidl/service/agent.proto",
 		HandlerType: (*any)(nil),
-		Streams:     []grpc.StreamDesc{{StreamName: sync.name, Handler: g.stream(sync, g.gather), ServerStreams: true, ClientStreams: true}},
+		Streams:     []grpc.StreamDesc{{StreamName: sync.name, Handler: g.stream(sync, answer), ServerStreams: true, ClientStreams: true}},
 	}, nil)
 
 	g.registerMetadata()

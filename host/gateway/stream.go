@@ -24,7 +24,7 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 }
 
 // answerer passes a plugin's answer on. answered says that the plugin gave any.
-type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, m method, found route.Route) (answered bool, err error)
+type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, t *trip) (answered bool, err error)
 
 func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
 	first := &frame{}
@@ -32,28 +32,36 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := caller.RecvMsg(first); err != nil {
 		return noFirstMessage(m, err)
 	}
-	header, found, err := g.route(m, first.bytes())
+	t, err := g.plan(m, first)
 	if err != nil {
 		return err
 	}
-	observed.routed(found, header)
-	if m.generation == flyte2 && found.ByTaskType && !header.hasTaskType {
-		first.set(withTaskType(first.bytes(), header.category.Name))
-	}
+	observed.routed(t.found, t.header)
 
-	lease, err := acquire(caller.Context(), found, route.Want{New: m.target == pluginSync+m.name})
+	limit := g.limits.of(t.found)
+	if m.sync {
+		leave, err := limit.place(caller.Context(), t.found)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	if err := limit.turn(caller.Context(), t.found); err != nil {
+		return err
+	}
+	lease, err := g.acquire(caller.Context(), t)
 	if err != nil {
 		return err
 	}
 	defer lease.Release()
-	ctx, cancel := context.WithCancel(outgoing(caller.Context(), header))
+	ctx, cancel := context.WithCancel(outgoing(caller.Context(), t.header))
 	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 
 	answered, err := converse(ctx, caller, lease, m, first, func(agent grpc.ClientStream) (bool, error) {
-		return answer(caller, agent, m, found)
+		return answer(caller, agent, t)
 	})
 	if err != nil && !answered && diedWith(ctx, lease) {
-		return died(m, found)
+		return died(t)
 	}
 	return err
 }
@@ -72,7 +80,7 @@ func converse(ctx context.Context, caller grpc.ServerStream, lease route.Lease, 
 }
 
 // relay passes an answer on frame by frame, as it comes.
-func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ method, _ route.Route) (answered bool, err error) {
+func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *trip) (answered bool, err error) {
 	for first := true; ; first = false {
 		message := &frame{}
 		err := agent.RecvMsg(message)
@@ -96,7 +104,7 @@ func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ met
 }
 
 // gather collects the whole answer to a sync call and passes it on as the one message that FlytePropeller reads.
-func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, m method, found route.Route) (answered bool, err error) {
+func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, t *trip) (answered bool, err error) {
 	var messages [][]byte
 	for {
 		message := &frame{}
@@ -113,10 +121,11 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, m me
 	if err := passHeader(caller, agent); err != nil {
 		return true, err
 	}
-	merged, err := mergeSync(messages, found.Target.Plugin())
+	merged, acted, err := mergeSync(messages, t.found.Target.Plugin(), g.kept)
 	if err != nil {
-		return true, noAnswer(m.name, found, err)
+		return true, noAnswer(t, err)
 	}
+	g.actedAll(t.found, acted)
 	answer := &frame{}
 	defer answer.free()
 	answer.set(merged)

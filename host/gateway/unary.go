@@ -3,10 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -33,122 +31,89 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	if err := decode(request); err != nil {
 		return nil, err
 	}
-	defer request.free()
-
-	header, found, err := g.route(m, request.bytes())
+	if !m.creates { // a creation may outlive its caller: its request is left to the garbage collector
+		defer request.free()
+	}
+	t, err := g.plan(m, request)
 	if err != nil {
 		return nil, err
 	}
-	observed.routed(found, header)
-	if m.generation == flyte2 && found.ByTaskType && !m.creates && !header.hasTaskType {
-		request.set(withTaskType(request.bytes(), header.category.Name))
-	}
+	observed.routed(t.found, t.header)
 
-	return g.ask(outgoing(ctx, header), m, found, request)
+	ctx = outgoing(ctx, t.header)
+	switch {
+	case m.creates:
+		return g.create(ctx, t)
+	case m.polls:
+		return g.poll(ctx, t)
+	}
+	if err := g.limits.of(t.found).turn(ctx, t.found); err != nil {
+		return nil, err
+	}
+	got, err := g.ask(ctx, t)
+	if m.deletes && got.answered && status.Code(err) == codes.NotFound && g.kept.has(forgets) {
+		// Flyte 2 deletes every job, long forgotten ones too, and retries without bound: gone is what it asked for.
+		g.acted(t.found, forgets)
+		got.message.set(nil)
+		err = nil
+	}
+	return deliver(ctx, got), err
 }
 
-// ask forwards the request and, where that can do no harm, repeats it on the plugin's next instance when the one that
-// had it died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the
-// user an attempt.
-func (g *Gateway) ask(ctx context.Context, m method, found route.Route, request *frame) (*frame, error) {
-	for {
-		lease, err := acquire(ctx, found, route.Want{New: m.creates})
+// reply is how a call to a plugin went, besides its error.
+type reply struct {
+	message         *frame
+	header, trailer metadata.MD
+	// sent says that the request may have reached the plugin. answered says that the plugin itself gave the answer or the
+	// error: then at least a content-type came with it, while nothing comes from a connection that broke.
+	sent, answered bool
+	// generation is that of the instance that was asked.
+	generation string
+}
+
+// deliver hands the caller what came with an answer, and returns the answer.
+func deliver(ctx context.Context, got reply) *frame {
+	if header := passed(got.header); len(header) > 0 {
+		_ = grpc.SetHeader(ctx, header) // fails only after the answer is sent
+	}
+	if trailer := passed(got.trailer); len(trailer) > 0 {
+		_ = grpc.SetTrailer(ctx, trailer)
+	}
+	return got.message
+}
+
+// ask makes the call and, where that can do no harm, repeats it on the plugin's next instance when the one that had it
+// died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the user an
+// attempt.
+func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
+	for sent := false; ; sent = true {
+		lease, err := g.acquire(ctx, t)
 		if err != nil {
-			return nil, err
+			return reply{sent: sent}, err
 		}
-		response, answered, err := invoke(ctx, lease, m, request)
-		switch {
-		case err == nil && m.polls:
-			err = settle(response, found)
-		case err != nil && answered:
-			err = forgotten(response, m, found, err)
-		}
-		ended := !answered && diedWith(ctx, lease)
+		got, err := invoke(ctx, lease, t)
+		ended := !got.answered && diedWith(ctx, lease)
 		lease.Release()
 		switch {
 		case err == nil:
-			return response, nil
-		case ended && (m.repeatable || m.creates && found.IdempotentCreate):
-			g.log.Warn("repeating a call whose plugin died", "plugin", found.Target.Plugin(), "method", m.name, "task_type", found.Category.Name)
+			return got, nil
+		case ended && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
+			g.log.Warn("repeating a call whose plugin died", "plugin", t.found.Target.Plugin(), "method", t.method.name, "task_type", t.found.Category.Name)
 		case ended:
-			return nil, died(m, found)
+			return got, died(t)
 		default:
-			return nil, err
+			return got, err
 		}
 	}
 }
 
-// invoke makes the call. answered says that the plugin itself gave the answer or the error: then at least a
-// content-type came with it, while nothing comes from a connection that broke.
-func invoke(ctx context.Context, lease route.Lease, m method, request *frame) (response *frame, answered bool, err error) {
-	var header, trailer metadata.MD
-	response = &frame{}
-	err = lease.Conn.Invoke(ctx, m.target, request, response,
-		grpc.ForceCodecV2(frameCodec), grpc.Header(&header), grpc.Trailer(&trailer))
-	if header := passed(header); len(header) > 0 {
-		_ = grpc.SetHeader(ctx, header) // fails only after the answer is sent
-	}
-	if trailer := passed(trailer); len(trailer) > 0 {
-		_ = grpc.SetTrailer(ctx, trailer)
-	}
-	return response, err == nil || len(header)+len(trailer) > 0, err
-}
-
-// settle puts right what Flyte would trip over in an answer to GetTask.
-func settle(response *frame, found route.Route) error {
-	settled, changed, err := settleGet(response.bytes(), found.Target.Plugin())
-	if err != nil {
-		response.free()
-		return noAnswer("GetTask", found, err)
-	}
-	if changed {
-		response.set(settled)
-	}
-	return nil
-}
-
-// noAnswer is an answer that is none.
-func noAnswer(method string, found route.Route, err error) error {
-	return status.Errorf(codes.Internal, "plugin %q gave an answer to %s for %s that cannot be passed on: %v", found.Target.Plugin(), method, found.Category, err)
-}
-
-// forgotten turns a plugin's NOT_FOUND into what Flyte can live with. A poll answered with an error is repeated until the
-// task is stranded, so a job that is gone has failed. And Flyte 2 deletes every job, long forgotten ones too, and retries
-// without bound: gone is what it asked for.
-func forgotten(response *frame, m method, found route.Route, err error) error {
-	if status.Code(err) != codes.NotFound {
-		return err
-	}
-	switch {
-	case m.polls:
-		response.set(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("plugin %q does not know this job: %s", found.Target.Plugin(), status.Convert(err).Message())))
-		return nil
-	case m.deletes:
-		response.set(nil)
-		return nil
-	}
-	return err
-}
-
-// route reads a request and finds who answers it.
-func (g *Gateway) route(m method, message []byte) (call, route.Route, error) {
-	header, err := m.read(message)
-	if err != nil {
-		return call{}, route.Route{}, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
-	}
-	found, ok := g.routes.Table().Lookup(header.category)
-	if !ok {
-		return call{}, route.Route{}, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s; ListAgents names those it serves", header.category)
-	}
-	if sync := m.target == pluginSync+m.name; sync != found.Sync {
-		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
-		if found.Sync {
-			kind, use = "a sync", "ExecuteTaskSync"
-		}
-		return call{}, route.Route{}, status.Errorf(codes.FailedPrecondition, "%s was called for task category %s, which is served by %s agent (plugin %q): use %s",
-			m.name, header.category, kind, found.Target.Plugin(), use)
-	}
-	return header, found, nil
+// invoke makes the call on one instance.
+func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
+	got := reply{message: &frame{}, sent: true, generation: lease.Generation}
+	err := lease.Conn.Invoke(ctx, t.method.target, t.request, got.message,
+		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer))
+	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
+	return got, err
 }
 
 // spare is what is kept of a caller's deadline when a plugin is not there, so that the caller reads why instead of
@@ -160,22 +125,39 @@ func spare(left time.Duration) time.Duration {
 // waitWithoutDeadline bounds the wait for a plugin in calls without a deadline.
 const waitWithoutDeadline = 60 * time.Second
 
-// acquire gets a connection to the route's plugin, waiting while it starts until just before the caller's deadline.
-func acquire(ctx context.Context, found route.Route, want route.Want) (route.Lease, error) {
-	if lease, ok := found.Target.TryAcquire(want); ok {
+// justBefore is a context that ends just before the caller's deadline, and after most at the latest, if most is not zero.
+func justBefore(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	left := waitWithoutDeadline
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline)
+		left -= spare(left)
+	}
+	if most > 0 {
+		left = min(left, most)
+	}
+	return context.WithTimeout(ctx, left)
+}
+
+// acquire gets a connection to the trip's plugin. While the plugin starts it waits: until just before the caller's
+// deadline, and in polls that can be answered from memory for a moment.
+func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
+	target := t.found.Target
+	if lease, ok := target.TryAcquire(t.want); ok {
 		return lease, nil
 	}
-	deadline, ok := ctx.Deadline()
-	if ok {
-		deadline = deadline.Add(-spare(time.Until(deadline)))
-	} else {
-		deadline = time.Now().Add(waitWithoutDeadline)
+	if !g.kept.has(waits) {
+		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
-	waiting, cancel := context.WithDeadline(ctx, deadline)
+	patience := time.Duration(0)
+	if t.method.polls && t.masked(g) {
+		patience = pollPatience
+	}
+	waiting, cancel := justBefore(ctx, patience)
 	defer cancel()
-	lease, err := found.Target.Acquire(waiting, want)
+	lease, err := target.Acquire(waiting, t.want)
 	switch {
 	case err == nil:
+		g.acted(t.found, waits)
 		return lease, nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
@@ -204,6 +186,6 @@ func diedWith(ctx context.Context, lease route.Lease) bool {
 	return false
 }
 
-func died(m method, found route.Route) error {
-	return status.Errorf(codes.Unavailable, "plugin %q died while it answered %s for %s; it is being restarted", found.Target.Plugin(), m.name, found.Category)
+func died(t *trip) error {
+	return status.Errorf(codes.Unavailable, "plugin %q died while it answered %s for %s; it is being restarted", t.found.Target.Plugin(), t.method.name, t.found.Category)
 }

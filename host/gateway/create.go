@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/jobs"
+)
+
+// createWithoutDeadline bounds a creation whose caller set no deadline, since it does not end with its caller.
+const createWithoutDeadline = 10 * time.Minute
+
+// create answers CreateTask. All calls for one attempt get the first answer: Flyte asks again when it restarted before it
+// had written the answer down, and each job costs its user.
+//
+// The call to the plugin therefore belongs to the attempt, not to the caller who happened to come first. It has that
+// caller's deadline, but does not end when he goes away, not even when nobody is left: by then the plugin may have made
+// the job, and only its answer tells how it is called. Whoever comes later finds it in memory.
+//
+// An attempt is what Flyte names it by (execution, node, task, retry) and where its outputs go, which tells two Flytes
+// apart whose executions have equal names. The plugin is no part of it: an attempt that was made by one plugin is not made
+// again by the one that has taken over its category since.
+func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
+	if t.header.attempt == "" || !g.kept.has(createsOnce) {
+		got, err := g.createNow(ctx, t)
+		return deliver(ctx, got), err
+	}
+	attempt := jobs.Identify(t.header.category.Name, t.header.attempt, t.header.outputPrefix)
+	var own reply
+	answer, repeated, err := g.creates.Do(ctx, attempt, func() ([]byte, bool, error) {
+		g.detached.Add(1)
+		defer g.detached.Done()
+		detached, cancel := g.detach(ctx)
+		defer cancel()
+		got, err := g.createNow(detached, t)
+		own = reply{header: got.header, trailer: got.trailer}
+		if err != nil {
+			// What an idempotent plugin may have made, it will find again.
+			return nil, !got.sent || t.found.IdempotentCreate && !got.answered, err
+		}
+		defer got.message.free()
+		return append([]byte{}, got.message.bytes()...), false, nil
+	})
+	if ctx.Err() != nil {
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if err == nil && repeated {
+		g.acted(t.found, createsOnce)
+	}
+	own.message = &frame{buffers: mem.BufferSlice{mem.SliceBuffer(answer)}}
+	return deliver(ctx, own), err
+}
+
+// createNow has the plugin make the job.
+func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
+	limit := g.limits.of(t.found)
+	leave, err := limit.place(ctx, t.found)
+	if err != nil {
+		return reply{}, err
+	}
+	defer leave()
+	if err := limit.turn(ctx, t.found); err != nil {
+		return reply{}, err
+	}
+	got, err := g.ask(ctx, t)
+	if err != nil {
+		return got, err
+	}
+	message := got.message.bytes()
+	meta, _, err := takeField(message, createdMeta)
+	if err != nil {
+		return got, noAnswer(t, err)
+	}
+	if t.remembered() {
+		g.statuses.Forget(t.jobOf(meta)) // of an earlier job that had this name
+	}
+	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
+	// host itself.
+	if t.found.Pinned && g.kept.has(pinned) || sealed(meta) {
+		wrapped := envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
+		if message, err = withBytes(message, createdMeta, wrapped); err != nil {
+			return got, noAnswer(t, err)
+		}
+		got.message.set(message)
+	}
+	return got, nil
+}
+
+// detach is the context of a call that does not end with its caller, but by his deadline, and with the gateway.
+func (g *Gateway) detach(caller context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := caller.Deadline()
+	if !ok {
+		deadline = time.Now().Add(createWithoutDeadline)
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(caller), deadline)
+	stop := context.AfterFunc(g.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// noAnswer is an answer that is none.
+func noAnswer(t *trip, err error) error {
+	return status.Errorf(codes.Internal, "plugin %q gave an answer to %s for %s that cannot be passed on: %v", t.found.Target.Plugin(), t.method.name, t.found.Category, err)
+}
