@@ -1,0 +1,114 @@
+// Package balancer is what stands before the host's replicas, as a Kubernetes Service with session affinity does: one address,
+// and a connection to it goes to a replica that is ready, the client's own one by preference.
+//
+// It balances connections, not calls: gRPC keeps one connection for all of its calls, so that a replica which is killed takes
+// the calls under way with it, and nothing else.
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Balancer is one address.
+type Balancer struct {
+	listener net.Listener
+	targets  func() []string
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// greetingTimeout is how long a replica may take to greet: a gRPC server speaks first.
+const greetingTimeout = 2 * time.Second
+
+// Listen starts a balancer on a free port of the loopback. targets gives the addresses to try for a new connection, in order.
+func Listen(targets func() []string) (*Balancer, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("the balancer cannot listen: %w", err)
+	}
+	b := &Balancer{listener: listener, targets: targets}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.running.Go(b.accept)
+	return b, nil
+}
+
+// Address is where it listens.
+func (b *Balancer) Address() string { return b.listener.Addr().String() }
+
+// Close cuts every connection, and waits until nothing of the balancer is left.
+func (b *Balancer) Close() error {
+	b.cancel()
+	err := b.listener.Close()
+	b.running.Wait()
+	return err
+}
+
+func (b *Balancer) accept() {
+	for {
+		client, err := b.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // a client that went away before it was accepted
+		}
+		b.running.Go(func() { b.serve(client) })
+	}
+}
+
+func (b *Balancer) serve(client net.Conn) {
+	defer client.Close()
+	server, greeting, err := b.connect()
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	stop := context.AfterFunc(b.ctx, func() {
+		_ = client.Close()
+		_ = server.Close()
+	})
+	defer stop()
+	if _, err := client.Write(greeting); err != nil {
+		return
+	}
+	up := make(chan struct{})
+	go func() {
+		defer close(up)
+		_, _ = io.Copy(server, client) // how a connection ends is the ends' affair
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(client, server)
+	_ = client.Close()
+	<-up
+}
+
+// connect finds a replica that does not only take the connection but greets on it: one that is being stopped or killed may have
+// left connections in its kernel's queue that nobody will ever serve.
+func (b *Balancer) connect() (net.Conn, []byte, error) {
+	dialer := net.Dialer{Timeout: greetingTimeout}
+	failures := []error{errors.New("no replica took the connection")}
+	for _, target := range b.targets() {
+		server, err := dialer.DialContext(b.ctx, "tcp", target)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		greeting := make([]byte, 4<<10)
+		_ = server.SetReadDeadline(time.Now().Add(greetingTimeout)) // only a closed connection refuses, and then so does Read
+		n, err := server.Read(greeting)
+		if err != nil {
+			failures = append(failures, err, server.Close())
+			continue
+		}
+		_ = server.SetReadDeadline(time.Time{})
+		return server, greeting[:n], nil
+	}
+	return nil, nil, errors.Join(failures...)
+}

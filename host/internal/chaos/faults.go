@@ -1,0 +1,371 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/chaos/agent"
+	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
+	"github.com/agenthost/agenthost/host/internal/chaos/procs"
+)
+
+// kind is a kind of fault.
+type kind struct {
+	name string
+	// weight is its share of the random faults.
+	weight int
+	// strike makes it happen. It reports false where there was nothing to strike.
+	strike func(ctx context.Context, f *faults) bool
+}
+
+// random faults come at any time, several a second.
+var random = []kind{
+	// From outside, to a plugin's process.
+	{"kill", 10, func(_ context.Context, f *faults) bool { return f.signal(syscall.SIGKILL) }},
+	{"stop", 6, func(ctx context.Context, f *faults) bool { return f.stop(ctx) }},
+	{"freeze", 1, func(_ context.Context, f *faults) bool { return f.signal(syscall.SIGSTOP) }},
+	// From inside, in the middle of a call.
+	{"exit-create", 6, arm(ledger.Create, ledger.Exit, false)},
+	{"exit-before-create", 3, arm(ledger.Create, ledger.Exit, true)},
+	{"exit-get", 8, arm(ledger.Get, ledger.Exit, false)},
+	{"exit-delete", 2, arm(ledger.Delete, ledger.Exit, false)},
+	{"panic", 3, arm(ledger.Get, ledger.Panic, false)},
+	{"hang-create", 1, arm(ledger.Create, ledger.Hang, false)},
+	{"hang-get", 3, arm(ledger.Get, ledger.Hang, false)},
+	{"garbage", 4, arm(ledger.Get, ledger.Garbage, false)},
+	{"logs", 4, arm(ledger.Get, ledger.Logs, false)},
+	{"fork", 2, arm(ledger.Get, ledger.Fork, false)},
+	{"fork-away", 2, arm(ledger.Get, ledger.ForkAway, false)},
+	{"hang-start", 1, arm(ledger.Start, ledger.Hang, false)},
+	{"exit-start", 3, arm(ledger.Start, ledger.Exit, false)},
+	{"garbage-start", 2, arm(ledger.Start, ledger.Garbage, false)},
+	// In the external service.
+	{"slow", 3, func(_ context.Context, f *faults) bool { return f.slow() }},
+	{"failing", 3, func(_ context.Context, f *faults) bool { return f.fail() }},
+}
+
+// edits of the configuration come every second.
+var edits = []kind{
+	{"swap", 60, func(_ context.Context, f *faults) bool { return f.edited(f.settings.swap(f.agent(), nil)) }},
+	{"half-written", 10, func(_ context.Context, f *faults) bool {
+		return f.edited(f.settings.swap(f.agent(), nil)) && f.edited(f.settings.halfWrite(time.Duration(f.draw(100))*time.Millisecond))
+	}},
+	{"slow-release", 5, func(_ context.Context, f *faults) bool {
+		return f.edited(f.settings.swap(f.agent(), func(flags *agent.Flags) { flags.Slow = 1500 * time.Millisecond }))
+	}},
+	{"bad-release", 3, func(_ context.Context, f *faults) bool {
+		return f.edited(f.settings.swap(f.agent(), func(flags *agent.Flags) { flags.Doomed = 500 * time.Millisecond }))
+	}},
+	{"broken", 12, func(ctx context.Context, f *faults) bool { return f.spoil(ctx) }},
+	{"remove", 10, func(ctx context.Context, f *faults) bool { return f.remove(ctx) }},
+}
+
+// restarts are the kinds that come at set times.
+var restarts = []string{"host-term", "host-kill", "flyte-restart"}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range slices.Concat(random, edits) {
+		names = append(names, k.name)
+	}
+	return append(names, restarts...)
+}
+
+// perSecond is how many random faults there are in a second, on average.
+const perSecond = 6
+
+// faults brings them. Its counts are read when run has returned.
+type faults struct {
+	*chaos
+	running sync.WaitGroup // faults that last
+
+	mu         sync.Mutex
+	random     *rand.Rand
+	counts     map[string]int
+	idle       map[string]int // struck at nothing
+	hungStarts map[string]time.Time
+	broken     bool // the configuration file is, for now
+	err        error
+}
+
+func newFaults(c *chaos, random *rand.Rand) *faults {
+	return &faults{chaos: c, random: random, counts: map[string]int{}, idle: map[string]int{}, hungStarts: map[string]time.Time{}}
+}
+
+// run brings faults for a time, and puts right what lasts.
+func (f *faults) run(ctx context.Context, length time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	f.running.Go(func() {
+		for pause(ctx, time.Duration(f.exponential()*float64(time.Second)/perSecond)) {
+			f.strike(ctx, random)
+		}
+	})
+	f.running.Go(func() {
+		for pause(ctx, time.Second) {
+			f.strike(ctx, edits)
+		}
+	})
+	f.running.Go(func() { f.restarts(ctx, length) })
+	f.running.Wait()
+
+	f.ledger.Disarm()
+	for _, p := range procs.Marked(f.mark) {
+		_ = syscall.Kill(p.PID, syscall.SIGCONT) // it may have ended
+	}
+	if err := f.settings.repair(); err != nil {
+		return err
+	}
+	return f.err
+}
+
+// strike draws one of the kinds and brings it.
+func (f *faults) strike(ctx context.Context, from []kind) {
+	sum := 0
+	for _, k := range from {
+		if f.wanted(k.name) {
+			sum += k.weight
+		}
+	}
+	if sum == 0 {
+		return
+	}
+	chance := f.draw(sum)
+	for _, k := range from {
+		if !f.wanted(k.name) {
+			continue
+		}
+		if chance -= k.weight; chance < 0 {
+			f.count(k.name, k.strike(ctx, f))
+			return
+		}
+	}
+}
+
+// restarts stops and kills the replicas in turn, and restarts the Flytes. One at a time, and the next only when the last is ready
+// again, as a Deployment's rolling update goes.
+func (f *faults) restarts(ctx context.Context, length time.Duration) {
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"host-term", func(ctx context.Context) error { return f.restartHost(ctx, 0, syscall.SIGTERM) }},
+		{"host-kill", func(ctx context.Context) error { return f.restartHost(ctx, 1, syscall.SIGKILL) }},
+		{"flyte-restart", func(context.Context) error { f.restartFlytes(); return nil }},
+		{"host-term", func(ctx context.Context) error { return f.restartHost(ctx, 1, syscall.SIGTERM) }},
+		{"host-kill", func(ctx context.Context) error { return f.restartHost(ctx, 0, syscall.SIGKILL) }},
+	}
+	for _, step := range steps {
+		if !pause(ctx, length/time.Duration(len(steps)+1)) {
+			return
+		}
+		if !f.wanted(step.name) {
+			continue
+		}
+		// The restart itself is not cut short by the end of the chaos.
+		if err := step.do(context.WithoutCancel(ctx)); err != nil {
+			f.fault(err)
+			return
+		}
+		f.count(step.name, true)
+	}
+}
+
+func (f *faults) restartHost(ctx context.Context, number int, signal syscall.Signal) error {
+	ctx, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	host := f.hosts[number]
+	f.scrape(ctx, host) // what it has counted dies with it
+	killed := time.Now()
+	if err := host.Signal(signal); err != nil {
+		return err
+	}
+	if signal == syscall.SIGKILL {
+		f.excuse("", killed.Add(-50*time.Millisecond), killed.Add(1500*time.Millisecond), "a replica got SIGKILL")
+	}
+	if err := host.Wait(ctx); err != nil && signal == syscall.SIGTERM {
+		return fmt.Errorf("%s did not end well on SIGTERM: %w", host.Name, err)
+	}
+	f.waitGood(ctx) // a host does not start with a broken configuration, and should not
+	return host.Start(ctx)
+}
+
+// waitGood waits until the configuration file is none of the broken ones.
+func (f *faults) waitGood(ctx context.Context) {
+	for {
+		f.mu.Lock()
+		broken := f.broken
+		f.mu.Unlock()
+		if !broken || !pause(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
+}
+
+func (f *faults) restartFlytes() {
+	for _, p := range f.flytes {
+		before := time.Now()
+		p.Restart()
+		f.excuse("", before.Add(-50*time.Millisecond), time.Now(), "Flyte was restarted")
+	}
+}
+
+// victim draws a plugin process of a host's; children that plugins left behind are none.
+func (f *faults) victim() (procs.Process, bool) {
+	marked := slices.DeleteFunc(procs.Marked(f.mark), func(p procs.Process) bool {
+		return len(p.Arguments) < 2 || p.Arguments[1] != agent.Marker
+	})
+	if len(marked) == 0 {
+		return procs.Process{}, false
+	}
+	return marked[f.draw(len(marked))], true
+}
+
+func (f *faults) signal(signal syscall.Signal) bool {
+	victim, ok := f.victim()
+	return ok && syscall.Kill(victim.PID, signal) == nil
+}
+
+// stop stops a plugin, and lets it go on after less time than a call has.
+func (f *faults) stop(ctx context.Context) bool {
+	victim, ok := f.victim()
+	if !ok || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
+		return false
+	}
+	length := time.Duration(200+f.draw(2800)) * time.Millisecond
+	f.running.Go(func() {
+		pause(ctx, length)
+		_ = syscall.Kill(victim.PID, syscall.SIGCONT) // it may have ended
+	})
+	return true
+}
+
+// arm makes a kind that the ledger brings about.
+func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults) bool {
+	return func(_ context.Context, f *faults) bool {
+		name := f.agent()
+		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) {
+			return false
+		}
+		f.ledger.Arm(ledger.Fault{Agent: name, Op: op, Do: do, Before: before})
+		return true
+	}
+}
+
+// mayHang keeps hung starts of one plugin apart: each costs start_timeout, and no server can start a plugin that never starts.
+func (f *faults) mayHang(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.hungStarts[name]) < 12*time.Second {
+		return false
+	}
+	f.hungStarts[name] = time.Now()
+	return true
+}
+
+func (f *faults) slow() bool {
+	f.ledger.SetWeather(f.agent(), ledger.Weather{
+		Until: time.Now().Add(time.Duration(1+f.draw(3)) * time.Second), Delay: time.Duration(100+f.draw(1900)) * time.Millisecond,
+	})
+	return true
+}
+
+func (f *faults) fail() bool {
+	f.ledger.SetWeather(f.agent(), ledger.Weather{Until: time.Now().Add(time.Duration(500+f.draw(2000)) * time.Millisecond), Failing: true})
+	return true
+}
+
+// brokenFiles are configurations that no host may take.
+var brokenFiles = []string{
+	``,
+	`{"plugins": {"alpha": {"command": ["/bin/tr`,
+	`{"plugins": {"alpha": {"comand": ["/bin/true"]}}}`,
+	`{"plugins": {"alpha": {"command": []}}}`,
+	`{"plugins": {"alpha": {"command": ["/bin/true"], "start_timeout": "soon"}}}`,
+	`plugins: [this is YAML`,
+	"\x00\x01\x02",
+}
+
+// spoil breaks the configuration for less than a second.
+func (f *faults) spoil(ctx context.Context) bool {
+	content := brokenFiles[f.draw(len(brokenFiles))]
+	length := time.Duration(100+f.draw(700)) * time.Millisecond
+	f.setBroken(true)
+	defer f.setBroken(false)
+	ok := f.edited(f.settings.spoil(content))
+	pause(ctx, length)
+	return f.edited(f.settings.repair()) && ok
+}
+
+func (f *faults) setBroken(broken bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.broken = broken
+}
+
+// remove takes the removable plugin out of the configuration, for a shorter time than its jobs are patient.
+func (f *faults) remove(ctx context.Context) bool {
+	for _, a := range agents {
+		if !a.removable {
+			continue
+		}
+		removed := time.Now()
+		back, err := f.settings.remove(a.name)
+		if !f.edited(err) {
+			return false
+		}
+		pause(ctx, time.Duration(500+f.draw(1500))*time.Millisecond)
+		if !f.edited(back()) {
+			return false
+		}
+		// Until it has started nobody knows what it serves.
+		f.excuse(a.name, removed, time.Now().Add(5*time.Second), "the plugin was removed")
+	}
+	return true
+}
+
+// agent draws one.
+func (f *faults) agent() string { return agents[f.draw(len(agents))].name }
+
+func (f *faults) edited(err error) bool {
+	if err != nil {
+		f.fault(err)
+	}
+	return err == nil
+}
+
+// fault keeps the first error of the chaos program itself.
+func (f *faults) fault(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+func (f *faults) count(name string, struck bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if struck {
+		f.counts[name]++
+	} else {
+		f.idle[name]++
+	}
+}
+
+func (f *faults) draw(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.random.IntN(n)
+}
+
+func (f *faults) exponential() float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.random.ExpFloat64()
+}

@@ -1,0 +1,390 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Ledger is the service. Its methods may be called at any time from anywhere.
+type Ledger struct {
+	url    string
+	server *http.Server
+	done   chan struct{} // closed when serving has ended
+	plans  func(task string) (Plan, bool)
+
+	mu        sync.Mutex
+	jobs      map[string]*Job
+	keys      map[string]*Job
+	tasks     map[string]*Task
+	armed     map[string][]*Fault // by agent and op
+	weather   map[string]Weather  // by agent
+	serving   map[Instance]time.Time
+	strangers int
+}
+
+// Job is one job of the ledger's.
+type Job struct {
+	ID      string
+	Task    string
+	Attempt int
+	Agent   string
+	Made    time.Time
+	Ends    time.Time
+	End     State
+	// Told is when a Get first answered that the job had ended; zero before.
+	Told time.Time
+	// Cancelled is when a Delete ended it; zero otherwise.
+	Cancelled time.Time
+	// Deletes counts the calls of Delete, whatever came of them.
+	Deletes int
+
+	plan   Plan
+	number int64
+	text   string
+}
+
+// Task is what the ledger knows of one of Flyte's tasks.
+type Task struct {
+	Jobs []*Job
+	// Events is what happened, in order.
+	Events []Event
+}
+
+// Event is one call about a task that mattered: those that changed something or had a fault in them.
+type Event struct {
+	At      time.Time
+	Attempt int
+	What    string
+	Do      Do
+}
+
+// Instance is a process that calls the ledger.
+type Instance struct {
+	Agent, Release string
+	Plugin, Host   int
+}
+
+// Fault is an answer that is in store for some plugin.
+type Fault struct {
+	Agent string
+	Op    Op
+	Do    Do
+	// Before has a Create tell the plugin before the job is made instead of after.
+	Before bool
+	// Dealt is closed when a plugin was told.
+	Dealt chan struct{}
+}
+
+// Weather is how the ledger treats an agent's calls until a time.
+type Weather struct {
+	Until time.Time
+	// Delay is added to each call.
+	Delay time.Duration
+	// Failing answers each call with 503.
+	Failing bool
+}
+
+// Listen starts a ledger on a free port of the loopback.
+func Listen(plans func(task string) (Plan, bool)) (*Ledger, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("the ledger cannot listen: %w", err)
+	}
+	l := &Ledger{
+		url: "http://" + listener.Addr().String(), done: make(chan struct{}), plans: plans,
+		jobs: map[string]*Job{}, keys: map[string]*Job{}, tasks: map[string]*Task{},
+		armed: map[string][]*Fault{}, weather: map[string]Weather{}, serving: map[Instance]time.Time{},
+	}
+	mux := http.NewServeMux()
+	for op, handle := range map[Op]func(Request) (Answer, int){Start: l.start, Create: l.create, Get: l.get, Delete: l.delete} {
+		mux.HandleFunc("POST /"+string(op), l.handler(op, handle))
+	}
+	l.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() {
+		defer close(l.done)
+		_ = l.server.Serve(listener) // it ends with Close
+	}()
+	return l, nil
+}
+
+// URL is where the ledger is.
+func (l *Ledger) URL() string { return l.url }
+
+// Close ends it at once.
+func (l *Ledger) Close() error {
+	err := l.server.Close()
+	<-l.done
+	return err
+}
+
+// Arm puts a fault in store for the next call that fits.
+func (l *Ledger) Arm(fault Fault) *Fault {
+	fault.Dealt = make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := fault.Agent + "/" + string(fault.Op)
+	l.armed[at] = append(l.armed[at], &fault)
+	return &fault
+}
+
+// Disarm takes every fault and all weather away.
+func (l *Ledger) Disarm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.armed)
+	clear(l.weather)
+}
+
+// SetWeather treats an agent's calls so from now on.
+func (l *Ledger) SetWeather(agent string, weather Weather) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.weather[agent] = weather
+}
+
+// Serving is every instance that has made a call about a job, with the time of its last.
+func (l *Ledger) Serving() map[Instance]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	instances := make(map[Instance]time.Time, len(l.serving))
+	for instance, last := range l.serving {
+		instances[instance] = last
+	}
+	return instances
+}
+
+// Task gives what is known of a task, as a copy.
+func (l *Ledger) Task(name string) Task {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known, ok := l.tasks[name]
+	if !ok {
+		return Task{}
+	}
+	task := Task{Events: slices.Clone(known.Events)}
+	for _, job := range known.Jobs {
+		same := *job
+		task.Jobs = append(task.Jobs, &same)
+	}
+	return task
+}
+
+// Unknown counts calls about jobs and tasks that the ledger never heard of.
+func (l *Ledger) Unknown() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.strangers
+}
+
+func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var request Request
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if failing, err := l.suffer(r.Context(), request.Agent, op); err != nil || failing {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		answer, code := handle(request)
+		body, err := json.Marshal(answer)
+		if err != nil {
+			panic(err) // an Answer is plain data
+		}
+		w.WriteHeader(code)
+		_, _ = w.Write(body) // to a plugin that may be dead by now
+	}
+}
+
+// suffer is the weather. Starts are not subject to it.
+func (l *Ledger) suffer(ctx context.Context, agent string, op Op) (failing bool, err error) {
+	l.mu.Lock()
+	weather := l.weather[agent]
+	l.mu.Unlock()
+	if op == Start || time.Now().After(weather.Until) {
+		return false, nil
+	}
+	if weather.Delay > 0 {
+		timer := time.NewTimer(weather.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return weather.Failing, nil
+}
+
+// take gives the fault that is in store for a call, once. It needs l.mu.
+func (l *Ledger) take(agent string, op Op) (Do, bool) {
+	at := agent + "/" + string(op)
+	if len(l.armed[at]) == 0 {
+		return Nothing, false
+	}
+	fault := l.armed[at][0]
+	l.armed[at] = l.armed[at][1:]
+	close(fault.Dealt)
+	return fault.Do, fault.Before
+}
+
+func (l *Ledger) start(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do, _ := l.take(request.Agent, Start)
+	return Answer{Do: do}, http.StatusOK
+}
+
+func (l *Ledger) create(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	do, before := l.take(request.Agent, Create)
+	note := func(what string) { l.note(request.Task, request.Attempt, request, what, do) }
+	if do != Nothing && before {
+		note("create, no job made")
+		return Answer{Do: do}, http.StatusOK
+	}
+	if request.Key != "" {
+		if job, ok := l.keys[request.Key]; ok {
+			note("create again: " + job.ID)
+			return Answer{Job: job.ID, Do: do}, http.StatusOK
+		}
+	}
+	plan, ok := l.plans(request.Task)
+	if !ok {
+		l.strangers++
+		return Answer{Message: "no such task: " + request.Task}, http.StatusNotFound
+	}
+	job := l.make(request, plan)
+	note("create: " + job.ID)
+	return Answer{Job: job.ID, Do: do}, http.StatusOK
+}
+
+// make needs l.mu.
+func (l *Ledger) make(request Request, plan Plan) *Job {
+	now := time.Now()
+	job := &Job{
+		ID: fmt.Sprintf("job-%d", len(l.jobs)+1), Task: request.Task, Attempt: request.Attempt, Agent: request.Agent,
+		Made: now, Ends: now.Add(plan.Runs), End: plan.End, plan: plan, number: request.Number, text: request.Text,
+	}
+	task := l.task(request.Task)
+	retried := 0
+	for _, earlier := range task.Jobs {
+		if earlier.End == Retryable && !earlier.Told.IsZero() {
+			retried++
+		}
+	}
+	if len(task.Jobs) > 0 {
+		job.Ends = now.Add(plan.Rerun)
+	}
+	if retried < plan.Retryables {
+		job.End, job.Ends = Retryable, now.Add(plan.Rerun)
+	}
+	task.Jobs = append(task.Jobs, job)
+	l.jobs[job.ID] = job
+	if request.Key != "" {
+		l.keys[request.Key] = job
+	}
+	return job
+}
+
+func (l *Ledger) get(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	job, ok := l.jobs[request.Job]
+	if !ok {
+		l.strangers++
+		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
+	}
+	do, _ := l.take(request.Agent, Get)
+	answer := Answer{Job: job.ID, State: job.state(time.Now()), Do: do}
+	if do != Nothing {
+		l.note(job.Task, job.Attempt, request, "get "+job.ID+": "+string(answer.State), do)
+	}
+	switch answer.State {
+	case Succeeded:
+		answer.Number, answer.Text = Outputs(job.number, job.text)
+	case Failed:
+		answer.Message = job.plan.Message
+	case Retryable:
+		answer.Message = "the service asks to try again"
+	}
+	if answer.State == job.End && answer.State != Running && job.Told.IsZero() {
+		job.Told = time.Now()
+		l.note(job.Task, job.Attempt, request, "told "+job.ID+": "+string(answer.State), do)
+	}
+	return answer, http.StatusOK
+}
+
+// delete cancels a job that runs. One that is over cannot be cancelled: that is 404, as with many a service.
+func (l *Ledger) delete(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	job, ok := l.jobs[request.Job]
+	if !ok {
+		l.strangers++
+		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
+	}
+	do, _ := l.take(request.Agent, Delete)
+	now := time.Now()
+	state := job.state(now)
+	job.Deletes++
+	l.note(job.Task, job.Attempt, request, "delete "+job.ID+": it was "+string(state), do)
+	if state != Queued && state != Running {
+		return Answer{Message: "the job is over: " + job.ID, Do: do}, http.StatusNotFound
+	}
+	job.Cancelled = now
+	return Answer{Job: job.ID, State: Cancelled, Do: do}, http.StatusOK
+}
+
+// state needs the ledger's mu.
+func (j *Job) state(now time.Time) State {
+	switch {
+	case !j.Cancelled.IsZero():
+		return Cancelled
+	case j.End != Running && !now.Before(j.Ends):
+		return j.End
+	case now.Sub(j.Made) < j.Ends.Sub(j.Made)/10:
+		return Queued
+	}
+	return Running
+}
+
+// task needs l.mu.
+func (l *Ledger) task(name string) *Task {
+	known, ok := l.tasks[name]
+	if !ok {
+		known = &Task{}
+		l.tasks[name] = known
+	}
+	return known
+}
+
+// note needs l.mu.
+func (l *Ledger) note(task string, attempt int, request Request, what string, do Do) {
+	known := l.task(task)
+	by := fmt.Sprintf(" (by %s %s, plugin %d of host %d)", request.Agent, request.Release, request.Plugin, request.Host)
+	known.Events = append(known.Events, Event{At: time.Now(), Attempt: attempt, What: what + by, Do: do})
+}
+
+// seen needs l.mu.
+func (l *Ledger) seen(request Request) {
+	l.serving[Instance{Agent: request.Agent, Release: request.Release, Plugin: request.Plugin, Host: request.Host}] = time.Now()
+}
+
+// ErrGone is a 404, ErrWeather a 503.
+var (
+	ErrGone    = errors.New("the ledger does not have it")
+	ErrWeather = errors.New("the ledger is unavailable")
+)

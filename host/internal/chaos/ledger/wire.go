@@ -1,0 +1,104 @@
+package ledger
+
+import "time"
+
+// Op is a call of the ledger's, and its path: POST /create and so on.
+type Op string
+
+// The calls. A plugin asks Start before it shakes hands with its host.
+const (
+	Start  Op = "start"
+	Create Op = "create"
+	Get    Op = "get"
+	Delete Op = "delete"
+)
+
+// Do is what an answer tells the plugin to do on the spot.
+type Do string
+
+// What a plugin can be told. Nothing is the usual answer.
+const (
+	Nothing Do = ""
+	// Exit ends the process at once.
+	Exit Do = "exit"
+	// Panic ends it as Go's panics do.
+	Panic Do = "panic"
+	// Hang lets this one call never come back, whatever its deadline.
+	Hang Do = "hang"
+	// Garbage prints bytes on standard output, which is the host's for the handshake.
+	Garbage Do = "garbage"
+	// Logs prints lines that log parsers have died of.
+	Logs Do = "logs"
+	// Fork starts a child in the plugin's process group that ignores signals and holds the pipes, and exits. ForkAway starts it
+	// in a session of its own.
+	Fork     Do = "fork"
+	ForkAway Do = "fork-away"
+)
+
+// Request is a call of a plugin instance.
+type Request struct {
+	// Agent and Release say what was configured, Plugin and Host are process ids.
+	Agent   string `json:"agent"`
+	Release string `json:"release"`
+	Plugin  int    `json:"plugin"`
+	Host    int    `json:"host"`
+
+	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. Create only.
+	Task    string `json:"task,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+	// Key makes Create answer with the job that was made under it before. Empty: every Create makes a job.
+	Key string `json:"key,omitempty"`
+	// Number and Text are the task's inputs.
+	Number int64  `json:"number,omitempty"`
+	Text   string `json:"text,omitempty"`
+
+	// Job is which job, for Get and Delete.
+	Job string `json:"job,omitempty"`
+}
+
+// Answer is the ledger's. Its HTTP status is 200, 404 for a job that is not there or, in Delete, over, or 503 in bad weather.
+type Answer struct {
+	Job string `json:"job,omitempty"`
+	// State is how the job is.
+	State State `json:"state,omitempty"`
+	// Message is the reason of a failure.
+	Message string `json:"message,omitempty"`
+	// Number and Text are the outputs of a job that succeeded.
+	Number int64  `json:"number,omitempty"`
+	Text   string `json:"text,omitempty"`
+	Do     Do     `json:"do,omitempty"`
+}
+
+// State is how a job is.
+type State string
+
+// The states of a job.
+const (
+	Queued    State = "queued"
+	Running   State = "running"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"
+	Retryable State = "retryable"
+	Cancelled State = "cancelled"
+)
+
+// Plan is what becomes of a task, whatever happens around it.
+type Plan struct {
+	// Retryables is how many jobs of the task end Retryable before one ends for good.
+	Retryables int
+	// End is Succeeded or Failed; Running for a task that only Flyte's user ends.
+	End State
+	// Message is the reason of a failure.
+	Message string
+	// Runs is how long the first job runs, Rerun any further one.
+	Runs, Rerun time.Duration
+}
+
+// Outputs are what a job makes of its inputs.
+func Outputs(number int64, text string) (int64, string) {
+	runes := []rune(text)
+	for i, j := 0, len(runes)-1; i < j; i, j = i+1, j-1 {
+		runes[i], runes[j] = runes[j], runes[i]
+	}
+	return number*number + 1, string(runes)
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/chaos/balancer"
+	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
+	"github.com/agenthost/agenthost/host/internal/chaos/replica"
+	"github.com/agenthost/agenthost/host/internal/propeller"
+)
+
+// options are a run's.
+type options struct {
+	host    string // the binary
+	length  time.Duration
+	jobs    int
+	seed    uint64
+	without string
+	only    []string // kinds of faults; nil: all
+	keep    bool
+	out     io.Writer
+}
+
+const (
+	// hostLimit is how long a host may take to start or to stop.
+	hostLimit = 40 * time.Second
+	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
+	patience = 45 * time.Second
+)
+
+// errViolated is why a run failed in which everything worked but the host.
+var errViolated = errors.New("the host broke its promises")
+
+// chaos is one run.
+type chaos struct {
+	options
+	mark      string
+	dir       string
+	ledger    *ledger.Ledger
+	settings  *settings
+	hosts     []*replica.Replica
+	balancers map[string]*balancer.Balancer
+	flytes    flytes
+	jobs      []*job
+	plans     map[string]ledger.Plan
+
+	mu      sync.Mutex
+	excuses []excuse
+	counted map[string]float64 // the hosts' guarantee counters, over all of their lives
+}
+
+// excuse is a time in which a call may fail, and why.
+type excuse struct {
+	agent    string // "": any
+	from, to time.Time
+	why      string
+}
+
+// runChaos does it all, and prints a report.
+func runChaos(ctx context.Context, o options) error {
+	c := &chaos{options: o, mark: newMark(), plans: map[string]ledger.Plan{}, counted: map[string]float64{}, balancers: map[string]*balancer.Balancer{}}
+	var err error
+	if c.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.out, "chaos: CHAOS_SEED=%d CHAOS_SECONDS=%.0f CHAOS_JOBS=%d, logs in %s\n", o.seed, o.length.Seconds(), o.jobs, c.dir)
+	verdict, err := c.run(ctx)
+	if err != nil {
+		return fmt.Errorf("chaos could not run (logs are in %s): %w", c.dir, err)
+	}
+	verdict.print(o.out, c)
+	if len(verdict.violations) > 0 {
+		return fmt.Errorf("%w: %d violations, CHAOS_SEED=%d, logs in %s", errViolated, len(verdict.violations), o.seed, c.dir)
+	}
+	if !o.keep {
+		err = os.RemoveAll(c.dir)
+	}
+	return err
+}
+
+func (c *chaos) run(ctx context.Context) (*verdict, error) {
+	c.jobs = newWorkload(mathrand.New(mathrand.NewPCG(c.seed, 1)), c.options.jobs, c.length)
+	for _, j := range c.jobs {
+		c.plans[j.name] = j.plan
+	}
+	var err error
+	if c.ledger, err = ledger.Listen(func(task string) (ledger.Plan, bool) {
+		plan, ok := c.plans[task]
+		return plan, ok
+	}); err != nil {
+		return nil, err
+	}
+	defer c.ledger.Close()
+	schema, err := exec.CommandContext(ctx, c.host, "schema").Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s schema: %w: run `make build` first", c.host, err)
+	}
+	c.settings = newSettings(c.dir, c.ledger.URL(), c.mark, func(key string) bool { return bytes.Contains(schema, []byte(`"`+key+`": {`)) })
+	if err := c.settings.repair(); err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.stopHosts() }() // where it counts, the verdict has done it before
+	if err := c.startHosts(ctx); err != nil {
+		return nil, err
+	}
+	before, err := c.usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.openBalancers(); err != nil {
+		return nil, err
+	}
+	defer c.closeBalancers()
+
+	c.flytes = startFlytes(ctx, func(flyte propeller.Flyte, purpose string) string {
+		return c.balancers[fmt.Sprint(flyte, purpose)].Address()
+	}, len(c.jobs))
+	defer c.flytes.close()
+	bringer := newFaults(c, mathrand.New(mathrand.NewPCG(c.seed, 2)))
+	failed := make(chan error, 1)
+	go func() { failed <- bringer.run(ctx, c.length) }()
+	c.flytes.run(ctx, c.jobs, c.length+patience)
+	if err := <-failed; err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+
+	verdict := newVerdict(c, bringer)
+	verdict.judge()
+	for _, host := range c.hosts {
+		c.scrape(ctx, host)
+	}
+	c.flytes.close()
+	c.closeBalancers()
+	verdict.leftInHosts(ctx, before)
+	verdict.leftBehind(ctx)
+	return verdict, nil
+}
+
+// startHosts starts both at once, as a Deployment does.
+func (c *chaos) startHosts(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	var env []string
+	if c.without != "" {
+		env = append(env, "AGENTHOST_INTERNAL_WITHOUT="+c.without)
+	}
+	for _, name := range []string{"host-0", "host-1"} {
+		c.hosts = append(c.hosts, &replica.Replica{Name: name, Program: c.host, Config: c.settings.file, Env: env, Logs: c.dir})
+	}
+	failures := make([]error, len(c.hosts))
+	var starting sync.WaitGroup
+	for i, host := range c.hosts {
+		starting.Go(func() { failures[i] = host.Start(ctx) })
+	}
+	starting.Wait()
+	return errors.Join(failures...)
+}
+
+// stopHosts ends them, politely at first. What it returns is their errors.
+func (c *chaos) stopHosts() error {
+	ctx, cancel := context.WithTimeout(context.Background(), hostLimit)
+	defer cancel()
+	var failures []error
+	for _, host := range c.hosts {
+		if _, _, ok := host.Ready(); ok {
+			failures = append(failures, host.Signal(syscall.SIGTERM))
+		}
+	}
+	for _, host := range c.hosts {
+		err := host.Wait(ctx)
+		if ctx.Err() != nil {
+			err = errors.Join(err, host.Signal(syscall.SIGKILL))
+		}
+		failures = append(failures, err)
+	}
+	c.hosts = nil
+	return errors.Join(failures...)
+}
+
+// openBalancers opens an address for each client. Flyte 1 prefers the first replica, Flyte 2 the second, and the address that Flyte
+// 1 is given again the other way round.
+func (c *chaos) openBalancers() error {
+	for name, order := range map[string][]int{
+		fmt.Sprint(propeller.V1, "first"): {0, 1}, fmt.Sprint(propeller.V1, "again"): {1, 0}, fmt.Sprint(propeller.V2, "first"): {1, 0},
+	} {
+		opened, err := balancer.Listen(func() []string {
+			var ready []string
+			for _, i := range order {
+				if address, _, ok := c.hosts[i].Ready(); ok {
+					ready = append(ready, address)
+				}
+			}
+			return ready
+		})
+		if err != nil {
+			return err
+		}
+		c.balancers[name] = opened
+	}
+	return nil
+}
+
+func (c *chaos) closeBalancers() {
+	for name, open := range c.balancers {
+		_ = open.Close() // a listener that will not close is found among the leftovers
+		delete(c.balancers, name)
+	}
+}
+
+// wanted tells whether a kind of fault is asked for.
+func (c *chaos) wanted(name string) bool { return c.only == nil || slices.Contains(c.only, name) }
+
+func (c *chaos) excuse(agent string, from, to time.Time, why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.excuses = append(c.excuses, excuse{agent: agent, from: from, to: to, why: why})
+}
+
+// excused gives the reason why a call may have failed that was under way from one time to another; "" where there is none.
+func (c *chaos) excused(agent string, from, to time.Time) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.excuses {
+		if (e.agent == "" || e.agent == agent) && !to.Before(e.from) && !from.After(e.to) {
+			return e.why
+		}
+	}
+	return ""
+}
+
+func newMark() string {
+	mark := make([]byte, 8)
+	_, _ = rand.Read(mark) // never fails
+	return hex.EncodeToString(mark)
+}
+
+// runEntries is what is left in the hosts' base of run directories, but its lock.
+func (c *chaos) runEntries() []string {
+	var left []string
+	_ = filepath.WalkDir(c.settings.runDir, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && path != c.settings.runDir && path != filepath.Join(c.settings.runDir, "lock") {
+			left = append(left, path)
+		}
+		return nil
+	})
+	return left
+}

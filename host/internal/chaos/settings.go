@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/chaos/agent"
+	"github.com/agenthost/agenthost/host/internal/chaos/procs"
+)
+
+// agents are the plugins of the run.
+var agents = []struct {
+	name       string
+	idempotent bool
+	// removable says that the plugin is removed from the configuration and comes back: Flyte 2's jobs only.
+	removable bool
+	share     int // of the jobs, in percent
+	more      map[string]any
+}{
+	{name: "alpha", idempotent: true, share: 35},
+	{name: "beta", idempotent: true, share: 25, more: map[string]any{"instances": 2, "pin": "always"}},
+	{name: "gamma", idempotent: false, share: 20, more: map[string]any{"limits": map[string]any{"concurrency": 64}}},
+	{name: "delta", idempotent: true, removable: true, share: 20},
+}
+
+// settings is the hosts' configuration file, and what it is meant to say.
+type settings struct {
+	file, ledger, mark, runDir string
+	// knows tells whether the host knows a plugin's key.
+	knows func(key string) bool
+
+	mu      sync.Mutex
+	plugins map[string]agent.Flags // those that are configured
+	release int
+	swaps   int
+}
+
+func newSettings(dir, ledger, mark string, knows func(string) bool) *settings {
+	s := &settings{
+		file: filepath.Join(dir, "agenthost.json"), runDir: filepath.Join(dir, "run"), ledger: ledger, mark: mark,
+		knows: knows, plugins: map[string]agent.Flags{},
+	}
+	for _, a := range agents {
+		s.plugins[a.name] = agent.Flags{Agent: a.name, Release: s.nextRelease(), Idempotent: a.idempotent}
+	}
+	return s
+}
+
+// nextRelease needs s.mu.
+func (s *settings) nextRelease() string {
+	s.release++
+	return "r" + strconv.Itoa(s.release)
+}
+
+// swap gives a plugin that is configured another spec: another release, and the other version of the program.
+func (s *settings) swap(name string, change func(*agent.Flags)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	flags, ok := s.plugins[name]
+	if !ok {
+		return nil // removed: it comes back as something new by itself
+	}
+	flags.Release, flags.Second, flags.Doomed = s.nextRelease(), !flags.Second, 0
+	if change != nil {
+		change(&flags)
+	}
+	s.plugins[name] = flags
+	s.swaps++
+	return s.write()
+}
+
+// remove takes a plugin out; the returned function puts it back.
+func (s *settings) remove(name string) (back func() error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	flags, ok := s.plugins[name]
+	if !ok {
+		return func() error { return nil }, nil
+	}
+	delete(s.plugins, name)
+	return func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		flags.Release = s.nextRelease()
+		s.plugins[name] = flags
+		return s.write()
+	}, s.write()
+}
+
+// spoil replaces the file by one that no host should take; repair writes the good one again.
+func (s *settings) spoil(content string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replace([]byte(content))
+}
+
+func (s *settings) repair() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write()
+}
+
+// halfWrite writes the good file as a careless editor does: in place, and in two parts.
+func (s *settings) halfWrite(pause time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	content := s.content()
+	file, err := os.Create(s.file)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.Write(content[:len(content)/2]); err != nil {
+		return err
+	}
+	time.Sleep(pause)
+	_, err = file.Write(content[len(content)/2:])
+	return err
+}
+
+// write needs s.mu.
+func (s *settings) write() error { return s.replace(s.content()) }
+
+func (s *settings) replace(content []byte) error {
+	temporary := s.file + ".new"
+	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+		return fmt.Errorf("the hosts' configuration cannot be written: %w", err)
+	}
+	return os.Rename(temporary, s.file)
+}
+
+// content needs s.mu.
+func (s *settings) content() []byte {
+	plugins := map[string]any{}
+	for _, a := range agents {
+		flags, ok := s.plugins[a.name]
+		if !ok {
+			continue
+		}
+		plugin := map[string]any{
+			"command":       agent.Command(flags),
+			"env":           map[string]any{agent.LedgerVariable: s.ledger, procs.Variable: s.mark},
+			"start_timeout": "3s", "stop_timeout": "2s", "drain_timeout": "3s",
+			"restart": map[string]any{
+				"initial_backoff": "50ms", "max_backoff": "1s",
+				"crash_loop": map[string]any{"failures": 10, "window": "20s"},
+			},
+		}
+		for key, value := range a.more {
+			if s.knows(key) {
+				plugin[key] = value
+			}
+		}
+		plugins[a.name] = plugin
+	}
+	content, err := json.MarshalIndent(map[string]any{
+		"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins,
+	}, "", "  ")
+	if err != nil {
+		panic(err) // texts, numbers and maps of them
+	}
+	return content
+}
