@@ -58,6 +58,8 @@ type call struct {
 	inputBytes int
 	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
 	attempt string
+	// project and domain are those of the execution, where the request says so.
+	project, domain string
 	// outputPrefix is where the job's outputs go, where the request says so.
 	outputPrefix string
 	// meta is the resource_meta of a job that exists. It refers to the request.
@@ -129,6 +131,8 @@ func readTask(message []byte, templateField, metadataField protowire.Number) (ca
 					return errMalformed
 				}
 				c.attempt = pluginv1.IdempotencyKey(&attempt)
+				execution := attempt.GetNodeExecutionId().GetExecutionId()
+				c.project, c.domain = execution.GetProject(), execution.GetDomain()
 				return nil
 			})
 		}

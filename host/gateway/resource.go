@@ -10,11 +10,10 @@ import (
 )
 
 const (
-	responseResource = 1 // GetTaskResponse
+	responseResource = 1 // GetTaskResponse, and ExecuteTaskSyncResponseHeader too
 
-	syncResponseHeader   = 1 // ExecuteTaskSyncResponse; one or the other
-	syncResponseOutputs  = 2
-	syncResponseResource = 1 // ExecuteTaskSyncResponseHeader
+	syncResponseHeader  = 1 // ExecuteTaskSyncResponse; one or the other
+	syncResponseOutputs = 2
 
 	resourceState      = 1 // Resource; deprecated
 	resourceOutputs    = 2
@@ -125,8 +124,8 @@ func (r *resource) fit(pluginName string) bool {
 	return true
 }
 
-// append appends the resource as a field of a message. Whatever the host does not read stays as the plugin sent it.
-func (r *resource) append(to []byte, number protowire.Number) []byte {
+// append appends the resource to a message that has one. Whatever the host does not read stays as the plugin sent it.
+func (r *resource) append(to []byte) []byte {
 	out := make([]byte, 0, len(r.message)+len(r.outputs)+64)
 	_ = eachRaw(r.raw, func(number protowire.Number, kind protowire.Type, raw []byte) { // it has been read once without an error
 		written := number == resourcePhase && kind == protowire.VarintType ||
@@ -145,7 +144,7 @@ func (r *resource) append(to []byte, number protowire.Number) []byte {
 	}
 	out = protowire.AppendTag(out, resourcePhase, protowire.VarintType)
 	out = protowire.AppendVarint(out, uint64(r.phase))
-	to = protowire.AppendTag(to, number, protowire.BytesType)
+	to = protowire.AppendTag(to, responseResource, protowire.BytesType)
 	return protowire.AppendBytes(to, out)
 }
 
@@ -161,7 +160,7 @@ func settleGet(message []byte, pluginName string, kept guarantees) (settled []by
 		return nil, 0, false, err
 	}
 	if acted = r.settle(pluginName, kept); acted != 0 {
-		message = r.append(rest, responseResource)
+		message = r.append(rest)
 	}
 	return message, acted, terminal(r.phase), nil
 }
@@ -177,13 +176,13 @@ func explained(message []byte, explanation string) ([]byte, error) {
 		return nil, err
 	}
 	r.message = cut(join(explanation, r.message), maxMessage)
-	return r.append(rest, responseResource), nil
+	return r.append(rest), nil
 }
 
 // getAnswer is a GetTaskResponse of the host's own.
 func getAnswer(phase core.TaskExecution_Phase, message string) []byte {
 	r := resource{phase: phase, message: cut(message, maxMessage)}
-	return r.append(nil, responseResource)
+	return r.append(nil)
 }
 
 // terminal says whether a job in this phase has ended.
@@ -218,7 +217,7 @@ func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []
 	if !hasHeader {
 		return nil, 0, errNoHeader
 	}
-	raw, rest, err := takeField(header, syncResponseResource)
+	raw, rest, err := takeField(header, responseResource)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -242,7 +241,7 @@ func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []
 	if acted == 0 {
 		return messages[0], 0, nil
 	}
-	header = r.append(rest, syncResponseResource)
+	header = r.append(rest)
 	out := protowire.AppendTag(nil, syncResponseHeader, protowire.BytesType)
 	return protowire.AppendBytes(out, header), acted, nil
 }

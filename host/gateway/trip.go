@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -38,10 +40,14 @@ func (g *Gateway) plan(m method, request *frame) (*trip, error) {
 	}
 	if !ok {
 		t.want.Generation = "" // that of a plugin that is gone
-		t.found, ok = table.Lookup(header.category)
+		if m.creates || m.sync {
+			t.found, ok = table.LookupNew(header.category, header.project, header.domain)
+		} else {
+			t.found, ok = table.Lookup(header.category)
+		}
 	}
 	if !ok || !g.kept.has(versions) && t.found.Category != header.category {
-		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s; ListAgents names those it serves", header.category)
+		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", header.category, header.where())
 	}
 	if m.sync != t.found.Sync {
 		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
@@ -78,4 +84,12 @@ func (t *trip) remembered() bool {
 // like, and several Flytes may share one host. The output prefix is another for every attempt anywhere.
 func (t *trip) jobOf(meta []byte) jobs.ID {
 	return jobs.Identify(t.found.Target.Plugin(), t.found.Category.Name, t.header.outputPrefix, string(meta))
+}
+
+// where is the project and domain of a call, for people.
+func (c *call) where() string {
+	if c.project == "" && c.domain == "" {
+		return ""
+	}
+	return fmt.Sprintf(" in project %q, domain %q", c.project, c.domain)
 }
