@@ -31,7 +31,8 @@ import (
 	"time"
 )
 
-// Config is everything the host can be told. The zero value is not useful: start from [Default] or [Load].
+// Config is everything the host can be told. The zero value is not useful: start from [Default] or [Load]. The tag `live`
+// marks the keys that a running host takes up when they change; the others need a restart of the host.
 type Config struct {
 	// Where the host listens.
 	Listen Listen `koanf:"listen"`
@@ -46,12 +47,15 @@ type Config struct {
 	// The largest message, in bytes, that the host takes from Flyte or from a plugin.
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
-	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name"`
+	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
 	// Which plugin a call goes to, where several serve one task type or one is kept for certain projects or domains. The first
 	// route that matches a call decides. Without a match, the plugin that serves the task type does.
-	Routes []Route `koanf:"routes"`
+	Routes []Route `koanf:"routes" live:"true"`
 
 	origins origins
+	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
+	// has looked.
+	own, contents map[string]content
 }
 
 // Listen says where the host listens.
@@ -71,38 +75,39 @@ type Log struct {
 }
 
 // Plugin is one configured plugin. It has either a command, a process that the host starts, keeps and stops; or an
-// address, an agent server that runs elsewhere. The tag `only` marks the keys that mean something for one of the two alone.
+// address, an agent server that runs elsewhere. The tag `only` marks the keys that mean something for one of the two alone,
+// `spec` those that define what runs: a change of one of them is a new generation.
 type Plugin struct {
 	// The program and its arguments. There is no shell in between.
-	Command []string `koanf:"command" check:"command" only:"command"`
+	Command []string `koanf:"command" check:"command" only:"command" spec:"true"`
 	// Where an agent server runs that the host does not start: host:port, several for several equal ones. Instead of command.
-	Address []string `koanf:"address" check:"addresses" only:"address"`
+	Address []string `koanf:"address" check:"addresses" only:"address" spec:"true"`
 	// The working directory of the process. Default: the host's.
-	Dir string `koanf:"dir" check:"directory" only:"command"`
+	Dir string `koanf:"dir" check:"directory" only:"command" spec:"true"`
 	// SHA-256 sums, in hex, of the files that make up the plugin, by path. A file that differs keeps the plugin from starting.
 	// A relative path is taken from the working directory of the process.
-	SHA256 map[string]string `koanf:"sha256" keys:"path" check:"sha256" only:"command"`
+	SHA256 map[string]string `koanf:"sha256" keys:"path" check:"sha256" only:"command" spec:"true"`
 	// Environment variables of the process. It gets these, those of inherit_env and a few that every program needs, never the
 	// host's whole environment.
-	Env map[string]string `koanf:"env" keys:"plugin_env" check:"text" only:"command"`
+	Env map[string]string `koanf:"env" keys:"plugin_env" check:"text" only:"command" spec:"true"`
 	// Names of variables that the process gets from the host's environment, where they are set.
-	InheritEnv []string `koanf:"inherit_env" check:"env_name" only:"command"`
+	InheritEnv []string `koanf:"inherit_env" check:"env_name" only:"command" spec:"true"`
 	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
 	// the host reads the secret: file:///path, or env:NAME for a variable of the host.
-	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command"`
+	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command" spec:"true"`
 	// The plugin's own configuration, which the plugin checks.
-	Config map[string]any `koanf:"config" only:"command"`
+	Config map[string]any `koanf:"config" only:"command" spec:"true"`
 	// Whether the host and the plugin speak TLS: for a command mutual TLS on their private socket, where off is for stacks that
 	// cannot; for an address TLS, where off is for servers without it.
-	TLS string `koanf:"tls" check:"switch"`
+	TLS string `koanf:"tls" check:"switch" spec:"true"`
 	// The certificates, as a PEM file, by which the server at address is known. Default: those of the system.
-	TLSCA string `koanf:"tls_ca" check:"file" only:"address"`
+	TLSCA string `koanf:"tls_ca" check:"file" only:"address" spec:"true"`
 	// The host's own certificate, as a PEM file, for servers that ask for one. It goes with tls_key.
-	TLSCert string `koanf:"tls_cert" check:"file" only:"address"`
+	TLSCert string `koanf:"tls_cert" check:"file" only:"address" spec:"true"`
 	// The private key of tls_cert, as a PEM file.
-	TLSKey string `koanf:"tls_key" check:"file" only:"address"`
+	TLSKey string `koanf:"tls_key" check:"file" only:"address" spec:"true"`
 	// The name that the server's certificate must have. Default: the host of its address.
-	TLSServerName string `koanf:"tls_server_name" check:"host_name" only:"address"`
+	TLSServerName string `koanf:"tls_server_name" check:"host_name" only:"address" spec:"true"`
 	// How many processes of the plugin run side by side. A call goes to the one with the fewest calls in flight.
 	Instances int `koanf:"instances" check:"positive" only:"command"`
 	// How many calls the plugin gets, at once and in a second.
@@ -113,9 +118,9 @@ type Plugin struct {
 	// only where routes or a rollout need it.
 	Pin string `koanf:"pin" check:"pin"`
 	// How long the plugin may take from the start of its process until it takes tasks.
-	StartTimeout time.Duration `koanf:"start_timeout" check:"positive_duration" only:"command"`
+	StartTimeout time.Duration `koanf:"start_timeout" check:"positive_duration" only:"command" spec:"true"`
 	// How long the process may take to end by itself once asked, before it is killed.
-	StopTimeout time.Duration `koanf:"stop_timeout" check:"duration" only:"command"`
+	StopTimeout time.Duration `koanf:"stop_timeout" check:"duration" only:"command" spec:"true"`
 	// How long calls in flight may take to end before the process that serves them is stopped.
 	DrainTimeout time.Duration `koanf:"drain_timeout" check:"duration"`
 	// What happens after the process ended by itself or, with an address, after no server could be reached.

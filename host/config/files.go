@@ -18,13 +18,28 @@ import (
 // maxFileSize keeps a wrong path (a device, a data file) from being read whole.
 const maxFileSize = 8 << 20
 
-// readFile parses one file by its extension.
-func readFile(path string) (node, Errors) {
-	content, err := readLimited(path)
-	if err != nil {
-		return node{}, Errors{{Source: path, Message: err.Error()}}
+// readResult is a file as it was read.
+type readResult struct {
+	path  string
+	bytes []byte
+	err   error
+}
+
+func readFiles(paths []string) []readResult {
+	files := make([]readResult, len(paths))
+	for i, path := range paths {
+		files[i].path = path
+		files[i].bytes, files[i].err = readLimited(path)
 	}
-	return parse(path, content)
+	return files
+}
+
+// parse gives the tree of a file.
+func (f readResult) parse() (node, Errors) {
+	if f.err != nil {
+		return node{}, Errors{{Source: f.path, Message: f.err.Error()}}
+	}
+	return parse(f.path, f.bytes)
 }
 
 func readLimited(path string) ([]byte, error) {

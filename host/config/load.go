@@ -27,11 +27,13 @@ type Sources struct {
 }
 
 // Load reads every layer and gives the configuration, or else an [Errors] with everything that is wrong with it.
-func Load(sources Sources) (*Config, error) {
+func Load(sources Sources) (*Config, error) { return load(sources, readFiles(sources.Files)) }
+
+func load(sources Sources, files []readResult) (*Config, error) {
 	l := newLayers()
-	for _, path := range sources.Files {
-		root, errs := readFile(path)
-		l.add(root, errs, filepath.Dir(path))
+	for _, file := range files {
+		root, errs := file.parse()
+		l.add(root, errs, filepath.Dir(file.path))
 	}
 	for _, v := range variables(sources.Environ) {
 		root, errs := v.node(l.merged.Raw())
@@ -41,7 +43,12 @@ func Load(sources Sources) (*Config, error) {
 		root, errs := flagNode(key, sources.Flags[key], l.merged.Raw())
 		l.add(root, errs, ".")
 	}
-	return l.config(sources.Environ)
+	c, err := l.config(sources.Environ)
+	if err != nil {
+		return nil, err
+	}
+	c.own = contentsOf(files)
+	return c, nil
 }
 
 // layers collects what has been read so far. koanf merges; origins remembers which layer set what.
@@ -124,7 +131,7 @@ func defaultRunDir(environ []string) string {
 // ReadPluginConfig reads a file that holds nothing but a plugin's own configuration: what stands under `config:` in a
 // host's file.
 func ReadPluginConfig(path string) (map[string]any, error) {
-	root, errs := readFile(path)
+	root, errs := readFiles([]string{path})[0].parse()
 	r := &reader{folder: filepath.Dir(path), origins: origins{}}
 	if root.value != nil {
 		tree, _ := r.mapping(root, &shape{kind: table, elem: &shape{kind: free}}).(map[string]any)

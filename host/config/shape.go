@@ -24,6 +24,8 @@ type field struct {
 	required bool
 	// only is the kind of plugin, command or address, that the key is for; empty where it is for both.
 	only string
+	// spec says that a change of the key makes a new generation of the plugin; live that a running host takes it up.
+	spec, live bool
 }
 
 type kind int
@@ -59,6 +61,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 			if name := f.Tag.Get("koanf"); name != "" {
 				s.fields = append(s.fields, field{
 					name: name, shape: shapeOf(f.Type, f.Tag), required: f.Tag.Get("required") == "true", only: f.Tag.Get("only"),
+					spec: f.Tag.Get("spec") == "true", live: f.Tag.Get("live") == "true",
 				})
 			}
 		}

@@ -1,0 +1,7 @@
+package config
+
+// Blind keeps the system from notifying w, as a network file system does.
+func (w *Watcher) Blind() { w.blind = true }
+
+// OnLook has f called after each look, on the goroutine of Run.
+func (w *Watcher) OnLook(f func()) { w.looked = f }

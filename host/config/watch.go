@@ -1,0 +1,274 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// The defaults of a Watcher.
+const (
+	DefaultQuiet    = 100 * time.Millisecond
+	DefaultPatience = 5 * time.Second
+	DefaultPoll     = 10 * time.Second
+)
+
+// Watcher reads a configuration again when a file that it is made of changes: one of the configuration's own, or one of
+// [Config.WatchedFiles]. How the file changes does not matter: written in place, replaced, removed and put back, behind a
+// symbolic link that moves (Kubernetes' volumes), in a directory that is made anew. What matters is the content; the same bytes
+// written once more are no change.
+//
+// The system's notifications say when to look, and a slow poll looks anyway: on network file systems, and where an ancestor
+// directory is renamed, nothing is notified. A change counts when two looks, Quiet apart, see the same, so that a file is
+// not read half written. A file that had content and is empty now is taken for half written however long it stays so.
+type Watcher struct {
+	// Quiet is how long files must be unchanged for a change to count. Zero: DefaultQuiet.
+	Quiet time.Duration
+	// Patience is how long files that go on changing are waited for; then what is there counts. Zero: DefaultPatience.
+	Patience time.Duration
+	// Poll is how often to look without having been notified. Zero: DefaultPoll.
+	Poll time.Duration
+	// OnProblem, if there is one, is told, on the goroutine of Run, why the system cannot notify of some changes. The poll
+	// sees them all the same.
+	OnProblem func(error)
+
+	sources  Sources
+	requests chan request
+
+	// What follows belongs to the goroutine of Run.
+	current  *Config  // the last that was sound
+	reported snapshot // what the files held when current was reported, or the error after it
+	sums     sums
+
+	blind  bool   // for tests: nothing is notified
+	looked func() // for tests: called after each look
+}
+
+// snapshot is what all files held at one moment.
+type snapshot struct{ own, watched map[string]content }
+
+func (s snapshot) equal(other snapshot) bool {
+	return maps.Equal(s.own, other.own) && maps.Equal(s.watched, other.watched)
+}
+
+// request asks Run for a look at once.
+type request struct {
+	// dry leaves it to the next look to see a change.
+	dry    bool
+	answer chan<- outcome
+}
+
+type outcome struct {
+	config *Config
+	err    error
+}
+
+// NewWatcher returns a Watcher of what loaded was loaded from. It remembers in loaded what the watched files hold, for
+// [Plan], so it is to be called before loaded is shared.
+func NewWatcher(sources Sources, loaded *Config) *Watcher {
+	w := &Watcher{sources: sources, requests: make(chan request), current: loaded, sums: sums{}}
+	loaded.contents = w.sums.of(loaded.WatchedFiles())
+	w.reported = snapshot{own: loaded.own, watched: loaded.contents}
+	return w
+}
+
+// Run watches until ctx ends. Each change is reported to onChange, on this goroutine: the new configuration, or the
+// [Errors] that keep it from being one, in which case the last sound configuration stays the one to compare with. A change that
+// came between the loading and Run is reported, too.
+func (w *Watcher) Run(ctx context.Context, onChange func(*Config, error)) {
+	r := &run{Watcher: w, onChange: onChange, poll: time.NewTicker(orDefault(w.Poll, DefaultPoll))}
+	defer r.poll.Stop()
+	r.quiet = time.NewTimer(0) // look once to begin with
+	defer r.quiet.Stop()
+	r.changingSince = time.Now()
+	if !w.blind {
+		follower, err := newFollower()
+		if err != nil {
+			r.problem(fmt.Errorf("changes of the configuration's files are seen every %s only: %w", orDefault(w.Poll, DefaultPoll), err))
+		} else {
+			r.follower = follower
+			defer follower.close()
+		}
+	}
+	r.loop(ctx)
+}
+
+// Reload reads the files at once, whether or not they have changed, and gives what Run would report, which is then not
+// reported to onChange. It needs Run to be running, and waits for it until ctx ends.
+func (w *Watcher) Reload(ctx context.Context) (*Config, error) { return w.ask(ctx, false) }
+
+// Peek is Reload without consequences: a change that it sees is still reported by Run.
+func (w *Watcher) Peek(ctx context.Context) (*Config, error) { return w.ask(ctx, true) }
+
+func (w *Watcher) ask(ctx context.Context, dry bool) (*Config, error) {
+	answer := make(chan outcome, 1)
+	select {
+	case w.requests <- request{dry: dry, answer: answer}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the configuration was not read again: %w", context.Cause(ctx))
+	}
+	out := <-answer
+	return out.config, out.err
+}
+
+// run is one Run.
+type run struct {
+	*Watcher
+	onChange func(*Config, error)
+	follower *follower // nil where the system cannot notify
+	poll     *time.Ticker
+	quiet    *time.Timer
+	// changingSince is when a change was first suspected that is not settled yet; zero if there is none.
+	changingSince time.Time
+	// candidate is what the last look saw, if that was a change.
+	candidate   *snapshot
+	lastProblem string
+}
+
+func (r *run) loop(ctx context.Context) {
+	var events <-chan fsnotify.Event
+	var lost <-chan error
+	if r.follower != nil {
+		events, lost = r.follower.notify.Events, r.follower.notify.Errors
+		r.follow()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-events:
+			if r.follower.matters(event) {
+				r.suspect()
+			}
+		case err := <-lost: // look at everything
+			if !errors.Is(err, fsnotify.ErrEventOverflow) { // more at once than the system keeps is no problem
+				r.problem(fmt.Errorf("notifications of changed files were lost: %w", err))
+			}
+			r.suspect()
+		case <-r.poll.C:
+			if r.changingSince.IsZero() {
+				r.look()
+			}
+		case <-r.quiet.C:
+			r.look()
+		case asked := <-r.requests:
+			r.answer(asked)
+		}
+	}
+}
+
+// suspect has a look taken after a quiet time.
+func (r *run) suspect() {
+	if r.changingSince.IsZero() {
+		r.changingSince = time.Now()
+	}
+	wait := orDefault(r.Quiet, DefaultQuiet)
+	if left := time.Until(r.changingSince.Add(orDefault(r.Patience, DefaultPatience))); left < wait {
+		wait = max(left, 0)
+	}
+	r.quiet.Reset(wait)
+}
+
+// look compares what is there with what was reported, and reports what has changed and settled.
+func (r *run) look() {
+	if r.looked != nil {
+		defer r.looked()
+	}
+	defer r.follow()
+	files := readFiles(r.sources.Files)
+	now := snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())}
+	switch {
+	case now.equal(r.reported):
+		r.settled()
+	case r.candidate != nil && now.equal(*r.candidate), !r.changingSince.IsZero() && time.Since(r.changingSince) >= orDefault(r.Patience, DefaultPatience):
+		r.settled()
+		out := r.accept(files, now)
+		r.onChange(out.config, out.err)
+	default:
+		r.candidate = &now
+		r.suspect()
+	}
+}
+
+func (r *run) settled() { r.candidate, r.changingSince = nil, time.Time{} }
+
+// accept makes what was read the state to compare with.
+func (r *run) accept(files []readResult, now snapshot) outcome {
+	loaded, err := r.load(files)
+	if err == nil {
+		loaded.contents = r.sums.of(loaded.WatchedFiles())
+		now.watched = loaded.contents
+		r.current = loaded
+	}
+	r.reported = now
+	return outcome{loaded, err}
+}
+
+func (r *run) answer(asked request) {
+	files := readFiles(r.sources.Files)
+	if asked.dry {
+		loaded, err := r.load(files)
+		if err == nil {
+			loaded.contents = sums{}.of(loaded.WatchedFiles())
+		}
+		asked.answer <- outcome{loaded, err}
+		return
+	}
+	r.settled()
+	asked.answer <- r.accept(files, snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())})
+	r.follow()
+}
+
+func (r *run) load(files []readResult) (*Config, error) {
+	if errs := emptied(files, r.current.own); len(errs) > 0 {
+		return nil, errs
+	}
+	return load(r.sources, files)
+}
+
+// emptied finds the files that have lost all of their content: an empty file is a sound configuration without plugins,
+// and what a file looks like for a moment while it is written.
+func emptied(files []readResult, before map[string]content) Errors {
+	var errs Errors
+	for _, file := range files {
+		known, ok := before[file.path]
+		if file.err == nil && ok && known.problem == "" && !known.blank && isBlank(file.bytes) {
+			errs = append(errs, KeyError{Source: file.path, Message: "the file is empty, and was not before: it is taken for half written; " +
+				"to remove all plugins write `plugins: {}`"})
+		}
+	}
+	return errs
+}
+
+func isBlank(text []byte) bool { return len(bytes.TrimSpace(text)) == 0 }
+
+// follow tells the system which files matter now.
+func (r *run) follow() {
+	if r.follower == nil {
+		return
+	}
+	if err := r.follower.follow(slices.Concat(r.sources.Files, r.current.WatchedFiles())); err != nil {
+		r.problem(fmt.Errorf("changes in a directory of the configuration are seen every %s only: %w", orDefault(r.Poll, DefaultPoll), err))
+	}
+}
+
+// problem tells of a problem once.
+func (r *run) problem(err error) {
+	if r.OnProblem != nil && err.Error() != r.lastProblem {
+		r.lastProblem = err.Error()
+		r.OnProblem(err)
+	}
+}
+
+func orDefault(given, usual time.Duration) time.Duration {
+	if given > 0 {
+		return given
+	}
+	return usual
+}
