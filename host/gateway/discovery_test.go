@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -175,35 +176,43 @@ flyte_connector_requests_success_total{operation="get",task_type="x"} 2
 // Flyte 2 pings every 30 s while no call is under way, and grpc's default would answer with GOAWAY after a minute and a
 // half: one connection must do for an hour of silence.
 func TestPingsWithoutCallsAreWelcome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		routes := &route.Current{}
-		g := New(Options{Routes: routes, MaxMessageSize: 1 << 20, Metrics: prometheus.NewRegistry()})
-		listener := bufconn.Listen(1 << 20)
-		go func() { _ = g.Server().Serve(listener) }()
-		var connections atomic.Int32
-		conn, err := grpc.NewClient("passthrough:///gateway",
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-				connections.Add(1)
-				return listener.DialContext(ctx)
-			}),
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithIdleTimeout(0),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		list := func() {
-			if err := conn.Invoke(t.Context(), flyteidl2.MethodListConnectors, &admin.ListAgentsRequest{}, &admin.ListAgentsResponse{}); err != nil {
-				t.Error(err)
+	for _, c := range []struct {
+		without []string
+		welcome bool
+	}{{nil, true}, {[]string{"G13"}, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			if n := connectionsForAnHourOfSilence(t, c.without); (n == 1) != c.welcome {
+				t.Errorf("without %q: %d connections were needed", c.without, n)
 			}
+		})
+	}
+}
+
+func connectionsForAnHourOfSilence(t *testing.T, without []string) int {
+	g := New(Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Without: without})
+	defer g.Shutdown(t.Context())
+	listener := bufconn.Listen(1 << 20)
+	go func() { _ = g.Server().Serve(listener) }()
+	var connections atomic.Int32
+	conn, err := grpc.NewClient("passthrough:///gateway",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			connections.Add(1)
+			return listener.DialContext(ctx)
+		}),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithIdleTimeout(0),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	list := func() {
+		if err := conn.Invoke(t.Context(), flyteidl2.MethodListConnectors, &admin.ListAgentsRequest{}, &admin.ListAgentsResponse{}, grpc.WaitForReady(true)); err != nil {
+			t.Error(err)
 		}
-		list()
-		time.Sleep(time.Hour)
-		list()
-		if n := connections.Load(); n != 1 {
-			t.Errorf("%d connections were needed", n)
-		}
-		_ = conn.Close()
-		g.Server().Stop()
-	})
+	}
+	list()
+	time.Sleep(time.Hour)
+	list()
+	return int(connections.Load())
 }

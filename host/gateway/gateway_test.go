@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,8 +30,11 @@ type agentServer struct {
 	server *grpc.Server
 	answer func(received *received, stream grpc.ServerStream) error
 
+	name string // "echo" if empty
+
 	mu       sync.Mutex
 	received []*received
+	wanted   []route.Want // by the gateway, call by call
 }
 
 // received is one call as the agent saw it.
@@ -87,11 +91,37 @@ func (a *agentServer) only(t *testing.T) *received {
 	return a.received[0]
 }
 
-// Plugin, TryAcquire and Acquire make an agentServer a route.Target that is always there.
-func (a *agentServer) Plugin() string { return "echo" }
+// calls counts the calls of a method that came.
+func (a *agentServer) calls(method string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	count := 0
+	for _, call := range a.received {
+		if strings.HasSuffix(call.method, "/"+method) {
+			count++
+		}
+	}
+	return count
+}
 
-func (a *agentServer) TryAcquire(route.Want) (route.Lease, bool) {
-	return route.Lease{Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
+// claims makes a claim of the agent for categories.
+func (a *agentServer) claims(policy route.Policy, agents ...plugin.Agent) route.Claim {
+	return route.Claim{Target: a, Policy: policy, Manifest: plugin.Manifest{Agents: agents}}
+}
+
+// Plugin, TryAcquire and Acquire make an agentServer a route.Target that is always there.
+func (a *agentServer) Plugin() string {
+	if a.name != "" {
+		return a.name
+	}
+	return "echo"
+}
+
+func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wanted = append(a.wanted, want)
+	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {
@@ -112,6 +142,7 @@ func syncAgent(name string) plugin.Agent {
 // front is a gateway on a socket, with a connection to it such as FlytePropeller's.
 type front struct {
 	gateway  *Gateway
+	routes   *route.Current
 	registry *prometheus.Registry
 	address  string
 	conn     *grpc.ClientConn
@@ -119,17 +150,55 @@ type front struct {
 
 func startGateway(t *testing.T, target route.Target, agents ...plugin.Agent) *front {
 	t.Helper()
-	table, conflicts := route.NewTable(route.Claim{Target: target, Manifest: plugin.Manifest{Agents: agents}})
+	return startClaims(t, nil, route.Claim{Target: target, Manifest: plugin.Manifest{Agents: agents}})
+}
+
+// startClaims is a gateway in front of any plugins, without some of its guarantees.
+func startClaims(t *testing.T, without []string, claims ...route.Claim) *front {
+	t.Helper()
+	f := &front{routes: &route.Current{}, registry: prometheus.NewRegistry()}
+	f.publish(t, claims...)
+	f.gateway = New(Options{Routes: f.routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: f.registry, Without: without})
+	f.gateway.SetReady(true)
+	t.Cleanup(func() { f.gateway.Shutdown(t.Context()) })
+	f.address = serveOn(t, f.gateway.Server())
+	f.conn = dial(t, f.address)
+	return f
+}
+
+// publish replaces the route table.
+func (f *front) publish(t *testing.T, claims ...route.Claim) {
+	t.Helper()
+	table, conflicts := route.NewTable(claims...)
 	if len(conflicts) > 0 {
 		t.Fatal(conflicts)
 	}
-	routes := &route.Current{}
-	routes.Publish(table)
-	registry := prometheus.NewRegistry()
-	g := New(Options{Routes: routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: registry})
-	g.SetReady(true)
-	address := serveOn(t, g.Server())
-	return &front{gateway: g, registry: registry, address: address, conn: dial(t, address)}
+	f.routes.Publish(table)
+}
+
+// acted is how often a guarantee has saved a call.
+func (f *front) acted(t *testing.T, g guarantee) int { return actedIn(t, f.registry, g) }
+
+func actedIn(t *testing.T, registry *prometheus.Registry, g guarantee) int {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, family := range families {
+		if family.GetName() != "agenthost_guarantee_total" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "guarantee" && label.GetValue() == g.String() {
+					count += int(metric.GetCounter().GetValue())
+				}
+			}
+		}
+	}
+	return count
 }
 
 // call sends a message to one of the gateway's methods and returns the answer's bytes.
