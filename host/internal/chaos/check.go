@@ -133,8 +133,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		why := v.chaos.excused(j.agent, call.Started, call.Started.Add(call.Took))
 		switch {
 		case why != "":
-		case call.Method == "DeleteTask":
-			why = "a DeleteTask failed, which Flyte repeats"
+		case call.Method == "DeleteTask" && strings.Contains(call.Err.Error(), ledger.ErrWeather.Error()):
+			why = "the service refused, and Flyte repeats it"
 		case call.Method == "CreateTask" && hung(known, call.Attempt):
 			why = "the plugin hung in CreateTask"
 		case call.Method == "CreateTask" && !idempotent(j.agent) && strings.Contains(call.Err.Error(), "died while it answered"):

@@ -87,14 +87,17 @@ type faults struct {
 	mu         sync.Mutex
 	random     *rand.Rand
 	counts     map[string]int
-	idle       map[string]int // struck at nothing
+	idle       map[string]int           // struck at nothing
+	armed      map[string]*ledger.Fault // the last one, by agent and op
+	deaths     map[string]time.Time     // the last fault that ends an agent's process
 	hungStarts map[string]time.Time
 	broken     bool // the configuration file is, for now
 	err        error
 }
 
 func newFaults(c *chaos, random *rand.Rand) *faults {
-	return &faults{chaos: c, random: random, counts: map[string]int{}, idle: map[string]int{}, hungStarts: map[string]time.Time{}}
+	return &faults{chaos: c, random: random, counts: map[string]int{}, idle: map[string]int{},
+		armed: map[string]*ledger.Fault{}, deaths: map[string]time.Time{}, hungStarts: map[string]time.Time{}}
 }
 
 // run brings faults for a time, and puts right what lasts.
@@ -228,7 +231,7 @@ func (f *faults) victim() (procs.Process, bool) {
 
 func (f *faults) signal(signal syscall.Signal) bool {
 	victim, ok := f.victim()
-	return ok && syscall.Kill(victim.PID, signal) == nil
+	return ok && f.mayDie(victim.Argument("-agent")) && syscall.Kill(victim.PID, signal) == nil
 }
 
 // stop stops a plugin, and lets it go on after less time than a call has.
@@ -249,12 +252,35 @@ func (f *faults) stop(ctx context.Context) bool {
 func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults) bool {
 	return func(_ context.Context, f *faults) bool {
 		name := f.agent()
-		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) {
+		deadly := do != ledger.Garbage && do != ledger.Logs && do != ledger.Hang
+		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) || deadly && !f.mayDie(name) {
 			return false
 		}
-		f.ledger.Arm(ledger.Fault{Agent: name, Op: op, Do: do, Before: before})
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		at := name + "/" + string(op)
+		if last, ok := f.armed[at]; ok {
+			select {
+			case <-last.Dealt:
+			default:
+				return false // so that no call meets a row of them
+			}
+		}
+		f.armed[at] = f.ledger.Arm(ledger.Fault{Agent: name, Op: op, Do: do, Before: before})
 		return true
 	}
+}
+
+// mayDie keeps deaths of one plugin apart, so that it is up for more time than it is down: one that dies in every call cannot be
+// helped.
+func (f *faults) mayDie(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.deaths[name]) < time.Second {
+		return false
+	}
+	f.deaths[name] = time.Now()
+	return true
 }
 
 // mayHang keeps hung starts of one plugin apart: each costs start_timeout, and no server can start a plugin that never starts.

@@ -14,50 +14,41 @@ import (
 	"github.com/agenthost/agenthost/host/internal/chaos/agent"
 )
 
-// host and hello are the binaries that TestMain has built.
-var host, hello string
-
 func TestMain(m *testing.M) {
 	agent.Main()
-	os.Exit(testMain(m))
-}
-
-func testMain(m *testing.M) int {
-	bin, err := os.MkdirTemp("", "chaos-bin-")
-	if err != nil {
-		return fail(err)
-	}
-	defer os.RemoveAll(bin)
-	host, hello = filepath.Join(bin, "agenthost"), filepath.Join(bin, "hello")
-	for program, source := range map[string]string{host: "./host", hello: "./plugins/hello"} {
-		build := exec.Command("go", "build", "-o", program, source)
-		build.Dir = "../../.."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fail(fmt.Errorf("go build %s: %w\n%s", source, err, out))
-		}
-	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
 	if err := goleak.Find(); err != nil && code == 0 {
-		return fail(err)
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
-	return code
+	os.Exit(code)
 }
 
-func fail(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+// build makes a program of this repository.
+func build(t *testing.T, source string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), filepath.Base(source))
+	command := exec.Command("go", "build", "-o", program, source)
+	command.Dir = "../../.."
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("go build %s: %v\n%s", source, err, out)
+	}
+	return program
 }
 
 func TestNoJobIsLostInAShortChaos(t *testing.T) {
-	err := runChaos(t.Context(), options{host: host, length: 15 * time.Second, jobs: 300, seed: 20260101, out: t.Output()})
+	err := runChaos(t.Context(), options{host: build(t, "./host"), length: 15 * time.Second, jobs: 300, seed: 20260101, out: t.Output()})
 	if err != nil {
 		t.Error(err)
 	}
 }
 
 func TestPollsDoNotFailWhileAPluginIsSwapped(t *testing.T) {
-	err := runSwap(t.Context(), swapOptions{host: host, plugin: hello, calls: 10_000, callers: 16, every: 200 * time.Millisecond, out: t.Output()})
+	err := runSwap(t.Context(), swapOptions{
+		host: build(t, "./host"), plugin: build(t, "./plugins/hello"),
+		calls: 10_000, callers: 16, every: 200 * time.Millisecond, out: t.Output(),
+	})
 	if err != nil {
 		t.Error(err)
 	}

@@ -147,7 +147,7 @@ func (s *settings) content() []byte {
 			"env":           map[string]any{agent.LedgerVariable: s.ledger, procs.Variable: s.mark},
 			"start_timeout": "3s", "stop_timeout": "2s", "drain_timeout": "3s",
 			"restart": map[string]any{
-				"initial_backoff": "50ms", "max_backoff": "1s",
+				"initial_backoff": "50ms", "max_backoff": "500ms",
 				"crash_loop": map[string]any{"failures": 10, "window": "20s"},
 			},
 		}

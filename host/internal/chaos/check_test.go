@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/codes"
+
+	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
+	"github.com/agenthost/agenthost/host/internal/propeller"
+)
+
+// start is when the runs below began.
+var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// succeeded is a job that went as it should, and what the ledger knows of it.
+func succeeded(agent string) (*job, ledger.Task) {
+	number, text := ledger.Outputs(3, "abc")
+	j := &job{
+		name: "v1-00001", agent: agent, flyte: propeller.V1, number: 3, text: "abc",
+		plan: ledger.Plan{End: ledger.Succeeded}, execution: &propeller.Execution{},
+		result: propeller.Result{
+			Phase: propeller.Succeeded, Attempts: 1,
+			Outputs: &core.LiteralMap{Literals: map[string]*core.Literal{
+				"number": primitive(&core.Primitive{Value: &core.Primitive_Integer{Integer: number}}),
+				"text":   primitive(&core.Primitive{Value: &core.Primitive_StringValue{StringValue: text}}),
+			}},
+			Calls: []propeller.Call{{Method: "CreateTask", Started: start}, {Method: "GetTask", Started: start.Add(time.Second)}},
+		},
+	}
+	return j, ledger.Task{Jobs: []*ledger.Job{{ID: "job-1", Task: j.name, End: ledger.Succeeded, Told: start.Add(time.Second)}}}
+}
+
+// judged gives the violations of one job, as "class: kind".
+func judged(c *chaos, j *job, known ledger.Task) []string {
+	v := newVerdict(c, nil)
+	v.judgeJob(j, known)
+	var kinds []string
+	for _, broken := range v.violations {
+		kinds = append(kinds, broken.class+": "+broken.kind)
+	}
+	return kinds
+}
+
+func want(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if strings.Join(got, "; ") != strings.Join(want, "; ") {
+		t.Errorf("the violations are %q, want %q", got, want)
+	}
+}
+
+func failedCall(method string, code codes.Code, text string) propeller.Call {
+	return propeller.Call{Method: method, Started: start.Add(500 * time.Millisecond), Took: time.Second, Code: code, Err: errors.New(text)}
+}
+
+func TestAJobThatReachedItsTrueEndHasNoViolation(t *testing.T) {
+	j, known := succeeded("alpha")
+	want(t, judged(&chaos{}, j, known))
+}
+
+func TestAnotherEndThanTheTrueOneIsALostJob(t *testing.T) {
+	for name, spoil := range map[string]func(*job){
+		"failed":             func(j *job) { j.result.Phase = propeller.PermanentFailure },
+		"fell to container":  func(j *job) { j.result.Phase = propeller.FellToContainer },
+		"outputs of another": func(j *job) { j.number = 4 },
+		"failed in truth":    func(j *job) { j.plan.End = ledger.Failed },
+		"ran in truth":       func(j *job) { j.plan.End = ledger.Running },
+		"failed for another reason": func(j *job) {
+			j.plan.End, j.result.Phase, j.result.Final.Reason = ledger.Failed, propeller.PermanentFailure, "the plugin could not be asked"
+		},
+		"long message cut at its end": func(j *job) {
+			j.plan = ledger.Plan{End: ledger.Failed, Message: strings.Repeat(".", overlong)}
+			j.result.Phase, j.result.Final.Reason = propeller.PermanentFailure, failure(j.name)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, known := succeeded("alpha")
+			spoil(j)
+			want(t, judged(&chaos{}, j, known), "lost: wrong end")
+		})
+	}
+}
+
+func TestTwoJobsForOneAttemptAreADuplicate(t *testing.T) {
+	j, known := succeeded("alpha")
+	known.Jobs = append(known.Jobs, &ledger.Job{ID: "job-2", Told: start})
+	want(t, judged(&chaos{}, j, known), "duplicated: two jobs for an attempt")
+}
+
+func TestAJobThatIsNotOverIsStuck(t *testing.T) {
+	j, known := succeeded("alpha")
+	j.err = errors.New("deadline")
+	want(t, judged(&chaos{}, j, known), "stuck: not over")
+}
+
+func TestAJobWhoseEndFlyteNeverLearntIsLost(t *testing.T) {
+	j, known := succeeded("alpha")
+	known.Jobs[0].Told = time.Time{}
+	want(t, judged(&chaos{}, j, known), "lost: forgotten job")
+}
+
+func TestAFailedPollIsAViolationUnlessAReplicaWasKilledMeanwhile(t *testing.T) {
+	j, known := succeeded("alpha")
+	j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.Unavailable, "gone"))
+	c := &chaos{}
+	want(t, judged(c, j, known), "lost: GetTask failed: Unavailable")
+	c.excuse("", start.Add(2*time.Second), start.Add(3*time.Second), "killed later")
+	want(t, judged(c, j, known), "lost: GetTask failed: Unavailable")
+	c.excuse("", start.Add(time.Second), start.Add(2*time.Second), "killed meanwhile")
+	want(t, judged(c, j, known))
+}
+
+func TestAnExcuseOfOnePluginIsNoneOfAnother(t *testing.T) {
+	j, known := succeeded("alpha")
+	j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.NotFound, "not served"))
+	c := &chaos{}
+	c.excuse("delta", start, start.Add(time.Hour), "removed")
+	want(t, judged(c, j, known), "lost: CreateTask failed: NotFound")
+}
+
+func TestADeathInCreateIsExcusedForPluginsThatAreNotIdempotentOnly(t *testing.T) {
+	died := failedCall("CreateTask", codes.Unavailable, `plugin "gamma" died while it answered CreateTask`)
+	for agent, violations := range map[string][]string{"gamma": nil, "alpha": {"lost: CreateTask failed: Unavailable"}} {
+		j, known := succeeded(agent)
+		j.result.Calls = append(j.result.Calls, died)
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
+
+func TestAHangInCreateIsExcusedInItsAttemptOnly(t *testing.T) {
+	for attempt, violations := range map[int][]string{0: nil, 1: {"lost: CreateTask failed: DeadlineExceeded"}} {
+		j, known := succeeded("alpha")
+		j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.DeadlineExceeded, "too late"))
+		known.Events = []ledger.Event{{Attempt: attempt, What: "create: job-1", Do: ledger.Hang}}
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
+
+func TestGuaranteeCountersAreReadFromMetrics(t *testing.T) {
+	metrics := parseMetrics([]byte("# HELP x\nagenthost_guarantee_total{guarantee=\"G5\",plugin=\"a\"} 3\ngo_goroutines 12\n"))
+	if metrics["go_goroutines"] != 12 || metrics[`agenthost_guarantee_total{guarantee="G5",plugin="a"}`] != 3 {
+		t.Errorf("read %v", metrics)
+	}
+	if got := guaranteeOf(`guarantee="G5",plugin="a"}`); got != "G5" {
+		t.Errorf("the guarantee is %q", got)
+	}
+}
