@@ -1,16 +1,22 @@
 // Package fleet keeps the configured plugins running.
 //
 // It is level-triggered: the configuration is the desired state, and each plugin has one owner goroutine (owner.go) that
-// moves the plugin towards it, whatever happens to the process. The fleet itself holds what concerns all plugins: who
-// serves which task category. Whenever that changes it publishes a new route table; it never talks to the gateway.
+// moves the plugin towards it, whatever happens to its processes. An owner runs generations (generation.go), the
+// instances started from one spec; each instance is kept running by a slot (slot.go).
+//
+// The fleet itself holds what concerns all plugins: which are wanted (Apply), and who serves which task category.
+// Whenever that changes it publishes a new route table; it never talks to the gateway.
 package fleet
 
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -28,93 +34,209 @@ type Options struct {
 	RunRoot *process.RunRoot
 	// DialOptions are for the connections to the plugins.
 	DialOptions []grpc.DialOption
+	// Health is when a plugin that does not answer counts as hanging. Zero: DefaultHealth.
+	Health Health
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
 }
 
+// Health is how the fleet finds out that a plugin hangs.
+type Health struct {
+	// Interval is the pause between two health checks, Timeout how long one may take.
+	Interval, Timeout time.Duration
+	// Misses is how many checks in a row have to go unanswered.
+	Misses int
+}
+
+// DefaultHealth leaves a plugin that blocks for a while, as Python's do, a minute.
+var DefaultHealth = Health{Interval: 10 * time.Second, Timeout: 10 * time.Second, Misses: 3}
+
 // Fleet is all configured plugins of a host.
 type Fleet struct {
-	options Options
-	settled chan struct{}
+	options   Options
+	settled   chan struct{}
+	events    events
+	rollbacks atomic.Int64
+	stopping  atomic.Bool
 
-	settings *config.Config // set by Start, and what the owners read their plugins' entries from
-	owners   []*owner       // sorted by plugin name; fixed by Start
+	applying sync.Mutex // held while Apply changes what is wanted
+	round    int
 
-	mu     sync.Mutex
-	claims []route.Claim // in the order of acceptance: who holds a category keeps it
+	mu      sync.Mutex
+	owners  map[string]*owner   // by plugin name
+	leaving map[*owner]struct{} // removed ones, which drain
+	claims  []route.Claim       // in the order of acceptance: who holds a category keeps it
+	rules   route.Rules
 }
 
 // New returns a fleet without plugins.
 func New(options Options) *Fleet {
-	return &Fleet{options: options, settled: make(chan struct{})}
+	if options.Health == (Health{}) {
+		options.Health = DefaultHealth
+	}
+	return &Fleet{options: options, settled: make(chan struct{}), owners: map[string]*owner{}, leaving: map[*owner]struct{}{}}
 }
 
-// Start starts all configured plugins side by side and returns at once; Settled tells when each has been started or has failed.
-// They run until Stop. Start is called once.
-func (f *Fleet) Start(settings *config.Config) {
-	f.settings = settings
-	for name, configured := range settings.Plugins {
-		f.owners = append(f.owners, newOwner(f, name, configured))
+// Settled is closed once every plugin of the first Apply was accepted or its first start has failed: from then on the
+// list of task categories is as complete as it can be.
+func (f *Fleet) Settled() <-chan struct{} { return f.settled }
+
+// Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has
+// changed get a new generation beside the current one, those that are gone are drained, and all others are left alone.
+// A newer Apply supersedes an older one at whatever point that is.
+//
+// Wait on the returned Round for what came of it.
+func (f *Fleet) Apply(settings *config.Config) *Round {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	f.round++
+	round := &Round{number: f.round}
+
+	f.mu.Lock()
+	f.rules = rulesOf(settings)
+	var fresh, gone []*owner
+	for name := range settings.Plugins {
+		if f.owners[name] == nil {
+			f.owners[name] = newOwner(f, name)
+			fresh = append(fresh, f.owners[name])
+		}
 	}
-	slices.SortFunc(f.owners, func(a, b *owner) int { return strings.Compare(a.Plugin(), b.Plugin()) })
-	for _, o := range f.owners {
+	for name, o := range f.owners {
+		if _, wanted := settings.Plugins[name]; !wanted {
+			gone = append(gone, o)
+			delete(f.owners, name)
+			f.leaving[o] = struct{}{}
+		}
+		round.owners = append(round.owners, o)
+	}
+	f.publish()
+	f.mu.Unlock()
+
+	for _, o := range gone {
+		o.want(&desired{settings: settings, round: f.round, removed: true})
+		go f.forget(o)
+	}
+	for _, o := range round.owners {
+		if entry, wanted := settings.Plugins[o.name]; wanted {
+			o.want(&desired{settings: settings, plugin: entry, spec: plugin.SpecOf(o.name, entry), round: f.round})
+		}
+	}
+	for _, o := range fresh {
 		go o.run()
 	}
-	go f.settle()
+	go f.settle(fresh, f.round == 1)
+	return round
 }
 
-// settle accepts the plugins of the first start in the order of their names, so that every replica of a host settles a
+// settle accepts plugins of a first start in the order of their names, so that every replica of a host settles a
 // conflict between two of them in the same way.
-func (f *Fleet) settle() {
-	for _, o := range f.owners {
+func (f *Fleet) settle(fresh []*owner, first bool) {
+	slices.SortFunc(fresh, func(a, b *owner) int { return strings.Compare(a.name, b.name) })
+	for _, o := range fresh {
 		<-o.attempted
 		close(o.admitted)
 		<-o.decided
 	}
-	close(f.settled)
+	if first {
+		close(f.settled)
+	}
 }
 
-// Settled is closed once every plugin was accepted or its first start has failed: from then on the list of task
-// categories is as complete as it can be.
-func (f *Fleet) Settled() <-chan struct{} { return f.settled }
+// forget drops a removed plugin once it is gone.
+func (f *Fleet) forget(o *owner) {
+	<-o.stopped
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.leaving, o)
+}
 
-// accept puts a plugin's manifest into the route table. It fails with a route.Conflict where another plugin already
-// serves one of its categories.
-func (f *Fleet) accept(target route.Target, manifest plugin.Manifest) error {
+// accept puts a plugin's claim into the route table. It fails with a route.Conflict where another plugin already serves
+// one of its categories.
+func (f *Fleet) accept(claim route.Claim) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	claims := slices.Clone(f.claims)
-	claim := route.Claim{Target: target, Manifest: manifest}
-	if i := slices.IndexFunc(claims, func(c route.Claim) bool { return c.Target == target }); i >= 0 {
+	if i := f.claimOf(claim.Target); i >= 0 {
 		claims[i] = claim
 	} else {
 		claims = append(claims, claim)
 	}
-	table, conflicts := route.NewTable(claims...)
-	if len(conflicts) > 0 {
+	if _, conflicts := f.rules.Table(claims...); len(conflicts) > 0 {
 		return conflicts[0]
 	}
 	f.claims = claims
-	f.options.Routes.Publish(table)
+	f.publish()
 	return nil
 }
 
-// Stop drains and stops all plugins side by side. When ctx ends the draining does too; the processes are gone in any
-// case when Stop returns.
-func (f *Fleet) Stop(ctx context.Context) {
-	var all sync.WaitGroup
-	for _, o := range f.owners {
-		all.Go(func() { o.stop(ctx) })
+// withdraw takes a plugin's claim out of the route table.
+func (f *Fleet) withdraw(target route.Target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := f.claimOf(target); i >= 0 {
+		f.claims = slices.Delete(slices.Clone(f.claims), i, i+1)
+		f.publish()
 	}
-	all.Wait()
-	<-f.settled
 }
 
-// Status is what every plugin is doing now, by name.
+// claimOf is the index of a plugin's claim, or -1. f.mu is held.
+func (f *Fleet) claimOf(target route.Target) int {
+	return slices.IndexFunc(f.claims, func(c route.Claim) bool { return c.Target == target })
+}
+
+// publish makes the claims and rules the table that calls see. f.mu is held.
+func (f *Fleet) publish() {
+	table, _ := f.rules.Table(f.claims...) // a rule that is gone can leave two claims in conflict: the older one serves
+	f.options.Routes.Publish(table)
+}
+
+// Stop drains and stops all plugins side by side. When limit ends the draining does too; the processes are gone in any
+// case when Stop returns. Apply is not called any more.
+func (f *Fleet) Stop(limit context.Context) {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	f.stopping.Store(true)
+	owners := f.all()
+	for _, o := range owners {
+		o.want(&desired{round: f.round + 1, removed: true})
+		defer context.AfterFunc(limit, o.hurry)()
+	}
+	for _, o := range owners {
+		<-o.stopped
+	}
+	if f.round > 0 {
+		<-f.settled
+	}
+	f.events.close()
+}
+
+// Status is what every plugin is doing now, by name. One that was removed and is wanted again stands there twice while
+// its old processes drain.
 func (f *Fleet) Status() []Status {
-	statuses := make([]Status, 0, len(f.owners))
-	for _, o := range f.owners {
+	owners := f.all()
+	statuses := make([]Status, 0, len(owners))
+	for _, o := range owners {
 		statuses = append(statuses, o.status())
 	}
 	return statuses
+}
+
+// all are the owners, leaving ones too, by name.
+func (f *Fleet) all() []*owner {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	owners := slices.AppendSeq(slices.Collect(maps.Values(f.owners)), maps.Keys(f.leaving))
+	slices.SortStableFunc(owners, func(a, b *owner) int { return strings.Compare(a.name, b.name) })
+	return owners
+}
+
+// Rollbacks is how often a generation failed its probation and the one before it was brought back.
+func (f *Fleet) Rollbacks() int64 { return f.rollbacks.Load() }
+
+func rulesOf(settings *config.Config) route.Rules {
+	var rules route.Rules
+	for _, r := range settings.Routes {
+		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
+	}
+	return rules
 }

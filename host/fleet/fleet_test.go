@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,9 +32,7 @@ type running struct {
 
 func start(t *testing.T, commands map[string][]string) running {
 	t.Helper()
-	root := openRunRoot(t)
-	routes := &route.Current{}
-	f := New(Options{Routes: routes, RunRoot: root, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	f := startWith(t, Health{})
 	settings := config.Default()
 	for name, command := range commands {
 		configured := config.DefaultPlugin()
@@ -45,17 +42,26 @@ func start(t *testing.T, commands map[string][]string) running {
 		configured.Restart.MaxBackoff = 50 * time.Millisecond
 		settings.Plugins[name] = configured
 	}
-	f.Start(settings)
-	t.Cleanup(func() {
-		limit, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		f.Stop(limit)
-	})
+	f.Apply(settings)
 	select {
 	case <-f.Settled():
 	case <-soon(t).Done():
 		t.Fatal("the first start never settled")
 	}
+	return f
+}
+
+// startWith is a fleet without plugins.
+func startWith(t *testing.T, health Health) running {
+	t.Helper()
+	root := openRunRoot(t)
+	routes := &route.Current{}
+	f := New(Options{Routes: routes, RunRoot: root, Health: health, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	t.Cleanup(func() {
+		limit, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		f.Stop(limit)
+	})
 	return running{f, routes}
 }
 
@@ -87,8 +93,9 @@ func soon(t *testing.T) context.Context {
 
 // owner is the owner of a plugin.
 func (f running) owner(name string) *owner {
-	i := slices.IndexFunc(f.owners, func(o *owner) bool { return o.Plugin() == name })
-	return f.owners[i]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.owners[name]
 }
 
 // status waits until a plugin is as wanted.
@@ -96,13 +103,13 @@ func (f running) status(t *testing.T, name string, wanted func(Status) bool) Sta
 	t.Helper()
 	o := f.owner(name)
 	for ctx := soon(t); ; {
-		replaced := o.now.Load().replaced
+		signal := *o.signal.Load()
 		status := o.status()
 		if wanted(status) {
 			return status
 		}
 		select {
-		case <-replaced:
+		case <-signal:
 		case <-ctx.Done():
 			t.Fatalf("plugin %s never came to what was wanted; it is %+v", name, status)
 		}
@@ -259,7 +266,7 @@ func TestStopEndsAPluginInTheMiddleOfItsStart(t *testing.T) {
 	silent.Command = badplugin.Command("silent")
 	settings := config.Default()
 	settings.Plugins["silent"] = silent
-	f.Start(settings)
+	f.Apply(settings)
 	f.Stop(soon(t))
 	if got := f.Status()[0].State; got != Stopped {
 		t.Errorf("it is %s", got)

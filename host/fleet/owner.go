@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,225 +15,465 @@ import (
 	"github.com/agenthost/agenthost/host/route"
 )
 
-// owner is the one goroutine that starts, watches, restarts and stops a plugin. Everybody else reads its snapshots.
+// owner is the one goroutine that moves a plugin towards its entry in the configuration. It is level-triggered: whatever
+// happens, it compares what is wanted with what there is, and takes the next step. Everybody else reads its view.
+//
+// Up to three generations live side by side: the current one, which takes the calls; a candidate, which is on its way
+// and takes none yet; and, during a rollout, one on trial, which takes a share of new jobs. Generations that were
+// replaced drain by themselves.
 type owner struct {
-	fleet      *Fleet
-	configured config.Plugin
-	spec       plugin.Spec
-	log        *slog.Logger
-	now        atomic.Pointer[snapshot] // written by run alone
+	fleet *Fleet
+	name  string
+	log   *slog.Logger
+
+	desired atomic.Pointer[desired]
+	wake    chan struct{} // something to reconcile; holds one token
+	reports chan report
+	running sync.WaitGroup // slots of all generations
+	// patience ends when draining has to.
+	patience context.Context
+	hurry    context.CancelFunc
+
+	view   atomic.Pointer[view]
+	signal atomic.Pointer[chan struct{}] // closed at every change, and replaced
 
 	// The first start's order of events, see Fleet.settle: the owner has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
+	stopped                      chan struct{} // closed when run has returned
 
-	stopping context.Context // ends when the owner is asked to stop
-	askStop  context.CancelCauseFunc
-	stopped  chan struct{} // closed when run has returned
+	// Of run alone:
+	first    bool             // the first start is still open
+	accepted bool             // the current generation's categories are in the table
+	previous *config.Plugin   // what the current generation replaced, to fall back on
+	flipped  time.Time        // when it did
+	rejected string           // the id of a spec that failed its probation: not tried again until the configuration changes
+	retry    <-chan time.Time // when a failed candidate is tried again
+	failures *failures        // of candidates
 }
 
-// snapshot is what an owner's plugin is doing at one moment. It is never changed, only replaced.
-type snapshot struct {
-	state    State
-	since    time.Time
-	reason   error            // why it is not running, or was last not
-	instance *plugin.Instance // the one that takes calls; nil in every state but Running
-	manifest *plugin.Manifest // the last accepted one
-	restarts int              // processes started after the first
-	replaced chan struct{}    // closed when another snapshot takes this one's place
+// desired is what the configuration wants of a plugin.
+type desired struct {
+	settings *config.Config
+	plugin   config.Plugin
+	spec     plugin.Spec
+	round    int  // of Apply
+	removed  bool // the plugin, or the host, is to go
 }
 
-func newOwner(f *Fleet, name string, configured config.Plugin) *owner {
+// view is what there is of a plugin at one moment. It is never changed, only replaced.
+type view struct {
+	current, trial, candidate *generation
+	percent                   int // of new jobs that go to trial
+	manifest                  *plugin.Manifest
+	refused                   error // a conflict keeps the plugin from serving at all
+	swapError                 error // why the last swap failed, while that matters
+	rolledBack                bool
+	stopping, stopped         bool
+	outcome                   Outcome // of the last round that is decided
+}
+
+func newOwner(f *Fleet, name string) *owner {
 	o := &owner{
-		fleet:      f,
-		configured: configured,
-		spec:       plugin.SpecOf(name, configured),
-		log:        f.options.Log.With("plugin", name),
-		attempted:  make(chan struct{}),
-		admitted:   make(chan struct{}),
-		decided:    make(chan struct{}),
-		stopped:    make(chan struct{}),
+		fleet: f, name: name, log: f.options.Log.With("plugin", name),
+		wake: make(chan struct{}, 1), reports: make(chan report),
+		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
+		first: true,
 	}
-	o.stopping, o.askStop = context.WithCancelCause(context.Background())
-	o.now.Store(&snapshot{state: Starting, since: time.Now(), replaced: make(chan struct{})})
+	o.patience, o.hurry = context.WithCancel(context.Background())
+	o.view.Store(&view{})
+	signal := make(chan struct{})
+	o.signal.Store(&signal)
 	return o
 }
 
-// Plugin implements route.Target.
-func (o *owner) Plugin() string { return o.spec.Name }
+// want tells the owner what is wanted from now on.
+func (o *owner) want(d *desired) {
+	o.desired.Store(d)
+	o.poke()
+}
 
-// run is the life of the plugin: start, serve until it ends, wait, start again, until the owner is asked to stop.
-func (o *owner) run() {
-	defer close(o.stopped)
-	defer o.become(Stopped, nil, func(*snapshot) {})
-	failures := newFailures(o.configured.Restart)
-	// The first start is always tried: the fleet waits for its outcome. Asked to stop, it fails at once.
-	for first := true; first || o.stopping.Err() == nil; first = false {
-		instance, err := o.start(first)
-		if err == nil {
-			err = o.serve(instance)
-		}
-		if err != nil && o.stopping.Err() == nil {
-			wait := o.failed(failures, err)
-			clearUp(instance)
-			select {
-			case <-wait:
-			case <-o.stopping.Done():
-			}
-		}
-		clearUp(instance)
+func (o *owner) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
-// failed says that the plugin is not running and returns when to start it again: never after a conflict, which only
-// another configuration can solve.
-func (o *owner) failed(failures *failures, err error) <-chan time.Time {
-	if conflict := (route.Conflict{}); errors.As(err, &conflict) {
-		o.become(Refused, err, func(*snapshot) {})
+// Plugin implements route.Target.
+func (o *owner) Plugin() string { return o.name }
+
+// run looks after the plugin until it is removed.
+func (o *owner) run() {
+	defer close(o.stopped)
+	defer o.hurry()
+	for !o.view.Load().stopped {
+		select {
+		case r := <-o.reports:
+			r.answer <- o.take(r)
+		case <-o.wake:
+			o.reconcile()
+		case <-o.retry:
+			o.retry = nil
+			o.reconcile()
+		}
+	}
+}
+
+// reconcile takes the next step from what there is to what is wanted.
+func (o *owner) reconcile() {
+	d := o.desired.Load()
+	if d.removed {
+		o.remove()
+		return
+	}
+	v := *o.view.Load()
+	if v.outcome.round != d.round { // a new round: what failed before may work now
+		if d.spec.Hash()[:12] != o.rejected {
+			o.rejected, v.rolledBack = "", false
+		}
+		o.retry, o.failures, v.refused, v.swapError = nil, newFailures(d.plugin.Restart), nil, nil
+	}
+	wanted, spec := d.plugin, d.spec
+	id := spec.Hash()[:12]
+	if id == o.rejected && o.previous != nil {
+		wanted, spec = *o.previous, plugin.SpecOf(o.name, *o.previous)
+		id = spec.Hash()[:12]
+	}
+	switch {
+	case v.refused != nil || o.retry != nil:
+		// Nothing can be done now.
+	case v.current == nil:
+		v.current = newGeneration(o, spec, wanted)
+		o.accepted = false
+		v.outcome = Outcome{round: d.round, Plugin: o.name, Action: Started, Generation: id}
+	case v.current.id == id:
+		v.candidate, v.trial = o.abandon(v.candidate), o.abandon(v.trial)
+		o.adjust(v.current, wanted)
+		if v.outcome.round != d.round {
+			v.outcome = Outcome{round: d.round, Plugin: o.name, Action: Unchanged, Generation: id}
+		}
+	case v.trial != nil && v.trial.id == id:
+		v.candidate = o.abandon(v.candidate)
+		o.adjust(v.trial, wanted)
+		if v.percent = wanted.Rollout.Percent; v.percent >= 100 {
+			o.publish(&v)
+			o.promote(v.trial)
+			return
+		}
+		if v.outcome.round != d.round {
+			v.outcome = Outcome{round: d.round, Plugin: o.name, Action: OnTrial, Generation: id}
+		}
+	case v.candidate != nil && v.candidate.id == id:
+		o.adjust(v.candidate, wanted)
+	default:
+		v.candidate = o.abandon(v.candidate)
+		v.candidate = newGeneration(o, spec, wanted)
+		o.tellPeople(Event{Plugin: o.name, Generation: id, State: Swapping, Was: Running, Cause: "the configuration changed"}, false)
+	}
+	o.publish(&v)
+	if o.accepted {
+		o.claim(&v, v.current) //nolint:errcheck // what is served already cannot be in conflict
+	}
+}
+
+// adjust hands a generation settings that leave its spec as it is.
+func (o *owner) adjust(g *generation, settings config.Plugin) {
+	g.settings.Store(&settings)
+	g.resize(settings.Instances)
+}
+
+// abandon retires a generation that never took calls, or no longer should.
+func (o *owner) abandon(g *generation) *generation {
+	if g != nil {
+		g.retire()
+	}
+	return nil
+}
+
+// take notes what a slot reports, and answers whether its instance may take calls.
+func (o *owner) take(r report) error {
+	v := *o.view.Load()
+	g := r.slot.generation
+	if r.err != nil {
+		o.explain(r.err)
+	}
+	switch g {
+	case v.current:
+		return o.takeCurrent(v, g, r)
+	case v.candidate:
+		return o.takeCandidate(v, g, r)
+	case v.trial:
+		if r.err != nil && r.looping {
+			o.reject(v, g, r.err)
+			return errRetired
+		}
 		return nil
 	}
+	return errRetired
+}
+
+func (o *owner) takeCurrent(v view, g *generation, r report) error {
+	if o.first {
+		close(o.attempted)
+		<-o.admitted
+		o.first = false
+		defer close(o.decided)
+	}
+	if r.err != nil {
+		d := o.desired.Load()
+		probation := g.configured().Probation
+		if r.looping && o.previous != nil && !d.removed && g.configured().Rollback && time.Since(o.flipped) < probation && v.candidate == nil {
+			o.fallBack(v, g, r.err)
+		}
+		return nil
+	}
+	manifest := r.instance.Manifest()
+	if g.manifest != nil && o.accepted && sameAgents(*g.manifest, manifest) {
+		return nil
+	}
+	g.manifest = &manifest
+	if err := o.claim(&v, g); err != nil {
+		v.current, v.refused = nil, err
+		o.publish(&v)
+		g.retire()
+		o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: Refused, Was: Starting, Cause: err.Error()}, true)
+		return err
+	}
+	o.accepted = true
+	v.manifest = &manifest
+	o.publish(&v)
+	return nil
+}
+
+func (o *owner) takeCandidate(v view, g *generation, r report) error {
+	if r.err != nil {
+		o.swapFailed(v, g, r.err)
+		return errRetired
+	}
+	if g.manifest == nil {
+		manifest := r.instance.Manifest()
+		g.manifest = &manifest
+	}
+	if g.ready++; g.ready < len(g.slots) {
+		return nil
+	}
+	percent := g.configured().Rollout.Percent
+	if percent < 100 && o.accepted {
+		v.trial, v.candidate, v.percent = g, nil, percent
+		o.abandon(o.view.Load().trial)
+		v.swapError = nil
+		o.decide(&v, Outcome{Action: OnTrial, Generation: g.id})
+		o.publish(&v)
+		o.claim(&v, v.current) //nolint:errcheck // its categories are in the table; its jobs are pinned from now on
+		o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: Trial, Was: Swapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
+		return nil
+	}
+	return o.promote(g)
+}
+
+// promote flips the table: from now on calls go to g, and what was current drains.
+func (o *owner) promote(g *generation) error {
+	v := *o.view.Load()
+	old, trial, candidate := v.current, v.trial, v.candidate
+	v.current, v.trial, v.candidate, v.percent = g, nil, nil, 0
+	v.manifest, v.swapError = g.manifest, nil
+	if err := o.claim(&v, g); err != nil {
+		o.swapFailed(*o.view.Load(), g, err)
+		return err
+	}
+	if o.accepted && old.id != o.rejected {
+		settings := old.configured()
+		o.previous = &settings
+	}
+	if o.accepted && !v.rolledBack {
+		o.flipped = time.Now()
+	}
+	o.accepted = true
+	o.decide(&v, Outcome{Action: Swapped, Generation: g.id})
+	o.publish(&v)
+	for _, g := range []*generation{old, trial, candidate} {
+		if g != nil && g != v.current {
+			g.retire()
+		}
+	}
+	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: TookOver, Was: Swapping, Cause: "it is ready"}, false)
+	return nil
+}
+
+// swapFailed drops a candidate. What is current serves on, and the candidate is tried again later.
+func (o *owner) swapFailed(v view, g *generation, err error) {
+	v.candidate, v.swapError = nil, err
+	if v.trial == g {
+		v.trial = nil
+	}
+	o.decide(&v, Outcome{Action: Failed, Generation: g.id, Err: err})
+	o.publish(&v)
+	g.retire()
+	if conflict := (route.Conflict{}); !errors.As(err, &conflict) {
+		wait, _ := o.failures.next(time.Now())
+		o.retry = time.After(max(wait, retryCandidate))
+	}
+	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: SwapFailed, Was: Swapping, Cause: err.Error()}, true)
+}
+
+// retryCandidate is how long a candidate that failed is left alone at least: the plugin is served meanwhile.
+const retryCandidate = 5 * time.Second
+
+// fallBack brings back what the current generation replaced.
+func (o *owner) fallBack(v view, g *generation, err error) {
+	o.rejected, v.rolledBack = g.id, true
+	v.swapError = fmt.Errorf("generation %s crash-looped within its probation; the one before it is coming back: %w", g.id, err)
+	spec := plugin.SpecOf(o.name, *o.previous)
+	v.candidate = newGeneration(o, spec, *o.previous)
+	o.publish(&v)
+	o.fleet.rollbacks.Add(1)
+	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: RolledBack, Was: CrashLooping, Cause: v.swapError.Error()}, true)
+}
+
+// reject ends a trial that crash-loops.
+func (o *owner) reject(v view, g *generation, err error) {
+	o.rejected, v.rolledBack, v.trial, v.percent = g.id, true, nil, 0
+	settings := v.current.configured()
+	o.previous = &settings
+	v.swapError = fmt.Errorf("generation %s crash-looped on trial and is withdrawn: %w", g.id, err)
+	o.publish(&v)
+	g.retire()
+	o.fleet.rollbacks.Add(1)
+	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: RolledBack, Was: Trial, Cause: v.swapError.Error()}, true)
+}
+
+// remove takes the plugin's categories out of the table, drains it and ends the owner.
+func (o *owner) remove() {
+	if o.first { // never started: nobody waits for its outcome any more
+		o.first = false
+		close(o.attempted)
+		close(o.decided)
+	}
+	v := *o.view.Load()
+	if !o.fleet.stopping.Load() { // a host that stops keeps its types listed to the end
+		o.fleet.withdraw(o)
+	}
+	v.stopping = true
+	o.publish(&v)
+	for _, g := range []*generation{v.current, v.trial, v.candidate} {
+		if g != nil {
+			g.retire()
+		}
+	}
+	o.running.Wait()
+	v.stopped = true
+	o.decide(&v, Outcome{Action: Removed})
+	o.publish(&v)
+	o.tellPeople(Event{Plugin: o.name, State: Stopped, Was: Draining, Cause: "it is no longer wanted"}, false)
+}
+
+// claim puts a generation's categories into the table, with what the configuration says of calls to them.
+func (o *owner) claim(v *view, g *generation) error {
+	settings := g.configured()
+	return o.fleet.accept(route.Claim{
+		Target: o, Manifest: *g.manifest, Policy: policyOf(settings),
+		Pinned: settings.Pin == "always" || v.trial != nil, NeverPinned: settings.Pin == "never",
+	})
+}
+
+func policyOf(p config.Plugin) route.Policy {
+	return route.Policy{
+		MinInterval: p.Status.MinInterval, MaxStale: p.Status.MaxStale,
+		Concurrency: p.Limits.Concurrency, Wait: p.Limits.Wait, Rate: p.Limits.Rate, Burst: p.Limits.Burst,
+	}
+}
+
+// decide notes the outcome of the round.
+func (o *owner) decide(v *view, outcome Outcome) {
+	outcome.round, outcome.Plugin = o.desired.Load().round, o.name
+	v.outcome = outcome
+}
+
+// publish makes the view the one that others see.
+func (o *owner) publish(v *view) {
+	o.view.Store(v)
+	o.notify()
+}
+
+// notify wakes everybody who waits for a change.
+func (o *owner) notify() {
+	fresh := make(chan struct{})
+	close(*o.signal.Swap(&fresh))
+}
+
+// changed is called by slots.
+func (o *owner) changed(e Event, bad bool) {
+	o.notify()
+	o.tellPeople(e, bad)
+}
+
+func (o *owner) tellPeople(e Event, bad bool) {
+	level := slog.LevelInfo
+	if bad {
+		level = slog.LevelWarn
+	}
+	e.Time = time.Now()
+	o.log.Log(context.Background(), level, "plugin is "+string(e.State),
+		"generation", e.Generation, "instance", e.Instance, "state", e.State, "was", e.Was, "for", e.Lasted.Round(time.Millisecond), "cause", e.Cause)
+	o.fleet.events.send(e)
+}
+
+// explain logs where in the configuration stands what a plugin refused.
+func (o *owner) explain(err error) {
 	if refused := (*plugin.StartError)(nil); errors.As(err, &refused) {
-		for _, wrong := range refused.KeyErrors(o.fleet.settings) {
+		for _, wrong := range refused.KeyErrors(o.desired.Load().settings) {
 			o.log.Error("the plugin does not accept its configuration", "source", wrong.Source, "line", wrong.Line, "key", wrong.Key, "error", wrong.Message)
 		}
 	}
-	wait, looping := failures.next(time.Now())
-	state := Restarting
-	if looping {
-		state = CrashLooping
-	}
-	o.become(state, err, func(s *snapshot) { s.restarts++ }, "restart_in", wait.Round(time.Millisecond))
-	return time.After(wait)
-}
-
-// clearUp removes what an instance left behind. It is bounded by stop_timeout, and does nothing the second time.
-func clearUp(instance *plugin.Instance) {
-	if instance != nil {
-		_ = instance.Stop(context.Background())
-	}
-}
-
-// start brings up an instance and claims its categories.
-func (o *owner) start(first bool) (*plugin.Instance, error) {
-	environment := plugin.Environment{RunRoot: o.fleet.options.RunRoot, Log: o.fleet.options.Log, DialOptions: o.fleet.options.DialOptions}
-	instance, err := plugin.Start(o.stopping, o.spec, environment)
-	if first {
-		close(o.attempted)
-		defer close(o.decided)
-		<-o.admitted
-	}
-	if err != nil {
-		return nil, err
-	}
-	manifest := instance.Manifest()
-	if err := o.fleet.accept(o, manifest); err != nil {
-		return instance, err
-	}
-	o.become(Running, nil, func(s *snapshot) { s.instance, s.manifest = instance, &manifest },
-		"version", manifest.Version, "pid", instance.PID())
-	return instance, nil
-}
-
-// serve watches an instance until it ends, or retires it when the owner is asked to stop.
-func (o *owner) serve(instance *plugin.Instance) error {
-	select {
-	case <-instance.Done():
-		reason := instance.Err()
-		if reason == nil {
-			reason = fmt.Errorf("plugin %q ended by itself", o.spec.Name)
-		}
-		return reason
-	case <-o.stopping.Done():
-		o.retire(instance)
-		return nil
-	}
-}
-
-// retire lets the calls under way end, up to drain_timeout, and stops the instance.
-func (o *owner) retire(instance *plugin.Instance) {
-	o.become(Draining, nil, func(*snapshot) {}, "in_flight", instance.InFlight())
-	limit := context.Background()
-	if request := (*stopRequest)(nil); errors.As(context.Cause(o.stopping), &request) {
-		limit = request.limit
-	}
-	draining, cancel := context.WithTimeout(limit, o.configured.DrainTimeout)
-	defer cancel()
-	if err := instance.Drain(draining); err != nil {
-		o.log.Warn("calls under way at the end of the drain are cut off", "in_flight", instance.InFlight())
-	}
-	if err := instance.Stop(context.Background()); err != nil {
-		o.log.Warn("the plugin had to be killed", "error", err)
-	}
-}
-
-// become replaces the snapshot, wakes those who wait for a change, and tells people.
-func (o *owner) become(state State, reason error, change func(*snapshot), details ...any) {
-	old := o.now.Load()
-	next := *old
-	next.state, next.since, next.instance, next.replaced = state, time.Now(), nil, make(chan struct{})
-	if reason != nil {
-		next.reason = reason
-	}
-	change(&next)
-	o.now.Store(&next)
-	close(old.replaced)
-
-	level := slog.LevelInfo
-	attributes := append([]any{"state", state, "was", old.state, "for", next.since.Sub(old.since).Round(time.Millisecond)}, details...)
-	if reason != nil {
-		level = slog.LevelWarn
-		attributes = append(attributes, "reason", reason)
-	}
-	o.log.Log(context.Background(), level, "plugin is "+string(state), attributes...)
 }
 
 // TryAcquire implements route.Target.
-func (o *owner) TryAcquire(route.Want) (route.Lease, bool) { return o.now.Load().acquire() }
+func (o *owner) TryAcquire(want route.Want) (route.Lease, bool) {
+	if g := o.view.Load().choose(want); g != nil {
+		return g.acquire()
+	}
+	return route.Lease{}, false
+}
 
-// acquire takes a lease on the instance of this moment.
-func (s *snapshot) acquire() (route.Lease, bool) {
-	if s.instance == nil {
-		return route.Lease{}, false
+// choose picks the generation for a call.
+func (v *view) choose(want route.Want) *generation {
+	switch {
+	case v.trial == nil:
+		return v.current
+	case want.Generation == v.trial.id:
+		return v.trial
+	case want.New && rand.IntN(100) < v.percent:
+		return v.trial
+	default:
+		return v.current
 	}
-	release, ok := s.instance.Acquire()
-	if !ok {
-		return route.Lease{}, false
-	}
-	return route.Lease{Conn: s.instance.Conn(), Ended: s.instance.Done(), Release: release}, true
 }
 
 // Acquire implements route.Target.
-func (o *owner) Acquire(ctx context.Context, _ route.Want) (route.Lease, error) {
+func (o *owner) Acquire(ctx context.Context, want route.Want) (route.Lease, error) {
 	for {
-		now := o.now.Load()
-		if lease, ok := now.acquire(); ok {
+		signal := *o.signal.Load()
+		v := o.view.Load()
+		if v.stopped || v.refused != nil {
+			return route.Lease{}, o.unavailable()
+		}
+		if lease, ok := o.TryAcquire(want); ok {
 			return lease, nil
 		}
-		if now.state == Stopped || now.state == Refused {
-			return route.Lease{}, o.unavailable(now)
-		}
 		select {
-		case <-now.replaced:
+		case <-signal:
 		case <-ctx.Done():
-			return route.Lease{}, o.unavailable(o.now.Load())
+			return route.Lease{}, o.unavailable()
 		}
 	}
 }
 
 // unavailable is what a caller hears who waited for the plugin in vain.
-func (o *owner) unavailable(now *snapshot) error {
-	if now.reason == nil {
-		return fmt.Errorf("plugin %q is %s since %s", o.spec.Name, now.state, time.Since(now.since).Round(time.Millisecond))
+func (o *owner) unavailable() error {
+	now := o.status()
+	since := time.Since(now.Since).Round(time.Millisecond)
+	if now.Reason == nil {
+		return fmt.Errorf("plugin %q is %s since %s", o.name, now.State, since)
 	}
-	return fmt.Errorf("plugin %q is %s since %s: %w", o.spec.Name, now.state, time.Since(now.since).Round(time.Millisecond), now.reason)
-}
-
-// stopRequest carries the limit of a stop to the owner.
-type stopRequest struct{ limit context.Context }
-
-func (*stopRequest) Error() string { return "the host is stopping" }
-
-// stop asks the owner to drain and stop its plugin and waits until it has. The drain ends early when limit does.
-func (o *owner) stop(limit context.Context) {
-	o.askStop(&stopRequest{limit: limit})
-	<-o.stopped
+	return fmt.Errorf("plugin %q is %s since %s: %w", o.name, now.State, since, now.Reason)
 }

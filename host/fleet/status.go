@@ -6,12 +6,13 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
-// State is what a plugin is doing.
+// State is what a plugin, a generation or an instance is doing.
 type State string
 
-// The states of a plugin. Its task categories stay listed in all of them once they were accepted.
+// The states of an instance. A plugin is in the best state of its current generation's instances; its task categories
+// stay listed in all of them once they were accepted.
 const (
-	// Starting: its first process is on its way.
+	// Starting: the first process is on its way.
 	Starting State = "starting"
 	// Running: it takes calls.
 	Running State = "running"
@@ -21,13 +22,27 @@ const (
 	CrashLooping State = "crash-looping"
 	// Refused: another plugin serves one of its categories. It stays so until the configuration changes.
 	Refused State = "refused"
-	// Draining: the host is stopping it, calls under way may end.
+	// Draining: it is to go, calls under way may end.
 	Draining State = "draining"
-	// Stopped: it is gone because the host is stopping.
+	// Stopped: it is gone.
 	Stopped State = "stopped"
 )
 
-// States are all states, in the order of a life.
+// The states of a swap, in events.
+const (
+	// Swapping: a new generation is starting beside the current one.
+	Swapping State = "swapping"
+	// TookOver: it has taken over.
+	TookOver State = "swapped"
+	// Trial: it gets a share of new jobs.
+	Trial State = "on trial"
+	// SwapFailed: it could not take over; the old one serves on.
+	SwapFailed State = "swap failed"
+	// RolledBack: it failed its probation, and the one before it comes back.
+	RolledBack State = "rolled back"
+)
+
+// States are the states of a plugin, in the order of a life.
 var States = []State{Starting, Running, Restarting, CrashLooping, Refused, Draining, Stopped}
 
 // Status is one plugin at one moment.
@@ -38,12 +53,38 @@ type Status struct {
 	Since time.Time
 	// Reason is why it is not running, or, while it runs, why it last was not; nil when it always was.
 	Reason error
-	// Restarts is how often a process was started after the first, or will be shortly.
+	// SwapError is why the newest generation did not take over, while that is so.
+	SwapError error
+	// Restarts is how often processes of the current generation were started after the first.
 	Restarts int
 	// Manifest is the last accepted one; nil before the first.
 	Manifest *plugin.Manifest
+	// Generations are the current one, then those on trial or on their way.
+	Generations []GenerationStatus
 
-	// Of the running process; zero where there is none.
+	// Of the current generation's running processes: sums, and the pid and start of the first.
+	PID         int
+	Started     time.Time
+	InFlight    int
+	MemoryBytes uint64
+	CPUSeconds  float64
+}
+
+// GenerationStatus is one generation at one moment.
+type GenerationStatus struct {
+	ID        string
+	Role      string // current, trial, candidate
+	Percent   int    // of new jobs
+	Version   string
+	Instances []InstanceStatus
+}
+
+// InstanceStatus is one instance at one moment. What the process is doing is zero where there is none.
+type InstanceStatus struct {
+	State       State
+	Since       time.Time
+	Reason      error
+	Restarts    int
 	PID         int
 	Started     time.Time
 	InFlight    int
@@ -52,19 +93,87 @@ type Status struct {
 }
 
 func (o *owner) status() Status {
-	now := o.now.Load()
-	status := Status{
-		Name: o.spec.Name, State: now.state, Since: now.since, Reason: now.reason,
-		Restarts: now.restarts, Manifest: now.manifest,
+	v := o.view.Load()
+	status := Status{Name: o.name, State: Starting, Manifest: v.manifest, SwapError: v.swapError}
+	trial := 0
+	if v.trial != nil {
+		trial = v.percent
 	}
-	if now.instance != nil {
-		status.PID = now.instance.PID()
-		status.Started = now.instance.Started()
-		status.InFlight = now.instance.InFlight()
-		// A process that is just ending has no usage any more; the next status will say so.
-		if usage, err := now.instance.Usage(); err == nil {
-			status.MemoryBytes, status.CPUSeconds = usage.RSS, usage.CPUSeconds
+	if v.current != nil {
+		current := v.current.status("current", 100-trial)
+		status.Generations = append(status.Generations, current)
+		status.sum(current)
+	}
+	if v.trial != nil {
+		status.Generations = append(status.Generations, v.trial.status("trial", trial))
+	}
+	if v.candidate != nil {
+		status.Generations = append(status.Generations, v.candidate.status("candidate", 0))
+	}
+	switch {
+	case v.stopped:
+		status.State = Stopped
+	case v.stopping:
+		status.State = Draining
+	case v.refused != nil:
+		status.State, status.Reason = Refused, v.refused
+	}
+	return status
+}
+
+// sum makes the plugin's figures from those of its current generation.
+func (s *Status) sum(g GenerationStatus) {
+	for i, instance := range g.Instances {
+		if i == 0 || rank(instance.State) < rank(s.State) {
+			s.State, s.Since = instance.State, instance.Since
+		}
+		if instance.Reason != nil {
+			s.Reason = instance.Reason
+		}
+		if s.PID == 0 {
+			s.PID, s.Started = instance.PID, instance.Started
+		}
+		s.Restarts += instance.Restarts
+		s.InFlight += instance.InFlight
+		s.MemoryBytes += instance.MemoryBytes
+		s.CPUSeconds += instance.CPUSeconds
+	}
+}
+
+// rank orders states from the best.
+func rank(state State) int {
+	for i, s := range []State{Running, Starting, Restarting, CrashLooping, Draining, Stopped} {
+		if s == state {
+			return i
+		}
+	}
+	return len(States)
+}
+
+func (g *generation) status(role string, percent int) GenerationStatus {
+	status := GenerationStatus{ID: g.id, Role: role, Percent: percent}
+	for _, s := range *g.visible.Load() {
+		instance, version := s.status()
+		status.Instances = append(status.Instances, instance)
+		if version != "" {
+			status.Version = version
 		}
 	}
 	return status
+}
+
+func (s *slot) status() (status InstanceStatus, version string) {
+	s.mu.Lock()
+	status = InstanceStatus{State: s.state, Since: s.since, Reason: s.reason, Restarts: s.restarts}
+	running := s.instance
+	s.mu.Unlock()
+	if running == nil {
+		return status, ""
+	}
+	status.PID, status.Started, status.InFlight = running.PID(), running.Started(), running.InFlight()
+	// A process that is just ending has no usage any more; the next status will say so.
+	if usage, err := running.Usage(); err == nil {
+		status.MemoryBytes, status.CPUSeconds = usage.RSS, usage.CPUSeconds
+	}
+	return status, running.Manifest().Version
 }

@@ -1,0 +1,124 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync/atomic"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// generation is the instances started from one spec.
+type generation struct {
+	owner *owner
+	id    string // the same for equal specs, on every host
+	spec  plugin.Spec
+	log   *slog.Logger
+
+	// settings is the plugin's entry in the configuration: that of the spec, and what of later ones leaves the spec as it is.
+	settings atomic.Pointer[config.Plugin]
+
+	ctx    context.Context // ends when the generation is retired
+	cancel context.CancelFunc
+
+	// Of the owner's goroutine:
+	slots    []*slot
+	ready    int              // slots that have come up
+	manifest *plugin.Manifest // of the first that came up
+
+	visible atomic.Pointer[[]*slot] // slots, for everybody else
+}
+
+// report is what a slot tells the owner, and waits until the owner has taken note.
+type report struct {
+	slot *slot
+	// instance is up. The owner answers whether it may take calls.
+	instance instance
+	// err is why an instance is not up; looping says that it happens again and again.
+	err     error
+	looping bool
+
+	answer chan error
+}
+
+func newGeneration(o *owner, spec plugin.Spec, settings config.Plugin) *generation {
+	id := spec.Hash()[:12]
+	g := &generation{owner: o, id: id, spec: spec, log: o.log.With("generation", id)}
+	g.settings.Store(&settings)
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.resize(settings.Instances)
+	return g
+}
+
+func (g *generation) configured() config.Plugin { return *g.settings.Load() }
+
+// resize starts slots, or retires the last ones, until there are n.
+func (g *generation) resize(n int) {
+	n = max(n, 1)
+	for len(g.slots) < n {
+		s := newSlot(g, len(g.slots))
+		g.slots = append(g.slots, s)
+		g.owner.running.Go(s.run)
+	}
+	for len(g.slots) > n {
+		last := len(g.slots) - 1
+		g.slots[last].cancel()
+		g.slots = g.slots[:last]
+	}
+	visible := append([]*slot{}, g.slots...)
+	g.visible.Store(&visible)
+}
+
+// start brings up an instance.
+func (g *generation) start(ctx context.Context) (instance, error) {
+	environment := plugin.Environment{
+		RunRoot: g.owner.fleet.options.RunRoot, Log: g.owner.fleet.options.Log, DialOptions: g.owner.fleet.options.DialOptions,
+	}
+	started, err := plugin.Start(ctx, g.spec, environment)
+	if err != nil {
+		return nil, err // not started, which would be an interface that is not nil
+	}
+	return started, nil
+}
+
+var errRetired = errors.New("the generation is retired")
+
+// retire ends the generation in the background: its calls under way may end, up to drain_timeout.
+func (g *generation) retire() { g.cancel() }
+
+// acquire takes a lease on the instance with the fewest calls in flight.
+func (g *generation) acquire() (route.Lease, bool) {
+	slots := *g.visible.Load()
+	if len(slots) == 1 {
+		return slots[0].acquire()
+	}
+	var best *slot
+	fewest := 0
+	for _, s := range slots {
+		if inFlight, ok := s.load(); ok && (best == nil || inFlight < fewest) {
+			best, fewest = s, inFlight
+		}
+	}
+	if best == nil {
+		return route.Lease{}, false
+	}
+	if lease, ok := best.acquire(); ok {
+		return lease, true
+	}
+	for _, s := range slots { // it ended this moment
+		if lease, ok := s.acquire(); ok {
+			return lease, true
+		}
+	}
+	return route.Lease{}, false
+}
+
+// sameAgents says whether two manifests list the same.
+func sameAgents(a, b plugin.Manifest) bool {
+	return reflect.DeepEqual(a.Agents, b.Agents) && slices.Equal(a.Capabilities, b.Capabilities)
+}

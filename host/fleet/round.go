@@ -1,0 +1,84 @@
+package fleet
+
+import "context"
+
+// Action is what Apply did with a plugin.
+type Action string
+
+// The actions.
+const (
+	Unchanged Action = "unchanged" // its process stays; settings that leave it alone are in effect
+	Started   Action = "started"   // it is new
+	Swapped   Action = "swapped"   // a new generation has taken over
+	OnTrial   Action = "on trial"  // a new generation gets a share of new jobs
+	Removed   Action = "removed"   // it has drained and is gone
+	Failed    Action = "failed"    // the new generation could not take over: the old one serves on
+)
+
+// Outcome is what came of one plugin in a Round.
+type Outcome struct {
+	Plugin     string
+	Action     Action
+	Generation string
+	Err        error // why it failed
+
+	round int
+}
+
+// Round is one Apply.
+type Round struct {
+	number int
+	owners []*owner
+}
+
+// Wait waits until it is known of every plugin what came of it, and calls each (not at the same time) as it is. A plugin
+// that a newer Apply decides about first is not reported. The error is ctx's.
+func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
+	for _, o := range r.owners {
+		for {
+			signal := *o.signal.Load()
+			v := o.view.Load()
+			if v.outcome.round == r.number && !(v.outcome.Action == Started && !o.up(v)) {
+				outcome := v.outcome
+				if outcome.Action == Started {
+					outcome.Err = v.startError()
+				}
+				each(outcome)
+				break
+			}
+			if v.outcome.round > r.number || v.stopped {
+				break
+			}
+			select {
+			case <-signal:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// up says whether it is known how the first start went.
+func (o *owner) up(v *view) bool {
+	return v.manifest != nil || v.startError() != nil
+}
+
+// startError is why a plugin that never served does not.
+func (v *view) startError() error {
+	if v.refused != nil {
+		return v.refused
+	}
+	if v.manifest != nil || v.current == nil {
+		return nil
+	}
+	for _, s := range *v.current.visible.Load() {
+		s.mu.Lock()
+		err := s.reason
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

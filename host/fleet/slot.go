@@ -1,0 +1,232 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// instance is one running plugin, a process of ours or a server elsewhere.
+type instance interface {
+	Conn() *grpc.ClientConn
+	Manifest() plugin.Manifest
+	PID() int
+	Started() time.Time
+	Usage() (process.Usage, error)
+	Done() <-chan struct{}
+	Err() error
+	Acquire() (release func(), ok bool)
+	InFlight() int
+	Drain(ctx context.Context) error
+	Stop(ctx context.Context) error
+}
+
+// slot keeps one instance of a generation running: start, serve until it ends, wait, start again, until the generation
+// is retired. Its goroutine is the only one that writes.
+type slot struct {
+	generation *generation
+	number     int
+	log        *slog.Logger
+	ctx        context.Context // ends when the slot, or its generation, is retired
+	cancel     context.CancelFunc
+	retired    chan struct{} // closed when run has returned
+
+	mu       sync.Mutex
+	state    State
+	since    time.Time
+	reason   error    // why it is not running, or was last not
+	instance instance // the one that takes calls; nil in every state but Running
+	restarts int      // processes started after the first
+}
+
+func newSlot(g *generation, number int) *slot {
+	s := &slot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), state: Starting, since: time.Now()}
+	s.ctx, s.cancel = context.WithCancel(g.ctx)
+	return s
+}
+
+// run is the life of the slot.
+func (s *slot) run() {
+	defer close(s.retired)
+	defer s.become(Stopped, nil, nil, "")
+	g := s.generation
+	failures := newFailures(g.configured().Restart)
+	for first := true; first || s.ctx.Err() == nil; first = false {
+		started, err := g.start(s.ctx)
+		if err == nil {
+			if err = s.tell(report{instance: started}); err == nil {
+				s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
+				err = s.watch(started)
+			}
+		}
+		if err != nil && s.ctx.Err() == nil {
+			wait, looping := failures.next(time.Now())
+			state := Restarting
+			if looping {
+				state = CrashLooping
+			}
+			s.mu.Lock()
+			s.restarts++
+			s.mu.Unlock()
+			s.become(state, err, nil, "next start in "+wait.Round(time.Millisecond).String())
+			clearUp(started)
+			if s.tell(report{err: err, looping: looping}) == nil {
+				select {
+				case <-time.After(wait):
+				case <-s.ctx.Done():
+				}
+			}
+		}
+		clearUp(started)
+	}
+}
+
+// tell hands a report to the owner and returns its answer; an error too when the slot is retired meanwhile.
+func (s *slot) tell(r report) error {
+	r.slot, r.answer = s, make(chan error, 1)
+	select {
+	case s.generation.owner.reports <- r:
+	case <-s.ctx.Done():
+		return errRetired
+	}
+	select {
+	case err := <-r.answer:
+		return err
+	case <-s.ctx.Done():
+		return errRetired
+	}
+}
+
+// watch returns why the instance has ended, or nil after the generation was retired and the instance with it.
+func (s *slot) watch(running instance) error {
+	sick := make(chan error, 1)
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	go s.examine(ctx, running, sick)
+	select {
+	case <-running.Done():
+		if err := running.Err(); err != nil {
+			return err
+		}
+		return fmt.Errorf("plugin %q ended by itself", s.generation.spec.Name)
+	case err := <-sick:
+		return err
+	case <-s.ctx.Done():
+		s.retire(running)
+		return nil
+	}
+}
+
+// examine asks the instance's health until ctx ends. A process that is there but does not answer, because it is
+// stopped or all its threads hang, is as good as dead, and nobody else would notice.
+func (s *slot) examine(ctx context.Context, running instance, sick chan<- error) {
+	rule := s.generation.owner.fleet.options.Health
+	health := healthpb.NewHealthClient(running.Conn())
+	ticker := time.NewTicker(rule.Interval)
+	defer ticker.Stop()
+	for misses := 0; ; {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		asking, cancel := context.WithTimeout(ctx, rule.Timeout)
+		_, err := health.Check(asking, &healthpb.HealthCheckRequest{Service: pluginv1.HealthService})
+		silent := asking.Err() != nil // any answer is a sign of life
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil || !silent:
+			misses = 0
+		default:
+			misses++
+			s.log.Warn("no answer to a health check", "misses", misses, "of", rule.Misses)
+		}
+		if misses >= rule.Misses {
+			sick <- fmt.Errorf("plugin %q did not answer %d health checks of %s each: it hangs, and is replaced", s.generation.spec.Name, misses, rule.Timeout)
+			return
+		}
+	}
+}
+
+// retire lets the calls under way end, up to drain_timeout, and stops the instance.
+func (s *slot) retire(running instance) {
+	s.become(Draining, nil, nil, fmt.Sprintf("%d calls in flight", running.InFlight()))
+	draining, cancel := context.WithTimeout(s.generation.owner.patience, s.generation.configured().DrainTimeout)
+	defer cancel()
+	if err := running.Drain(draining); err != nil {
+		s.log.Warn("calls under way at the end of the drain are cut off", "in_flight", running.InFlight())
+	}
+	if err := running.Stop(context.Background()); err != nil {
+		s.log.Warn("the plugin had to be killed", "error", err)
+	}
+}
+
+// become changes the state, tells people, and wakes those who wait for an instance.
+func (s *slot) become(state State, reason error, running instance, detail string) {
+	s.mu.Lock()
+	was, since := s.state, s.since
+	s.state, s.since, s.instance = state, time.Now(), running
+	if reason != nil {
+		s.reason = reason
+	}
+	s.mu.Unlock()
+	s.generation.owner.changed(Event{
+		Plugin: s.generation.spec.Name, Generation: s.generation.id, Instance: s.number,
+		State: state, Was: was, Cause: cause(reason, detail), Lasted: time.Since(since),
+	}, reason != nil)
+}
+
+// acquire takes a lease on the slot's instance.
+func (s *slot) acquire() (route.Lease, bool) {
+	s.mu.Lock()
+	running := s.instance
+	s.mu.Unlock()
+	if running == nil {
+		return route.Lease{}, false
+	}
+	release, ok := running.Acquire()
+	if !ok {
+		return route.Lease{}, false
+	}
+	return route.Lease{Generation: s.generation.id, Conn: running.Conn(), Ended: running.Done(), Release: release}, true
+}
+
+// load is the number of calls in flight; ok is false where there is no instance.
+func (s *slot) load() (inFlight int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.instance == nil {
+		return 0, false
+	}
+	return s.instance.InFlight(), true
+}
+
+// clearUp removes what an instance left behind. It is bounded by stop_timeout, and does nothing the second time.
+func clearUp(i instance) {
+	if i != nil {
+		_ = i.Stop(context.Background())
+	}
+}
+
+func cause(reason error, detail string) string {
+	switch {
+	case reason == nil:
+		return detail
+	case detail == "":
+		return reason.Error()
+	default:
+		return reason.Error() + "; " + detail
+	}
+}
