@@ -63,7 +63,7 @@ func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
 		return reply{}, err
 	}
 	defer leave()
-	if err := limit.turn(ctx, t.found); err != nil {
+	if err := limit.turn(ctx, t.found, 0); err != nil {
 		return reply{}, err
 	}
 	got, err := g.ask(ctx, t)

@@ -88,22 +88,20 @@ func (l *limit) place(ctx context.Context, found route.Route) (leave func(), err
 	return leave, nil
 }
 
-// turn waits for a call's turn under the limit of their rate.
-func (l *limit) turn(ctx context.Context, found route.Route) error {
+// turn waits for a call's turn under the limit of their rate, until just before its deadline or, if most is not zero, for
+// as long as that. It does not begin to wait for a turn that is due too late.
+func (l *limit) turn(ctx context.Context, found route.Route, most time.Duration) error {
 	if l.calls == nil {
 		return nil
 	}
-	waiting, cancel := justBefore(ctx, 0)
+	waiting, cancel := justBefore(ctx, most)
 	defer cancel()
 	if err := l.calls.Wait(waiting); err != nil {
-		return refused(ctx, "plugin %q gets %g calls a second, as its limits.rate allows, and this one for %s would be due after its deadline",
+		return refused(ctx, "plugin %q gets %g calls a second, as its limits.rate allows, and this one for %s is due later than it can wait",
 			found.Target.Plugin(), l.policy.Rate, found.Category)
 	}
 	return nil
 }
-
-// available says whether a call would get its turn at once.
-func (l *limit) available() bool { return l.calls == nil || l.calls.Tokens() >= 1 }
 
 // refused is the error of a wait that was in vain.
 func refused(ctx context.Context, format string, args ...any) error {

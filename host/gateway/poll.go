@@ -14,54 +14,64 @@ import (
 	"github.com/agenthost/agenthost/host/jobs"
 )
 
-// pollPatience is how long a poll waits for a plugin that is not there before it is answered from memory. A poll that
+// pollPatience is how long a poll waits for a plugin that is not there, or for its turn, before it is answered from
+// memory. A poll that
 // waits holds one of the few workers that Flyte polls all its jobs with, those of other plugins too.
 const pollPatience = time.Second
 
 // poll answers GetTask. Where the plugin's policy allows for stale answers it never fails: Flyte counts failed polls over
 // the whole life of a task, forgives none, and gives up on the sixth.
 func (g *Gateway) poll(ctx context.Context, t *trip) (*frame, error) {
-	if status, ok := g.thin(t); ok {
-		return status, nil
-	}
-	if t.found.Policy.MaxStale <= 0 || !g.kept.has(masks) {
-		if err := g.limits.of(t.found).turn(ctx, t.found); err != nil {
-			return nil, err
+	if interval := t.found.Policy.MinInterval; interval > 0 && g.kept.has(thinned) {
+		if last, ok := g.statuses.Last(t.job); ok && last.Age < interval {
+			g.acted(t.found, thinned)
+			return remembered(last), nil
 		}
-		return g.pollNow(ctx, ctx, t)
 	}
-	// The plugin gets less time than the caller has, so that a plugin that hangs leaves time for an answer.
-	asking, cancel := justBefore(ctx, 0)
-	defer cancel()
-	if err := g.limits.of(t.found).turn(asking, t.found); err != nil {
-		// Not the plugin's failure, and nothing that could end the job.
-		last, _ := g.statuses.Last(t.job)
-		return g.stale(ctx, t, last, err)
+	asking := ctx
+	if t.masked(g) {
+		// The plugin gets less time than the caller has, so that a plugin that hangs leaves time for an answer.
+		var cancel context.CancelFunc
+		asking, cancel = justBefore(ctx, 0)
+		defer cancel()
+	}
+	if answer, err := g.pollTurn(ctx, asking, t); answer != nil || err != nil {
+		return answer, err
 	}
 	answer, err := g.pollNow(ctx, asking, t)
-	if err == nil || errors.Is(ctx.Err(), context.Canceled) || !g.kept.has(forgets) && status.Code(err) == codes.NotFound {
+	switch {
+	case err == nil || !t.masked(g) || errors.Is(ctx.Err(), context.Canceled):
 		return answer, err
+	case status.Code(err) == codes.NotFound: // an answer, which it is another guarantee's to put right
+		return nil, err
 	}
 	return g.mask(ctx, t, err)
 }
 
-// thin answers a poll from memory where the last answer may stand, or where the plugin's quota leaves nothing else.
-func (g *Gateway) thin(t *trip) (*frame, bool) {
-	policy := &t.found.Policy
-	if policy.MinInterval <= 0 && policy.Rate <= 0 || !g.kept.has(thinned) {
-		return nil, false
+// pollTurn waits for the poll's turn under the plugin's quota. Where that takes long, for the age of what is known, it
+// answers from memory: then the poll is over. The older the status, the longer a poll waits for a new one, so that polls
+// that come all at once use up the quota, and no job is left behind.
+func (g *Gateway) pollTurn(ctx, asking context.Context, t *trip) (*frame, error) {
+	limit := g.limits.of(t.found)
+	if limit.calls == nil {
+		return nil, nil
 	}
 	last, ok := g.statuses.Last(t.job)
-	if !ok {
-		return nil, false
+	patience, maxStale := time.Duration(0), t.found.Policy.MaxStale
+	if ok && g.kept.has(thinned) && (maxStale <= 0 || last.Age < maxStale) {
+		patience = max(pollPatience, last.Age/10)
 	}
-	// A quota that is always exhausted must not hide a job's end for ever.
-	overQuota := policy.Rate > 0 && (policy.MaxStale <= 0 || last.Age < policy.MaxStale) && !g.limits.of(t.found).available()
-	if last.Age >= policy.MinInterval && !overQuota {
-		return nil, false
+	err := limit.turn(asking, t.found, patience)
+	switch {
+	case err == nil:
+		return nil, nil
+	case patience > 0 && ctx.Err() == nil:
+		g.acted(t.found, thinned)
+		return remembered(last), nil
+	case t.masked(g): // not the plugin's failure, and nothing that could end the job
+		return g.stale(ctx, t, last, err)
 	}
-	g.acted(t.found, thinned)
-	return remembered(last), true
+	return nil, err
 }
 
 // pollNow asks the plugin, and remembers what it says.

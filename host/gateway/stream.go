@@ -46,7 +46,7 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 		}
 		defer leave()
 	}
-	if err := limit.turn(caller.Context(), t.found); err != nil {
+	if err := limit.turn(caller.Context(), t.found, 0); err != nil {
 		return err
 	}
 	lease, err := g.acquire(caller.Context(), t)

@@ -47,7 +47,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	case m.polls:
 		return g.poll(ctx, t)
 	}
-	if err := g.limits.of(t.found).turn(ctx, t.found); err != nil {
+	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
 		return nil, err
 	}
 	got, err := g.ask(ctx, t)
