@@ -110,23 +110,23 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 	}
 	switch {
 	case failed > 0:
-		fmt.Fprintf(problems, "agenthost: %s: %d of %s did not start\n", from, failed, plural(len(r.Plugins), "plugin"))
+		fmt.Fprintf(problems, "agenthost: %s: %d of %s did not start\n", from, failed, countPlugins(len(r.Plugins)))
 	case len(r.Plugins) == 0:
 		fmt.Fprintf(out, "%s: ok, but no plugins are configured\n", from)
 	case started:
-		fmt.Fprintf(out, "%s: ok, %s started and stopped\n", from, plural(len(r.Plugins), "plugin"))
+		fmt.Fprintf(out, "%s: ok, %s started and stopped\n", from, countPlugins(len(r.Plugins)))
 	default:
 		names := make([]string, len(r.Plugins))
 		for i, p := range r.Plugins {
 			names[i] = p.Name
 		}
-		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, plural(len(r.Plugins), "plugin"), strings.Join(names, ", "))
+		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, countPlugins(len(r.Plugins)), strings.Join(names, ", "))
 	}
 }
 
-func plural(n int, noun string) string {
+func countPlugins(n int) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 plugin"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d plugins", n)
 }

@@ -4,6 +4,7 @@
 //	agenthost check --config agenthost.yaml --start    would it run?
 //	agenthost serve --config agenthost.yaml            run it
 //	agenthost status --watch                           what is it doing?
+//	agenthost reload --dry-run                         what would a changed configuration do?
 //	agenthost task run --type duckdb_query --sql "select 42"
 //
 // Results go to stdout, errors and progress to stderr. The exit code is 0 when it worked, 1 when it did not, 2 when the
@@ -79,6 +80,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		Example: `  agenthost check --config agenthost.yaml --start    # would it run?
   agenthost serve --config agenthost.yaml            # run it
   agenthost status --watch                           # what is it doing?
+  agenthost reload --dry-run                         # what would a changed configuration do?
   agenthost task run --type duckdb_query --sql "select 42 as answer"`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -93,6 +95,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		serve,
 		newCheckCommand(),
 		newStatusCommand(),
+		newReloadCommand(),
 		newTaskCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),

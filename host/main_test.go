@@ -94,7 +94,7 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, line := range []string{"", "serve", "check", "status", "task run", "schema", "version"} {
+	for _, line := range []string{"", "serve", "check", "status", "reload", "task run", "schema", "version"} {
 		got := agenthost(t, append(strings.Fields(line), "--help")...)
 		got.expect(t, 0, "Examples:", "")
 		got.expect(t, 0, "agenthost "+line, "")

@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,7 +19,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
-	"github.com/agenthost/agenthost/host/config"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -30,7 +29,8 @@ func newStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show what a running host and its plugins are doing",
 		Long: `Asks a running host, at its admin address, for the state of each plugin: version, process, uptime, restarts, task categories,
-calls in flight, memory. The address is --admin, else that of the configuration, else 127.0.0.1:9090.
+calls in flight, memory; and of each generation and instance where there are several. The address is --admin, else that of the
+configuration, else 127.0.0.1:9090. With --watch, what happens shows below.
 
 Exits with 1 if the host does not answer.`,
 		Example: `  agenthost status
@@ -57,33 +57,6 @@ Exits with 1 if the host does not answer.`,
 	return cmd
 }
 
-// adminAddress finds where the host answers operators. A host that listens everywhere is asked on the loopback.
-func adminAddress(cmd *cobra.Command) (string, error) {
-	address := config.Default().Listen.Admin
-	if cmd.Flags().Changed("admin") {
-		address, _ = cmd.Flags().GetString("admin")
-	} else {
-		settings, err := loadConfig(cmd)
-		switch {
-		case err == nil:
-			address = settings.Listen.Admin
-		case !errors.Is(err, errNoConfig):
-			return "", fmt.Errorf("%w\nthe address of a running host can be given with --admin host:port", err)
-		}
-	}
-	if address == "" {
-		return "", errors.New("the configuration turns the admin address off (listen.admin is empty), so no host can be asked; see its log instead")
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", usageError(fmt.Errorf("--admin %s: expected host:port such as 127.0.0.1:9090", address))
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return net.JoinHostPort(host, port), nil
-}
-
 func showStatus(ctx context.Context, address, output string, out io.Writer) error {
 	raw, status, err := fetchStatus(ctx, address)
 	if err != nil {
@@ -97,40 +70,87 @@ func showStatus(ctx context.Context, address, output string, out io.Writer) erro
 	return err
 }
 
-// watchStatus shows the status until ctx ends. On a terminal it stays in one place; elsewhere each look follows the
-// last, as one JSON value or table after the other. A host that does not answer is shown as such: it may come back.
+// watchStatus shows the status until ctx ends, and below it what happens meanwhile. On a terminal it stays in one place;
+// elsewhere each look follows the last, as one JSON value or table after the other, with the events between tables. A host
+// that does not answer is shown as such: it may come back.
 func watchStatus(ctx context.Context, address, output string, interval time.Duration, out io.Writer) error {
 	const home, clear = "\x1b[H", "\x1b[J"
+	interval = max(interval, 100*time.Millisecond)
 	inPlace := output != outputJSON && isTerminal(out)
-	ticker := time.NewTicker(max(interval, 100*time.Millisecond))
-	defer ticker.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	events := make(chan admin.Event, 256)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer cancel()
+	if output != outputJSON {
+		following.Go(func() {
+			followEvents(ctx, address, interval, func(e admin.Event) {
+				select {
+				case events <- e:
+				case <-ctx.Done():
+				}
+			})
+		})
+	}
 	if inPlace {
 		fmt.Fprint(out, home, clear)
 	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var latest []string // events
 	for {
-		var screen strings.Builder
-		err := showStatus(ctx, address, output, &screen)
+		screen := lookOnce(ctx, address, output)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
-			if output == outputJSON {
-				_ = printJSON(&screen, map[string]string{"error": err.Error()}) // to memory
-			} else {
-				fmt.Fprintf(&screen, "%v\n", err)
-			}
-		}
 		if inPlace {
-			fmt.Fprint(out, home, strings.ReplaceAll(screen.String(), "\n", "\x1b[K\n"), clear)
-		} else if _, err := io.WriteString(out, screen.String()); err != nil {
+			screen += strings.Join(latest, "")
+			fmt.Fprint(out, home, strings.ReplaceAll(screen, "\n", "\x1b[K\n"), clear)
+		} else if _, err := io.WriteString(out, screen); err != nil {
 			return err
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
+		for again := false; !again; {
+			select {
+			case e := <-events:
+				line := eventLine(e) + "\n"
+				latest = lastOf(append(latest, line), shownEvents)
+				if again = inPlace && len(events) == 0; inPlace { // its state is in the table, too
+					break
+				}
+				if _, err := io.WriteString(out, line); err != nil {
+					return err
+				}
+			case <-ticker.C:
+				again = true
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
+}
+
+// shownEvents is how many of the latest events stay below the table on a terminal.
+const shownEvents = 12
+
+// lastOf keeps the last n, in memory that does not grow.
+func lastOf(lines []string, n int) []string {
+	if len(lines) <= n {
+		return lines
+	}
+	return slices.Delete(lines, 0, len(lines)-n)
+}
+
+// lookOnce gives the status or, in its place, why there is none.
+func lookOnce(ctx context.Context, address, output string) string {
+	var screen strings.Builder
+	err := showStatus(ctx, address, output, &screen)
+	switch {
+	case err != nil && output == outputJSON:
+		_ = printJSON(&screen, map[string]string{"error": err.Error()}) // to memory
+	case err != nil:
+		fmt.Fprintf(&screen, "%v\n", err)
+	}
+	return screen.String()
 }
 
 // fetchStatus asks the host, and gives its answer both as it came and as it is understood.
@@ -138,13 +158,9 @@ func fetchStatus(ctx context.Context, address string) ([]byte, admin.Status, err
 	var status admin.Status
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
+	response, err := askHost(ctx, http.MethodGet, address, "/status")
 	if err != nil {
 		return nil, status, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, status, fmt.Errorf("no host answers at %s: %w\nIs it running, and is this its listen.admin? Another address is given with --admin host:port", address, rootCause(err))
 	}
 	defer response.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
@@ -155,15 +171,6 @@ func fetchStatus(ctx context.Context, address string) ([]byte, admin.Status, err
 		return nil, status, fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost", address, response.Status)
 	}
 	return raw, status, nil
-}
-
-// rootCause is the end of a chain of errors: without the method and URL that net/http puts before it.
-func rootCause(err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
-		return network.Err
-	}
-	return err
 }
 
 func renderStatus(status admin.Status) string {
@@ -188,6 +195,9 @@ func renderStatus(status admin.Status) string {
 			p.Name, p.State, orDash(p.Version != "", p.Version), orDash(running, p.PID), orDash(running, uptime(p.UptimeSeconds)),
 			p.Restarts, p.InFlight, orDash(running, memory(p.MemoryBytes)), orDash(running, fmt.Sprintf("%.1fs", p.CPUSeconds)), categories(p.Categories),
 		})
+		for _, row := range generationRows(p) {
+			w.AppendRow(row)
+		}
 	}
 	for line := range strings.SplitSeq(w.Render(), "\n") {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
@@ -202,7 +212,53 @@ func renderStatus(status admin.Status) string {
 		}
 		fmt.Fprintf(&b, "%s %s %s\n", p.Name, verb, reason(p))
 	}
+	for _, p := range status.Plugins {
+		for _, g := range p.Generations {
+			if g.Reason != "" && g.Reason != p.Reason {
+				fmt.Fprintf(&b, "%s generation %s is %s: %s\n", p.Name, g.ID, g.State, g.Reason)
+			}
+		}
+	}
 	return b.String()
+}
+
+// generationRows are the lines below a plugin's own, where it is more than one process.
+func generationRows(p admin.PluginStatus) []table.Row {
+	several := len(p.Generations) > 1
+	var rows []table.Row
+	for _, g := range p.Generations {
+		if !several && len(g.Instances) < 2 {
+			continue
+		}
+		name := "  " + g.ID
+		switch {
+		case g.Current:
+			name += " current"
+		case g.Percent > 0:
+			name += " on trial"
+		}
+		if several && g.Percent > 0 {
+			name += fmt.Sprintf(", %d%% of new jobs", g.Percent)
+		}
+		version := orDash(g.Version != "", g.Version)
+		if len(g.Instances) == 1 {
+			rows = append(rows, instanceRow(name, g.State, version, g.Instances[0]))
+			continue
+		}
+		rows = append(rows, table.Row{name, g.State, version})
+		for i, instance := range g.Instances {
+			rows = append(rows, instanceRow(fmt.Sprintf("    instance %d", i+1), instance.State, "", instance))
+		}
+	}
+	return rows
+}
+
+func instanceRow(name, state, version string, i admin.InstanceStatus) table.Row {
+	running := i.PID != 0
+	return table.Row{
+		name, state, version, orDash(running, i.PID), orDash(running, uptime(i.UptimeSeconds)),
+		i.Restarts, i.InFlight, orDash(running, memory(i.MemoryBytes)), orDash(running, fmt.Sprintf("%.1fs", i.CPUSeconds)),
+	}
 }
 
 func reason(p admin.PluginStatus) string {

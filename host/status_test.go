@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,5 +162,131 @@ func TestStatusWatchLooksAgainUntilInterrupted(t *testing.T) {
 	cancel()
 	if got := <-code; got != 0 {
 		t.Errorf("code %d", got)
+	}
+}
+
+func aSwap() admin.Status {
+	started := time.Now().Add(-time.Minute)
+	process := func(pid, inFlight int) admin.InstanceStatus {
+		return admin.InstanceStatus{State: "running", PID: pid, Started: &started, UptimeSeconds: 60, InFlight: inFlight, MemoryBytes: 5 << 20, CPUSeconds: 0.5}
+	}
+	return admin.Status{
+		Host: admin.HostStatus{Version: "1.2.3", Ready: true},
+		Plugins: []admin.PluginStatus{
+			{Name: "one", State: "running", PID: 11, Generations: []admin.GenerationStatus{
+				{ID: "0000aaaa", State: "running", Current: true, Percent: 100, Instances: []admin.InstanceStatus{process(11, 0)}},
+			}},
+			{Name: "two", State: "running", PID: 21, InFlight: 5, Generations: []admin.GenerationStatus{
+				{ID: "1111bbbb", State: "running", Current: true, Percent: 100, Instances: []admin.InstanceStatus{process(21, 2), {State: "restarting", Restarts: 4}}},
+			}},
+			{Name: "three", State: "running", PID: 31, Reason: "old", Generations: []admin.GenerationStatus{
+				{ID: "2222cccc", State: "running", Percent: 10, Version: "0.2.0", Instances: []admin.InstanceStatus{process(32, 1)}},
+				{ID: "3333dddd", State: "running", Current: true, Percent: 90, Version: "0.1.0", Instances: []admin.InstanceStatus{process(31, 7)}, Reason: "old"},
+				{ID: "4444eeee", State: "draining", Instances: []admin.InstanceStatus{process(30, 1)}, Reason: "replaced"},
+			}},
+		},
+	}
+}
+
+func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
+	got := renderStatus(aSwap())
+	var found []string
+	for line := range strings.SplitSeq(got, "\n") {
+		found = append(found, strings.Join(strings.Fields(strings.ReplaceAll(line, "│", " ")), " "))
+	}
+	want := []string{
+		"one running - 11 0s 0 0 0 MiB 0.0s -",
+		"two running - 21 0s 0 5 0 MiB 0.0s -",
+		"1111bbbb current running -",
+		"instance 1 running 21 1m0s 0 2 5 MiB 0.5s",
+		"instance 2 restarting - - 4 0 - -",
+		"three running - 31 0s 0 0 0 MiB 0.0s -",
+		"2222cccc on trial, 10% of new jobs running 0.2.0 32 1m0s 0 1 5 MiB 0.5s",
+		"3333dddd current, 90% of new jobs running 0.1.0 31 1m0s 0 7 5 MiB 0.5s",
+		"4444eeee draining - 30 1m0s 0 1 5 MiB 0.5s",
+		"three runs now; before: old",
+		"three generation 4444eeee is draining: replaced",
+	}
+	next := 0
+	for _, line := range found {
+		if next < len(want) && line == want[next] {
+			next++
+		}
+	}
+	if next < len(want) {
+		t.Errorf("%q is missing, or not in its place, in:\n%s", want[next], strings.Join(found, "\n"))
+	}
+	if strings.Contains(got, "0000aaaa") {
+		t.Errorf("a single process is shown twice:\n%s", got)
+	}
+}
+
+func TestStatusWatchShowsEventsAsTheyHappen(t *testing.T) {
+	more := make(chan admin.Event)
+	address := adminHost(t, map[string]http.HandlerFunc{
+		"GET /status": func(w http.ResponseWriter, _ *http.Request) { sendLines(t, w, aSwap()) },
+		"GET /events": func(w http.ResponseWriter, r *http.Request) {
+			sendLines(t, w, admin.Event{Time: noon, Plugin: "two", Generation: "1111bbbb", State: "restarting", Was: "running", Seconds: 60, Cause: "exited with code 3"})
+			for {
+				select {
+				case e := <-more:
+					sendLines(t, w, e)
+				case <-r.Context().Done():
+					return
+				}
+			}
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &watched{more: make(chan struct{}, 1)}
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, []string{"status", "--admin", address, "--watch", "--interval", "1h"}, strings.NewReader(""), out, out)
+	}()
+	out.await(t, "12:00:00.000  two 1111bbbb  restarting, was running for 1m0s: exited with code 3\n", 1)
+	more <- admin.Event{Time: noon, Plugin: "two", State: "running"}
+	out.await(t, "12:00:00.000  two  running\n", 1)
+	out.await(t, "PLUGIN", 1)
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("code %d", got)
+	}
+}
+
+func TestStatusWatchFindsTheEventsOfAHostThatCameBack(t *testing.T) {
+	lines := make(chan string, 100)
+	var connections atomic.Int32
+	address := adminHost(t, map[string]http.HandlerFunc{"GET /events": func(w http.ResponseWriter, _ *http.Request) {
+		if n := connections.Add(1); n != 2 { // the second time the host is starting
+			sendLines(t, w, admin.Event{Time: noon, Plugin: "a", State: fmt.Sprint("state", n)})
+			return // and away again
+		}
+		http.Error(w, "not yet", http.StatusServiceUnavailable)
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		followEvents(ctx, address, time.Millisecond, func(e admin.Event) {
+			select {
+			case lines <- e.State:
+			default:
+			}
+		})
+	}()
+	if first, second := <-lines, <-lines; first != "state1" || second != "state3" {
+		t.Errorf("got %s, %s", first, second)
+	}
+	cancel()
+	<-ended
+}
+
+func TestTheLatestEventsStay(t *testing.T) {
+	var lines []string
+	for i := range 100 {
+		lines = lastOf(append(lines, fmt.Sprint(i)), 3)
+	}
+	if got := strings.Join(lines, " "); got != "97 98 99" {
+		t.Errorf("got %s", got)
 	}
 }

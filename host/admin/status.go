@@ -52,6 +52,39 @@ type PluginStatus struct {
 	InFlight    int        `json:"in_flight"`
 	MemoryBytes uint64     `json:"memory_bytes"`
 	CPUSeconds  float64    `json:"cpu_seconds"`
+	// Generations are those that have processes, the newest first. What stands above is of the current one, summed up over its
+	// instances.
+	Generations []GenerationStatus `json:"generations,omitempty"`
+}
+
+// GenerationStatus is the instances that were started from one spec of a plugin.
+type GenerationStatus struct {
+	// ID is the same for equal specs, on every host.
+	ID    string `json:"id"`
+	State string `json:"state"`
+	// Current says that calls go here unless something else is said of them.
+	Current bool `json:"current"`
+	// Percent is the share of new jobs that it gets.
+	Percent int `json:"percent"`
+	// Version is the plugin's own word.
+	Version   string           `json:"version,omitempty"`
+	Instances []InstanceStatus `json:"instances"`
+	// Reason is why it is not running or, while it runs, why it last was not.
+	Reason string `json:"reason,omitempty"`
+}
+
+// InstanceStatus is one process of a generation, or the place of one that is being started.
+type InstanceStatus struct {
+	State string `json:"state"`
+	// PID, Started and UptimeSeconds are absent where there is no process, as with a remote agent.
+	PID           int        `json:"pid,omitempty"`
+	Started       *time.Time `json:"started,omitempty"`
+	UptimeSeconds float64    `json:"uptime_seconds,omitempty"`
+	// Restarts is how often a process was started after the first.
+	Restarts    int     `json:"restarts"`
+	InFlight    int     `json:"in_flight"`
+	MemoryBytes uint64  `json:"memory_bytes"`
+	CPUSeconds  float64 `json:"cpu_seconds"`
 }
 
 // Category is a task category that a plugin serves.

@@ -248,8 +248,20 @@ func DefaultPlugin() Plugin {
 	}
 }
 
-// derive fills in the defaults that follow from other keys.
+// derive fills in the defaults that follow from other keys. What is given and empty becomes what is left out, so that the
+// two make the same process.
 func (p *Plugin) derive() {
+	for _, texts := range []*map[string]string{&p.SHA256, &p.Env, &p.Secrets} {
+		if len(*texts) == 0 {
+			*texts = nil
+		}
+	}
+	if len(p.Config) == 0 {
+		p.Config = nil
+	}
+	if len(p.InheritEnv) == 0 {
+		p.InheritEnv = nil
+	}
 	if p.Limits.Burst == 0 {
 		p.Limits.Burst = int(min(math.Ceil(p.Limits.Rate), math.MaxInt32))
 	}

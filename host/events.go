@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/host/admin"
+)
+
+// followEvents gives the host's events to send until ctx ends, and connects again after each retry interval while there is no
+// stream: the host may be restarting, or be too old to have one.
+func followEvents(ctx context.Context, address string, retry time.Duration, send func(admin.Event)) {
+	for {
+		_ = streamEvents(ctx, address, send) // whether a host answers shows in its status
+		select {
+		case <-time.After(retry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func streamEvents(ctx context.Context, address string, send func(admin.Event)) error {
+	response, err := askHost(ctx, http.MethodGet, address, "/events")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return refusal(address, response)
+	}
+	return eachLine(response.Body, func(e admin.Event) error {
+		send(e)
+		return nil
+	})
+}
+
+// eventLine writes an event for people: 12:34:56.789  duckdb 3fa1b2c4d5e6  running, was starting for 1.2s: cause.
+func eventLine(e admin.Event) string {
+	line := fmt.Sprintf("%s  %s", e.Time.Local().Format("15:04:05.000"), e.Plugin)
+	if e.Generation != "" {
+		line += " " + e.Generation
+	}
+	line += "  " + e.State
+	if e.Was != "" {
+		line += fmt.Sprintf(", was %s for %s", e.Was, shortly(e.Seconds))
+	}
+	if e.Cause != "" {
+		line += ": " + strings.Join(strings.Fields(e.Cause), " ") // a cause can have the plugin's last lines in it
+	}
+	return line
+}
+
+// shortly writes a time span: to the millisecond where it is short, in its two largest units where it is long.
+func shortly(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return uptime(seconds)
+}
