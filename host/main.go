@@ -89,7 +89,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 	root.SetVersionTemplate("agenthost {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 
-	serve := newServeCommand(loadConfig)
+	serve := newServeCommand()
 	bindConfigFlags(serve)
 	root.AddCommand(
 		serve,

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -26,19 +28,25 @@ import (
 	"github.com/agenthost/agenthost/host/route"
 )
 
-func newServeCommand(load func(*cobra.Command) (*config.Config, error)) *cobra.Command {
+func newServeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the host: start the plugins and answer FlytePropeller",
 		Long: `Starts every configured plugin and serves Flyte's agent protocol (Flyte 1 and Flyte 2) in front of them until SIGTERM or
-SIGINT. Then readiness turns off, calls under way end (up to shutdown_timeout), and the plugins are stopped. A second
+SIGINT. A changed configuration is taken up while calls go on: when a file changes, on SIGHUP, and on 'agenthost reload'.
+
+At the end readiness turns off, calls under way end (up to shutdown_timeout), and the plugins are stopped. A second
 signal ends the host at once; no plugin outlives it.`,
 		Example: `  agenthost serve --config configs/local.yaml
   agenthost serve -c base.yaml -c production.yaml --log-format json
   AGENTHOST_LISTEN__GRPC=127.0.0.1:9000 agenthost serve -c configs/local.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := load(cmd)
+			sources, err := configSources(cmd)
+			if err != nil {
+				return err
+			}
+			settings, err := loadConfig(cmd)
 			if err != nil {
 				return err
 			}
@@ -48,7 +56,7 @@ signal ends the host at once; no plugin outlives it.`,
 				debug.SetGCPercent(gcPercent)
 			}
 			context.AfterFunc(ctx, stop) // the second signal finds its default effect
-			return serve(ctx, settings, newLogger(settings.Log, cmd.ErrOrStderr()))
+			return serve(ctx, sources, settings, newLogger(settings.Log, cmd.ErrOrStderr()))
 		},
 	}
 }
@@ -58,7 +66,7 @@ signal ends the host at once; no plugin outlives it.`,
 const gcPercent = 400
 
 // serve runs the host until ctx ends.
-func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error {
+func serve(ctx context.Context, sources config.Sources, settings *config.Config, log *slog.Logger) error {
 	runRoot, err := process.OpenRunRoot(settings.RunDir)
 	if err != nil {
 		return err
@@ -83,7 +91,12 @@ func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error
 	metrics := prometheus.NewRegistry()
 	routes := &route.Current{}
 	plugins := fleet.New(fleet.Options{Routes: routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Log: log})
-	front := gateway.New(gateway.Options{Routes: routes, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics})
+	front := gateway.New(gateway.Options{
+		Routes: routes, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Without: strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT")),
+	})
+	configured := &reloader{watcher: config.NewWatcher(sources, settings), plugins: plugins, log: log, current: settings}
+	configured.valid.Store(true)
 
 	ended := make(chan error, 2)
 	var ready atomic.Bool
@@ -92,13 +105,18 @@ func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error
 		operators = admin.New(admin.Options{
 			Version: version(), GRPC: listener.Addr().String(), Admin: adminAddress,
 			Plugins: plugins.Status, Ready: ready.Load, Metrics: metrics,
+			Events: plugins.Events, Reload: configured.reload, ConfigValid: configured.valid.Load, Rollbacks: plugins.Rollbacks,
 		})
 		go func() { ended <- operators.Serve(adminListener) }()
 	}
 	go func() { ended <- front.Server().Serve(listener) }()
 
 	log.Info("agenthost is starting", "version", version(), "grpc", listener.Addr().String(), "admin", adminAddress, "plugins", len(settings.Plugins))
-	plugins.Start(settings)
+	plugins.Apply(settings)
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	var watched sync.WaitGroup
+	watched.Go(func() { configured.run(watching, hangups(watching)) })
 	select {
 	case <-plugins.Settled():
 		ready.Store(true)
@@ -114,6 +132,8 @@ func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error
 		}
 	}
 
+	stopWatching()
+	watched.Wait()
 	log.Info("agenthost is stopping", "shutdown_timeout", settings.ShutdownTimeout)
 	ready.Store(false)
 	limit, cancel := context.WithTimeout(context.Background(), settings.ShutdownTimeout)
@@ -128,6 +148,27 @@ func serve(ctx context.Context, settings *config.Config, log *slog.Logger) error
 		err = nil
 	}
 	return err
+}
+
+// hangups sends whenever SIGHUP arrives, until ctx ends.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals, hangups := make(chan os.Signal, 1), make(chan struct{}, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-signals:
+				select {
+				case hangups <- struct{}{}:
+				default: // one is waiting already
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return hangups
 }
 
 // listen opens a listener, and on failure says which key to change.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -270,4 +272,78 @@ plugins:
 func jsonList(words []string) string {
 	list, _ := json.Marshal(words) // strings can always be encoded
 	return string(list)
+}
+
+// A swap while both Flytes poll: every task ends well, in one attempt, on a configuration that is edited, broken and mended.
+func TestTheConfigurationIsSwappedUnderRunningTasks(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "host.json")
+	run := shortDir(t) + "/r"
+	edit := func(version string) {
+		content, err := json.Marshal(map[string]any{
+			"listen": map[string]any{"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0"}, "run_dir": run,
+			"plugins": map[string]any{"echo": map[string]any{"command": badplugin.Command("good", "-version", version, "-capabilities", "idempotent_create")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		replaceFile(t, file, string(content))
+	}
+	edit("1")
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, "agenthost is ready", 1)
+	addresses := readyLine.FindStringSubmatch(p.stderr.String())
+	host := &served{p, addresses[1], addresses[2]}
+
+	var all sync.WaitGroup
+	for _, generation := range []propeller.Flyte{propeller.V1, propeller.V2} {
+		f := flyte(t, generation, host.grpc)
+		for range 30 {
+			execution := f.Submit(echoTask(t, "echo_task", badplugin.Script{GetDelay: "100ms", Stateless: true}))
+			all.Go(func() {
+				if result := finish(t, execution); result.Phase != propeller.Succeeded || result.Attempts != 1 {
+					t.Errorf("flyte %v: %s in %d attempts: %+v", generation, result.Phase, result.Attempts, result.Final)
+				}
+			})
+		}
+	}
+	for _, version := range []string{"2", "3"} {
+		edit(version)
+		until(t, "version "+version+" serves", func() bool { return host.status(t).Version == version })
+	}
+	replaceFile(t, file, `{"plugins": {"echo": {"comand": ["x"]}}}`)
+	p.stderr.await(t, "did you mean", 1)
+	if got := host.status(t); got.Version != "3" || got.State != "running" {
+		t.Errorf("a broken configuration: %+v", got)
+	}
+	if !strings.Contains(host.get(t, "/metrics"), "agenthost_config_valid 0") {
+		t.Error("the metric does not show the broken configuration")
+	}
+	all.Wait()
+
+	edit("4")
+	if code := host.reload(t); code != 0 || host.status(t).Version != "4" {
+		t.Errorf("agenthost reload: code %d, status %+v", code, host.status(t))
+	}
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+func (s *served) reload(t *testing.T) int {
+	t.Helper()
+	got := agenthost(t, "reload", "--admin", s.admin)
+	t.Log(got.stdout, got.stderr)
+	return got.code
+}
+
+// replaceFile writes a file as editors do: a new one takes the old one's name.
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
 }

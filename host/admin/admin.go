@@ -25,6 +25,15 @@ type Options struct {
 	Plugins func() []fleet.Status
 	// Ready is whether Flyte may send work.
 	Ready func() bool
+	// Events are all changes of state from now on; see fleet.Fleet.Events.
+	Events func(context.Context) <-chan fleet.Event
+	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
+	// last.
+	Reload func(ctx context.Context, dry bool, send func(ReloadLine))
+	// ConfigValid is whether the configuration's files are sound; while they are not, the last sound one is in effect.
+	ConfigValid func() bool
+	// Rollbacks is how often a generation failed its probation.
+	Rollbacks func() int64
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
 	Metrics *prometheus.Registry
 }
@@ -35,22 +44,30 @@ type Options struct {
 //	/readyz    200 while Flyte may send work, 503 with the reason otherwise: for a readiness probe
 //	/metrics   Prometheus
 //	/status    Status as JSON
+//	/events    every change of state from now on, as newline-delimited JSON Events
+//	/reload    POST: the configuration is read again; ReloadLines, newline-delimited; ?dry_run=1 only plans
 //	/debug/pprof/  Go's profiles of the host
 type Server struct {
 	options Options
 	started time.Time
 	http    *http.Server
+
+	streams    context.Context // ends with Shutdown
+	endStreams context.CancelFunc
 }
 
 // New returns a server that is not serving yet.
 func New(options Options) *Server {
 	s := &Server{options: options, started: time.Now()}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(options.Metrics, promhttp.HandlerOpts{Registry: options.Metrics}))
 	mux.HandleFunc("GET /status", s.serveStatus)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.serveReady)
+	mux.HandleFunc("GET /events", s.serveEvents)
+	mux.HandleFunc("POST /reload", s.serveReload)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -61,8 +78,11 @@ func New(options Options) *Server {
 // Serve answers on listener until Shutdown.
 func (s *Server) Serve(listener net.Listener) error { return s.http.Serve(listener) }
 
-// Shutdown lets requests under way end, until ctx does.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+// Shutdown ends streams of events and lets other requests under way end, until ctx does.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.endStreams()
+	return s.http.Shutdown(ctx)
+}
 
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if s.options.Ready() {

@@ -18,7 +18,13 @@ func registerMetrics(options Options) {
 	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_ready", Help: "1 while Flyte may send work.",
 	}, func() float64 { return truth(options.Ready()) })
-	options.Metrics.MustRegister(build, ready, &pluginCollector{plugins: options.Plugins},
+	valid := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "agenthost_config_valid", Help: "1 while the configuration's files are sound; 0 while the last sound one is in effect instead.",
+	}, func() float64 { return truth(options.ConfigValid()) })
+	rollbacks := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "agenthost_rollbacks_total", Help: "Generations that failed their probation, so that the one before came back.",
+	}, func() float64 { return float64(options.Rollbacks()) })
+	options.Metrics.MustRegister(build, ready, valid, rollbacks, &pluginCollector{plugins: options.Plugins},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
@@ -28,6 +34,8 @@ type pluginCollector struct{ plugins func() []fleet.Status }
 var (
 	pluginState = prometheus.NewDesc("agenthost_plugin_state",
 		"1 for the state that the plugin is in.", []string{"plugin", "state"}, nil)
+	pluginSwapFailed = prometheus.NewDesc("agenthost_plugin_swap_failed",
+		"1 while the plugin's newest configuration does not serve and the one before goes on.", []string{"plugin"}, nil)
 	pluginInfo = prometheus.NewDesc("agenthost_plugin_info",
 		"1, with the plugin's own version and SDK.", []string{"plugin", "version", "sdk"}, nil)
 	pluginRestarts = prometheus.NewDesc("agenthost_plugin_restarts_total",
@@ -44,7 +52,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginMemory, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginMemory, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -57,10 +65,16 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	counter := func(desc *prometheus.Desc, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
 	}
+	seen := map[string]bool{}
 	for _, p := range c.plugins() {
+		if seen[p.Name] {
+			continue // removed and wanted again: the old one only drains
+		}
+		seen[p.Name] = true
 		for _, state := range fleet.States {
 			gauge(pluginState, truth(p.State == state), p.Name, string(state))
 		}
+		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
 		if p.Manifest != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/agenthost/agenthost/host/fleet"
@@ -38,6 +39,8 @@ type PluginStatus struct {
 	Since time.Time `json:"since"`
 	// Reason is why it is not running or, while it runs, why it last was not. Empty when it always was.
 	Reason string `json:"reason,omitempty"`
+	// SwapError is why the newest configuration does not serve, while that is so; what served before goes on.
+	SwapError string `json:"swap_error,omitempty"`
 	// Version and SDK are the plugin's own words.
 	Version string `json:"version,omitempty"`
 	SDK     string `json:"sdk,omitempty"`
@@ -111,10 +114,10 @@ func (s *Server) status() Status {
 func pluginStatus(p fleet.Status) PluginStatus {
 	status := PluginStatus{
 		Name: p.Name, State: string(p.State), Since: p.Since, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
-		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{},
+		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason),
 	}
-	if p.Reason != nil {
-		status.Reason = p.Reason.Error()
+	if p.SwapError != nil {
+		status.SwapError = p.SwapError.Error()
 	}
 	if p.PID != 0 {
 		status.Started, status.UptimeSeconds = &p.Started, time.Since(p.Started).Seconds()
@@ -127,7 +130,35 @@ func pluginStatus(p fleet.Status) PluginStatus {
 			}
 		}
 	}
+	for _, g := range p.Generations {
+		status.Generations = append(status.Generations, generationStatus(g))
+	}
+	slices.Reverse(status.Generations) // the newest first
 	return status
+}
+
+func generationStatus(g fleet.GenerationStatus) GenerationStatus {
+	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.Current, Percent: g.Percent, Version: g.Version}
+	for _, i := range g.Instances {
+		instance := InstanceStatus{
+			State: string(i.State), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight, MemoryBytes: i.MemoryBytes, CPUSeconds: i.CPUSeconds,
+		}
+		if !i.Started.IsZero() {
+			instance.Started, instance.UptimeSeconds = &i.Started, time.Since(i.Started).Seconds()
+		}
+		if i.Reason != nil {
+			status.Reason = reason(i.Reason)
+		}
+		status.Instances = append(status.Instances, instance)
+	}
+	return status
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {

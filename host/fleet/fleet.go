@@ -118,7 +118,9 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	}
 	for _, o := range round.owners {
 		if entry, wanted := settings.Plugins[o.name]; wanted {
-			o.want(&desired{settings: settings, plugin: entry, spec: plugin.SpecOf(o.name, entry), round: f.round})
+			spec := plugin.SpecOf(o.name, entry)
+			spec.Contents = settings.Fingerprint(o.name)
+			o.want(&desired{settings: settings, plugin: entry, spec: spec, round: f.round})
 		}
 	}
 	for _, o := range fresh {

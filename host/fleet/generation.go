@@ -57,6 +57,9 @@ func newGeneration(o *owner, spec plugin.Spec, settings config.Plugin) *generati
 
 func (g *generation) configured() config.Plugin { return *g.settings.Load() }
 
+// origin is what the generation is made from, to make it again.
+func (g *generation) origin() *origin { return &origin{settings: g.configured(), spec: g.spec} }
+
 // resize starts slots, or retires the last ones, until there are n.
 func (g *generation) resize(n int) {
 	n = max(n, 1)

@@ -44,7 +44,7 @@ type owner struct {
 	// Of run alone:
 	first    bool             // the first start is still open
 	accepted bool             // the current generation's categories are in the table
-	previous *config.Plugin   // what the current generation replaced, to fall back on
+	previous *origin          // what the current generation replaced, to fall back on
 	flipped  time.Time        // when it did
 	rejected string           // the id of a spec that failed its probation: not tried again until the configuration changes
 	retry    <-chan time.Time // when a failed candidate is tried again
@@ -58,6 +58,12 @@ type desired struct {
 	spec     plugin.Spec
 	round    int  // of Apply
 	removed  bool // the plugin, or the host, is to go
+}
+
+// origin is what a generation is made from.
+type origin struct {
+	settings config.Plugin
+	spec     plugin.Spec
 }
 
 // view is what there is of a plugin at one moment. It is never changed, only replaced.
@@ -136,7 +142,7 @@ func (o *owner) reconcile() {
 	wanted, spec := d.plugin, d.spec
 	id := spec.Hash()[:12]
 	if id == o.rejected && o.previous != nil {
-		wanted, spec = *o.previous, plugin.SpecOf(o.name, *o.previous)
+		wanted, spec = o.previous.settings, o.previous.spec
 		id = spec.Hash()[:12]
 	}
 	switch {
@@ -156,7 +162,7 @@ func (o *owner) reconcile() {
 		v.candidate = o.abandon(v.candidate)
 		o.adjust(v.trial, wanted)
 		if v.percent = wanted.Rollout.Percent; v.percent >= 100 {
-			o.publish(&v)
+			o.publish(v)
 			o.promote(v.trial)
 			return
 		}
@@ -170,7 +176,7 @@ func (o *owner) reconcile() {
 		v.candidate = newGeneration(o, spec, wanted)
 		o.tellPeople(Event{Plugin: o.name, Generation: id, State: Swapping, Was: Running, Cause: "the configuration changed"}, false)
 	}
-	o.publish(&v)
+	o.publish(v)
 	if o.accepted {
 		o.claim(&v, v.current) //nolint:errcheck // what is served already cannot be in conflict
 	}
@@ -234,14 +240,14 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 	g.manifest = &manifest
 	if err := o.claim(&v, g); err != nil {
 		v.current, v.refused = nil, err
-		o.publish(&v)
+		o.publish(v)
 		g.retire()
 		o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: Refused, Was: Starting, Cause: err.Error()}, true)
 		return err
 	}
 	o.accepted = true
 	v.manifest = &manifest
-	o.publish(&v)
+	o.publish(v)
 	return nil
 }
 
@@ -263,7 +269,7 @@ func (o *owner) takeCandidate(v view, g *generation, r report) error {
 		o.abandon(o.view.Load().trial)
 		v.swapError = nil
 		o.decide(&v, Outcome{Action: OnTrial, Generation: g.id})
-		o.publish(&v)
+		o.publish(v)
 		o.claim(&v, v.current) //nolint:errcheck // its categories are in the table; its jobs are pinned from now on
 		o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: Trial, Was: Swapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
 		return nil
@@ -282,15 +288,14 @@ func (o *owner) promote(g *generation) error {
 		return err
 	}
 	if o.accepted && old.id != o.rejected {
-		settings := old.configured()
-		o.previous = &settings
+		o.previous = old.origin()
 	}
 	if o.accepted && !v.rolledBack {
 		o.flipped = time.Now()
 	}
 	o.accepted = true
 	o.decide(&v, Outcome{Action: Swapped, Generation: g.id})
-	o.publish(&v)
+	o.publish(v)
 	for _, g := range []*generation{old, trial, candidate} {
 		if g != nil && g != v.current {
 			g.retire()
@@ -307,7 +312,7 @@ func (o *owner) swapFailed(v view, g *generation, err error) {
 		v.trial = nil
 	}
 	o.decide(&v, Outcome{Action: Failed, Generation: g.id, Err: err})
-	o.publish(&v)
+	o.publish(v)
 	g.retire()
 	if conflict := (route.Conflict{}); !errors.As(err, &conflict) {
 		wait, _ := o.failures.next(time.Now())
@@ -323,9 +328,8 @@ const retryCandidate = 5 * time.Second
 func (o *owner) fallBack(v view, g *generation, err error) {
 	o.rejected, v.rolledBack = g.id, true
 	v.swapError = fmt.Errorf("generation %s crash-looped within its probation; the one before it is coming back: %w", g.id, err)
-	spec := plugin.SpecOf(o.name, *o.previous)
-	v.candidate = newGeneration(o, spec, *o.previous)
-	o.publish(&v)
+	v.candidate = newGeneration(o, o.previous.spec, o.previous.settings)
+	o.publish(v)
 	o.fleet.rollbacks.Add(1)
 	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: RolledBack, Was: CrashLooping, Cause: v.swapError.Error()}, true)
 }
@@ -333,10 +337,9 @@ func (o *owner) fallBack(v view, g *generation, err error) {
 // reject ends a trial that crash-loops.
 func (o *owner) reject(v view, g *generation, err error) {
 	o.rejected, v.rolledBack, v.trial, v.percent = g.id, true, nil, 0
-	settings := v.current.configured()
-	o.previous = &settings
+	o.previous = v.current.origin()
 	v.swapError = fmt.Errorf("generation %s crash-looped on trial and is withdrawn: %w", g.id, err)
-	o.publish(&v)
+	o.publish(v)
 	g.retire()
 	o.fleet.rollbacks.Add(1)
 	o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: RolledBack, Was: Trial, Cause: v.swapError.Error()}, true)
@@ -354,7 +357,7 @@ func (o *owner) remove() {
 		o.fleet.withdraw(o)
 	}
 	v.stopping = true
-	o.publish(&v)
+	o.publish(v)
 	for _, g := range []*generation{v.current, v.trial, v.candidate} {
 		if g != nil {
 			g.retire()
@@ -363,7 +366,7 @@ func (o *owner) remove() {
 	o.running.Wait()
 	v.stopped = true
 	o.decide(&v, Outcome{Action: Removed})
-	o.publish(&v)
+	o.publish(v)
 	o.tellPeople(Event{Plugin: o.name, State: Stopped, Was: Draining, Cause: "it is no longer wanted"}, false)
 }
 
@@ -390,8 +393,8 @@ func (o *owner) decide(v *view, outcome Outcome) {
 }
 
 // publish makes the view the one that others see.
-func (o *owner) publish(v *view) {
-	o.view.Store(v)
+func (o *owner) publish(v view) {
+	o.view.Store(&v)
 	o.notify()
 }
 

@@ -73,11 +73,22 @@ type Status struct {
 // GenerationStatus is one generation at one moment.
 type GenerationStatus struct {
 	ID        string
-	Role      string // current, trial, candidate
-	Percent   int    // of new jobs
+	Role      Role
+	State     State // the best of its instances'
+	Percent   int   // of new jobs
 	Version   string
 	Instances []InstanceStatus
 }
+
+// Role is what a generation is for.
+type Role string
+
+// The roles.
+const (
+	Current   Role = "current"   // it takes the calls
+	OnProof   Role = "trial"     // it takes a share of new jobs
+	Candidate Role = "candidate" // it is on its way and takes none yet
+)
 
 // InstanceStatus is one instance at one moment. What the process is doing is zero where there is none.
 type InstanceStatus struct {
@@ -100,15 +111,15 @@ func (o *owner) status() Status {
 		trial = v.percent
 	}
 	if v.current != nil {
-		current := v.current.status("current", 100-trial)
+		current := v.current.status(Current, 100-trial)
 		status.Generations = append(status.Generations, current)
 		status.sum(current)
 	}
 	if v.trial != nil {
-		status.Generations = append(status.Generations, v.trial.status("trial", trial))
+		status.Generations = append(status.Generations, v.trial.status(OnProof, trial))
 	}
 	if v.candidate != nil {
-		status.Generations = append(status.Generations, v.candidate.status("candidate", 0))
+		status.Generations = append(status.Generations, v.candidate.status(Candidate, 0))
 	}
 	switch {
 	case v.stopped:
@@ -150,10 +161,13 @@ func rank(state State) int {
 	return len(States)
 }
 
-func (g *generation) status(role string, percent int) GenerationStatus {
+func (g *generation) status(role Role, percent int) GenerationStatus {
 	status := GenerationStatus{ID: g.id, Role: role, Percent: percent}
 	for _, s := range *g.visible.Load() {
 		instance, version := s.status()
+		if len(status.Instances) == 0 || rank(instance.State) < rank(status.State) {
+			status.State = instance.State
+		}
 		status.Instances = append(status.Instances, instance)
 		if version != "" {
 			status.Version = version

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/fleet"
+)
+
+// reloader takes up changes of the configuration: when a file changes, on SIGHUP, and when an operator asks for it. A
+// configuration with a mistake changes nothing; the last sound one stays in effect.
+type reloader struct {
+	watcher *config.Watcher
+	plugins *fleet.Fleet
+	log     *slog.Logger
+	valid   atomic.Bool
+
+	mu      sync.Mutex
+	current *config.Config // what the fleet was last told
+}
+
+// run watches the files until ctx ends, and reads them again whenever hangup says so.
+func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
+	var both sync.WaitGroup
+	both.Go(func() { r.watcher.Run(ctx, r.changed) })
+	both.Go(func() {
+		for {
+			select {
+			case <-hangup:
+				r.log.Info("SIGHUP: reading the configuration again")
+				r.changed(r.watcher.Reload(ctx))
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	both.Wait()
+}
+
+// changed takes up a configuration, or says what is wrong with it.
+func (r *reloader) changed(settings *config.Config, err error) {
+	if err != nil {
+		r.refuse(err)
+		return
+	}
+	_, round := r.apply(settings)
+	go func() {
+		_ = round.Wait(context.Background(), func(o fleet.Outcome) { r.tell(o) }) // it ends when the fleet does
+	}()
+}
+
+func (r *reloader) refuse(err error) {
+	r.valid.Store(false)
+	var wrong config.Errors
+	if !errors.As(err, &wrong) {
+		r.log.Error("the configuration was not read again; the last sound one stays in effect", "error", err)
+		return
+	}
+	for _, e := range wrong {
+		r.log.Error("the changed configuration has a mistake; the last sound one stays in effect", "source", e.Source, "line", e.Line, "key", e.Key, "error", e.Message)
+	}
+}
+
+// apply tells the fleet, and returns what has changed.
+func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.valid.Store(true)
+	plan := config.Plan(r.current, settings)
+	for _, change := range plan {
+		if change.Action != config.Unchanged {
+			r.log.Info("the configuration has changed", "plugin", change.Plugin, "action", change.Action, "keys", change.Keys, "files", change.Files)
+		}
+	}
+	r.current = settings
+	return plan, r.plugins.Apply(settings)
+}
+
+func (r *reloader) tell(o fleet.Outcome) {
+	switch {
+	case o.Err != nil:
+		r.log.Error("the changed configuration does not serve; what served before goes on", "plugin", o.Plugin, "generation", o.Generation, "error", o.Err)
+	case o.Action != fleet.Unchanged:
+		r.log.Info("the changed configuration is in effect", "plugin", o.Plugin, "action", string(o.Action), "generation", o.Generation)
+	}
+}
+
+// reload is an operator's reload: it waits, and sends what happens.
+func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadLine)) {
+	var report admin.ReloadReport
+	defer func() { send(admin.ReloadLine{Report: &report}) }()
+	read := r.watcher.Reload
+	if dry {
+		read = r.watcher.Peek
+	}
+	settings, err := read(ctx)
+	if err != nil {
+		if !dry {
+			r.refuse(err)
+		}
+		report.Error = err.Error()
+		errors.As(err, &report.Errors)
+		return
+	}
+	if dry {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		report.Plan = config.Plan(r.current, settings)
+		return
+	}
+
+	watching, stop := context.WithCancel(ctx)
+	events := r.plugins.Events(watching)
+	began := time.Now()
+	plan, round := r.apply(settings)
+	report.Plan = plan
+	send(admin.ReloadLine{Plan: plan})
+	var told sync.WaitGroup
+	told.Go(func() {
+		for e := range events {
+			event := admin.NewEvent(e)
+			send(admin.ReloadLine{Event: &event})
+		}
+	})
+	err = round.Wait(ctx, func(o fleet.Outcome) {
+		r.tell(o)
+		done := admin.PluginReload{Name: o.Plugin, Action: string(o.Action), Seconds: time.Since(began).Seconds()}
+		if o.Err != nil {
+			done.Error = o.Err.Error()
+		}
+		report.Plugins = append(report.Plugins, done)
+	})
+	stop()
+	told.Wait()
+	if err != nil {
+		report.Error = "the reload goes on, but nobody waited for its end: " + err.Error()
+	}
+	for i := range report.Plugins {
+		for _, s := range r.plugins.Status() {
+			if s.Name == report.Plugins[i].Name && report.Plugins[i].Action != string(fleet.Removed) {
+				report.Plugins[i].State = string(s.State)
+			}
+		}
+	}
+	slices.SortFunc(report.Plugins, func(a, b admin.PluginReload) int { return strings.Compare(a.Name, b.Name) })
+}
