@@ -1,0 +1,274 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// script answers polls one after the other; the last answer repeats.
+func script(answers ...func(*received, grpc.ServerStream) error) func(*received, grpc.ServerStream) error {
+	var mu sync.Mutex
+	return func(call *received, stream grpc.ServerStream) error {
+		mu.Lock()
+		next := answers[0]
+		if len(answers) > 1 {
+			answers = answers[1:]
+		}
+		mu.Unlock()
+		return next(call, stream)
+	}
+}
+
+func inPhase(phase core.TaskExecution_Phase, message string) func(*received, grpc.ServerStream) error {
+	return answering(&admin.GetTaskResponse{Resource: &admin.Resource{Phase: phase, Message: message, LogLinks: []*core.TaskLog{{Uri: "u"}}}})
+}
+
+func hang(call *received, _ grpc.ServerStream) error {
+	<-call.context.Done()
+	return call.context.Err()
+}
+
+func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
+	failures := map[string]func(*received, grpc.ServerStream) error{
+		"a hang": hang,
+		"garbage": func(_ *received, stream grpc.ServerStream) error {
+			garbage := &frame{}
+			garbage.set([]byte("\xff"))
+			return stream.SendMsg(garbage)
+		},
+		"no answer": func(*received, grpc.ServerStream) error { return nil },
+	}
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		if code != codes.NotFound {
+			failures[code.String()] = failing(code)
+		}
+	}
+	for name, failure := range failures {
+		t.Run(name, func(t *testing.T) {
+			for _, known := range []bool{true, false} {
+				answers := []func(*received, grpc.ServerStream) error{inPhase(core.TaskExecution_INITIALIZING, "half way"), failure}
+				agent := startAgent(t, script(answers[map[bool]int{true: 0, false: 1}[known]:]...))
+				f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+				if known {
+					if _, err := f.poll(soon(t), get("x")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				ctx, cancel := context.WithTimeout(soon(t), time.Second)
+				got, err := f.poll(ctx, get("x"))
+				cancel()
+				switch {
+				case err != nil:
+					t.Errorf("known %v: %v", known, err)
+				case known && (got.GetPhase() != core.TaskExecution_INITIALIZING || got.GetLogLinks()[0].GetUri() != "u" ||
+					!strings.HasPrefix(got.GetMessage(), "status of ") || !strings.HasSuffix(got.GetMessage(), ": half way") || !strings.Contains(got.GetMessage(), `plugin "echo"`)):
+					t.Errorf("known: Flyte reads %v", got)
+				case !known && (got.GetPhase() != core.TaskExecution_RUNNING || !strings.Contains(got.GetMessage(), "not known yet") || !strings.Contains(got.GetMessage(), `plugin "echo"`)):
+					t.Errorf("not known: Flyte reads %v", got)
+				}
+				if n := f.acted(t, masks); n != 1 {
+					t.Errorf("counted %d times", n)
+				}
+			}
+		})
+	}
+}
+
+func TestAPollOfAPluginThatIsNotThereIsAnsweredSoon(t *testing.T) {
+	away := restarting{leases: make(chan route.Lease), err: errors.New(`plugin "restarting" is restarting: exit status 3`)}
+	f := startClaims(t, nil, route.Claim{Target: away, Policy: usual, Manifest: plugin.Manifest{Agents: []plugin.Agent{asyncAgent("x")}}})
+	began := time.Now()
+	got, err := f.poll(soon(t), get("x"))
+	if err != nil || got.GetPhase() != core.TaskExecution_RUNNING || !strings.Contains(got.GetMessage(), "exit status 3") {
+		t.Errorf("%v, %v", got, err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v, which a worker of FlytePropeller's was held", took)
+	}
+}
+
+func TestAPollWhosePluginDiesIsAnsweredFromMemoryWhereNoOtherInstanceComes(t *testing.T) {
+	dying, ended := dyingAgent(t)
+	var released sync.WaitGroup
+	target := restarting{leases: make(chan route.Lease, 1), err: errors.New("it is restarting")}
+	target.leases <- leaseOn(dying, ended, &released)
+	f := startClaims(t, nil, route.Claim{Target: target, Policy: usual, Manifest: plugin.Manifest{Agents: []plugin.Agent{asyncAgent("x")}}})
+	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
+		t.Errorf("%v, %v", got, err)
+	}
+	released.Wait()
+}
+
+func TestWhereNoStatusMayBeStaleErrorsPass(t *testing.T) {
+	f := startClaims(t, nil, startAgent(t, script(answering(running), failing(codes.Internal))).claims(route.Policy{}, asyncAgent("x")))
+	if _, err := f.poll(soon(t), get("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.poll(soon(t), get("x")); status.Code(err) != codes.Internal {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheCallersOwnCancellationIsNotAnswered(t *testing.T) {
+	reached := make(chan struct{})
+	f := startClaims(t, nil, startAgent(t, func(call *received, stream grpc.ServerStream) error {
+		close(reached)
+		return hang(call, stream)
+	}).claims(usual, asyncAgent("x")))
+	ctx, cancel := context.WithCancel(soon(t))
+	go func() {
+		<-reached
+		cancel()
+	}()
+	if _, err := f.poll(ctx, get("x")); status.Code(err) != codes.Canceled {
+		t.Errorf("got %v", err)
+	}
+	f.gateway.Server().GracefulStop() // the handler has ended: what it counted is there
+	if n := f.acted(t, masks); n != 0 {
+		t.Errorf("counted %d times", n)
+	}
+}
+
+func TestTheEndOfAJobIsNeverTakenBack(t *testing.T) {
+	for _, phase := range []core.TaskExecution_Phase{core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, phaseRetryableFailed} {
+		agent := startAgent(t, script(inPhase(phase, "the end"), failing(codes.Unavailable)))
+		f := startClaims(t, nil, agent.claims(route.Policy{MaxStale: time.Nanosecond}, asyncAgent("x")))
+		for range 3 {
+			if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != phase || got.GetMessage() != "the end" {
+				t.Errorf("%v became %v, %v", phase, got, err)
+			}
+		}
+	}
+}
+
+func TestAPluginThatAnswersAgainIsHeardAgain(t *testing.T) {
+	agent := startAgent(t, script(failing(codes.Unavailable), failing(codes.Unavailable), inPhase(core.TaskExecution_SUCCEEDED, "")))
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	var phases []core.TaskExecution_Phase
+	for range 3 {
+		got, err := f.poll(soon(t), get("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		phases = append(phases, got.GetPhase())
+	}
+	if want := []core.TaskExecution_Phase{core.TaskExecution_RUNNING, core.TaskExecution_RUNNING, core.TaskExecution_SUCCEEDED}; !slices.Equal(phases, want) {
+		t.Errorf("phases %v", phases)
+	}
+}
+
+func TestJobsThatShareAMetaAreNotMistakenForEachOther(t *testing.T) {
+	agent := startAgent(t, script(inPhase(core.TaskExecution_SUCCEEDED, ""), failing(codes.Unavailable)))
+	other := startAgent(t, failing(codes.Unavailable))
+	other.name = "other"
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x"), asyncAgent("y")), other.claims(usual, asyncAgent("z")))
+	polled := func(category, prefix string) core.TaskExecution_Phase {
+		message := frameOf(get(category)).bytes()
+		message, err := withBytes(message, getOutputPrefix, []byte(prefix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := f.callRaw(soon(t), async1+"GetTask", message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response := &admin.GetTaskResponse{}
+		if err := proto.Unmarshal(raw, response); err != nil {
+			t.Fatal(err)
+		}
+		return response.GetResource().GetPhase()
+	}
+	if got := polled("x", "s3://a"); got != core.TaskExecution_SUCCEEDED {
+		t.Fatalf("got %v", got)
+	}
+	for _, c := range [][2]string{{"x", "s3://b"}, {"y", "s3://a"}, {"z", "s3://a"}} {
+		if got := polled(c[0], c[1]); got != core.TaskExecution_RUNNING {
+			t.Errorf("%v was taken for another job: %v", c, got)
+		}
+	}
+	if got := polled("x", "s3://a"); got != core.TaskExecution_SUCCEEDED {
+		t.Errorf("the job itself was forgotten: %v", got)
+	}
+}
+
+func TestANewJobDoesNotInheritTheStatusOfAnEarlierOneWithItsName(t *testing.T) {
+	agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
+		if strings.HasSuffix(call.method, "CreateTask") {
+			return stream.SendMsg(frameOf(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
+		}
+		return inPhase(core.TaskExecution_SUCCEEDED, "")(call, stream)
+	})
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_SUCCEEDED {
+		t.Fatal(got, err)
+	}
+	f.create(t, create("x"))
+	agent.server.Stop()
+	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
+		t.Errorf("Flyte reads %v, %v", got, err)
+	}
+}
+
+func TestAThinnedPollIsAskedAgainWhenItsIntervalIsOver(t *testing.T) {
+	agent := startAgent(t, script(inPhase(core.TaskExecution_QUEUED, ""), inPhase(core.TaskExecution_RUNNING, "")))
+	f := startClaims(t, nil, agent.claims(route.Policy{MinInterval: 300 * time.Millisecond}, asyncAgent("x")))
+	began, polls := time.Now(), 0
+	for {
+		got, err := f.poll(soon(t), get("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		polls++
+		if got.GetPhase() == core.TaskExecution_RUNNING {
+			break
+		}
+	}
+	if took := time.Since(began); took < 250*time.Millisecond || took > 10*time.Second || agent.calls("GetTask") != 2 {
+		t.Errorf("%d polls became %d in %v", polls, agent.calls("GetTask"), took)
+	}
+}
+
+func TestNoSecretOfAConnectionIsLoggedOrRepeated(t *testing.T) {
+	const secret = "p4ssw0rd"
+	var logged bytes.Buffer
+	agent := startAgent(t, failing(codes.Unavailable))
+	f := startClaims(t, nil, agent.claims(route.Policy{MaxStale: time.Nanosecond}, asyncAgent("x")))
+	f.gateway.log = slog.New(slog.NewTextHandler(io.Writer(&logged), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	message, err := withBytes(frameOf(get("x")).bytes(), 5, []byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers []byte
+	for range 3 {
+		answer, err := f.callRaw(soon(t), async2+"GetTask", message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer...)
+	}
+	f.gateway.Server().GracefulStop()
+	if !bytes.Contains(agent.received[0].frames[0], []byte(secret)) {
+		t.Fatal("the plugin did not get the secret")
+	}
+	if logged.Len() == 0 || bytes.Contains(logged.Bytes(), []byte(secret)) || bytes.Contains(answers, []byte(secret)) {
+		t.Errorf("logged %q, answered %q", logged.String(), answers)
+	}
+}
