@@ -6,10 +6,11 @@ import (
 	"github.com/agenthost/agenthost/host/config"
 )
 
-// SpecOf is the process that a plugin's entry in the configuration describes.
+// SpecOf is the process, or the servers elsewhere, that a plugin's entry in the configuration describes.
 func SpecOf(name string, p config.Plugin) Spec {
 	return Spec{
 		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
+		Address: p.Address, RemoteTLS: RemoteTLS{CA: p.TLSCA, Cert: p.TLSCert, Key: p.TLSKey, ServerName: p.TLSServerName},
 		Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
 	}
 }

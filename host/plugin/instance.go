@@ -24,12 +24,11 @@ type Instance struct {
 	stop    sync.Once
 	stopErr error // written by stop
 
-	mu       sync.Mutex // guards what follows
-	inFlight int
-	draining bool          // no new calls
-	idle     chan struct{} // where somebody waits for it: closed when inFlight comes to 0 while draining
-	asked    bool          // Stop was called
-	err      error         // why the process ended
+	calls calls
+
+	mu    sync.Mutex // guards what follows
+	asked bool       // Stop was called
+	err   error      // why the process ended
 }
 
 func newInstance(s *start) *Instance {
@@ -49,8 +48,8 @@ func (i *Instance) watch() {
 	if !asked {
 		i.err = errors.Join(fmt.Errorf("plugin %s: %s%s", i.spec.Name, exit, lastOutput(i.running.proc.LastOutput())), removed)
 	}
-	i.draining = true
 	i.mu.Unlock()
+	i.calls.refuse()
 	close(i.done)
 }
 
@@ -83,60 +82,18 @@ func (i *Instance) Err() error {
 
 // Acquire counts a call in. ok is false once the instance drains or has ended: the call must go elsewhere. After true,
 // release counts it out; it may be called more than once.
-func (i *Instance) Acquire() (release func(), ok bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.draining {
-		return func() {}, false
-	}
-	i.inFlight++
-	return sync.OnceFunc(i.release), true
-}
-
-func (i *Instance) release() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.inFlight--
-	if i.inFlight == 0 && i.idle != nil {
-		close(i.idle)
-		i.idle = nil
-	}
-}
+func (i *Instance) Acquire() (release func(), ok bool) { return i.calls.acquire() }
 
 // InFlight is the number of calls acquired and not yet released.
-func (i *Instance) InFlight() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.inFlight
-}
+func (i *Instance) InFlight() int { return i.calls.count() }
 
 // Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
 // are left.
 func (i *Instance) Drain(ctx context.Context) error {
-	idle := i.startDraining()
-	if idle == nil {
-		return nil
+	if err := i.calls.drain(ctx); err != nil {
+		return fmt.Errorf("plugin %s: drain: %w", i.spec.Name, err)
 	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("plugin %s: drain: %d calls are still in flight: %w", i.spec.Name, i.InFlight(), context.Cause(ctx))
-	}
-}
-
-// startDraining returns nil where nothing is in flight, or else what is closed when that is so.
-func (i *Instance) startDraining() <-chan struct{} {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.draining = true
-	if i.inFlight == 0 {
-		return nil
-	}
-	if i.idle == nil {
-		i.idle = make(chan struct{})
-	}
-	return i.idle
+	return nil
 }
 
 // Stop ends the process, always: it is asked to shut down, then gets SIGTERM, then SIGKILL, within the spec's
@@ -150,8 +107,9 @@ func (i *Instance) Stop(ctx context.Context) error {
 
 func (i *Instance) doStop(ctx context.Context) error {
 	i.mu.Lock()
-	i.draining, i.asked = true, true
+	i.asked = true
 	i.mu.Unlock()
+	i.calls.refuse()
 
 	ctx, cancel := context.WithTimeout(ctx, i.spec.StopTimeout)
 	defer cancel()

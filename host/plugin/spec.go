@@ -14,7 +14,8 @@ const (
 	DefaultStopTimeout  = 10 * time.Second
 )
 
-// Spec is everything that defines the process of a plugin. Two equal specs describe the same generation: an instance
+// Spec is everything that defines a plugin: the process that the host starts, or, where Address is set, the servers
+// elsewhere that it connects to. Two equal specs describe the same generation: an instance
 // of the one is as good as an instance of the other.
 type Spec struct {
 	// Name is the plugin's name in the host's configuration. It leads every error and marks every log line.
@@ -22,6 +23,9 @@ type Spec struct {
 	// Command is the program and its arguments. A program without a slash is looked up in the PATH that the plugin
 	// gets, a relative one is relative to Dir.
 	Command []string
+	// Address is where agent servers run that the host does not start, each as host:port, instead of Command. They are equal:
+	// any call may go to any of them.
+	Address []string `json:",omitempty"`
 	// Dir is the working directory; the host's own where empty.
 	Dir string
 	// Env is added to the base environment (see BaseEnv) and wins over it.
@@ -34,13 +38,20 @@ type Spec struct {
 	Secrets map[string]string
 	// Config is the plugin's own `config:` block, handed over as JSON.
 	Config map[string]any
-	// TLS asks for mutual TLS between host and plugin.
+	// Contents stands for what the files behind Secrets and SHA256 hold: a secret that rotates makes another spec.
+	Contents string
+	// TLS asks for mutual TLS between host and plugin; for a remote one, for TLS as RemoteTLS says.
 	TLS bool
+	// RemoteTLS is how the two sides of a remote plugin's TLS know each other.
+	RemoteTLS RemoteTLS `json:",omitzero"`
 	// StartTimeout bounds the whole start, from the checksums to the list of agents. Zero: DefaultStartTimeout.
 	StartTimeout time.Duration
 	// StopTimeout bounds how long a stop waits for the plugin before killing it. Zero: DefaultStopTimeout.
 	StopTimeout time.Duration
 }
+
+// Remote says that the plugin is to be connected to (Connect), not to be started (Start).
+func (s Spec) Remote() bool { return len(s.Address) > 0 }
 
 // hashVersion leads what Hash digests. It changes when the digested form does, so that a later form, which also takes
 // in the contents of secrets and artefacts, can never be mistaken for this one.
