@@ -28,13 +28,15 @@ type ending struct {
 	once   sync.Once
 	// begun is closed when the agents are closed: streams that live as long as the process end then.
 	begun chan struct{}
+	// over is closed when the process has to end, whatever still runs.
+	over chan struct{}
 	// made is closed when grpc is set.
 	made chan struct{}
 	grpc *grpc.Server
 }
 
 func newEnding(server *Server) *ending {
-	return &ending{server: server, begun: make(chan struct{}), made: make(chan struct{})}
+	return &ending{server: server, begun: make(chan struct{}), over: make(chan struct{}), made: make(chan struct{})}
 }
 
 // of tells the ending which gRPC server it ends.
@@ -76,9 +78,10 @@ func (e *ending) end(ctx context.Context) {
 			slog.Error("the plugin did not stop cleanly", "error", err)
 		}
 		close(e.begun)
-		// Serve returns, and main with it, once the gRPC server has stopped.
+		// Serve returns, and main with it, once the gRPC server has stopped. A call that never ends would hold that up for
+		// ever, and Stop too: it waits for the lock with which GracefulStop waits for the call.
 		go e.grpc.GracefulStop()
-		time.AfterFunc(answerGrace, e.grpc.Stop)
+		time.AfterFunc(answerGrace, func() { close(e.over) })
 	})
 }
 

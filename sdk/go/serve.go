@@ -39,6 +39,19 @@ func Serve(p Plugin, options ...Option) {
 
 	end := newEnding(server)
 	go end.onTerminate()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		serveGRPC(p, server, end, stderr)
+	}()
+	select {
+	case <-served:
+	case <-end.over:
+	}
+}
+
+// serveGRPC serves by go-plugin's contract until the gRPC server has stopped.
+func serveGRPC(p Plugin, server *Server, end *ending, stderr io.Writer) {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion: pluginv1.ProtocolVersion,
