@@ -48,8 +48,8 @@ type Config struct {
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
-	// Which plugin a call goes to, where several serve one task type or one is kept for certain projects or domains. The first
-	// route that matches a call decides. Without a match, the plugin that serves the task type does.
+	// Which plugin gets a new job, where several serve one task type or one is kept for certain projects or domains. The first
+	// route that matches decides. What none matches goes to the plugin that serves the task type and that no route names for it.
 	Routes []Route `koanf:"routes" live:"true"`
 
 	origins origins
@@ -138,11 +138,11 @@ func (p Plugin) Remote() bool { return len(p.Address) > 0 }
 
 // Limits is how much a plugin gets to do. What exceeds it waits.
 type Limits struct {
-	// How many calls the plugin gets at once. 0: no limit.
+	// How many calls that begin a task (CreateTask, ExecuteTaskSync) the plugin gets at once. 0: no limit.
 	Concurrency int `koanf:"concurrency" check:"count"`
-	// How long a call that makes a job waits for its turn, at most until its caller's deadline; then it fails as retryable.
+	// How long such a call waits for its turn, at most until just before its caller's deadline; then it fails.
 	Wait time.Duration `koanf:"wait" check:"duration"`
-	// How many calls the plugin gets in a second, fractions allowed: for the quota of a service behind it. 0: no limit.
+	// How many calls of any kind the plugin gets in a second, fractions allowed: for the quota of a service behind it. 0: no limit.
 	Rate float64 `koanf:"rate" check:"rate"`
 	// How many calls may come at once after a quiet time, within rate. Default: rate, rounded up.
 	Burst int `koanf:"burst" check:"positive"`

@@ -25,6 +25,7 @@ func (c *Config) WatchedFiles() []string {
 // watchedFile is one file behind a key of a plugin.
 type watchedFile struct{ plugin, key, path string }
 
+// watched gives them in the same order each time.
 func (c *Config) watched() []watchedFile {
 	var files []watchedFile
 	for _, name := range sortedKeys(c.Plugins) {
@@ -46,9 +47,9 @@ func (c *Config) watched() []watchedFile {
 				add(filepath.Join(p.Dir, path), "sha256", path)
 			}
 		}
-		for key, path := range map[string]string{"tls_ca": p.TLSCA, "tls_cert": p.TLSCert, "tls_key": p.TLSKey} {
-			if path != "" {
-				add(path, key)
+		for _, f := range pluginShape.fields { // the certificates
+			if path := fieldOf(&p, f); f.shape.check == rules["file"] && path.String() != "" {
+				add(path.String(), f.name)
 			}
 		}
 	}

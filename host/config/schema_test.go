@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -68,6 +69,22 @@ func TestTheShippedConfigurationsLoadAndFitTheSchema(t *testing.T) {
 		}
 		if err := validate(schema, content); err != nil {
 			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// example finds the lines of a comment that are a part of the file once the comment's sign is taken away.
+var example = regexp.MustCompile(`(?m)^( *)# ( *(?:[a-z0-9_/.-]+:(?: .*)?|- \{.*))$`)
+
+func TestTheExamplesInTheCommentsOfTheShippedConfigurationsLoad(t *testing.T) {
+	for name, plugins := range map[string]int{"production.yaml": 4, "kubernetes.yaml": 3} {
+		content, err := os.ReadFile("../../configs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := write(t, name, example.ReplaceAllString(string(content), "$1$2"))
+		if got := load(t, config.Sources{Files: []string{file}}); len(got.Plugins) != plugins || len(got.Routes) == 0 {
+			t.Errorf("%s: got %d plugins and %d routes; are the examples still found?", name, len(got.Plugins), len(got.Routes))
 		}
 	}
 }
