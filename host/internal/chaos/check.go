@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -67,6 +68,9 @@ func (v *verdict) judge() {
 		plugins[fmt.Sprint(instance.Host, instance.Agent)] = true
 	}
 	v.swaps = len(releases) - len(plugins)
+	if v.faults.counts["swap"] > 0 && v.swaps == 0 {
+		v.violate(lost, "no swap", nil, "%d edits of the configuration swapped nothing", v.faults.counts["swap"])
+	}
 }
 
 func (v *verdict) judgeJob(j *job, known ledger.Task) {
@@ -130,7 +134,7 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		if call.Code == codes.OK {
 			continue
 		}
-		why := v.chaos.excused(j.agent, call.Started, call.Started.Add(call.Took))
+		why := v.chaos.excused(j.agent, call)
 		switch {
 		case why != "":
 		case call.Method == "DeleteTask" && strings.Contains(call.Err.Error(), ledger.ErrWeather.Error()):
@@ -195,26 +199,57 @@ func (v *verdict) violate(class, kind string, j *job, format string, values ...a
 	v.violations = append(v.violations, violation{class, kind, j, fmt.Sprintf(format, values...)})
 }
 
-// leftInHosts waits until each host has as little as at its start, but for a few.
-func (v *verdict) leftInHosts(ctx context.Context, before usage) {
+// settled waits until each host is as it was at its start: every plugin runs, and it has no more goroutines and descriptors, but
+// for a few.
+func (v *verdict) settled(ctx context.Context, before usage) {
 	const fewGoroutines, fewDescriptors = 24, 8
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		now, err := v.chaos.usage(ctx)
-		if err != nil {
-			v.violate(leftover, "in a host", nil, "a host does not tell what it uses: %v", err)
-			return
-		}
-		much := now.goroutines > before.goroutines+fewGoroutines || now.descriptors > before.descriptors+fewDescriptors
-		if !much {
+		wrong := v.chaos.unsettled(ctx, usage{before.goroutines + fewGoroutines, before.descriptors + fewDescriptors})
+		if len(wrong) == 0 {
 			return
 		}
 		if time.Now().After(deadline) || !pause(ctx, 250*time.Millisecond) {
-			v.violate(leftover, "in a host", nil, "a host has %.0f goroutines and %.0f descriptors; at its start it had %.0f and %.0f",
-				now.goroutines, now.descriptors, before.goroutines, before.descriptors)
+			for _, what := range wrong {
+				v.violate(leftover, "in a host", nil, "%s; at its start a host has at most %.0f goroutines and %.0f descriptors", what, before.goroutines, before.descriptors)
+			}
 			return
 		}
 	}
+}
+
+// unsettled says in what the hosts are not as they should be when all is over.
+func (c *chaos) unsettled(ctx context.Context, most usage) []string {
+	var wrong []string
+	now, err := c.usage(ctx)
+	switch {
+	case err != nil:
+		wrong = append(wrong, fmt.Sprintf("a host does not tell what it uses: %v", err))
+	case now.goroutines > most.goroutines || now.descriptors > most.descriptors:
+		wrong = append(wrong, fmt.Sprintf("a host has %.0f goroutines and %.0f descriptors", now.goroutines, now.descriptors))
+	}
+	for _, host := range c.hosts {
+		text, err := host.Ask(ctx, "/status")
+		if err != nil {
+			wrong = append(wrong, err.Error())
+			continue
+		}
+		var status struct {
+			Plugins []struct{ Name, State, Reason string }
+		}
+		if err := json.Unmarshal(text, &status); err != nil {
+			wrong = append(wrong, fmt.Sprintf("the status of %s is %v: %s", host.Name, err, text))
+		}
+		if len(status.Plugins) != len(agents) {
+			wrong = append(wrong, fmt.Sprintf("%s has %d plugins instead of %d", host.Name, len(status.Plugins), len(agents)))
+		}
+		for _, plugin := range status.Plugins {
+			if plugin.State != "running" {
+				wrong = append(wrong, fmt.Sprintf("plugin %s of %s is %s: %s", plugin.Name, host.Name, plugin.State, short(plugin.Reason)))
+			}
+		}
+	}
+	return wrong
 }
 
 // leftBehind ends the hosts, and looks for what is left of them: processes, files.

@@ -107,9 +107,9 @@ func TestAFailedPollIsAViolationUnlessAReplicaWasKilledMeanwhile(t *testing.T) {
 	j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.Unavailable, "gone"))
 	c := &chaos{}
 	want(t, judged(c, j, known), "lost: GetTask failed: Unavailable")
-	c.excuse("", start.Add(2*time.Second), start.Add(3*time.Second), "killed later")
+	c.excuse(excuse{from: start.Add(2 * time.Second), to: start.Add(3 * time.Second), why: "killed later"})
 	want(t, judged(c, j, known), "lost: GetTask failed: Unavailable")
-	c.excuse("", start.Add(time.Second), start.Add(2*time.Second), "killed meanwhile")
+	c.excuse(excuse{from: start.Add(time.Second), to: start.Add(2 * time.Second), why: "killed meanwhile"})
 	want(t, judged(c, j, known))
 }
 
@@ -117,8 +117,18 @@ func TestAnExcuseOfOnePluginIsNoneOfAnother(t *testing.T) {
 	j, known := succeeded("alpha")
 	j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.NotFound, "not served"))
 	c := &chaos{}
-	c.excuse("delta", start, start.Add(time.Hour), "removed")
+	c.excuse(excuse{agent: "delta", from: start, to: start.Add(time.Hour), why: "removed"})
 	want(t, judged(c, j, known), "lost: CreateTask failed: NotFound")
+}
+
+func TestARemovedPluginExcusesEverythingButPolls(t *testing.T) {
+	j, known := succeeded("delta")
+	c := &chaos{}
+	c.excuse(excuse{agent: "delta", from: start, to: start.Add(time.Hour), why: "removed", exceptPolls: true})
+	j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.NotFound, "not served"), failedCall("DeleteTask", codes.NotFound, "not served"))
+	want(t, judged(c, j, known))
+	j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.NotFound, "not served"))
+	want(t, judged(c, j, known), "lost: GetTask failed: NotFound")
 }
 
 func TestADeathInCreateIsExcusedForPluginsThatAreNotIdempotentOnly(t *testing.T) {

@@ -151,31 +151,38 @@ func (f *faults) strike(ctx context.Context, from []kind) {
 }
 
 // restarts stops and kills the replicas in turn, and restarts the Flytes. One at a time, and the next only when the last is ready
-// again, as a Deployment's rolling update goes.
+// again, as a Deployment's rolling update goes. Clients stay where they went, so that each restart is that of a replica in use.
 func (f *faults) restarts(ctx context.Context, length time.Duration) {
-	steps := []struct {
+	type step struct {
 		name string
+		at   float64 // of the whole time
 		do   func(context.Context) error
-	}{
-		{"host-term", func(ctx context.Context) error { return f.restartHost(ctx, 0, syscall.SIGTERM) }},
-		{"host-kill", func(ctx context.Context) error { return f.restartHost(ctx, 1, syscall.SIGKILL) }},
-		{"flyte-restart", func(context.Context) error { f.restartFlytes(); return nil }},
-		{"host-term", func(ctx context.Context) error { return f.restartHost(ctx, 1, syscall.SIGTERM) }},
-		{"host-kill", func(ctx context.Context) error { return f.restartHost(ctx, 0, syscall.SIGKILL) }},
 	}
-	for _, step := range steps {
-		if !pause(ctx, length/time.Duration(len(steps)+1)) {
+	host := func(name string, at float64, number int, signal syscall.Signal) step {
+		return step{name, at, func(ctx context.Context) error { return f.restartHost(ctx, number, signal) }}
+	}
+	flyte := func(at float64) step {
+		return step{"flyte-restart", at, func(ctx context.Context) error { f.restartFlytes(ctx); return nil }}
+	}
+	began := time.Now()
+	for _, next := range []step{
+		flyte(0.1), // while jobs are created
+		host("host-term", 0.2, 0, syscall.SIGTERM), host("host-kill", 0.35, 1, syscall.SIGKILL),
+		flyte(0.5),
+		host("host-term", 0.65, 0, syscall.SIGTERM), host("host-kill", 0.8, 1, syscall.SIGKILL),
+	} {
+		if !pause(ctx, time.Duration(next.at*float64(length))-time.Since(began)) {
 			return
 		}
-		if !f.wanted(step.name) {
+		if !f.wanted(next.name) {
 			continue
 		}
 		// The restart itself is not cut short by the end of the chaos.
-		if err := step.do(context.WithoutCancel(ctx)); err != nil {
+		if err := next.do(context.WithoutCancel(ctx)); err != nil {
 			f.fault(err)
 			return
 		}
-		f.count(step.name, true)
+		f.count(next.name, true)
 	}
 }
 
@@ -189,7 +196,7 @@ func (f *faults) restartHost(ctx context.Context, number int, signal syscall.Sig
 		return err
 	}
 	if signal == syscall.SIGKILL {
-		f.excuse("", killed.Add(-50*time.Millisecond), killed.Add(1500*time.Millisecond), "a replica got SIGKILL")
+		f.excuse(excuse{from: killed.Add(-50 * time.Millisecond), to: killed.Add(1500 * time.Millisecond), why: "a replica got SIGKILL"})
 	}
 	if err := host.Wait(ctx); err != nil && signal == syscall.SIGTERM {
 		return fmt.Errorf("%s did not end well on SIGTERM: %w", host.Name, err)
@@ -210,11 +217,16 @@ func (f *faults) waitGood(ctx context.Context) {
 	}
 }
 
-func (f *faults) restartFlytes() {
+// restartFlytes restarts them while calls are under way: for a moment the service is slow.
+func (f *faults) restartFlytes(ctx context.Context) {
+	for _, a := range agents {
+		f.ledger.SetWeather(a.name, ledger.Weather{Until: time.Now().Add(time.Second), Delay: time.Second})
+	}
+	pause(ctx, 700*time.Millisecond)
 	for _, p := range f.flytes {
 		before := time.Now()
 		p.Restart()
-		f.excuse("", before.Add(-50*time.Millisecond), time.Now(), "Flyte was restarted")
+		f.excuse(excuse{from: before.Add(-50 * time.Millisecond), to: time.Now(), why: "Flyte was restarted"})
 	}
 }
 
@@ -350,7 +362,7 @@ func (f *faults) remove(ctx context.Context) bool {
 			return false
 		}
 		// Until it has started nobody knows what it serves.
-		f.excuse(a.name, removed, time.Now().Add(5*time.Second), "the plugin was removed")
+		f.excuse(excuse{agent: a.name, from: removed, to: time.Now().Add(5 * time.Second), why: "the plugin was removed", exceptPolls: true})
 	}
 	return true
 }

@@ -20,6 +20,8 @@
 //   - A CreateTask in which the plugin hangs for ever runs into Flyte's deadline.
 //   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt: repeating it could make a
 //     second job.
+//   - Replicas do not know of each other's creations. A CreateTask that Flyte repeats after a restart of its own must reach the same
+//     replica, or a plugin that declares idempotent_create: the balancer has session affinity.
 //   - While a plugin is removed from the configuration its jobs cannot be created. Only Flyte 2 has jobs of the plugin that is
 //     removed and comes back: Flyte 1 hands jobs in flight to the container plugin once their type is not listed.
 package main

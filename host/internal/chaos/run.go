@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -68,6 +69,8 @@ type excuse struct {
 	agent    string // "": any
 	from, to time.Time
 	why      string
+	// exceptPolls says that it is none for GetTask.
+	exceptPolls bool
 }
 
 // runChaos does it all, and prints a report.
@@ -128,7 +131,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 
 	c.flytes = startFlytes(ctx, func(flyte propeller.Flyte, purpose string) string {
 		return c.balancers[fmt.Sprint(flyte, purpose)].Address()
-	}, len(c.jobs))
+	}, len(c.jobs), c.wanted("host-kill"))
 	defer c.flytes.close()
 	bringer := newFaults(c, mathrand.New(mathrand.NewPCG(c.seed, 2)))
 	failed := make(chan error, 1)
@@ -148,7 +151,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	}
 	c.flytes.close()
 	c.closeBalancers()
-	verdict.leftInHosts(ctx, before)
+	verdict.settled(ctx, before)
 	verdict.leftBehind(ctx)
 	return verdict, nil
 }
@@ -159,7 +162,7 @@ func (c *chaos) startHosts(ctx context.Context) error {
 	defer cancel()
 	var env []string
 	if c.without != "" {
-		env = append(env, "AGENTHOST_INTERNAL_WITHOUT="+c.without)
+		env = append(env, "AGENTHOST_INTERNAL_WITHOUT="+strings.ReplaceAll(c.without, ",", " "))
 	}
 	for _, name := range []string{"host-0", "host-1"} {
 		c.hosts = append(c.hosts, &replica.Replica{Name: name, Program: c.host, Config: c.settings.file, Env: env, Logs: c.dir})
@@ -179,8 +182,11 @@ func (c *chaos) stopHosts() error {
 	defer cancel()
 	var failures []error
 	for _, host := range c.hosts {
-		if _, _, ok := host.Ready(); ok {
-			failures = append(failures, host.Signal(syscall.SIGTERM))
+		if _, _, ok := host.Ready(); !ok {
+			failures = append(failures, fmt.Errorf("%s has ended by itself, or never got ready", host.Name))
+		}
+		if host.PID() != 0 {
+			_ = host.Signal(syscall.SIGTERM) // it may have ended
 		}
 	}
 	for _, host := range c.hosts {
@@ -194,11 +200,11 @@ func (c *chaos) stopHosts() error {
 	return errors.Join(failures...)
 }
 
-// openBalancers opens an address for each client. Flyte 1 prefers the first replica, Flyte 2 the second, and the address that Flyte
-// 1 is given again the other way round.
+// openBalancers opens an address for each client. Flyte 1 begins with the first replica (it uses the address that it is given
+// again, as long as that answers), Flyte 2 with the second.
 func (c *chaos) openBalancers() error {
 	for name, order := range map[string][]int{
-		fmt.Sprint(propeller.V1, "first"): {0, 1}, fmt.Sprint(propeller.V1, "again"): {1, 0}, fmt.Sprint(propeller.V2, "first"): {1, 0},
+		fmt.Sprint(propeller.V1, "first"): {1, 0}, fmt.Sprint(propeller.V1, "again"): {0, 1}, fmt.Sprint(propeller.V2, "first"): {1, 0},
 	} {
 		opened, err := balancer.Listen(func() []string {
 			var ready []string
@@ -227,17 +233,21 @@ func (c *chaos) closeBalancers() {
 // wanted tells whether a kind of fault is asked for.
 func (c *chaos) wanted(name string) bool { return c.only == nil || slices.Contains(c.only, name) }
 
-func (c *chaos) excuse(agent string, from, to time.Time, why string) {
+func (c *chaos) excuse(e excuse) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.excuses = append(c.excuses, excuse{agent: agent, from: from, to: to, why: why})
+	c.excuses = append(c.excuses, e)
 }
 
-// excused gives the reason why a call may have failed that was under way from one time to another; "" where there is none.
-func (c *chaos) excused(agent string, from, to time.Time) string {
+// excused gives the reason why a call about a job of an agent may have failed; "" where there is none.
+func (c *chaos) excused(agent string, call propeller.Call) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	from, to := call.Started, call.Started.Add(call.Took)
 	for _, e := range c.excuses {
+		if e.exceptPolls && call.Method == "GetTask" {
+			continue
+		}
 		if (e.agent == "" || e.agent == agent) && !to.Before(e.from) && !from.After(e.to) {
 			return e.why
 		}

@@ -133,16 +133,17 @@ func primitive(value *core.Primitive) *core.Literal {
 // flytes are the two Flytes.
 type flytes map[propeller.Flyte]*propeller.Propeller
 
-func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, jobs int) flytes {
+// startFlytes starts them at addresses by their purpose, for so many jobs. With twice, Flyte 1 is given an address again.
+func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, jobs int, twice bool) flytes {
 	both := flytes{}
 	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 		options := propeller.Options{
 			Flyte: flyte, Endpoint: address(flyte, "first"),
-			PollInterval: 2 * time.Second, Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
+			PollInterval: time.Second, Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
 			// As often as two processors can bear.
 			Resync: max(500*time.Millisecond, time.Duration(jobs)*time.Millisecond), Workers: 64, Rounds: jobs,
 		}
-		if flyte == propeller.V1 {
+		if flyte == propeller.V1 && twice {
 			options.Connectors = map[string]string{"again": address(flyte, "again")}
 		}
 		both[flyte] = propeller.Start(ctx, options)

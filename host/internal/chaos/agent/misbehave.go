@@ -6,8 +6,11 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
@@ -24,10 +27,9 @@ func newMisbehaviour() *misbehaviour {
 	return &misbehaviour{stdout: realStdout(), stderr: os.Stderr}
 }
 
-// realStdout is the pipe that is neither standard input nor standard error: where the SDK has put standard output away.
+// realStdout is where the SDK has put standard output away: the one pipe here that no child would inherit. Others come from
+// whoever started the host.
 func realStdout() *os.File {
-	stdin, _ := os.Readlink("/proc/self/fd/0") // what cannot be read is none of the pipes that are looked for
-	stderr, _ := os.Readlink("/proc/self/fd/2")
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return os.Stdout
@@ -35,7 +37,14 @@ func realStdout() *os.File {
 	for _, entry := range entries {
 		path := filepath.Join("/proc/self/fd", entry.Name())
 		link, err := os.Readlink(path)
-		if err != nil || !strings.HasPrefix(link, "pipe:") || link == stdin || link == stderr {
+		if err != nil || !strings.HasPrefix(link, "pipe:") {
+			continue
+		}
+		descriptor, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(descriptor), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 			continue
 		}
 		if pipe, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {

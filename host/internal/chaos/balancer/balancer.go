@@ -1,5 +1,5 @@
 // Package balancer is what stands before the host's replicas, as a Kubernetes Service with session affinity does: one address,
-// and a connection to it goes to a replica that is ready, the client's own one by preference.
+// and a connection to it goes to the replica that had the last one, as long as that is ready, and then to another.
 //
 // It balances connections, not calls: gRPC keeps one connection for all of its calls, so that a replica which is killed takes
 // the calls under way with it, and nothing else.
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,12 +23,16 @@ type Balancer struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
+
+	mu   sync.Mutex
+	last string // the target of the last connection
 }
 
 // greetingTimeout is how long a replica may take to greet: a gRPC server speaks first.
 const greetingTimeout = 2 * time.Second
 
-// Listen starts a balancer on a free port of the loopback. targets gives the addresses to try for a new connection, in order.
+// Listen starts a balancer on a free port of the loopback. targets gives the addresses to try for a new connection, in order; the
+// one that had the last connection comes first, if it is still among them.
 func Listen(targets func() []string) (*Balancer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -94,7 +99,7 @@ func (b *Balancer) serve(client net.Conn) {
 func (b *Balancer) connect() (net.Conn, []byte, error) {
 	dialer := net.Dialer{Timeout: greetingTimeout}
 	failures := []error{errors.New("no replica took the connection")}
-	for _, target := range b.targets() {
+	for _, target := range b.order() {
 		server, err := dialer.DialContext(b.ctx, "tcp", target)
 		if err != nil {
 			failures = append(failures, err)
@@ -108,7 +113,20 @@ func (b *Balancer) connect() (net.Conn, []byte, error) {
 			continue
 		}
 		_ = server.SetReadDeadline(time.Time{})
+		b.mu.Lock()
+		b.last = target
+		b.mu.Unlock()
 		return server, greeting[:n], nil
 	}
 	return nil, nil, errors.Join(failures...)
+}
+
+func (b *Balancer) order() []string {
+	targets := slices.Clone(b.targets())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at := slices.Index(targets, b.last); at > 0 {
+		targets = slices.Insert(slices.Delete(targets, at, at+1), 0, b.last)
+	}
+	return targets
 }

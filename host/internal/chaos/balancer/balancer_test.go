@@ -3,6 +3,7 @@ package balancer_test
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,12 @@ func closed(t *testing.T) string {
 
 func open(t *testing.T, targets ...string) *balancer.Balancer {
 	t.Helper()
-	b, err := balancer.Listen(func() []string { return targets })
+	return openTo(t, func() []string { return targets })
+}
+
+func openTo(t *testing.T, targets func() []string) *balancer.Balancer {
+	t.Helper()
+	b, err := balancer.Listen(targets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +109,18 @@ func TestATargetThatIsDownOrHangsUpIsPassedOver(t *testing.T) {
 	}()
 	conn := dial(t, open(t, closed(t), hangsUp.Addr().String(), greeter(t, "third")))
 	read(t, conn, "third")
+}
+
+func TestConnectionsStayWithATargetUntilItIsGone(t *testing.T) {
+	first, second := greeter(t, "first"), greeter(t, "second")
+	var ready atomic.Pointer[[]string]
+	ready.Store(&[]string{second})
+	b := openTo(t, func() []string { return *ready.Load() })
+	read(t, dial(t, b), "second")
+	ready.Store(&[]string{first, second})
+	read(t, dial(t, b), "second")
+	ready.Store(&[]string{first})
+	read(t, dial(t, b), "first")
 }
 
 func TestAClientIsCutOffWhenNoTargetIsLeft(t *testing.T) {
