@@ -31,6 +31,8 @@ type agentServer struct {
 	answer func(received *received, stream grpc.ServerStream) error
 
 	name string // "echo" if empty
+	// forgetful agents do not keep what came.
+	forgetful bool
 
 	mu       sync.Mutex
 	received []*received
@@ -50,7 +52,7 @@ func answering(message proto.Message) func(*received, grpc.ServerStream) error {
 	return func(_ *received, stream grpc.ServerStream) error { return stream.SendMsg(frameOf(message)) }
 }
 
-func startAgent(t *testing.T, answer func(*received, grpc.ServerStream) error) *agentServer {
+func startAgent(t testing.TB, answer func(*received, grpc.ServerStream) error) *agentServer {
 	t.Helper()
 	a := &agentServer{answer: answer}
 	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
@@ -75,7 +77,9 @@ func (a *agentServer) handle(_ any, stream grpc.ServerStream) error {
 		message.free()
 	}
 	a.mu.Lock()
-	a.received = append(a.received, call)
+	if !a.forgetful {
+		a.received = append(a.received, call)
+	}
 	a.mu.Unlock()
 	return a.answer(call, stream)
 }
@@ -120,13 +124,17 @@ func (a *agentServer) Plugin() string {
 func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.wanted = append(a.wanted, want)
+	if !a.forgetful {
+		a.wanted = append(a.wanted, want)
+	}
 	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {
 	panic("it is always there")
 }
+
+func manifestOf(agents ...plugin.Agent) plugin.Manifest { return plugin.Manifest{Agents: agents} }
 
 // asyncAgent and syncAgent are manifests with one category.
 func asyncAgent(name string) plugin.Agent {
@@ -154,20 +162,20 @@ func startGateway(t *testing.T, target route.Target, agents ...plugin.Agent) *fr
 }
 
 // startClaims is a gateway in front of any plugins, without some of its guarantees.
-func startClaims(t *testing.T, without []string, claims ...route.Claim) *front {
+func startClaims(t testing.TB, without []string, claims ...route.Claim) *front {
 	t.Helper()
 	f := &front{routes: &route.Current{}, registry: prometheus.NewRegistry()}
 	f.publish(t, claims...)
 	f.gateway = New(Options{Routes: f.routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: f.registry, Without: without})
 	f.gateway.SetReady(true)
-	t.Cleanup(func() { f.gateway.Shutdown(t.Context()) })
+	t.Cleanup(func() { f.gateway.Shutdown(t.Context()) }) // whose context has ended by then: at once
 	f.address = serveOn(t, f.gateway.Server())
 	f.conn = dial(t, f.address)
 	return f
 }
 
 // publish replaces the route table.
-func (f *front) publish(t *testing.T, claims ...route.Claim) {
+func (f *front) publish(t testing.TB, claims ...route.Claim) {
 	t.Helper()
 	table, conflicts := route.NewTable(claims...)
 	if len(conflicts) > 0 {
@@ -223,7 +231,7 @@ func frameOf(message proto.Message) *frame {
 	return f
 }
 
-func serveOn(t *testing.T, server *grpc.Server) (address string) {
+func serveOn(t testing.TB, server *grpc.Server) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -241,7 +249,7 @@ func serveOn(t *testing.T, server *grpc.Server) (address string) {
 	return listener.Addr().String()
 }
 
-func dial(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
+func dial(t testing.TB, address string, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
