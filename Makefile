@@ -51,6 +51,16 @@ lint: toolchains
 bench: build
 	@go run ./host/internal/bench
 
+## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
+.PHONY: chaos
+chaos: build
+	@go run ./host/internal/chaos
+
+## swap-under-load: a million polls while a plugin is swapped every second
+.PHONY: swap-under-load
+swap-under-load: build
+	@go run ./host/internal/chaos swap-under-load
+
 ## fuzz: every fuzz target for FUZZ_SECONDS (default 30) each
 .PHONY: fuzz
 fuzz: toolchains
@@ -60,6 +70,11 @@ fuzz: toolchains
 .PHONY: image
 image:
 	@scripts/image $(VERSION)
+
+## image-test: runs the image as a cluster would, and looks at it
+.PHONY: image-test
+image-test: image
+	@scripts/image-test $(VERSION)
 
 ## generate: the Go code of proto/
 .PHONY: generate
