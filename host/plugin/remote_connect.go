@@ -26,6 +26,7 @@ type connecting struct {
 	log  *slog.Logger
 	pace pace
 	step string
+	late error // that it took too long
 
 	servers  *servers
 	conn     *grpc.ClientConn
@@ -37,10 +38,11 @@ func connect(ctx context.Context, spec Spec, env Environment, pace pace) (*Remot
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, spec.StartTimeout, fmt.Errorf("not done within %v", spec.StartTimeout))
+	late := fmt.Errorf("not done within %v", spec.StartTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, spec.StartTimeout, late)
 	defer cancel()
 
-	c := &connecting{spec: spec, log: env.Log.With("plugin", spec.Name), pace: pace}
+	c := &connecting{spec: spec, log: env.Log.With("plugin", spec.Name), pace: pace, late: late}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
@@ -146,7 +148,7 @@ func (c *connecting) connectAdvice(said string) string {
 	if !c.spec.TLS {
 		return "check that it is a gRPC server; if it speaks TLS, set tls: on for this plugin"
 	}
-	return "check that it is a gRPC server with TLS, and that the host may reach it"
+	return "check that it is a gRPC server with TLS; one that cuts connections may also want another certificate of the host's, or any (tls_cert and tls_key)"
 }
 
 func (c *connecting) listAgents(ctx context.Context) error {
@@ -154,7 +156,7 @@ func (c *connecting) listAgents(ctx context.Context) error {
 	c.manifest = Manifest{Name: c.spec.Name, Agents: agents}
 	switch {
 	case ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded:
-		return advise(fmt.Errorf("ListAgents was not answered: %w", cmp.Or(context.Cause(ctx), err)), "look at the server's log: it takes connections, but does not answer")
+		return advise(fmt.Errorf("ListAgents was not answered: %w", cmp.Or(context.Cause(ctx), c.late)), "look at the server's log: it takes connections, but does not answer")
 	case status.Code(err) == codes.Unimplemented:
 		return advise(errors.New("it does not serve flyteidl.service.AgentMetadataService/ListAgents"),
 			"the host learns from it what to send where; is it an agent server (flytekit's pyflyte serve connector) at this address?")

@@ -20,8 +20,7 @@ const remoteServiceConfig = `{
 		"name": [
 			{"service": "flyteidl.service.AsyncAgentService", "method": "GetTask"},
 			{"service": "flyteidl.service.AsyncAgentService", "method": "DeleteTask"},
-			{"service": "flyteidl.service.AsyncAgentService", "method": "GetTaskMetrics"},
-			{"service": "flyteidl.service.AgentMetadataService"}
+			{"service": "flyteidl.service.AsyncAgentService", "method": "GetTaskMetrics"}
 		],
 		"retryPolicy": {
 			"maxAttempts": 3, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 3,

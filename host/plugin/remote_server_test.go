@@ -28,7 +28,6 @@ type agentServer struct {
 
 	t       *testing.T
 	options []grpc.ServerOption
-	change  func(*grpc.Server) // registers more, or nothing
 	noList  bool
 	health  *health.Server // nil: it has none
 	agents  atomic.Pointer[[]*admin.Agent]
@@ -83,7 +82,7 @@ func (s *agentServer) start() {
 	s.server = server
 	var served sync.WaitGroup
 	served.Go(func() {
-		if err := server.Serve(listener); err != nil {
+		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) { // stopped before it began
 			s.t.Error(err)
 		}
 	})
@@ -119,7 +118,7 @@ func (s *agentServer) GetTask(ctx context.Context, request *admin.GetTaskRequest
 			return nil, err
 		}
 	}
-	return &admin.GetTaskResponse{Resource: &admin.Resource{Message: s.address, Outputs: nil, LogLinks: nil, CustomInfo: nil}}, nil
+	return &admin.GetTaskResponse{Resource: &admin.Resource{Message: s.address}}, nil
 }
 
 func remoteSpec(name string, servers ...*agentServer) plugin.Spec {
@@ -133,7 +132,7 @@ func remoteSpec(name string, servers ...*agentServer) plugin.Spec {
 // quick is a pace for tests.
 var quick = plugin.Pace{Health: 10 * time.Millisecond, List: 20 * time.Millisecond}
 
-// remotes is what tests of remote plugins log.
+// connectTo connects to a remote plugin that must be there, and stops it at the end of the test.
 func connectTo(t *testing.T, spec plugin.Spec, pace plugin.Pace) *plugin.Remote {
 	t.Helper()
 	book := &logBook{}
