@@ -31,8 +31,8 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check a configuration, and with --start each plugin",
 		Long: `Reads the configuration as 'agenthost serve' would and reports everything that is wrong with it. With --start it also starts
-each plugin as the host would (checksums, handshake, readiness, its own configuration), shows what the plugin said of
-itself, and stops it again; nothing listens and no task runs.
+each plugin as the host would (checksums, handshake, readiness, its own configuration), or reaches it where it runs
+elsewhere, shows what the plugin said of itself, and stops it again; nothing listens and no task runs.
 
 Exits with 1 if anything is wrong.`,
 		Example: `  agenthost check --config agenthost.yaml

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	flyteidladmin "github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	flyteidlservice "github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/internal/badplugin"
 )
@@ -134,4 +140,43 @@ func shortDir(t *testing.T) string {
 		t.Fatalf("%s is too long for sockets: set TMPDIR to a shorter path", dir)
 	}
 	return dir
+}
+
+// listedAgent is an agent server as it may run elsewhere: of all that Flyte asks, it answers what the host asks first.
+type listedAgent struct {
+	flyteidlservice.UnimplementedAgentMetadataServiceServer
+}
+
+func (listedAgent) ListAgents(context.Context, *flyteidladmin.ListAgentsRequest) (*flyteidladmin.ListAgentsResponse, error) {
+	category := &flyteidladmin.TaskCategory{Name: "elsewhere_task"}
+	return &flyteidladmin.ListAgentsResponse{Agents: []*flyteidladmin.Agent{{Name: "Elsewhere", SupportedTaskCategories: []*flyteidladmin.TaskCategory{category}}}}, nil
+}
+
+func TestCheckStartReachesTheServersOfARemotePlugin(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	flyteidlservice.RegisterAgentMetadataServiceServer(server, listedAgent{})
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	address := listener.Addr().String()
+	file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nplugins: {there: {address: [\""+address+"\"], tls: off}}\n")
+	got := agenthost(t, "check", "-c", file, "--start")
+	got.expect(t, 0, "there: ok, ready after ", "reaching there …")
+	got.expect(t, 0, "agent         Elsewhere (async): elsewhere_task", "")
+
+	server.Stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	got = agenthost(t, "check", "-c", file, "--start", "--set", "plugins.there.address=[]")
+	got.expect(t, exitFailed, "", "plugins.there.address: the list is empty")
+}
+
+func TestCheckStartTakesTwoPluginsOfOneCategoryThatARouteTellsApart(t *testing.T) {
+	file := pluginsFile(t, map[string][]string{"a": badplugin.Command("good"), "b": badplugin.Command("good")})
+	routes := "routes=[{task: echo_task, domain: development, plugin: b}, {task: echo_sync_task, domain: development, plugin: b}]"
+	agenthost(t, "check", "-c", file, "--start", "--set", routes).expect(t, 0, "ok, 2 plugins started and stopped", "")
 }

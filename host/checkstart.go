@@ -55,10 +55,18 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 	}
 	defer runRoot.Close()
 	env := plugin.Environment{RunRoot: runRoot, Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
+	var rules route.Rules
+	for _, r := range settings.Routes {
+		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
+	}
 	var claims []route.Claim
 	for i := range report {
 		checked := &report[i]
-		fmt.Fprintf(progress, "starting %s …\n", checked.Name)
+		verb := "starting"
+		if settings.Plugins[checked.Name].Remote() {
+			verb = "reaching"
+		}
+		fmt.Fprintf(progress, "%s %s …\n", verb, checked.Name)
 		manifest := checked.start(ctx, settings, env)
 		if ctx.Err() != nil {
 			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the plugins are stopped")}
@@ -67,7 +75,7 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 			continue
 		}
 		claim := route.Claim{Target: nameOnly(checked.Name), Manifest: *manifest}
-		if _, conflicts := route.NewTable(append(claims, claim)...); len(conflicts) > 0 {
+		if _, conflicts := rules.Table(append(claims, claim)...); len(conflicts) > 0 {
 			checked.Error = conflicts[0].Error()
 			continue
 		}
@@ -80,7 +88,7 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env plugin.Environment) *plugin.Manifest {
 	configured := settings.Plugins[p.Name]
 	began := time.Now()
-	instance, err := plugin.Start(ctx, plugin.SpecOf(p.Name, configured), env)
+	instance, err := startOrConnect(ctx, plugin.SpecOf(p.Name, configured), env)
 	if err != nil {
 		p.Error = err.Error()
 		var failed *plugin.StartError
@@ -98,6 +106,19 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
 	}
 	return &manifest
+}
+
+// running is a plugin that has been started, or that runs elsewhere and has been reached.
+type running interface {
+	Manifest() plugin.Manifest
+	Stop(ctx context.Context) error
+}
+
+func startOrConnect(ctx context.Context, spec plugin.Spec, env plugin.Environment) (running, error) {
+	if !spec.Remote() {
+		return plugin.Start(ctx, spec, env)
+	}
+	return plugin.Connect(ctx, spec, env)
 }
 
 // nameOnly is a target that is never called: a check only asks the table who would serve what.
@@ -147,7 +168,9 @@ func (p checkedPlugin) print(out io.Writer) {
 	if m == nil {
 		return
 	}
-	fmt.Fprintf(out, "  plugin        %s\n", strings.TrimSpace(m.Name+" "+m.Version))
+	if named := strings.TrimSpace(m.Name + " " + m.Version); named != p.Name { // an agent server elsewhere has no name of its own
+		fmt.Fprintf(out, "  plugin        %s\n", named)
+	}
 	if m.SDK != "" {
 		fmt.Fprintf(out, "  sdk           %s\n", m.SDK)
 	}

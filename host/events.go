@@ -46,7 +46,10 @@ func eventLine(e admin.Event) string {
 	}
 	line += "  " + e.State
 	if e.Was != "" {
-		line += fmt.Sprintf(", was %s for %s", e.Was, shortly(e.Seconds))
+		line += ", was " + e.Was
+	}
+	if e.Was != "" && e.Seconds > 0 { // not everything has a beginning
+		line += " for " + shortly(e.Seconds)
 	}
 	if e.Cause != "" {
 		line += ": " + strings.Join(strings.Fields(e.Cause), " ") // a cause can have the plugin's last lines in it

@@ -180,6 +180,9 @@ func renderStatus(status admin.Status) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "agenthost %s  %s  pid %d  up %s  grpc %s\n", status.Host.Version, ready, status.Host.PID, uptime(status.Host.UptimeSeconds), status.Host.GRPC)
+	if wrong := status.Host.ConfigError; wrong != "" {
+		fmt.Fprintf(&b, "THE CONFIGURATION HAS MISTAKES, the last sound one is in effect: %s\n", wrong)
+	}
 	if len(status.Plugins) == 0 {
 		b.WriteString("no plugins are configured\n")
 		return b.String()
@@ -203,6 +206,9 @@ func renderStatus(status admin.Status) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, p := range status.Plugins {
+		if p.SwapError != "" {
+			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: %s\n", p.Name, p.SwapError)
+		}
 		if p.Reason == "" {
 			continue
 		}

@@ -171,7 +171,7 @@ func aSwap() admin.Status {
 		return admin.InstanceStatus{State: "running", PID: pid, Started: &started, UptimeSeconds: 60, InFlight: inFlight, MemoryBytes: 5 << 20, CPUSeconds: 0.5}
 	}
 	return admin.Status{
-		Host: admin.HostStatus{Version: "1.2.3", Ready: true},
+		Host: admin.HostStatus{Version: "1.2.3", Ready: true, ConfigError: "host.yaml:1: x: unknown key"},
 		Plugins: []admin.PluginStatus{
 			{Name: "one", State: "running", PID: 11, Generations: []admin.GenerationStatus{
 				{ID: "0000aaaa", State: "running", Current: true, Percent: 100, Instances: []admin.InstanceStatus{process(11, 0)}},
@@ -179,7 +179,7 @@ func aSwap() admin.Status {
 			{Name: "two", State: "running", PID: 21, InFlight: 5, Generations: []admin.GenerationStatus{
 				{ID: "1111bbbb", State: "running", Current: true, Percent: 100, Instances: []admin.InstanceStatus{process(21, 2), {State: "restarting", Restarts: 4}}},
 			}},
-			{Name: "three", State: "running", PID: 31, Reason: "old", Generations: []admin.GenerationStatus{
+			{Name: "three", State: "running", PID: 31, Reason: "old", SwapError: "no handshake", Generations: []admin.GenerationStatus{
 				{ID: "2222cccc", State: "running", Percent: 10, Version: "0.2.0", Instances: []admin.InstanceStatus{process(32, 1)}},
 				{ID: "3333dddd", State: "running", Current: true, Percent: 90, Version: "0.1.0", Instances: []admin.InstanceStatus{process(31, 7)}, Reason: "old"},
 				{ID: "4444eeee", State: "draining", Instances: []admin.InstanceStatus{process(30, 1)}, Reason: "replaced"},
@@ -195,6 +195,7 @@ func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
 		found = append(found, strings.Join(strings.Fields(strings.ReplaceAll(line, "│", " ")), " "))
 	}
 	want := []string{
+		"THE CONFIGURATION HAS MISTAKES, the last sound one is in effect: host.yaml:1: x: unknown key",
 		"one running - 11 0s 0 0 0 MiB 0.0s -",
 		"two running - 21 0s 0 5 0 MiB 0.0s -",
 		"1111bbbb current running -",
@@ -204,6 +205,7 @@ func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
 		"2222cccc on trial, 10% of new jobs running 0.2.0 32 1m0s 0 1 5 MiB 0.5s",
 		"3333dddd current, 90% of new jobs running 0.1.0 31 1m0s 0 7 5 MiB 0.5s",
 		"4444eeee draining - 30 1m0s 0 1 5 MiB 0.5s",
+		"three DOES NOT RUN AS CONFIGURED: no handshake",
 		"three runs now; before: old",
 		"three generation 4444eeee is draining: replaced",
 	}

@@ -29,6 +29,8 @@ type HostStatus struct {
 	Admin string `json:"admin"`
 	// Ready is what /readyz and grpc.health.v1 say.
 	Ready bool `json:"ready"`
+	// ConfigError is why the configuration's files, as they are now, are not in effect; the last sound configuration is.
+	ConfigError string `json:"config_error,omitempty"`
 }
 
 // PluginStatus is one configured plugin.

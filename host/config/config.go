@@ -56,7 +56,13 @@ type Config struct {
 	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
 	// has looked.
 	own, contents map[string]content
+	// read counts what one Watcher has read.
+	read uint64
 }
+
+// OlderThan says that c was read before other, by the same [Watcher]: whoever takes configurations from several goroutines
+// (from Run and from Reload) must not put an older one in the place of a newer.
+func (c *Config) OlderThan(other *Config) bool { return c.read < other.read }
 
 // Listen says where the host listens.
 type Listen struct {

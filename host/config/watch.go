@@ -44,6 +44,7 @@ type Watcher struct {
 	// What follows belongs to the goroutine of Run.
 	current  *Config  // the last that was sound
 	reported snapshot // what the files held when current was reported, or the error after it
+	read     uint64   // configurations so far
 	sums     sums
 
 	blind  bool   // for tests: nothing is notified
@@ -100,7 +101,8 @@ func (w *Watcher) Run(ctx context.Context, onChange func(*Config, error)) {
 }
 
 // Reload reads the files at once, whether or not they have changed, and gives what Run would report, which is then not
-// reported to onChange. It needs Run to be running, and waits for it until ctx ends.
+// reported to onChange. It needs Run to be running, and waits for it until ctx ends. A change that Run reports meanwhile may
+// be taken up first: see [Config.OlderThan].
 func (w *Watcher) Reload(ctx context.Context) (*Config, error) { return w.ask(ctx, false) }
 
 // Peek is Reload without consequences: a change that it sees is still reported by Run.
@@ -202,6 +204,8 @@ func (r *run) settled() { r.candidate, r.changingSince = nil, time.Time{} }
 func (r *run) accept(files []readResult, now snapshot) outcome {
 	loaded, err := r.load(files)
 	if err == nil {
+		r.read++
+		loaded.read = r.read
 		loaded.contents = r.sums.of(loaded.WatchedFiles())
 		now.watched = loaded.contents
 		r.current = loaded

@@ -443,11 +443,17 @@ func TestReloadReadsAtOnceAndIsNotReportedAgain(t *testing.T) {
 	w.untilPlugin("two") // a peek has no consequences
 
 	w = watch(t, sources, load(t, sources), func(w *config.Watcher) { w.Quiet = time.Hour }) // only Reload sees anything
+	before := w.current()
 	for _, plugin := range []string{"three", "three", "four"} {
 		overwrite(t, path, onePlugin(plugin))
-		if c, err := w.Reload(t.Context()); err != nil || len(c.Plugins[plugin].Command) == 0 {
-			t.Errorf("Reload: %+v, %v", c, err)
+		c, err := w.Reload(t.Context())
+		if err != nil || len(c.Plugins[plugin].Command) == 0 {
+			t.Fatalf("Reload: %+v, %v", c, err)
 		}
+		if !before.OlderThan(c) || c.OlderThan(before) || c.OlderThan(c) {
+			t.Errorf("%s is not newer than what was read before it", plugin)
+		}
+		before = c
 	}
 	overwrite(t, path, "x")
 	var errs config.Errors
