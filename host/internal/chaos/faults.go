@@ -53,6 +53,10 @@ var random = []kind{
 var edits = []kind{
 	{"swap", 60, func(_ context.Context, f *faults) bool { return f.edited(f.settings.swap(f.agent(), nil)) }},
 	{"half-written", 10, func(_ context.Context, f *faults) bool {
+		if !f.sound.TryLock() {
+			return false
+		}
+		defer f.sound.Unlock()
 		return f.edited(f.settings.swap(f.agent(), nil)) && f.edited(f.settings.halfWrite(time.Duration(f.draw(100))*time.Millisecond))
 	}},
 	{"slow-release", 5, func(_ context.Context, f *faults) bool {
@@ -83,6 +87,9 @@ const perSecond = 6
 type faults struct {
 	*chaos
 	running sync.WaitGroup // faults that last
+	// sound is held by whoever breaks the configuration file, and by whoever starts a host: none starts with a broken one, and
+	// none should.
+	sound sync.Mutex
 
 	mu         sync.Mutex
 	random     *rand.Rand
@@ -91,7 +98,6 @@ type faults struct {
 	armed      map[string]*ledger.Fault // the last one, by agent and op
 	deaths     map[string]time.Time     // the last fault that ends an agent's process
 	hungStarts map[string]time.Time
-	broken     bool // the configuration file is, for now
 	err        error
 }
 
@@ -201,26 +207,15 @@ func (f *faults) restartHost(ctx context.Context, number int, signal syscall.Sig
 	if err := host.Wait(ctx); err != nil && signal == syscall.SIGTERM {
 		return fmt.Errorf("%s did not end well on SIGTERM: %w", host.Name, err)
 	}
-	f.waitGood(ctx) // a host does not start with a broken configuration, and should not
+	f.sound.Lock()
+	defer f.sound.Unlock()
 	return host.Start(ctx)
 }
 
-// waitGood waits until the configuration file is none of the broken ones.
-func (f *faults) waitGood(ctx context.Context) {
-	for {
-		f.mu.Lock()
-		broken := f.broken
-		f.mu.Unlock()
-		if !broken || !pause(ctx, 10*time.Millisecond) {
-			return
-		}
-	}
-}
-
-// restartFlytes restarts them while calls are under way: for a moment the service is slow.
+// restartFlytes restarts them while calls are under way: for a moment the service makes jobs at once, and answers late.
 func (f *faults) restartFlytes(ctx context.Context) {
 	for _, a := range agents {
-		f.ledger.SetWeather(a.name, ledger.Weather{Until: time.Now().Add(time.Second), Delay: time.Second})
+		f.ledger.SetWeather(a.name, ledger.Weather{Until: time.Now().Add(time.Second), Delay: time.Second, Late: true})
 	}
 	pause(ctx, 700*time.Millisecond)
 	for _, p := range f.flytes {
@@ -309,6 +304,7 @@ func (f *faults) mayHang(name string) bool {
 func (f *faults) slow() bool {
 	f.ledger.SetWeather(f.agent(), ledger.Weather{
 		Until: time.Now().Add(time.Duration(1+f.draw(3)) * time.Second), Delay: time.Duration(100+f.draw(1900)) * time.Millisecond,
+		Late: f.draw(2) == 0,
 	})
 	return true
 }
@@ -333,17 +329,13 @@ var brokenFiles = []string{
 func (f *faults) spoil(ctx context.Context) bool {
 	content := brokenFiles[f.draw(len(brokenFiles))]
 	length := time.Duration(100+f.draw(700)) * time.Millisecond
-	f.setBroken(true)
-	defer f.setBroken(false)
+	if !f.sound.TryLock() {
+		return false
+	}
+	defer f.sound.Unlock()
 	ok := f.edited(f.settings.spoil(content))
 	pause(ctx, length)
 	return f.edited(f.settings.repair()) && ok
-}
-
-func (f *faults) setBroken(broken bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.broken = broken
 }
 
 // remove takes the removable plugin out of the configuration, for a shorter time than its jobs are patient.

@@ -85,8 +85,9 @@ type Fault struct {
 // Weather is how the ledger treats an agent's calls until a time.
 type Weather struct {
 	Until time.Time
-	// Delay is added to each call.
+	// Delay is added to each call; Late puts it between what the call does and its answer.
 	Delay time.Duration
+	Late  bool
 	// Failing answers each call with 503.
 	Failing bool
 }
@@ -190,11 +191,18 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if failing, err := l.suffer(r.Context(), request.Agent, op); err != nil || failing {
+		weather := l.weatherOf(request.Agent, op)
+		if !weather.Late && !delay(r.Context(), weather.Delay) {
+			return
+		}
+		if weather.Failing {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		answer, code := handle(request)
+		if weather.Late && !delay(r.Context(), weather.Delay) {
+			return
+		}
 		body, err := json.Marshal(answer)
 		if err != nil {
 			panic(err) // an Answer is plain data
@@ -204,24 +212,27 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 	}
 }
 
-// suffer is the weather. Starts are not subject to it.
-func (l *Ledger) suffer(ctx context.Context, agent string, op Op) (failing bool, err error) {
+// weatherOf is the weather for a call. Starts are not subject to it.
+func (l *Ledger) weatherOf(agent string, op Op) Weather {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	weather := l.weather[agent]
-	l.mu.Unlock()
 	if op == Start || time.Now().After(weather.Until) {
-		return false, nil
+		return Weather{}
 	}
-	if weather.Delay > 0 {
-		timer := time.NewTimer(weather.Delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
+	return weather
+}
+
+// delay waits. It tells whether the caller is still there.
+func delay(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return weather.Failing, nil
 }
 
 // take gives the fault that is in store for a call, once. It needs l.mu.

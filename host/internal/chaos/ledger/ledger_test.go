@@ -137,6 +137,19 @@ func TestBadWeatherIsSlowOrUnavailableAndPasses(t *testing.T) {
 	call(t, c, ledger.Create, ledger.Request{Task: "t"})
 }
 
+func TestALateAnswerComesAfterTheJobWasMade(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running})
+	l.SetWeather("alpha", ledger.Weather{Until: time.Now().Add(time.Hour), Delay: time.Hour, Late: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Call(ctx, ledger.Create, ledger.Request{Task: "t"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the late answer was %v, want none in time", err)
+	}
+	if made := l.Task("t").Jobs; len(made) != 1 {
+		t.Errorf("%d jobs were made, want 1", len(made))
+	}
+}
+
 func TestCallsAboutWhatTheLedgerDoesNotKnowAreCounted(t *testing.T) {
 	l, c := listen(t, ledger.Plan{})
 	for op, request := range map[ledger.Op]ledger.Request{
