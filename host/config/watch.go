@@ -182,7 +182,7 @@ func (r *run) look() {
 	if r.looked != nil {
 		defer r.looked()
 	}
-	defer r.follow()
+	r.follow() // before reading: what changes after that is notified
 	files := readFiles(r.sources.Files)
 	now := snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())}
 	switch {
@@ -204,6 +204,9 @@ func (r *run) settled() { r.candidate, r.changingSince = nil, time.Time{} }
 func (r *run) accept(files []readResult, now snapshot) outcome {
 	loaded, err := r.load(files)
 	if err == nil {
+		if !slices.Equal(loaded.WatchedFiles(), r.current.WatchedFiles()) {
+			r.suspect() // other files matter now, which nobody has followed so far
+		}
 		r.read++
 		loaded.read = r.read
 		loaded.contents = r.sums.of(loaded.WatchedFiles())
@@ -226,7 +229,6 @@ func (r *run) answer(asked request) {
 	}
 	r.settled()
 	asked.answer <- r.accept(files, snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())})
-	r.follow()
 }
 
 func (r *run) load(files []readResult) (*Config, error) {

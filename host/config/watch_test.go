@@ -403,23 +403,28 @@ func TestAFileThatNeverRestsIsReadAllTheSame(t *testing.T) {
 
 func TestWhatIsNotNotifiedIsSeenByThePoll(t *testing.T) {
 	folder := t.TempDir()
-	path, secret := filepath.Join(folder, "host.yaml"), filepath.Join(folder, "k")
-	text := "plugins: {a: {command: [x], secrets: {k: file://./k}}}\n"
-	overwrite(t, path, text)
-	overwrite(t, secret, "one")
+	path, secret, artefact := filepath.Join(folder, "host.yaml"), filepath.Join(folder, "k"), filepath.Join(folder, "artefact")
+	overwrite(t, path, fmt.Sprintf("plugins: {a: {command: [x], secrets: {k: file://./k}, sha256: {./artefact: %064x}}}\n", 10))
+	// What follows is as long as before and made to look as old.
+	put := func(path, content string, stamp time.Time) {
+		overwrite(t, path, content)
+		must(t, os.Chtimes(path, stamp, stamp))
+	}
+	now := time.Now()
+	put(secret, "one", now.Add(-time.Hour))
+	put(artefact, strings.Repeat("1", 2<<20), now.Add(time.Hour))
 	sources := config.Sources{Files: []string{path}}
 	w := watch(t, sources, load(t, sources), func(w *config.Watcher) {
 		w.Blind()
 		w.Poll = 20 * time.Millisecond
 		w.OnLook(nil)
 	})
-	stamp := time.Now()
-	must(t, os.Chtimes(secret, stamp, stamp))
-	overwrite(t, secret, "two") // as long as before, and made to look as old
-	must(t, os.Chtimes(secret, stamp, stamp))
-	if r := w.next(); r.err != nil {
-		t.Error(r.err)
-	}
+	before := w.current()
+	put(secret, "two", now.Add(-time.Hour)) // a small file is read whatever it looks like
+	w.until("secret", func(r report) bool { return r.config.Fingerprint("a") != before.Fingerprint("a") })
+	before = w.current()
+	put(artefact, strings.Repeat("2", 2<<20), now.Add(time.Hour)) // a large one because it looks as if it might still be changing
+	w.until("artefact", func(r report) bool { return r.config.Fingerprint("a") != before.Fingerprint("a") })
 	overwrite(t, path, onePlugin("b"))
 	w.untilPlugin("b")
 }
