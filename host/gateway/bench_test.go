@@ -69,7 +69,7 @@ func BenchmarkAround(b *testing.B) {
 			for b.Loop() {
 				request := &frame{}
 				request.set(message)
-				t, err := f.gateway.plan(get, request)
+				t, err := f.gateway.plan(b.Context(), get, request)
 				if err == nil {
 					_, err = f.gateway.poll(ctx, t)
 				}

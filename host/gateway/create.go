@@ -32,10 +32,11 @@ func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
 	attempt := jobs.Identify(t.header.category.Name, t.header.attempt, t.header.outputPrefix)
 	var own reply
 	answer, repeated, err := g.creates.Do(ctx, attempt, func() ([]byte, bool, error) {
-		g.detached.Add(1)
-		defer g.detached.Done()
-		detached, cancel := g.detach(ctx)
-		defer cancel()
+		detached, end, err := g.detach(ctx)
+		if err != nil {
+			return nil, true, err
+		}
+		defer end()
 		got, err := g.createNow(detached, t)
 		own = reply{header: got.header, trailer: got.trailer}
 		if err != nil {
@@ -75,23 +76,29 @@ func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
 	if err != nil {
 		return got, noAnswer(t, err)
 	}
-	if t.remembered() {
-		g.statuses.Forget(t.jobOf(meta)) // of an earlier job that had this name
-	}
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
 	if t.found.Pinned && g.kept.has(pinned) || sealed(meta) {
-		wrapped := envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
-		if message, err = withBytes(message, createdMeta, wrapped); err != nil {
+		meta = envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
+		if message, err = withBytes(message, createdMeta, meta); err != nil {
 			return got, noAnswer(t, err)
 		}
 		got.message.set(message)
 	}
+	if t.remembered() {
+		g.statuses.Forget(t.jobOf(meta)) // of an earlier job that had this name
+	}
 	return got, nil
 }
 
-// detach is the context of a call that does not end with its caller, but by his deadline, and with the gateway.
-func (g *Gateway) detach(caller context.Context) (context.Context, context.CancelFunc) {
+// detach makes the context of a call that does not end with its caller, but by his deadline, and with the gateway.
+func (g *Gateway) detach(caller context.Context) (ctx context.Context, end func(), err error) {
+	g.closing.Lock()
+	defer g.closing.Unlock()
+	if g.ctx.Err() != nil {
+		return nil, nil, status.Error(codes.Unavailable, "the host is stopping")
+	}
+	g.detached.Add(1)
 	deadline, ok := caller.Deadline()
 	if !ok {
 		deadline = time.Now().Add(createWithoutDeadline)
@@ -101,7 +108,8 @@ func (g *Gateway) detach(caller context.Context) (context.Context, context.Cance
 	return ctx, func() {
 		stop()
 		cancel()
-	}
+		g.detached.Done()
+	}, nil
 }
 
 // noAnswer is an answer that is none.

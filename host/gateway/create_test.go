@@ -184,7 +184,7 @@ func TestALaterCallerWaitsLongerForAPluginThatIsNotThere(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			request := frameOf(attempt("x", 0))
-			trip, err := g.plan(method{name: "CreateTask", creates: true, read: readCreate}, request)
+			trip, err := g.plan(t.Context(), method{name: "CreateTask", creates: true, read: readCreate}, request)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,46 @@ func TestDiscoveryAnswersBothFlytesWithoutAskingAPlugin(t *testing.T) {
 			t.Errorf("%s(%s): %v", c.method, c.name, err)
 		}
 	}
+}
+
+// What has no plugin yet while the host starts would be forgotten by FlytePropeller, and its tasks would go elsewhere.
+func TestCallsAndDiscoveryWaitForTheStartOfTheHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settled, routes := make(chan struct{}), &route.Current{}
+		g := New(Options{Routes: routes, Settled: settled, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		dial := inMemory(t, g.Server().Serve, func() { g.Shutdown(t.Context()) })
+		conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(dial))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		started := time.Now()
+		var all sync.WaitGroup
+		all.Go(func() {
+			list, err := service.NewAgentMetadataServiceClient(conn).ListAgents(t.Context(), &admin.ListAgentsRequest{})
+			if err != nil || len(list.GetAgents()) != 1 || time.Since(started) < 3*time.Second {
+				t.Errorf("%v, %v, after %v", list, err, time.Since(started))
+			}
+		})
+		all.Go(func() {
+			_, err := service.NewAsyncAgentServiceClient(conn).CreateTask(t.Context(), create("x"))
+			if err != nil || time.Since(started) < 3*time.Second {
+				t.Errorf("%v after %v", err, time.Since(started))
+			}
+		})
+		all.Go(func() { // whose deadline comes first, and who reads why
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := service.NewAsyncAgentServiceClient(conn).CreateTask(ctx, create("x")); status.Code(err) != codes.NotFound {
+				t.Errorf("%v after %v", err, time.Since(started))
+			}
+		})
+		time.Sleep(3 * time.Second)
+		table, _ := route.NewTable(route.Claim{Target: instant{}, Manifest: manifestOf(asyncAgent("x"))})
+		routes.Publish(table)
+		close(settled)
+		all.Wait()
+	})
 }
 
 func described(list *admin.ListAgentsResponse) string {

@@ -32,6 +32,10 @@ import (
 type Options struct {
 	// Routes is where the fleet publishes route tables.
 	Routes *route.Current
+	// Settled is closed once the table has what the plugins of a start serve. Until then calls and discovery wait for it: an
+	// incomplete list would make FlytePropeller forget types, and send their tasks elsewhere. Nil: there is no start to wait
+	// for.
+	Settled <-chan struct{}
 	// MaxMessageSize is the largest frame accepted from Flyte, in bytes.
 	MaxMessageSize int
 	Log            *slog.Logger
@@ -50,12 +54,15 @@ type Gateway struct {
 	server  *grpc.Server
 	health  *health.Server
 	kept    guarantees
+	settled <-chan struct{}
 
 	statuses *jobs.Statuses
 	creates  *jobs.Creates
 	limits   limits
-	// detached are the calls that outlive their callers: at most until ctx ends.
+	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to
+	// end ctx.
 	detached sync.WaitGroup
+	closing  sync.Mutex
 	ctx      context.Context
 	cancel   context.CancelFunc
 }
@@ -104,6 +111,11 @@ func New(options Options) *Gateway {
 		statuses: jobs.NewStatuses(statusMemory),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
+	if g.settled = options.Settled; g.settled == nil {
+		settled := make(chan struct{})
+		close(settled)
+		g.settled = settled
+	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}
 	if !g.kept.has(pings) {
@@ -144,8 +156,12 @@ func (g *Gateway) SetReady(ready bool) {
 // are cut off when no call is under way.
 func (g *Gateway) Shutdown(ctx context.Context) {
 	g.health.Shutdown()
-	defer g.detached.Wait()
-	defer g.cancel()
+	defer func() {
+		g.closing.Lock()
+		g.cancel()
+		g.closing.Unlock()
+		g.detached.Wait()
+	}()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -65,10 +65,10 @@ func scenarios() []scenario {
 			return f, err
 		}},
 		{versions, false, func(t *testing.T, without []string) (*front, error) {
-			f := startClaims(t, without, startAgent(t, answering(running)).claims(route.Policy{}, asyncAgent("x")))
-			request := get("x")
-			request.TaskCategory.Version = 7
-			_, err := f.call(soon(t), async1+"GetTask", request)
+			f := startClaims(t, without, startAgent(t, answering(&admin.CreateTaskResponse{})).claims(route.Policy{}, asyncAgent("x")))
+			request := create("x")
+			request.Template.TaskTypeVersion = 7
+			_, err := f.call(soon(t), async1+"CreateTask", request)
 			return f, err
 		}},
 		{waits, true, func(t *testing.T, without []string) (*front, error) {

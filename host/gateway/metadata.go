@@ -20,8 +20,8 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl/service/agent.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery("ListAgents", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte1), nil }),
-			discovery("GetAgent", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte1, r.GetName()) }),
+			discovery(g, "ListAgents", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte1), nil }),
+			discovery(g, "GetAgent", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte1, r.GetName()) }),
 		},
 	}, nil)
 	g.server.RegisterService(&grpc.ServiceDesc{
@@ -29,8 +29,8 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl2/connector/service.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery("ListConnectors", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte2), nil }),
-			discovery("GetConnector", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte2, r.GetName()) }),
+			discovery(g, "ListConnectors", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte2), nil }),
+			discovery(g, "GetConnector", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte2, r.GetName()) }),
 		},
 	}, nil)
 }
@@ -95,14 +95,15 @@ func there(target route.Target) bool {
 }
 
 // discovery makes a unary handler from a function.
-func discovery[Request, Response any](name string, answer func(*Request) (*Response, error)) grpc.MethodDesc {
+func discovery[Request, Response any](g *Gateway, name string, answer func(*Request) (*Response, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
-		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			request := new(Request)
 			if err := decode(request); err != nil {
 				return nil, err
 			}
+			g.awaitStart(ctx)
 			return answer(request)
 		},
 	}

@@ -133,8 +133,8 @@ func (g *Gateway) mask(ctx context.Context, t *trip, failure error) (*frame, err
 		known = fmt.Sprintf("its last known status is %v old", rounded(last.Age))
 	}
 	answer := &frame{}
-	answer.set(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("plugin %q could not be asked about this job for %v, longer than its status.max_stale of %v, and %s: %s",
-		t.found.Target.Plugin(), rounded(last.Failing), t.found.Policy.MaxStale, known, reason(failure))))
+	answer.set(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("%s could not be asked about this job for %v, longer than the status.max_stale of %v, and %s: %s",
+		t.who(), rounded(last.Failing), t.found.Policy.MaxStale, known, reason(failure))))
 	return answer, nil
 }
 
@@ -147,7 +147,7 @@ func (g *Gateway) stale(ctx context.Context, t *trip, last jobs.Status, failure 
 	if last.Ended {
 		return remembered(last), nil
 	}
-	why := fmt.Sprintf("plugin %q could not be asked: %s", t.found.Target.Plugin(), reason(failure))
+	why := fmt.Sprintf("%s could not be asked: %s", t.who(), reason(failure))
 	answer := &frame{}
 	if last.Answer == nil {
 		answer.set(getAnswer(core.TaskExecution_RUNNING, "status not known yet; "+why))
@@ -164,6 +164,14 @@ func (g *Gateway) stale(ctx context.Context, t *trip, last jobs.Status, failure 
 // remembered is an answer as it was.
 func remembered(last jobs.Status) *frame {
 	return &frame{buffers: mem.BufferSlice{mem.SliceBuffer(last.Answer)}}
+}
+
+// who is the plugin of a trip, for people.
+func (t *trip) who() string {
+	if t.found.Target.Plugin() == "" {
+		return "a plugin"
+	}
+	return fmt.Sprintf("plugin %q", t.found.Target.Plugin())
 }
 
 // maxReason is how much of an error goes into a message, in bytes.

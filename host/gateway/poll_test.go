@@ -10,10 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -117,6 +119,58 @@ func TestAPollWhosePluginDiesIsAnsweredFromMemoryWhereNoOtherInstanceComes(t *te
 	released.Wait()
 }
 
+// The host was restarted and the plugin cannot be, or somebody took it out of the configuration and will put it back.
+func TestAPollOfAJobThatNoPluginServesIsAnsweredForAWhile(t *testing.T) {
+	agent := startAgent(t, script(inPhase(core.TaskExecution_WAITING_FOR_RESOURCES, "in line"), inPhase(core.TaskExecution_SUCCEEDED, "")))
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	if _, err := f.poll(soon(t), get("x")); err != nil {
+		t.Fatal(err)
+	}
+	f.publish(t)
+	for range 10 {
+		if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_WAITING_FOR_RESOURCES ||
+			!strings.Contains(got.GetMessage(), `no plugin of this host serves task category "x"`) || !strings.HasSuffix(got.GetMessage(), "in line") {
+			t.Fatalf("Flyte reads %v, %v", got, err)
+		}
+	}
+	if got, err := f.poll(soon(t), get("never served")); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
+		t.Errorf("Flyte reads %v, %v", got, err)
+	}
+	f.publish(t, agent.claims(usual, asyncAgent("x")))
+	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_SUCCEEDED {
+		t.Errorf("Flyte reads %v, %v", got, err)
+	}
+}
+
+func TestAJobThatNoPluginServesForLongHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Options{Routes: &route.Current{}, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		defer g.Shutdown(t.Context())
+		began := time.Now()
+		for {
+			trip, err := g.plan(t.Context(), method{name: "GetTask", polls: true, read: readPoll}, frameOf(get("x")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := g.poll(t.Context(), trip)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response := &admin.GetTaskResponse{}
+			if err := proto.Unmarshal(answer.bytes(), response); err != nil {
+				t.Fatal(err)
+			}
+			if resource := response.GetResource(); resource.GetPhase() == core.TaskExecution_FAILED {
+				if took := time.Since(began); took != nobodyStale || !strings.Contains(resource.GetMessage(), "no plugin of this host serves") {
+					t.Errorf("after %v: %v", took, resource)
+				}
+				return
+			}
+			time.Sleep(30 * time.Second)
+		}
+	})
+}
+
 func TestWhereNoStatusMayBeStaleErrorsPass(t *testing.T) {
 	f := startClaims(t, nil, startAgent(t, script(answering(running), failing(codes.Internal))).claims(route.Policy{}, asyncAgent("x")))
 	if _, err := f.poll(soon(t), get("x")); err != nil {
@@ -199,7 +253,7 @@ func TestJobsThatShareAMetaAreNotMistakenForEachOther(t *testing.T) {
 	if got := polled("x", "s3://a"); got != core.TaskExecution_SUCCEEDED {
 		t.Fatalf("got %v", got)
 	}
-	for _, c := range [][2]string{{"x", "s3://b"}, {"y", "s3://a"}, {"z", "s3://a"}} {
+	for _, c := range [][2]string{{"x", "s3://b"}, {"x", ""}, {"y", "s3://a"}, {"z", "s3://a"}} {
 		if got := polled(c[0], c[1]); got != core.TaskExecution_RUNNING {
 			t.Errorf("%v was taken for another job: %v", c, got)
 		}

@@ -32,7 +32,7 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := caller.RecvMsg(first); err != nil {
 		return noFirstMessage(m, err)
 	}
-	t, err := g.plan(m, first)
+	t, err := g.plan(caller.Context(), m, first)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -23,7 +26,7 @@ type trip struct {
 }
 
 // plan reads a request, finds who answers it, and puts into the request what that plugin has to find there.
-func (g *Gateway) plan(m method, request *frame) (*trip, error) {
+func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, error) {
 	message := request.bytes()
 	header, err := m.read(message)
 	if err != nil {
@@ -32,21 +35,20 @@ func (g *Gateway) plan(m method, request *frame) (*trip, error) {
 	t := &trip{method: m, header: header, request: request, want: route.Want{New: m.creates || m.sync}}
 	t.header.meta = nil // it refers to the request, which may be replaced
 
-	table, wrapped, ok := g.routes.Table(), false, false
-	if e, isWrapped := open(header.meta); isWrapped {
-		wrapped, header.meta = true, e.meta
-		t.found, ok = table.LookupIn(e.plugin, header.category)
-		t.want.Generation = e.generation
+	metaOfFlyte := header.meta
+	e, wrapped := open(header.meta)
+	if wrapped {
+		header.meta = e.meta
 	}
-	if !ok {
-		t.want.Generation = "" // that of a plugin that is gone
-		if m.creates || m.sync {
-			t.found, ok = table.LookupNew(header.category, header.project, header.domain)
-		} else {
-			t.found, ok = table.Lookup(header.category)
-		}
+	ok := t.find(g.routes.Table(), header, e)
+	if !ok && g.awaitStart(ctx) {
+		ok = t.find(g.routes.Table(), header, e)
 	}
-	if !ok || !g.kept.has(versions) && t.found.Category != header.category {
+	switch served := ok && (g.kept.has(versions) || t.found.Category == header.category); {
+	case served:
+	case m.polls && g.kept.has(masks):
+		t.found = route.Route{Target: nobody{header.category}, Policy: route.Policy{MaxStale: nobodyStale}}
+	default:
 		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", header.category, header.where())
 	}
 	if m.sync != t.found.Sync {
@@ -59,7 +61,7 @@ func (g *Gateway) plan(m method, request *frame) (*trip, error) {
 	}
 
 	if m.polls && t.remembered() {
-		t.job = t.jobOf(header.meta)
+		t.job = t.jobOf(metaOfFlyte)
 	}
 	if wrapped {
 		if message, err = withBytes(message, jobMeta, header.meta); err != nil {
@@ -74,16 +76,66 @@ func (g *Gateway) plan(m method, request *frame) (*trip, error) {
 	return t, nil
 }
 
+// find looks up who answers.
+func (t *trip) find(table *route.Table, header call, e envelope) (ok bool) {
+	if e.plugin != "" {
+		if t.found, ok = table.LookupIn(e.plugin, header.category); ok {
+			t.want.Generation = e.generation // where that plugin is gone, its generations mean nothing
+			return true
+		}
+	}
+	if t.want.New {
+		t.found, ok = table.LookupNew(header.category, header.project, header.domain)
+	} else {
+		t.found, ok = table.Lookup(header.category)
+	}
+	return ok
+}
+
+// awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:
+// its table is not whole before. It says whether it had to wait.
+func (g *Gateway) awaitStart(ctx context.Context) bool {
+	select {
+	case <-g.settled:
+		return false
+	default:
+	}
+	waiting, cancel := justBefore(ctx, 0)
+	defer cancel()
+	select {
+	case <-g.settled:
+	case <-waiting.Done():
+	}
+	return true
+}
+
 // remembered says whether statuses of the plugin's jobs are.
 func (t *trip) remembered() bool {
 	policy := &t.found.Policy
 	return policy.MaxStale > 0 || policy.MinInterval > 0 || policy.Rate > 0
 }
 
-// jobOf is what the status of a job is remembered under. Its meta alone would not do: agents number their jobs as they
-// like, and several Flytes may share one host. The output prefix is another for every attempt anywhere.
+// jobOf is what the status of a job is remembered under. Its meta, as Flyte has it, would not do alone: agents number their
+// jobs as they like, and several Flytes may share one host. The output prefix is another for every attempt anywhere. The
+// plugin is no part of it: what is known of a job stays true when another takes over its category, or none does.
 func (t *trip) jobOf(meta []byte) jobs.ID {
-	return jobs.Identify(t.found.Target.Plugin(), t.found.Category.Name, t.header.outputPrefix, string(meta))
+	return jobs.Identify(t.header.category.Name, t.header.outputPrefix, string(meta))
+}
+
+// nobodyStale is for how long polls of jobs that no plugin serves (any more, or yet) are answered nevertheless: as long as
+// a plugin's whose configuration says nothing.
+const nobodyStale = 10 * time.Minute
+
+// nobody stands for the plugin of jobs that no plugin serves. They may have one soon: it could not be started when the
+// host was, or was taken out of the configuration by mistake.
+type nobody struct{ category plugin.Category }
+
+func (nobody) Plugin() string { return "" }
+
+func (nobody) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
+
+func (n nobody) Acquire(context.Context, route.Want) (route.Lease, error) {
+	return route.Lease{}, fmt.Errorf("no plugin of this host serves task category %s", n.category)
 }
 
 // where is the project and domain of a call, for people.

@@ -34,7 +34,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	if !m.creates { // a creation may outlive its caller: its request is left to the garbage collector
 		defer request.free()
 	}
-	t, err := g.plan(m, request)
+	t, err := g.plan(ctx, m, request)
 	if err != nil {
 		return nil, err
 	}
