@@ -46,8 +46,10 @@ type verdict struct {
 	ends, excused map[string]int
 	attempts      int
 	polls         int
-	orphans       int
-	swaps         int
+	// jobPolls are those that reached the ledger about jobs with an interval, hasty those that came too soon.
+	jobPolls, hasty int
+	orphans         int
+	swaps           int
 }
 
 func newVerdict(c *chaos, f *faults) *verdict {
@@ -58,6 +60,10 @@ func newVerdict(c *chaos, f *faults) *verdict {
 func (v *verdict) judge() {
 	for _, j := range v.chaos.jobs {
 		v.judgeJob(j, v.chaos.ledger.Task(j.name))
+	}
+	// A few are no news to the host: their answers were lost on the way.
+	if v.hasty > v.jobPolls/20 {
+		v.violate(lost, "quota", nil, "%d of %d polls came sooner than status.min_interval allows", v.hasty, v.jobPolls)
 	}
 	if n := v.chaos.ledger.Unknown(); n > 0 {
 		v.violate(lost, "calls about unknown jobs", nil, "%d calls reached the ledger about jobs that it never made", n)
@@ -176,6 +182,10 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 	made := map[int]int{}
 	for _, job := range known.Jobs {
 		made[job.Attempt]++
+		if j.plan.Interval > 0 {
+			v.jobPolls += job.Polls
+			v.hasty += job.Hasty
+		}
 		if !job.Told.IsZero() || !job.Cancelled.IsZero() {
 			continue
 		}

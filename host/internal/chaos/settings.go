@@ -19,10 +19,12 @@ var agents = []struct {
 	idempotent bool
 	// removable says that the plugin is removed from the configuration and comes back: Flyte 2's jobs only.
 	removable bool
-	share     int // of the jobs, in percent
-	more      map[string]any
+	// interval is its status.min_interval.
+	interval time.Duration
+	share    int // of the jobs, in percent
+	more     map[string]any
 }{
-	{name: "alpha", idempotent: true, share: 35},
+	{name: "alpha", idempotent: true, share: 35, interval: 3 * time.Second},
 	{name: "beta", idempotent: true, share: 25, more: map[string]any{"instances": 2, "pin": "always"}},
 	{name: "gamma", idempotent: false, share: 20, more: map[string]any{"limits": map[string]any{"concurrency": 64}}},
 	{name: "delta", idempotent: true, removable: true, share: 20},
@@ -150,6 +152,9 @@ func (s *settings) content() []byte {
 				"initial_backoff": "50ms", "max_backoff": "500ms",
 				"crash_loop": map[string]any{"failures": 10, "window": "20s"},
 			},
+		}
+		if a.interval > 0 && s.knows("min_interval") {
+			plugin["status"] = map[string]any{"min_interval": a.interval.String()}
 		}
 		for key, value := range a.more {
 			if s.knows(key) {

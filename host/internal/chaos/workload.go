@@ -58,6 +58,7 @@ func newWorkload(random *rand.Rand, count int, length time.Duration) []*job {
 			plan:   ledger.Plan{End: ledger.Succeeded, Runs: part(0.25, 0.75), Rerun: part(0.02, 0.12)},
 		}
 		j.agent = drawAgent(random, flyte)
+		j.plan.Interval = intervalOf(j.agent)
 		switch chance := random.IntN(100); {
 		case chance < 1:
 			j.plan.End, j.plan.Message = ledger.Failed, failure(j.name)+strings.Repeat(".", overlong)+"the tail"
@@ -79,6 +80,15 @@ func newWorkload(random *rand.Rand, count int, length time.Duration) []*job {
 
 // failure is the reason of a job that truly fails.
 func failure(name string) string { return "the true failure of " + name + " " }
+
+func intervalOf(name string) time.Duration {
+	for _, a := range agents {
+		if a.name == name {
+			return a.interval
+		}
+	}
+	return 0
+}
 
 func drawAgent(random *rand.Rand, flyte propeller.Flyte) string {
 	for {

@@ -42,12 +42,14 @@ type Job struct {
 	Told time.Time
 	// Cancelled is when a Delete ended it; zero otherwise.
 	Cancelled time.Time
-	// Deletes counts the calls of Delete, whatever came of them.
-	Deletes int
+	// Deletes counts the calls of Delete, whatever came of them; Polls those of Get, and Hasty those of them that came sooner after
+	// the last answer to the same host than that host was told to ask.
+	Deletes, Polls, Hasty int
 
-	plan   Plan
-	number int64
-	text   string
+	answered map[int]time.Time // the last Get, by host
+	plan     Plan
+	number   int64
+	text     string
 }
 
 // Task is what the ledger knows of one of Flyte's tasks.
@@ -191,6 +193,7 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		request.arrived = time.Now()
 		weather := l.weatherOf(request.Agent, op)
 		if !weather.Late && !delay(r.Context(), weather.Delay) {
 			return
@@ -208,7 +211,10 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 			panic(err) // an Answer is plain data
 		}
 		w.WriteHeader(code)
-		_, _ = w.Write(body) // to a plugin that may be dead by now
+		_, _ = w.Write(body)                                            // to a plugin that may be dead by now
+		if op == Get && code == http.StatusOK && answer.Do == Nothing { // others may never be answered
+			l.got(request)
+		}
 	}
 }
 
@@ -318,6 +324,10 @@ func (l *Ledger) get(request Request) (Answer, int) {
 		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
 	}
 	do, _ := l.take(request.Agent, Get)
+	job.Polls++
+	if last, ok := job.answered[request.Host]; ok && request.arrived.After(last) && request.arrived.Sub(last) < job.plan.Interval*9/10 {
+		job.Hasty++
+	}
 	answer := Answer{Job: job.ID, State: job.state(time.Now()), Do: do}
 	if do != Nothing {
 		l.note(job.Task, job.Attempt, request, "get "+job.ID+": "+string(answer.State), do)
@@ -335,6 +345,17 @@ func (l *Ledger) get(request Request) (Answer, int) {
 		l.note(job.Task, job.Attempt, request, "told "+job.ID+": "+string(answer.State), do)
 	}
 	return answer, http.StatusOK
+}
+
+// got notes that a Get was answered.
+func (l *Ledger) got(request Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	job := l.jobs[request.Job]
+	if job.answered == nil {
+		job.answered = map[int]time.Time{}
+	}
+	job.answered[request.Host] = time.Now()
 }
 
 // delete cancels a job that runs. One that is over cannot be cancelled: that is 404, as with many a service.

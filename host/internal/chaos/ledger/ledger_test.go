@@ -164,6 +164,19 @@ func TestCallsAboutWhatTheLedgerDoesNotKnowAreCounted(t *testing.T) {
 	}
 }
 
+func TestPollsThatAHostRepeatsTooSoonAreHasty(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running, Interval: time.Hour})
+	job := call(t, c, ledger.Create, ledger.Request{Task: "t"}).Job
+	other := c
+	other.Host = 2
+	for _, host := range []ledger.Client{c, other, c} {
+		call(t, host, ledger.Get, ledger.Request{Job: job})
+	}
+	if known := l.Task("t").Jobs[0]; known.Polls != 3 || known.Hasty != 1 {
+		t.Errorf("of %d polls %d were hasty, want 1 of 3", known.Polls, known.Hasty)
+	}
+}
+
 func TestInstancesThatMadeCallsAreKnown(t *testing.T) {
 	l, c := listen(t, ledger.Plan{End: ledger.Running})
 	call(t, c, ledger.Create, ledger.Request{Task: "t"})

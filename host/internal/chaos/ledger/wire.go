@@ -54,6 +54,8 @@ type Request struct {
 
 	// Job is which job, for Get and Delete.
 	Job string `json:"job,omitempty"`
+
+	arrived time.Time // at the ledger
 }
 
 // Answer is the ledger's. Its HTTP status is 200, 404 for a job that is not there or, in Delete, over, or 503 in bad weather.
@@ -90,6 +92,8 @@ type Plan struct {
 	End State
 	// Message is the reason of a failure.
 	Message string
+	// Interval is how often a host may ask about a job; 0: as often as it likes.
+	Interval time.Duration
 	// Runs is how long the first job runs, Rerun any further one.
 	Runs, Rerun time.Duration
 }
