@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/internal/badplugin"
 )
 
@@ -73,5 +76,49 @@ func TestOnATerminalProgressIsOneLineThatIsRewrittenAndThenGone(t *testing.T) {
 	}
 	if stdout.String() != "n = 3\n" {
 		t.Errorf("stdout is %q", stdout.String())
+	}
+}
+
+func TestOnATerminalTheLatestEventsStayBelowTheTable(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	address := adminHost(t, map[string]http.HandlerFunc{
+		"GET /status": func(w http.ResponseWriter, _ *http.Request) { sendLines(t, w, aSwap()) },
+		"GET /events": func(w http.ResponseWriter, r *http.Request) {
+			for i := range 2 * shownEvents {
+				sendLines(t, w, admin.Event{Time: noon, Plugin: "two", State: fmt.Sprintf("state%d.", i)})
+			}
+			<-r.Context().Done()
+		},
+	})
+	other, tty := openTerminal(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"status", "--admin", address, "--watch", "--interval", "1h"}, strings.NewReader(""), tty, tty)
+		tty.Close()
+	}()
+	last := fmt.Sprintf("state%d.", 2*shownEvents-1)
+	var shown strings.Builder
+	buffer := make([]byte, 4096)
+	for {
+		n, err := other.Read(buffer)
+		shown.Write(buffer[:n])
+		if err != nil { // the program has closed its side
+			break
+		}
+		// The screen is whole when what is left of the one before is cleared.
+		if at := strings.LastIndex(shown.String(), last); at >= 0 && strings.Contains(shown.String()[at:], "\x1b[J") {
+			cancel()
+		}
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("code %d", got)
+	}
+	screens := strings.Split(shown.String(), "\x1b[H")
+	screen := screens[len(screens)-1]
+	table, first := strings.Index(screen, "PLUGIN"), strings.Index(screen, fmt.Sprintf("state%d.", shownEvents))
+	if table < 0 || first < table || strings.Index(screen, last) < first || strings.Contains(screen, fmt.Sprintf("state%d.", shownEvents-1)) {
+		t.Errorf("want the table, and below it the last %d events, in order:\n%q", shownEvents, screen)
 	}
 }
