@@ -84,6 +84,14 @@ func TestAnotherEndThanTheTrueOneIsALostJob(t *testing.T) {
 	}
 }
 
+func TestAnAbortWhoseAnswerWasLostIsAnAbort(t *testing.T) {
+	j, known := succeeded("alpha")
+	j.plan.End, j.result.Phase, j.result.Final.Reason = ledger.Running, propeller.PermanentFailure, "failed to run the job with aborted phase."
+	want(t, judged(&chaos{}, j, known), "lost: wrong end")
+	j.asked = start
+	want(t, judged(&chaos{}, j, known))
+}
+
 func TestTwoJobsForOneAttemptAreADuplicate(t *testing.T) {
 	j, known := succeeded("alpha")
 	known.Jobs = append(known.Jobs, &ledger.Job{ID: "job-2", Told: start})
