@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -31,20 +32,22 @@ func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
 	}
 	attempt := jobs.Identify(t.header.category.Name, t.header.attempt, t.header.outputPrefix)
 	var own reply
-	answer, repeated, err := g.creates.Do(ctx, attempt, func() ([]byte, bool, error) {
+	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) {
 		detached, end, err := g.detach(ctx)
 		if err != nil {
-			return nil, true, err
+			return jobs.Made{}, true, err
 		}
 		defer end()
 		got, err := g.createNow(detached, t)
 		own = reply{header: got.header, trailer: got.trailer}
 		if err != nil {
 			// What an idempotent plugin may have made, it will find again.
-			return nil, !got.sent || t.found.IdempotentCreate && !got.answered, err
+			return jobs.Made{}, !got.sent || t.found.IdempotentCreate && !got.answered, err
 		}
 		defer got.message.free()
-		return append([]byte{}, got.message.bytes()...), false, nil
+		message := bytes.Clone(got.message.bytes())
+		meta, _, err := takeField(message, createdMeta)
+		return jobs.Made{Answer: message, Job: t.nameOf(meta)}, false, err
 	})
 	if ctx.Err() != nil {
 		return nil, status.FromContextError(ctx.Err()).Err()

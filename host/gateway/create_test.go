@@ -144,6 +144,26 @@ func TestAFailedCreationIsTriedAgainByTheNextCall(t *testing.T) {
 	}
 }
 
+func TestAnAttemptWhoseJobWasDeletedGetsAnother(t *testing.T) {
+	agent := startMaker(t)
+	close(agent.proceed)
+	claim := agent.claims(usual, asyncAgent("x"))
+	claim.Pinned = true
+	f := startClaims(t, nil, claim)
+	meta := f.create(t, attempt("x", 0))
+	if again := f.create(t, attempt("x", 0)); string(again) != string(meta) {
+		t.Fatalf("a repetition got %q, the first call %q", again, meta)
+	}
+	agent.answer = answering(&admin.DeleteTaskResponse{})
+	if _, err := f.call(soon(t), async2+"DeleteTask", &admin.DeleteTaskRequest{ResourceMeta: meta, TaskCategory: &admin.TaskCategory{Name: "x"}}); err != nil {
+		t.Fatal(err)
+	}
+	agent.answer = answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 2")})
+	if again, ok := open(f.create(t, attempt("x", 0))); !ok || string(again.meta) != "job 2" {
+		t.Errorf("after its deletion: %+v, %v", again, ok)
+	}
+}
+
 func TestACreationWhosePluginDiesIsRepeatedWhereThePluginSaysItMayBe(t *testing.T) {
 	for _, c := range []struct {
 		capabilities []string

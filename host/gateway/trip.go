@@ -21,7 +21,8 @@ type trip struct {
 	want   route.Want
 	// request is what the plugin gets.
 	request *frame
-	// job is what is remembered of the job under, in polls of plugins that anything is remembered for.
+	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
+	// for its status.
 	job jobs.ID
 }
 
@@ -60,7 +61,10 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 			m.name, header.category, kind, t.found.Target.Plugin(), use)
 	}
 
-	if m.polls && t.remembered() {
+	switch {
+	case m.deletes:
+		t.job = t.nameOf(metaOfFlyte)
+	case m.polls && t.remembered():
 		t.job = t.jobOf(metaOfFlyte)
 	}
 	if wrapped {
@@ -120,6 +124,11 @@ func (t *trip) remembered() bool {
 // plugin is no part of it: what is known of a job stays true when another takes over its category, or none does.
 func (t *trip) jobOf(meta []byte) jobs.ID {
 	return jobs.Identify(t.header.category.Name, t.header.outputPrefix, string(meta))
+}
+
+// nameOf is what the creation of a job is remembered under for its deletion, which knows no output prefix.
+func (t *trip) nameOf(meta []byte) jobs.ID {
+	return jobs.Identify(t.header.category.Name, string(meta))
 }
 
 // nobodyStale is for how long polls of jobs that no plugin serves (any more, or yet) are answered nevertheless: as long as

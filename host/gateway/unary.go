@@ -57,6 +57,9 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 		got.message.set(nil)
 		err = nil
 	}
+	if m.deletes && err == nil {
+		g.creates.Gone(t.job)
+	}
 	return deliver(ctx, got), err
 }
 

@@ -13,24 +13,35 @@ import (
 // time from anywhere.
 type Creates struct {
 	underWay singleflight.Group
-	answers  *otter.Cache[ID, made]
+	answers  *otter.Cache[ID, remembered]
+	// attempts are the creations that jobs came from.
+	attempts *otter.Cache[ID, ID]
 	keep     time.Duration
 }
 
-// made is the answer to a creation.
-type made struct {
-	answer []byte
-	at     time.Time
+// Made is a job that was made.
+type Made struct {
+	// Answer is what the caller is told. It must not be changed.
+	Answer []byte
+	// Job names the job, for Gone.
+	Job ID
+}
+
+// remembered is a job that was made, and when.
+type remembered struct {
+	Made
+	at time.Time
 }
 
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
 func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 	return &Creates{
-		answers: otter.Must(&otter.Options[ID, made]{
+		answers: otter.Must(&otter.Options[ID, remembered]{
 			MaximumWeight: maxBytes,
-			Weigher:       func(_ ID, m made) uint32 { return entryBytes + uint32(len(m.answer)) },
+			Weigher:       func(_ ID, r remembered) uint32 { return 2*entryBytes + uint32(len(r.Answer)) },
 		}),
-		keep: keep,
+		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / (2 * entryBytes))}),
+		keep:     keep,
 	}
 }
 
@@ -40,7 +51,7 @@ func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 // create goes on when ctx ends, since others may be waiting for it and a repetition may come: it has to see to its own
 // end. Its failures are told to all who wait for it and then forgotten. Where it says that the failure was harmless, so
 // that nothing can have been made, those who still have time try again, one of them at a time.
-func (c *Creates) Do(ctx context.Context, id ID, create func() (answer []byte, harmless bool, err error)) (answer []byte, repeated bool, err error) {
+func (c *Creates) Do(ctx context.Context, id ID, create func() (made Made, harmless bool, err error)) (answer []byte, repeated bool, err error) {
 	for {
 		if answer, ok := c.answered(id); ok {
 			return answer, true, nil
@@ -62,7 +73,7 @@ type outcome struct {
 }
 
 // join waits for the creation that is under way, or begins it. own says that it was this caller's.
-func (c *Creates) join(ctx context.Context, id ID, create func() ([]byte, bool, error)) (result outcome, own bool, err error) {
+func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, error)) (result outcome, own bool, err error) {
 	begun := false
 	done := c.underWay.DoChan(string(id[:]), func() (any, error) {
 		// Another creation may have ended between the look into the memory and here.
@@ -70,11 +81,12 @@ func (c *Creates) join(ctx context.Context, id ID, create func() ([]byte, bool, 
 			return outcome{answer: answer}, nil
 		}
 		begun = true
-		answer, harmless, err := create()
+		made, harmless, err := create()
 		if err == nil {
-			c.answers.Set(id, made{answer, time.Now()})
+			c.answers.Set(id, remembered{made, time.Now()})
+			c.attempts.Set(made.Job, id)
 		}
-		return outcome{answer, harmless}, err
+		return outcome{made.Answer, harmless}, err
 	})
 	select {
 	case ended := <-done:
@@ -86,9 +98,16 @@ func (c *Creates) join(ctx context.Context, id ID, create func() ([]byte, bool, 
 }
 
 func (c *Creates) answered(id ID) ([]byte, bool) {
-	m, ok := c.answers.GetIfPresent(id)
-	if !ok || time.Since(m.at) >= c.keep {
+	r, ok := c.answers.GetIfPresent(id)
+	if !ok || time.Since(r.at) >= c.keep {
 		return nil, false
 	}
-	return m.answer, true
+	return r.Answer, true
+}
+
+// Gone forgets the creation of a job that was deleted: whoever asks for it again wants another.
+func (c *Creates) Gone(job ID) {
+	if id, ok := c.attempts.Invalidate(job); ok {
+		c.answers.Invalidate(id)
+	}
 }

@@ -96,7 +96,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 20_000 {
 		id := Identify(fmt.Sprint(i))
 		statuses.Answered(id, answer, false)
-		if _, _, err := creates.Do(t.Context(), id, func() ([]byte, bool, error) { return answer, false, nil }); err != nil {
+		if _, _, err := creates.Do(t.Context(), id, func() (Made, bool, error) { return Made{answer, id}, false, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -114,9 +114,9 @@ func TestAllWhoAskForOneCreationGetTheFirstAnswer(t *testing.T) {
 		creates := NewCreates(1<<20, 15*time.Minute)
 		var calls, first atomic.Int32
 		ask := func() {
-			answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) {
+			answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
 				time.Sleep(5 * time.Second)
-				return fmt.Append(nil, "job ", calls.Add(1)), false, nil
+				return Made{Answer: fmt.Append(nil, "job ", calls.Add(1))}, false, nil
 			})
 			if err != nil || string(answer) != "job 1" {
 				t.Errorf("%q, %v", answer, err)
@@ -137,7 +137,7 @@ func TestAllWhoAskForOneCreationGetTheFirstAnswer(t *testing.T) {
 			t.Errorf("%d creations, %d callers had the first", calls.Load(), first.Load())
 		}
 		time.Sleep(15 * time.Minute)
-		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return []byte("job 2"), false, nil })
+		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{Answer: []byte("job 2")}, false, nil })
 		if err != nil || repeated || string(answer) != "job 2" {
 			t.Errorf("after its time: %q, %v, %v", answer, repeated, err)
 		}
@@ -149,16 +149,16 @@ func TestACreationGoesOnWithoutItsCallersAndARetryGetsItsAnswer(t *testing.T) {
 		creates := NewCreates(1<<20, time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, _, err := creates.Do(ctx, Identify("attempt"), func() ([]byte, bool, error) {
+		_, _, err := creates.Do(ctx, Identify("attempt"), func() (Made, bool, error) {
 			time.Sleep(10 * time.Second)
-			return []byte("job 1"), false, nil
+			return Made{Answer: []byte("job 1")}, false, nil
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
-		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) {
+		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
 			t.Error("it was made again")
-			return nil, false, nil
+			return Made{}, false, nil
 		})
 		if err != nil || !repeated || string(answer) != "job 1" {
 			t.Errorf("%q, %v, %v", answer, repeated, err)
@@ -169,12 +169,30 @@ func TestACreationGoesOnWithoutItsCallersAndARetryGetsItsAnswer(t *testing.T) {
 func TestAFailedCreationIsNotRemembered(t *testing.T) {
 	creates := NewCreates(1<<20, time.Minute)
 	failure := errors.New("no")
-	if _, _, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return nil, true, failure }); !errors.Is(err, failure) {
+	if _, _, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{}, true, failure }); !errors.Is(err, failure) {
 		t.Fatal(err)
 	}
-	answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() ([]byte, bool, error) { return []byte("job 1"), false, nil })
+	answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{Answer: []byte("job 1")}, false, nil })
 	if err != nil || repeated || string(answer) != "job 1" {
 		t.Errorf("%q, %v, %v", answer, repeated, err)
+	}
+}
+
+func TestAJobThatIsGoneIsMadeAgain(t *testing.T) {
+	creates, calls := NewCreates(1<<20, time.Minute), 0
+	for i, want := range []string{"job 1", "job 1", "job 2"} {
+		if i == 2 {
+			creates.Gone(Identify("another"))
+			creates.Gone(Identify("job 1"))
+		}
+		answer, _, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
+			calls++
+			name := fmt.Sprint("job ", calls)
+			return Made{[]byte(name), Identify(name)}, false, nil
+		})
+		if err != nil || string(answer) != want {
+			t.Errorf("call %d: %q, %v; want %q", i, answer, err, want)
+		}
 	}
 }
 
@@ -184,12 +202,12 @@ func TestWhoWaitedForAHarmlessFailureTriesAgain(t *testing.T) {
 			creates := NewCreates(1<<20, time.Minute)
 			failure := errors.New("no")
 			var calls atomic.Int32
-			create := func() ([]byte, bool, error) {
+			create := func() (Made, bool, error) {
 				time.Sleep(time.Second)
 				if calls.Add(1) == 1 {
-					return nil, harmless, failure
+					return Made{}, harmless, failure
 				}
-				return []byte("job"), false, nil
+				return Made{Answer: []byte("job")}, false, nil
 			}
 			var all sync.WaitGroup
 			var failed atomic.Int32
