@@ -92,7 +92,7 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 	routes := &route.Current{}
 	plugins := fleet.New(fleet.Options{Routes: routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Log: log})
 	front := gateway.New(gateway.Options{
-		Routes: routes, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Routes: routes, Settled: plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Without: strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT")),
 	})
 	configured := &reloader{watcher: config.NewWatcher(sources, settings), plugins: plugins, log: log, current: settings}

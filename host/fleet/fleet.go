@@ -158,7 +158,7 @@ func (f *Fleet) accept(claim route.Claim) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	claims := slices.Clone(f.claims)
-	if i := f.claimOf(claim.Target); i >= 0 {
+	if i := slices.IndexFunc(claims, func(c route.Claim) bool { return c.Target == claim.Target }); i >= 0 {
 		claims[i] = claim
 	} else {
 		claims = append(claims, claim)
@@ -175,15 +175,8 @@ func (f *Fleet) accept(claim route.Claim) error {
 func (f *Fleet) withdraw(target route.Target) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if i := f.claimOf(target); i >= 0 {
-		f.claims = slices.Delete(slices.Clone(f.claims), i, i+1)
-		f.publish()
-	}
-}
-
-// claimOf is the index of a plugin's claim, or -1. f.mu is held.
-func (f *Fleet) claimOf(target route.Target) int {
-	return slices.IndexFunc(f.claims, func(c route.Claim) bool { return c.Target == target })
+	f.claims = slices.DeleteFunc(slices.Clone(f.claims), func(c route.Claim) bool { return c.Target == target })
+	f.publish()
 }
 
 // publish makes the claims and rules the table that calls see. f.mu is held.

@@ -77,14 +77,21 @@ func (g *generation) resize(n int) {
 	g.visible.Store(&visible)
 }
 
-// start brings up an instance.
+// start brings up an instance: a process, or a connection to an agent that runs elsewhere.
 func (g *generation) start(ctx context.Context) (instance, error) {
 	environment := plugin.Environment{
 		RunRoot: g.owner.fleet.options.RunRoot, Log: g.owner.fleet.options.Log, DialOptions: g.owner.fleet.options.DialOptions,
 	}
+	if g.spec.Remote() {
+		connected, err := plugin.Connect(ctx, g.spec, environment)
+		if err != nil {
+			return nil, err // not connected, which would be an interface that is not nil
+		}
+		return connected, nil
+	}
 	started, err := plugin.Start(ctx, g.spec, environment)
 	if err != nil {
-		return nil, err // not started, which would be an interface that is not nil
+		return nil, err
 	}
 	return started, nil
 }

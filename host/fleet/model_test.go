@@ -97,7 +97,7 @@ func TestTheSupervisorKeepsToItsModel(t *testing.T) {
 				f.status(t, "echo", func(s Status) bool { return isVersion(m.serving)(s) && s.PID != before.PID })
 			},
 			"": func(rt *rapid.T) { // after each step
-				found, ok := f.routes.Table().Lookup(plugin.Category{Name: "echo_task"})
+				found, ok := f.routes.Table().LookupNew(plugin.Category{Name: "echo_task"}, "", "")
 				if ok != (m.serving != "") {
 					rt.Fatalf("listed: %v, but %q should serve", ok, m.serving)
 				}

@@ -457,7 +457,7 @@ func (o *owner) Acquire(ctx context.Context, want route.Want) (route.Lease, erro
 	for {
 		signal := *o.signal.Load()
 		v := o.view.Load()
-		if v.stopped || v.refused != nil {
+		if v.stopping || v.stopped || v.refused != nil {
 			return route.Lease{}, o.unavailable()
 		}
 		if lease, ok := o.TryAcquire(want); ok {

@@ -64,8 +64,9 @@ func (s *slot) run() {
 	for first := true; first || s.ctx.Err() == nil; first = false {
 		started, err := g.start(s.ctx)
 		if err == nil {
+			// It is there for calls before the owner hears of it, who may flip the table to it at once.
+			s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
 			if err = s.tell(report{instance: started}); err == nil {
-				s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
 				err = s.watch(started)
 			}
 		}
@@ -112,7 +113,9 @@ func (s *slot) watch(running instance) error {
 	sick := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	go s.examine(ctx, running, sick)
+	if !s.generation.spec.Remote() { // which looks after its own health
+		go s.examine(ctx, running, sick)
+	}
 	select {
 	case <-running.Done():
 		if err := running.Err(); err != nil {
