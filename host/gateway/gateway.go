@@ -111,6 +111,7 @@ func New(options Options) *Gateway {
 		statuses: jobs.NewStatuses(statusMemory),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
+	g.limits.limited = g.metrics.limited
 	if g.settled = options.Settled; g.settled == nil {
 		settled := make(chan struct{})
 		close(settled)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
@@ -17,13 +18,17 @@ import (
 // limits hold the calls to plugins within what their configurations allow. They outlive route tables: a swap gives nobody
 // a fresh quota.
 type limits struct {
+	// limited counts the calls that found a limit reached.
+	limited *prometheus.CounterVec
+
 	mu       sync.Mutex
 	byPlugin map[string]*limit
 }
 
 // limit is that of one plugin.
 type limit struct {
-	policy route.Policy
+	policy  route.Policy
+	limited *prometheus.CounterVec
 	// places is nil where calls under way are not limited, calls where their rate is not.
 	places *semaphore.Weighted
 	calls  *rate.Limiter
@@ -42,7 +47,7 @@ func (l *limits) of(found route.Route) *limit {
 	if ok && now.policy == policy {
 		return now
 	}
-	next := &limit{policy: policy}
+	next := &limit{policy: policy, limited: l.limited}
 	if ok {
 		next.places, next.calls = now.places, now.calls
 	}
@@ -81,7 +86,9 @@ func (l *limit) place(ctx context.Context, found route.Route) (leave func(), err
 	began := time.Now()
 	waiting, cancel := justBefore(ctx, max(l.policy.Wait, 1)) // zero would be no bound
 	defer cancel()
-	if err := l.places.Acquire(waiting, 1); err != nil {
+	err = l.places.Acquire(waiting, 1)
+	l.count(found, "concurrency", err)
+	if err != nil {
 		return nil, refused(ctx, "plugin %q has %d calls under way, as many as its limits.concurrency allows, and none ended in the %v that this one for %s waited",
 			found.Target.Plugin(), l.policy.Concurrency, time.Since(began).Round(time.Millisecond), found.Category)
 	}
@@ -91,16 +98,26 @@ func (l *limit) place(ctx context.Context, found route.Route) (leave func(), err
 // turn waits for a call's turn under the limit of their rate, until just before its deadline or, if most is not zero, for
 // as long as that. It does not begin to wait for a turn that is due too late.
 func (l *limit) turn(ctx context.Context, found route.Route, most time.Duration) error {
-	if l.calls == nil {
+	if l.calls == nil || l.calls.Allow() {
 		return nil
 	}
 	waiting, cancel := justBefore(ctx, most)
 	defer cancel()
-	if err := l.calls.Wait(waiting); err != nil {
+	err := l.calls.Wait(waiting)
+	l.count(found, "rate", err)
+	if err != nil {
 		return refused(ctx, "plugin %q gets %g calls a second, as its limits.rate allows, and this one for %s is due later than it can wait",
 			found.Target.Plugin(), l.policy.Rate, found.Category)
 	}
 	return nil
+}
+
+func (l *limit) count(found route.Route, which string, err error) {
+	outcome := "waited"
+	if err != nil {
+		outcome = "refused"
+	}
+	l.limited.WithLabelValues(found.Target.Plugin(), which, outcome).Inc()
 }
 
 // refused is the error of a wait that was in vain.

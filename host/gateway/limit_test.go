@@ -10,6 +10,7 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -75,6 +76,14 @@ func TestACreationThatFindsNoPlaceInItsTimeSaysWhy(t *testing.T) {
 	first.Wait()
 	if _, err := f.call(soon(t), async1+"CreateTask", create("x")); err != nil {
 		t.Errorf("the place is free, and the caller got %v", err)
+	}
+	want := `
+# HELP agenthost_limited_total Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited for their place, or refused it in their time. A poll that is refused is answered from memory.
+# TYPE agenthost_limited_total counter
+agenthost_limited_total{limit="concurrency",outcome="refused",plugin="echo"} 2
+`
+	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "agenthost_limited_total"); err != nil {
+		t.Error(err)
 	}
 }
 

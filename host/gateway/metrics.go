@@ -22,6 +22,7 @@ type metrics struct {
 	inFlight *prometheus.GaugeVec
 	// guarantees counts how often the host saved a call, which is what it is there for.
 	guarantees *prometheus.CounterVec
+	limited    *prometheus.CounterVec
 
 	flytekitSuccess *prometheus.CounterVec
 	flytekitFailure *prometheus.CounterVec
@@ -46,6 +47,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "agenthost_guarantee_total",
 			Help: "How often the host saved a call: G3 it waited for its plugin, G4 a repeated create got the first answer, G5 a failed poll got the last status, G6 a job that could not be polled for long was ended, G7 a job its plugin does not know was put right, G8 a recoverable error became retryable, G9 a sync answer was put right, G10 an answer was cut to what Flyte takes, G12 a message was put into the words of the Flyte or the agent it was for, G14 a poll was answered from memory.",
 		}, []string{"guarantee", "plugin", "task_type"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agenthost_limited_total",
+			Help: "Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited for their place, or refused it in their time. A poll that is refused is answered from memory.",
+		}, []string{"plugin", "limit", "outcome"}),
 
 		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them.",
@@ -60,7 +65,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "flyte_connector_input_literal_bytes", Help: "Size of the inputs of created tasks, as flytekit's connector server names it.",
 		}, []string{"task_type"}),
 	}
-	registry.MustRegister(m.calls, m.latency, m.inFlight, m.guarantees, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
+	registry.MustRegister(m.calls, m.latency, m.inFlight, m.guarantees, m.limited, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
 	return m
 }
 
