@@ -66,6 +66,7 @@ var edits = []kind{
 		return f.edited(f.settings.swap(f.agent(), func(flags *agent.Flags) { flags.Doomed = 500 * time.Millisecond }))
 	}},
 	{"broken", 12, func(ctx context.Context, f *faults) bool { return f.spoil(ctx) }},
+	{"hangup", 5, func(_ context.Context, f *faults) bool { return f.hangUp() }},
 	{"remove", 10, func(ctx context.Context, f *faults) bool { return f.remove(ctx) }},
 }
 
@@ -336,6 +337,13 @@ func (f *faults) spoil(ctx context.Context) bool {
 	ok := f.edited(f.settings.spoil(content))
 	pause(ctx, length)
 	return f.edited(f.settings.repair()) && ok
+}
+
+// hangUp sends a host SIGHUP, which has it read its configuration again. One that is still starting would end.
+func (f *faults) hangUp() bool {
+	host := f.hosts[f.draw(len(f.hosts))]
+	_, _, ready := host.Ready()
+	return ready && host.Signal(syscall.SIGHUP) == nil
 }
 
 // remove takes the removable plugin out of the configuration, for a shorter time than its jobs are patient.

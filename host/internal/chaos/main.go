@@ -2,7 +2,7 @@
 //
 //	make chaos                                     # CHAOS_SECONDS=60 CHAOS_JOBS=2000 CHAOS_SEED=…
 //	go run ./host/internal/chaos -seed 7 -only kill,stop
-//	go run ./host/internal/chaos -without G5       # a host without one guarantee: this has to fail
+//	go run ./host/internal/chaos -without G5       # a host without one guarantee: this has to fail (G1 without host-kill, see below)
 //	go run ./host/internal/chaos swap-under-load   # a million polls while a plugin is swapped every second
 //
 // The parts are real. Two replicas of the host's binary run behind a balancer (package balancer), as behind a Kubernetes
@@ -16,7 +16,8 @@
 //   - A replica that gets SIGKILL takes the calls with it that are under way on its connections. A CreateTask among them costs an
 //     attempt, a GetTask one of the five that a task survives. Two replicas keep it at that: the balancer sends the next
 //     connection to the other. For the same reason Flyte 1 is given the address twice, as two connectors: a ListAgents that dies
-//     with a replica would else empty its registry, and its jobs in flight would fall to the container plugin.
+//     with a replica would else empty its registry, and its jobs in flight would fall to the container plugin. (That hides what G1
+//     is for, so that it is done only where host-kill is among the faults.)
 //   - A CreateTask in which the plugin hangs for ever runs into Flyte's deadline.
 //   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt: repeating it could make a
 //     second job.

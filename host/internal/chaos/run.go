@@ -113,6 +113,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 		return nil, fmt.Errorf("%s schema: %w: run `make build` first", c.host, err)
 	}
 	c.settings = newSettings(c.dir, c.ledger.URL(), c.mark, func(key string) bool { return bytes.Contains(schema, []byte(`"`+key+`": {`)) })
+	c.settings.mounted = c.seed%2 == 1
 	if err := c.settings.repair(); err != nil {
 		return nil, err
 	}

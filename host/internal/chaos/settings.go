@@ -33,6 +33,8 @@ var agents = []struct {
 // settings is the hosts' configuration file, and what it is meant to say.
 type settings struct {
 	file, ledger, mark, runDir string
+	// mounted has the file change as one in a mounted ConfigMap does: it is a link into a folder, which is a link that is replaced.
+	mounted bool
 	// knows tells whether the host knows a plugin's key.
 	knows func(key string) bool
 
@@ -129,11 +131,38 @@ func (s *settings) halfWrite(pause time.Duration) error {
 func (s *settings) write() error { return s.replace(s.content()) }
 
 func (s *settings) replace(content []byte) error {
-	temporary := s.file + ".new"
+	target := s.file
+	if s.mounted {
+		folder, err := os.MkdirTemp(filepath.Dir(s.file), "..version-")
+		if err != nil {
+			return err
+		}
+		target = filepath.Join(folder, filepath.Base(s.file))
+	}
+	temporary := target + ".new"
 	if err := os.WriteFile(temporary, content, 0o600); err != nil {
 		return fmt.Errorf("the hosts' configuration cannot be written: %w", err)
 	}
-	return os.Rename(temporary, s.file)
+	if err := os.Rename(temporary, target); err != nil || !s.mounted {
+		return err
+	}
+	return s.mount(filepath.Dir(target))
+}
+
+// mount makes a folder the one that the file lies in, as the kubelet does.
+func (s *settings) mount(folder string) error {
+	data := filepath.Join(filepath.Dir(s.file), "..data")
+	old, _ := os.Readlink(data) // none the first time
+	if err := os.Symlink(filepath.Base(folder), data+".new"); err != nil {
+		return err
+	}
+	if err := os.Rename(data+".new", data); err != nil {
+		return err
+	}
+	if old == "" {
+		return os.Symlink(filepath.Join("..data", filepath.Base(s.file)), s.file)
+	}
+	return os.RemoveAll(filepath.Join(filepath.Dir(s.file), old))
 }
 
 // content needs s.mu.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -50,6 +51,25 @@ func TestAWorkloadHasEveryKindOfJobAndAllOfThemRunAtOnce(t *testing.T) {
 	}
 	if n := kinds["delta of 1"]; n > 0 {
 		t.Errorf("Flyte 1 has %d jobs of the plugin that is removed", n)
+	}
+}
+
+func TestAMountedFileIsReplacedByWayOfItsFolder(t *testing.T) {
+	s := newSettings(t.TempDir(), "http://ledger", "mark", func(string) bool { return true })
+	s.mounted = true
+	for _, content := range []string{"one", "two", "three"} {
+		if err := s.spoil(content); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(s.file); err != nil || string(got) != content {
+			t.Errorf("the file has %q, %v; want %q", got, err, content)
+		}
+	}
+	if link, err := os.Readlink(s.file); err != nil || link != "..data/agenthost.json" {
+		t.Errorf("the file is a link to %q, %v", link, err)
+	}
+	if versions, _ := filepath.Glob(filepath.Join(filepath.Dir(s.file), "..version-*")); len(versions) != 1 {
+		t.Errorf("there are the folders %q, want one", versions)
 	}
 }
 
