@@ -44,6 +44,9 @@ func eventLine(e admin.Event) string {
 	if e.Generation != "" {
 		line += " " + e.Generation
 	}
+	if e.Instance != nil && *e.Instance > 0 {
+		line += fmt.Sprintf(" #%d", *e.Instance)
+	}
 	line += "  " + e.State
 	if e.Was != "" {
 		line += ", was " + e.Was

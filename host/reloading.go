@@ -21,10 +21,18 @@ type reloader struct {
 	watcher *config.Watcher
 	plugins *fleet.Fleet
 	log     *slog.Logger
-	valid   atomic.Bool
+	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
 
 	mu      sync.Mutex
 	current *config.Config // what the fleet was last told
+}
+
+// configError is why the changed configuration is not in effect; empty where it is.
+func (r *reloader) configError() string {
+	if what := r.mistake.Load(); what != nil {
+		return *what
+	}
+	return ""
 }
 
 // run watches the files until ctx ends, and reads them again whenever hangup says so.
@@ -58,7 +66,8 @@ func (r *reloader) changed(settings *config.Config, err error) {
 }
 
 func (r *reloader) refuse(err error) {
-	r.valid.Store(false)
+	what := err.Error()
+	r.mistake.Store(&what)
 	var wrong config.Errors
 	if !errors.As(err, &wrong) {
 		r.log.Error("the configuration was not read again; the last sound one stays in effect", "error", err)
@@ -73,7 +82,10 @@ func (r *reloader) refuse(err error) {
 func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.valid.Store(true)
+	if settings.OlderThan(r.current) { // read before, and overtaken
+		settings = r.current
+	}
+	r.mistake.Store(nil)
 	plan := config.Plan(r.current, settings)
 	for _, change := range plan {
 		if change.Action != config.Unchanged {

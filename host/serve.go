@@ -96,7 +96,6 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 		Without: strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT")),
 	})
 	configured := &reloader{watcher: config.NewWatcher(sources, settings), plugins: plugins, log: log, current: settings}
-	configured.valid.Store(true)
 
 	ended := make(chan error, 2)
 	var ready atomic.Bool
@@ -105,7 +104,7 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 		operators = admin.New(admin.Options{
 			Version: version(), GRPC: listener.Addr().String(), Admin: adminAddress,
 			Plugins: plugins.Status, Ready: ready.Load, Metrics: metrics,
-			Events: plugins.Events, Reload: configured.reload, ConfigValid: configured.valid.Load, Rollbacks: plugins.Rollbacks,
+			Events: plugins.Events, Reload: configured.reload, ConfigError: configured.configError, Rollbacks: plugins.Rollbacks,
 		})
 		go func() { ended <- operators.Serve(adminListener) }()
 	}

@@ -30,8 +30,8 @@ type Options struct {
 	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
 	// last.
 	Reload func(ctx context.Context, dry bool, send func(ReloadLine))
-	// ConfigValid is whether the configuration's files are sound; while they are not, the last sound one is in effect.
-	ConfigValid func() bool
+	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
+	ConfigError func() string
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Metrics is where the host's metrics are registered; the server adds its own to it.

@@ -20,7 +20,7 @@ func registerMetrics(options Options) {
 	}, func() float64 { return truth(options.Ready()) })
 	valid := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_valid", Help: "1 while the configuration's files are sound; 0 while the last sound one is in effect instead.",
-	}, func() float64 { return truth(options.ConfigValid()) })
+	}, func() float64 { return truth(options.ConfigError() == "") })
 	rollbacks := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "agenthost_rollbacks_total", Help: "Generations that failed their probation, so that the one before came back.",
 	}, func() float64 { return float64(options.Rollbacks()) })

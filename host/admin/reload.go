@@ -57,6 +57,8 @@ type Event struct {
 	Plugin string    `json:"plugin"`
 	// Generation is the generation that changed; empty where the plugin as a whole did.
 	Generation string `json:"generation,omitempty"`
+	// Instance is the number of the instance, from 0, where one of the generation's instances changed.
+	Instance *int `json:"instance,omitempty"`
 	// State is what it is now, Was what it was before; Was is empty for what is new.
 	State string `json:"state"`
 	Was   string `json:"was,omitempty"`

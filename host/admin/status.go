@@ -103,7 +103,7 @@ func (s *Server) status() Status {
 	status := Status{
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
-			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(),
+			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
 		},
 		Plugins: []PluginStatus{},
 	}

@@ -49,7 +49,11 @@ func (s *Server) serveReload(w http.ResponseWriter, r *http.Request) {
 
 // NewEvent is a fleet's event in the words of the admin API.
 func NewEvent(e fleet.Event) Event {
-	return Event{
+	event := Event{
 		Time: e.Time, Plugin: e.Plugin, Generation: e.Generation, State: string(e.State), Was: string(e.Was), Cause: e.Cause, Seconds: e.Lasted.Seconds(),
 	}
+	if e.OfInstance {
+		event.Instance = &e.Instance
+	}
+	return event
 }

@@ -11,7 +11,9 @@ type Event struct {
 	Time       time.Time
 	Plugin     string
 	Generation string
-	Instance   int // the number of the slot, for states of an instance
+	// OfInstance says that one instance changed: that of number Instance, from 0.
+	OfInstance bool
+	Instance   int
 	State, Was State
 	Cause      string
 	// Lasted is how long the state before lasted; zero where that is not known.

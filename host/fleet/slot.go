@@ -186,7 +186,7 @@ func (s *slot) become(state State, reason error, running instance, detail string
 	}
 	s.mu.Unlock()
 	s.generation.owner.changed(Event{
-		Plugin: s.generation.spec.Name, Generation: s.generation.id, Instance: s.number,
+		Plugin: s.generation.spec.Name, Generation: s.generation.id, OfInstance: true, Instance: s.number,
 		State: state, Was: was, Cause: cause(reason, detail), Lasted: time.Since(since),
 	}, reason != nil)
 }
