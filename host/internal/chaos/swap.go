@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -133,6 +134,15 @@ func (s *swapping) load(ctx context.Context, host *replica.Replica) error {
 	swaps := len(s.pids) - 1
 	fmt.Fprintf(s.out, "%.0f calls/s with %d callers; the configuration was written %d times in %v\n",
 		float64(s.calls)/took.Seconds(), s.callers, s.written-1, took.Round(time.Second))
+	if text, err := host.Ask(ctx, "/metrics"); err == nil { // for people: a remembered answer is an answer, too
+		saved := map[string]int{}
+		for name, value := range parseMetrics(text) {
+			if labels, ok := strings.CutPrefix(name, "agenthost_guarantee_total{"); ok && value > 0 {
+				saved[guaranteeOf(labels)] += int(value)
+			}
+		}
+		printCounts(s.out, "how often the host says that it saved a call, by guarantee:", saved)
+	}
 	longest := time.Duration(s.longest.Load()).Round(time.Millisecond)
 	failed := s.failed.Load()
 	if failed > 0 || swaps == 0 {
