@@ -31,7 +31,7 @@ func serveStatus(t *testing.T, ready bool, plugins func() []fleet.Status) string
 	}
 	server := admin.New(admin.Options{
 		Version: "1.2.3", GRPC: "0.0.0.0:8000", Admin: listener.Addr().String(),
-		Plugins: plugins, Ready: func() bool { return ready }, Metrics: prometheus.NewRegistry(),
+		Plugins: plugins, Ready: func() bool { return ready }, ConfigError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
