@@ -64,7 +64,8 @@ type verdict int
 
 const (
 	unknown    verdict = iota
-	usable             // it is not known to refuse: whether it can be connected to, the connection finds out
+	silent             // it does not answer; the connection tries it all the same, and knows when it does
+	usable             // it answers
 	notServing         // its health service says so
 )
 
@@ -193,7 +194,7 @@ func (s *servers) probe(ctx context.Context, n *name, asked *server) {
 	}
 	conn, err := grpc.NewClient("passthrough:///"+asked.address, options...)
 	if err != nil {
-		s.judge(asked, usable) // the connection will have the same trouble, and say so
+		s.judge(asked, silent) // the connection will have the same trouble, and say so
 		return
 	}
 	defer conn.Close()
@@ -204,9 +205,12 @@ func (s *servers) probe(ctx context.Context, n *name, asked *server) {
 		limited, cancel := context.WithTimeout(ctx, s.pace.answer)
 		answer, err := health.Check(limited, &healthpb.HealthCheckRequest{})
 		cancel()
-		if err == nil && answer.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING {
+		switch code := status.Code(err); {
+		case code == codes.OK && answer.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING:
 			s.judge(asked, notServing)
-		} else {
+		case code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled:
+			s.judge(asked, silent)
+		default:
 			s.judge(asked, usable)
 		}
 		if status.Code(err) == codes.Unimplemented {
@@ -229,36 +233,32 @@ func (s *servers) judge(asked *server, verdict verdict) {
 	}
 }
 
-// publish tells the connection whom to connect to; the first time only once everything has been looked up and asked. The
-// caller holds s.mu.
+// publish tells the connection whom to connect to; the first time once somebody has answered, or everybody has been
+// asked in vain. The caller holds s.mu.
 func (s *servers) publish() {
 	list := []string{}
-	var endpoints []resolver.Endpoint
+	endpoints := []resolver.Endpoint{}
+	asked, answered := true, false
 	for _, n := range s.names {
-		if !n.answered && s.published == nil {
-			return
-		}
+		asked = asked && n.answered
 		for _, found := range n.servers {
-			switch {
-			case found.verdict == unknown && s.published == nil:
-				return
-			case found.verdict == usable && !slices.Contains(list, found.address):
-				list = append(list, found.address)
-				address := resolver.Address{Addr: found.address}
-				if s.spec.TLS && s.spec.RemoteTLS.ServerName == "" {
-					address.ServerName = n.host
-				}
-				endpoints = append(endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
+			asked = asked && found.verdict != unknown
+			answered = answered || found.verdict == usable
+			if found.verdict == unknown || found.verdict == notServing || slices.Contains(list, found.address) {
+				continue
 			}
+			list = append(list, found.address)
+			address := resolver.Address{Addr: found.address}
+			if s.spec.TLS && s.spec.RemoteTLS.ServerName == "" {
+				address.ServerName = n.host
+			}
+			endpoints = append(endpoints, resolver.Endpoint{Addresses: []resolver.Address{address}})
 		}
 	}
-	if s.published != nil && slices.Equal(list, s.published) {
+	if s.published == nil && !asked && !answered || s.published != nil && slices.Equal(list, s.published) {
 		return
 	}
 	s.published = list
-	if endpoints == nil {
-		endpoints = []resolver.Endpoint{}
-	}
 	_ = s.cc.UpdateState(resolver.State{Endpoints: endpoints}) // fails where there is none, which trouble tells better
 }
 

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -168,6 +169,27 @@ func TestARemotePluginEndsWhenNobodyCanBeReachedForTooLong(t *testing.T) {
 	wantAnswersFrom(t, connectTo(t, remoteSpec("gone", server), plugin.Pace{}), server.address)
 }
 
+func TestAServerThatTakesConnectionsButNeverAnswersHoldsNobodyUp(t *testing.T) {
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close() // the kernel takes connections without an Accept
+	server := startAgentServer(t)
+	spec := remoteSpec("pair", server)
+	spec.Address = append([]string{mute.Addr().String()}, spec.Address...)
+	began := time.Now()
+	remote := connectTo(t, spec, plugin.Pace{})
+	for range 20 {
+		if _, err := poll(t, remote); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestAServerThatIsNotServingGetsNoCalls(t *testing.T) {
 	one, other := startAgentServer(t), startAgentServer(t)
 	one.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
@@ -188,6 +210,36 @@ func TestAServerThatIsNotServingGetsNoCalls(t *testing.T) {
 		}
 		return other.calls.Load() == before
 	})
+}
+
+func TestAServerThatStopsServingMayFinishItsCalls(t *testing.T) {
+	one, other := newAgentServer(t), startAgentServer(t)
+	held, let := make(chan struct{}, 100), make(chan struct{})
+	one.get = func(context.Context) error { held <- struct{}{}; <-let; return nil }
+	one.start()
+	remote := connectTo(t, remoteSpec("pair", one, other), quick)
+	var polls sync.WaitGroup
+	for range 10 { // some of them go to the one
+		polls.Go(func() {
+			if _, err := poll(t, remote); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-held
+	one.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	eventually(t, "the one is left alone", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		for range 4 {
+			if _, err := service.NewAsyncAgentServiceClient(remote.Conn()).GetTask(ctx, &admin.GetTaskRequest{}); err != nil {
+				return false // it was held
+			}
+		}
+		return true
+	})
+	close(let)
+	polls.Wait()
 }
 
 func TestARemotePluginEndsWhenAllItsServersSayNotServing(t *testing.T) {
