@@ -279,12 +279,15 @@ func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults)
 	}
 }
 
-// mayDie keeps deaths of one plugin apart, so that it is up for more time than it is down: one that dies in every call cannot be
-// helped.
+// betweenDeaths is the least time between two faults that end processes of one plugin. A creation has ten seconds, in which the
+// service may take four: one whose every repetition meets another death cannot be helped.
+const betweenDeaths = 3 * time.Second
+
+// mayDie keeps the deaths of one plugin apart.
 func (f *faults) mayDie(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if time.Since(f.deaths[name]) < time.Second {
+	if time.Since(f.deaths[name]) < betweenDeaths {
 		return false
 	}
 	f.deaths[name] = time.Now()
