@@ -101,6 +101,13 @@ var errRetired = errors.New("the generation is retired")
 // retire ends the generation in the background: its calls under way may end, up to drain_timeout.
 func (g *generation) retire() { g.cancel() }
 
+// abandon retires a generation, if there is one, that never took calls or no longer should.
+func (g *generation) abandon() {
+	if g != nil {
+		g.retire()
+	}
+}
+
 // acquire takes a lease on the instance with the fewest calls in flight.
 func (g *generation) acquire() (route.Lease, bool) {
 	slots := *g.visible.Load()

@@ -153,17 +153,20 @@ func (o *owner) reconcile() {
 		o.accepted = false
 		v.outcome = Outcome{round: d.round, Plugin: o.name, Action: Started, Generation: id}
 	case v.current.id == id:
-		v.candidate, v.trial = o.abandon(v.candidate), o.abandon(v.trial)
+		v.candidate.abandon()
+		v.trial.abandon()
+		v.candidate, v.trial = nil, nil
 		o.adjust(v.current, wanted)
 		if v.outcome.round != d.round {
 			v.outcome = Outcome{round: d.round, Plugin: o.name, Action: Unchanged, Generation: id}
 		}
 	case v.trial != nil && v.trial.id == id:
-		v.candidate = o.abandon(v.candidate)
+		v.candidate.abandon()
+		v.candidate = nil
 		o.adjust(v.trial, wanted)
 		if v.percent = wanted.Rollout.Percent; v.percent >= 100 {
 			o.publish(v)
-			o.promote(v.trial)
+			_ = o.promote(v.trial) // it tells people itself
 			return
 		}
 		if v.outcome.round != d.round {
@@ -172,7 +175,7 @@ func (o *owner) reconcile() {
 	case v.candidate != nil && v.candidate.id == id:
 		o.adjust(v.candidate, wanted)
 	default:
-		v.candidate = o.abandon(v.candidate)
+		v.candidate.abandon()
 		v.candidate = newGeneration(o, spec, wanted)
 		o.tellPeople(Event{Plugin: o.name, Generation: id, State: Swapping, Was: Running, Cause: "the configuration changed"}, false)
 	}
@@ -186,14 +189,6 @@ func (o *owner) reconcile() {
 func (o *owner) adjust(g *generation, settings config.Plugin) {
 	g.settings.Store(&settings)
 	g.resize(settings.Instances)
-}
-
-// abandon retires a generation that never took calls, or no longer should.
-func (o *owner) abandon(g *generation) *generation {
-	if g != nil {
-		g.retire()
-	}
-	return nil
 }
 
 // take notes what a slot reports, and answers whether its instance may take calls.
@@ -266,7 +261,7 @@ func (o *owner) takeCandidate(v view, g *generation, r report) error {
 	percent := g.configured().Rollout.Percent
 	if percent < 100 && o.accepted {
 		v.trial, v.candidate, v.percent = g, nil, percent
-		o.abandon(o.view.Load().trial)
+		o.view.Load().trial.abandon()
 		v.swapError = nil
 		o.decide(&v, Outcome{Action: OnTrial, Generation: g.id})
 		o.publish(v)

@@ -38,7 +38,7 @@ func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
 		for {
 			signal := *o.signal.Load()
 			v := o.view.Load()
-			if v.outcome.round == r.number && !(v.outcome.Action == Started && !o.up(v)) {
+			if decided := v.outcome.Action != Started || o.up(v); decided && v.outcome.round == r.number {
 				outcome := v.outcome
 				if outcome.Action == Started {
 					outcome.Err = v.startError()
