@@ -77,8 +77,8 @@ func New(options Options) *Fleet {
 	return &Fleet{options: options, settled: make(chan struct{}), owners: map[string]*owner{}, leaving: map[*owner]struct{}{}}
 }
 
-// Settled is closed once every plugin of the first Apply was accepted or its first start has failed: from then on the
-// list of task categories is as complete as it can be.
+// Settled is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
+// tried): from then on the list of task categories is as complete as it can be.
 func (f *Fleet) Settled() <-chan struct{} { return f.settled }
 
 // Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has

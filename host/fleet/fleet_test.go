@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -270,5 +271,15 @@ func TestStopEndsAPluginInTheMiddleOfItsStart(t *testing.T) {
 	f.Stop(soon(t))
 	if got := f.Status()[0].State; got != Stopped {
 		t.Errorf("it is %s", got)
+	}
+}
+
+func TestAHostThatStartsWaitsForAPluginWhoseFirstProcessDied(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "second")
+	// A shell that dies the first time, and is the plugin the second.
+	script := `if [ -e "$0" ]; then exec "$@"; fi; : > "$0"; exit 3`
+	f := start(t, map[string][]string{"echo": append([]string{"/bin/sh", "-c", script, marker}, badplugin.Command("good")...)})
+	if names := f.routes.Table().Names(); len(names) != 2 {
+		t.Errorf("settled with the task types %v", names)
 	}
 }

@@ -27,7 +27,7 @@ const broken = "broken"
 // Whatever order configurations, broken ones, removals and crashes come in, the plugin that answers is the one the
 // model names.
 func TestTheSupervisorKeepsToItsModel(t *testing.T) {
-	if err := flag.Set("rapid.checks", "8"); err != nil { // each starts dozens of real processes
+	if err := flag.Set("rapid.checks", "5"); err != nil { // each starts dozens of real processes
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(rt *rapid.T) {

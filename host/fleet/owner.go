@@ -41,6 +41,8 @@ type owner struct {
 	attempted, admitted, decided chan struct{}
 	stopped                      chan struct{} // closed when run has returned
 
+	born time.Time
+
 	// Of run alone:
 	first    bool             // the first start is still open
 	accepted bool             // the current generation's categories are in the table
@@ -83,7 +85,7 @@ func newOwner(f *Fleet, name string) *owner {
 		fleet: f, name: name, log: f.options.Log.With("plugin", name),
 		wake: make(chan struct{}, 1), reports: make(chan report),
 		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
-		first: true,
+		first: true, born: time.Now(),
 	}
 	o.patience, o.hurry = context.WithCancel(context.Background())
 	o.view.Store(&view{})
@@ -214,7 +216,7 @@ func (o *owner) take(r report) error {
 }
 
 func (o *owner) takeCurrent(v view, g *generation, r report) error {
-	if o.first {
+	if o.first && (r.err == nil || o.givenUp(r)) {
 		close(o.attempted)
 		<-o.admitted
 		o.first = false
@@ -244,6 +246,19 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 	v.manifest = &manifest
 	o.publish(v)
 	return nil
+}
+
+// givenUp says that the host shall not wait any longer for a plugin that does not start: trying again does not help, has
+// not helped, or has taken start_timeout. A host that is ready without a plugin's task types makes Flyte send the plugin's
+// jobs elsewhere, so one process that died is no reason to be.
+func (o *owner) givenUp(r report) bool {
+	if started := (*plugin.StartError)(nil); errors.As(r.err, &started) {
+		switch started.Step {
+		case plugin.StepPrepare, plugin.StepLaunch, plugin.StepConfigure:
+			return true
+		}
+	}
+	return r.looping || time.Since(o.born) > o.desired.Load().spec.StartTimeout
 }
 
 func (o *owner) takeCandidate(v view, g *generation, r report) error {
