@@ -41,8 +41,9 @@ func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
 		got, err := g.createNow(detached, t)
 		own = reply{header: got.header, trailer: got.trailer}
 		if err != nil {
-			// What an idempotent plugin may have made, it will find again.
-			return jobs.Made{}, !got.sent || t.found.IdempotentCreate && !got.answered, err
+			// What an idempotent plugin may have made, it will find again. Another one would make it again.
+			lost := got.sent && !got.answered
+			return jobs.Made{Unknown: lost && !t.found.IdempotentCreate}, !got.sent || lost && t.found.IdempotentCreate, err
 		}
 		defer got.message.free()
 		message := bytes.Clone(got.message.bytes())

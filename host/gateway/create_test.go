@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,11 +13,13 @@ import (
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
@@ -253,4 +256,54 @@ func TestShutdownEndsCreationsWhoseCallersHaveGone(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("it waits for an answer that nobody waits for")
 	}
+}
+
+func TestACallThatAStoppingPluginDidNotTakeIsMadeAgainWhateverItIs(t *testing.T) {
+	for _, method := range []string{"CreateTask", "GetTask", "DeleteTask"} {
+		stopping := startAgent(t, func(_ *received, stream grpc.ServerStream) error {
+			stream.SetTrailer(metadata.Pairs(pluginv1.NotTakenTrailer, "1"))
+			return status.Error(codes.Unavailable, "plugin echo is stopping")
+		})
+		healthy := startAgent(t, answering(running))
+		ended := make(chan struct{})
+		close(ended)
+		var released sync.WaitGroup
+		target := restarting{leases: make(chan route.Lease, 2)}
+		target.leases <- leaseOn(stopping, ended, &released)
+		target.leases <- leaseOn(healthy, nil, &released)
+		f := startGateway(t, target, asyncAgent("x"))
+		request := proto.Message(get("x"))
+		if method == "CreateTask" {
+			request = create("x")
+		}
+		if _, err := f.call(soon(t), async1+method, request); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+		healthy.only(t)
+		released.Wait()
+	}
+}
+
+// The plugin may have made the job before it died, and would make a second one: Flyte has to take another attempt.
+func TestACreationThatMayHaveMadeAJobIsNotBegunAgain(t *testing.T) {
+	dying, ended := dyingAgent(t)
+	healthy := startAgent(t, answering(&admin.CreateTaskResponse{ResourceMeta: []byte("second")}))
+	var released sync.WaitGroup
+	target := restarting{leases: make(chan route.Lease, 2)}
+	target.leases <- leaseOn(dying, ended, &released)
+	target.leases <- leaseOn(healthy, nil, &released)
+	f := startGateway(t, target, asyncAgent("x"))
+	request := create("x")
+	request.TaskExecutionMetadata = &admin.TaskExecutionMetadata{TaskExecutionId: &core.TaskExecutionIdentifier{
+		NodeExecutionId: &core.NodeExecutionIdentifier{NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Project: "p", Domain: "d", Name: "e"}}}}
+	for range 2 {
+		if _, err := f.call(soon(t), async1+"CreateTask", request); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "died") {
+			t.Errorf("got %v", err)
+		}
+	}
+	request.TaskExecutionMetadata.TaskExecutionId.RetryAttempt = 1
+	if _, err := f.call(soon(t), async1+"CreateTask", request); err != nil {
+		t.Errorf("the next attempt: %v", err)
+	}
+	released.Wait()
 }

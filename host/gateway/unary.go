@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // unary makes the handler of a method with one request and one answer.
@@ -89,19 +90,23 @@ func deliver(ctx context.Context, got reply) *frame {
 // died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the user an
 // attempt.
 func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
-	for sent := false; ; sent = true {
+	for sent := false; ; {
 		lease, err := g.acquire(ctx, t)
 		if err != nil {
 			return reply{sent: sent}, err
 		}
 		got, err := invoke(ctx, lease, t)
-		ended := !got.answered && diedWith(ctx, lease)
+		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
+		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
 		lease.Release()
 		switch {
 		case err == nil:
 			return got, nil
+		case notTaken && ctx.Err() == nil:
+			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 		case ended && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
 			g.log.Warn("repeating a call whose plugin died", "plugin", t.found.Target.Plugin(), "method", t.method.name, "task_type", t.found.Category.Name)
+			sent = true
 		case ended:
 			return got, died(t)
 		default:

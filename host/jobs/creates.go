@@ -25,12 +25,15 @@ type Made struct {
 	Answer []byte
 	// Job names the job, for Gone.
 	Job ID
+	// Unknown says, beside an error, that nobody knows whether a job was made: the creation must not be begun again.
+	Unknown bool
 }
 
-// remembered is a job that was made, and when.
+// remembered is a creation that is over, and when it was: with a job, or with an error and perhaps a job.
 type remembered struct {
 	Made
-	at time.Time
+	err error
+	at  time.Time
 }
 
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
@@ -49,12 +52,13 @@ func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 // earlier one's, or that of a creation which another caller had begun.
 //
 // create goes on when ctx ends, since others may be waiting for it and a repetition may come: it has to see to its own
-// end. Its failures are told to all who wait for it and then forgotten. Where it says that the failure was harmless, so
+// end. Its failures are told to all who wait for it and then forgotten, but for those that may have made a job all the
+// same (Made.Unknown): who asks again is told of them again. Where it says that the failure was harmless, so
 // that nothing can have been made, those who still have time try again, one of them at a time.
 func (c *Creates) Do(ctx context.Context, id ID, create func() (made Made, harmless bool, err error)) (answer []byte, repeated bool, err error) {
 	for {
-		if answer, ok := c.answered(id); ok {
-			return answer, true, nil
+		if r, ok := c.over(id); ok {
+			return r.Answer, true, r.err
 		}
 		outcome, own, err := c.join(ctx, id, create)
 		switch {
@@ -77,14 +81,17 @@ func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, er
 	begun := false
 	done := c.underWay.DoChan(string(id[:]), func() (any, error) {
 		// Another creation may have ended between the look into the memory and here.
-		if answer, ok := c.answered(id); ok {
-			return outcome{answer: answer}, nil
+		if r, ok := c.over(id); ok {
+			return outcome{answer: r.Answer}, r.err
 		}
 		begun = true
 		made, harmless, err := create()
-		if err == nil {
-			c.answers.Set(id, remembered{made, time.Now()})
+		switch {
+		case err == nil:
+			c.answers.Set(id, remembered{Made: made, at: time.Now()})
 			c.attempts.Set(made.Job, id)
+		case made.Unknown:
+			c.answers.Set(id, remembered{err: err, at: time.Now()})
 		}
 		return outcome{made.Answer, harmless}, err
 	})
@@ -97,12 +104,10 @@ func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, er
 	}
 }
 
-func (c *Creates) answered(id ID) ([]byte, bool) {
+// over is how the creation ended, where that is remembered.
+func (c *Creates) over(id ID) (remembered, bool) {
 	r, ok := c.answers.GetIfPresent(id)
-	if !ok || time.Since(r.at) >= c.keep {
-		return nil, false
-	}
-	return r.Answer, true
+	return r, ok && time.Since(r.at) < c.keep
 }
 
 // Gone forgets the creation of a job that was deleted: whoever asks for it again wants another.

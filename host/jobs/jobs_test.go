@@ -96,7 +96,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 20_000 {
 		id := Identify(fmt.Sprint(i))
 		statuses.Answered(id, answer, false)
-		if _, _, err := creates.Do(t.Context(), id, func() (Made, bool, error) { return Made{answer, id}, false, nil }); err != nil {
+		if _, _, err := creates.Do(t.Context(), id, func() (Made, bool, error) { return Made{Answer: answer, Job: id}, false, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func TestAJobThatIsGoneIsMadeAgain(t *testing.T) {
 		answer, _, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
 			calls++
 			name := fmt.Sprint("job ", calls)
-			return Made{[]byte(name), Identify(name)}, false, nil
+			return Made{Answer: []byte(name), Job: Identify(name)}, false, nil
 		})
 		if err != nil || string(answer) != want {
 			t.Errorf("call %d: %q, %v; want %q", i, answer, err, want)

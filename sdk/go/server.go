@@ -14,6 +14,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -123,6 +124,7 @@ func (s *Server) addAgentCloser(name string, agent Closer) {
 func (s *Server) trackUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	end, err := s.track(info.FullMethod)
 	if err != nil {
+		_ = grpc.SetTrailer(ctx, notTaken) // fails only after the answer is sent
 		return nil, err
 	}
 	defer end()
@@ -132,11 +134,15 @@ func (s *Server) trackUnary(ctx context.Context, request any, info *grpc.UnarySe
 func (s *Server) trackStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	end, err := s.track(info.FullMethod)
 	if err != nil {
+		stream.SetTrailer(notTaken)
 		return err
 	}
 	defer end()
 	return handler(server, stream)
 }
+
+// notTaken tells the host that a call was not begun, so that it can be made again elsewhere.
+var notTaken = metadata.Pairs(pluginv1.NotTakenTrailer, "1")
 
 // track counts a call of an agent in. go-plugin's own calls do not count: its log stream lives as long as the plugin.
 func (s *Server) track(method string) (end func(), err error) {

@@ -19,6 +19,10 @@ const (
 	// for every other attempt. 64 lower-case hex digits. Absent where the request has no task execution id.
 	IdempotencyKeyHeader = "agenthost-idempotency-key"
 
+	// NotTakenTrailer is the trailer with which a plugin that is stopping marks a call that it has not begun: whatever the
+	// call, it may be made again, on the plugin's next process. Its value is "1".
+	NotTakenTrailer = "agenthost-not-taken"
+
 	// CapabilityIdempotentCreate is the capability by which a plugin declares that CreateTask calls with one
 	// idempotency key make one job.
 	CapabilityIdempotentCreate = "idempotent_create"
