@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,8 @@ type metrics struct {
 	flytekitFailure *prometheus.CounterVec
 	flytekitLatency *prometheus.SummaryVec
 	flytekitInputs  *prometheus.SummaryVec
+
+	well sync.Map // wellKey to *well
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -78,7 +81,7 @@ type observation struct {
 }
 
 func (m *metrics) begin(called method) *observation {
-	m.inFlight.WithLabelValues(called.name).Inc()
+	called.inFlight.Inc()
 	return &observation{metrics: m, method: called, started: time.Now()}
 }
 
@@ -92,17 +95,45 @@ func (o *observation) routed(found route.Route, header call) {
 
 func (o *observation) end(err error) {
 	elapsed := time.Since(o.started).Seconds()
-	code := status.Code(err)
 	m := o.metrics
-	m.inFlight.WithLabelValues(o.method.name).Dec()
+	o.method.inFlight.Dec()
+	if err == nil {
+		well := m.wellOf(o)
+		well.calls.Inc()
+		well.latency.Observe(elapsed)
+		well.flytekitSuccess.Inc()
+		well.flytekitLatency.Observe(elapsed)
+		return
+	}
+	code := status.Code(err)
 	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, code.String()).Inc()
 	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
 	m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation).Observe(elapsed)
-	if err == nil {
-		m.flytekitSuccess.WithLabelValues(o.taskType, o.method.operation).Inc()
-	} else {
-		m.flytekitFailure.WithLabelValues(o.taskType, o.method.operation, strconv.Itoa(httpStatus(code))).Inc()
+	m.flytekitFailure.WithLabelValues(o.taskType, o.method.operation, strconv.Itoa(httpStatus(code))).Inc()
+}
+
+// well is the series that a call which went well adds to. They are kept by route and method, because finding four series by
+// their labels costs a poll more than adding to them.
+type well struct {
+	calls, flytekitSuccess   prometheus.Counter
+	latency, flytekitLatency prometheus.Observer
+}
+
+type wellKey struct{ plugin, taskType, method string }
+
+func (m *metrics) wellOf(o *observation) *well {
+	key := wellKey{o.plugin, o.taskType, o.method.name}
+	if known, ok := m.well.Load(key); ok {
+		return known.(*well)
 	}
+	fresh := &well{
+		calls:           m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, codes.OK.String()),
+		latency:         m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name),
+		flytekitSuccess: m.flytekitSuccess.WithLabelValues(o.taskType, o.method.operation),
+		flytekitLatency: m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation),
+	}
+	m.well.Store(key, fresh)
+	return fresh
 }
 
 // httpStatus is the usual translation of a gRPC code.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -28,6 +29,8 @@ const (
 
 // method is one forwarded method.
 type method struct {
+	// inFlight counts the calls under way.
+	inFlight   prometheus.Gauge
 	name       string // as in the service
 	operation  string // as in flytekit's metrics
 	generation generation

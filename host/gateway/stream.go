@@ -15,6 +15,7 @@ import (
 // stream makes the handler of a method whose answer, and for sync calls whose request, is a stream. answer passes the
 // plugin's answer on.
 func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
+	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
 		err := g.forwardStream(caller, m, answer, observed)

@@ -16,6 +16,7 @@ import (
 
 // unary makes the handler of a method with one request and one answer.
 func (g *Gateway) unary(m method) grpc.MethodHandler {
+	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		observed := g.metrics.begin(m)
 		response, err := g.forward(ctx, m, decode, observed)
