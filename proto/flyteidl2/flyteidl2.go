@@ -5,7 +5,7 @@
 // needs no generated types for it. It serves Flyte 2 by method name, and needs descriptors only to answer gRPC
 // reflection, and the tests to hold the two generations against each other.
 //
-// descriptors.binpb is made by ./extract from the `flyteidl2` package on PyPI; NOTICE names the works in it.
+// descriptors.binpb is made by proto/extract from the `flyteidl2` package on PyPI; NOTICE names the works in it.
 package flyteidl2
 
 import (
@@ -47,11 +47,11 @@ func Files() *protoregistry.Files { return files() }
 var files = sync.OnceValue(func() *protoregistry.Files {
 	var set descriptorpb.FileDescriptorSet
 	if err := proto.Unmarshal(descriptors, &set); err != nil {
-		panic(fmt.Sprintf("flyteidl2: descriptors.binpb is not a FileDescriptorSet: %v; make it again with ./extract", err))
+		panic(fmt.Sprintf("flyteidl2: descriptors.binpb is not a FileDescriptorSet: %v; make it again with proto/extract", err))
 	}
 	registry, err := protodesc.NewFiles(&set)
 	if err != nil {
-		panic(fmt.Sprintf("flyteidl2: descriptors.binpb does not link: %v; make it again with ./extract", err))
+		panic(fmt.Sprintf("flyteidl2: descriptors.binpb does not link: %v; make it again with proto/extract", err))
 	}
 	return registry
 })
