@@ -14,31 +14,29 @@ import (
 func outgoing(ctx context.Context, header call) context.Context {
 	incoming, _ := metadata.FromIncomingContext(ctx)
 	crossing := passed(incoming)
-	if crossing == nil {
-		crossing = metadata.MD{}
-	}
 	// The key is the host's to give: one from outside could merge the jobs of two attempts.
 	delete(crossing, pluginv1.IdempotencyKeyHeader)
 	if header.attempt != "" {
+		if crossing == nil {
+			crossing = metadata.MD{}
+		}
 		crossing.Set(pluginv1.IdempotencyKeyHeader, header.attempt)
+	}
+	if len(crossing) == 0 { // as in nearly every poll, of which there are many
+		return ctx
 	}
 	return metadata.NewOutgoingContext(ctx, crossing)
 }
 
-// passed is the part of metadata that crosses the host: all but what belongs to one HTTP/2 connection or to grpc
-// itself. Nil where nothing does.
+// passed leaves of metadata what crosses the host: all but what belongs to one HTTP/2 connection or to grpc itself. It
+// changes what it is given, which therefore has to be the caller's own.
 func passed(from metadata.MD) metadata.MD {
-	var crossing metadata.MD
-	for key, values := range from {
+	for key := range from {
 		if ofConnection(key) {
-			continue
+			delete(from, key)
 		}
-		if crossing == nil {
-			crossing = make(metadata.MD, len(from))
-		}
-		crossing[key] = values
 	}
-	return crossing
+	return from
 }
 
 func ofConnection(key string) bool {

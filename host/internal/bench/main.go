@@ -17,6 +17,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +39,7 @@ var (
 	bin       = flag.String("bin", "bin", "where `make build` put the host and the plugins")
 	rounds    = flag.Int("rounds", 9, "rounds of each kind")
 	length    = flag.Duration("length", time.Second, "length of a round")
+	callers   = flag.String("callers", "1,64", "numbers of callers at once; the last makes the summary")
 	operators = flag.String("admin", "127.0.0.1:0", "the host's admin address, for profiling it meanwhile")
 )
 
@@ -70,7 +73,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	direct, stop, err := startPlugin(ctx, dir, hello)
+	direct, plugged, stop, err := startPlugin(ctx, dir, hello)
 	if err != nil {
 		return err
 	}
@@ -80,54 +83,109 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	kinds := []*kind{{name: "direct", client: direct}, {name: "forwarded", client: host.client}}
+	numbers, err := parseNumbers(*callers)
+	if err != nil {
+		return err
+	}
+	kinds := []*kind{{name: "direct", client: direct, plugin: plugged}, {name: "forwarded", client: host.client, plugin: host.plugin}}
 	var ratio float64
-	for _, callers := range []int{1, 64} {
-		before, err := host.processor()
-		if err != nil {
-			return err
+	for _, callers := range numbers {
+		for _, k := range kinds {
+			k.rates, k.spent, k.calls = nil, spent{}, 0
 		}
-		var calls float64 // forwarded ones
 		for round := range *rounds + 1 {
 			for _, k := range kinds {
-				perSecond, err := measure(ctx, k.client, request, callers, *length)
-				if err != nil {
+				if err := k.round(ctx, host, request, callers, round > 0); err != nil { // the first warms up
 					return fmt.Errorf("%s, %d callers: %w", k.name, callers, err)
-				}
-				if k.name == "forwarded" {
-					calls += perSecond * length.Seconds()
-				}
-				if round > 0 { // the first warms up
-					k.rates = append(k.rates, perSecond)
 				}
 			}
 		}
 		for _, k := range kinds {
-			fmt.Printf("%-9s %2d callers: median %6.0f calls/s (%6.0f to %6.0f)\n", k.name, callers, median(k.rates), slices.Min(k.rates), slices.Max(k.rates))
+			fmt.Printf("%-9s %2d callers: median %6.0f calls/s (%6.0f to %6.0f); processor time a call: %s\n",
+				k.name, callers, median(k.rates), slices.Min(k.rates), slices.Max(k.rates), k.spent.per(k.calls))
 		}
 		ratio = median(kinds[1].rates) / median(kinds[0].rates)
-		after, err := host.processor()
-		if err != nil {
-			return err
-		}
-		fmt.Printf("forwarded/direct, %2d callers: %.2f; the host takes %.0f µs of processor time a call\n", callers, ratio, (after-before)/calls*1e6)
-		for _, k := range kinds {
-			k.rates = nil
-		}
+		fmt.Printf("forwarded/direct, %2d callers: %.2f\n", callers, ratio)
 	}
 	busy, err := host.memory()
 	if err != nil {
 		return err
 	}
 	fmt.Printf("host memory: %.1f MiB idle with one plugin, %.1f MiB after the load\n", idle, busy)
-	fmt.Printf("bench: forwarded/direct at 64 callers = %.2f\n", ratio)
+	fmt.Printf("bench: forwarded/direct at %d callers = %.2f\n", numbers[len(numbers)-1], ratio)
 	return nil
 }
 
+// parseNumbers reads a list such as "1,64".
+func parseNumbers(list string) ([]int, error) {
+	var numbers []int
+	for text := range strings.SplitSeq(list, ",") {
+		number, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || number < 1 {
+			return nil, fmt.Errorf("-callers %s: %q is no number of callers", list, text)
+		}
+		numbers = append(numbers, number)
+	}
+	return numbers, nil
+}
+
+// kind is a way to make the calls.
 type kind struct {
 	name   string
 	client service.AsyncAgentServiceClient
+	plugin procfs.Proc // the one that answers
 	rates  []float64
+	spent  spent
+	calls  float64
+}
+
+// round measures one round, and keeps what it measured if it counts.
+func (k *kind) round(ctx context.Context, host *host, request *admin.GetTaskRequest, callers int, counts bool) error {
+	before, err := k.processors(host)
+	if err != nil {
+		return err
+	}
+	perSecond, err := measure(ctx, k.client, request, callers, *length)
+	if err != nil {
+		return err
+	}
+	after, err := k.processors(host)
+	if err != nil || !counts {
+		return err
+	}
+	k.rates = append(k.rates, perSecond)
+	k.calls += perSecond * length.Seconds()
+	k.spent.client += after.client - before.client
+	k.spent.host += after.host - before.host
+	k.spent.plugin += after.plugin - before.plugin
+	return nil
+}
+
+// spent is processor time, in seconds, and who took it. Unlike calls per second it hardly depends on what else the machine
+// does.
+type spent struct{ client, host, plugin float64 }
+
+func (s spent) per(calls float64) string {
+	micros := func(seconds float64) float64 { return seconds / calls * 1e6 }
+	return fmt.Sprintf("%3.0f µs (client %.0f, host %.0f, plugin %.0f)", micros(s.client+s.host+s.plugin), micros(s.client), micros(s.host), micros(s.plugin))
+}
+
+func (k *kind) processors(host *host) (now spent, err error) {
+	self, err := procfs.Self()
+	if err != nil {
+		return spent{}, err
+	}
+	for _, each := range []struct {
+		of   procfs.Proc
+		into *float64
+	}{{self, &now.client}, {host.process, &now.host}, {k.plugin, &now.plugin}} {
+		stat, err := each.of.Stat()
+		if err != nil {
+			return spent{}, err
+		}
+		*each.into = stat.CPUTime()
+	}
+	return now, nil
 }
 
 // measure lets callers call one after the other for a time and returns the calls per second of all of them.
@@ -165,6 +223,8 @@ func median(values []float64) float64 {
 type host struct {
 	command *exec.Cmd
 	client  service.AsyncAgentServiceClient
+	process procfs.Proc
+	plugin  procfs.Proc // its only child
 }
 
 func startHost(ctx context.Context, dir, hello string) (*host, error) {
@@ -198,7 +258,29 @@ func startHost(ctx context.Context, dir, hello string) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &host{command: command, client: service.NewAsyncAgentServiceClient(conn)}, nil
+	h := &host{command: command, client: service.NewAsyncAgentServiceClient(conn)}
+	if h.process, err = procfs.NewProc(command.Process.Pid); err == nil {
+		h.plugin, err = childOf(command.Process.Pid)
+	}
+	if err != nil {
+		h.stop()
+		return nil, err
+	}
+	return h, nil
+}
+
+// childOf finds the process that a process has started.
+func childOf(parent int) (procfs.Proc, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return procfs.Proc{}, err
+	}
+	for _, one := range all {
+		if stat, err := one.Stat(); err == nil && stat.PPID == parent {
+			return one, nil
+		}
+	}
+	return procfs.Proc{}, fmt.Errorf("process %d has no child: the host runs no plugin", parent)
 }
 
 // waitReady reads the host's log until it is ready, and goes on reading so that it never blocks.
@@ -223,39 +305,31 @@ func (h *host) stop() {
 
 // memory is the host's resident memory in MiB.
 func (h *host) memory() (float64, error) {
-	found, err := procfs.NewProc(h.command.Process.Pid)
-	if err != nil {
-		return 0, err
-	}
-	status, err := found.NewStatus()
+	status, err := h.process.NewStatus()
 	return float64(status.VmRSS) / (1 << 20), err
 }
 
-// processor is the processor time that the host has taken, in seconds.
-func (h *host) processor() (float64, error) {
-	found, err := procfs.NewProc(h.command.Process.Pid)
-	if err != nil {
-		return 0, err
-	}
-	stat, err := found.Stat()
-	return stat.CPUTime(), err
-}
-
 // startPlugin starts the plugin as the host does, without a host in between.
-func startPlugin(ctx context.Context, dir, hello string) (service.AsyncAgentServiceClient, func(), error) {
+func startPlugin(ctx context.Context, dir, hello string) (service.AsyncAgentServiceClient, procfs.Proc, func(), error) {
 	root, err := process.OpenRunRoot(filepath.Join(dir, "direct"))
 	if err != nil {
-		return nil, nil, err
+		return nil, procfs.Proc{}, nil, err
 	}
 	instance, err := plugin.Start(ctx, plugin.Spec{Name: "hello", Command: []string{hello}, TLS: true},
 		plugin.Environment{RunRoot: root, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return nil, nil, err
+		return nil, procfs.Proc{}, nil, err
 	}
-	return service.NewAsyncAgentServiceClient(instance.Conn()), func() {
+	stop := func() {
 		_ = instance.Stop(context.Background())
 		_ = root.Close()
-	}, nil
+	}
+	running, err := procfs.NewProc(instance.PID())
+	if err != nil {
+		stop()
+		return nil, procfs.Proc{}, nil, err
+	}
+	return service.NewAsyncAgentServiceClient(instance.Conn()), running, stop, nil
 }
 
 // createJob makes a job of the hello agent and returns the poll for it.
