@@ -97,6 +97,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		newStatusCommand(),
 		newReloadCommand(),
 		newTaskCommand(),
+		newVerifyCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),
 	)
