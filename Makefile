@@ -46,6 +46,11 @@ test: toolchains
 lint: toolchains
 	@scripts/lint
 
+## verify-plugins: builds every plugin that has a verify.yaml, in any language, and runs `agenthost verify` on it
+.PHONY: verify-plugins
+verify-plugins: build
+	@scripts/verify-plugins
+
 ## bench: GetTask through the host beside GetTask straight to the plugin
 .PHONY: bench
 bench: build

@@ -98,6 +98,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		newReloadCommand(),
 		newNewCommand(),
 		newTaskCommand(),
+		newVerifyCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),
 	)

@@ -24,5 +24,5 @@
 //
 // The protocol is hashicorp/go-plugin's, through its Client; launching, output and stopping are host/process's. The
 // one thing done differently is the certificate: go-plugin's AutoMTLS makes one that several TLS stacks refuse, so the
-// host makes its own (see newIdentity). The plugin sees no difference.
+// host makes its own (see NewIdentity). The plugin sees no difference.
 package plugin

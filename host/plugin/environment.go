@@ -24,9 +24,9 @@ const (
 	envSecretsDir = "FLYTE_SECRETS_DEFAULT_DIR"
 )
 
-// environ is the whole environment of the plugin's process. protocol is what go-plugin wants in it, and wins over
+// Environ is the whole environment of the plugin's process. protocol is what go-plugin wants in it, and wins over
 // everything: a plugin cannot be configured out of its own handshake.
-func (s Spec) environ(protocol []string, rundir, clientCert string) []string {
+func (s Spec) Environ(protocol []string, rundir, clientCert string) []string {
 	env := map[string]string{}
 	for _, name := range slices.Concat(BaseEnv, s.InheritEnv) {
 		if value, ok := os.LookupEnv(name); ok {

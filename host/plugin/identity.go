@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// newIdentity makes the host's key and certificate for one start of one plugin, and the certificate's PEM for the
+// NewIdentity makes the host's key and certificate for one start of one plugin, and the certificate's PEM for the
 // plugin's environment. Unlike go-plugin's AutoMTLS it is P-256 and not a CA: rustls refuses a CA certificate as a
 // peer's, and BoringSSL's defaults refuse P-521.
-func newIdentity() (*tls.Config, string, error) {
+func NewIdentity() (*tls.Config, string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot make a key: %w", err)

@@ -25,7 +25,7 @@ func (s *start) launch(ctx context.Context) error {
 	var clientCert string
 	if s.spec.TLS {
 		var err error
-		if tlsConfig, clientCert, err = newIdentity(); err != nil {
+		if tlsConfig, clientCert, err = NewIdentity(); err != nil {
 			return err
 		}
 	}
@@ -53,7 +53,7 @@ func (s *start) launch(ctx context.Context) error {
 			grpc.WithIdleTimeout(0), // a connection dropped for idleness would have to be made again, by a call
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			s.proc.SetEnv(s.spec.environ(cmd.Env, s.rundir.Path(), clientCert))
+			s.proc.SetEnv(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert))
 			return s.proc, nil
 		},
 	})

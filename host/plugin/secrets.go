@@ -18,10 +18,10 @@ func secretsDir(rundir string) string { return filepath.Join(rundir, "secrets") 
 // secretName is what can be a file's name and a variable's.
 var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// writeSecrets reads each secret from where it is and writes it, byte for byte, as a file of mode 0600 into the private
+// WriteSecrets reads each secret from where it is and writes it, byte for byte, as a file of mode 0600 into the private
 // directory of the instance, under the lower-case name by which agents look for it. Errors name the secret and its
 // source, never a value.
-func (s Spec) writeSecrets(rundir string) error {
+func (s Spec) WriteSecrets(rundir string) error {
 	dir := secretsDir(rundir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the directory of secrets: %w", err)

@@ -89,7 +89,7 @@ func (s *start) prepare(context.Context) error {
 		return err
 	}
 	s.rundir = rundir
-	return s.spec.writeSecrets(rundir.Path())
+	return s.spec.WriteSecrets(rundir.Path())
 }
 
 // failed is err as the error that Start returns, with what is known of the process.

@@ -82,7 +82,7 @@ func FuzzStdout(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, printed []byte) {
-		o := newOutput()
+		o := newOutput(nil)
 		splitter := &lineSplitter{max: maxLine, emit: o.stdoutLine}
 		splitter.Write(printed)
 		splitter.Flush()

@@ -25,6 +25,7 @@ const (
 type output struct {
 	handshakes *lineQueue // at most one line
 	logs       *lineQueue
+	watch      func(Stream, []byte, int)
 
 	readers sync.WaitGroup
 
@@ -44,8 +45,12 @@ type dropped struct {
 	timer        *time.Timer // set while there is something to tell
 }
 
-func newOutput() *output {
+func newOutput(watch func(Stream, []byte, int)) *output {
+	if watch == nil {
+		watch = func(Stream, []byte, int) {}
+	}
 	return &output{
+		watch:      watch,
 		handshakes: newLineQueue(2 * maxHandshake),
 		logs:       newLineQueue(1 << 20),
 		lines:      rate.NewLimiter(linesPerSecond, linesBurst),
@@ -86,6 +91,7 @@ func (o *output) read(from io.Reader, emit func([]byte, int), atEnd func()) {
 func (o *output) stdoutLine(line []byte, cut int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.watch(Stdout, line, cut)
 	v, giveUp := o.filter.sort(line, cut)
 	switch v {
 	case handshake:
@@ -112,6 +118,7 @@ var stdoutField = map[string]any{keyStream: "stdout"}
 func (o *output) stderrLine(line []byte, cut int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.watch(Stderr, line, cut)
 	o.log(line, cut, func() []byte {
 		encoded, _ := o.stderr.encode(line, cut)
 		return encoded

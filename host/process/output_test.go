@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/agenthost/agenthost/host/process"
 )
 
@@ -39,6 +41,22 @@ func read(t *testing.T, from io.Reader) string {
 		t.Fatal(err)
 	}
 	return string(all)
+}
+
+func TestAWatcherSeesEveryLineAsItWasPrinted(t *testing.T) {
+	seen := map[process.Stream][]string{}
+	p := process.New(process.Config{
+		Name: "script", Command: []string{"/bin/sh", "-c", `echo before; echo '` + aHandshake + `'; echo '{"@message":5}' >&2`},
+		Watch: func(from process.Stream, line []byte, _ int) { seen[from] = append(seen[from], string(line)) },
+	})
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, p)
+	want := map[process.Stream][]string{process.Stdout: {"before", aHandshake}, process.Stderr: {`{"@message":5}`}}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestStdoutYieldsTheHandshakeAndNothingElse(t *testing.T) {

@@ -29,7 +29,22 @@ type Config struct {
 	Dir string
 	// Env is the whole environment, as NAME=value. Nothing is inherited.
 	Env []string
+	// Watch, where set, sees every line that the process prints before anything is made of it, and how many bytes of it
+	// were cut off. It is called by one goroutine at a time, must not block, and must not keep the line.
+	Watch func(from Stream, line []byte, cut int)
+	// SpareGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
+	// has to end the rest.
+	SpareGroup bool
 }
+
+// Stream is one of the two pipes of a process.
+type Stream string
+
+// The pipes.
+const (
+	Stdout Stream = "stdout"
+	Stderr Stream = "stderr"
+)
 
 // Process is one process, started at most once. All methods may be called at any time from any goroutine.
 type Process struct {
@@ -50,7 +65,7 @@ type Process struct {
 
 // New prepares a process. Nothing is opened before Start.
 func New(config Config) *Process {
-	return &Process{config: config, output: newOutput(), exited: make(chan struct{}), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
+	return &Process{config: config, output: newOutput(config.Watch), exited: make(chan struct{}), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
 }
 
 // SetEnv replaces the environment of the Config. It is for before the start.
@@ -130,7 +145,9 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	awaitExit(cmd.Process.Pid)
 	p.reap(cmd)
-	reapOrphans(cmd.Process.Pid)
+	if !p.config.SpareGroup {
+		reapOrphans(cmd.Process.Pid)
+	}
 	close(p.exited)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
@@ -158,7 +175,9 @@ func awaitExit(pid int) {
 func (p *Process) reap(cmd *exec.Cmd) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
+	if !p.config.SpareGroup {
+		unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
+	}
 	err := cmd.Wait()
 	p.reaped = true
 	p.exit = exitOf(cmd.ProcessState, err)

@@ -370,3 +370,22 @@ func TestUsageIsThatOfTheGroup(t *testing.T) {
 		t.Errorf("after the end: %+v", usage)
 	}
 }
+
+func TestAGroupThatIsSparedOutlivesItsLeader(t *testing.T) {
+	p := process.New(process.Config{
+		Name: "script", Command: []string{"/bin/sh", "-c", `sleep 60 >/dev/null 2>&1 & echo $!; exit 0`}, SpareGroup: true,
+	})
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, p)
+	child, err := strconv.Atoi(p.LastOutput()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone(child) {
+		t.Error("the child was killed with its leader")
+	}
+	kill(t, child, syscall.SIGKILL)
+	eventually(t, "the child is gone", func() bool { return gone(child) })
+}

@@ -151,8 +151,8 @@ func (c client) sync(ctx context.Context, request *admin.CreateTaskRequest) (*ad
 	return resource, nil
 }
 
-// find says which agent serves a task category, and whether it is a sync one: the exact version, or else the highest.
-func find(agents []*admin.Agent, name string, version int32) (category *admin.TaskCategory, isSync bool, err error) {
+// Find says which agent serves a task category, and whether it is a sync one: the exact version, or else the highest.
+func Find(agents []*admin.Agent, name string, version int32) (category *admin.TaskCategory, isSync bool, err error) {
 	var known []string
 	for _, agent := range agents {
 		served := agent.GetSupportedTaskCategories()

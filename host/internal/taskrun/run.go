@@ -95,7 +95,7 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 	}
 	request := &admin.CreateTaskRequest{
 		Inputs: r.task.Inputs, Template: r.task.Template, OutputPrefix: r.options.OutputPrefix,
-		TaskExecutionMetadata: executionMetadata(r.task.Template, r.options),
+		TaskExecutionMetadata: ExecutionMetadata(r.task.Template, r.options),
 	}
 	if isSync {
 		r.tell("RUNNING", "one call: the agent is a sync one")
@@ -132,7 +132,7 @@ func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("asking which task types there are: %w", plain(err))
 	}
-	category, isSync, err := find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
+	category, isSync, err := Find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
 	if err != nil && r.options.Flyte == Flyte2 {
 		err = fmt.Errorf("%w (Flyte 2 is not shown sync agents)", err)
 	}
@@ -158,7 +158,7 @@ func (r *run) poll(ctx context.Context, job job) (*Result, error) {
 			r.tell("UNKNOWN", "the agent does not answer: "+plain(err).Error())
 		default:
 			failures = 0
-			if phase, ended := phaseOf(resource); ended {
+			if phase, ended := PhaseOf(resource); ended {
 				r.logs.follow(ctx)
 				return r.result(resource, false), nil
 			} else if phase != core.TaskExecution_UNDEFINED {
@@ -202,8 +202,8 @@ func (r *run) tell(phase, message string) {
 	r.options.Watch(Progress{Phase: phase, Message: message, Elapsed: time.Since(r.began)})
 }
 
-// phaseOf reads the phase as FlytePropeller does: an agent that sets none may still set the deprecated state.
-func phaseOf(resource *admin.Resource) (phase core.TaskExecution_Phase, ended bool) {
+// PhaseOf reads the phase as FlytePropeller does: an agent that sets none may still set the deprecated state.
+func PhaseOf(resource *admin.Resource) (phase core.TaskExecution_Phase, ended bool) {
 	phase = resource.GetPhase()
 	if phase == core.TaskExecution_UNDEFINED {
 		switch resource.GetState() {
@@ -229,7 +229,7 @@ const retryableFailed = core.TaskExecution_Phase(8)
 
 // result reads the end of a task. An agent that gives no outputs in its answer has written them to the output prefix.
 func (r *run) result(resource *admin.Resource, isSync bool) *Result {
-	phase, ended := phaseOf(resource)
+	phase, ended := PhaseOf(resource)
 	result := &Result{
 		Phase: phase, Message: resource.GetMessage(), Sync: isSync, Elapsed: time.Since(r.began), OutputPrefix: r.options.OutputPrefix,
 		Outputs: resource.GetOutputs(), CustomInfo: resource.GetCustomInfo(), Error: resource.GetAgentError(),
@@ -243,7 +243,7 @@ func (r *run) result(resource *admin.Resource, isSync bool) *Result {
 		result.Phase = core.TaskExecution_FAILED
 	}
 	if phase == core.TaskExecution_SUCCEEDED && result.Outputs == nil && len(result.declared.GetVariables()) > 0 {
-		outputs, err := readOutputs(r.options.OutputPrefix)
+		outputs, err := ReadOutputs(r.options.OutputPrefix)
 		if err != nil {
 			result.Note = err.Error()
 		}
@@ -252,8 +252,8 @@ func (r *run) result(resource *admin.Resource, isSync bool) *Result {
 	return result
 }
 
-// readOutputs reads the outputs.pb that an agent left at the output prefix, where that is a local folder.
-func readOutputs(prefix string) (*core.LiteralMap, error) {
+// ReadOutputs reads the outputs.pb that an agent left at the output prefix, where that is a local folder.
+func ReadOutputs(prefix string) (*core.LiteralMap, error) {
 	folder, ok := localPath(prefix)
 	if !ok {
 		return nil, fmt.Errorf("the agent gave no outputs in its answer; they should be at %s/outputs.pb", strings.TrimSuffix(prefix, "/"))
@@ -281,9 +281,9 @@ func localPath(uri string) (string, bool) {
 	return parsed.Path, true
 }
 
-// executionMetadata is what FlytePropeller sends of the execution around a task. The execution's name is new each time,
+// ExecutionMetadata is what FlytePropeller sends of the execution around a task. The execution's name is new each time,
 // so that two runs are two attempts for an agent that makes creates idempotent.
-func executionMetadata(template *core.TaskTemplate, options Options) *admin.TaskExecutionMetadata {
+func ExecutionMetadata(template *core.TaskTemplate, options Options) *admin.TaskExecutionMetadata {
 	random := make([]byte, 8)
 	_, _ = rand.Read(random) // never fails
 	name := "run-" + hex.EncodeToString(random)
