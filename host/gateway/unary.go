@@ -126,9 +126,10 @@ func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
 }
 
 // spare is what is kept of a caller's deadline when a plugin is not there, so that the caller reads why instead of
-// running into its deadline.
+// running into its deadline. The deadline comes as the time that was left when the call was sent: what the call took to
+// get here has to fit in too.
 func spare(left time.Duration) time.Duration {
-	return min(left/10, 500*time.Millisecond)
+	return min(left/10, time.Second)
 }
 
 // waitWithoutDeadline bounds the wait for a plugin in calls without a deadline.
