@@ -262,11 +262,15 @@ func newMark() string {
 	return hex.EncodeToString(mark)
 }
 
-// runEntries is what is left in the hosts' base of run directories, but its lock.
+// runEntries is what is left in the hosts' base of run directories, but its lock and what is meant to outlive hosts.
 func (c *chaos) runEntries() []string {
 	var left []string
 	_ = filepath.WalkDir(c.settings.runDir, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && path != c.settings.runDir && path != filepath.Join(c.settings.runDir, "lock") {
+		switch {
+		case err != nil || path == c.settings.runDir || path == filepath.Join(c.settings.runDir, "lock"):
+		case path == filepath.Join(c.settings.runDir, "manifests"):
+			return filepath.SkipDir
+		default:
 			left = append(left, path)
 		}
 		return nil
