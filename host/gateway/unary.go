@@ -48,20 +48,13 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 		return g.create(ctx, t)
 	case m.polls:
 		return g.poll(ctx, t)
+	case m.deletes:
+		return g.delete(ctx, t)
 	}
 	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
 		return nil, err
 	}
 	got, err := g.ask(ctx, t)
-	if m.deletes && got.answered && status.Code(err) == codes.NotFound && g.kept.has(forgets) {
-		// Flyte 2 deletes every job, long forgotten ones too, and retries without bound: gone is what it asked for.
-		g.acted(t.found, forgets)
-		got.message.set(nil)
-		err = nil
-	}
-	if m.deletes && err == nil {
-		g.creates.Gone(t.job)
-	}
 	return deliver(ctx, got), err
 }
 
