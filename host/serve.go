@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -90,7 +93,9 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 
 	metrics := prometheus.NewRegistry()
 	routes := &route.Current{}
-	plugins := fleet.New(fleet.Options{Routes: routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Log: log})
+	plugins := fleet.New(fleet.Options{
+		Routes: routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, sources), Log: log,
+	})
 	front := gateway.New(gateway.Options{
 		Routes: routes, Settled: plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Without: strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT")),
@@ -147,6 +152,19 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 		err = nil
 	}
 	return err
+}
+
+// memoryOf is the folder for what hosts with these files remember between two starts. Others on the machine have theirs: a
+// plugin of theirs may have the same name and be another.
+func memoryOf(runDir string, sources config.Sources) string {
+	id := fnv.New64a()
+	for _, file := range sources.Files {
+		if absolute, err := filepath.Abs(file); err == nil {
+			file = absolute
+		}
+		fmt.Fprintf(id, "%q", file)
+	}
+	return filepath.Join(runDir, "manifests", hex.EncodeToString(id.Sum(nil)))
 }
 
 // hangups sends whenever SIGHUP arrives, until ctx ends.

@@ -36,6 +36,9 @@ type Options struct {
 	DialOptions []grpc.DialOption
 	// Health is when a plugin that does not answer counts as hanging. Zero: DefaultHealth.
 	Health Health
+	// Memory is a folder that outlives the host, for what it remembers of its plugins until its next start; made when it is
+	// needed. Empty: nothing is remembered.
+	Memory string
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
 }
@@ -54,6 +57,7 @@ var DefaultHealth = Health{Interval: 10 * time.Second, Timeout: 10 * time.Second
 // Fleet is all configured plugins of a host.
 type Fleet struct {
 	options   Options
+	memory    memory
 	settled   chan struct{}
 	events    events
 	rollbacks atomic.Int64
@@ -74,11 +78,15 @@ func New(options Options) *Fleet {
 	if options.Health == (Health{}) {
 		options.Health = DefaultHealth
 	}
-	return &Fleet{options: options, settled: make(chan struct{}), owners: map[string]*owner{}, leaving: map[*owner]struct{}{}}
+	return &Fleet{
+		options: options, memory: memory{options.Memory, options.Log}, settled: make(chan struct{}),
+		owners: map[string]*owner{}, leaving: map[*owner]struct{}{},
+	}
 }
 
 // Settled is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
-// tried): from then on the list of task categories is as complete as it can be.
+// tried, and what it served before the host was restarted is listed): from then on the list of task categories is as
+// complete as it can be.
 func (f *Fleet) Settled() <-chan struct{} { return f.settled }
 
 // Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has

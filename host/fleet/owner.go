@@ -221,6 +221,9 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 		<-o.admitted
 		o.first = false
 		defer close(o.decided)
+		if r.err != nil {
+			o.recall(v, g)
+		}
 	}
 	if r.err != nil {
 		d := o.desired.Load()
@@ -231,7 +234,7 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 		return nil
 	}
 	manifest := r.instance.Manifest()
-	if g.manifest != nil && o.accepted && sameAgents(*g.manifest, manifest) {
+	if v.manifest != nil && g.manifest != nil && o.accepted && sameAgents(*g.manifest, manifest) {
 		return nil
 	}
 	g.manifest = &manifest
@@ -245,7 +248,25 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 	o.accepted = true
 	v.manifest = &manifest
 	o.publish(v)
+	o.fleet.memory.remember(o.name, manifest)
 	return nil
+}
+
+// recall lists what the plugin served before the host was restarted, now that it does not start: calls wait for it, as they do
+// for one that crashed while the host ran.
+func (o *owner) recall(v view, g *generation) {
+	manifest, ok := o.fleet.memory.recall(o.name)
+	if !ok {
+		return
+	}
+	g.manifest = &manifest
+	if err := o.claim(&v, g); err != nil {
+		g.manifest = nil
+		o.log.Warn("what the plugin served before the host was restarted is not listed", "error", err)
+		return
+	}
+	o.accepted = true
+	o.log.Warn("the plugin does not start: what it served before the host was restarted stays listed, and calls wait for it")
 }
 
 // givenUp says that the host shall not wait any longer for a plugin that does not start: trying again does not help, has
@@ -306,6 +327,7 @@ func (o *owner) promote(g *generation) error {
 	o.accepted = true
 	o.decide(&v, Outcome{Action: Swapped, Generation: g.id})
 	o.publish(v)
+	o.fleet.memory.remember(o.name, *g.manifest)
 	for _, g := range []*generation{old, trial, candidate} {
 		if g != nil && g != v.current {
 			g.retire()
@@ -365,6 +387,7 @@ func (o *owner) remove() {
 	v := *o.view.Load()
 	if !o.fleet.stopping.Load() { // a host that stops keeps its types listed to the end
 		o.fleet.withdraw(o)
+		o.fleet.memory.forget(o.name)
 	}
 	v.stopping = true
 	o.publish(v)

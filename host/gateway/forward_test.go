@@ -172,7 +172,6 @@ func TestWhatCannotBeRoutedSaysWhy(t *testing.T) {
 		says    string
 	}{
 		"an unknown category":      {async1 + "CreateTask", frameOf(create("ray")).bytes(), codes.NotFound, `"ray"`},
-		"an unknown category, v2":  {async2 + "DeleteTask", frameOf(get("ray")).bytes(), codes.NotFound, `"ray"`},
 		"a create of a sync agent": {async1 + "CreateTask", frameOf(create("sync")).bytes(), codes.FailedPrecondition, "ExecuteTaskSync"},
 		"a get of a sync agent":    {async1 + "GetTask", frameOf(get("sync")).bytes(), codes.FailedPrecondition, "ExecuteTaskSync"},
 		"an empty frame":           {async1 + "CreateTask", nil, codes.InvalidArgument, "no task category"},

@@ -57,6 +57,7 @@ type Gateway struct {
 	settled <-chan struct{}
 
 	statuses *jobs.Statuses
+	polls    jobs.Polls
 	creates  *jobs.Creates
 	limits   limits
 	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to

@@ -38,7 +38,14 @@ func (g *Gateway) poll(ctx context.Context, t *trip) (*frame, error) {
 	if answer, err := g.pollTurn(ctx, asking, t); answer != nil || err != nil {
 		return answer, err
 	}
+	if t.masked(g) && !g.polls.Begin(t.job) {
+		last, _ := g.statuses.Last(t.job)
+		return g.stale(ctx, t, last, errCrowded) // not the plugin's failure
+	}
 	answer, err := g.pollNow(ctx, asking, t)
+	if t.masked(g) {
+		g.polls.End(t.job, err == nil)
+	}
 	switch {
 	case err == nil || !t.masked(g) || errors.Is(ctx.Err(), context.Canceled):
 		return answer, err
@@ -47,6 +54,9 @@ func (g *Gateway) poll(ctx context.Context, t *trip) (*frame, error) {
 	}
 	return g.mask(ctx, t, err)
 }
+
+// errCrowded is why a poll is not passed on.
+var errCrowded = status.Error(codes.ResourceExhausted, "earlier polls of this job are under way, and none of them was answered for a second")
 
 // pollTurn waits for the poll's turn under the plugin's quota. Where that takes long, for the age of what is known, it
 // answers from memory: then the poll is over. The older the status, the longer a poll waits for a new one, so that polls

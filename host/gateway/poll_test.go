@@ -94,6 +94,42 @@ func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
 	}
 }
 
+// Flyte sends polls whether or not the last one was answered. Were they all passed on, those of a job whose status takes its
+// plugin long (megabytes of it, say) would become so many that none is answered within its deadline.
+func TestPollsThatAreNotAnsweredDoNotPileUpAtThePlugin(t *testing.T) {
+	const polls = 50
+	agent := startAgent(t, script(inPhase(core.TaskExecution_RUNNING, "known"), hang))
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	if _, err := f.poll(soon(t), get("x")); err != nil {
+		t.Fatal(err)
+	}
+	all, cancel := context.WithCancel(soon(t))
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	defer cancel()
+	for range 2 {
+		asked.Go(func() { _, _ = f.poll(all, get("x")) })
+	}
+	for crowded := 0; crowded < polls; {
+		ctx, cancel := context.WithTimeout(all, 100*time.Millisecond)
+		got, err := f.poll(ctx, get("x"))
+		cancel()
+		if all.Err() != nil {
+			t.Fatalf("polls go on being passed on: the plugin was asked %d times", agent.calls("GetTask"))
+		}
+		if err != nil {
+			continue // the gateway answers just before the deadline; a machine that is busy is late
+		}
+		if strings.Contains(got.GetMessage(), "earlier polls of this job are under way") && strings.HasSuffix(got.GetMessage(), "known") {
+			crowded++
+		}
+	}
+	// Ten in the first second, and then none.
+	if n := agent.calls("GetTask"); n > polls {
+		t.Errorf("the plugin was asked %d times", n)
+	}
+}
+
 func TestAPollOfAPluginThatIsNotThereIsAnsweredSoon(t *testing.T) {
 	away := restarting{leases: make(chan route.Lease), err: errors.New(`plugin "restarting" is restarting: exit status 3`)}
 	f := startClaims(t, nil, route.Claim{Target: away, Policy: usual, Manifest: plugin.Manifest{Agents: []plugin.Agent{asyncAgent("x")}}})

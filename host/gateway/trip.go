@@ -47,7 +47,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 	}
 	switch served := ok && (g.kept.has(versions) || t.found.Category == header.category); {
 	case served:
-	case m.polls && g.kept.has(masks):
+	case m.polls && g.kept.has(masks), m.deletes && g.kept.has(forgets):
 		t.found = route.Route{Target: nobody{header.category}, Policy: route.Policy{MaxStale: nobodyStale}}
 	default:
 		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", header.category, header.where())
@@ -131,8 +131,8 @@ func (t *trip) nameOf(meta []byte) jobs.ID {
 	return jobs.Identify(t.header.category.Name, string(meta))
 }
 
-// nobodyStale is for how long polls of jobs that no plugin serves (any more, or yet) are answered nevertheless: as long as
-// a plugin's whose configuration says nothing.
+// nobodyStale is for how long a plugin may come that serves jobs which none does (any more, or yet): polls of them are
+// answered nevertheless, and deletions fail. It is as long as the max_stale of a plugin whose configuration says nothing.
 const nobodyStale = 10 * time.Minute
 
 // nobody stands for the plugin of jobs that no plugin serves. They may have one soon: it could not be started when the
@@ -145,6 +145,12 @@ func (nobody) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{},
 
 func (n nobody) Acquire(context.Context, route.Want) (route.Lease, error) {
 	return route.Lease{}, fmt.Errorf("no plugin of this host serves task category %s", n.category)
+}
+
+// unserved says that no plugin of this host serves the trip's category.
+func (t *trip) unserved() bool {
+	_, none := t.found.Target.(nobody)
+	return none
 }
 
 // where is the project and domain of a call, for people.

@@ -48,20 +48,13 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 		return g.create(ctx, t)
 	case m.polls:
 		return g.poll(ctx, t)
+	case m.deletes:
+		return g.delete(ctx, t)
 	}
 	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
 		return nil, err
 	}
 	got, err := g.ask(ctx, t)
-	if m.deletes && got.answered && status.Code(err) == codes.NotFound && g.kept.has(forgets) {
-		// Flyte 2 deletes every job, long forgotten ones too, and retries without bound: gone is what it asked for.
-		g.acted(t.found, forgets)
-		got.message.set(nil)
-		err = nil
-	}
-	if m.deletes && err == nil {
-		g.creates.Gone(t.job)
-	}
 	return deliver(ctx, got), err
 }
 
@@ -126,9 +119,10 @@ func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
 }
 
 // spare is what is kept of a caller's deadline when a plugin is not there, so that the caller reads why instead of
-// running into its deadline.
+// running into its deadline. The deadline comes as the time that was left when the call was sent: what the call took to
+// get here has to fit in too.
 func spare(left time.Duration) time.Duration {
-	return min(left/10, 500*time.Millisecond)
+	return min(left/10, time.Second)
 }
 
 // waitWithoutDeadline bounds the wait for a plugin in calls without a deadline.

@@ -152,6 +152,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 			why = "the plugin hung in CreateTask"
 		case call.Method == "CreateTask" && !idempotent(j.agent) && strings.Contains(call.Err.Error(), "died while it answered"):
 			why = "a plugin without idempotent_create died in CreateTask"
+		case call.Code == codes.DeadlineExceeded && v.chaos.stalls.within(call.Started, call.Started.Add(call.Took)) > stalled:
+			why = "this program itself was held up: the machine is too busy"
 		}
 		if why == "" {
 			v.violate(lost, call.Method+" failed: "+call.Code.String(), j, "%s of attempt %d failed after %v: %s: %s", call.Method, call.Attempt, call.Took.Round(time.Millisecond), call.Code, short(call.Err.Error()))
@@ -160,6 +162,10 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		v.excused[call.Method+": "+why]++
 	}
 }
+
+// stalled is for how long this program must be held up in a call for that to be why the answer came too late. The host keeps
+// a second.
+const stalled = 500 * time.Millisecond
 
 func hung(known ledger.Task, attempt int) bool {
 	return slices.ContainsFunc(known.Events, func(e ledger.Event) bool {
@@ -312,6 +318,7 @@ func (v *verdict) print(out io.Writer, c *chaos) {
 			fmt.Fprintf(out, "  %-20s %5.0f\n", name, c.counted[name])
 		}
 	}
+	fmt.Fprintf(out, "this program itself was held up by the machine for %v\n", c.stalls.within(time.Time{}, time.Now()).Round(time.Millisecond))
 	v.printSlowest(out)
 	v.printViolations(out)
 	state := "ok"

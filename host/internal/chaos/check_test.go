@@ -157,6 +157,17 @@ func TestAHangInCreateIsExcusedInItsAttemptOnly(t *testing.T) {
 	}
 }
 
+func TestADeadlineIsExcusedWhereThisProgramWasHeldUpMeanwhileForLong(t *testing.T) {
+	for length, violations := range map[time.Duration][]string{time.Second: nil, 100 * time.Millisecond: {"lost: GetTask failed: DeadlineExceeded"}} {
+		j, known := succeeded("alpha")
+		j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.DeadlineExceeded, "too late")) // from 0.5 s to 1.5 s
+		c := &chaos{}
+		c.stalls.add(stall{start, start.Add(600 * time.Millisecond)})
+		c.stalls.add(stall{start.Add(time.Second), start.Add(time.Second + length)})
+		want(t, judged(c, j, known), violations...)
+	}
+}
+
 func TestGuaranteeCountersAreReadFromMetrics(t *testing.T) {
 	metrics := parseMetrics([]byte("# HELP x\nagenthost_guarantee_total{guarantee=\"G5\",plugin=\"a\"} 3\ngo_goroutines 12\n"))
 	if metrics["go_goroutines"] != 12 || metrics[`agenthost_guarantee_total{guarantee="G5",plugin="a"}`] != 3 {

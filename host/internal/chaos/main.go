@@ -18,6 +18,7 @@
 //     connection to the other. For the same reason Flyte 1 is given the address twice, as two connectors: a ListAgents that dies
 //     with a replica would else empty its registry, and its jobs in flight would fall to the container plugin. (That hides what G1
 //     is for, so that it is done only where host-kill is among the faults.)
+//   - A call runs into its deadline for which this program got no processor for half a second: then the machine is too busy.
 //   - A CreateTask in which the plugin hangs for ever runs into Flyte's deadline.
 //   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt: repeating it could make a
 //     second job.
@@ -64,6 +65,7 @@ func chaosCommand(ctx context.Context, arguments []string) error {
 	var o options
 	flags := flag.NewFlagSet("chaos", flag.ExitOnError)
 	flags.StringVar(&o.host, "host", "bin/agenthost", "the host's binary")
+	flags.StringVar(&o.plugin, "plugin", "", "the chaos program that the plugins are; default this one")
 	seconds := flags.Int("seconds", number("CHAOS_SECONDS", 60), "how long faults arrive (CHAOS_SECONDS)")
 	flags.IntVar(&o.jobs, "jobs", number("CHAOS_JOBS", 2000), "how many jobs (CHAOS_JOBS)")
 	flags.Uint64Var(&o.seed, "seed", uint64(number("CHAOS_SEED", int(rand.Uint32()))), "what the run is made of (CHAOS_SEED)")

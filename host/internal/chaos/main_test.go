@@ -37,6 +37,16 @@ func build(t *testing.T, source string) string {
 	return program
 }
 
+func TestNoJobIsLostInAShortChaos(t *testing.T) {
+	err := runChaos(t.Context(), options{
+		host: build(t, "./host"), plugin: build(t, "./host/internal/chaos"), // without the race detector, which makes processes slow
+		length: 15 * time.Second, jobs: 300, seed: 11, out: t.Output(),
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPollsDoNotFailWhileAPluginIsSwapped(t *testing.T) {
 	err := runSwap(t.Context(), swapOptions{
 		host: build(t, "./host"), plugin: build(t, "./plugins/hello"),

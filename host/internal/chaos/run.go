@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ import (
 // options are a run's.
 type options struct {
 	host    string // the binary
+	plugin  string // the program that the plugins are; this one if empty
 	length  time.Duration
 	jobs    int
 	seed    uint64
@@ -62,6 +64,7 @@ type chaos struct {
 	mu      sync.Mutex
 	excuses []excuse
 	counted map[string]float64 // the hosts' guarantee counters, over all of their lives
+	stalls  stalls
 }
 
 // excuse is a time in which a call may fail, and why.
@@ -113,7 +116,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 		return nil, fmt.Errorf("%s schema: %w: run `make build` first", c.host, err)
 	}
 	c.settings = newSettings(c.dir, c.ledger.URL(), c.mark, func(key string) bool { return bytes.Contains(schema, []byte(`"`+key+`": {`)) })
-	c.settings.mounted = c.seed%2 == 1
+	c.settings.mounted, c.settings.program = c.seed%2 == 1, c.plugin
 	if err := c.settings.repair(); err != nil {
 		return nil, err
 	}
@@ -134,6 +137,9 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 		return c.balancers[fmt.Sprint(flyte, purpose)].Address()
 	}, len(c.jobs), c.wanted("host-kill"))
 	defer c.flytes.close()
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	go c.stalls.watch(watching)
 	bringer := newFaults(c, mathrand.New(mathrand.NewPCG(c.seed, 2)))
 	failed := make(chan error, 1)
 	go func() { failed <- bringer.run(ctx, c.length) }()
@@ -174,7 +180,19 @@ func (c *chaos) startHosts(ctx context.Context) error {
 		starting.Go(func() { failures[i] = host.Start(ctx) })
 	}
 	starting.Wait()
-	return errors.Join(failures...)
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	// A host that starts gives up plugins that a busy machine keeps from starting in time, and is ready without them.
+	for {
+		wrong := c.unsettled(ctx, usage{math.Inf(1), math.Inf(1)})
+		if len(wrong) == 0 {
+			return nil
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return fmt.Errorf("the plugins do not start within %v: %s", hostLimit, strings.Join(wrong, "; "))
+		}
+	}
 }
 
 // stopHosts ends them, politely at first. What it returns is their errors.
@@ -262,11 +280,15 @@ func newMark() string {
 	return hex.EncodeToString(mark)
 }
 
-// runEntries is what is left in the hosts' base of run directories, but its lock.
+// runEntries is what is left in the hosts' base of run directories, but its lock and what is meant to outlive hosts.
 func (c *chaos) runEntries() []string {
 	var left []string
 	_ = filepath.WalkDir(c.settings.runDir, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && path != c.settings.runDir && path != filepath.Join(c.settings.runDir, "lock") {
+		switch {
+		case err != nil || path == c.settings.runDir || path == filepath.Join(c.settings.runDir, "lock"):
+		case path == filepath.Join(c.settings.runDir, "manifests"):
+			return filepath.SkipDir
+		default:
 			left = append(left, path)
 		}
 		return nil

@@ -33,6 +33,8 @@ var agents = []struct {
 // settings is the hosts' configuration file, and what it is meant to say.
 type settings struct {
 	file, ledger, mark, runDir string
+	// program is what the plugins run; this program if empty.
+	program string
 	// mounted has the file change as one in a mounted ConfigMap does: it is a link into a folder, which is a link that is replaced.
 	mounted bool
 	// knows tells whether the host knows a plugin's key.
@@ -173,10 +175,14 @@ func (s *settings) content() []byte {
 		if !ok {
 			continue
 		}
+		command := agent.Command(flags)
+		if s.program != "" {
+			command[0] = s.program
+		}
 		plugin := map[string]any{
-			"command":       agent.Command(flags),
+			"command":       command,
 			"env":           map[string]any{agent.LedgerVariable: s.ledger, procs.Variable: s.mark},
-			"start_timeout": "3s", "stop_timeout": "2s", "drain_timeout": "3s",
+			"start_timeout": "5s", "stop_timeout": "2s", "drain_timeout": "3s",
 			"restart": map[string]any{
 				"initial_backoff": "50ms", "max_backoff": "500ms",
 				"crash_loop": map[string]any{"failures": 10, "window": "20s"},

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,8 +29,12 @@ type Balancer struct {
 	last string // the target of the last connection
 }
 
-// greetingTimeout is how long a replica may take to greet: a gRPC server speaks first.
-const greetingTimeout = 2 * time.Second
+const (
+	// greetingTimeout is how long a replica that is ready may take to greet: a gRPC server speaks first.
+	greetingTimeout = 10 * time.Second
+	// greetingLook is how often it is looked whether the replica is ready still.
+	greetingLook = 100 * time.Millisecond
+)
 
 // Listen starts a balancer on a free port of the loopback. targets gives the addresses to try for a new connection, in order; the
 // one that had the last connection comes first, if it is still among them.
@@ -105,20 +110,35 @@ func (b *Balancer) connect() (net.Conn, []byte, error) {
 			failures = append(failures, err)
 			continue
 		}
-		greeting := make([]byte, 4<<10)
-		_ = server.SetReadDeadline(time.Now().Add(greetingTimeout)) // only a closed connection refuses, and then so does Read
-		n, err := server.Read(greeting)
+		greeting, err := b.greeting(server, target)
 		if err != nil {
 			failures = append(failures, err, server.Close())
 			continue
 		}
-		_ = server.SetReadDeadline(time.Time{})
 		b.mu.Lock()
 		b.last = target
 		b.mu.Unlock()
-		return server, greeting[:n], nil
+		return server, greeting, nil
 	}
 	return nil, nil, errors.Join(failures...)
+}
+
+// greeting waits for it, but not on a replica that is not ready any more. One that is only slow keeps its client.
+func (b *Balancer) greeting(server net.Conn, target string) ([]byte, error) {
+	greeting := make([]byte, 4<<10)
+	for started := time.Now(); ; {
+		_ = server.SetReadDeadline(time.Now().Add(greetingLook)) // only a closed connection refuses, and then so does Read
+		n, err := server.Read(greeting)
+		switch {
+		case err == nil:
+			_ = server.SetReadDeadline(time.Time{})
+			return greeting[:n], nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, err
+		case time.Since(started) > greetingTimeout || b.ctx.Err() != nil || !slices.Contains(b.targets(), target):
+			return nil, fmt.Errorf("%s has not greeted: %w", target, err)
+		}
+	}
 }
 
 func (b *Balancer) order() []string {

@@ -123,6 +123,36 @@ func TestConnectionsStayWithATargetUntilItIsGone(t *testing.T) {
 	read(t, dial(t, b), "first")
 }
 
+func TestATargetThatIsReadyAndSlowKeepsItsClients(t *testing.T) {
+	slow, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	var ready atomic.Pointer[[]string]
+	ready.Store(&[]string{slow.Addr().String(), greeter(t, "second")})
+	b := openTo(t, func() []string { return *ready.Load() })
+
+	conn := dial(t, b)
+	server, err := slow.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	time.Sleep(500 * time.Millisecond) // slow
+	io.WriteString(server, "first")
+	read(t, conn, "first")
+
+	conn = dial(t, b)
+	hung, err := slow.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	ready.Store(&[]string{(*ready.Load())[1]})
+	read(t, conn, "second")
+}
+
 func TestAClientIsCutOffWhenNoTargetIsLeft(t *testing.T) {
 	conn := dial(t, open(t, closed(t)))
 	if n, err := conn.Read(make([]byte, 1)); err == nil || n > 0 {

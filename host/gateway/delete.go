@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"context"
+	"strconv"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// delete answers DeleteTask. Flyte 2 deletes every job, long forgotten ones too, and repeats a deletion that fails without
+// bound, while it keeps the task's record. So a job that is gone is deleted.
+//
+// So is, after a while, one that no plugin serves. Until then it may run and cost money, and the plugin may be back with the
+// next configuration: the deletion fails, and Flyte repeats it.
+func (g *Gateway) delete(ctx context.Context, t *trip) (*frame, error) {
+	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
+		return nil, err
+	}
+	got, err := g.ask(ctx, t)
+	switch {
+	case err == nil || !g.kept.has(forgets):
+	case got.answered && status.Code(err) == codes.NotFound:
+		g.acted(t.found, forgets)
+		got.message.set(nil)
+		err = nil
+	case ctx.Err() == nil && t.unserved() && g.statuses.Failed(t.job).Failing >= t.found.Policy.MaxStale:
+		g.acted(t.found, forgets)
+		job, _ := t.method.read(t.request.bytes())
+		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
+			"task_type", t.header.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", t.found.Policy.MaxStale)
+		got.message, err = &frame{}, nil
+	}
+	if err == nil {
+		g.creates.Gone(t.job)
+	}
+	return deliver(ctx, got), err
+}

@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// Flyte 2 repeats a deletion that fails, and keeps the task's record meanwhile. The plugin may be back by then; if not, the
+// record must go one day.
+func TestADeletionThatNoPluginServesFailsForAWhileAndIsThenDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged strings.Builder
+		g := New(Options{Routes: &route.Current{}, Log: slog.New(slog.NewTextHandler(&logged, nil)), Metrics: prometheus.NewRegistry()})
+		defer g.Shutdown(t.Context())
+		began := time.Now()
+		for {
+			request := &admin.DeleteTaskRequest{ResourceMeta: []byte("job 1"), TaskCategory: &admin.TaskCategory{Name: "x"}}
+			trip, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(request))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = g.delete(t.Context(), trip); err == nil {
+				break
+			}
+			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `no plugin of this host serves task category "x"`) {
+				t.Fatalf("Flyte reads %v", err)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if took := time.Since(began); took != nobodyStale {
+			t.Errorf("it was done after %v", took)
+		}
+		if !strings.Contains(logged.String(), "job 1") {
+			t.Errorf("nobody is told of a job that may still run: %s", logged.String())
+		}
+	})
+}
+
+func TestADeletionReachesAPluginThatComesBack(t *testing.T) {
+	agent := startAgent(t, answering(&admin.DeleteTaskResponse{}))
+	f := startClaims(t, nil)
+	if _, err := f.call(soon(t), async2+"DeleteTask", get("x")); status.Code(err) != codes.Unavailable {
+		t.Errorf("while no plugin serves the job Flyte reads %v", err)
+	}
+	f.publish(t, agent.claims(usual, asyncAgent("x")))
+	if _, err := f.call(soon(t), async2+"DeleteTask", get("x")); err != nil || agent.calls("DeleteTask") != 1 {
+		t.Errorf("once one does: %v, and the plugin is called %d times", err, agent.calls("DeleteTask"))
+	}
+}
+
+// A plugin that is configured and not there is another matter: it comes back, and the job must not be left running.
+func TestADeletionIsNeverGivenUpWhileAPluginIsToServeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		routes := &route.Current{}
+		target := restarting{leases: make(chan route.Lease), err: errors.New("it is restarting")}
+		table, _ := route.NewTable(route.Claim{Target: target, Policy: usual, Manifest: manifestOf(asyncAgent("x"))})
+		routes.Publish(table)
+		g := New(Options{Routes: routes, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		defer g.Shutdown(t.Context())
+		for began := time.Now(); time.Since(began) < 3*nobodyStale; {
+			trip, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(get("x")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.delete(t.Context(), trip); status.Code(err) != codes.Unavailable {
+				t.Fatalf("Flyte reads %v", err)
+			}
+		}
+	})
+}
