@@ -72,7 +72,7 @@ func Load(options Options) (*Policies, error) {
 		return nil, located(p.compiler.Errors)
 	}
 	p.store = inmem.NewFromObject(loaded.Data)
-	p.revision, err = revision(loaded)
+	p.revision, err = revision(options.Path, loaded)
 	return p, err
 }
 
@@ -138,15 +138,15 @@ func located(err error) error {
 	return errors.Join(all...)
 }
 
-// revision is the one that the bundle names, or else a digest of what is in it.
-func revision(loaded bundle.Bundle) (string, error) {
+// revision is the one that the bundle names, or else a digest of what is in it, wherever it lies.
+func revision(base string, loaded bundle.Bundle) (string, error) {
 	if loaded.Manifest.Revision != "" {
 		return loaded.Manifest.Revision, nil
 	}
 	digest := sha256.New()
 	slices.SortFunc(loaded.Modules, func(a, b bundle.ModuleFile) int { return strings.Compare(a.Path, b.Path) })
 	for _, module := range loaded.Modules {
-		fmt.Fprintf(digest, "%s %d\n%s", module.URL, len(module.Raw), module.Raw)
+		fmt.Fprintf(digest, "%s %d\n%s", strings.TrimPrefix(module.Path, base), len(module.Raw), module.Raw)
 	}
 	data, err := json.Marshal(loaded.Data)
 	if err != nil {
