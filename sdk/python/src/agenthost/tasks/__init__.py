@@ -4,6 +4,7 @@ A task written here is compiled and registered by flytekit like any other; Flyte
 service, where agenthost hands it to the plugin of its task type. Needs flytekit: `pip install agenthost[tasks]`.
 """
 
+from ._access_control import AccessControl
 from ._duckdb import DuckDBQuery
 
-__all__ = ["DuckDBQuery"]
+__all__ = ["AccessControl", "DuckDBQuery"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,16 @@ try:  # flytekit 1.16 and later
         ConnectorRegistry,
         Resource,
         ResourceMeta,
+        SyncConnectorBase,
+        SyncConnectorExecutorMixin,
     )
 except ImportError:  # the same things by the names they had before
     from flytekit.extend.backend.base_agent import AgentRegistry as ConnectorRegistry
     from flytekit.extend.backend.base_agent import AsyncAgentBase as AsyncConnectorBase
     from flytekit.extend.backend.base_agent import AsyncAgentExecutorMixin as AsyncConnectorExecutorMixin
     from flytekit.extend.backend.base_agent import Resource, ResourceMeta
+    from flytekit.extend.backend.base_agent import SyncAgentBase as SyncConnectorBase
+    from flytekit.extend.backend.base_agent import SyncAgentExecutorMixin as SyncConnectorExecutorMixin
 
 ADDRESS = "AGENTHOST_ADDRESS"
 """The environment variable that names the host which runs tasks in local executions, as for `agenthost task run`."""
@@ -42,11 +47,23 @@ class RunsOnHost(AsyncConnectorExecutorMixin):  # type: ignore[misc]
     """
 
     def execute(self, **kwargs: Any) -> LiteralMap:
-        try:
-            ConnectorRegistry.get_agent(self.task_type, self.task_type_version)
-        except FlyteSystemException:  # there is none; its exact class depends on flytekit's version
-            ConnectorRegistry.register(HostConnector(self.task_type, self.task_type_version))
+        _ensure_connector(self, HostConnector)
         return super().execute(**kwargs)
+
+
+class RunsOnHostAtOnce(SyncConnectorExecutorMixin):  # type: ignore[misc]
+    """RunsOnHost for tasks of synchronous plugins, which answer within one call."""
+
+    def execute(self, **kwargs: Any) -> LiteralMap:
+        _ensure_connector(self, HostSyncConnector)
+        return super().execute(**kwargs)
+
+
+def _ensure_connector(task: Any, connector: Callable[[str, int], Any]) -> None:
+    try:
+        ConnectorRegistry.get_agent(task.task_type, task.task_type_version)
+    except FlyteSystemException:  # there is none; its exact class depends on flytekit's version
+        ConnectorRegistry.register(connector(task.task_type, task.task_type_version))
 
 
 @dataclass
@@ -74,12 +91,7 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
         inputs: LiteralMap | None = None,
         **kwargs: Any,
     ) -> HostJob:
-        address = os.environ.get(ADDRESS)
-        if not address:
-            raise FlyteUserException(
-                f"The task {task_template.id.name} runs in agenthost's plugin for {self._category.name!r}, not in "
-                f"Python. To run it locally, start a host (`agenthost serve`) and set {ADDRESS}=localhost:8000."
-            )
+        address = _address_for(task_template)
         request = agent_pb2.CreateTaskRequest(
             template=task_template.to_flyte_idl(),
             inputs=inputs.to_flyte_idl() if inputs else None,
@@ -96,13 +108,7 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
             output_prefix=resource_meta.output_prefix,
         )
         found = self._call(resource_meta.address, "GetTask", request).resource
-        return Resource(
-            phase=found.phase,
-            message=found.message,
-            log_links=list(found.log_links),
-            # None, not an empty map, makes flytekit look for outputs.pb.
-            outputs=LiteralMap.from_flyte_idl(found.outputs) if found.HasField("outputs") else None,
-        )
+        return _resource(found)
 
     def delete(self, resource_meta: HostJob, **kwargs: Any) -> None:
         request = agent_pb2.DeleteTaskRequest(
@@ -118,7 +124,61 @@ class HostConnector(AsyncConnectorBase):  # type: ignore[misc]
             try:
                 return getattr(stub, method)(request, timeout=RPC_TIMEOUT)
             except grpc.RpcError as e:
-                raise FlyteSystemException(
-                    f"{method} of {self._category.name!r} on the host at {address} ({ADDRESS}) failed: "
-                    f"{e.code().name}: {e.details()}"
-                ) from e
+                raise _failed(method, self._category, address, e) from e
+
+
+class HostSyncConnector(SyncConnectorBase):  # type: ignore[misc]
+    """HostConnector for synchronous plugins."""
+
+    name = "agenthost sync"
+
+    def __init__(self, task_type: str, task_type_version: int) -> None:
+        super().__init__(task_type_name=task_type, task_type_version=task_type_version)
+        self._category = agent_pb2.TaskCategory(name=task_type, version=task_type_version)
+
+    def do(
+        self,
+        task_template: TaskTemplate,
+        output_prefix: str,
+        inputs: LiteralMap | None = None,
+        **kwargs: Any,
+    ) -> Resource:
+        address = _address_for(task_template)
+        header = agent_pb2.CreateRequestHeader(template=task_template.to_flyte_idl(), output_prefix=output_prefix)
+        parts = [agent_pb2.ExecuteTaskSyncRequest(header=header)]
+        if inputs:
+            parts.append(agent_pb2.ExecuteTaskSyncRequest(inputs=inputs.to_flyte_idl()))
+        with grpc.insecure_channel(address) as channel:
+            stub = agent_pb2_grpc.SyncAgentServiceStub(channel)
+            try:
+                # The host answers with one message.
+                (answer,) = stub.ExecuteTaskSync(iter(parts), timeout=RPC_TIMEOUT)
+            except grpc.RpcError as e:
+                raise _failed("ExecuteTaskSync", self._category, address, e) from e
+        return _resource(answer.header.resource)
+
+
+def _address_for(task_template: TaskTemplate) -> str:
+    address = os.environ.get(ADDRESS)
+    if not address:
+        raise FlyteUserException(
+            f"The task {task_template.id.name} runs in agenthost's plugin for {task_template.type!r}, not in "
+            f"Python. To run it locally, start a host (`agenthost serve`) and set {ADDRESS}=localhost:8000."
+        )
+    return address
+
+
+def _resource(found: Any) -> Resource:
+    return Resource(
+        phase=found.phase,
+        message=found.message,
+        log_links=list(found.log_links),
+        # None, not an empty map, makes flytekit look for outputs.pb.
+        outputs=LiteralMap.from_flyte_idl(found.outputs) if found.HasField("outputs") else None,
+    )
+
+
+def _failed(method: str, category: Any, address: str, e: grpc.RpcError) -> FlyteSystemException:
+    return FlyteSystemException(
+        f"{method} of {category.name!r} on the host at {address} ({ADDRESS}) failed: {e.code().name}: {e.details()}"
+    )
