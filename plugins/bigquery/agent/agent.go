@@ -1,0 +1,205 @@
+// Package agent is the Flyte agent for the task type bigquery_query_job_task. It keeps nothing itself: BigQuery has the
+// jobs, and a job's id, project and location are all that Flyte keeps, in the form of flytekit's own agent.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/agenthost/agenthost/plugins/bigquery/query"
+	"github.com/agenthost/agenthost/plugins/bigquery/service"
+	sdk "github.com/agenthost/agenthost/sdk/go"
+)
+
+// TaskType is the task type that the agent serves.
+const TaskType = "bigquery_query_job_task"
+
+// Options are what a plugin with this agent serves.
+func Options() []sdk.Option {
+	a := &Agent{}
+	return []sdk.Option{
+		sdk.Configure(a.configure),
+		sdk.Async(TaskType, a, sdk.Named("BigQuery Agent")),
+		sdk.IdempotentCreate(),
+	}
+}
+
+// Meta is how Flyte remembers a job: what flytekit's agent writes and reads, which takes no further keys.
+type Meta struct {
+	JobID   string `json:"job_id"`
+	Project string `json:"project"`
+	// Location is null where flytekit's agent made the job and its task named none.
+	Location *string `json:"location"`
+}
+
+func metaOf(ref service.Ref) Meta {
+	meta := Meta{JobID: ref.ID, Project: ref.Project}
+	if ref.Location != "" {
+		meta.Location = &ref.Location
+	}
+	return meta
+}
+
+func (m Meta) ref() service.Ref {
+	ref := service.Ref{Project: m.Project, ID: m.JobID}
+	if m.Location != nil {
+		ref.Location = *m.Location
+	}
+	return ref
+}
+
+// Agent serves the task type. Its zero value takes the default configuration if a task comes first.
+type Agent struct {
+	mu      sync.Mutex
+	clients *clients
+}
+
+func (a *Agent) configure(_ context.Context, config Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.clients = newClients(config)
+	return nil
+}
+
+func (a *Agent) services() *clients {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.clients == nil {
+		var config Config
+		config.SetDefaults()
+		a.clients = newClients(config)
+	}
+	return a.clients
+}
+
+// Create starts the query. The same attempt twice is one job: BigQuery refuses the id the second time.
+func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
+	clients := a.services()
+	q, err := query.Of(task)
+	if err != nil {
+		return Meta{}, err
+	}
+	if len(q.Ignored) > 0 {
+		slog.WarnContext(ctx, "the task has settings that BigQuery's API does not have", "task", task.String(), "ignored", q.Ignored)
+	}
+	entry := clients.entryOf(task)
+	ref := service.Ref{
+		Project:  cmp.Or(q.Project, clients.config.DefaultProject),
+		Location: cmp.Or(q.Location, clients.config.DefaultLocation),
+		ID:       jobID(task.IdempotencyKey, entry.Name),
+	}
+	if ref.Project == "" {
+		return Meta{}, sdk.InvalidArgument("the task names no Google Cloud project: give its BigQueryConfig a ProjectID, or the plugin's configuration a default_project")
+	}
+	bigquery, err := clients.service(entry, task.Secret)
+	if err != nil {
+		return Meta{}, err
+	}
+	if q.Config.DryRun {
+		return dryRun(ctx, bigquery, ref, q, task)
+	}
+	label(q, task, clients.config)
+	ref, err = start(ctx, bigquery, ref, q)
+	return metaOf(ref), err
+}
+
+// start starts the job, or finds it where an earlier call for the same attempt has.
+func start(ctx context.Context, bigquery *service.Service, ref service.Ref, q *query.Query) (service.Ref, error) {
+	job, err := bigquery.Insert(ctx, ref, q.Config, q.UserAgent)
+	switch {
+	case service.Duplicate(err) && ref.Location != "":
+		return ref, nil
+	case service.Duplicate(err):
+		return locate(ctx, bigquery, ref, err)
+	case err != nil:
+		return ref, err
+	}
+	if ref.Location == "" && job.JobReference != nil {
+		ref.Location = job.JobReference.Location
+	}
+	return ref, nil
+}
+
+// locate finds out where a job is that BigQuery has chosen the place for. BigQuery names it when it refuses an id.
+func locate(ctx context.Context, bigquery *service.Service, ref service.Ref, refusal error) (service.Ref, error) {
+	if ref.Location = service.PlaceOf(refusal, ref); ref.Location != "" {
+		return ref, nil
+	}
+	job, err := bigquery.Get(ctx, ref, "jobReference")
+	if err == nil && job.JobReference != nil {
+		ref.Location = job.JobReference.Location
+	}
+	return ref, err
+}
+
+// Get tells how the job is.
+func (a *Agent) Get(ctx context.Context, job sdk.Job[Meta]) (*sdk.Resource, error) {
+	if bytes, ok := dryRunBytes(job.Meta.JobID); ok {
+		return reportDryRun(bytes), nil
+	}
+	r, err := a.look(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	if r.hasResult() {
+		r.countRows(ctx)
+	}
+	return r.resource(), nil
+}
+
+// look asks BigQuery for the job as it is now.
+func (a *Agent) look(ctx context.Context, job sdk.Job[Meta]) (*report, error) {
+	bigquery, err := a.serviceOf(job)
+	if err != nil {
+		return nil, err
+	}
+	ref := job.Meta.ref()
+	found, err := bigquery.Get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	r := newReport(found, ref)
+	r.service, r.pricePerTiB = bigquery, a.services().config.PricePerTiB
+	return r, nil
+}
+
+// Delete cancels the job if it has not ended.
+func (a *Agent) Delete(ctx context.Context, job sdk.Job[Meta]) error {
+	if _, ok := dryRunBytes(job.Meta.JobID); ok {
+		return nil
+	}
+	bigquery, err := a.serviceOf(job)
+	if err != nil {
+		return err
+	}
+	ref := job.Meta.ref()
+	found, err := bigquery.Get(ctx, ref, "status")
+	if err == nil && (found.Status == nil || found.Status.State != done) {
+		err = bigquery.Cancel(ctx, ref)
+	}
+	if service.NotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// Close lets go of the connections.
+func (a *Agent) Close(context.Context) error {
+	a.services().close()
+	return nil
+}
+
+// serviceOf is a service with the credentials that made the job.
+func (a *Agent) serviceOf(job sdk.Job[Meta]) (*service.Service, error) {
+	if job.Meta.JobID == "" || job.Meta.Project == "" {
+		return nil, sdk.NotFound("the job's metadata names no BigQuery job: it has job_id %q and project %q", job.Meta.JobID, job.Meta.Project)
+	}
+	clients := a.services()
+	entry, err := clients.entryNamed(credentialOf(job.Meta.JobID))
+	if err != nil {
+		return nil, err
+	}
+	return clients.service(entry, job.Secret)
+}

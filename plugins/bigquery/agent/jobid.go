@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A job's id is agenthost-<key>, where the key is the host's for the attempt, so that the same attempt has the same id.
+// Behind it, -<name> names the credentials that made the job, where those are not the default ones: Flyte's memory of a
+// job has no other place for it that flytekit's agent would still read.
+const prefix = "agenthost-"
+
+var ours = regexp.MustCompile(`^` + prefix + `[0-9a-f]{64}(?:-(.+))?$`)
+
+// jobID is the id for an attempt; a new one each time where the caller names no attempt.
+func jobID(key, credential string) string {
+	id := prefix + hexOf(key)
+	if credential != "" {
+		id += "-" + credential
+	}
+	return id
+}
+
+func hexOf(key string) string {
+	raw, err := hex.DecodeString(key)
+	switch {
+	case key == "":
+		raw = make([]byte, sha256.Size)
+		_, _ = rand.Read(raw) // never fails
+	case err != nil || len(raw) != sha256.Size:
+		sum := sha256.Sum256([]byte(key))
+		raw = sum[:]
+	}
+	return hex.EncodeToString(raw)
+}
+
+// credentialOf is the name of the credentials that made a job; empty for the default ones, and for jobs that flytekit's
+// agent made.
+func credentialOf(id string) string {
+	if m := ours.FindStringSubmatch(id); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// BigQuery keeps no job for a dry run, so its answer is the id.
+const dryRunPrefix = prefix + "dryrun-"
+
+func dryRunID(bytes int64) string { return dryRunPrefix + strconv.FormatInt(bytes, 10) }
+
+func dryRunBytes(id string) (int64, bool) {
+	text, found := strings.CutPrefix(id, dryRunPrefix)
+	if !found {
+		return 0, false
+	}
+	bytes, err := strconv.ParseInt(text, 10, 64)
+	return bytes, err == nil
+}

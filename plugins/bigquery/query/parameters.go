@@ -1,0 +1,194 @@
+package query
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/api/bigquery/v2"
+
+	sdk "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
+)
+
+const named = "NAMED"
+
+// bind makes every input a named parameter, @name in SQL. An input takes the place of a parameter of its name that the
+// task's own configuration holds.
+func bind(query *bigquery.JobConfigurationQuery, task *sdk.Task) error {
+	inputs := task.Inputs.GetLiterals()
+	if len(inputs) == 0 {
+		return nil
+	}
+	if len(query.QueryParameters) > 0 && query.ParameterMode != named {
+		return sdk.InvalidArgument("the task's QueryJobConfig has positional parameters (?), so its inputs cannot be named ones (@name): give all of them names")
+	}
+	query.ParameterMode = named
+	query.QueryParameters = slices.DeleteFunc(query.QueryParameters, func(p *bigquery.QueryParameter) bool {
+		_, isInput := inputs[p.Name]
+		return isInput
+	})
+	declared := task.Template.GetInterface().GetInputs().GetVariables()
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		kind, value, err := parameter(inputs[name], declared[name].GetType())
+		if err != nil {
+			return sdk.InvalidArgument("input %q cannot be a query parameter: %w", name, err)
+		}
+		query.QueryParameters = append(query.QueryParameters, &bigquery.QueryParameter{Name: name, ParameterType: kind, ParameterValue: value})
+	}
+	return nil
+}
+
+func parameter(l *core.Literal, declared *core.LiteralType) (*bigquery.QueryParameterType, *bigquery.QueryParameterValue, error) {
+	kind, err := typeOf(l, declared)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err := valueOf(l, kind)
+	return kind, value, err
+}
+
+// simple are BigQuery's types of the simple Flyte types. A datetime is a DATETIME in UTC, as it is with flytekit's agent.
+var simple = map[core.SimpleType]string{
+	core.SimpleType_INTEGER:  "INT64",
+	core.SimpleType_FLOAT:    "FLOAT64",
+	core.SimpleType_STRING:   "STRING",
+	core.SimpleType_BOOLEAN:  "BOOL",
+	core.SimpleType_DATETIME: "DATETIME",
+	core.SimpleType_DURATION: "INTERVAL",
+	core.SimpleType_BINARY:   "BYTES",
+}
+
+const array = "ARRAY"
+
+func typeOf(l *core.Literal, declared *core.LiteralType) (*bigquery.QueryParameterType, error) {
+	switch t := declared.GetType().(type) {
+	case *core.LiteralType_Simple:
+		if name, ok := simple[t.Simple]; ok {
+			return &bigquery.QueryParameterType{Type: name}, nil
+		}
+		return nil, unfit(t.Simple.String())
+	case *core.LiteralType_EnumType:
+		return &bigquery.QueryParameterType{Type: "STRING"}, nil
+	case *core.LiteralType_UnionType:
+		variant, err := variantOf(l, t.UnionType)
+		if err != nil {
+			return nil, err
+		}
+		return typeOf(l.GetScalar().GetUnion().GetValue(), variant)
+	case *core.LiteralType_CollectionType:
+		return arrayOf(l, t.CollectionType)
+	case nil:
+		return nil, fmt.Errorf("the task's interface does not declare its type")
+	}
+	return nil, unfit(fmt.Sprintf("%T", declared.GetType())[len("*core.LiteralType_"):])
+}
+
+func unfit(what string) error {
+	return fmt.Errorf("it is a %s; int, float, str, bool, datetime, date, timedelta, bytes, enums, optional ones and lists of them can be parameters", what)
+}
+
+func arrayOf(l *core.Literal, element *core.LiteralType) (*bigquery.QueryParameterType, error) {
+	var sample *core.Literal
+	if elements := l.GetCollection().GetLiterals(); len(elements) > 0 {
+		sample = elements[0]
+	}
+	kind, err := typeOf(sample, element)
+	if err != nil {
+		return nil, fmt.Errorf("its elements: %w", err)
+	}
+	if kind.Type == array {
+		return nil, fmt.Errorf("BigQuery has no arrays of arrays")
+	}
+	return &bigquery.QueryParameterType{Type: array, ArrayType: kind}, nil
+}
+
+// variantOf is the type of a union that the literal has, or the only one that it could have were it not None.
+func variantOf(l *core.Literal, union *core.UnionType) (*core.LiteralType, error) {
+	if l != nil && !literal.IsNone(l) {
+		return l.GetScalar().GetUnion().GetType(), nil
+	}
+	var some []*core.LiteralType
+	for _, variant := range union.GetVariants() {
+		if variant.GetSimple() != core.SimpleType_NONE || variant.GetType() == nil {
+			some = append(some, variant)
+		}
+	}
+	if len(some) != 1 {
+		return nil, fmt.Errorf("it is None, and of %d types that it could have BigQuery needs to be told one: make it an Optional of a single type", len(some))
+	}
+	return some[0], nil
+}
+
+func valueOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.QueryParameterValue, error) {
+	for l.GetScalar().GetUnion() != nil {
+		l = l.GetScalar().GetUnion().GetValue()
+	}
+	switch {
+	case l.GetOffloadedMetadata() != nil:
+		return nil, fmt.Errorf("it is so large that Flyte keeps it in storage")
+	case literal.IsNone(l):
+		return &bigquery.QueryParameterValue{}, nil
+	case kind.Type == array:
+		return elementsOf(l, kind.ArrayType)
+	}
+	text, err := textOf(l)
+	if err != nil {
+		return nil, err
+	}
+	// Sent even when empty: a value without it is NULL.
+	return &bigquery.QueryParameterValue{Value: text, ForceSendFields: []string{"Value"}}, nil
+}
+
+func elementsOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.QueryParameterValue, error) {
+	value := &bigquery.QueryParameterValue{ArrayValues: []*bigquery.QueryParameterValue{}, ForceSendFields: []string{"ArrayValues"}}
+	for i, element := range l.GetCollection().GetLiterals() {
+		one, err := valueOf(element, kind)
+		if err != nil {
+			return nil, fmt.Errorf("element %d: %w", i, err)
+		}
+		value.ArrayValues = append(value.ArrayValues, one)
+	}
+	return value, nil
+}
+
+func textOf(l *core.Literal) (string, error) {
+	if binary := l.GetScalar().GetBinary(); binary != nil {
+		return base64.StdEncoding.EncodeToString(binary.GetValue()), nil
+	}
+	switch p := l.GetScalar().GetPrimitive().GetValue().(type) {
+	case *core.Primitive_Integer:
+		return strconv.FormatInt(p.Integer, 10), nil
+	case *core.Primitive_FloatValue:
+		return strconv.FormatFloat(p.FloatValue, 'g', -1, 64), nil
+	case *core.Primitive_StringValue:
+		return p.StringValue, nil
+	case *core.Primitive_Boolean:
+		return strconv.FormatBool(p.Boolean), nil
+	case *core.Primitive_Datetime:
+		return p.Datetime.AsTime().Format("2006-01-02T15:04:05.000000"), nil
+	case *core.Primitive_Duration:
+		return interval(p.Duration.AsDuration()), nil
+	}
+	return "", fmt.Errorf("its value does not fit its type")
+}
+
+// interval writes a duration as BigQuery's canonical INTERVAL, years-months days hours:minutes:seconds, of which each part
+// has a sign of its own. It is precise to the microsecond, as Python's timedelta is.
+func interval(d time.Duration) string {
+	const day = 24 * time.Hour
+	d = d.Truncate(time.Microsecond)
+	rest := d % day
+	sign := ""
+	if rest < 0 {
+		sign, rest = "-", -rest
+	}
+	seconds := math.Mod(rest.Seconds(), 60)
+	return fmt.Sprintf("0-0 %d %s%d:%d:%s", int64(d/day), sign, int64(rest.Hours()), int64(rest.Minutes())%60,
+		strconv.FormatFloat(math.Round(seconds*1e6)/1e6, 'f', -1, 64))
+}
