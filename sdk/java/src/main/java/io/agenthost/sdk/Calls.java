@@ -1,0 +1,84 @@
+package io.agenthost.sdk;
+
+import io.grpc.ForwardingServerCallListener;
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import io.grpc.ServerCallHandler;
+import io.grpc.ServerInterceptor;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/** Counts the agents' calls in flight, and refuses new ones once the plugin stops. */
+final class Calls implements ServerInterceptor {
+    private static final Metadata.Key<String> NOT_TAKEN = Metadata.Key.of(Contract.NOT_TAKEN_TRAILER, Metadata.ASCII_STRING_MARSHALLER);
+
+    private final String plugin;
+    private int inFlight;
+    private boolean stopping;
+
+    Calls(String plugin) {
+        this.plugin = plugin;
+    }
+
+    @Override
+    public <Q, A> ServerCall.Listener<Q> interceptCall(ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
+        // go-plugin's own calls do not count: its stream of prints lives as long as the plugin.
+        if (!call.getMethodDescriptor().getFullMethodName().startsWith("flyteidl.")) {
+            return next.startCall(call, headers);
+        }
+        if (!begin()) {
+            Metadata trailers = new Metadata();
+            trailers.put(NOT_TAKEN, "1"); // tells the host that the call was not begun and can be made again elsewhere
+            call.close(Status.UNAVAILABLE.withDescription("plugin %s is stopping".formatted(plugin)), trailers);
+            return new ServerCall.Listener<>() {};
+        }
+        return new Counted<>(next.startCall(call, headers));
+    }
+
+    /** Ends a call's count when gRPC is done with it, after the agent's method has returned: listeners run one after the other. */
+    private final class Counted<Q> extends ForwardingServerCallListener.SimpleForwardingServerCallListener<Q> {
+        private final AtomicBoolean ended = new AtomicBoolean();
+
+        Counted(ServerCall.Listener<Q> listener) {
+            super(listener);
+        }
+
+        @Override
+        public void onComplete() {
+            super.onComplete();
+            end(ended);
+        }
+
+        @Override
+        public void onCancel() {
+            super.onCancel();
+            end(ended);
+        }
+    }
+
+    private synchronized boolean begin() {
+        if (!stopping) {
+            inFlight++;
+        }
+        return !stopping;
+    }
+
+    private synchronized void end(AtomicBoolean ended) {
+        if (ended.compareAndSet(false, true)) {
+            inFlight--;
+            notifyAll();
+        }
+    }
+
+    /** Refuses new calls and waits for those in flight. Returns how many have not ended in time. */
+    synchronized int drain(Duration patience) throws InterruptedException {
+        stopping = true;
+        long end = System.nanoTime() + patience.toNanos();
+        for (long left = patience.toNanos(); inFlight > 0 && left > 0; left = end - System.nanoTime()) {
+            TimeUnit.NANOSECONDS.timedWait(this, left);
+        }
+        return inFlight;
+    }
+}

@@ -1,0 +1,106 @@
+package io.agenthost.sdk;
+
+import io.grpc.Context;
+import io.grpc.Status;
+import io.grpc.StatusException;
+import io.grpc.StatusRuntimeException;
+import java.util.concurrent.Callable;
+import java.util.concurrent.TimeoutException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/** Runs the calls of agents and turns what they throw into a status that names the agent. */
+final class Guard {
+    private static final Logger LOG = LoggerFactory.getLogger(Guard.class);
+    /** Bounds a status's message, in characters: it travels in a header, for which clients have limits. */
+    private static final int MAX_MESSAGE = 4 << 10;
+
+    private Guard() {}
+
+    /** Runs a call, on a thread that is interrupted once the caller has given up. */
+    static <T> T run(String agent, Category category, String method, Callable<T> call) throws StatusException {
+        Context context = Context.current();
+        Interruption interruption = new Interruption(Thread.currentThread());
+        context.addListener(interruption, Runnable::run);
+        try {
+            return call.call();
+        } catch (Throwable thrown) { // Errors too: a StackOverflowError in one call is no reason to leave the caller without an answer.
+            throw status(thrown, context, agent, category, method).asException();
+        } finally {
+            context.removeListener(interruption);
+            interruption.over();
+        }
+    }
+
+    private static Status status(Throwable thrown, Context context, String agent, Category category, String method) {
+        Status status = codeOf(thrown, context);
+        if (status.getCode() == Status.Code.INTERNAL) {
+            LOG.atError().setCause(thrown).addKeyValue("agent", agent).addKeyValue("task_category", category.name())
+                    .addKeyValue("task_category_version", category.version()).addKeyValue("method", method).log("agent failed");
+        }
+        return status.withDescription("agent %s: %s: %s".formatted(agent, method, cut(messageOf(thrown))));
+    }
+
+    private static Status codeOf(Throwable thrown, Context context) {
+        if (thrown instanceof AgentException known) {
+            return known.code().toStatus();
+        } else if (thrown instanceof StatusException known) {
+            return known.getStatus().getCode().toStatus();
+        } else if (thrown instanceof StatusRuntimeException known) {
+            return known.getStatus().getCode().toStatus();
+        } else if (context.isCancelled()) {
+            return context.cancellationCause() instanceof TimeoutException ? Status.DEADLINE_EXCEEDED : Status.CANCELLED;
+        }
+        return Status.INTERNAL;
+    }
+
+    private static String messageOf(Throwable thrown) {
+        if (thrown instanceof StatusException known && known.getStatus().getDescription() != null) {
+            return known.getStatus().getDescription();
+        } else if (thrown instanceof StatusRuntimeException known && known.getStatus().getDescription() != null) {
+            return known.getStatus().getDescription();
+        }
+        return describe(thrown);
+    }
+
+    /** The exception's message, with its class where the message alone says little: "NullPointerException: …". */
+    static String describe(Throwable thrown) {
+        String message = thrown.getMessage();
+        if (thrown instanceof AgentException && message != null) {
+            return message;
+        }
+        String name = thrown.getClass().getSimpleName();
+        return message == null || message.isBlank() ? name : name + ": " + message;
+    }
+
+    /** Keeps the head and the tail of a long text, where the reasons are. */
+    static String cut(String text) {
+        if (text.length() <= MAX_MESSAGE) {
+            return text;
+        }
+        int half = MAX_MESSAGE / 2;
+        return text.substring(0, half) + "\n… (%d characters cut) …\n".formatted(text.length() - 2 * half) + text.substring(text.length() - half);
+    }
+
+    /** Interrupts a call's thread when its context ends, and never after the call: the thread then serves another one. */
+    private static final class Interruption implements Context.CancellationListener {
+        private final Thread thread;
+        private boolean over;
+
+        Interruption(Thread thread) {
+            this.thread = thread;
+        }
+
+        @Override
+        public synchronized void cancelled(Context context) {
+            if (!over) {
+                thread.interrupt();
+            }
+        }
+
+        synchronized void over() {
+            over = true;
+            Thread.interrupted();
+        }
+    }
+}

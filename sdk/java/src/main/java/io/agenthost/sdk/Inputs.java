@@ -1,0 +1,75 @@
+package io.agenthost.sdk;
+
+import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.flyteidl.core.Literal;
+import io.agenthost.sdk.literal.LiteralException;
+import io.agenthost.sdk.literal.Literals;
+import java.lang.reflect.Constructor;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.RecordComponent;
+import java.lang.reflect.Type;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeSet;
+
+/** Reads a task's inputs. */
+final class Inputs {
+    private static final PropertyNamingStrategies.SnakeCaseStrategy SNAKE_CASE = new PropertyNamingStrategies.SnakeCaseStrategy();
+
+    private Inputs() {}
+
+    static <T> T read(Task task, String name, Type type) {
+        Map<String, Literal> literals = task.literals();
+        Literal literal = literals.get(name);
+        if (literal == null) {
+            throw AgentException.invalidArgument("input \"%s\" is missing: %s".formatted(name, literals.isEmpty()
+                    ? "the task has no inputs" : "the task's inputs are " + String.join(", ", new TreeSet<>(literals.keySet()))));
+        }
+        try {
+            return Literals.decode(literal, type);
+        } catch (LiteralException e) {
+            throw AgentException.invalidArgument("input %s%s: %s".formatted(name, e.path(), e.problem())).causedBy(e);
+        }
+    }
+
+    static <R extends Record> R readRecord(Task task, Class<R> type) {
+        RecordComponent[] components = type.getRecordComponents();
+        Object[] values = new Object[components.length];
+        List<String> failures = new ArrayList<>();
+        for (int i = 0; i < components.length; i++) {
+            String name = nameOf(components[i]);
+            boolean optional = components[i].getType() == Optional.class;
+            try {
+                values[i] = optional && !task.hasInput(name) ? Optional.empty() : read(task, name, components[i].getGenericType());
+            } catch (AgentException e) {
+                failures.add(e.getMessage());
+            }
+        }
+        if (!failures.isEmpty()) {
+            throw AgentException.invalidArgument(String.join("\n", failures));
+        }
+        return construct(type, components, values);
+    }
+
+    private static String nameOf(RecordComponent component) {
+        JsonProperty named = component.getAccessor().getAnnotation(JsonProperty.class);
+        return named != null && !named.value().isEmpty() ? named.value() : SNAKE_CASE.translate(component.getName());
+    }
+
+    private static <R> R construct(Class<R> type, RecordComponent[] components, Object[] values) {
+        try {
+            Constructor<R> constructor = type.getDeclaredConstructor(
+                    Arrays.stream(components).map(RecordComponent::getType).toArray(Class<?>[]::new));
+            constructor.setAccessible(true);
+            return constructor.newInstance(values);
+        } catch (InvocationTargetException e) {
+            throw AgentException.invalidArgument("the inputs do not fit: " + Guard.describe(e.getCause())).causedBy(e.getCause());
+        } catch (ReflectiveOperationException e) {
+            throw new IllegalArgumentException("the record %s cannot be made: %s".formatted(type.getName(), e.getMessage()), e);
+        }
+    }
+}

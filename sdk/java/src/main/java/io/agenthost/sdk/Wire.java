@@ -1,0 +1,157 @@
+package io.agenthost.sdk;
+
+import com.flyteidl.admin.AgentError;
+import com.flyteidl.core.ExecutionError;
+import com.flyteidl.core.LiteralMap;
+import com.flyteidl.core.LiteralType;
+import com.flyteidl.core.TaskExecutionIdentifier;
+import com.flyteidl.core.TaskLog;
+import com.google.protobuf.ByteString;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.Message;
+import com.google.protobuf.Struct;
+import com.google.protobuf.UnknownFieldSet;
+import com.google.protobuf.util.JsonFormat;
+import io.agenthost.sdk.internal.Json;
+import io.agenthost.sdk.literal.LiteralException;
+import io.agenthost.sdk.literal.Literals;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+
+/** Between the SDK's types and the messages. */
+final class Wire {
+    /** flyteidl2.connector: connection of CreateTaskRequest, GetTaskRequest, DeleteTaskRequest and CreateRequestHeader. */
+    private static final int CONNECTION = 5;
+    // flyteidl2.core.Connection
+    private static final int CONNECTION_TASK_TYPE = 1;
+    private static final int CONNECTION_SECRETS = 2;
+    private static final int CONNECTION_CONFIGS = 3;
+
+    private Wire() {}
+
+    /** The connection that Flyte 2 sent with a request. Flyte 1's messages do not know it: it arrives as an unknown field. */
+    static Connection connectionOf(Message request) {
+        List<ByteString> parts = request.getUnknownFields().getField(CONNECTION).getLengthDelimitedList();
+        if (parts.isEmpty()) {
+            return Connection.NONE;
+        }
+        String taskType = "";
+        Map<String, String> configs = new LinkedHashMap<>();
+        Map<String, Secret> secrets = new LinkedHashMap<>();
+        for (ByteString part : parts) {
+            UnknownFieldSet fields = parse(part);
+            taskType = lastString(fields, CONNECTION_TASK_TYPE, taskType);
+            for (ByteString entry : fields.getField(CONNECTION_SECRETS).getLengthDelimitedList()) {
+                secrets.put(lastString(parse(entry), 1, ""), Secret.hiding(lastString(parse(entry), 2, "")));
+            }
+            for (ByteString entry : fields.getField(CONNECTION_CONFIGS).getLengthDelimitedList()) {
+                configs.put(lastString(parse(entry), 1, ""), lastString(parse(entry), 2, ""));
+            }
+        }
+        return new Connection(taskType, configs, secrets);
+    }
+
+    private static UnknownFieldSet parse(ByteString message) {
+        try {
+            return UnknownFieldSet.parseFrom(message);
+        } catch (InvalidProtocolBufferException e) {
+            throw AgentException.invalidArgument("the request's connection is not a message: " + e.getMessage()).causedBy(e);
+        }
+    }
+
+    private static String lastString(UnknownFieldSet fields, int number, String otherwise) {
+        List<ByteString> values = fields.getField(number).getLengthDelimitedList();
+        return values.isEmpty() ? otherwise : values.get(values.size() - 1).toStringUtf8();
+    }
+
+    /** Names a task attempt as proto/agenthost/plugin/v1/idempotency.go says, for callers that did not send its name. */
+    static String idempotencyKey(TaskExecutionIdentifier id) {
+        var execution = id.getNodeExecutionId().getExecutionId();
+        var task = id.getTaskId();
+        if (execution.getName().isEmpty()) {
+            return "";
+        }
+        MessageDigest digest = sha256();
+        for (String field : List.of(execution.getProject(), execution.getDomain(), execution.getName(), id.getNodeExecutionId().getNodeId(),
+                task.getProject(), task.getDomain(), task.getName(), task.getVersion(), Integer.toUnsignedString(id.getRetryAttempt()))) {
+            byte[] bytes = field.getBytes(StandardCharsets.UTF_8);
+            digest.update(ByteBuffer.allocate(4).putInt(bytes.length).array());
+            digest.update(bytes);
+        }
+        return HexFormat.of().formatHex(digest.digest());
+    }
+
+    private static MessageDigest sha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every JDK has SHA-256", e);
+        }
+    }
+
+    /** Writes a resource. declared are the task's output types, or null where the call does not know them. */
+    static com.flyteidl.admin.Resource resource(Resource resource, OutputTypes declared) throws InvalidProtocolBufferException {
+        if (resource == null) {
+            throw new IllegalStateException("it returned null instead of a resource: use Resource.running, Resource.succeeded, …");
+        }
+        var message = com.flyteidl.admin.Resource.newBuilder().setPhase(resource.phase().wire()).setMessage(resource.message());
+        if (resource.outputs() != null) {
+            message.setOutputs(outputs(resource.outputs(), resource.outputTypes() != null ? resource.outputTypes() : declared));
+        }
+        for (Link link : resource.links()) {
+            message.addLogLinks(TaskLog.newBuilder().setName(link.name()).setUri(link.uri())
+                    .setShowWhilePending(link.showWhilePending()).setHideOnceFinished(link.hideOnceFinished()));
+        }
+        if (resource.customInfo() != null) {
+            message.setCustomInfo(structOf(resource.customInfo()));
+        }
+        if (resource.failure() != null) {
+            message.setAgentError(agentError(resource.failure(), resource.phase()));
+        }
+        return message.build();
+    }
+
+    private static AgentError agentError(Failure failure, Phase phase) {
+        AgentError.Builder error = AgentError.newBuilder().setCode(failure.code())
+                .setOrigin(ExecutionError.ErrorKind.valueOf(failure.origin().name()));
+        if (phase == Phase.RETRYABLE_FAILED) {
+            error.setKind(AgentError.Kind.RECOVERABLE);
+        }
+        return error.build();
+    }
+
+    private static LiteralMap outputs(Map<String, ?> outputs, OutputTypes declared) {
+        Map<String, LiteralType> types = declared == null ? Map.of() : declared.byName();
+        for (String name : new TreeSet<>(types.keySet())) {
+            if (!outputs.containsKey(name)) {
+                throw new IllegalArgumentException("output %s is declared but missing".formatted(name));
+            }
+        }
+        LiteralMap.Builder encoded = LiteralMap.newBuilder();
+        outputs.forEach((name, value) -> {
+            if (!types.isEmpty() && !types.containsKey(name)) {
+                throw new IllegalArgumentException("output %s is not one that the task declares: %s"
+                        .formatted(name, String.join(", ", new TreeSet<>(types.keySet()))));
+            }
+            try {
+                encoded.putLiterals(name, Literals.encode(value, types.getOrDefault(name, LiteralType.getDefaultInstance())));
+            } catch (LiteralException e) {
+                throw new IllegalArgumentException("output %s%s: %s".formatted(name, e.path(), e.problem()), e);
+            }
+        });
+        return encoded.build();
+    }
+
+    private static Struct structOf(Map<String, ?> value) throws InvalidProtocolBufferException {
+        Struct.Builder struct = Struct.newBuilder();
+        JsonFormat.parser().merge(Json.MAPPER.valueToTree(value).toString(), struct);
+        return struct.build();
+    }
+}
