@@ -10,12 +10,12 @@ import sys
 from typing import NoReturn
 
 from agenthost.plugin import Description, LoadError, Service, serve
+from agenthost.service import AgentService, Registry
 
-from ._registry import Registry
-from ._service import ConnectorService, Dialect
+from ._dialect import ConnectorDialect
 
 
-def main(program: str, dialect: Dialect) -> NoReturn:
+def main(program: str, dialect: ConnectorDialect) -> NoReturn:
     arguments = _parser(program, dialect).parse_args()
     # As flytekit's and Flyte 2's own servers do: modules beside the caller can be given too.
     if os.getcwd() not in sys.path:
@@ -26,13 +26,13 @@ def main(program: str, dialect: Dialect) -> NoReturn:
     def load() -> Service:
         registry = dialect.load(arguments.modules).only(arguments.task_types)
         return Service(
-            _description(program, dialect, arguments.name, registry), ConnectorService(dialect, registry).register
+            _description(program, dialect, arguments.name, registry), AgentService(dialect, registry).register
         )
 
     serve(load, _hint(program, arguments.task_types))
 
 
-def _parser(program: str, dialect: Dialect) -> argparse.ArgumentParser:
+def _parser(program: str, dialect: ConnectorDialect) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description=f"Serves connectors of {dialect.distribution} as a plugin of agenthost. The host starts it.",
@@ -60,17 +60,17 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _list(dialect: Dialect, modules: list[str]) -> NoReturn:
+def _list(dialect: ConnectorDialect, modules: list[str]) -> NoReturn:
     try:
         for one in dialect.load(modules).all():
             mode = "sync" if one.is_sync else "async"
-            print(f"{one.task_type}\t{one.version}\t{mode}\t{one.name}\t{type(one.connector).__module__}")
+            print(f"{one.task_type}\t{one.version}\t{mode}\t{one.name}\t{type(one.agent).__module__}")
     except LoadError as e:
         sys.exit(str(e))
     sys.exit(0)
 
 
-def _description(program: str, dialect: Dialect, name: str | None, registry: Registry) -> Description:
+def _description(program: str, dialect: ConnectorDialect, name: str | None, registry: Registry) -> Description:
     package, version = _package_of(registry, dialect)
     return Description(
         name=name or package,
@@ -82,9 +82,9 @@ def _description(program: str, dialect: Dialect, name: str | None, registry: Reg
     )
 
 
-def _package_of(registry: Registry, dialect: Dialect) -> tuple[str, str]:
+def _package_of(registry: Registry, dialect: ConnectorDialect) -> tuple[str, str]:
     """The package that the connectors come from, and its version; flytekit's or Flyte's own for several or none."""
-    modules = {type(one.connector).__module__ for one in registry.all()}
+    modules = {type(one.agent).__module__ for one in registry.all()}
     packages = {_distribution_of(module) for module in modules}
     package = packages.pop() if len(packages) == 1 else None
     package = package or dialect.distribution

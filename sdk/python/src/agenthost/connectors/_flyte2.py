@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agenthost.plugin import Lanes, take_over
+from agenthost.service import Registered, Registry
 
+from ._dialect import ConnectorDialect
 from ._loading import import_modules, load
-from ._registry import Registered, Registry
-from ._service import Dialect
 
 # Flyte 2 has other names for the same messages.
 _RENAMED = {
@@ -24,7 +24,7 @@ _RENAMED = {
 }
 
 
-class Flyte2(Dialect):
+class Flyte2(ConnectorDialect):
     """Calls connectors as Flyte 2's own server does."""
 
     distribution = "flyte"
@@ -39,7 +39,7 @@ class Flyte2(Dialect):
         import_modules(modules)
         registry = importlib.import_module("flyte.connectors").ConnectorRegistry._REGISTRY
         found = [
-            Registered(one, key.task_type_name, key.task_type_version, False, Lanes(one.name))
+            Registered(one, one.name, key.task_type_name, key.task_type_version, False, Lanes(one.name))
             for key, one in registry.items()
         ]
         return Registry(found, [failure for failure in failures if failure])
@@ -50,10 +50,10 @@ class Flyte2(Dialect):
 
         return getattr(connector_pb2, _RENAMED.get(name, name), None) or getattr(literals_pb2, name)
 
-    async def create(self, one: Registered, request: Any) -> Any:
+    async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         template = request.template
         meta = await one.lanes.here(
-            one.connector.create,
+            one.agent.create,
             task_template=template,
             inputs=await _native_inputs(template, request.inputs),
             output_prefix=request.output_prefix,
@@ -65,18 +65,18 @@ class Flyte2(Dialect):
     async def get(self, one: Registered, request: Any) -> Any:
         from flyte.connectors._connector import get_resource_proto
 
-        resource = await one.lanes.here(one.connector.get, resource_meta=_meta(one, request), **_connection(request))
+        resource = await one.lanes.here(one.agent.get, resource_meta=_meta(one, request), **_connection(request))
         return self.message("GetTaskResponse")(resource=await get_resource_proto(resource))
 
     async def delete(self, one: Registered, request: Any) -> Any:
-        await one.lanes.here(one.connector.delete, resource_meta=_meta(one, request), **_connection(request))
+        await one.lanes.here(one.agent.delete, resource_meta=_meta(one, request), **_connection(request))
         return self.message("DeleteTaskResponse")()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
-        return await one.lanes.here(one.connector.get_metrics, resource_meta=_meta(one, request))
+        return await one.lanes.here(one.agent.get_metrics, resource_meta=_meta(one, request))
 
     def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        return one.lanes.stream(one.connector.get_logs, resource_meta=_meta(one, request), token=request.token)
+        return one.lanes.stream(one.agent.get_logs, resource_meta=_meta(one, request), token=request.token)
 
     def listed(self, name: str, is_sync: bool, categories: list[Any]) -> Any:
         return self.message("Agent")(name=name, supported_task_categories=categories)
@@ -106,4 +106,4 @@ def _connection(request: Any) -> dict[str, str]:
 
 
 def _meta(one: Registered, request: Any) -> Any:
-    return one.connector.metadata_type.decode(request.resource_meta)
+    return one.agent.metadata_type.decode(request.resource_meta)

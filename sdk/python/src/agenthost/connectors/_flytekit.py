@@ -6,17 +6,17 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from agenthost.plugin import Lanes, LoadError, take_over
+from agenthost.service import Registered, Registry
 
+from ._dialect import ConnectorDialect
 from ._loading import import_modules, load
-from ._registry import Registered, Registry
-from ._service import Dialect
 
 
-class Flytekit(Dialect):
+class Flytekit(ConnectorDialect):
     """Calls connectors as flytekit's own server does, but for what that server gets wrong."""
 
     distribution = "flytekit"
@@ -33,7 +33,7 @@ class Flytekit(Dialect):
             take_over(logger)
         registry, sync = _backend()
         found = [
-            Registered(one, category.name, category.version, isinstance(one, sync), Lanes(one.name))
+            Registered(one, one.name, category.name, category.version, isinstance(one, sync), Lanes(one.name))
             for category, one in registry.items()
         ]
         return Registry(found, [failure for failure in failures if failure])
@@ -44,10 +44,10 @@ class Flytekit(Dialect):
 
         return getattr(agent_pb2, name, None) or getattr(literals_pb2, name)
 
-    async def create(self, one: Registered, request: Any) -> Any:
+    async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         from flytekit.models.task import TaskExecutionMetadata
 
-        method = one.connector.create
+        method = one.agent.create
         meta = await one.lanes.here(
             method,
             **_accepted(
@@ -61,21 +61,21 @@ class Flytekit(Dialect):
         return self.message("CreateTaskResponse")(resource_meta=meta.encode())
 
     async def get(self, one: Registered, request: Any) -> Any:
-        resource = await one.lanes.here(one.connector.get, resource_meta=_meta(one, request))
+        resource = await one.lanes.here(one.agent.get, resource_meta=_meta(one, request))
         return self.message("GetTaskResponse")(resource=await _resource(resource))
 
     async def delete(self, one: Registered, request: Any) -> Any:
-        await one.lanes.here(one.connector.delete, resource_meta=_meta(one, request))
+        await one.lanes.here(one.agent.delete, resource_meta=_meta(one, request))
         return self.message("DeleteTaskResponse")()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
-        return await one.lanes.here(one.connector.get_metrics, resource_meta=_meta(one, request))
+        return await one.lanes.here(one.agent.get_metrics, resource_meta=_meta(one, request))
 
     def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        return one.lanes.stream(one.connector.get_logs, resource_meta=_meta(one, request))
+        return one.lanes.stream(one.agent.get_logs, resource_meta=_meta(one, request))
 
-    async def execute(self, one: Registered, header: Any, inputs: Any) -> Any:
-        method = one.connector.do
+    async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
+        method = one.agent.do
         resource = await one.lanes.here(
             method,
             **_accepted(
@@ -132,7 +132,7 @@ def _inputs(inputs: Any) -> Any:
 
 
 def _meta(one: Registered, request: Any) -> Any:
-    return one.connector.metadata_type.decode(request.resource_meta)
+    return one.agent.metadata_type.decode(request.resource_meta)
 
 
 async def _resource(resource: Any) -> Any:

@@ -19,7 +19,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from . import _certificate, _contract, _handshake, _hostlog
 from ._calls import Calls
 from ._contract import ConfigError, Description
-from ._errors import LoadError, cut
+from ._errors import CallError, LoadError, cut
 
 _log = logging.getLogger("agenthost")
 
@@ -209,6 +209,8 @@ class Process:
     async def _configure(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         try:
             errors = await self._service.configure(request.config)
+        except CallError as e:
+            await context.abort(e.code, str(e))
         except Exception as e:
             _log.exception("the plugin's configuration failed")
             await context.abort(grpc.StatusCode.INTERNAL, cut(f"Configure: {type(e).__name__}: {e}"))

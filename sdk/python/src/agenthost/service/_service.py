@@ -1,13 +1,13 @@
-"""Flyte's agent services in front of a registry of connectors.
+"""Flyte's agent services in front of a registry of agents.
 
 Flyte 2's messages are the same bytes as Flyte 1's, and the host calls plugins by Flyte 1's names: only the classes that
-the connectors expect differ, and how they are called. That is a `Dialect`.
+the agents expect differ, and how they are called. That is a `Dialect`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -19,24 +19,18 @@ from ._registry import Registered, Registry
 
 
 class Dialect(ABC):
-    """How one generation of connectors is loaded and called. The calls run in the connector's own lanes."""
-
-    distribution: str
-    """The package that has the registry, for people."""
+    """How agents of one kind are called. The calls run in the agent's own lanes."""
 
     has_sync = True
-    """Whether there are synchronous connectors."""
-
-    @abstractmethod
-    def load(self, modules: Sequence[str]) -> Registry:
-        """Imports what registers connectors. Raises LoadError."""
+    """Whether there are synchronous agents."""
 
     @abstractmethod
     def message(self, name: str) -> Any:
         """The class of a message of the agent services, by Flyte 1's name."""
 
     @abstractmethod
-    async def create(self, one: Registered, request: Any) -> Any: ...
+    async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
+        """:param metadata: the call's, such as the idempotency key."""
 
     @abstractmethod
     async def get(self, one: Registered, request: Any) -> Any: ...
@@ -49,9 +43,9 @@ class Dialect(ABC):
 
     @abstractmethod
     def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        """Runs in the host's loop: streams what the connector yields in its lane."""
+        """Runs in the host's loop: streams what the agent yields in its lane."""
 
-    async def execute(self, one: Registered, header: Any, inputs: Any) -> Any:
+    async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
         raise NotImplementedError
 
     @abstractmethod
@@ -59,10 +53,12 @@ class Dialect(ABC):
         """An agent as ListAgents describes it."""
 
 
-class ConnectorService:
+class AgentService:
     """The services' methods."""
 
-    def __init__(self, dialect: Dialect, registry: Registry) -> None:
+    def __init__(self, dialect: Dialect, registry: Registry, check_ready: Callable[[], None] = lambda: None) -> None:
+        """:param check_ready: raises CallError while no task can be taken."""
+        self._check_ready = check_ready
         self._dialect = dialect
         self._registry = registry
 
@@ -101,7 +97,9 @@ class ConnectorService:
     async def _create(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         template = request.template
         one = await self._find(context, template.type, template.task_type_version, is_sync=False)
-        return await self._guarded(context, one, "Create", one.lanes.call(self._dialect.create, one, request))
+        return await self._guarded(
+            context, one, "Create", one.lanes.call(self._dialect.create, one, request, _metadata(context))
+        )
 
     def _job_call(self, method: str, call: Callable[[Registered, Any], Any]) -> Callable[..., Any]:
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -132,7 +130,9 @@ class ConnectorService:
             return
         template = header.template
         one = await self._find(context, template.type, template.task_type_version, is_sync=True)
-        yield await self._guarded(context, one, "Execute", one.lanes.call(self._dialect.execute, one, header, inputs))
+        yield await self._guarded(
+            context, one, "Execute", one.lanes.call(self._dialect.execute, one, header, inputs, _metadata(context))
+        )
 
     async def _list(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         return self._dialect.message("ListAgentsResponse")(agents=self._agents())
@@ -158,7 +158,9 @@ class ConnectorService:
 
     async def _find(self, context: grpc.aio.ServicerContext, task_type: str, version: int, is_sync: bool) -> Registered:
         try:
-            return self._registry.find(task_type, version, is_sync)
+            found = self._registry.find(task_type, version, is_sync)
+            self._check_ready()
+            return found
         except CallError as e:
             await context.abort(e.code, str(e))
             raise
@@ -166,6 +168,10 @@ class ConnectorService:
     @staticmethod
     async def _guarded(context: grpc.aio.ServicerContext, one: Registered, method: str, call: Any) -> Any:
         return await guarded(context, one.name, one.task_type, method, call)
+
+
+def _metadata(context: grpc.aio.ServicerContext) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _serialize(message: Any) -> bytes:

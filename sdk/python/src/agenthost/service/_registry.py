@@ -1,4 +1,4 @@
-"""The connectors that a plugin serves, found as Flyte asks for them."""
+"""The agents that a plugin serves, found as Flyte asks for them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from agenthost.plugin import CallError, Lanes, LoadError
 
 @dataclass(frozen=True)
 class Registered:
-    """A connector, and the threads that its calls run in."""
+    """An agent (Flyte 2: connector) under one task category, and the threads that its calls run in."""
 
-    connector: Any
+    agent: Any
+    name: str
     task_type: str
     version: int
     is_sync: bool
     lanes: Lanes
-
-    @property
-    def name(self) -> str:
-        return str(self.connector.name)
 
     @property
     def kind(self) -> str:
@@ -31,7 +28,7 @@ class Registered:
 
 
 class Registry:
-    """The wanted part of what an environment has registered."""
+    """The agents by task type and version."""
 
     def __init__(self, registered: Iterable[Registered], failures: Sequence[str] = ()) -> None:
         """
@@ -59,7 +56,7 @@ class Registry:
         return sorted(found, key=lambda one: (one.name, one.task_type, one.version))
 
     def find(self, task_type: str, version: int, is_sync: bool) -> Registered:
-        """The connector for a category: that of its version, or else that of the highest version of the name."""
+        """The agent for a category: that of its version, or else that of the highest version of the name."""
         versions = self._by_type.get(task_type)
         if not versions:
             raise CallError(
