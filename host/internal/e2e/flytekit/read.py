@@ -58,7 +58,7 @@ def difference(expected: Any, found: Any) -> str:
     if isinstance(expected, dict) and set(expected) == set(found):
         return "; ".join(f"{k}: {d}" for k in expected if (d := difference(expected[k], found[k])))
     if isinstance(expected, list) and len(expected) == len(found):
-        pairs = enumerate(zip(expected, found))
+        pairs = enumerate(zip(expected, found, strict=True))
         return "; ".join(f"[{i}]: {d}" for i, (e, f) in pairs if (d := difference(e, f)))
     if isinstance(expected, float) and math.isnan(expected) and math.isnan(found):
         return ""

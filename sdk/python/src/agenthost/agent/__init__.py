@@ -1,0 +1,87 @@
+"""How a Flyte agent is written in Python.
+
+An agent handles the tasks of one task type. It is a class with three methods, and a program with one line:
+
+    @dataclass
+    class Query:  # what Flyte keeps between the calls, as JSON
+        id: str
+
+    class Warehouse(AsyncAgent[Query]):
+        task_type = "warehouse_query"
+
+        async def create(self, task: Task) -> Query: ...     # start, return at once
+        async def get(self, job: Job[Query]) -> Resource: ... # how is it?
+        async def delete(self, job: Job[Query]) -> None: ...  # end it; fine if it is gone
+
+    Plugin("warehouse", "1.0.0", [Warehouse()]).serve()
+
+Methods may be plain functions too: those run in threads. For work that fits within a call, write a `SyncAgent` with one
+method, `execute`. `agenthost.testing` runs plugins in tests.
+"""
+
+from agenthost.plugin import ConfigError
+
+from ._agents import AsyncAgent, Category, LogLine, LogQuery, MetricsQuery, NextToken, SyncAgent
+from ._errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    SystemFailure,
+    Unauthenticated,
+    Unavailable,
+    UserFailure,
+)
+from ._literals import Binary, Directory, File, StructuredDataset
+from ._plugin import Plugin
+from ._resource import (
+    Phase,
+    Resource,
+    aborted,
+    failed,
+    initializing,
+    queued,
+    retryable_failed,
+    running,
+    succeeded,
+    waiting_for_resources,
+)
+from ._secrets import Secret, secret
+from ._task import Connection, Job, Task
+
+__all__ = [
+    "AsyncAgent",
+    "Binary",
+    "Category",
+    "ConfigError",
+    "Connection",
+    "Directory",
+    "FailedPrecondition",
+    "File",
+    "InvalidArgument",
+    "Job",
+    "LogLine",
+    "LogQuery",
+    "MetricsQuery",
+    "NextToken",
+    "NotFound",
+    "Phase",
+    "Plugin",
+    "Resource",
+    "Secret",
+    "StructuredDataset",
+    "SyncAgent",
+    "SystemFailure",
+    "Task",
+    "Unauthenticated",
+    "Unavailable",
+    "UserFailure",
+    "aborted",
+    "failed",
+    "initializing",
+    "queued",
+    "retryable_failed",
+    "running",
+    "secret",
+    "succeeded",
+    "waiting_for_resources",
+]

@@ -1,0 +1,178 @@
+"""A plugin: some agents in one program."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from agenthost.plugin import CallError, ConfigError, Description, Lanes, LoadError, Service, serve
+from agenthost.service import AgentService, Registered, Registry
+
+from ._agents import AsyncAgent, SyncAgent
+from ._config import Configuration
+from ._dialect import Native
+from ._errors import FailedPrecondition
+from ._typed import adapter
+
+_log = logging.getLogger("agenthost")
+
+C = TypeVar("C")
+
+Agent = AsyncAgent[Any] | SyncAgent
+
+
+class Plugin:
+    """Some agents, and what the host is told of them.
+
+    Plugin("warehouse", "1.0.0", [Warehouse()]).serve()
+    """
+
+    def __init__(self, name: str, version: str, agents: Sequence[Agent]) -> None:
+        self.name = name
+        self.version = version
+        self.agents = list(agents)
+        self._lanes: dict[int, Lanes] = {}
+        self._configuration: Configuration[Any] | None = None
+        self._configure: Callable[[Any], Any] | None = None
+        self._configured = False
+
+    def configure(self, type: type[C], function: Callable[[C], Awaitable[Any] | Any]) -> Plugin:
+        """Takes a configuration, the plugin's `config:` block in the host's file, as a dataclass or pydantic model.
+
+        Wrong keys and values are reported by key, all at once, before the function is called. What the function raises
+        is an error of the configuration as a whole; what it returns may be a list of ConfigError. Tasks are refused
+        until the configuration has come.
+        """
+        if self._configuration is not None:
+            raise LoadError(f"plugin {self.name} has two configurations: a plugin takes one")
+        self._configuration, self._configure = Configuration(type), function
+        return self
+
+    def serve(self) -> NoReturn:
+        """Serves the plugin until the host stops it, and ends the process. It is the last call of a program.
+
+        Log with `logging`: level and `extra` fields arrive in the host's log. What is printed arrives there, too.
+        """
+        serve(self.service, self._hint())
+
+    def service(self) -> Service:
+        """The plugin's services, for a server. Raises LoadError where agents contradict each other."""
+        registry = self._registry()
+        return Service(
+            description=self._description(),
+            register=AgentService(Native(), registry, self._check_ready).register,
+            configure=self._configured_with,
+            close=self._close,
+        )
+
+    def _registry(self) -> Registry:
+        if not self.name or not self.agents:
+            raise LoadError("a plugin needs a name and at least one agent: Plugin(name, version, [agent, …])")
+        found: list[Registered] = []
+        kinds: dict[str, Agent] = {}
+        for agent in self.agents:
+            if isinstance(agent, AsyncAgent):
+                adapter(agent.metadata_type())
+            lanes = self._lanes.setdefault(id(agent), Lanes(agent.agent_name()))
+            for category in agent.categories():
+                if any((one.task_type, one.version) == (category.task_type, category.version) for one in found):
+                    raise LoadError(
+                        f'plugin {self.name}: task category "{category.task_type}" version {category.version} '
+                        "has two agents"
+                    )
+                other = kinds.setdefault(category.task_type, agent)
+                if isinstance(other, SyncAgent) != isinstance(agent, SyncAgent):
+                    raise LoadError(
+                        f'plugin {self.name}: task category "{category.task_type}" has agents of both kinds: Flyte '
+                        "keeps one kind per name"
+                    )
+                found.append(
+                    Registered(
+                        agent,
+                        agent.agent_name(),
+                        category.task_type,
+                        category.version,
+                        isinstance(agent, SyncAgent),
+                        lanes,
+                    )
+                )
+        return Registry(found)
+
+    def _description(self) -> Description:
+        idempotent = [agent for agent in self.agents if isinstance(agent, AsyncAgent)]
+        return Description(
+            name=self.name,
+            version=self.version,
+            sdk="agenthost-python",
+            sdk_version=importlib.metadata.version("agenthost"),
+            language=f"python{platform.python_version()}",
+            # The host asks again for any of the plugin's tasks, so that all must be able to take it.
+            capabilities=("idempotent_create",)
+            if idempotent and all(agent.idempotent_create for agent in idempotent)
+            else (),
+            config_schema=self._configuration.schema if self._configuration else "",
+        )
+
+    async def _configured_with(self, block: str) -> Sequence[ConfigError]:
+        if self._configuration is None:
+            if block.strip() in ("", "{}"):
+                return []
+            return [ConfigError("", f"the plugin {self.name} takes no configuration: remove the `config:` block")]
+        if self._configured:
+            raise FailedPrecondition(
+                f"plugin {self.name} is configured already: a process takes its configuration once"
+            )
+        configuration, errors = self._configuration.read(block)
+        if not errors:
+            errors = await self._apply(configuration)
+        self._configured = not errors
+        return errors
+
+    async def _apply(self, configuration: Any) -> list[ConfigError]:
+        assert self._configure is not None
+        try:
+            returned = await Lanes(self.name).call(self._configure, configuration)
+        except CallError:
+            raise
+        except Exception as e:
+            _log.warning("the configuration was refused", exc_info=e)
+            return [ConfigError("", str(e) or type(e).__name__)]
+        return [error for error in returned if isinstance(error, ConfigError)] if isinstance(returned, list) else []
+
+    def _check_ready(self) -> None:
+        if self._configuration is not None and not self._configured:
+            raise FailedPrecondition(
+                f"plugin {self.name} has no configuration yet: the host must call Configure before the first task"
+            )
+
+    async def _close(self) -> None:
+        for agent in reversed(self.agents):
+            try:
+                await self._lanes[id(agent)].call(agent.close)
+            except Exception:
+                _log.exception("an agent did not close cleanly", extra={"agent": agent.agent_name()})
+
+    def _hint(self) -> str:
+        program = os.path.abspath(sys.argv[0])
+        served = "".join(
+            f"  task type {c.task_type}, version {c.version} ({'sync' if isinstance(agent, SyncAgent) else 'async'})\n"
+            for agent in self.agents
+            for c in agent.categories()
+        )
+        return f"""{self.name} {self.version} is a Flyte agent plugin: it is started by agenthost, not by hand.
+It serves
+
+{served}
+Give it to the host in its configuration file:
+
+  plugins:
+    {self.name}:
+      command: [{sys.executable}, {program}]
+
+Then "agenthost check --start" starts it once and shows what it serves, "agenthost task run" runs a single task with it,
+and "agenthost serve" serves it to Flyte."""

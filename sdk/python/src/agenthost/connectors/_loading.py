@@ -1,0 +1,30 @@
+"""Imports what registers connectors, and says which import failed."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+
+from agenthost.plugin import LoadError
+
+_log = logging.getLogger("agenthost")
+
+
+def load(what: str, action: Callable[[], object]) -> str | None:
+    """Does something that imports a connector. Returns what went wrong, for people; the traceback goes to the log."""
+    try:
+        action()
+    except (Exception, SystemExit) as e:
+        _log.warning("an import failed", exc_info=e, extra={"imported": what})
+        return f"{what} cannot be imported: {type(e).__name__}: {e}"
+    return None
+
+
+def import_modules(modules: Sequence[str], advice: str = "") -> None:
+    """Imports modules that must be there. Raises LoadError."""
+    for module in modules:
+        failure = load(module, functools.partial(importlib.import_module, module))
+        if failure:
+            raise LoadError(f"{failure} ({advice})" if advice else failure)

@@ -1,0 +1,33 @@
+"""A plugin process: go-plugin's handshake, TLS, health, logs and an orderly end, for services of any kind.
+
+This package knows nothing of agents. `agenthost.agent` and the adapters for flytekit and Flyte 2 put theirs on it:
+
+    serve(load, hint="what a person sees who starts the program by hand")
+
+`load` makes the `Service` after standard output has been moved out of the way, so that what imports print cannot
+disturb the handshake.
+"""
+
+from ._contract import IDEMPOTENCY_KEY_HEADER, ConfigError, Description
+from ._errors import CallError, LoadError, cut, status_of
+from ._guard import guarded, guarded_stream
+from ._hostlog import take_over
+from ._lanes import Lanes
+from ._serve import Service, serve, start
+
+__all__ = [
+    "IDEMPOTENCY_KEY_HEADER",
+    "CallError",
+    "ConfigError",
+    "Description",
+    "Lanes",
+    "LoadError",
+    "Service",
+    "cut",
+    "guarded",
+    "guarded_stream",
+    "serve",
+    "start",
+    "status_of",
+    "take_over",
+]

@@ -1,0 +1,84 @@
+"""The calls under way: they end before the plugin does, and a plugin that stops takes no new ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ._contract import NOT_TAKEN_TRAILER
+
+
+class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Counts the calls of Flyte's services. go-plugin's own do not count: its streams live as long as the plugin."""
+
+    def __init__(self, plugin: str) -> None:
+        self._plugin = plugin
+        self._running = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self, timeout: float) -> int:
+        """Refuses new calls and waits for those under way. Returns how many still run after the time."""
+        self._draining = True
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout)
+        return self._running
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/flyteidl"):
+            return handler
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._answering(handler.unary_unary), **codec)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(self._streaming(handler.unary_stream), **codec)
+        return grpc.stream_stream_rpc_method_handler(self._streaming(handler.stream_stream), **codec)
+
+    def _answering(self, answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            await self._refuse_if_draining(context)
+            with self._one():
+                return await answer(request, context)
+
+        return counted
+
+    def _streaming(self, answers: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            await self._refuse_if_draining(context)
+            with self._one():
+                async for part in answers(request, context):
+                    yield part
+
+        return counted
+
+    async def _refuse_if_draining(self, context: grpc.aio.ServicerContext) -> None:
+        if self._draining:
+            # The trailer tells the host that the call was not begun, so that it can be made again elsewhere.
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"plugin {self._plugin} is stopping", ((NOT_TAKEN_TRAILER, "1"),)
+            )
+
+    @contextlib.contextmanager
+    def _one(self) -> Iterator[None]:
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()

@@ -1,0 +1,89 @@
+"""A real host with real plugins, each in the environment that its authors' packages were installed into."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from agenthost.testing import Client
+
+ROOT = pathlib.Path(__file__).parents[4]
+START_TIMEOUT = 180.0
+
+
+@pytest.fixture(scope="session")
+def venv() -> Callable[[str], pathlib.Path]:
+    """The folder of programs of an environment that a script makes: `venv("connectors") / "agenthost-flytekit"`."""
+
+    def make(name: str) -> pathlib.Path:
+        script = ROOT / "scripts" / f"venv-{name}"
+        command = [script] if script.exists() else [ROOT / "scripts" / "venv-pinned", name]
+        return pathlib.Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def agenthost() -> pathlib.Path:
+    """The host's program, built from this tree."""
+    program = ROOT / ".cache" / "agenthost"
+    subprocess.run(["go", "build", "-o", program, "./host"], cwd=ROOT, check=True)
+    return program
+
+
+Host = Callable[[dict[str, Any]], Client]
+
+
+@pytest.fixture
+def host(agenthost: pathlib.Path) -> Iterator[Host]:
+    """Starts a host with these plugins, waits until it is ready, and gives what calls it as Flyte does."""
+    with contextlib.ExitStack() as stack:
+        yield lambda plugins: stack.enter_context(_serving(agenthost, plugins))
+
+
+@contextlib.contextmanager
+def _serving(agenthost: pathlib.Path, plugins: dict[str, Any]) -> Iterator[Client]:
+    # Not tmp_path: a test's name would make a unix socket's path too long.
+    with tempfile.TemporaryDirectory(prefix="host-") as folder:
+        settings = {
+            "listen": {"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+            "log": {"format": "json"},
+            "run_dir": f"{folder}/run",
+            "plugins": {name: {"start_timeout": "2m", **plugin} for name, plugin in plugins.items()},
+        }
+        config = pathlib.Path(folder, "agenthost.json")
+        config.write_text(json.dumps(settings))
+        process = subprocess.Popen([agenthost, "serve", "--config", config], stderr=subprocess.PIPE, text=True)
+        try:
+            log: list[str] = []
+            ready: queue.Queue[str] = queue.Queue()
+            following = threading.Thread(target=_follow, args=(process.stderr, log, ready))
+            following.start()
+            endpoint = ready.get(timeout=START_TIMEOUT)
+            assert endpoint, "the host ended before it was ready:\n" + "".join(log)
+            with grpc.insecure_channel(endpoint) as channel:
+                yield Client(channel, log, process.pid)
+        finally:
+            process.terminate()
+            process.wait(60)
+            following.join()
+
+
+def _follow(stream: Any, log: list[str], ready: queue.Queue[str]) -> None:
+    for line in stream:
+        log.append(line)
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if entry.get("msg") == "agenthost is ready":
+                ready.put(entry["grpc"])
+    ready.put("")

@@ -1,0 +1,179 @@
+"""Small local servers: the outside systems of connectors that no emulator exists for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+Answer = tuple[int, Any]
+Route = Callable[[Any, Mapping[str, str]], Answer]
+
+
+@contextlib.contextmanager
+def http(answer: Callable[[str, str, Any, Mapping[str, str]], Answer]) -> Iterator[str]:
+    """Serves answer(method, path, body, headers) -> (status, JSON). Gives the server's address as a URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            data = self.rfile.read(length).decode()
+            body = json.loads(data) if "json" in self.headers.get("content-type", "") and data else data
+            status, found = answer(self.command, self.path, body, {k.lower(): v for k, v in self.headers.items()})
+            sent = json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        do_GET = do_POST = handle_any
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Not on the test's terminal."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def program(command: Sequence[Any], port: int, env: Mapping[str, str]) -> Iterator[None]:
+    """Runs a server until the block ends, from when it listens."""
+    process = subprocess.Popen([str(part) for part in command], env=dict(env), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, f"{command[0]} ended with code {process.returncode}"
+            assert time.monotonic() < deadline, f"{command[0]} does not listen on port {port}"
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def private_key() -> str:
+    """A new RSA key as an unencrypted PEM, as Google's and Snowflake's clients want it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+@contextlib.contextmanager
+def google_credentials(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A service account whose tokens a local server hands out. Gives its file."""
+
+    def token(method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        assert (method, path) == ("POST", "/token")
+        assert "assertion=" in body
+        return 200, {"access_token": "local", "expires_in": 3600, "token_type": "Bearer"}
+
+    with http(token) as url:
+        file = folder / "credentials.json"
+        account = {
+            "type": "service_account",
+            "project_id": "analytics",
+            "private_key_id": "local",
+            "private_key": private_key(),
+            "client_email": "connector@analytics.iam.gserviceaccount.com",
+            "client_id": "1",
+            "token_uri": f"{url}/token",
+        }
+        file.write_text(json.dumps(account))
+        yield file
+
+
+@contextlib.contextmanager
+def bqemulator(programs: pathlib.Path) -> Iterator[str]:
+    """An emulator of BigQuery. Gives its address as a URL."""
+    port, home = free_port(), programs.parent / "home"
+    command = [programs / "bqemulator", "start", "--rest-port", port, "--grpc-port", 0, "--project", "analytics"]
+    with program(command, port, {"HOME": str(home), "PATH": "/usr/bin:/bin"}):
+        yield f"http://127.0.0.1:{port}"
+
+
+class OpenAI:
+    """The part of OpenAI's API that the connectors use. It refuses what the real one would."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.batches: dict[str, dict[str, Any]] = {}
+
+    def answer(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        if headers.get("authorization") != f"Bearer {self.key}":
+            return 401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}}
+        if (method, path) == ("POST", "/v1/chat/completions"):
+            return self._complete(body)
+        if (method, path) == ("POST", "/v1/batches"):
+            return self._create(body)
+        _, _, _, identity, *rest = [*path.split("/"), ""]
+        if identity not in self.batches:
+            return 404, {"error": {"message": f"No batch found with id '{identity}'", "type": "invalid_request_error"}}
+        if (method, rest[0]) == ("POST", "cancel"):
+            self.batches[identity]["status"] = "cancelled"
+        return 200, self._polled(identity)
+
+    def _complete(self, body: Any) -> Answer:
+        if set(body) - {"model", "messages", "temperature"} or not body.get("model"):
+            return 400, {"error": {"message": f"unexpected arguments: {sorted(body)}", "type": "invalid_request_error"}}
+        said = body["messages"][-1]["content"]
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": f"{body['model']} heard: {said}"},
+        }
+        return 200, {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body["model"],
+            "choices": [choice],
+        }
+
+    def _create(self, body: Any) -> Answer:
+        if set(body) - {"metadata"} != {"completion_window", "endpoint", "input_file_id"}:
+            return 400, {"error": {"message": f"unexpected arguments: {sorted(body)}", "type": "invalid_request_error"}}
+        identity = f"batch_{len(self.batches)}"
+        self.batches[identity] = {
+            "id": identity,
+            "object": "batch",
+            "status": "validating",
+            "created_at": 1,
+            "completion_window": body["completion_window"],
+            "endpoint": body["endpoint"],
+            "input_file_id": body["input_file_id"],
+        }
+        return 200, self.batches[identity]
+
+    def _polled(self, identity: str) -> dict[str, Any]:
+        batch = self.batches[identity]
+        shown = dict(batch)
+        nexts = {"validating": "in_progress", "in_progress": "completed"}
+        batch["status"] = nexts.get(batch["status"], batch["status"])
+        if shown["status"] == "completed":
+            shown["output_file_id"] = f"{batch['input_file_id']}-answers"
+        return shown

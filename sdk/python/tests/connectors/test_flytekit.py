@@ -1,0 +1,158 @@
+"""flytekit's connectors as their authors ship them, through a real host.
+
+Each finds the outside system it was written for, or an emulator of it, by the means that its own client library has for
+that: no line of a connector is changed, and nothing is put into its process.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import grpc
+import pytest
+import servers
+from conftest import Host
+
+from agenthost.agent import Phase, StructuredDataset
+from agenthost.testing import Client
+
+Venv = Callable[[str], pathlib.Path]
+
+
+def plugin(venv: Venv, task_types: str, **more: Any) -> dict[str, Any]:
+    return {"command": [str(venv("connectors") / "agenthost-flytekit"), "--task-types", task_types], **more}
+
+
+def listed(client: Client) -> set[str]:
+    return {category.name for agent in client.agents() for category in agent.supported_task_categories}
+
+
+@pytest.fixture
+def bigquery(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
+    with servers.google_credentials(tmp_path) as credentials, servers.bqemulator(venv("bqemulator")) as emulator:
+        env = {"BIGQUERY_EMULATOR_HOST": emulator, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
+        yield host({"bigquery": plugin(venv, "bigquery_query_job_task", env=env)})
+
+
+BIGQUERY = {"ProjectID": "analytics", "Location": "US", "Domain": "development"}
+
+
+def test_bigquery_runs_a_query_with_parameters(bigquery: Client) -> None:
+    assert listed(bigquery) == {"bigquery_query_job_task"}
+    job = bigquery.create(
+        "bigquery_query_job_task",
+        sql="select name, @n * 2 as doubled from unnest(['Ada', @name]) as name order by name",
+        custom=BIGQUERY,
+        inputs={"n": 21, "name": "Grace"},
+    )
+    assert set(json.loads(job.meta)) == {"job_id", "project", "location"}
+    result = job.wait()
+    assert result.phase == Phase.SUCCEEDED, result.message
+    assert result.outputs is not None
+    table = result.outputs["results"]
+    assert isinstance(table, StructuredDataset)
+    assert table.uri.startswith("bq://analytics:")
+    (link,) = result.resource.log_links
+    assert link.name == "BigQuery Console"
+    job.delete()
+
+
+def test_bigquery_fails_a_query_that_is_wrong(bigquery: Client) -> None:
+    try:
+        result = bigquery.run_task(
+            "bigquery_query_job_task", sql="select no_such_column from no_such_table", custom=BIGQUERY
+        )
+    except grpc.RpcError as e:  # the emulator tells it at once, where BigQuery makes a job that fails
+        assert "agent Bigquery Connector: Create:" in e.details()
+    else:
+        assert result.phase == Phase.FAILED
+
+
+@pytest.fixture
+def openai(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
+    key = tmp_path / "key"
+    key.write_text("sk-local\n")
+    with servers.http(servers.OpenAI("sk-local").answer) as url:
+        yield host(
+            {
+                "openai": plugin(
+                    venv,
+                    "chatgpt,openai-batch",
+                    env={"OPENAI_BASE_URL": f"{url}/v1"},
+                    secrets={"flyte_openai_api_key": f"file://{key}"},
+                )
+            }
+        )
+
+
+def test_chatgpt_answers_in_one_call(openai: Client) -> None:
+    assert listed(openai) == {"chatgpt", "openai-batch"}
+    custom = {"openai_organization": "org", "chatgpt_config": {"model": "gpt-test", "temperature": 0.5}}
+    result = openai.execute("chatgpt", inputs={"message": "hello"}, custom=custom)
+    assert (result.phase, result.outputs) == (Phase.SUCCEEDED, {"o0": "gpt-test heard: hello"})
+
+
+def test_chatgpt_tells_what_openai_refuses(openai: Client) -> None:
+    custom = {"openai_organization": "org", "chatgpt_config": {"modle": "gpt-test"}}
+    with pytest.raises(grpc.RpcError) as error:
+        openai.execute("chatgpt", inputs={"message": "hello"}, custom=custom)
+    assert error.value.code() is grpc.StatusCode.INTERNAL
+    assert "agent ChatGPT Connector: Execute: TypeError" in error.value.details()
+
+
+def test_an_openai_batch_is_polled_to_its_end(openai: Client) -> None:
+    custom = {"openai_organization": "org", "config": {}}
+    job = openai.create("openai-batch", inputs={"input_file_id": "file-1"}, custom=custom)
+    assert job.get().phase == Phase.RUNNING
+    result = job.wait()
+    assert result.phase == Phase.SUCCEEDED
+    assert result.outputs is not None
+    assert result.outputs["result"]["output_file_id"] == "file-1-answers"
+
+
+def test_an_openai_batch_is_cancelled(openai: Client) -> None:
+    job = openai.create(
+        "openai-batch", inputs={"input_file_id": "file-2"}, custom={"openai_organization": "org", "config": {}}
+    )
+    job.delete()
+    assert job.get().phase == Phase.FAILED
+
+
+def test_the_file_sensor_waits_for_its_file(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
+    client = host({"sensor": plugin(venv, "sensor")})
+    awaited = tmp_path / "awaited"
+    custom = {"sensor_module": "flytekit.sensor.file_sensor", "sensor_name": "FileSensor"}
+    job = client.create("sensor", inputs={"path": str(awaited)}, custom=custom)
+    assert [job.get().phase for _ in range(3)] == [Phase.RUNNING] * 3
+    awaited.touch()
+    assert job.wait().phase == Phase.SUCCEEDED
+    job.delete()
+
+
+def test_the_webhook_posts_what_its_task_says(venv: Venv, host: Host) -> None:
+    received = []
+
+    def hook(method: str, path: str, body: Any, headers: Mapping[str, str]) -> servers.Answer:
+        received.append((method, path, body, headers.get("x-token")))
+        return (200 if path == "/hook" else 500), {"taken": True}
+
+    with servers.http(hook) as url:
+        client = host({"webhook": plugin(venv, "webhook")})
+        custom = {
+            "url": f"{url}/hook",
+            "method": "POST",
+            "headers": {"x-token": "t"},
+            "data": {"greet": "{inputs.name}"},
+            "timeout_sec": 10,
+            "show_data": True,
+            "show_url": False,
+        }
+        for _ in range(2):  # its client belongs to the event loop of the first call
+            result = client.execute("webhook", inputs={"name": "Ada"}, custom=custom)
+            assert result.phase == Phase.SUCCEEDED, result.message
+        assert received == [("POST", "/hook", {"greet": "Ada"}, "t")] * 2
+        result = client.execute("webhook", custom=custom | {"url": f"{url}/elsewhere", "data": {}})
+        assert result.phase == Phase.FAILED
