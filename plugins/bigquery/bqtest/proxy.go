@@ -38,7 +38,7 @@ type Call struct {
 
 // Configuration is a part of an inserted job's configuration: "query", "maximumBytesBilled".
 func (c Call) Configuration(path ...string) any {
-	var value any = c.Body["configuration"]
+	value := c.Body["configuration"]
 	for _, key := range path {
 		object, _ := value.(map[string]any)
 		value = object[key]
@@ -47,7 +47,7 @@ func (c Call) Configuration(path ...string) any {
 }
 
 // Proxy passes calls on to an emulator. Of what BigQuery does, it adds that a job's id can be used only once, that a job
-// keeps its whole configuration and its location, and that a dry run makes no job.
+// keeps its configuration (but for the parameters) and its location, and that a dry run makes no job.
 type Proxy struct {
 	// URL is where it listens.
 	URL string
@@ -103,7 +103,7 @@ func (p *Proxy) Fail(kind string, times, status int, reason, message string, hea
 	})
 }
 
-// Cut breaks the connection of the next calls of a kind, after BigQuery has done what they asked for if done is true.
+// Cut breaks the connection of the next calls of a kind, before BigQuery sees them.
 func (p *Proxy) Cut(kind string, times int) {
 	p.fail(kind, times, func(http.ResponseWriter) { panic(http.ErrAbortHandler) })
 }
@@ -222,6 +222,8 @@ func complete(answer, inserted map[string]any) {
 	ofQuery, _ := configuration["query"].(map[string]any)
 	whole := maps.Clone(kept)
 	query := maps.Clone(kept["query"].(map[string]any))
+	// Python's client sends numbers as numbers, which BigQuery would give back as text.
+	delete(query, "queryParameters")
 	if table, found := ofQuery["destinationTable"]; found && query["destinationTable"] == nil {
 		query["destinationTable"] = table
 	}
