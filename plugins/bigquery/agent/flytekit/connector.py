@@ -1,7 +1,7 @@
 """Runs compiled tasks with flytekit's own BigQuery connector: `connector.py ENDPOINT DIRECTORY METADATA TASK…`.
 
-Prints JSON: for each task what the connector keeps of the job and what it says of it, and under "ours" what it says of the
-job whose metadata the file METADATA holds.
+Prints JSON: for each task what the connector keeps of the job and what it says of it, and under "ours" what it says of
+the job whose metadata the file METADATA holds.
 """
 
 import json
