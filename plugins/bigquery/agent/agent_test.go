@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -339,6 +341,27 @@ func TestWrongConfigurationIsNamed(t *testing.T) {
 	}
 }
 
+// The real program, replaced by another process while the job is in flight.
+func TestTheProgramRunsFlytekitsTasksAndItsSuccessorKnowsTheJob(t *testing.T) {
+	proxy := bqtest.NewProxy(t, emulator)
+	program := agenttest.Build(t, "..")
+	before := agenttest.Command(t, program)
+	configure(t, before, proxy, nil)
+	job := create(t, before, flytekitTask(t, "scalars"))
+	if err := before.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	after := agenttest.Command(t, program)
+	configure(t, after, proxy, nil)
+	result, err := after.Job(job.Category, job.Meta).Wait(boundedContext(t))
+	if err != nil || result.Phase != sdk.PhaseSucceeded || len(result.Outputs) != 1 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if described := after.Describe(); described.GetName() != "bigquery" || !strings.Contains(described.GetConfigSchema(), "price_per_tib") {
+		t.Errorf("describes itself as %v", described)
+	}
+}
+
 // The real program: credentials from the plugin's secrets, by domain, sign the calls and show nowhere else.
 func TestTheProgramSignsWithTheSecretOfTheDomainAndKeepsItSecret(t *testing.T) {
 	tokens := newTokenServer(t)
@@ -382,6 +405,53 @@ func TestTheProgramSignsWithTheSecretOfTheDomainAndKeepsItSecret(t *testing.T) {
 	}
 	if n := tokens.asked(); n != 2 {
 		t.Errorf("%d tokens were asked for: each credential needs one", n)
+	}
+}
+
+func TestApplicationDefaultCredentialsSignWhereThereIsNoSecret(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key.json")
+	if err := os.WriteFile(file, []byte(serviceAccount(t, newTokenServer(t).URL, "default").json), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
+	client, proxy := serve(t, map[string]any{"anonymous": false})
+	create(t, client, task("select 1 as n", nil))
+	if got := proxy.Calls(bqtest.Insert)[0].Header.Get("Authorization"); got != "Bearer token-of-default" {
+		t.Errorf("signed with %q", got)
+	}
+}
+
+func TestAConnectionOfFlyte2BringsItsOwnCredentials(t *testing.T) {
+	tokens := newTokenServer(t)
+	t.Setenv("_FSEC_GOOGLE_CREDENTIALS", serviceAccount(t, tokens.URL, "plugin").json)
+	client, proxy := serve(t, map[string]any{"anonymous": false})
+	query := task("select 1 as n", nil)
+	query.Connection = &agenttest.Connection{Secrets: map[string]string{"google_credentials": serviceAccount(t, tokens.URL, "connection").json}}
+	get(t, create(t, client, query))
+	for _, kind := range []string{bqtest.Insert, bqtest.Get} {
+		if got := proxy.Calls(kind)[0].Header.Get("Authorization"); got != "Bearer token-of-connection" {
+			t.Errorf("%s: signed with %q", kind, got)
+		}
+	}
+}
+
+func TestCallsShareAConnection(t *testing.T) {
+	client, proxy := serve(t, nil)
+	job := create(t, client, task("select 1 as n", nil))
+	for range 10 {
+		get(t, job)
+	}
+	if n := proxy.Connections(); n != 1 {
+		t.Errorf("%d connections for calls one after another", n)
+	}
+}
+
+func TestACredentialThatIsConfiguredNoMoreIsNamed(t *testing.T) {
+	client, _ := serve(t, nil)
+	meta := fmt.Sprintf(`{"job_id": "agenthost-%s-old_key", "project": "warehouse", "location": "EU"}`, strings.Repeat("0", 64))
+	_, err := client.Job(sdk.Category{Name: agent.TaskType}, []byte(meta)).Get(t.Context())
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), `"old_key"`) {
+		t.Errorf("error = %v", err)
 	}
 }
 

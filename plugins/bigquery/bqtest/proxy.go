@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -60,6 +61,7 @@ type Proxy struct {
 	fails []failure
 	edits []edit
 	jobs  map[string]map[string]any // what was inserted
+	conns int
 }
 
 type failure struct {
@@ -77,7 +79,9 @@ type edit struct {
 func NewProxy(t testing.TB, emulator *Emulator) *Proxy {
 	t.Helper()
 	p := &Proxy{emulator: emulator.Endpoint, transport: &http.Transport{MaxIdleConnsPerHost: 64}, jobs: map[string]map[string]any{}}
-	server := httptest.NewServer(p)
+	server := httptest.NewUnstartedServer(p)
+	server.Config.ConnState = p.connection
+	server.Start()
 	p.URL = server.URL
 	t.Cleanup(func() {
 		server.Close()
@@ -91,6 +95,21 @@ func (p *Proxy) Calls(kind string) []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(p.calls), func(c Call) bool { return c.Kind != kind })
+}
+
+// Connections is how many connections have been opened to it.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns
+}
+
+func (p *Proxy) connection(_ net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.conns++
+	}
 }
 
 // Fail answers the next calls of a kind with an error of BigQuery's, and headers given as key, value, ….
