@@ -1,0 +1,107 @@
+//! Log lines as the host reads them: hclog's JSON on stderr.
+
+use std::fmt;
+use std::io::Write;
+use std::panic;
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+
+/// Sends what `tracing` and panics say to the host. `RUST_LOG` filters; without it, info and above arrive. A program that has
+/// a subscriber of its own keeps it.
+pub(crate) fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let _ = Registry::default().with(filter).with(HostLog).try_init();
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture().to_string();
+        let payload = info.payload();
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        tracing::error!(place, backtrace, "panic: {}", said.unwrap_or_default());
+    }));
+}
+
+struct HostLog;
+
+impl<S: Subscriber> Layer<S> for HostLog {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = fields.others;
+        line.insert("@level".into(), json!(level));
+        line.insert("@message".into(), json!(fields.message));
+        line.insert("@module".into(), json!(event.metadata().target()));
+        // Six digits after the point: with another number the host reads the line as text.
+        line.insert(
+            "@timestamp".into(),
+            json!(
+                chrono::Utc::now()
+                    .format("%Y-%m-%dT%H:%M:%S%.6fZ")
+                    .to_string()
+            ),
+        );
+        let mut text = Value::Object(line).to_string();
+        text.push('\n');
+        // In one write, so that lines of several threads do not mix. A host that is gone reads nothing.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        if field.name() == "message" {
+            self.message = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_string);
+        } else {
+            self.others
+                .insert(field.name().trim_start_matches('@').to_string(), value);
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, json!(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, json!(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, json!(value));
+    }
+}

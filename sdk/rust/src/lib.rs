@@ -1,0 +1,71 @@
+//! Write Flyte agents in Rust, as plugins of agenthost.
+//!
+//! An agent handles the tasks of some task types. It is a type with three methods, and a program with one line:
+//!
+//! ```no_run
+//! use agenthost::{AsyncAgent, Job, Plugin, Resource, Result, Task};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Query { id: String } // what Flyte keeps between the calls, as JSON
+//!
+//! struct Warehouse;
+//!
+//! #[agenthost::async_trait]
+//! impl AsyncAgent for Warehouse {
+//!     type Meta = Query;
+//!     async fn create(&self, task: Task) -> Result<Query> { // start, return at once
+//!         Ok(Query { id: task.input("statement")? })
+//!     }
+//!     async fn get(&self, job: Job<Query>) -> Result<Resource> { // how is it?
+//!         Ok(Resource::running(format!("{} goes on", job.meta.id)))
+//!     }
+//!     async fn delete(&self, job: Job<Query>) -> Result<()> { Ok(()) } // end it; fine if it is gone
+//! }
+//!
+//! fn main() {
+//!     Plugin::new("warehouse", "1.0.0").agent("warehouse_query", Warehouse).serve()
+//! }
+//! ```
+//!
+//! For work that fits within a call, implement [`SyncAgent`] and register it with [`Plugin::sync_agent`]. A plugin can hold
+//! several agents. [`testing`] runs agents in tests.
+//!
+//! **The one rule about jobs:** between `create` and `get` the process may have been replaced by a newer one. Everything that
+//! it takes to find the job again goes into the metadata; only ever add optional fields to it; never put a secret there.
+
+mod agent;
+mod calls;
+mod config;
+mod connection;
+mod error;
+mod hostlog;
+mod literal;
+mod plugin;
+mod registry;
+mod resource;
+mod secret;
+mod serve;
+mod service;
+mod task;
+pub mod testing;
+mod tls;
+mod value;
+
+/// The messages of Flyte's agent protocol and of the plugin contract, as they cross the wire.
+#[allow(missing_docs, clippy::all, deprecated, rustdoc::all)]
+pub mod contract {
+    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
+}
+
+pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, MetricsQuery, SyncAgent};
+pub use async_trait::async_trait;
+pub use config::{ByteSize, ConfigError};
+pub use connection::Connection;
+pub use error::{Error, Result};
+pub use literal::{decode, encode};
+pub use plugin::{Category, Plugin};
+pub use resource::{Outputs, Phase, Resource};
+pub use secret::{Secret, secret};
+pub use task::Task;
+pub use value::{Column, File, FromValue, Json, StructuredDataset, Value};

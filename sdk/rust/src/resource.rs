@@ -1,0 +1,236 @@
+//! How a job is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use crate::contract::flyteidl::admin::{AgentError, Resource as Wire, agent_error};
+use crate::contract::flyteidl::core::{LiteralMap, LiteralType, TaskLog, task_log};
+use crate::literal::{encode, to_struct};
+use crate::value::Value;
+use crate::{Error, Result};
+
+pub use crate::contract::flyteidl::core::task_execution::Phase;
+
+/// A job's outputs, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs(BTreeMap<String, Value>);
+
+impl Outputs {
+    /// No outputs yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.0.insert(name.into(), value.into());
+        self
+    }
+
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+}
+
+impl<N: Into<String>, V: Into<Value>, const K: usize> From<[(N, V); K]> for Outputs {
+    fn from(pairs: [(N, V); K]) -> Self {
+        Outputs(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl FromIterator<(String, Value)> for Outputs {
+    fn from_iter<I: IntoIterator<Item = (String, Value)>>(pairs: I) -> Self {
+        Outputs(pairs.into_iter().collect())
+    }
+}
+
+/// How a job is. A job that failed is a resource; an [`Error`] says that the *call* went wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Resource {
+    phase: Phase,
+    message: String,
+    outputs: Option<Outputs>,
+    types: HashMap<String, LiteralType>,
+    links: Vec<(String, String)>,
+    info: BTreeMap<String, serde_json::Value>,
+    code: Option<String>,
+}
+
+impl Resource {
+    fn of(phase: Phase, message: impl fmt::Display) -> Self {
+        Resource {
+            phase,
+            message: message.to_string(),
+            ..Default::default()
+        }
+    }
+
+    /// It waits for its turn.
+    pub fn queued(message: impl fmt::Display) -> Self {
+        Self::of(Phase::Queued, message)
+    }
+
+    /// It waits for a machine, a warehouse, a quota.
+    pub fn waiting_for_resources(message: impl fmt::Display) -> Self {
+        Self::of(Phase::WaitingForResources, message)
+    }
+
+    /// It is about to run.
+    pub fn initializing(message: impl fmt::Display) -> Self {
+        Self::of(Phase::Initializing, message)
+    }
+
+    /// It runs; the message says how far it is.
+    pub fn running(message: impl fmt::Display) -> Self {
+        Self::of(Phase::Running, message)
+    }
+
+    /// It is done. Without outputs where it wrote `outputs.pb` itself: `Outputs::new()`.
+    pub fn succeeded(outputs: impl Into<Outputs>) -> Self {
+        let outputs = outputs.into();
+        let outputs = if outputs == Outputs::default() {
+            None
+        } else {
+            Some(outputs)
+        };
+        Resource {
+            phase: Phase::Succeeded,
+            outputs,
+            ..Default::default()
+        }
+    }
+
+    /// It failed, and a repetition would fail too.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self::of(Phase::Failed, message)
+    }
+
+    /// It failed, and a repetition may help: spends one of the task's retries.
+    pub fn retryable_failed(message: impl fmt::Display) -> Self {
+        Self::of(Phase::RetryableFailed, message)
+    }
+
+    /// It was ended by somebody.
+    pub fn aborted(message: impl fmt::Display) -> Self {
+        Self::of(Phase::Aborted, message)
+    }
+
+    /// Says more to people.
+    pub fn with_message(mut self, message: impl fmt::Display) -> Self {
+        self.message = message.to_string();
+        self
+    }
+
+    /// Adds a link that Flyte's console shows.
+    pub fn with_link(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
+        self.links.push((name.into(), url.into()));
+        self
+    }
+
+    /// Adds a fact, which Flyte shows as custom info.
+    pub fn with_info(
+        mut self,
+        key: impl Into<String>,
+        value: impl Into<serde_json::Value>,
+    ) -> Self {
+        self.info.insert(key.into(), value.into());
+        self
+    }
+
+    /// Gives a failure its code, such as `BadSQL`. It leads the message, because Flyte drops codes of polled jobs.
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// Says which types the outputs are declared with: an int becomes a float where the task says so. Sync agents need not.
+    pub fn with_output_types(mut self, types: HashMap<String, LiteralType>) -> Self {
+        self.types = types;
+        self
+    }
+
+    /// The phase.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What is said to people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The outputs.
+    pub fn outputs(&self) -> Option<&Outputs> {
+        self.outputs.as_ref()
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed
+        )
+    }
+
+    /// The message that crosses the wire. Outputs that the task does not declare are left out where it declares any.
+    pub(crate) fn wire(self, declared: &HashMap<String, LiteralType>) -> Result<Wire> {
+        let types = if self.types.is_empty() {
+            declared
+        } else {
+            &self.types
+        };
+        let outputs = self
+            .outputs
+            .map(|outputs| literals(&outputs, types))
+            .transpose()?;
+        let message = match &self.code {
+            Some(code) if !self.message.starts_with(code.as_str()) => {
+                format!("{code}: {}", self.message)
+            }
+            _ => self.message,
+        };
+        let kind = if self.phase == Phase::RetryableFailed {
+            agent_error::Kind::Recoverable
+        } else {
+            agent_error::Kind::NonRecoverable
+        };
+        let link = |(name, uri)| TaskLog {
+            name,
+            uri,
+            message_format: task_log::MessageFormat::Unknown.into(),
+            ..Default::default()
+        };
+        Ok(Wire {
+            phase: self.phase.into(),
+            message,
+            outputs,
+            log_links: self.links.into_iter().map(link).collect(),
+            custom_info: (!self.info.is_empty()).then(|| to_struct(self.info)),
+            agent_error: self.code.map(|code| AgentError {
+                code,
+                kind: kind.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        })
+    }
+}
+
+fn literals(outputs: &Outputs, types: &HashMap<String, LiteralType>) -> Result<LiteralMap> {
+    let wanted = outputs
+        .0
+        .iter()
+        .filter(|(name, _)| types.is_empty() || types.contains_key(*name));
+    let literal = |(name, value): (&String, &Value)| match encode(value, types.get(name)) {
+        Ok(literal) => Ok((name.clone(), literal)),
+        Err(error) => Err(Error::internal(format!("output {name:?} {error}"))),
+    };
+    Ok(LiteralMap {
+        literals: wanted.map(literal).collect::<Result<_>>()?,
+    })
+}

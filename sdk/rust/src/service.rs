@@ -1,0 +1,464 @@
+//! The services that the host calls.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, MetricsQuery, SyncAgent};
+use crate::calls::{Call, Calls};
+use crate::contract::agenthost::plugin::v1::{
+    self as pluginv1, ConfigureRequest, ConfigureResponse, DescribeRequest, DescribeResponse, Sdk,
+    plugin_service_server::PluginService,
+};
+use crate::contract::flyteidl::admin::{
+    CreateTaskRequest, CreateTaskResponse, DeleteTaskRequest, DeleteTaskResponse,
+    ExecuteTaskSyncRequest, ExecuteTaskSyncResponse, ExecuteTaskSyncResponseHeader,
+    GetAgentRequest, GetAgentResponse, GetTaskLogsRequest, GetTaskLogsResponse,
+    GetTaskLogsResponseBody, GetTaskLogsResponseHeader, GetTaskMetricsRequest,
+    GetTaskMetricsResponse, GetTaskRequest, GetTaskResponse, ListAgentsRequest, ListAgentsResponse,
+    TaskCategory, execute_task_sync_request, execute_task_sync_response, get_task_logs_response,
+};
+use crate::contract::flyteidl::core::{LiteralMap, TaskTemplate};
+use crate::contract::flyteidl::service::{
+    agent_metadata_service_server::AgentMetadataService,
+    async_agent_service_server::AsyncAgentService, sync_agent_service_server::SyncAgentService,
+};
+use crate::plugin::{Category, Plugin};
+use crate::registry::Registered;
+use crate::{Connection, Error, Result, Task};
+
+const IDEMPOTENCY_KEY: &str = "agenthost-idempotency-key";
+
+/// What every service reads.
+pub(crate) struct Shared {
+    pub plugin: Plugin,
+    pub calls: Arc<Calls>,
+    configured: AtomicBool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Services(pub Arc<Shared>);
+
+impl Services {
+    pub fn new(plugin: Plugin) -> Self {
+        let configured = AtomicBool::new(plugin.configuration.is_none());
+        Services(Arc::new(Shared {
+            plugin,
+            calls: Arc::default(),
+            configured,
+        }))
+    }
+
+    /// Counts a call in, and finds its agent.
+    fn begin(&self, category: &Category) -> Result<(Call, &Registered), Status> {
+        let call = self.0.calls.begin()?;
+        let agent = self.0.plugin.registry.find(category)?;
+        if !self.0.configured.load(Ordering::Acquire) {
+            return Err(Status::failed_precondition(format!(
+                "plugin {} has no configuration yet: the host hands it over with Configure",
+                self.0.plugin.name
+            )));
+        }
+        Ok((call, agent))
+    }
+
+    fn begin_async(
+        &self,
+        category: &Category,
+        method: &str,
+    ) -> Result<(Call, &str, Arc<dyn AnyAsync>), Status> {
+        let (call, agent) = self.begin(category)?;
+        match &agent.kind {
+            Kind::Async(any) => Ok((call, &agent.name, any.clone())),
+            Kind::Sync(_) => Err(Status::failed_precondition(format!(
+                "{method} was called for task category {category}, which is served by a sync agent ({}): use ExecuteTaskSync",
+                agent.name
+            ))),
+        }
+    }
+
+    /// Ends the agents, once the calls under way have ended.
+    pub async fn close(&self) {
+        for agent in self.0.plugin.registry.agents() {
+            match &agent.kind {
+                Kind::Async(any) => any.close().await,
+                Kind::Sync(any) => any.close().await,
+            }
+        }
+    }
+}
+
+/// Makes a call of an author's method: a panic in it is an error of this one call.
+async fn guard<T>(
+    agent: &str,
+    method: &str,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T, Status> {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            tracing::debug!(agent, method, code = ?error.code(), "{error}");
+            Err(error.status(agent, method))
+        }
+        Err(panic) => {
+            let said = panic_message(&*panic);
+            tracing::error!(agent, method, "panic: {said}");
+            Err(Status::internal(format!(
+                "agent {agent}: {method}: panic: {said}; its place is in the plugin's log"
+            )))
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(without a message)".into())
+}
+
+/// The category that a request about a job names. Flyte before categories sent the task type alone.
+fn category(named: Option<TaskCategory>, task_type: String) -> Category {
+    match named {
+        Some(TaskCategory { name, version }) if !name.is_empty() => Category { name, version },
+        _ => Category {
+            name: task_type,
+            version: 0,
+        },
+    }
+}
+
+fn key(metadata: &tonic::metadata::MetadataMap) -> String {
+    metadata
+        .get(IDEMPOTENCY_KEY)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+        .to_string()
+}
+
+fn connection(bytes: &[u8]) -> Result<Connection, Status> {
+    Connection::decode(bytes)
+        .map_err(|e| Status::invalid_argument(format!("the connection cannot be read: {e}")))
+}
+
+fn of_template(template: &TaskTemplate) -> Category {
+    Category {
+        name: template.r#type.clone(),
+        version: template.task_type_version,
+    }
+}
+
+fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, crate::contract::flyteidl::core::Literal> {
+    inputs.map(|i| i.literals).unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl AsyncAgentService for Services {
+    async fn create_task(
+        &self,
+        request: Request<CreateTaskRequest>,
+    ) -> Result<Response<CreateTaskResponse>, Status> {
+        let idempotency_key = key(request.metadata());
+        let request = request.into_inner();
+        let template = request.template.unwrap_or_default();
+        let (_call, agent, any) = self.begin_async(&of_template(&template), "CreateTask")?;
+        let task = Task {
+            category: of_template(&template),
+            template,
+            output_prefix: request.output_prefix,
+            metadata: request.task_execution_metadata.unwrap_or_default(),
+            idempotency_key,
+            connection: connection(&request.connection)?,
+            max_dataset_size: 0,
+            inputs: inputs(request.inputs),
+        };
+        let resource_meta = guard(agent, "create", any.create(task)).await?;
+        Ok(Response::new(CreateTaskResponse { resource_meta }))
+    }
+
+    #[allow(deprecated)]
+    async fn get_task(
+        &self,
+        request: Request<GetTaskRequest>,
+    ) -> Result<Response<GetTaskResponse>, Status> {
+        let request = request.into_inner();
+        let category = category(request.task_category, request.task_type);
+        let (_call, agent, any) = self.begin_async(&category, "GetTask")?;
+        let connection = connection(&request.connection)?;
+        let job = Job {
+            meta: request.resource_meta,
+            category,
+            output_prefix: request.output_prefix,
+            connection,
+        };
+        let resource = guard(agent, "get", async {
+            any.get(job).await?.wire(&HashMap::new())
+        })
+        .await?;
+        Ok(Response::new(GetTaskResponse {
+            resource: Some(resource),
+        }))
+    }
+
+    #[allow(deprecated)]
+    async fn delete_task(
+        &self,
+        request: Request<DeleteTaskRequest>,
+    ) -> Result<Response<DeleteTaskResponse>, Status> {
+        let request = request.into_inner();
+        let category = category(request.task_category, request.task_type);
+        let (_call, agent, any) = self.begin_async(&category, "DeleteTask")?;
+        let connection = connection(&request.connection)?;
+        let job = Job {
+            meta: request.resource_meta,
+            category,
+            output_prefix: String::new(),
+            connection,
+        };
+        guard(agent, "delete", any.delete(job)).await?;
+        Ok(Response::new(DeleteTaskResponse {}))
+    }
+
+    #[allow(deprecated)]
+    async fn get_task_metrics(
+        &self,
+        request: Request<GetTaskMetricsRequest>,
+    ) -> Result<Response<GetTaskMetricsResponse>, Status> {
+        let request = request.into_inner();
+        let category = category(request.task_category, request.task_type);
+        let (_call, agent, any) = self.begin_async(&category, "GetTaskMetrics")?;
+        let job = Job {
+            meta: request.resource_meta,
+            category,
+            output_prefix: String::new(),
+            connection: Connection::default(),
+        };
+        let query = MetricsQuery {
+            queries: request.queries,
+            start: request.start_time,
+            end: request.end_time,
+            step: request.step,
+        };
+        let results = guard(agent, "metrics", any.metrics(job, query)).await?;
+        Ok(Response::new(GetTaskMetricsResponse { results }))
+    }
+
+    type GetTaskLogsStream =
+        Pin<Box<dyn Stream<Item = Result<GetTaskLogsResponse, Status>> + Send>>;
+
+    #[allow(deprecated)]
+    async fn get_task_logs(
+        &self,
+        request: Request<GetTaskLogsRequest>,
+    ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+        let request = request.into_inner();
+        let category = category(request.task_category, request.task_type);
+        let (call, agent, any) = self.begin_async(&category, "GetTaskLogs")?;
+        let job = Job {
+            meta: request.resource_meta,
+            category,
+            output_prefix: String::new(),
+            connection: Connection::default(),
+        };
+        let query = LogsQuery {
+            lines: request.lines,
+            token: request.token,
+        };
+        let (parts, received) = mpsc::channel(16);
+        let agent = agent.to_string();
+        // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
+        let work = async move {
+            let outcome = guard(&agent, "logs", any.logs(job, query, LogSink { parts })).await;
+            drop(call);
+            outcome
+        };
+        let lines = ReceiverStream::new(received).map(|part| Ok(logs_response(part)));
+        let end =
+            stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
+        Ok(Response::new(Box::pin(stream::select(lines, end))))
+    }
+}
+
+#[allow(deprecated)]
+fn logs_response(part: LogPart) -> GetTaskLogsResponse {
+    use get_task_logs_response::Part;
+    let part = match part {
+        LogPart::Token(token) => Part::Header(GetTaskLogsResponseHeader { token }),
+        LogPart::Line(line) => Part::Body(GetTaskLogsResponseBody {
+            results: vec![line.message.clone()],
+            structured_lines: vec![line],
+        }),
+    };
+    GetTaskLogsResponse { part: Some(part) }
+}
+
+#[tonic::async_trait]
+impl SyncAgentService for Services {
+    type ExecuteTaskSyncStream =
+        Pin<Box<dyn Stream<Item = Result<ExecuteTaskSyncResponse, Status>> + Send>>;
+
+    async fn execute_task_sync(
+        &self,
+        request: Request<Streaming<ExecuteTaskSyncRequest>>,
+    ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
+        use execute_task_sync_request::Part;
+        let idempotency_key = key(request.metadata());
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
+            return Err(Status::invalid_argument(
+                "the first message of a sync call must be its header",
+            ));
+        };
+        let template = header.template.unwrap_or_default();
+        let category = of_template(&template);
+        let (_call, agent) = self.begin(&category)?;
+        let Kind::Sync(any) = &agent.kind else {
+            return Err(Status::failed_precondition(format!(
+                "ExecuteTaskSync was called for task category {category}, which is served by an async agent ({}): use CreateTask, GetTask and DeleteTask",
+                agent.name
+            )));
+        };
+        let mut given = HashMap::new();
+        while let Some(message) = parts.message().await? {
+            match message.part {
+                Some(Part::Inputs(more)) => given.extend(more.literals),
+                _ => {
+                    return Err(Status::invalid_argument(
+                        "a sync call has one header, and only inputs after it",
+                    ));
+                }
+            }
+        }
+        let task = Task {
+            category,
+            template,
+            output_prefix: header.output_prefix,
+            metadata: header.task_execution_metadata.unwrap_or_default(),
+            idempotency_key,
+            connection: connection(&header.connection)?,
+            max_dataset_size: header.max_dataset_size_bytes,
+            inputs: given,
+        };
+        let resource = guard(&agent.name, "execute", execute(&**any, task)).await?;
+        let header = ExecuteTaskSyncResponseHeader {
+            resource: Some(resource),
+        };
+        let answer = ExecuteTaskSyncResponse {
+            res: Some(execute_task_sync_response::Res::Header(header)),
+        };
+        Ok(Response::new(Box::pin(stream::once(std::future::ready(
+            Ok(answer),
+        )))))
+    }
+}
+
+async fn execute(
+    agent: &dyn SyncAgent,
+    task: Task,
+) -> Result<crate::contract::flyteidl::admin::Resource> {
+    let declared = task.output_types();
+    let resource = agent.execute(task).await?;
+    if !resource.is_terminal() {
+        return Err(Error::internal(format!(
+            "the agent answered {:?}, but a sync agent must answer with how the task ended",
+            resource.phase()
+        )));
+    }
+    resource.wire(&declared)
+}
+
+#[tonic::async_trait]
+impl AgentMetadataService for Services {
+    async fn list_agents(
+        &self,
+        _: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        Ok(Response::new(ListAgentsResponse {
+            agents: self.0.plugin.registry.listed(),
+        }))
+    }
+
+    async fn get_agent(
+        &self,
+        request: Request<GetAgentRequest>,
+    ) -> Result<Response<GetAgentResponse>, Status> {
+        let name = request.into_inner().name;
+        let listed = self.0.plugin.registry.listed();
+        match listed.into_iter().find(|agent| agent.name == name) {
+            Some(agent) => Ok(Response::new(GetAgentResponse { agent: Some(agent) })),
+            None => Err(Status::not_found(format!(
+                "plugin {} has no agent {name:?}",
+                self.0.plugin.name
+            ))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl PluginService for Services {
+    async fn describe(
+        &self,
+        _: Request<DescribeRequest>,
+    ) -> Result<Response<DescribeResponse>, Status> {
+        let plugin = &self.0.plugin;
+        Ok(Response::new(DescribeResponse {
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            sdk: Some(Sdk {
+                name: "agenthost-rust".into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                language: "rust".into(),
+            }),
+            capabilities: plugin.capabilities.clone(),
+            config_schema: plugin
+                .configuration
+                .as_ref()
+                .map(|c| c.schema.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn configure(
+        &self,
+        request: Request<ConfigureRequest>,
+    ) -> Result<Response<ConfigureResponse>, Status> {
+        let block = request.into_inner().config;
+        let outcome = match &self.0.plugin.configuration {
+            Some(configuration) => AssertUnwindSafe(configuration.take(&block))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| {
+                    Err(vec![crate::ConfigError::new(
+                        "",
+                        format!("the plugin panicked over it: {}", panic_message(&*panic)),
+                    )])
+                }),
+            None if block.is_empty() || block.trim() == "{}" => Ok(()),
+            None => Err(vec![crate::ConfigError::new(
+                "",
+                "this plugin takes no configuration",
+            )]),
+        };
+        let errors = outcome.err().unwrap_or_default();
+        if errors.is_empty() {
+            self.0.configured.store(true, Ordering::Release);
+        }
+        let error = |e: crate::ConfigError| pluginv1::ConfigError {
+            key: e.key,
+            message: e.message,
+        };
+        Ok(Response::new(ConfigureResponse {
+            errors: errors.into_iter().map(error).collect(),
+        }))
+    }
+}

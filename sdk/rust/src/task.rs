@@ -1,0 +1,143 @@
+//! What an agent is asked to do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::de::DeserializeOwned;
+
+use crate::contract::flyteidl::admin::TaskExecutionMetadata;
+use crate::contract::flyteidl::core::{Literal, LiteralType, TaskTemplate, task_template};
+use crate::literal::{decode, from_struct};
+use crate::plugin::Category;
+use crate::value::{FromValue, Value};
+use crate::{Connection, Error, Result, Secret};
+
+/// A task to run.
+#[derive(Clone, Debug, Default)]
+pub struct Task {
+    /// Its type and version.
+    pub category: Category,
+    /// The template as Flyte sent it.
+    pub template: TaskTemplate,
+    /// The folder that outputs too large for an answer go to. Opaque, and empty where Flyte sent none.
+    pub output_prefix: String,
+    /// Who runs it: execution, namespace, labels, identity.
+    pub metadata: TaskExecutionMetadata,
+    /// A name for the task attempt, the same in every repetition of the call: name the external job by it, and find that job
+    /// again. 64 hex digits; empty where Flyte sent no execution.
+    pub idempotency_key: String,
+    /// What Flyte 2 sent to reach the outside system; empty from Flyte 1.
+    pub connection: Connection,
+    /// The most bytes of a dataset that the caller takes in a sync answer; 0: not said.
+    pub max_dataset_size: i64,
+    pub(crate) inputs: HashMap<String, Literal>,
+}
+
+impl Task {
+    /// Reads an input, as `task.input::<i64>("limit")`: see [`FromValue`] for the types. `Option` takes one that is absent or
+    /// None. The error is INVALID_ARGUMENT and names the input, what it is and what is needed.
+    pub fn input<T: FromValue>(&self, name: &str) -> Result<T> {
+        let Some(literal) = self.inputs.get(name) else {
+            return T::absent().ok_or_else(|| {
+                Error::invalid_argument(format!(
+                    "input {name:?} is missing: {} is needed",
+                    T::WANTS
+                ))
+            });
+        };
+        decode(literal)
+            .and_then(T::from_value)
+            .map_err(|e| Error::invalid_argument(format!("input {name:?} {e}")))
+    }
+
+    /// Reads an input, with a default for one that is absent or None.
+    pub fn input_or<T: FromValue>(&self, name: &str, default: T) -> Result<T> {
+        Ok(self.input::<Option<T>>(name)?.unwrap_or(default))
+    }
+
+    /// All inputs.
+    pub fn inputs(&self) -> Result<BTreeMap<String, Value>> {
+        self.inputs
+            .keys()
+            .map(|name| Ok((name.clone(), self.input::<Value>(name)?)))
+            .collect()
+    }
+
+    /// The inputs as Flyte sent them.
+    pub fn literals(&self) -> &HashMap<String, Literal> {
+        &self.inputs
+    }
+
+    /// Reads the template's custom part. The error is INVALID_ARGUMENT and names the field.
+    pub fn custom<T: DeserializeOwned>(&self) -> Result<T> {
+        let custom = self
+            .template
+            .custom
+            .as_ref()
+            .map(from_struct)
+            .unwrap_or_else(|| serde_json::json!({}));
+        serde_path_to_error::deserialize(custom).map_err(|e| {
+            let path = e.path().to_string();
+            let at = if path == "." {
+                String::new()
+            } else {
+                format!(" at {path}")
+            };
+            Error::invalid_argument(format!(
+                "the task's custom part is wrong{at}: {}",
+                e.inner()
+            ))
+        })
+    }
+
+    /// The template's config, a map of strings.
+    pub fn config(&self) -> &HashMap<String, String> {
+        &self.template.config
+    }
+
+    /// The statement of an SQL task.
+    pub fn sql(&self) -> Option<&str> {
+        match &self.template.target {
+            Some(task_template::Target::Sql(sql)) => Some(&sql.statement),
+            _ => None,
+        }
+    }
+
+    /// The outputs that the task declares, by name.
+    pub fn output_types(&self) -> HashMap<String, LiteralType> {
+        let outputs = self
+            .template
+            .interface
+            .as_ref()
+            .and_then(|i| i.outputs.as_ref());
+        let variables = outputs.map(|o| o.variables.clone()).unwrap_or_default();
+        variables
+            .into_iter()
+            .filter_map(|(name, variable)| Some((name, variable.r#type?)))
+            .collect()
+    }
+
+    /// The project that the execution belongs to; empty where Flyte did not say.
+    pub fn project(&self) -> &str {
+        self.execution().map_or("", |e| &e.project)
+    }
+
+    /// The domain that the execution belongs to.
+    pub fn domain(&self) -> &str {
+        self.execution().map_or("", |e| &e.domain)
+    }
+
+    fn execution(&self) -> Option<&crate::contract::flyteidl::core::WorkflowExecutionIdentifier> {
+        self.metadata
+            .task_execution_id
+            .as_ref()?
+            .node_execution_id
+            .as_ref()?
+            .execution_id
+            .as_ref()
+    }
+
+    /// The secret of the task's connection, or else the plugin's.
+    pub fn secret(&self, key: &str) -> Result<Secret> {
+        self.connection.secret(key)
+    }
+}

@@ -1,0 +1,337 @@
+//! Values of tasks' inputs and outputs, between Flyte's literals and Rust's types.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::contract::flyteidl::core::LiteralType;
+
+/// A table that lies in storage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StructuredDataset {
+    /// Where it is: a folder or a file, such as `s3://bucket/table`.
+    pub uri: String,
+    /// How it is stored, such as `parquet`. Empty: not said.
+    pub format: String,
+    /// Its columns, where the type says so.
+    pub columns: Vec<Column>,
+}
+
+/// One column of a [`StructuredDataset`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub r#type: LiteralType,
+}
+
+/// A file or a folder in storage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct File {
+    /// Where it is.
+    pub uri: String,
+    /// Its format, such as `csv`. Empty: not said.
+    pub format: String,
+    /// Whether it is a folder.
+    pub directory: bool,
+}
+
+/// A value of any of Flyte's types.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// None.
+    None,
+    /// An int.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// A str.
+    Str(String),
+    /// A bool.
+    Bool(bool),
+    /// A point in time.
+    Datetime(DateTime<Utc>),
+    /// A span of time.
+    Duration(TimeDelta),
+    /// Bytes with the name of their encoding.
+    Binary {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// The name of their encoding; empty for plain bytes.
+        tag: String,
+    },
+    /// A list.
+    List(Vec<Value>),
+    /// A map.
+    Map(BTreeMap<String, Value>),
+    /// A dataclass or a dict.
+    Json(serde_json::Value),
+    /// A table.
+    Dataset(StructuredDataset),
+    /// A file or a folder.
+    File(File),
+}
+
+impl Value {
+    /// What it is, in Flyte's words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::None => "None",
+            Value::Int(_) => "an int",
+            Value::Float(_) => "a float",
+            Value::Str(_) => "a str",
+            Value::Bool(_) => "a bool",
+            Value::Datetime(_) => "a datetime",
+            Value::Duration(_) => "a timedelta",
+            Value::Binary { .. } => "bytes",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a dict of one type",
+            Value::Json(_) => "a dict or a dataclass",
+            Value::Dataset(_) => "a StructuredDataset",
+            Value::File(File {
+                directory: true, ..
+            }) => "a directory",
+            Value::File(_) => "a file",
+        }
+    }
+
+    /// The value as JSON, for a dataclass or for people. Times are RFC 3339, spans seconds, bytes a list of numbers.
+    pub fn json(&self) -> serde_json::Value {
+        use serde_json::{Value as J, json};
+        match self {
+            Value::None => J::Null,
+            Value::Int(n) => json!(n),
+            Value::Float(x) => json!(x),
+            Value::Str(s) => json!(s),
+            Value::Bool(b) => json!(b),
+            Value::Datetime(at) => json!(at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
+            Value::Duration(span) => json!(span.as_seconds_f64()),
+            Value::Binary { bytes, .. } => json!(bytes),
+            Value::List(items) => J::Array(items.iter().map(Value::json).collect()),
+            Value::Map(items) => J::Object(
+                items
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.json()))
+                    .collect(),
+            ),
+            Value::Json(value) => value.clone(),
+            Value::Dataset(table) => json!({"uri": table.uri, "format": table.format}),
+            Value::File(file) => json!({"uri": file.uri, "format": file.format}),
+        }
+    }
+}
+
+/// A Rust type that a value can be read as. The error says what the value is instead; the caller adds its name.
+pub trait FromValue: Sized {
+    /// What the type takes, in Flyte's words, for errors.
+    const WANTS: &'static str;
+    /// Reads the value.
+    fn from_value(value: Value) -> Result<Self, String>;
+    /// What stands for a value that is not there, if anything may.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+fn unfit<T: FromValue>(value: &Value) -> String {
+    format!("is {}, and {} is needed", value.kind(), T::WANTS)
+}
+
+macro_rules! from_value {
+    ($($type:ty, $wants:literal, $pattern:pat => $read:expr;)*) => {$(
+        impl FromValue for $type {
+            const WANTS: &'static str = $wants;
+            fn from_value(value: Value) -> Result<Self, String> {
+                match value {
+                    $pattern => Ok($read),
+                    other => Err(unfit::<Self>(&other)),
+                }
+            }
+        }
+    )*};
+}
+
+from_value! {
+    i64, "an int", Value::Int(n) => n;
+    bool, "a bool", Value::Bool(b) => b;
+    String, "a str", Value::Str(s) => s;
+    DateTime<Utc>, "a datetime", Value::Datetime(at) => at;
+    NaiveDate, "a date", Value::Datetime(at) => at.date_naive();
+    TimeDelta, "a timedelta", Value::Duration(span) => span;
+    StructuredDataset, "a StructuredDataset", Value::Dataset(table) => table;
+    File, "a file", Value::File(file) => file;
+}
+
+macro_rules! narrower {
+    ($($type:ty)*) => {$(
+        impl FromValue for $type {
+            const WANTS: &'static str = "an int";
+            fn from_value(value: Value) -> Result<Self, String> {
+                let n = i64::from_value(value)?;
+                <$type>::try_from(n).map_err(|_| format!("is {n}, which is out of the range of {}", stringify!($type)))
+            }
+        }
+    )*};
+}
+
+narrower! { i8 i16 i32 u8 u16 u32 u64 usize }
+
+impl FromValue for f64 {
+    const WANTS: &'static str = "a float";
+    fn from_value(value: Value) -> Result<Self, String> {
+        match value {
+            Value::Float(x) => Ok(x),
+            Value::Int(n) => Ok(n as f64),
+            other => Err(unfit::<Self>(&other)),
+        }
+    }
+}
+
+impl FromValue for Value {
+    const WANTS: &'static str = "a value";
+    fn from_value(value: Value) -> Result<Self, String> {
+        Ok(value)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    const WANTS: &'static str = T::WANTS;
+    fn from_value(value: Value) -> Result<Self, String> {
+        if value == Value::None {
+            Ok(None)
+        } else {
+            T::from_value(value).map(Some)
+        }
+    }
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    const WANTS: &'static str = "a list";
+    fn from_value(value: Value) -> Result<Self, String> {
+        let items = match value {
+            Value::List(items) => items,
+            Value::Binary { bytes, .. } => {
+                bytes.into_iter().map(|b| Value::Int(b.into())).collect()
+            }
+            Value::Json(serde_json::Value::Array(items)) => {
+                items.into_iter().map(Value::Json).collect()
+            }
+            other => return Err(unfit::<Self>(&other)),
+        };
+        let numbered = items.into_iter().enumerate();
+        numbered
+            .map(|(i, item)| T::from_value(item).map_err(|e| format!("has an item {i} that {e}")))
+            .collect()
+    }
+}
+
+fn entries<T: FromValue>(
+    value: Value,
+) -> Result<impl Iterator<Item = Result<(String, T), String>>, String> {
+    let entries: Vec<(String, Value)> = match value {
+        Value::Map(entries) => entries.into_iter().collect(),
+        Value::Json(serde_json::Value::Object(entries)) => entries
+            .into_iter()
+            .map(|(k, v)| (k, Value::Json(v)))
+            .collect(),
+        other => return Err(format!("is {}, and a dict is needed", other.kind())),
+    };
+    Ok(entries
+        .into_iter()
+        .map(|(key, item)| match T::from_value(item) {
+            Ok(item) => Ok((key, item)),
+            Err(error) => Err(format!("has an entry {key:?} that {error}")),
+        }))
+}
+
+impl<T: FromValue> FromValue for BTreeMap<String, T> {
+    const WANTS: &'static str = "a dict";
+    fn from_value(value: Value) -> Result<Self, String> {
+        entries(value)?.collect()
+    }
+}
+
+impl<T: FromValue> FromValue for HashMap<String, T> {
+    const WANTS: &'static str = "a dict";
+    fn from_value(value: Value) -> Result<Self, String> {
+        entries(value)?.collect()
+    }
+}
+
+/// A dataclass, a dict, or anything else that serde reads: `let Json(job) = task.input::<Json<MyStruct>>("job")?`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromValue for Json<T> {
+    const WANTS: &'static str = "a dataclass or a dict";
+    fn from_value(value: Value) -> Result<Self, String> {
+        serde_path_to_error::deserialize(value.json())
+            .map(Json)
+            .map_err(|e| match e.path().to_string() {
+                path if path == "." => format!("does not fit: {}", e.inner()),
+                path => format!("has a field {path} that does not fit: {}", e.inner()),
+            })
+    }
+}
+
+impl<T: Serialize> From<Json<T>> for Value {
+    /// A value that serde cannot write as JSON becomes None.
+    fn from(json: Json<T>) -> Self {
+        serde_json::to_value(json.0).map_or(Value::None, Value::Json)
+    }
+}
+
+macro_rules! into_value {
+    ($($type:ty, $name:ident => $value:expr;)*) => {$(
+        impl From<$type> for Value {
+            fn from($name: $type) -> Self {
+                $value
+            }
+        }
+    )*};
+}
+
+into_value! {
+    i64, n => Value::Int(n);
+    i32, n => Value::Int(n.into());
+    u32, n => Value::Int(n.into());
+    f64, x => Value::Float(x);
+    bool, b => Value::Bool(b);
+    String, s => Value::Str(s);
+    &str, s => Value::Str(s.to_string());
+    DateTime<Utc>, at => Value::Datetime(at);
+    TimeDelta, span => Value::Duration(span);
+    serde_json::Value, json => Value::Json(json);
+    StructuredDataset, table => Value::Dataset(table);
+    File, file => Value::File(file);
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::None, Into::into)
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Self {
+        Value::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Value>> From<BTreeMap<String, T>> for Value {
+    fn from(items: BTreeMap<String, T>) -> Self {
+        Value::Map(
+            items
+                .into_iter()
+                .map(|(key, value)| (key, value.into()))
+                .collect(),
+        )
+    }
+}
