@@ -11,24 +11,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", contract.display());
     let mut descriptors = FileDescriptorSet::decode(fs::read(contract)?.as_slice())?;
     add_connection(&mut descriptors);
-    tonic_prost_build::configure()
-        .include_file("contract.rs")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().include_file("contract.rs").compile_fds(descriptors)?;
     Ok(())
 }
 
 /// Flyte 2 sends a `connection` with its calls, which Flyte 1's messages do not have, and prost keeps no unknown fields.
 fn add_connection(descriptors: &mut FileDescriptorSet) {
-    let requests = [
-        "CreateTaskRequest",
-        "GetTaskRequest",
-        "DeleteTaskRequest",
-        "CreateRequestHeader",
-    ];
-    let messages = descriptors
-        .file
-        .iter_mut()
-        .flat_map(|file| &mut file.message_type);
+    let requests = ["CreateTaskRequest", "GetTaskRequest", "DeleteTaskRequest", "CreateRequestHeader"];
+    let messages = descriptors.file.iter_mut().flat_map(|file| &mut file.message_type);
     for message in messages.filter(|message| requests.contains(&message.name())) {
         message.field.push(FieldDescriptorProto {
             name: Some("connection".into()),

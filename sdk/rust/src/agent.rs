@@ -56,11 +56,7 @@ pub trait AsyncAgent: Send + Sync + 'static {
     }
 
     /// Answers queries for the job's metrics.
-    async fn metrics(
-        &self,
-        _job: Job<Self::Meta>,
-        _query: MetricsQuery,
-    ) -> Result<Vec<ExecutionMetricResult>> {
+    async fn metrics(&self, _job: Job<Self::Meta>, _query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>> {
         Err(Error::unimplemented("this agent has no metrics"))
     }
 
@@ -122,11 +118,7 @@ pub(crate) enum LogPart {
 impl LogSink {
     /// Sends a line. An error says that the caller is gone: there is no use in going on.
     pub async fn line(&self, line: LogLine) -> Result<()> {
-        let wire = WireLine {
-            timestamp: line.at.map(timestamp),
-            message: line.message,
-            ..Default::default()
-        };
+        let wire = WireLine { timestamp: line.at.map(timestamp), message: line.message, ..Default::default() };
         self.send(LogPart::Line(wire)).await
     }
 
@@ -136,10 +128,7 @@ impl LogSink {
     }
 
     async fn send(&self, part: LogPart) -> Result<()> {
-        self.parts
-            .send(part)
-            .await
-            .map_err(|_| Error::deadline_exceeded("the caller is gone"))
+        self.parts.send(part).await.map_err(|_| Error::deadline_exceeded("the caller is gone"))
     }
 }
 
@@ -150,11 +139,7 @@ pub(crate) trait AnyAsync: Send + Sync {
     async fn get(&self, job: Job<Vec<u8>>) -> Result<Resource>;
     async fn delete(&self, job: Job<Vec<u8>>) -> Result<()>;
     async fn logs(&self, job: Job<Vec<u8>>, query: LogsQuery, sink: LogSink) -> Result<()>;
-    async fn metrics(
-        &self,
-        job: Job<Vec<u8>>,
-        query: MetricsQuery,
-    ) -> Result<Vec<ExecutionMetricResult>>;
+    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>>;
     async fn close(&self);
 }
 
@@ -162,23 +147,16 @@ pub(crate) struct Typed<A>(pub(crate) A);
 
 impl<A: AsyncAgent> Typed<A> {
     fn job(job: Job<Vec<u8>>) -> Result<Job<A::Meta>> {
-        let meta = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(
-            &job.meta,
-        ))
-        .map_err(|e| {
-            Error::invalid_argument(format!(
-                "the resource_meta is none of this agent's: it is not the JSON of {} at {}: {}",
-                type_name::<A::Meta>(),
-                e.path(),
-                e.inner()
-            ))
-        })?;
-        Ok(Job {
-            meta,
-            category: job.category,
-            output_prefix: job.output_prefix,
-            connection: job.connection,
-        })
+        let meta =
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&job.meta)).map_err(|e| {
+                Error::invalid_argument(format!(
+                    "the resource_meta is none of this agent's: it is not the JSON of {} at {}: {}",
+                    type_name::<A::Meta>(),
+                    e.path(),
+                    e.inner()
+                ))
+            })?;
+        Ok(Job { meta, category: job.category, output_prefix: job.output_prefix, connection: job.connection })
     }
 }
 
@@ -186,9 +164,8 @@ impl<A: AsyncAgent> Typed<A> {
 impl<A: AsyncAgent> AnyAsync for Typed<A> {
     async fn create(&self, task: Task) -> Result<Vec<u8>> {
         let meta = self.0.create(task).await?;
-        serde_json::to_vec(&meta).map_err(|e| {
-            Error::internal(format!("the job's metadata cannot be written as JSON: {e}"))
-        })
+        serde_json::to_vec(&meta)
+            .map_err(|e| Error::internal(format!("the job's metadata cannot be written as JSON: {e}")))
     }
 
     async fn get(&self, job: Job<Vec<u8>>) -> Result<Resource> {
@@ -203,11 +180,7 @@ impl<A: AsyncAgent> AnyAsync for Typed<A> {
         self.0.logs(Self::job(job)?, query, sink).await
     }
 
-    async fn metrics(
-        &self,
-        job: Job<Vec<u8>>,
-        query: MetricsQuery,
-    ) -> Result<Vec<ExecutionMetricResult>> {
+    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>> {
         self.0.metrics(Self::job(job)?, query).await
     }
 

@@ -29,9 +29,7 @@ impl Calls {
             return Ok(call);
         }
         let mut status = Status::unavailable("the plugin is stopping and has not begun this call");
-        status
-            .metadata_mut()
-            .insert(NOT_TAKEN, MetadataValue::from_static("1"));
+        status.metadata_mut().insert(NOT_TAKEN, MetadataValue::from_static("1"));
         Err(status)
     }
 

@@ -23,10 +23,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error about a key.
     pub fn new(key: impl Into<String>, message: impl fmt::Display) -> Self {
-        ConfigError {
-            key: key.into(),
-            message: message.to_string(),
-        }
+        ConfigError { key: key.into(), message: message.to_string() }
     }
 }
 
@@ -59,10 +56,7 @@ impl Configuration {
                 }
             }
         };
-        Configuration {
-            schema,
-            take: Box::new(take),
-        }
+        Configuration { schema, take: Box::new(take) }
     }
 
     /// Hands a block over, or says everything that is wrong with it.
@@ -71,49 +65,32 @@ impl Configuration {
         let block: Value = match serde_json::from_str(if block.is_empty() { "{}" } else { block }) {
             Ok(block @ Value::Object(_)) => block,
             Ok(other) => {
-                return Err(whole(format!(
-                    "the block must be a mapping of keys to values: it is {other}"
-                )));
+                return Err(whole(format!("the block must be a mapping of keys to values: it is {other}")));
             }
             Err(e) => {
-                return Err(whole(format!(
-                    "the block must be a mapping of keys to values: {e}"
-                )));
+                return Err(whole(format!("the block must be a mapping of keys to values: {e}")));
             }
         };
-        let validator = jsonschema::validator_for(&self.schema)
-            .map_err(|e| whole(format!("the plugin's schema is wrong: {e}")))?;
-        let mut errors: Vec<_> = validator
-            .iter_errors(&block)
-            .flat_map(|e| self.explain(&e))
-            .collect();
+        let validator =
+            jsonschema::validator_for(&self.schema).map_err(|e| whole(format!("the plugin's schema is wrong: {e}")))?;
+        let mut errors: Vec<_> = validator.iter_errors(&block).flat_map(|e| self.explain(&e)).collect();
         errors.sort_by(|a, b| a.key.cmp(&b.key));
         errors.dedup();
-        if errors.is_empty() {
-            (self.take)(block).await
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { (self.take)(block).await } else { Err(errors) }
     }
 
     /// A validation error in words: which key, what is wrong, what would be right.
     fn explain(&self, error: &jsonschema::ValidationError<'_>) -> Vec<ConfigError> {
         let at = dotted(&error.instance_path.to_string());
         let inside = |name: &str| {
-            if at.is_empty() {
-                name.to_string()
-            } else {
-                format!("{at}.{name}")
-            }
+            if at.is_empty() { name.to_string() } else { format!("{at}.{name}") }
         };
         match &error.kind {
             ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
                 .iter()
                 .map(|name| {
                     let known = keys_at(&self.schema, &at);
-                    let near = known
-                        .iter()
-                        .max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
+                    let near = known.iter().max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
                     let hint = match near {
                         Some(near) if strsim::jaro(name, near) > 0.7 => {
                             format!("did you mean {near}?")
@@ -125,10 +102,7 @@ impl Configuration {
                 })
                 .collect(),
             ValidationErrorKind::Required { property } => {
-                vec![ConfigError::new(
-                    inside(property.as_str().unwrap_or_default()),
-                    "is required",
-                )]
+                vec![ConfigError::new(inside(property.as_str().unwrap_or_default()), "is required")]
             }
             _ => vec![ConfigError::new(at.clone(), error.to_string())],
         }
@@ -154,29 +128,18 @@ fn keys_at(schema: &Value, at: &str) -> Vec<String> {
             None => return Vec::new(),
         }
     }
-    here.get("properties")
-        .and_then(Value::as_object)
-        .map(|p| p.keys().cloned().collect())
-        .unwrap_or_default()
+    here.get("properties").and_then(Value::as_object).map(|p| p.keys().cloned().collect()).unwrap_or_default()
 }
 
 /// Follows a reference, and looks through what makes a schema optional.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    if let Some(target) = schema
-        .get("$ref")
-        .and_then(Value::as_str)
-        .and_then(|r| root.pointer(r.trim_start_matches('#')))
+    if let Some(target) =
+        schema.get("$ref").and_then(Value::as_str).and_then(|r| root.pointer(r.trim_start_matches('#')))
     {
         return resolve(root, target);
     }
     let options = schema.get("anyOf").and_then(Value::as_array);
-    options
-        .and_then(|o| {
-            o.iter()
-                .map(|s| resolve(root, s))
-                .find(|s| s.get("properties").is_some())
-        })
-        .unwrap_or(schema)
+    options.and_then(|o| o.iter().map(|s| resolve(root, s)).find(|s| s.get("properties").is_some())).unwrap_or(schema)
 }
 
 /// Makes every object with properties of its own refuse others: a key that is misspelt would else be ignored.
@@ -221,16 +184,9 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (number, unit) = UNITS
-            .iter()
-            .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
-            .unwrap_or((text, 1));
-        let bytes = number
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|n| *n >= 0.0)
-            .map(|n| n * unit as f64);
+        let (number, unit) =
+            UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1));
+        let bytes = number.trim().parse::<f64>().ok().filter(|n| *n >= 0.0).map(|n| n * unit as f64);
         bytes
             .filter(|b| *b < u64::MAX as f64)
             .map(|b| ByteSize(b as u64))
@@ -246,9 +202,7 @@ impl<'de> Deserialize<'de> for ByteSize {
                 .map(ByteSize)
                 .ok_or_else(|| D::Error::custom(format!("must be a size such as 2GiB, got {n}"))),
             Value::String(s) => s.parse().map_err(D::Error::custom),
-            other => Err(D::Error::custom(format!(
-                "must be a size such as 2GiB, got {other}"
-            ))),
+            other => Err(D::Error::custom(format!("must be a size such as 2GiB, got {other}"))),
         }
     }
 }

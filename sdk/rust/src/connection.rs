@@ -30,24 +30,13 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let wire = Wire::decode(bytes)?;
-        let secrets = wire
-            .secrets
-            .into_iter()
-            .map(|(key, value)| (key, Secret::new(value)))
-            .collect();
-        Ok(Connection {
-            task_type: wire.task_type,
-            configs: wire.configs,
-            secrets,
-        })
+        let secrets = wire.secrets.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
+        Ok(Connection { task_type: wire.task_type, configs: wire.configs, secrets })
     }
 
     /// The connection's secret of that name, or else the plugin's.
     pub fn secret(&self, key: &str) -> Result<Secret> {
-        self.secrets
-            .get(key)
-            .cloned()
-            .map_or_else(|| secret(key), Ok)
+        self.secrets.get(key).cloned().map_or_else(|| secret(key), Ok)
     }
 }
 

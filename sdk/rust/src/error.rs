@@ -17,10 +17,7 @@ pub struct Error {
 
 impl Error {
     fn new(code: Code, message: impl fmt::Display) -> Self {
-        Error {
-            code,
-            message: message.to_string(),
-        }
+        Error { code, message: message.to_string() }
     }
 
     /// The job is not known (any more): the host tells Flyte that it has failed, or takes it for deleted.
@@ -85,18 +82,12 @@ impl Error {
 
     /// The same error with what was tried before its message.
     pub fn context(self, tried: impl fmt::Display) -> Self {
-        Error {
-            code: self.code,
-            message: format!("{tried}: {}", self.message),
-        }
+        Error { code: self.code, message: format!("{tried}: {}", self.message) }
     }
 
     /// The status of a call of an agent's method.
     pub(crate) fn status(&self, agent: &str, method: &str) -> Status {
-        Status::new(
-            self.code,
-            bounded(format!("agent {agent}: {method}: {}", self.message)),
-        )
+        Status::new(self.code, bounded(format!("agent {agent}: {method}: {}", self.message)))
     }
 }
 
@@ -105,10 +96,7 @@ const MAX_MESSAGE: usize = 8 << 10;
 
 fn bounded(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE)
-            .rev()
-            .find(|&i| message.is_char_boundary(i))
-            .unwrap_or(0);
+        let end = (0..=MAX_MESSAGE).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
         message.truncate(end);
         message.push('…');
     }

@@ -46,14 +46,7 @@ impl<S: Subscriber> Layer<S> for HostLog {
         line.insert("@message".into(), json!(fields.message));
         line.insert("@module".into(), json!(event.metadata().target()));
         // Six digits after the point: with another number the host reads the line as text.
-        line.insert(
-            "@timestamp".into(),
-            json!(
-                chrono::Utc::now()
-                    .format("%Y-%m-%dT%H:%M:%S%.6fZ")
-                    .to_string()
-            ),
-        );
+        line.insert("@timestamp".into(), json!(chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()));
         let mut text = Value::Object(line).to_string();
         text.push('\n');
         // In one write, so that lines of several threads do not mix. A host that is gone reads nothing.
@@ -70,12 +63,9 @@ struct Fields {
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         if field.name() == "message" {
-            self.message = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_string);
+            self.message = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         } else {
-            self.others
-                .insert(field.name().trim_start_matches('@').to_string(), value);
+            self.others.insert(field.name().trim_start_matches('@').to_string(), value);
         }
     }
 }

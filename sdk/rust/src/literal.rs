@@ -6,10 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use prost_types::{Duration, Timestamp};
 
 use crate::contract::flyteidl::core::{
-    Binary, Blob, BlobMetadata, BlobType, Literal, LiteralCollection, LiteralMap, LiteralType,
-    Primitive, Scalar, SimpleType, StructuredDataset as WireDataset, StructuredDatasetMetadata,
-    StructuredDatasetType, TypeStructure, Union, Void, blob_type::BlobDimensionality, literal,
-    literal_type, primitive, scalar, structured_dataset_type::DatasetColumn,
+    Binary, Blob, BlobMetadata, BlobType, Literal, LiteralCollection, LiteralMap, LiteralType, Primitive, Scalar,
+    SimpleType, StructuredDataset as WireDataset, StructuredDatasetMetadata, StructuredDatasetType, TypeStructure,
+    Union, Void, blob_type::BlobDimensionality, literal, literal_type, primitive, scalar,
+    structured_dataset_type::DatasetColumn,
 };
 use crate::value::{Column, File, StructuredDataset, Value};
 
@@ -26,18 +26,10 @@ pub fn decode(literal: &Literal) -> Result<Value, String> {
         }
         Some(literal::Value::Map(map)) => {
             let entry = |(key, value): (&String, &Literal)| Ok((key.clone(), decode(value)?));
-            Value::Map(
-                map.literals
-                    .iter()
-                    .map(entry)
-                    .collect::<Result<_, String>>()?,
-            )
+            Value::Map(map.literals.iter().map(entry).collect::<Result<_, String>>()?)
         }
         Some(literal::Value::OffloadedMetadata(offloaded)) => {
-            return Err(format!(
-                "is offloaded to {}, which this SDK does not fetch",
-                offloaded.uri
-            ));
+            return Err(format!("is offloaded to {}, which this SDK does not fetch", offloaded.uri));
         }
     })
 }
@@ -51,45 +43,30 @@ fn decode_scalar(scalar: &Scalar) -> Result<Value, String> {
             Value::File(File {
                 uri: blob.uri.clone(),
                 format: kind.map(|t| t.format.clone()).unwrap_or_default(),
-                directory: kind
-                    .is_some_and(|t| t.dimensionality() == BlobDimensionality::Multipart),
+                directory: kind.is_some_and(|t| t.dimensionality() == BlobDimensionality::Multipart),
             })
         }
         Some(scalar::Value::Binary(binary)) if binary.tag == MSGPACK => Value::Json(
             rmp_serde::from_slice(&binary.value)
                 .map_err(|e| format!("is no dataclass or dict that can be read: {e}"))?,
         ),
-        Some(scalar::Value::Binary(binary)) => Value::Binary {
-            bytes: binary.value.clone(),
-            tag: binary.tag.clone(),
-        },
-        Some(scalar::Value::Schema(schema)) => Value::Dataset(StructuredDataset {
-            uri: schema.uri.clone(),
-            format: "parquet".into(),
-            columns: Vec::new(),
-        }),
+        Some(scalar::Value::Binary(binary)) => Value::Binary { bytes: binary.value.clone(), tag: binary.tag.clone() },
+        Some(scalar::Value::Schema(schema)) => {
+            Value::Dataset(StructuredDataset { uri: schema.uri.clone(), format: "parquet".into(), columns: Vec::new() })
+        }
         Some(scalar::Value::Error(error)) => return Err(format!("is an error: {}", error.message)),
         Some(scalar::Value::Generic(object)) => Value::Json(from_struct(object)),
         Some(scalar::Value::StructuredDataset(table)) => {
-            let kind = table
-                .metadata
-                .as_ref()
-                .and_then(|m| m.structured_dataset_type.as_ref());
-            let column = |c: &DatasetColumn| Column {
-                name: c.name.clone(),
-                r#type: c.literal_type.clone().unwrap_or_default(),
-            };
+            let kind = table.metadata.as_ref().and_then(|m| m.structured_dataset_type.as_ref());
+            let column =
+                |c: &DatasetColumn| Column { name: c.name.clone(), r#type: c.literal_type.clone().unwrap_or_default() };
             Value::Dataset(StructuredDataset {
                 uri: table.uri.clone(),
                 format: kind.map(|t| t.format.clone()).unwrap_or_default(),
-                columns: kind
-                    .map(|t| t.columns.iter().map(column).collect())
-                    .unwrap_or_default(),
+                columns: kind.map(|t| t.columns.iter().map(column).collect()).unwrap_or_default(),
             })
         }
-        Some(scalar::Value::Union(union)) => {
-            union.value.as_deref().map_or(Ok(Value::None), decode)?
-        }
+        Some(scalar::Value::Union(union)) => union.value.as_deref().map_or(Ok(Value::None), decode)?,
     })
 }
 
@@ -123,57 +100,36 @@ pub fn encode(value: &Value, declared: Option<&LiteralType>) -> Result<Literal, 
     };
     match (kind, value) {
         (Type::UnionType(union), _) => {
-            let fits = union
-                .variants
-                .iter()
-                .find_map(|variant| Some((encode_variant(value, variant)?, variant)));
-            let (literal, variant) = fits
-                .ok_or_else(|| format!("is {}, which is no variant of its type", value.kind()))?;
+            let fits = union.variants.iter().find_map(|variant| Some((encode_variant(value, variant)?, variant)));
+            let (literal, variant) =
+                fits.ok_or_else(|| format!("is {}, which is no variant of its type", value.kind()))?;
             Ok(scalar(scalar::Value::Union(Box::new(Union {
                 value: Some(Box::new(literal)),
                 r#type: Some(variant.clone()),
             }))))
         }
-        (Type::Simple(simple), _) => encode_simple(
-            value,
-            SimpleType::try_from(*simple).unwrap_or(SimpleType::None),
-        ),
+        (Type::Simple(simple), _) => encode_simple(value, SimpleType::try_from(*simple).unwrap_or(SimpleType::None)),
         (Type::CollectionType(item), Value::List(items)) => {
             let numbered = items.iter().enumerate();
-            let literals = numbered.map(|(i, v)| {
-                encode(v, Some(item)).map_err(|e| format!("has an item {i} that {e}"))
-            });
+            let literals =
+                numbered.map(|(i, v)| encode(v, Some(item)).map_err(|e| format!("has an item {i} that {e}")));
             Ok(collection(literals.collect::<Result<_, _>>()?))
         }
-        (Type::CollectionType(_), Value::Json(serde_json::Value::Array(items))) => encode(
-            &Value::List(items.iter().map(from_json).collect()),
-            declared,
-        ),
+        (Type::CollectionType(_), Value::Json(serde_json::Value::Array(items))) => {
+            encode(&Value::List(items.iter().map(from_json).collect()), declared)
+        }
         (Type::MapValueType(item), Value::Map(items)) => {
             let literals = items.iter().map(|(k, v)| {
-                Ok((
-                    k.clone(),
-                    encode(v, Some(item)).map_err(|e| format!("has an entry {k:?} that {e}"))?,
-                ))
+                Ok((k.clone(), encode(v, Some(item)).map_err(|e| format!("has an entry {k:?} that {e}"))?))
             });
             Ok(map(literals.collect::<Result<_, String>>()?))
         }
-        (Type::MapValueType(_), Value::Json(serde_json::Value::Object(items))) => encode(
-            &Value::Map(
-                items
-                    .iter()
-                    .map(|(k, v)| (k.clone(), from_json(v)))
-                    .collect(),
-            ),
-            declared,
-        ),
-        (Type::StructuredDatasetType(_), Value::Dataset(_)) | (Type::Blob(_), Value::File(_)) => {
-            natural(value)
+        (Type::MapValueType(_), Value::Json(serde_json::Value::Object(items))) => {
+            encode(&Value::Map(items.iter().map(|(k, v)| (k.clone(), from_json(v))).collect()), declared)
         }
+        (Type::StructuredDatasetType(_), Value::Dataset(_)) | (Type::Blob(_), Value::File(_)) => natural(value),
         (Type::EnumType(choices), Value::Str(s)) if choices.values.contains(s) => natural(value),
-        (Type::EnumType(choices), Value::Str(s)) => {
-            Err(format!("is {s:?}, which is none of {:?}", choices.values))
-        }
+        (Type::EnumType(choices), Value::Str(s)) => Err(format!("is {s:?}, which is none of {:?}", choices.values)),
         _ => Err(format!("is {}, and its type is another", value.kind())),
     }
 }
@@ -186,9 +142,7 @@ fn encode_variant(value: &Value, variant: &LiteralType) -> Option<Literal> {
     };
     match (value, simple) {
         (Value::None, Some(SimpleType::None)) => Some(none()),
-        (Value::None, _)
-        | (_, Some(SimpleType::None))
-        | (Value::Int(_), Some(SimpleType::Float)) => None,
+        (Value::None, _) | (_, Some(SimpleType::None)) | (Value::Int(_), Some(SimpleType::Float)) => None,
         _ => encode(value, Some(variant)).ok(),
     }
 }
@@ -207,11 +161,7 @@ fn encode_simple(value: &Value, simple: SimpleType) -> Result<Literal, String> {
         | (SimpleType::Binary, Value::Binary { .. })
         | (SimpleType::Struct, Value::Json(_)) => natural(value),
         (_, Value::Json(json)) if !json.is_object() => encode_simple(&from_json(json), simple),
-        _ => Err(format!(
-            "is {}, and its type is {}",
-            value.kind(),
-            simple.as_str_name()
-        )),
+        _ => Err(format!("is {}, and its type is {}", value.kind(), simple.as_str_name())),
     }
 }
 
@@ -224,19 +174,16 @@ fn natural(value: &Value) -> Result<Literal, String> {
         Value::Str(s) => primitive(primitive::Value::StringValue(s.clone())),
         Value::Bool(b) => primitive(primitive::Value::Boolean(*b)),
         Value::Datetime(at) => primitive(primitive::Value::Datetime(timestamp(*at))),
-        Value::Duration(span) => primitive(primitive::Value::Duration(Duration {
-            seconds: span.num_seconds(),
-            nanos: span.subsec_nanos(),
-        })),
-        Value::Binary { bytes, tag } => scalar(scalar::Value::Binary(Binary {
-            value: bytes.clone(),
-            tag: tag.clone(),
-        })),
+        Value::Duration(span) => {
+            primitive(primitive::Value::Duration(Duration { seconds: span.num_seconds(), nanos: span.subsec_nanos() }))
+        }
+        Value::Binary { bytes, tag } => {
+            scalar(scalar::Value::Binary(Binary { value: bytes.clone(), tag: tag.clone() }))
+        }
         Value::List(items) => collection(items.iter().map(natural).collect::<Result<_, _>>()?),
-        Value::Map(items) => map(items
-            .iter()
-            .map(|(k, v)| Ok((k.clone(), natural(v)?)))
-            .collect::<Result<_, String>>()?),
+        Value::Map(items) => {
+            map(items.iter().map(|(k, v)| Ok((k.clone(), natural(v)?))).collect::<Result<_, String>>()?)
+        }
         Value::Json(json) => scalar(scalar::Value::Binary(Binary {
             value: rmp_serde::to_vec_named(json).map_err(|e| format!("cannot be written: {e}"))?,
             tag: MSGPACK.into(),
@@ -249,10 +196,7 @@ fn natural(value: &Value) -> Result<Literal, String> {
                     columns: table
                         .columns
                         .iter()
-                        .map(|c| DatasetColumn {
-                            name: c.name.clone(),
-                            literal_type: Some(c.r#type.clone()),
-                        })
+                        .map(|c| DatasetColumn { name: c.name.clone(), literal_type: Some(c.r#type.clone()) })
                         .collect(),
                     ..Default::default()
                 }),
@@ -260,39 +204,22 @@ fn natural(value: &Value) -> Result<Literal, String> {
         })),
         Value::File(file) => scalar(scalar::Value::Blob(Blob {
             uri: file.uri.clone(),
-            metadata: Some(BlobMetadata {
-                r#type: Some(blob_type(file)),
-            }),
+            metadata: Some(BlobMetadata { r#type: Some(blob_type(file)) }),
         })),
     })
 }
 
 fn blob_type(file: &File) -> BlobType {
-    let dimensionality = if file.directory {
-        BlobDimensionality::Multipart
-    } else {
-        BlobDimensionality::Single
-    };
-    BlobType {
-        format: file.format.clone(),
-        dimensionality: dimensionality.into(),
-    }
+    let dimensionality = if file.directory { BlobDimensionality::Multipart } else { BlobDimensionality::Single };
+    BlobType { format: file.format.clone(), dimensionality: dimensionality.into() }
 }
 
 pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    Timestamp {
-        seconds: at.timestamp(),
-        nanos: at.timestamp_subsec_nanos() as i32,
-    }
+    Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos() as i32 }
 }
 
 fn scalar(value: scalar::Value) -> Literal {
-    Literal {
-        value: Some(literal::Value::Scalar(Box::new(Scalar {
-            value: Some(value),
-        }))),
-        ..Default::default()
-    }
+    Literal { value: Some(literal::Value::Scalar(Box::new(Scalar { value: Some(value) }))), ..Default::default() }
 }
 
 fn primitive(value: primitive::Value) -> Literal {
@@ -304,17 +231,11 @@ fn none() -> Literal {
 }
 
 fn collection(literals: Vec<Literal>) -> Literal {
-    Literal {
-        value: Some(literal::Value::Collection(LiteralCollection { literals })),
-        ..Default::default()
-    }
+    Literal { value: Some(literal::Value::Collection(LiteralCollection { literals })), ..Default::default() }
 }
 
 fn map(literals: std::collections::HashMap<String, Literal>) -> Literal {
-    Literal {
-        value: Some(literal::Value::Map(LiteralMap { literals })),
-        ..Default::default()
-    }
+    Literal { value: Some(literal::Value::Map(LiteralMap { literals })), ..Default::default() }
 }
 
 /// The value that is natural for a piece of JSON.
@@ -323,11 +244,7 @@ fn from_json(json: &serde_json::Value) -> Value {
     match json {
         J::Null => Value::None,
         J::Bool(b) => Value::Bool(*b),
-        J::Number(n) => n
-            .as_i64()
-            .map(Value::Int)
-            .or_else(|| n.as_f64().map(Value::Float))
-            .unwrap_or(Value::None),
+        J::Number(n) => n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float)).unwrap_or(Value::None),
         J::String(s) => Value::Str(s.clone()),
         J::Array(items) => Value::List(items.iter().map(from_json).collect()),
         J::Object(_) => Value::Json(json.clone()),
@@ -348,33 +265,20 @@ pub(crate) fn type_of(value: &Value) -> LiteralType {
         Value::Duration(_) => simple(SimpleType::Duration),
         Value::Binary { .. } => simple(SimpleType::Binary),
         Value::Json(_) => simple(SimpleType::Struct),
-        Value::List(items) => {
-            Type::CollectionType(Box::new(items.first().map(type_of).unwrap_or_default()))
+        Value::List(items) => Type::CollectionType(Box::new(items.first().map(type_of).unwrap_or_default())),
+        Value::Map(items) => Type::MapValueType(Box::new(items.values().next().map(type_of).unwrap_or_default())),
+        Value::Dataset(table) => {
+            Type::StructuredDatasetType(StructuredDatasetType { format: table.format.clone(), ..Default::default() })
         }
-        Value::Map(items) => Type::MapValueType(Box::new(
-            items.values().next().map(type_of).unwrap_or_default(),
-        )),
-        Value::Dataset(table) => Type::StructuredDatasetType(StructuredDatasetType {
-            format: table.format.clone(),
-            ..Default::default()
-        }),
         Value::File(file) => Type::Blob(blob_type(file)),
     };
-    LiteralType {
-        r#type: Some(kind),
-        structure: None::<TypeStructure>,
-        ..Default::default()
-    }
+    LiteralType { r#type: Some(kind), structure: None::<TypeStructure>, ..Default::default() }
 }
 
 /// A protobuf Struct as JSON. Its numbers are all floats: one without a fraction becomes an int, as it mostly was.
 pub(crate) fn from_struct(object: &prost_types::Struct) -> serde_json::Value {
     serde_json::Value::Object(
-        object
-            .fields
-            .iter()
-            .map(|(key, value)| (key.clone(), from_struct_value(value)))
-            .collect(),
+        object.fields.iter().map(|(key, value)| (key.clone(), from_struct_value(value))).collect(),
     )
 }
 
@@ -389,9 +293,7 @@ fn from_struct_value(value: &prost_types::Value) -> serde_json::Value {
         Some(Kind::StringValue(s)) => json!(s),
         Some(Kind::BoolValue(b)) => json!(b),
         Some(Kind::StructValue(object)) => from_struct(object),
-        Some(Kind::ListValue(list)) => {
-            J::Array(list.values.iter().map(from_struct_value).collect())
-        }
+        Some(Kind::ListValue(list)) => J::Array(list.values.iter().map(from_struct_value).collect()),
     }
 }
 
@@ -404,21 +306,14 @@ pub(crate) fn to_struct_value(json: &serde_json::Value) -> prost_types::Value {
         J::Bool(b) => Kind::BoolValue(*b),
         J::Number(n) => Kind::NumberValue(n.as_f64().unwrap_or(f64::NAN)),
         J::String(s) => Kind::StringValue(s.clone()),
-        J::Array(items) => Kind::ListValue(prost_types::ListValue {
-            values: items.iter().map(to_struct_value).collect(),
-        }),
-        J::Object(fields) => Kind::StructValue(to_struct(
-            fields.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        )),
+        J::Array(items) => {
+            Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_struct_value).collect() })
+        }
+        J::Object(fields) => Kind::StructValue(to_struct(fields.iter().map(|(k, v)| (k.clone(), v.clone())).collect())),
     };
     prost_types::Value { kind: Some(kind) }
 }
 
 pub(crate) fn to_struct(fields: BTreeMap<String, serde_json::Value>) -> prost_types::Struct {
-    prost_types::Struct {
-        fields: fields
-            .iter()
-            .map(|(key, value)| (key.clone(), to_struct_value(value)))
-            .collect(),
-    }
+    prost_types::Struct { fields: fields.iter().map(|(key, value)| (key.clone(), to_struct_value(value))).collect() }
 }

@@ -24,10 +24,7 @@ pub struct Category {
 impl Category {
     /// A task type at a version.
     pub fn new(name: impl Into<String>, version: i32) -> Self {
-        Category {
-            name: name.into(),
-            version,
-        }
+        Category { name: name.into(), version }
     }
 }
 
@@ -73,11 +70,7 @@ impl Plugin {
     }
 
     /// Adds an async agent for several categories.
-    pub fn agent_for(
-        self,
-        categories: impl IntoIterator<Item = Category>,
-        agent: impl AsyncAgent,
-    ) -> Self {
+    pub fn agent_for(self, categories: impl IntoIterator<Item = Category>, agent: impl AsyncAgent) -> Self {
         self.register(categories, Kind::Async(Arc::new(Typed(agent))))
     }
 
@@ -87,25 +80,14 @@ impl Plugin {
     }
 
     /// Adds a sync agent for several categories.
-    pub fn sync_agent_for(
-        self,
-        categories: impl IntoIterator<Item = Category>,
-        agent: impl SyncAgent,
-    ) -> Self {
+    pub fn sync_agent_for(self, categories: impl IntoIterator<Item = Category>, agent: impl SyncAgent) -> Self {
         self.register(categories, Kind::Sync(Arc::new(agent)))
     }
 
     fn register(mut self, categories: impl IntoIterator<Item = Category>, kind: Kind) -> Self {
         let categories: Vec<_> = categories.into_iter().collect();
-        let name = categories
-            .first()
-            .map(|c| c.name.clone())
-            .unwrap_or_default();
-        if let Err(mistake) = self.registry.add(Registered {
-            name,
-            categories,
-            kind,
-        }) {
+        let name = categories.first().map(|c| c.name.clone()).unwrap_or_default();
+        if let Err(mistake) = self.registry.add(Registered { name, categories, kind }) {
             self.mistakes.push(mistake);
         }
         self
@@ -133,8 +115,7 @@ impl Plugin {
         R: Future<Output = Result<(), Vec<ConfigError>>> + Send + 'static,
     {
         if self.configuration.is_some() {
-            self.mistakes
-                .push("there are two configurations, and a plugin takes one".into());
+            self.mistakes.push("there are two configurations, and a plugin takes one".into());
         }
         self.configuration = Some(Configuration::new(function));
         self

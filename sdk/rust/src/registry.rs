@@ -27,10 +27,7 @@ impl Registry {
         let is_sync = matches!(agent.kind, Kind::Sync(_));
         for category in &agent.categories {
             if category.name.is_empty() {
-                return Err(format!(
-                    "agent {} has a task category without a name",
-                    agent.name
-                ));
+                return Err(format!("agent {} has a task category without a name", agent.name));
             }
             let versions = self.by_name.entry(category.name.clone()).or_default();
             if let Some(&other) = versions.get(&category.version) {
@@ -60,15 +57,10 @@ impl Registry {
 
     /// The agent for a category: of the exact version, or else of the highest one.
     pub fn find(&self, category: &Category) -> Result<&Registered, Status> {
-        let found = self
-            .by_name
-            .get(&category.name)
-            .and_then(|v| v.get(&category.version).or_else(|| v.values().next_back()));
+        let found =
+            self.by_name.get(&category.name).and_then(|v| v.get(&category.version).or_else(|| v.values().next_back()));
         let index = found.ok_or_else(|| {
-            Status::not_found(format!(
-                "no agent here handles task category {category}: there are {}",
-                self.names()
-            ))
+            Status::not_found(format!("no agent here handles task category {category}: there are {}", self.names()))
         })?;
         Ok(&self.agents[*index])
     }
@@ -82,10 +74,7 @@ impl Registry {
         self.agents
             .iter()
             .map(|agent| {
-                let category = |c: &Category| TaskCategory {
-                    name: c.name.clone(),
-                    version: c.version,
-                };
+                let category = |c: &Category| TaskCategory { name: c.name.clone(), version: c.version };
                 Agent {
                     name: agent.name.clone(),
                     is_sync: matches!(agent.kind, Kind::Sync(_)),

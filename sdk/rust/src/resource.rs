@@ -35,12 +35,7 @@ impl Outputs {
 
 impl<N: Into<String>, V: Into<Value>, const K: usize> From<[(N, V); K]> for Outputs {
     fn from(pairs: [(N, V); K]) -> Self {
-        Outputs(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
+        Outputs(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -64,11 +59,7 @@ pub struct Resource {
 
 impl Resource {
     fn of(phase: Phase, message: impl fmt::Display) -> Self {
-        Resource {
-            phase,
-            message: message.to_string(),
-            ..Default::default()
-        }
+        Resource { phase, message: message.to_string(), ..Default::default() }
     }
 
     /// It waits for its turn.
@@ -94,16 +85,8 @@ impl Resource {
     /// It is done. Without outputs where it wrote `outputs.pb` itself: `Outputs::new()`.
     pub fn succeeded(outputs: impl Into<Outputs>) -> Self {
         let outputs = outputs.into();
-        let outputs = if outputs == Outputs::default() {
-            None
-        } else {
-            Some(outputs)
-        };
-        Resource {
-            phase: Phase::Succeeded,
-            outputs,
-            ..Default::default()
-        }
+        let outputs = if outputs == Outputs::default() { None } else { Some(outputs) };
+        Resource { phase: Phase::Succeeded, outputs, ..Default::default() }
     }
 
     /// It failed, and a repetition would fail too.
@@ -134,11 +117,7 @@ impl Resource {
     }
 
     /// Adds a fact, which Flyte shows as custom info.
-    pub fn with_info(
-        mut self,
-        key: impl Into<String>,
-        value: impl Into<serde_json::Value>,
-    ) -> Self {
+    pub fn with_info(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.info.insert(key.into(), value.into());
         self
     }
@@ -171,23 +150,13 @@ impl Resource {
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed
-        )
+        matches!(self.phase, Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed)
     }
 
     /// The message that crosses the wire. Outputs that the task does not declare are left out where it declares any.
     pub(crate) fn wire(self, declared: &HashMap<String, LiteralType>) -> Result<Wire> {
-        let types = if self.types.is_empty() {
-            declared
-        } else {
-            &self.types
-        };
-        let outputs = self
-            .outputs
-            .map(|outputs| literals(&outputs, types))
-            .transpose()?;
+        let types = if self.types.is_empty() { declared } else { &self.types };
+        let outputs = self.outputs.map(|outputs| literals(&outputs, types)).transpose()?;
         let message = match &self.code {
             Some(code) if !self.message.starts_with(code.as_str()) => {
                 format!("{code}: {}", self.message)
@@ -211,26 +180,17 @@ impl Resource {
             outputs,
             log_links: self.links.into_iter().map(link).collect(),
             custom_info: (!self.info.is_empty()).then(|| to_struct(self.info)),
-            agent_error: self.code.map(|code| AgentError {
-                code,
-                kind: kind.into(),
-                ..Default::default()
-            }),
+            agent_error: self.code.map(|code| AgentError { code, kind: kind.into(), ..Default::default() }),
             ..Default::default()
         })
     }
 }
 
 fn literals(outputs: &Outputs, types: &HashMap<String, LiteralType>) -> Result<LiteralMap> {
-    let wanted = outputs
-        .0
-        .iter()
-        .filter(|(name, _)| types.is_empty() || types.contains_key(*name));
+    let wanted = outputs.0.iter().filter(|(name, _)| types.is_empty() || types.contains_key(*name));
     let literal = |(name, value): (&String, &Value)| match encode(value, types.get(name)) {
         Ok(literal) => Ok((name.clone(), literal)),
         Err(error) => Err(Error::internal(format!("output {name:?} {error}"))),
     };
-    Ok(LiteralMap {
-        literals: wanted.map(literal).collect::<Result<_>>()?,
-    })
+    Ok(LiteralMap { literals: wanted.map(literal).collect::<Result<_>>()? })
 }

@@ -24,8 +24,7 @@ use tonic::{Request, Response, Status};
 
 use crate::contract::agenthost::plugin::v1::plugin_service_server::PluginServiceServer;
 use crate::contract::flyteidl::service::{
-    agent_metadata_service_server::AgentMetadataServiceServer,
-    async_agent_service_server::AsyncAgentServiceServer,
+    agent_metadata_service_server::AgentMetadataServiceServer, async_agent_service_server::AsyncAgentServiceServer,
     sync_agent_service_server::SyncAgentServiceServer,
 };
 use crate::contract::plugin::{
@@ -63,27 +62,17 @@ fn start(plugin: Plugin) -> Result<(), String> {
         return Err(format!("plugin {} has no agent", plugin.name));
     }
     if !plugin.mistakes.is_empty() {
-        return Err(format!(
-            "plugin {}: {}",
-            plugin.name,
-            plugin.mistakes.join("; ")
-        ));
+        return Err(format!("plugin {}: {}", plugin.name, plugin.mistakes.join("; ")));
     }
     let versions = env::var("PLUGIN_PROTOCOL_VERSIONS").unwrap_or_default();
-    if !versions
-        .split(',')
-        .any(|version| version.trim() == PROTOCOL_VERSION)
-    {
+    if !versions.split(',').any(|version| version.trim() == PROTOCOL_VERSION) {
         return Err(format!(
             "the host speaks versions {versions:?} of the plugin contract, and this plugin speaks {PROTOCOL_VERSION}"
         ));
     }
     let handshake = divert_stdout().map_err(|e| format!("cannot divert stdout: {e}"))?;
     hostlog::init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(serve(plugin, handshake))
 }
 
@@ -92,10 +81,7 @@ fn divert_stdout() -> io::Result<File> {
     // Safety: dup and dup2 take and give plain descriptors, and the new one is owned by the File alone.
     unsafe {
         let kept = libc::dup(1);
-        if kept < 0
-            || libc::dup2(2, 1) < 0
-            || libc::fcntl(kept, libc::F_SETFD, libc::FD_CLOEXEC) < 0
-        {
+        if kept < 0 || libc::dup2(2, 1) < 0 || libc::fcntl(kept, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(File::from_raw_fd(kept))
@@ -103,18 +89,13 @@ fn divert_stdout() -> io::Result<File> {
 }
 
 async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
-    let socket = Socket::new(&plugin.name)
-        .map_err(|e| format!("cannot make a place for the socket: {e}"))?;
-    let listener = UnixListener::bind(&socket.path)
-        .map_err(|e| format!("cannot listen on {}: {e}", socket.path.display()))?;
+    let socket = Socket::new(&plugin.name).map_err(|e| format!("cannot make a place for the socket: {e}"))?;
+    let listener =
+        UnixListener::bind(&socket.path).map_err(|e| format!("cannot listen on {}: {e}", socket.path.display()))?;
     let (tls, certificate) = match env::var("PLUGIN_CLIENT_CERT") {
         Ok(pem) if !pem.is_empty() => {
-            let identity =
-                Identity::new().map_err(|e| format!("cannot make a certificate: {e}"))?;
-            (
-                Some(TlsAcceptor::from(Arc::new(identity.server(&pem)?))),
-                identity.handshake_field(),
-            )
+            let identity = Identity::new().map_err(|e| format!("cannot make a certificate: {e}"))?;
+            (Some(TlsAcceptor::from(Arc::new(identity.server(&pem)?))), identity.handshake_field())
         }
         _ => (None, String::new()),
     };
@@ -128,12 +109,8 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
         .add_service(GrpcStdioServer::new(control));
     let serving = tokio::spawn(router.serve_with_incoming(incoming(listener, tls)));
     // Nobody else asks for SIGINT: a Ctrl-C at the host reaches the whole process group, and is the host's to act on.
-    let (mut interrupt, mut terminate) =
-        signals().map_err(|e| format!("cannot handle signals: {e}"))?;
-    let line = format!(
-        "1|{PROTOCOL_VERSION}|unix|{}|grpc|{certificate}\n",
-        socket.path.display()
-    );
+    let (mut interrupt, mut terminate) = signals().map_err(|e| format!("cannot handle signals: {e}"))?;
+    let line = format!("1|{PROTOCOL_VERSION}|unix|{}|grpc|{certificate}\n", socket.path.display());
     handshake
         .write_all(line.as_bytes())
         .and_then(|()| handshake.flush())
@@ -145,10 +122,7 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
             _ = stopping.recv() => break,
         }
     }
-    if tokio::time::timeout(DRAIN, services.0.calls.drain())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(DRAIN, services.0.calls.drain()).await.is_err() {
         tracing::warn!("stopping with calls under way that have not ended within {DRAIN:?}");
     }
     services.close().await;
@@ -159,30 +133,19 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
 }
 
 fn signals() -> io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
-    Ok((
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    ))
+    Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
 }
 
 /// The services of a plugin but go-plugin's own.
 pub(crate) async fn router(services: &Services) -> Router {
     let (health, serving) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("plugin", tonic_health::ServingStatus::Serving)
-        .await;
+    health.set_service_status("plugin", tonic_health::ServingStatus::Serving).await;
     Server::builder()
         .add_service(serving)
-        .add_service(
-            AsyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX),
-        )
-        .add_service(
-            SyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX),
-        )
+        .add_service(AsyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
+        .add_service(SyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
         .add_service(AgentMetadataServiceServer::new(services.clone()))
-        .add_service(
-            PluginServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX),
-        )
+        .add_service(PluginServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
 }
 
 /// The path of the socket, removed in the end.
@@ -195,26 +158,16 @@ impl Socket {
     fn new(name: &str) -> io::Result<Self> {
         let own = match env::var_os("PLUGIN_UNIX_SOCKET_DIR") {
             Some(dir) if !dir.is_empty() => {
-                return Ok(Socket {
-                    path: Path::new(&dir).join(Self::file(name)),
-                    _own: None,
-                });
+                return Ok(Socket { path: Path::new(&dir).join(Self::file(name)), _own: None });
             }
             _ => tempfile::Builder::new().prefix("plugin-").tempdir()?, // mode 0700
         };
-        Ok(Socket {
-            path: own.path().join(Self::file(name)),
-            _own: Some(own),
-        })
+        Ok(Socket { path: own.path().join(Self::file(name)), _own: Some(own) })
     }
 
     /// Short: the whole path has to fit into 107 bytes.
     fn file(name: &str) -> String {
-        let short: String = name
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(12)
-            .collect();
+        let short: String = name.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
         format!("{short}-{}.sock", std::process::id())
     }
 }
@@ -227,10 +180,7 @@ impl Drop for Socket {
 
 /// Connections that have passed their TLS handshake. Each has its handshake in a task of its own, so that a peer that says
 /// nothing keeps nobody else waiting.
-fn incoming(
-    listener: UnixListener,
-    tls: Option<TlsAcceptor>,
-) -> impl Stream<Item = io::Result<Conn>> {
+fn incoming(listener: UnixListener, tls: Option<TlsAcceptor>) -> impl Stream<Item = io::Result<Conn>> {
     let (accepted, connections) = mpsc::channel(16);
     tokio::spawn(async move {
         loop {
@@ -258,9 +208,7 @@ async fn secure(stream: UnixStream, tls: Option<TlsAcceptor>) -> io::Result<Conn
     let Some(acceptor) = tls else {
         return Ok(Conn::Plain(stream));
     };
-    Ok(Conn::Tls(Box::new(
-        tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??,
-    )))
+    Ok(Conn::Tls(Box::new(tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??)))
 }
 
 /// A connection from the host.
@@ -275,11 +223,7 @@ impl Connected for Conn {
 }
 
 impl AsyncRead for Conn {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Conn::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Conn::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -288,11 +232,7 @@ impl AsyncRead for Conn {
 }
 
 impl AsyncWrite for Conn {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Conn::Plain(stream) => Pin::new(stream).poll_write(cx, data),
             Conn::Tls(stream) => Pin::new(stream).poll_write(cx, data),
@@ -334,36 +274,25 @@ impl GrpcStdio for Control {
     type StreamStdioStream = Pin<Box<dyn Stream<Item = Result<StdioData, Status>> + Send>>;
 
     /// Held open and empty: what the process prints goes to its stderr, which the host reads.
-    async fn stream_stdio(
-        &self,
-        _: Request<()>,
-    ) -> Result<Response<Self::StreamStdioStream>, Status> {
+    async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Self::StreamStdioStream>, Status> {
         let mut ended = self.ended.clone();
         let end = async move {
             let _ = ended.wait_for(|over| *over).await;
             None
         };
-        Ok(Response::new(Box::pin(
-            futures_util::stream::once(end).filter_map(std::future::ready),
-        )))
+        Ok(Response::new(Box::pin(futures_util::stream::once(end).filter_map(std::future::ready))))
     }
 }
 
 /// For a person who started the program by hand.
 fn hint(plugin: &Plugin) -> String {
     let program = env::args().next().unwrap_or_default();
-    let stem = Path::new(&program)
-        .file_stem()
-        .map(|s| s.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let stem = Path::new(&program).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let mut serves = String::new();
     for agent in plugin.registry.listed() {
         let mode = if agent.is_sync { "sync" } else { "async" };
         for category in agent.supported_task_categories {
-            serves += &format!(
-                "  task type {}, version {} ({mode})\n",
-                category.name, category.version
-            );
+            serves += &format!("  task type {}, version {} ({mode})\n", category.name, category.version);
         }
     }
     format!(

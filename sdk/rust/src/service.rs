@@ -20,17 +20,16 @@ use crate::contract::agenthost::plugin::v1::{
     plugin_service_server::PluginService,
 };
 use crate::contract::flyteidl::admin::{
-    CreateTaskRequest, CreateTaskResponse, DeleteTaskRequest, DeleteTaskResponse,
-    ExecuteTaskSyncRequest, ExecuteTaskSyncResponse, ExecuteTaskSyncResponseHeader,
-    GetAgentRequest, GetAgentResponse, GetTaskLogsRequest, GetTaskLogsResponse,
-    GetTaskLogsResponseBody, GetTaskLogsResponseHeader, GetTaskMetricsRequest,
-    GetTaskMetricsResponse, GetTaskRequest, GetTaskResponse, ListAgentsRequest, ListAgentsResponse,
-    TaskCategory, execute_task_sync_request, execute_task_sync_response, get_task_logs_response,
+    CreateTaskRequest, CreateTaskResponse, DeleteTaskRequest, DeleteTaskResponse, ExecuteTaskSyncRequest,
+    ExecuteTaskSyncResponse, ExecuteTaskSyncResponseHeader, GetAgentRequest, GetAgentResponse, GetTaskLogsRequest,
+    GetTaskLogsResponse, GetTaskLogsResponseBody, GetTaskLogsResponseHeader, GetTaskMetricsRequest,
+    GetTaskMetricsResponse, GetTaskRequest, GetTaskResponse, ListAgentsRequest, ListAgentsResponse, TaskCategory,
+    execute_task_sync_request, execute_task_sync_response, get_task_logs_response,
 };
 use crate::contract::flyteidl::core::{LiteralMap, TaskTemplate};
 use crate::contract::flyteidl::service::{
-    agent_metadata_service_server::AgentMetadataService,
-    async_agent_service_server::AsyncAgentService, sync_agent_service_server::SyncAgentService,
+    agent_metadata_service_server::AgentMetadataService, async_agent_service_server::AsyncAgentService,
+    sync_agent_service_server::SyncAgentService,
 };
 use crate::plugin::{Category, Plugin};
 use crate::registry::Registered;
@@ -51,11 +50,7 @@ pub(crate) struct Services(pub Arc<Shared>);
 impl Services {
     pub fn new(plugin: Plugin) -> Self {
         let configured = AtomicBool::new(plugin.configuration.is_none());
-        Services(Arc::new(Shared {
-            plugin,
-            calls: Arc::default(),
-            configured,
-        }))
+        Services(Arc::new(Shared { plugin, calls: Arc::default(), configured }))
     }
 
     /// Counts a call in, and finds its agent.
@@ -71,11 +66,7 @@ impl Services {
         Ok((call, agent))
     }
 
-    fn begin_async(
-        &self,
-        category: &Category,
-        method: &str,
-    ) -> Result<(Call, &str, Arc<dyn AnyAsync>), Status> {
+    fn begin_async(&self, category: &Category, method: &str) -> Result<(Call, &str, Arc<dyn AnyAsync>), Status> {
         let (call, agent) = self.begin(category)?;
         match &agent.kind {
             Kind::Async(any) => Ok((call, &agent.name, any.clone())),
@@ -98,11 +89,7 @@ impl Services {
 }
 
 /// Makes a call of an author's method: a panic in it is an error of this one call.
-async fn guard<T>(
-    agent: &str,
-    method: &str,
-    call: impl Future<Output = Result<T>>,
-) -> Result<T, Status> {
+async fn guard<T>(agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
@@ -112,9 +99,7 @@ async fn guard<T>(
         Err(panic) => {
             let said = panic_message(&*panic);
             tracing::error!(agent, method, "panic: {said}");
-            Err(Status::internal(format!(
-                "agent {agent}: {method}: panic: {said}; its place is in the plugin's log"
-            )))
+            Err(Status::internal(format!("agent {agent}: {method}: panic: {said}; its place is in the plugin's log")))
         }
     }
 }
@@ -131,31 +116,20 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 fn category(named: Option<TaskCategory>, task_type: String) -> Category {
     match named {
         Some(TaskCategory { name, version }) if !name.is_empty() => Category { name, version },
-        _ => Category {
-            name: task_type,
-            version: 0,
-        },
+        _ => Category { name: task_type, version: 0 },
     }
 }
 
 fn key(metadata: &tonic::metadata::MetadataMap) -> String {
-    metadata
-        .get(IDEMPOTENCY_KEY)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default()
-        .to_string()
+    metadata.get(IDEMPOTENCY_KEY).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string()
 }
 
 fn connection(bytes: &[u8]) -> Result<Connection, Status> {
-    Connection::decode(bytes)
-        .map_err(|e| Status::invalid_argument(format!("the connection cannot be read: {e}")))
+    Connection::decode(bytes).map_err(|e| Status::invalid_argument(format!("the connection cannot be read: {e}")))
 }
 
 fn of_template(template: &TaskTemplate) -> Category {
-    Category {
-        name: template.r#type.clone(),
-        version: template.task_type_version,
-    }
+    Category { name: template.r#type.clone(), version: template.task_type_version }
 }
 
 fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, crate::contract::flyteidl::core::Literal> {
@@ -164,10 +138,7 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, crate::contract::flytei
 
 #[tonic::async_trait]
 impl AsyncAgentService for Services {
-    async fn create_task(
-        &self,
-        request: Request<CreateTaskRequest>,
-    ) -> Result<Response<CreateTaskResponse>, Status> {
+    async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
         let idempotency_key = key(request.metadata());
         let request = request.into_inner();
         let template = request.template.unwrap_or_default();
@@ -187,44 +158,23 @@ impl AsyncAgentService for Services {
     }
 
     #[allow(deprecated)]
-    async fn get_task(
-        &self,
-        request: Request<GetTaskRequest>,
-    ) -> Result<Response<GetTaskResponse>, Status> {
+    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (_call, agent, any) = self.begin_async(&category, "GetTask")?;
         let connection = connection(&request.connection)?;
-        let job = Job {
-            meta: request.resource_meta,
-            category,
-            output_prefix: request.output_prefix,
-            connection,
-        };
-        let resource = guard(agent, "get", async {
-            any.get(job).await?.wire(&HashMap::new())
-        })
-        .await?;
-        Ok(Response::new(GetTaskResponse {
-            resource: Some(resource),
-        }))
+        let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
+        let resource = guard(agent, "get", async { any.get(job).await?.wire(&HashMap::new()) }).await?;
+        Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
     }
 
     #[allow(deprecated)]
-    async fn delete_task(
-        &self,
-        request: Request<DeleteTaskRequest>,
-    ) -> Result<Response<DeleteTaskResponse>, Status> {
+    async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (_call, agent, any) = self.begin_async(&category, "DeleteTask")?;
         let connection = connection(&request.connection)?;
-        let job = Job {
-            meta: request.resource_meta,
-            category,
-            output_prefix: String::new(),
-            connection,
-        };
+        let job = Job { meta: request.resource_meta, category, output_prefix: String::new(), connection };
         guard(agent, "delete", any.delete(job)).await?;
         Ok(Response::new(DeleteTaskResponse {}))
     }
@@ -253,8 +203,7 @@ impl AsyncAgentService for Services {
         Ok(Response::new(GetTaskMetricsResponse { results }))
     }
 
-    type GetTaskLogsStream =
-        Pin<Box<dyn Stream<Item = Result<GetTaskLogsResponse, Status>> + Send>>;
+    type GetTaskLogsStream = Pin<Box<dyn Stream<Item = Result<GetTaskLogsResponse, Status>> + Send>>;
 
     #[allow(deprecated)]
     async fn get_task_logs(
@@ -270,10 +219,7 @@ impl AsyncAgentService for Services {
             output_prefix: String::new(),
             connection: Connection::default(),
         };
-        let query = LogsQuery {
-            lines: request.lines,
-            token: request.token,
-        };
+        let query = LogsQuery { lines: request.lines, token: request.token };
         let (parts, received) = mpsc::channel(16);
         let agent = agent.to_string();
         // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
@@ -283,8 +229,7 @@ impl AsyncAgentService for Services {
             outcome
         };
         let lines = ReceiverStream::new(received).map(|part| Ok(logs_response(part)));
-        let end =
-            stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
+        let end = stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
         Ok(Response::new(Box::pin(stream::select(lines, end))))
     }
 }
@@ -294,18 +239,16 @@ fn logs_response(part: LogPart) -> GetTaskLogsResponse {
     use get_task_logs_response::Part;
     let part = match part {
         LogPart::Token(token) => Part::Header(GetTaskLogsResponseHeader { token }),
-        LogPart::Line(line) => Part::Body(GetTaskLogsResponseBody {
-            results: vec![line.message.clone()],
-            structured_lines: vec![line],
-        }),
+        LogPart::Line(line) => {
+            Part::Body(GetTaskLogsResponseBody { results: vec![line.message.clone()], structured_lines: vec![line] })
+        }
     };
     GetTaskLogsResponse { part: Some(part) }
 }
 
 #[tonic::async_trait]
 impl SyncAgentService for Services {
-    type ExecuteTaskSyncStream =
-        Pin<Box<dyn Stream<Item = Result<ExecuteTaskSyncResponse, Status>> + Send>>;
+    type ExecuteTaskSyncStream = Pin<Box<dyn Stream<Item = Result<ExecuteTaskSyncResponse, Status>> + Send>>;
 
     async fn execute_task_sync(
         &self,
@@ -315,9 +258,7 @@ impl SyncAgentService for Services {
         let idempotency_key = key(request.metadata());
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
-            return Err(Status::invalid_argument(
-                "the first message of a sync call must be its header",
-            ));
+            return Err(Status::invalid_argument("the first message of a sync call must be its header"));
         };
         let template = header.template.unwrap_or_default();
         let category = of_template(&template);
@@ -333,9 +274,7 @@ impl SyncAgentService for Services {
             match message.part {
                 Some(Part::Inputs(more)) => given.extend(more.literals),
                 _ => {
-                    return Err(Status::invalid_argument(
-                        "a sync call has one header, and only inputs after it",
-                    ));
+                    return Err(Status::invalid_argument("a sync call has one header, and only inputs after it"));
                 }
             }
         }
@@ -350,22 +289,13 @@ impl SyncAgentService for Services {
             inputs: given,
         };
         let resource = guard(&agent.name, "execute", execute(&**any, task)).await?;
-        let header = ExecuteTaskSyncResponseHeader {
-            resource: Some(resource),
-        };
-        let answer = ExecuteTaskSyncResponse {
-            res: Some(execute_task_sync_response::Res::Header(header)),
-        };
-        Ok(Response::new(Box::pin(stream::once(std::future::ready(
-            Ok(answer),
-        )))))
+        let header = ExecuteTaskSyncResponseHeader { resource: Some(resource) };
+        let answer = ExecuteTaskSyncResponse { res: Some(execute_task_sync_response::Res::Header(header)) };
+        Ok(Response::new(Box::pin(stream::once(std::future::ready(Ok(answer))))))
     }
 }
 
-async fn execute(
-    agent: &dyn SyncAgent,
-    task: Task,
-) -> Result<crate::contract::flyteidl::admin::Resource> {
+async fn execute(agent: &dyn SyncAgent, task: Task) -> Result<crate::contract::flyteidl::admin::Resource> {
     let declared = task.output_types();
     let resource = agent.execute(task).await?;
     if !resource.is_terminal() {
@@ -379,37 +309,23 @@ async fn execute(
 
 #[tonic::async_trait]
 impl AgentMetadataService for Services {
-    async fn list_agents(
-        &self,
-        _: Request<ListAgentsRequest>,
-    ) -> Result<Response<ListAgentsResponse>, Status> {
-        Ok(Response::new(ListAgentsResponse {
-            agents: self.0.plugin.registry.listed(),
-        }))
+    async fn list_agents(&self, _: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+        Ok(Response::new(ListAgentsResponse { agents: self.0.plugin.registry.listed() }))
     }
 
-    async fn get_agent(
-        &self,
-        request: Request<GetAgentRequest>,
-    ) -> Result<Response<GetAgentResponse>, Status> {
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<GetAgentResponse>, Status> {
         let name = request.into_inner().name;
         let listed = self.0.plugin.registry.listed();
         match listed.into_iter().find(|agent| agent.name == name) {
             Some(agent) => Ok(Response::new(GetAgentResponse { agent: Some(agent) })),
-            None => Err(Status::not_found(format!(
-                "plugin {} has no agent {name:?}",
-                self.0.plugin.name
-            ))),
+            None => Err(Status::not_found(format!("plugin {} has no agent {name:?}", self.0.plugin.name))),
         }
     }
 }
 
 #[tonic::async_trait]
 impl PluginService for Services {
-    async fn describe(
-        &self,
-        _: Request<DescribeRequest>,
-    ) -> Result<Response<DescribeResponse>, Status> {
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let plugin = &self.0.plugin;
         Ok(Response::new(DescribeResponse {
             name: plugin.name.clone(),
@@ -420,45 +336,29 @@ impl PluginService for Services {
                 language: "rust".into(),
             }),
             capabilities: plugin.capabilities.clone(),
-            config_schema: plugin
-                .configuration
-                .as_ref()
-                .map(|c| c.schema.to_string())
-                .unwrap_or_default(),
+            config_schema: plugin.configuration.as_ref().map(|c| c.schema.to_string()).unwrap_or_default(),
         }))
     }
 
-    async fn configure(
-        &self,
-        request: Request<ConfigureRequest>,
-    ) -> Result<Response<ConfigureResponse>, Status> {
+    async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
         let block = request.into_inner().config;
         let outcome = match &self.0.plugin.configuration {
-            Some(configuration) => AssertUnwindSafe(configuration.take(&block))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| {
+            Some(configuration) => {
+                AssertUnwindSafe(configuration.take(&block)).catch_unwind().await.unwrap_or_else(|panic| {
                     Err(vec![crate::ConfigError::new(
                         "",
                         format!("the plugin panicked over it: {}", panic_message(&*panic)),
                     )])
-                }),
+                })
+            }
             None if block.is_empty() || block.trim() == "{}" => Ok(()),
-            None => Err(vec![crate::ConfigError::new(
-                "",
-                "this plugin takes no configuration",
-            )]),
+            None => Err(vec![crate::ConfigError::new("", "this plugin takes no configuration")]),
         };
         let errors = outcome.err().unwrap_or_default();
         if errors.is_empty() {
             self.0.configured.store(true, Ordering::Release);
         }
-        let error = |e: crate::ConfigError| pluginv1::ConfigError {
-            key: e.key,
-            message: e.message,
-        };
-        Ok(Response::new(ConfigureResponse {
-            errors: errors.into_iter().map(error).collect(),
-        }))
+        let error = |e: crate::ConfigError| pluginv1::ConfigError { key: e.key, message: e.message };
+        Ok(Response::new(ConfigureResponse { errors: errors.into_iter().map(error).collect() }))
     }
 }

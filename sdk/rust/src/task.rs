@@ -37,16 +37,10 @@ impl Task {
     /// None. The error is INVALID_ARGUMENT and names the input, what it is and what is needed.
     pub fn input<T: FromValue>(&self, name: &str) -> Result<T> {
         let Some(literal) = self.inputs.get(name) else {
-            return T::absent().ok_or_else(|| {
-                Error::invalid_argument(format!(
-                    "input {name:?} is missing: {} is needed",
-                    T::WANTS
-                ))
-            });
+            return T::absent()
+                .ok_or_else(|| Error::invalid_argument(format!("input {name:?} is missing: {} is needed", T::WANTS)));
         };
-        decode(literal)
-            .and_then(T::from_value)
-            .map_err(|e| Error::invalid_argument(format!("input {name:?} {e}")))
+        decode(literal).and_then(T::from_value).map_err(|e| Error::invalid_argument(format!("input {name:?} {e}")))
     }
 
     /// Reads an input, with a default for one that is absent or None.
@@ -56,10 +50,7 @@ impl Task {
 
     /// All inputs.
     pub fn inputs(&self) -> Result<BTreeMap<String, Value>> {
-        self.inputs
-            .keys()
-            .map(|name| Ok((name.clone(), self.input::<Value>(name)?)))
-            .collect()
+        self.inputs.keys().map(|name| Ok((name.clone(), self.input::<Value>(name)?))).collect()
     }
 
     /// The inputs as Flyte sent them.
@@ -69,23 +60,11 @@ impl Task {
 
     /// Reads the template's custom part. The error is INVALID_ARGUMENT and names the field.
     pub fn custom<T: DeserializeOwned>(&self) -> Result<T> {
-        let custom = self
-            .template
-            .custom
-            .as_ref()
-            .map(from_struct)
-            .unwrap_or_else(|| serde_json::json!({}));
+        let custom = self.template.custom.as_ref().map(from_struct).unwrap_or_else(|| serde_json::json!({}));
         serde_path_to_error::deserialize(custom).map_err(|e| {
             let path = e.path().to_string();
-            let at = if path == "." {
-                String::new()
-            } else {
-                format!(" at {path}")
-            };
-            Error::invalid_argument(format!(
-                "the task's custom part is wrong{at}: {}",
-                e.inner()
-            ))
+            let at = if path == "." { String::new() } else { format!(" at {path}") };
+            Error::invalid_argument(format!("the task's custom part is wrong{at}: {}", e.inner()))
         })
     }
 
@@ -104,16 +83,9 @@ impl Task {
 
     /// The outputs that the task declares, by name.
     pub fn output_types(&self) -> HashMap<String, LiteralType> {
-        let outputs = self
-            .template
-            .interface
-            .as_ref()
-            .and_then(|i| i.outputs.as_ref());
+        let outputs = self.template.interface.as_ref().and_then(|i| i.outputs.as_ref());
         let variables = outputs.map(|o| o.variables.clone()).unwrap_or_default();
-        variables
-            .into_iter()
-            .filter_map(|(name, variable)| Some((name, variable.r#type?)))
-            .collect()
+        variables.into_iter().filter_map(|(name, variable)| Some((name, variable.r#type?))).collect()
     }
 
     /// The project that the execution belongs to; empty where Flyte did not say.
@@ -127,13 +99,7 @@ impl Task {
     }
 
     fn execution(&self) -> Option<&crate::contract::flyteidl::core::WorkflowExecutionIdentifier> {
-        self.metadata
-            .task_execution_id
-            .as_ref()?
-            .node_execution_id
-            .as_ref()?
-            .execution_id
-            .as_ref()
+        self.metadata.task_execution_id.as_ref()?.node_execution_id.as_ref()?.execution_id.as_ref()
     }
 
     /// The secret of the task's connection, or else the plugin's.

@@ -41,17 +41,15 @@ use crate::contract::agenthost::plugin::v1::{
     ConfigureRequest, DescribeRequest, DescribeResponse, plugin_service_client::PluginServiceClient,
 };
 use crate::contract::flyteidl::admin::{
-    Agent, CreateRequestHeader, CreateTaskRequest, DeleteTaskRequest, ExecuteTaskSyncRequest,
-    GetTaskLogsRequest, GetTaskRequest, ListAgentsRequest, Resource, TaskCategory,
-    execute_task_sync_request, execute_task_sync_response, get_task_logs_response,
+    Agent, CreateRequestHeader, CreateTaskRequest, DeleteTaskRequest, ExecuteTaskSyncRequest, GetTaskLogsRequest,
+    GetTaskRequest, ListAgentsRequest, Resource, TaskCategory, execute_task_sync_request, execute_task_sync_response,
+    get_task_logs_response,
 };
 use crate::contract::flyteidl::core::{
-    LiteralMap, LiteralType, Sql, TaskTemplate, TypedInterface, Variable, VariableMap,
-    task_template,
+    LiteralMap, LiteralType, Sql, TaskTemplate, TypedInterface, Variable, VariableMap, task_template,
 };
 use crate::contract::flyteidl::service::{
-    agent_metadata_service_client::AgentMetadataServiceClient,
-    async_agent_service_client::AsyncAgentServiceClient,
+    agent_metadata_service_client::AgentMetadataServiceClient, async_agent_service_client::AsyncAgentServiceClient,
     sync_agent_service_client::SyncAgentServiceClient,
 };
 use crate::contract::plugin::{Empty, grpc_controller_client::GrpcControllerClient};
@@ -78,24 +76,14 @@ pub struct TestTask {
 impl TestTask {
     /// A task of a type.
     pub fn new(task_type: &str) -> Self {
-        let template = TaskTemplate {
-            r#type: task_type.into(),
-            interface: Some(TypedInterface::default()),
-            ..Default::default()
-        };
-        TestTask {
-            template,
-            ..Default::default()
-        }
+        let template =
+            TaskTemplate { r#type: task_type.into(), interface: Some(TypedInterface::default()), ..Default::default() };
+        TestTask { template, ..Default::default() }
     }
 
     /// A task with a template as flytekit compiled it.
     pub fn of(template: TaskTemplate, inputs: LiteralMap) -> Self {
-        TestTask {
-            template,
-            inputs: inputs.literals,
-            ..Default::default()
-        }
+        TestTask { template, inputs: inputs.literals, ..Default::default() }
     }
 
     /// The version of the task type.
@@ -106,8 +94,7 @@ impl TestTask {
 
     /// An input.
     pub fn input(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.inputs
-            .insert(name.into(), encode(&value.into(), None).expect("an input"));
+        self.inputs.insert(name.into(), encode(&value.into(), None).expect("an input"));
         self
     }
 
@@ -115,13 +102,7 @@ impl TestTask {
     pub fn output_type(mut self, name: &str, declared: LiteralType) -> Self {
         let interface = self.template.interface.get_or_insert_default();
         let outputs: &mut VariableMap = interface.outputs.get_or_insert_default();
-        outputs.variables.insert(
-            name.into(),
-            Variable {
-                r#type: Some(declared),
-                ..Default::default()
-            },
-        );
+        outputs.variables.insert(name.into(), Variable { r#type: Some(declared), ..Default::default() });
         self
     }
 
@@ -132,17 +113,14 @@ impl TestTask {
 
     /// The statement of an SQL task.
     pub fn sql(mut self, statement: &str) -> Self {
-        self.template.target = Some(task_template::Target::Sql(Sql {
-            statement: statement.into(),
-            ..Default::default()
-        }));
+        self.template.target =
+            Some(task_template::Target::Sql(Sql { statement: statement.into(), ..Default::default() }));
         self
     }
 
     /// The template's custom part.
     pub fn custom(mut self, custom: serde_json::Value) -> Self {
-        let Some(prost_types::value::Kind::StructValue(custom)) = to_struct_value(&custom).kind
-        else {
+        let Some(prost_types::value::Kind::StructValue(custom)) = to_struct_value(&custom).kind else {
             panic!("custom is {custom}, not an object")
         };
         self.template.custom = Some(custom);
@@ -169,23 +147,14 @@ impl TestTask {
 
     fn request<T>(&self, message: T) -> Request<T> {
         static ATTEMPTS: AtomicU64 = AtomicU64::new(1);
-        let key = self
-            .key
-            .clone()
-            .unwrap_or_else(|| format!("{:064x}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
+        let key = self.key.clone().unwrap_or_else(|| format!("{:064x}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
         let mut request = Request::new(message);
-        request.metadata_mut().insert(
-            "agenthost-idempotency-key",
-            key.parse().expect("an idempotency key"),
-        );
+        request.metadata_mut().insert("agenthost-idempotency-key", key.parse().expect("an idempotency key"));
         request
     }
 
     fn category(&self) -> TaskCategory {
-        TaskCategory {
-            name: self.template.r#type.clone(),
-            version: self.template.task_type_version,
-        }
+        TaskCategory { name: self.template.r#type.clone(), version: self.template.task_type_version }
     }
 }
 
@@ -207,20 +176,14 @@ impl TestResult {
     /// An output. It panics if there is none of that name and type.
     pub fn output<T: FromValue>(&self, name: &str) -> T {
         let literals = self.0.outputs.as_ref().map(|o| &o.literals);
-        let literal = literals
-            .and_then(|l| l.get(name))
-            .unwrap_or_else(|| panic!("there is no output {name:?} in {:?}", self.0));
-        decode(literal)
-            .and_then(T::from_value)
-            .unwrap_or_else(|e| panic!("output {name:?} {e}"))
+        let literal =
+            literals.and_then(|l| l.get(name)).unwrap_or_else(|| panic!("there is no output {name:?} in {:?}", self.0));
+        decode(literal).and_then(T::from_value).unwrap_or_else(|e| panic!("output {name:?} {e}"))
     }
 
     /// The custom info as JSON.
     pub fn info(&self) -> serde_json::Value {
-        self.0
-            .custom_info
-            .as_ref()
-            .map_or(serde_json::Value::Null, crate::literal::from_struct)
+        self.0.custom_info.as_ref().map_or(serde_json::Value::Null, crate::literal::from_struct)
     }
 }
 
@@ -252,16 +215,10 @@ impl TestJob {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let result = self.get().await?;
-            if matches!(
-                result.phase(),
-                Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed
-            ) {
+            if matches!(result.phase(), Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed) {
                 return Ok(result);
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the job has not ended: {result:?}"
-            );
+            assert!(tokio::time::Instant::now() < deadline, "the job has not ended: {result:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -283,12 +240,7 @@ impl TestJob {
             resource_meta: self.meta.clone(),
             ..Default::default()
         };
-        let mut stream = self
-            .client
-            .clone()
-            .get_task_logs(request)
-            .await?
-            .into_inner();
+        let mut stream = self.client.clone().get_task_logs(request).await?.into_inner();
         let mut lines = Vec::new();
         while let Some(answer) = stream.next().await {
             if let Some(get_task_logs_response::Part::Body(body)) = answer?.part {
@@ -323,33 +275,25 @@ pub async fn run(plugin: Plugin) -> Client {
     assert!(plugin.mistakes.is_empty(), "{:?}", plugin.mistakes);
     let router = router(&Services::new(plugin)).await;
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    tokio::spawn(router.serve_with_incoming(
-        tokio_stream::once(Ok::<_, std::io::Error>(theirs)).chain(tokio_stream::pending()),
-    ));
+    tokio::spawn(
+        router.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(theirs)).chain(tokio_stream::pending())),
+    );
     let mut ours = Some(ours);
     let connect = service_fn(move |_: Uri| {
-        let once = ours
-            .take()
-            .map(TokioIo::new)
-            .ok_or_else(|| std::io::Error::other("the plugin in process has hung up"));
+        let once =
+            ours.take().map(TokioIo::new).ok_or_else(|| std::io::Error::other("the plugin in process has hung up"));
         std::future::ready(once)
     });
     let channel = Endpoint::from_static("http://localhost")
         .connect_with_connector(connect)
         .await
         .expect("a connection in memory");
-    Client {
-        channel,
-        process: None,
-    }
+    Client { channel, process: None }
 }
 
 /// Starts a program as the host does. It gets the environment of the test, and what is set on the command.
 pub async fn command(mut command: Command) -> Client {
-    let dir = tempfile::Builder::new()
-        .prefix("agent-")
-        .tempdir()
-        .expect("a folder for the socket");
+    let dir = tempfile::Builder::new().prefix("agent-").tempdir().expect("a folder for the socket");
     let identity = Identity::new().expect("a certificate");
     command
         .env("AGENTHOST_PLUGIN", "flyte-agent-plugin")
@@ -357,13 +301,9 @@ pub async fn command(mut command: Command) -> Client {
         .env("PLUGIN_UNIX_SOCKET_DIR", dir.path())
         .env("PLUGIN_CLIENT_CERT", identity.pem())
         .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe"))
-        .read_line(&mut line)
-        .expect("a handshake line");
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a handshake line");
     let fields: Vec<_> = line.trim().split('|').collect();
     assert!(
         fields.len() == 6 && fields[..3] == ["1", "1", "unix"] && fields[4] == "grpc",
@@ -371,13 +311,8 @@ pub async fn command(mut command: Command) -> Client {
     );
     let peer = tls::certificate(fields[5]).expect("a certificate in the handshake line");
     let config = Arc::new(identity.client(peer).expect("a TLS configuration"));
-    let channel = connect(fields[3], config)
-        .await
-        .expect("a connection to the plugin");
-    Client {
-        channel,
-        process: Some(Process { child, _dir: dir }),
-    }
+    let channel = connect(fields[3], config).await.expect("a connection to the plugin");
+    Client { channel, process: Some(Process { child, _dir: dir }) }
 }
 
 async fn connect(
@@ -393,9 +328,7 @@ async fn connect(
             Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
         }
     });
-    Endpoint::from_static("http://localhost")
-        .connect_with_connector(connect)
-        .await
+    Endpoint::from_static("http://localhost").connect_with_connector(connect).await
 }
 
 impl Client {
@@ -411,26 +344,14 @@ impl Client {
 
     /// What the plugin says of itself.
     pub async fn describe(&self) -> Result<DescribeResponse, Status> {
-        Ok(PluginServiceClient::new(self.channel())
-            .describe(DescribeRequest {})
-            .await?
-            .into_inner())
+        Ok(PluginServiceClient::new(self.channel()).describe(DescribeRequest {}).await?.into_inner())
     }
 
     /// Hands a configuration over, and returns what the plugin has against it.
     pub async fn configure(&self, config: serde_json::Value) -> Result<Vec<ConfigError>, Status> {
-        let request = ConfigureRequest {
-            config: config.to_string(),
-        };
-        let answer = PluginServiceClient::new(self.channel())
-            .configure(request)
-            .await?
-            .into_inner();
-        Ok(answer
-            .errors
-            .into_iter()
-            .map(|e| ConfigError::new(e.key, e.message))
-            .collect())
+        let request = ConfigureRequest { config: config.to_string() };
+        let answer = PluginServiceClient::new(self.channel()).configure(request).await?.into_inner();
+        Ok(answer.errors.into_iter().map(|e| ConfigError::new(e.key, e.message)).collect())
     }
 
     /// The agents that the plugin lists.
@@ -450,39 +371,19 @@ impl Client {
     pub async fn create(&self, task: TestTask) -> Result<TestJob, Status> {
         let (category, output_prefix) = (task.category(), task.output_prefix.clone());
         let request = task.request(CreateTaskRequest {
-            inputs: Some(LiteralMap {
-                literals: task.inputs.clone(),
-            }),
+            inputs: Some(LiteralMap { literals: task.inputs.clone() }),
             template: Some(task.template.clone()),
             output_prefix: output_prefix.clone(),
             ..Default::default()
         });
-        let meta = self
-            .jobs()
-            .create_task(request)
-            .await?
-            .into_inner()
-            .resource_meta;
-        Ok(TestJob {
-            meta,
-            category,
-            output_prefix,
-            client: self.jobs(),
-        })
+        let meta = self.jobs().create_task(request).await?.into_inner().resource_meta;
+        Ok(TestJob { meta, category, output_prefix, client: self.jobs() })
     }
 
     /// A job that was created before, perhaps by another process.
     pub fn job(&self, task_type: &str, meta: impl Into<Vec<u8>>) -> TestJob {
-        let category = TaskCategory {
-            name: task_type.into(),
-            version: 0,
-        };
-        TestJob {
-            meta: meta.into(),
-            category,
-            output_prefix: String::new(),
-            client: self.jobs(),
-        }
+        let category = TaskCategory { name: task_type.into(), version: 0 };
+        TestJob { meta: meta.into(), category, output_prefix: String::new(), client: self.jobs() }
     }
 
     /// Creates a job and waits for its end.
@@ -498,20 +399,10 @@ impl Client {
             output_prefix: task.output_prefix.clone(),
             ..Default::default()
         };
-        let parts = [
-            Part::Header(header),
-            Part::Inputs(LiteralMap {
-                literals: task.inputs.clone(),
-            }),
-        ];
-        let messages =
-            tokio_stream::iter(parts.map(|part| ExecuteTaskSyncRequest { part: Some(part) }));
-        let mut client =
-            SyncAgentServiceClient::new(self.channel()).max_decoding_message_size(usize::MAX);
-        let mut answers = client
-            .execute_task_sync(task.request(messages))
-            .await?
-            .into_inner();
+        let parts = [Part::Header(header), Part::Inputs(LiteralMap { literals: task.inputs.clone() })];
+        let messages = tokio_stream::iter(parts.map(|part| ExecuteTaskSyncRequest { part: Some(part) }));
+        let mut client = SyncAgentServiceClient::new(self.channel()).max_decoding_message_size(usize::MAX);
+        let mut answers = client.execute_task_sync(task.request(messages)).await?.into_inner();
         match answers.message().await?.and_then(|answer| answer.res) {
             Some(execute_task_sync_response::Res::Header(header)) => {
                 Ok(TestResult(header.resource.unwrap_or_default()))
@@ -525,13 +416,9 @@ impl Client {
         let Some(mut process) = self.process.take() else {
             return;
         };
-        let _ = GrpcControllerClient::new(self.channel())
-            .shutdown(Empty {})
-            .await; // the connection may break first
-        let status = tokio::task::spawn_blocking(move || process.child.wait())
-            .await
-            .expect("a wait")
-            .expect("a process");
+        let _ = GrpcControllerClient::new(self.channel()).shutdown(Empty {}).await; // the connection may break first
+        let status =
+            tokio::task::spawn_blocking(move || process.child.wait()).await.expect("a wait").expect("a process");
         assert!(status.success(), "the plugin ended with {status}");
     }
 }

@@ -9,9 +9,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 
 /// A certificate of our own: P-256, for localhost, no authority.
 pub(crate) struct Identity {
@@ -22,12 +20,8 @@ pub(crate) struct Identity {
 impl Identity {
     pub fn new() -> Result<Self, rcgen::Error> {
         let key = rcgen::KeyPair::generate()?;
-        let certificate =
-            rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
-        Ok(Identity {
-            certificate: certificate.der().clone(),
-            key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        })
+        let certificate = rcgen::CertificateParams::new(["localhost".to_string()])?.self_signed(&key)?;
+        Ok(Identity { certificate: certificate.der().clone(), key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) })
     }
 
     /// The certificate as the handshake line has it.
@@ -38,15 +32,8 @@ impl Identity {
     /// The certificate as PEM, as PLUGIN_CLIENT_CERT has it.
     pub fn pem(&self) -> String {
         let body = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
-        let lines: Vec<_> = body
-            .as_bytes()
-            .chunks(64)
-            .map(|line| String::from_utf8_lossy(line).into_owned())
-            .collect();
-        format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        )
+        let lines: Vec<_> = body.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     }
 
     /// Serves whoever shows the certificate in `pem`.
@@ -57,10 +44,7 @@ impl Identity {
         let mut config = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
-            .with_client_cert_verifier(Arc::new(Pinned {
-                certificate: pinned,
-                provider,
-            }))
+            .with_client_cert_verifier(Arc::new(Pinned { certificate: pinned, provider }))
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(|e| e.to_string())?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -73,10 +57,7 @@ impl Identity {
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Pinned {
-                certificate: peer,
-                provider,
-            }))
+            .with_custom_certificate_verifier(Arc::new(Pinned { certificate: peer, provider }))
             .with_client_auth_cert(vec![self.certificate.clone()], self.key.clone_key())?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
@@ -101,9 +82,7 @@ impl Pinned {
         if *shown == self.certificate {
             Ok(())
         } else {
-            Err(Error::General(
-                "this is not the certificate that was agreed on".into(),
-            ))
+            Err(Error::General("this is not the certificate that was agreed on".into()))
         }
     }
 }
@@ -128,12 +107,7 @@ impl ClientCertVerifier for Pinned {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            shown,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, shown, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -142,18 +116,11 @@ impl ClientCertVerifier for Pinned {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            shown,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, shown, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -175,12 +142,7 @@ impl ServerCertVerifier for Pinned {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            shown,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, shown, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -189,17 +151,10 @@ impl ServerCertVerifier for Pinned {
         shown: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            shown,
-            signed,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, shown, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -92,9 +92,7 @@ impl Value {
             Value::Map(_) => "a dict of one type",
             Value::Json(_) => "a dict or a dataclass",
             Value::Dataset(_) => "a StructuredDataset",
-            Value::File(File {
-                directory: true, ..
-            }) => "a directory",
+            Value::File(File { directory: true, .. }) => "a directory",
             Value::File(_) => "a file",
         }
     }
@@ -112,12 +110,7 @@ impl Value {
             Value::Duration(span) => json!(span.as_seconds_f64()),
             Value::Binary { bytes, .. } => json!(bytes),
             Value::List(items) => J::Array(items.iter().map(Value::json).collect()),
-            Value::Map(items) => J::Object(
-                items
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.json()))
-                    .collect(),
-            ),
+            Value::Map(items) => J::Object(items.iter().map(|(key, value)| (key.clone(), value.json())).collect()),
             Value::Json(value) => value.clone(),
             Value::Dataset(table) => json!({"uri": table.uri, "format": table.format}),
             Value::File(file) => json!({"uri": file.uri, "format": file.format}),
@@ -201,11 +194,7 @@ impl FromValue for Value {
 impl<T: FromValue> FromValue for Option<T> {
     const WANTS: &'static str = T::WANTS;
     fn from_value(value: Value) -> Result<Self, String> {
-        if value == Value::None {
-            Ok(None)
-        } else {
-            T::from_value(value).map(Some)
-        }
+        if value == Value::None { Ok(None) } else { T::from_value(value).map(Some) }
     }
     fn absent() -> Option<Self> {
         Some(None)
@@ -217,38 +206,27 @@ impl<T: FromValue> FromValue for Vec<T> {
     fn from_value(value: Value) -> Result<Self, String> {
         let items = match value {
             Value::List(items) => items,
-            Value::Binary { bytes, .. } => {
-                bytes.into_iter().map(|b| Value::Int(b.into())).collect()
-            }
-            Value::Json(serde_json::Value::Array(items)) => {
-                items.into_iter().map(Value::Json).collect()
-            }
+            Value::Binary { bytes, .. } => bytes.into_iter().map(|b| Value::Int(b.into())).collect(),
+            Value::Json(serde_json::Value::Array(items)) => items.into_iter().map(Value::Json).collect(),
             other => return Err(unfit::<Self>(&other)),
         };
         let numbered = items.into_iter().enumerate();
-        numbered
-            .map(|(i, item)| T::from_value(item).map_err(|e| format!("has an item {i} that {e}")))
-            .collect()
+        numbered.map(|(i, item)| T::from_value(item).map_err(|e| format!("has an item {i} that {e}"))).collect()
     }
 }
 
-fn entries<T: FromValue>(
-    value: Value,
-) -> Result<impl Iterator<Item = Result<(String, T), String>>, String> {
+fn entries<T: FromValue>(value: Value) -> Result<impl Iterator<Item = Result<(String, T), String>>, String> {
     let entries: Vec<(String, Value)> = match value {
         Value::Map(entries) => entries.into_iter().collect(),
-        Value::Json(serde_json::Value::Object(entries)) => entries
-            .into_iter()
-            .map(|(k, v)| (k, Value::Json(v)))
-            .collect(),
+        Value::Json(serde_json::Value::Object(entries)) => {
+            entries.into_iter().map(|(k, v)| (k, Value::Json(v))).collect()
+        }
         other => return Err(format!("is {}, and a dict is needed", other.kind())),
     };
-    Ok(entries
-        .into_iter()
-        .map(|(key, item)| match T::from_value(item) {
-            Ok(item) => Ok((key, item)),
-            Err(error) => Err(format!("has an entry {key:?} that {error}")),
-        }))
+    Ok(entries.into_iter().map(|(key, item)| match T::from_value(item) {
+        Ok(item) => Ok((key, item)),
+        Err(error) => Err(format!("has an entry {key:?} that {error}")),
+    }))
 }
 
 impl<T: FromValue> FromValue for BTreeMap<String, T> {
@@ -272,12 +250,10 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromValue for Json<T> {
     const WANTS: &'static str = "a dataclass or a dict";
     fn from_value(value: Value) -> Result<Self, String> {
-        serde_path_to_error::deserialize(value.json())
-            .map(Json)
-            .map_err(|e| match e.path().to_string() {
-                path if path == "." => format!("does not fit: {}", e.inner()),
-                path => format!("has a field {path} that does not fit: {}", e.inner()),
-            })
+        serde_path_to_error::deserialize(value.json()).map(Json).map_err(|e| match e.path().to_string() {
+            path if path == "." => format!("does not fit: {}", e.inner()),
+            path => format!("has a field {path} that does not fit: {}", e.inner()),
+        })
     }
 }
 
@@ -327,11 +303,6 @@ impl<T: Into<Value>> From<Vec<T>> for Value {
 
 impl<T: Into<Value>> From<BTreeMap<String, T>> for Value {
     fn from(items: BTreeMap<String, T>) -> Self {
-        Value::Map(
-            items
-                .into_iter()
-                .map(|(key, value)| (key, value.into()))
-                .collect(),
-        )
+        Value::Map(items.into_iter().map(|(key, value)| (key, value.into())).collect())
     }
 }

@@ -2,22 +2,20 @@
 use agenthost::{AsyncAgent, Job, Plugin, Resource, Result, Task, async_trait};
 
 struct Hello;
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Greeting(String);
 
 #[async_trait]
 impl AsyncAgent for Hello {
-    type Meta = Greeting;
-    async fn create(&self, task: Task) -> Result<Greeting> {
-        Ok(Greeting(task.input("name")?))
+    type Meta = String;
+
+    async fn create(&self, task: Task) -> Result<String> {
+        task.input("name")
     }
-    async fn get(&self, job: Job<Greeting>) -> Result<Resource> {
-        Ok(Resource::succeeded([(
-            "greeting",
-            format!("Hello, {}", job.meta.0),
-        )]))
+
+    async fn get(&self, job: Job<String>) -> Result<Resource> {
+        Ok(Resource::succeeded([("greeting", format!("Hello, {}", job.meta))]))
     }
-    async fn delete(&self, _: Job<Greeting>) -> Result<()> {
+
+    async fn delete(&self, _: Job<String>) -> Result<()> {
         Ok(())
     }
 }

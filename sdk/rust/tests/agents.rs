@@ -1,0 +1,301 @@
+//! What the SDK promises to authors of agents, in process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, UnionType, literal_type};
+use agenthost::testing::{TestTask, run};
+use agenthost::{
+    AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Phase, Plugin, Resource, Result,
+    SyncAgent, Task, Value, async_trait,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tonic::Code;
+
+#[derive(Serialize, Deserialize)]
+struct Count {
+    n: i64,
+    key: String,
+    /// As if a newer version had added it.
+    #[serde(default)]
+    note: String,
+}
+
+/// Does what its task's custom part says.
+#[derive(Default)]
+struct Counter {
+    closed: Arc<AtomicUsize>,
+}
+
+#[derive(Deserialize, Default)]
+struct Custom {
+    #[serde(default)]
+    fail: String,
+}
+
+#[async_trait]
+impl AsyncAgent for Counter {
+    type Meta = Count;
+
+    async fn create(&self, task: Task) -> Result<Count> {
+        let n = task.input("n")?;
+        match task.custom::<Custom>()?.fail.as_str() {
+            "panic" => panic!("out of order"),
+            "io" => Err(std::io::Error::other("the disk is full"))?,
+            "unavailable" => return Err(Error::unavailable("the warehouse is closed")),
+            _ => {}
+        }
+        Ok(Count { n, key: task.idempotency_key, note: String::new() })
+    }
+
+    async fn get(&self, job: Job<Count>) -> Result<Resource> {
+        match job.meta.n {
+            0 => Ok(Resource::running("at it")),
+            n if n < 0 => Ok(Resource::retryable_failed("no more slots").with_code("Quota")),
+            n => Ok(Resource::succeeded([("doubled", 2 * n)])
+                .with_link("Console", "https://example.com/1")
+                .with_info("key", job.meta.key)),
+        }
+    }
+
+    async fn delete(&self, job: Job<Count>) -> Result<()> {
+        if job.meta.n == 404 { Err(Error::not_found("no such count")) } else { Ok(()) }
+    }
+
+    async fn logs(&self, _: Job<Count>, query: LogsQuery, sink: LogSink) -> Result<()> {
+        for i in 0..query.lines.max(3) {
+            sink.line(LogLine { at: Some(chrono::Utc::now()), message: format!("line {i}") }).await?;
+        }
+        sink.next_token("3").await
+    }
+
+    async fn close(&self) {
+        self.closed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+struct Echo;
+
+#[async_trait]
+impl SyncAgent for Echo {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        if task.custom::<Custom>()?.fail == "unfinished" {
+            return Ok(Resource::running("not yet"));
+        }
+        Ok(Resource::succeeded(task.inputs()?.into_iter().collect::<agenthost::Outputs>()))
+    }
+}
+
+fn plugin() -> Plugin {
+    Plugin::new("test", "1.2.3")
+        .agent_for([Category::new("count", 0), Category::new("count", 2)], Counter::default())
+        .sync_agent("echo", Echo)
+}
+
+fn simple(simple: SimpleType) -> LiteralType {
+    LiteralType { r#type: Some(literal_type::Type::Simple(simple.into())), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_job_is_created_polled_and_deleted() {
+    let client = run(plugin()).await;
+    let key = "a".repeat(64);
+    let job = client.create(TestTask::new("count").version(1).input("n", 21).idempotency_key(&key)).await.unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&job.meta).unwrap();
+    assert_eq!(meta, json!({"n": 21, "key": key, "note": ""}));
+    let result = job.wait().await.unwrap();
+    assert_eq!((result.phase(), result.output::<i64>("doubled")), (Phase::Succeeded, 42));
+    assert_eq!(result.0.log_links[0].name, "Console");
+    assert_eq!(result.info()["key"], json!(key));
+    job.delete().await.unwrap();
+}
+
+#[tokio::test]
+async fn metadata_of_other_versions_is_read() {
+    let client = run(plugin()).await;
+    let older = client.job("count", r#"{"n": 2, "key": "", "field_of_tomorrow": [1]}"#);
+    assert_eq!(older.get().await.unwrap().output::<i64>("doubled"), 4);
+    let foreign = client.job("count", &b"\x80\x04pickle"[..]).get().await.unwrap_err();
+    assert_eq!(foreign.code(), Code::InvalidArgument);
+    assert!(foreign.message().contains("agent count: get: the resource_meta is none of this agent's"), "{foreign}");
+}
+
+#[tokio::test]
+async fn errors_keep_their_code_and_name_the_agent() {
+    let client = run(plugin()).await;
+    let create = async |custom| client.create(TestTask::new("count").input("n", 1).custom(custom)).await.unwrap_err();
+    for (fail, code, says) in [
+        ("panic", Code::Internal, "agent count: create: panic: out of order"),
+        ("io", Code::Internal, "agent count: create: the disk is full"),
+        ("unavailable", Code::Unavailable, "agent count: create: the warehouse is closed"),
+    ] {
+        let status = create(json!({"fail": fail})).await;
+        assert_eq!((status.code(), status.message().contains(says)), (code, true), "{status}");
+        assert!(!status.message().contains("agents.rs"), "the answer names a place in the source: {status}");
+    }
+    let wrong = create(json!({"fail": 7})).await;
+    assert!(wrong.message().contains("custom part is wrong at fail"), "{wrong}");
+    assert_eq!(client.job("count", r#"{"n": 404, "key": ""}"#).delete().await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_failure_has_its_code_first() {
+    let result = run(plugin()).await.run(TestTask::new("count").input("n", -1)).await.unwrap();
+    assert_eq!((result.phase(), result.message()), (Phase::RetryableFailed, "Quota: no more slots"));
+    let error = result.0.agent_error.unwrap();
+    assert_eq!((error.code.as_str(), error.kind), ("Quota", 1));
+}
+
+#[tokio::test]
+async fn an_input_that_does_not_fit_is_named() {
+    let client = run(plugin()).await;
+    let missing = client.create(TestTask::new("count")).await.unwrap_err();
+    assert_eq!(
+        (missing.code(), missing.message()),
+        (Code::InvalidArgument, r#"agent count: create: input "n" is missing: an int is needed"#)
+    );
+    let wrong = client.create(TestTask::new("count").input("n", "many")).await.unwrap_err();
+    assert_eq!(wrong.message(), r#"agent count: create: input "n" is a str, and an int is needed"#);
+}
+
+#[tokio::test]
+async fn logs_stream_line_by_line() {
+    let lines = run(plugin()).await.job("count", r#"{"n": 1, "key": ""}"#).logs().await.unwrap();
+    assert_eq!(lines, ["line 0", "line 1", "line 2"]);
+}
+
+#[tokio::test]
+async fn a_sync_agent_answers_in_the_declared_types() {
+    let client = run(plugin()).await;
+    let optional = LiteralType {
+        r#type: Some(literal_type::Type::UnionType(UnionType {
+            variants: vec![simple(SimpleType::String), simple(SimpleType::None)],
+        })),
+        ..Default::default()
+    };
+    let task = TestTask::new("echo")
+        .input("x", 1)
+        .input("maybe", Value::None)
+        .input("undeclared", 1)
+        .output_type("x", simple(SimpleType::Float))
+        .output_type("maybe", optional);
+    let result = client.execute(task).await.unwrap();
+    assert_eq!((result.output::<f64>("x"), result.output::<Option<String>>("maybe")), (1.0, None));
+    assert_eq!(result.0.outputs.as_ref().unwrap().literals.len(), 2);
+    let wrong = client
+        .execute(TestTask::new("echo").input("x", "a").output_type("x", simple(SimpleType::Integer)))
+        .await
+        .unwrap_err();
+    assert!(wrong.message().contains(r#"output "x" is a str, and its type is INTEGER"#), "{wrong}");
+    let unfinished = client.execute(TestTask::new("echo").custom(json!({"fail": "unfinished"}))).await.unwrap_err();
+    assert!(unfinished.message().contains("must answer with how the task ended"), "{unfinished}");
+}
+
+#[tokio::test]
+async fn a_call_of_the_wrong_kind_says_which_is_right() {
+    let client = run(plugin()).await;
+    let unknown = client.create(TestTask::new("nothing")).await.unwrap_err();
+    assert_eq!(
+        (unknown.code(), unknown.message().contains("there are count, echo")),
+        (Code::NotFound, true),
+        "{unknown}"
+    );
+    let sync = client.create(TestTask::new("echo")).await.unwrap_err();
+    assert_eq!(
+        (sync.code(), sync.message().contains("use ExecuteTaskSync")),
+        (Code::FailedPrecondition, true),
+        "{sync}"
+    );
+    let not = client.execute(TestTask::new("count")).await.unwrap_err();
+    assert_eq!((not.code(), not.message().contains("use CreateTask")), (Code::FailedPrecondition, true), "{not}");
+}
+
+#[tokio::test]
+async fn the_plugin_says_who_it_is() {
+    let client = run(plugin().idempotent_create()).await;
+    let said = client.describe().await.unwrap();
+    assert_eq!((said.name.as_str(), said.version.as_str()), ("test", "1.2.3"));
+    assert_eq!(said.capabilities, ["idempotent_create"]);
+    let agents = client.agents().await.unwrap();
+    let listed: BTreeMap<_, _> =
+        agents.iter().map(|a| (a.name.as_str(), (a.is_sync, a.supported_task_categories.len()))).collect();
+    assert_eq!(listed, BTreeMap::from([("count", (false, 2)), ("echo", (true, 1))]));
+}
+
+/// What the plugin is told.
+#[derive(Deserialize, JsonSchema)]
+struct Config {
+    /// Where queries run.
+    region: String,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Deserialize, JsonSchema, Default)]
+struct Limits {
+    memory: Option<agenthost::ByteSize>,
+}
+
+#[tokio::test]
+async fn a_configuration_is_checked_key_by_key_before_tasks_come() {
+    let configured = plugin().configure(|config: Config| async move {
+        match (config.region.as_str(), config.limits.memory) {
+            ("eu", Some(memory)) if memory.0 == 2 << 30 => Ok(()),
+            _ => Err(vec![ConfigError::new("region", "must be eu")]),
+        }
+    });
+    let client = run(configured).await;
+    let early = client.create(TestTask::new("count").input("n", 1)).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition);
+
+    let errors = client.configure(json!({"regoin": "eu", "limits": {"memory": "lots", "cpu": 1}})).await.unwrap();
+    let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["limits.cpu", "limits.memory", "region", "regoin"], "{errors:?}");
+    assert_eq!(errors[3].message, "unknown key: did you mean region?");
+    assert_eq!(
+        client.configure(json!({"region": "us", "limits": {"memory": 1}})).await.unwrap(),
+        [ConfigError::new("region", "must be eu")]
+    );
+    assert_eq!(client.configure(json!({"region": "eu", "limits": {"memory": "2GiB"}})).await.unwrap(), []);
+    client.create(TestTask::new("count").input("n", 1)).await.unwrap();
+
+    let schema: serde_json::Value = serde_json::from_str(&client.describe().await.unwrap().config_schema).unwrap();
+    assert_eq!(schema["properties"]["region"]["description"], "Where queries run.");
+}
+
+#[tokio::test]
+async fn a_plugin_without_a_configuration_refuses_one() {
+    let client = run(plugin()).await;
+    assert_eq!(client.configure(json!({})).await.unwrap(), []);
+    assert_eq!(client.configure(json!({"a": 1})).await.unwrap().len(), 1);
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Place {
+    name: String,
+    at: Vec<f64>,
+}
+
+#[tokio::test]
+async fn dataclasses_cross_as_what_they_are() {
+    struct Mover;
+    #[async_trait]
+    impl SyncAgent for Mover {
+        async fn execute(&self, task: Task) -> Result<Resource> {
+            let Json(mut place) = task.input::<Json<Place>>("place")?;
+            place.at.reverse();
+            Ok(Resource::succeeded([("place", Json(place))]))
+        }
+    }
+    let client = run(Plugin::new("mover", "1").sync_agent("move", Mover)).await;
+    let place = Place { name: "Jena".into(), at: vec![50.9, 11.6] };
+    let result = client.execute(TestTask::new("move").input("place", Json(&place))).await.unwrap();
+    let Json(moved) = result.output::<Json<Place>>("place");
+    assert_eq!(moved, Place { name: "Jena".into(), at: vec![11.6, 50.9] });
+    let wrong =
+        client.execute(TestTask::new("move").input("place", Json(json!({"name": 1, "at": []})))).await.unwrap_err();
+    assert!(wrong.message().contains(r#"input "place" has a field name that does not fit"#), "{wrong}");
+}
