@@ -10,9 +10,9 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/genproto/googleapis/rpc/code"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
@@ -24,11 +24,11 @@ type stage int
 
 const (
 	started    stage = iota - 1
-	handshaken              // its handshake line came
-	addressed               // it says how to connect to it
-	connected               // a gRPC server answers there, with TLS as asked for
-	serving                 // health says SERVING
-	ready                   // it accepted its configuration
+	handshaken       // its handshake line came
+	addressed        // it says how to connect to it
+	connected        // a gRPC server answers there, with TLS as asked for
+	serving          // health says SERVING
+	ready            // it accepted its configuration
 )
 
 // responsible is the check that tells why a stage was not reached.
@@ -96,6 +96,7 @@ func (k *kit) bring(ctx context.Context, i *instance, want stage) (stage, error)
 func (k *kit) handshake(ctx context.Context, i *instance) error {
 	limit := k.startTimeout()
 	if !i.awaitLine(ctx, limit) {
+		i.expected = true // whether it ended is told here
 		if problem := i.proc.HandshakeProblem(); problem != "" {
 			return failed("no handshake line came: %s", problem)
 		}
