@@ -127,7 +127,7 @@ func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
 
 // onLoad is a check under load on the shared process.
 func (k *kit) onLoad(ctx context.Context, check func(*instance, *load) (string, error)) (string, error) {
-	i, err := k.at(ctx, ready)
+	i, err := k.able(ctx)
 	if err != nil {
 		return "", err
 	}
