@@ -95,7 +95,7 @@ func (l *load) one(ctx context.Context) error {
 func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
 	c := caller{i.conn}
 	l := &load{close: func(context.Context) {}}
-	l.add("Check", c.healthy)
+	l.add("Check", c.health)
 	listed, err := k.agents(ctx)
 	if err == nil {
 		l.add("ListAgents", func(ctx context.Context) error {
