@@ -160,14 +160,14 @@ func concurrent(ctx context.Context, k *kit) (string, error) {
 }
 
 // givenUp is a check that makes calls which their callers give up, unary and streaming ones, and looks at what follows.
-func givenUp(context_ func(context.Context, int) (context.Context, context.CancelFunc)) func(context.Context, *kit) (string, error) {
+func givenUp(giveUp func(context.Context, int) (context.Context, context.CancelFunc)) func(context.Context, *kit) (string, error) {
 	return func(ctx context.Context, k *kit) (string, error) {
 		return k.onLoad(ctx, func(i *instance, l *load) (string, error) {
 			kinds, _ := k.kinds(ctx) // without a list of agents there are no sync ones
 			var calls sync.WaitGroup
 			for n := range givenUpCalls {
 				calls.Go(func() {
-					ctx, cancel := context_(ctx, n)
+					ctx, cancel := giveUp(ctx, n)
 					defer cancel()
 					if kinds[true] && n%2 == 0 {
 						_ = openSync(ctx, caller{i.conn}) // given up as well

@@ -206,7 +206,7 @@ func (i *instance) followPrints() {
 	if stream.SendMsg(&emptypb.Empty{}) != nil || stream.CloseSend() != nil {
 		return
 	}
-	for stream.RecvMsg(&emptypb.Empty{}) == nil { //nolint:revive // it is read so that it does not stand still
+	for stream.RecvMsg(&emptypb.Empty{}) == nil {
 	}
 }
 
