@@ -112,6 +112,18 @@ var contractModes = map[string]func(*options){
 		var lock sync.Mutex
 		serve(o, intercept(methodList, func(ctx context.Context, next func() (any, error)) (any, error) {
 			lock.Lock()
+			if _, ok := ctx.Deadline(); ok {
+				defer lock.Unlock()
+				return next()
+			}
+			<-ctx.Done() // a call that can only be cancelled leaves the lock locked when it is
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}))
+	},
+	"wedged-by-deadline": func(o *options) {
+		var lock sync.Mutex
+		serve(o, intercept(methodList, func(ctx context.Context, next func() (any, error)) (any, error) {
+			lock.Lock()
 			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Second {
 				defer lock.Unlock()
 				return next()

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,24 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 	}
 }
 
+func TestTheHelloPluginPassesWithItsOwnSpec(t *testing.T) {
+	subject, err := verify.ReadSpec("../../../plugins/hello/verify.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("sh", "-c", subject.Build)
+	build.Dir = subject.Dir
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", subject.Build, err, said)
+	}
+	report := run(t, *subject, verify.Options{Quick: true})
+	if !report.OK() || report.Count(verify.Warned) > 0 || report.Count(verify.Passed) < 50 || report.Name != "hello" {
+		var table strings.Builder
+		report.Table(&table)
+		t.Error(table.String())
+	}
+}
+
 func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 	for name, c := range map[string]struct {
 		subject verify.Subject
@@ -108,7 +127,8 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"answers a sync call twice":    {good("good", "-script", `{"sync_parts":2}`), []string{"sync/one-message"}, nil, "2 messages"},
 		"takes small messages only":    {good("small-messages"), []string{"load/large-message"}, nil, "RESOURCE_EXHAUSTED"},
 		"takes few calls at a time":    {good("few-at-a-time"), []string{"load/concurrent"}, nil, "too many calls at once"},
-		"is wedged by a deadline":      {good("wedged-by-cancellation"), []string{"load/deadline"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
+		"is wedged by a deadline":      {good("wedged-by-deadline"), []string{"load/deadline"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
+		"is wedged by a cancellation":  {good("wedged-by-cancellation"), []string{"load/cancellation"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"leaks memory":                 {good("leaks-memory"), []string{"load/leak"}, nil, "it grows with every"},
 		"leaks files":                  {good("leaks-files"), []string{"load/leak"}, nil, "files"},
 		"serves no Shutdown":           {good("no-shutdown"), []string{"stop/shutdown"}, nil, "does not serve plugin.GRPCController"},
