@@ -6,6 +6,7 @@
 //	agenthost status --watch                           what is it doing?
 //	agenthost reload --dry-run                         what would a changed configuration do?
 //	agenthost task run --type duckdb_query --sql "select 42"
+//	agenthost verify -- ./my-plugin                    does a plugin do what the contract asks?
 //
 // Results go to stdout, errors and progress to stderr. The exit code is 0 when it worked, 1 when it did not, 2 when the
 // command line makes no sense, and 130 when it was interrupted.

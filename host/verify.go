@@ -54,7 +54,7 @@ A check passes, fails, warns or is skipped with a reason. Exits with 1 if any fa
   agenthost verify --run 'handshake|tls' ./my-plugin
   agenthost verify -o json ./my-plugin | jq '.checks[] | select(.status == "fail")'
   agenthost verify --list`,
-		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
+		RunE: v.run,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false

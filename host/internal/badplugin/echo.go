@@ -44,6 +44,10 @@ type Script struct {
 	Stateless bool `json:"stateless,omitempty"`
 	// LogLines is how many messages GetTaskLogs streams.
 	LogLines int `json:"log_lines,omitempty"`
+	// SyncParts is how many messages a sync call is answered with; one where 0.
+	SyncParts int `json:"sync_parts,omitempty"`
+	// SecondDelete is the name of a code with which the second deletion of a job is answered.
+	SecondDelete string `json:"second_delete,omitempty"`
 }
 
 // Meta is the resource_meta of an echo job, as JSON.
@@ -59,17 +63,41 @@ type echo struct {
 	service.UnimplementedAsyncAgentServiceServer
 	service.UnimplementedSyncAgentServiceServer
 
-	mu   sync.Mutex
-	made int
-	jobs map[string]*job
+	strict bool
+	script string          // merged over that of every task
+	known  map[string]bool // the names of task categories
+
+	mu      sync.Mutex
+	made    int
+	jobs    map[string]*job
+	deleted map[string]bool
 }
 
 type job struct{ gets int }
 
-func newEcho() *echo { return &echo{jobs: map[string]*job{}} }
+func newEcho(o *options) *echo {
+	e := &echo{strict: o.strict, script: o.script, jobs: map[string]*job{}, deleted: map[string]bool{}, known: map[string]bool{}}
+	for _, agent := range parseAgents(o) {
+		for _, category := range agent.GetSupportedTaskCategories() {
+			e.known[category.GetName()] = true
+		}
+		for _, name := range agent.GetSupportedTaskTypes() {
+			e.known[name] = true
+		}
+	}
+	return e
+}
+
+// mine says, where the plugin is strict, that a task category is one of its own.
+func (e *echo) mine(category string) error {
+	if e.strict && !e.known[category] {
+		return status.Errorf(codes.NotFound, "no agent for task category %q", category)
+	}
+	return nil
+}
 
 func (e *echo) CreateTask(_ context.Context, request *admin.CreateTaskRequest) (*admin.CreateTaskResponse, error) {
-	script, err := scriptOf(request.GetTemplate())
+	script, err := e.scriptOf(request.GetTemplate())
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +120,9 @@ func (e *echo) CreateTask(_ context.Context, request *admin.CreateTaskRequest) (
 }
 
 func (e *echo) GetTask(_ context.Context, request *admin.GetTaskRequest) (*admin.GetTaskResponse, error) {
+	if err := e.mine(request.GetTaskCategory().GetName()); err != nil {
+		return nil, err
+	}
 	meta, job, err := e.find(request.GetResourceMeta())
 	if err != nil {
 		return nil, err
@@ -120,6 +151,9 @@ func (e *echo) GetTask(_ context.Context, request *admin.GetTaskRequest) (*admin
 }
 
 func (e *echo) DeleteTask(_ context.Context, request *admin.DeleteTaskRequest) (*admin.DeleteTaskResponse, error) {
+	if err := e.mine(request.GetTaskCategory().GetName()); err != nil {
+		return nil, err
+	}
 	meta, _, err := e.find(request.GetResourceMeta())
 	if err != nil {
 		return nil, err
@@ -130,7 +164,11 @@ func (e *echo) DeleteTask(_ context.Context, request *admin.DeleteTaskRequest) (
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.deleted[meta.ID] && meta.Script.SecondDelete != "" {
+		return nil, failure(meta.Script.SecondDelete, "the job is gone already")
+	}
 	delete(e.jobs, meta.ID)
+	e.deleted[meta.ID] = true
 	return &admin.DeleteTaskResponse{}, nil
 }
 
@@ -183,7 +221,7 @@ func (e *echo) ExecuteTaskSync(stream service.SyncAgentService_ExecuteTaskSyncSe
 	if header == nil {
 		return status.Error(codes.InvalidArgument, "no header came")
 	}
-	script, err := scriptOf(header.GetTemplate())
+	script, err := e.scriptOf(header.GetTemplate())
 	if err != nil {
 		return err
 	}
@@ -196,9 +234,14 @@ func (e *echo) ExecuteTaskSync(stream service.SyncAgentService_ExecuteTaskSyncSe
 	if err != nil {
 		return err
 	}
-	return stream.Send(&admin.ExecuteTaskSyncResponse{Res: &admin.ExecuteTaskSyncResponse_Header{
-		Header: &admin.ExecuteTaskSyncResponseHeader{Resource: resource},
-	}})
+	for range max(script.SyncParts, 1) {
+		if err := stream.Send(&admin.ExecuteTaskSyncResponse{Res: &admin.ExecuteTaskSyncResponse_Header{
+			Header: &admin.ExecuteTaskSyncResponseHeader{Resource: resource},
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // find is the job that resource_meta names; one that this process does not know is NOT_FOUND.
@@ -239,14 +282,22 @@ func resourceOf(script Script, outputs *core.LiteralMap) (*admin.Resource, error
 	return resource, nil
 }
 
-func scriptOf(template *core.TaskTemplate) (Script, error) {
+// scriptOf is the script of a task, if the task is one of this plugin's.
+func (e *echo) scriptOf(template *core.TaskTemplate) (Script, error) {
 	var script Script
-	if template.GetCustom() == nil {
-		return script, nil
+	if err := e.mine(template.GetType()); err != nil {
+		return script, err
 	}
-	encoded, err := template.GetCustom().MarshalJSON()
+	encoded := []byte("{}")
+	var err error
+	if template.GetCustom() != nil {
+		encoded, err = template.GetCustom().MarshalJSON()
+	}
 	if err == nil {
 		err = json.Unmarshal(encoded, &script)
+	}
+	if err == nil && e.script != "" {
+		err = json.Unmarshal([]byte(e.script), &script)
 	}
 	if err != nil {
 		return script, status.Errorf(codes.InvalidArgument, "the task's script: %v", err)

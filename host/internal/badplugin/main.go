@@ -28,6 +28,7 @@ func Main() {
 		return
 	}
 	mode, args := os.Args[2], os.Args[3:]
+	modes := allModes()
 	run, ok := modes[mode]
 	if !ok {
 		fmt.Fprintf(os.Stderr, "badplugin: no mode %q; there are %s\n", mode, strings.Join(Modes(), ", "))
@@ -40,7 +41,13 @@ func Main() {
 }
 
 // Modes are the names of all modes, sorted.
-func Modes() []string { return slices.Sorted(maps.Keys(modes)) }
+func Modes() []string { return slices.Sorted(maps.Keys(allModes())) }
+
+func allModes() map[string]func(*options) {
+	all := maps.Clone(modes)
+	maps.Copy(all, contractModes)
+	return all
+}
 
 // options are the flags of all modes. Each mode looks at those that concern it.
 type options struct {
@@ -51,6 +58,8 @@ type options struct {
 	capabilities string
 	schema       string
 	record       string
+	script       string
+	strict       bool
 
 	code   int
 	text   string
@@ -69,6 +78,8 @@ func (o *options) flags() *flag.FlagSet {
 	flags.StringVar(&o.capabilities, "capabilities", "", "capabilities in Describe, comma-separated")
 	flags.StringVar(&o.schema, "schema", "", "config schema in Describe")
 	flags.StringVar(&o.record, "record", "", "file to which every message received is appended; see ReadRecords")
+	flags.StringVar(&o.script, "script", "", "a Script as JSON, merged over that of every task")
+	flags.BoolVar(&o.strict, "strict", false, "refuse task categories that are not listed, and unknown keys of the configuration (the only one is threads)")
 	flags.IntVar(&o.code, "code", 3, "exit code")
 	flags.StringVar(&o.text, "text", "cannot find libduckdb.so", "what is printed")
 	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "how late")

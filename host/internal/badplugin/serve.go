@@ -2,20 +2,15 @@ package badplugin
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"math"
-	"math/big"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
@@ -35,6 +30,8 @@ type server struct {
 	protocolVersion   uint
 	noPluginService   bool
 	noMetadataService bool
+	alsoVersion       uint   // a further version of the protocol that it claims to speak
+	maxReceive        int    // the largest message that it takes; 0: any
 	serving           func() // called once, when the first call comes: the handshake is made
 	interceptors      []grpc.UnaryServerInterceptor
 }
@@ -53,17 +50,25 @@ func serve(o *options, changes ...change) {
 		once.Do(s.serving)
 		return next(ctx, req)
 	}
+	set := plugin.PluginSet{"flyte": &services{server: s}}
+	versions := map[int]plugin.PluginSet{int(s.protocolVersion): set}
+	if s.alsoVersion > 0 {
+		versions[int(s.alsoVersion)] = set
+	}
+	if s.maxReceive == 0 {
+		s.maxReceive = math.MaxInt32
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  s.protocolVersion,
 			MagicCookieKey:   pluginv1.MagicCookieKey,
 			MagicCookieValue: s.cookie,
 		},
-		Plugins: plugin.PluginSet{"flyte": &services{server: s}},
-		Logger:  hclog.New(&hclog.LoggerOptions{Output: os.Stderr, JSONFormat: true, Level: hclog.Info}),
+		VersionedPlugins: versions,
+		Logger:           hclog.New(&hclog.LoggerOptions{Output: os.Stderr, JSONFormat: true, Level: hclog.Info}),
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(options,
-				grpc.MaxRecvMsgSize(math.MaxInt32),
+				grpc.MaxRecvMsgSize(s.maxReceive),
 				grpc.ForceServerCodecV2(recorder),
 				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{serving, recorder.unary}, s.interceptors...)...),
 				grpc.ChainStreamInterceptor(recorder.stream),
@@ -79,7 +84,7 @@ type services struct {
 }
 
 func (p *services) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) error {
-	agent := newEcho()
+	agent := newEcho(p.server.opts)
 	service.RegisterAsyncAgentServiceServer(registrar, agent)
 	service.RegisterSyncAgentServiceServer(registrar, agent)
 	if !p.server.noMetadataService {
@@ -111,8 +116,26 @@ func (a *about) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.
 	}, nil
 }
 
-func (a *about) Configure(context.Context, *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
-	return &pluginv1.ConfigureResponse{}, nil
+func (a *about) Configure(_ context.Context, request *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
+	response := &pluginv1.ConfigureResponse{}
+	if !a.opts.strict {
+		return response, nil
+	}
+	refuse := func(key, message string) {
+		response.Errors = append(response.Errors, &pluginv1.ConfigError{Key: key, Message: message})
+	}
+	var block map[string]any
+	if err := json.Unmarshal([]byte(request.GetConfig()), &block); err != nil {
+		refuse("", "is not a JSON object: "+err.Error())
+	}
+	for key, value := range block {
+		if _, isNumber := value.(float64); key != "threads" {
+			refuse(key, "unknown key: the only one is threads")
+		} else if !isNumber {
+			refuse(key, "must be a number")
+		}
+	}
+	return response, nil
 }
 
 // intercept puts itself before one method.
@@ -158,15 +181,4 @@ func crashAfter(o *options) change {
 }
 
 // certificate is one as it stands in a handshake line.
-func certificate() string {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	return base64.RawStdEncoding.EncodeToString(der)
-}
+func certificate() string { return base64.RawStdEncoding.EncodeToString(selfSigned().Certificate[0]) }

@@ -25,7 +25,9 @@ func handshakeChecks() []*Check {
 			Name:   "handshake/wrong-cookie",
 			Reason: "a program that is a plugin for another host must not be taken for one of this host's",
 			Advice: fmt.Sprintf("compare the value of %s with %q", pluginv1.MagicCookieKey, pluginv1.MagicCookieValue),
-			run:    func(ctx context.Context, k *kit) (string, error) { return k.refusesCookie(ctx, "some-other-plugin") },
+			run: func(ctx context.Context, k *kit) (string, error) {
+				return k.refusesCookie(ctx, "plugin-of-another-host")
+			},
 		},
 		{
 			Name:   "handshake/line",

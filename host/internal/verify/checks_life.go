@@ -189,6 +189,9 @@ func (k *kit) unconfigured(ctx context.Context) (*instance, error) {
 
 // refusesConfig hands over a block that must be refused with an error that names a key.
 func (k *kit) refusesConfig(ctx context.Context, block map[string]any, key string) (string, error) {
+	if _, err := k.at(ctx, ready); err != nil {
+		return "", err // one that refuses what is right shows nothing by refusing what is wrong
+	}
 	i, err := k.unconfigured(ctx)
 	if err != nil {
 		return "", err

@@ -95,7 +95,7 @@ func (l *load) one(ctx context.Context) error {
 func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
 	c := caller{i.conn}
 	l := &load{close: func(context.Context) {}}
-	l.add("Check", c.healthy)
+	l.add("Check", c.health)
 	listed, err := k.agents(ctx)
 	if err == nil {
 		l.add("ListAgents", func(ctx context.Context) error {
@@ -127,7 +127,7 @@ func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
 
 // onLoad is a check under load on the shared process.
 func (k *kit) onLoad(ctx context.Context, check func(*instance, *load) (string, error)) (string, error) {
-	i, err := k.at(ctx, ready)
+	i, err := k.able(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -160,14 +160,14 @@ func concurrent(ctx context.Context, k *kit) (string, error) {
 }
 
 // givenUp is a check that makes calls which their callers give up, unary and streaming ones, and looks at what follows.
-func givenUp(context_ func(context.Context, int) (context.Context, context.CancelFunc)) func(context.Context, *kit) (string, error) {
+func givenUp(giveUp func(context.Context, int) (context.Context, context.CancelFunc)) func(context.Context, *kit) (string, error) {
 	return func(ctx context.Context, k *kit) (string, error) {
 		return k.onLoad(ctx, func(i *instance, l *load) (string, error) {
 			kinds, _ := k.kinds(ctx) // without a list of agents there are no sync ones
 			var calls sync.WaitGroup
 			for n := range givenUpCalls {
 				calls.Go(func() {
-					ctx, cancel := context_(ctx, n)
+					ctx, cancel := giveUp(ctx, n)
 					defer cancel()
 					if kinds[true] && n%2 == 0 {
 						_ = openSync(ctx, caller{i.conn}) // given up as well
@@ -178,15 +178,29 @@ func givenUp(context_ func(context.Context, int) (context.Context, context.Cance
 			}
 			calls.Wait()
 			for n := range l.calls {
-				ctx, cancel := k.call(ctx)
-				err := l.calls[n](ctx)
-				cancel()
-				if lost(err) {
+				if err := k.untilFree(ctx, l.calls[n]); lost(err) {
 					return "", failed("after %d calls whose callers gave up, %s: %s", givenUpCalls, l.names[n], describeError(err))
 				}
 			}
 			return fmt.Sprintf("well after %d calls", givenUpCalls), nil
 		})
+	}
+}
+
+// untilFree makes a call, again where the plugin says that it is still busy with calls that were given up.
+func (k *kit) untilFree(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := k.call(ctx)
+	defer cancel()
+	for {
+		err := call(ctx)
+		if status.Code(err) != codes.ResourceExhausted {
+			return err
+		}
+		select {
+		case <-time.After(firstPoll):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 

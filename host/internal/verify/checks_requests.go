@@ -72,7 +72,9 @@ func requestChecks() []*Check {
 	}
 }
 
-func unknownJob() job { return job{category: &admin.TaskCategory{Name: nobody}, meta: []byte(`{"id":"1"}`)} }
+func unknownJob() job {
+	return job{category: &admin.TaskCategory{Name: nobody}, meta: []byte(`{"id":"1"}`)}
+}
 
 // unknownCategory is a check that makes a call on a task category that no agent has.
 func unknownCategory(isSync bool, call func(context.Context, caller) error) func(context.Context, *kit) (string, error) {

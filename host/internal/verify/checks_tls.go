@@ -144,7 +144,7 @@ func withoutTLS(ctx context.Context, k *kit) (string, error) {
 		return "", err
 	}
 	defer i.kill()
-	if reached, err := k.bring(ctx, i, serving); err != nil {
+	if reached, err := k.bring(ctx, i, connected); err != nil {
 		return "", failed("without PLUGIN_CLIENT_CERT it does not get past %s: %v", responsible[reached], err)
 	}
 	return "plaintext, no certificate in the handshake line", nil

@@ -206,7 +206,7 @@ func (i *instance) followPrints() {
 	if stream.SendMsg(&emptypb.Empty{}) != nil || stream.CloseSend() != nil {
 		return
 	}
-	for stream.RecvMsg(&emptypb.Empty{}) == nil { //nolint:revive // it is read so that it does not stand still
+	for stream.RecvMsg(&emptypb.Empty{}) == nil {
 	}
 }
 
@@ -231,9 +231,9 @@ const keptLines = 100
 
 // transcript is what a process printed, from its beginning.
 type transcript struct {
-	mu    sync.Mutex
-	lines map[process.Stream][]string
-	total map[process.Stream]int
+	mu     sync.Mutex
+	lines  map[process.Stream][]string
+	total  map[process.Stream]int
 	shaken bool // the handshake line was seen
 }
 

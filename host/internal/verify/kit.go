@@ -158,6 +158,9 @@ func (k *kit) check(ctx context.Context, check *Check) Result {
 		before = k.shared
 	}
 	if before == nil || !before.diedUnasked(result.Status == Failed) {
+		if result.Status == Failed && k.shared == before && before != nil && before.reached == ready {
+			k.drop() // the next check is not to suffer from what this one did to the process
+		}
 		return result
 	}
 	if k.shared == before {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/genproto/googleapis/rpc/code"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
@@ -24,11 +24,11 @@ type stage int
 
 const (
 	started    stage = iota - 1
-	handshaken              // its handshake line came
-	addressed               // it says how to connect to it
-	connected               // a gRPC server answers there, with TLS as asked for
-	serving                 // health says SERVING
-	ready                   // it accepted its configuration
+	handshaken       // its handshake line came
+	addressed        // it says how to connect to it
+	connected        // a gRPC server answers there, with TLS as asked for
+	serving          // health says SERVING
+	ready            // it accepted its configuration
 )
 
 // responsible is the check that tells why a stage was not reached.
@@ -66,16 +66,26 @@ func (k *kit) at(ctx context.Context, want stage) (*instance, error) {
 	return k.shared, nil
 }
 
-// fresh is a process of its own for a check, ready for work. The check ends it.
+// able is the shared process as far as it gets: ready for work or, where it does not take its configuration, serving.
+// There is enough to see of such a plugin, too.
+func (k *kit) able(ctx context.Context) (*instance, error) {
+	if i, err := k.at(ctx, ready); err == nil {
+		return i, nil
+	}
+	return k.at(ctx, serving)
+}
+
+// fresh is a process of its own for a check, brought as far as the shared one. The check ends it.
 func (k *kit) fresh(ctx context.Context, o launchOptions) (*instance, error) {
-	if _, err := k.at(ctx, ready); err != nil {
-		return nil, err // what does not become ready once is not tried again
+	shared, err := k.able(ctx)
+	if err != nil {
+		return nil, err // what does not get there once is not tried again
 	}
 	i, err := k.launch(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if reached, err := k.bring(ctx, i, ready); err != nil {
+	if reached, err := k.bring(ctx, i, shared.reached); err != nil {
 		i.kill()
 		return nil, fmt.Errorf("a further process of the plugin did not get past %s: %w", responsible[reached], err)
 	}
@@ -96,6 +106,7 @@ func (k *kit) bring(ctx context.Context, i *instance, want stage) (stage, error)
 func (k *kit) handshake(ctx context.Context, i *instance) error {
 	limit := k.startTimeout()
 	if !i.awaitLine(ctx, limit) {
+		i.expected = true // whether it ended is told here
 		if problem := i.proc.HandshakeProblem(); problem != "" {
 			return failed("no handshake line came: %s", problem)
 		}

@@ -52,10 +52,10 @@ func skipped(format string, args ...any) error {
 }
 
 // advise gives a finding advice of its own.
-func advise(err error, format string, args ...any) error {
+func advise(err error, advice string) error {
 	var found *finding
 	if errors.As(err, &found) {
-		found.advice = fmt.Sprintf(format, args...)
+		found.advice = advice
 	}
 	return err
 }
