@@ -56,6 +56,12 @@ verify-plugins: build
 bench: build
 	@go run ./host/internal/bench
 
+## bench-languages: the hello agent in every language, beside each other
+.PHONY: bench-languages
+bench-languages: build
+	@scripts/verify-plugins hello javascript >&2
+	@go run ./host/internal/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello docs/javascript
+
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
 chaos: build

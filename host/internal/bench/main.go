@@ -1,6 +1,8 @@
 // Command bench measures what the host costs: GetTask, the call that FlytePropeller makes most, through the host beside
 // GetTask straight to the same plugin, from one client, in alternating rounds. Machines are noisy, so the figures that
 // count are ratios of medians. It builds nothing: `make bench` does.
+//
+// With folders of hello agents as arguments it measures those, beside each other: `make bench-languages`.
 package main
 
 import (
@@ -46,7 +48,11 @@ var (
 func main() {
 	flag.Parse()
 	log.SetFlags(0)
-	if err := run(); err != nil {
+	measured := run
+	if flag.NArg() > 0 {
+		measured = func() error { return languages(flag.Args()) }
+	}
+	if err := measured(); err != nil {
 		log.Fatal("bench: ", err)
 	}
 }
@@ -304,10 +310,7 @@ func (h *host) stop() {
 }
 
 // memory is the host's resident memory in MiB.
-func (h *host) memory() (float64, error) {
-	status, err := h.process.NewStatus()
-	return float64(status.VmRSS) / (1 << 20), err
-}
+func (h *host) memory() (float64, error) { return resident(h.process.PID) }
 
 // startPlugin starts the plugin as the host does, without a host in between.
 func startPlugin(ctx context.Context, dir, hello string) (service.AsyncAgentServiceClient, procfs.Proc, func(), error) {
