@@ -1,19 +1,18 @@
 package io.agenthost.sdk;
 
+import io.agenthost.sdk.internal.Pinned;
+import io.agenthost.sdk.internal.SelfSigned;
 import io.grpc.netty.shaded.io.grpc.netty.GrpcSslContexts;
 import io.grpc.netty.shaded.io.netty.handler.ssl.ClientAuth;
 import io.grpc.netty.shaded.io.netty.handler.ssl.SslContext;
 import io.grpc.netty.shaded.io.netty.handler.ssl.SslContextBuilder;
 import io.grpc.netty.shaded.io.netty.handler.ssl.SslProvider;
 import java.io.ByteArrayInputStream;
-import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
 import java.util.Base64;
-import javax.net.ssl.SSLEngine;
-import javax.net.ssl.X509ExtendedTrustManager;
 
 /** TLS in which each side knows the other's certificate, to the byte: nobody signs, and nobody else gets in. */
 final class MutualTls {
@@ -23,7 +22,7 @@ final class MutualTls {
     private MutualTls(X509Certificate host) throws Exception {
         own = SelfSigned.create();
         context = GrpcSslContexts.configure(SslContextBuilder.forServer(own.key(), own.certificate()), SslProvider.JDK)
-                .protocols("TLSv1.3", "TLSv1.2").clientAuth(ClientAuth.REQUIRE).trustManager(new OnlyThis(host)).build();
+                .protocols("TLSv1.3", "TLSv1.2").clientAuth(ClientAuth.REQUIRE).trustManager(Pinned.to(host)).build();
     }
 
     /** Makes the plugin's side for the certificate that the host will show, PEM; null when the host wants no TLS. */
@@ -44,58 +43,7 @@ final class MutualTls {
     }
 
     /** The plugin's certificate as the handshake line has it. */
-    String certificate() throws IllegalStateException {
+    String certificate() {
         return Base64.getEncoder().withoutPadding().encodeToString(own.encoded());
-    }
-
-    /** Trusts one certificate. Extended, so that the JDK adds no checks of its own: there is no authority to check by. */
-    private static final class OnlyThis extends X509ExtendedTrustManager {
-        private final X509Certificate expected;
-
-        OnlyThis(X509Certificate expected) {
-            this.expected = expected;
-        }
-
-        private void check(X509Certificate[] chain) throws CertificateException {
-            if (chain == null || chain.length == 0 || !chain[0].equals(expected)) {
-                throw new CertificateException("the client is not the host that started this plugin");
-            }
-        }
-
-        @Override
-        public void checkClientTrusted(X509Certificate[] chain, String authType) throws CertificateException {
-            check(chain);
-        }
-
-        @Override
-        public void checkClientTrusted(X509Certificate[] chain, String authType, Socket socket) throws CertificateException {
-            check(chain);
-        }
-
-        @Override
-        public void checkClientTrusted(X509Certificate[] chain, String authType, SSLEngine engine) throws CertificateException {
-            check(chain);
-        }
-
-        @Override
-        public void checkServerTrusted(X509Certificate[] chain, String authType) throws CertificateException {
-            throw new CertificateException("this is a server");
-        }
-
-        @Override
-        public void checkServerTrusted(X509Certificate[] chain, String authType, Socket socket) throws CertificateException {
-            throw new CertificateException("this is a server");
-        }
-
-        @Override
-        public void checkServerTrusted(X509Certificate[] chain, String authType, SSLEngine engine) throws CertificateException {
-            throw new CertificateException("this is a server");
-        }
-
-        /** No names: the host has one certificate only. */
-        @Override
-        public X509Certificate[] getAcceptedIssuers() {
-            return new X509Certificate[0];
-        }
     }
 }

@@ -1,5 +1,7 @@
 package io.agenthost.sdk;
 
+import io.grpc.ServerBuilder;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
@@ -18,6 +20,8 @@ import java.util.Set;
 public final class Plugin {
     /** The SDK's version, which Describe tells the host. */
     public static final String SDK_VERSION = "0.1.0";
+
+    private static final Duration CLOSE_GRACE = Duration.ofSeconds(10);
 
     private final String name;
     private final String version;
@@ -125,6 +129,23 @@ public final class Plugin {
             throw new IllegalStateException("plugin %s has no agent: add one with async or sync".formatted(name));
         }
         System.exit(PluginProcess.run(this));
+    }
+
+    /**
+     * Adds the plugin's services to a gRPC server of your own, in a test say, which must then be built soon.
+     *
+     * @return waits for the calls in flight, refusing new ones, and closes the agents
+     */
+    public AutoCloseable addTo(ServerBuilder<?> server) {
+        Services services = new Services(this);
+        services.addTo(server);
+        return () -> {
+            List<String> failures = services.close(CLOSE_GRACE);
+            services.shutdown();
+            if (!failures.isEmpty()) {
+                throw new IllegalStateException(String.join("; ", failures));
+            }
+        };
     }
 
     // The first use of this class is as early as the SDK can be: nothing may be printed before the handshake.

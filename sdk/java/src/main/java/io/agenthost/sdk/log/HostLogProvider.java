@@ -38,7 +38,12 @@ public final class HostLogProvider implements SLF4JServiceProvider {
 
     @Override
     public ILoggerFactory getLoggerFactory() {
-        return name -> loggers.computeIfAbsent(name, made -> new HostLogger(made, least));
+        return name -> loggers.computeIfAbsent(name, made -> new HostLogger(made, leastOf(made)));
+    }
+
+    /** grpc gives every socket keep-alive, and netty warns that unix sockets have none. */
+    private Level leastOf(String name) {
+        return name.equals("io.grpc.netty.shaded.io.netty.bootstrap.ServerBootstrap") ? Level.ERROR : least;
     }
 
     @Override

@@ -1,4 +1,4 @@
-package io.agenthost.sdk;
+package io.agenthost.sdk.internal;
 
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -26,7 +26,7 @@ import java.time.format.DateTimeFormatter;
  *
  * @param encoded the certificate in DER
  */
-record SelfSigned(PrivateKey key, X509Certificate certificate, byte[] encoded) {
+public record SelfSigned(PrivateKey key, X509Certificate certificate, byte[] encoded) {
     private static final int INTEGER = 0x02;
     private static final int BIT_STRING = 0x03;
     private static final int OCTET_STRING = 0x04;
@@ -42,7 +42,8 @@ record SelfSigned(PrivateKey key, X509Certificate certificate, byte[] encoded) {
     private static final Duration CLOCK_DIFFERENCE = Duration.ofHours(1);
     private static final Duration VALID = Duration.ofDays(10 * 365);
 
-    static SelfSigned create() throws GeneralSecurityException {
+    /** Makes a new key and its certificate. */
+    public static SelfSigned create() throws GeneralSecurityException {
         KeyPairGenerator generator = KeyPairGenerator.getInstance("EC");
         generator.initialize(new ECGenParameterSpec("secp256r1"));
         KeyPair keys = generator.generateKeyPair();
