@@ -32,7 +32,7 @@ final class Inputs {
         try {
             return Literals.decode(literal, type);
         } catch (LiteralException e) {
-            throw AgentException.invalidArgument("input %s%s: %s".formatted(name, e.path(), e.problem())).causedBy(e);
+            throw AgentException.invalidArgument("input \"%s%s\": %s".formatted(name, e.path(), e.problem())).causedBy(e);
         }
     }
 
