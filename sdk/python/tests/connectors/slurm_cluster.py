@@ -1,4 +1,4 @@
-"""A login node of a Slurm cluster of one machine: an SSH server with sbatch, scontrol and scancel, which run jobs for real.
+"""A login node of a small Slurm cluster: an SSH server with sbatch, scontrol and scancel, which run jobs for real.
 
 Run by the tests in the environment of the connectors, where asyncssh is: slurm_cluster.py PORT FOLDER AUTHORIZED_KEYS
 """
@@ -16,7 +16,8 @@ SBATCH = r"""#!/bin/sh
 while [ "${1#--}" != "$1" ]; do echo "$1 $2" >>"$JOBS/options"; shift 2; done
 job=$(($(ls "$JOBS" | grep -c '\.out$') + 1))
 touch "$JOBS/$job.out"
-setsid sh -c 'echo $$ >"$0.pid"; sh "$@" >"$0.out" 2>&1; echo $? >"$0.code"' "$JOBS/$job" "$@" </dev/null >/dev/null 2>&1 &
+setsid sh -c 'echo $$ >"$0.pid"; sh "$@" >"$0.out" 2>&1; echo $? >"$0.code"' "$JOBS/$job" "$@" \
+  </dev/null >/dev/null 2>&1 &
 echo "Submitted batch job $job"
 """
 
