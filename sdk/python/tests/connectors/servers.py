@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import pathlib
 import socket
+import socketserver
+import ssl
 import subprocess
 import threading
 import time
@@ -13,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.x509.oid import NameOID
 
 Answer = tuple[int, Any]
 Route = Callable[[Any, Mapping[str, str]], Answer]
@@ -177,3 +182,118 @@ class OpenAI:
         if shown["status"] == "completed":
             shown["output_file_id"] = f"{batch['input_file_id']}-answers"
         return shown
+
+
+@contextlib.contextmanager
+def tls_proxy(folder: pathlib.Path, domain: str, port: int) -> Iterator[dict[str, str]]:
+    """A proxy that leads https://*.domain to a plain server on a local port, whatever the host of the domain.
+
+    Gives the environment variables by which a client finds it, and takes its certificate for the domain's.
+    """
+    authority = _write_certificates(folder, domain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            request = self.request.recv(65536).split(b"\r\n", 1)[0]
+            verb, _, target = request.decode().partition(" ")
+            if verb != "CONNECT" or not target.split(":")[0].endswith(domain):
+                self.request.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+                return
+            self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            with (
+                contextlib.suppress(OSError),
+                context.wrap_socket(self.request, server_side=True) as inside,
+                socket.create_connection(("127.0.0.1", port)) as outside,
+            ):
+                back = threading.Thread(target=_copy, args=(outside, inside), daemon=True)
+                back.start()
+                _copy(inside, outside)
+                back.join()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield {
+                "HTTPS_PROXY": f"http://127.0.0.1:{server.server_address[1]}",
+                "HTTP_PROXY": f"http://127.0.0.1:{server.server_address[1]}",
+                "REQUESTS_CA_BUNDLE": str(authority),
+            }
+        finally:
+            server.shutdown()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def _write_certificates(folder: pathlib.Path, domain: str) -> pathlib.Path:
+    """Writes server.pem, key and certificate for the domain, and the authority's certificate, whose file it returns."""
+    authority_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Local authority")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"*.{domain}")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def signed(name: x509.Name, public: Any, is_authority: bool) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(authority)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+            )
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"*.{domain}")]), critical=False)
+        )
+        return builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    file = folder / "authority.pem"
+    file.write_bytes(signed(authority, authority_key.public_key(), is_authority=True))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(pem + signed(subject, key.public_key(), is_authority=False))
+    return file
+
+
+@contextlib.contextmanager
+def fakesnow(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[dict[str, str]]:
+    """A server that speaks Snowflake's protocol. Gives the variables by which Snowflake's client finds it."""
+    port = free_port()
+    command = [programs / "fakesnow", "--server", "--port", port]
+    with (
+        program(command, port, {"PATH": "/usr/bin:/bin", "HOME": str(folder)}),
+        tls_proxy(folder, "snowflakecomputing.com", port) as env,
+    ):
+        yield env
+
+
+@contextlib.contextmanager
+def slurm(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[dict[str, str]]:
+    """A Slurm cluster whose login node OpenSSH's configuration calls "cluster". Gives the variables for its users."""
+    port, ssh = free_port(), folder / ".ssh"
+    ssh.mkdir(mode=0o700)
+    key = ed25519.Ed25519PrivateKey.generate()
+    form = serialization.PrivateFormat.OpenSSH
+    (ssh / "key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    (ssh / "key").chmod(0o600)
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    (ssh / "authorized_keys").write_bytes(public + b"\n")
+    (ssh / "config").write_text(
+        f"Host cluster\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {ssh}/key\n"
+        f"Host nowhere\n  HostName 127.0.0.1\n  Port {free_port()}\n"
+    )
+    script = pathlib.Path(__file__).with_name("slurm_cluster.py")
+    env = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    with program([programs / "python", script, port, folder, ssh / "authorized_keys"], port, env):
+        yield {"HOME": str(folder)}

@@ -15,6 +15,7 @@ import grpc
 import pytest
 import servers
 from conftest import Host
+from flyteidl.core import types_pb2
 
 from agenthost.agent import Phase, StructuredDataset
 from agenthost.testing import Client
@@ -156,3 +157,86 @@ def test_the_webhook_posts_what_its_task_says(venv: Venv, host: Host) -> None:
         assert received == [("POST", "/hook", {"greet": "Ada"}, "t")] * 2
         result = client.execute("webhook", custom=custom | {"url": f"{url}/elsewhere", "data": {}})
         assert result.phase == Phase.FAILED
+
+
+@pytest.fixture
+def snowflake(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
+    key = tmp_path / "key"
+    key.write_text(servers.private_key())
+    with servers.fakesnow(venv("fakesnow"), tmp_path) as env:
+        secrets = {"snowflake_private_key": f"file://{key}"}
+        yield host({"snowflake": plugin(venv, "snowflake", env=env, secrets=secrets)})
+
+
+SNOWFLAKE = {"user": "ada", "account": "org-analytics", "database": "DB", "schema": "PUBLIC", "warehouse": "WH"}
+
+
+def test_snowflake_runs_a_query_with_parameters(snowflake: Client) -> None:
+    job = snowflake.create(
+        "snowflake",
+        sql="select %(n)s * 2 as doubled, %(name)s as name",
+        config=SNOWFLAKE,
+        inputs={"n": 21, "name": "Ada"},
+        outputs={"results": types_pb2.LiteralType(structured_dataset_type=types_pb2.StructuredDatasetType())},
+    )
+    meta = json.loads(job.meta)
+    assert meta["has_output"] is True
+    result = job.wait()
+    assert result.phase == Phase.SUCCEEDED, result.message
+    assert result.outputs is not None
+    assert result.outputs["results"].uri == f"snowflake://ada:org-analytics/WH/DB/PUBLIC/{meta['query_id']}"
+    assert [link.name for link in result.resource.log_links] == ["Snowflake Query Details"]
+
+
+def test_snowflake_tells_what_is_wrong_with_a_statement(snowflake: Client) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        snowflake.create("snowflake", sql="select no_such_column from no_such_table", config=SNOWFLAKE)
+    assert "agent Snowflake Connector: Create: ProgrammingError" in error.value.details()
+
+
+@pytest.fixture
+def slurm(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
+    with servers.slurm(venv("connectors"), tmp_path) as env:
+        yield host({"slurm": plugin(venv, "slurm", env=env)})
+
+
+def slurm_job(script: pathlib.Path, **ssh_config: Any) -> dict[str, Any]:
+    return {
+        "ssh_config": {"host": "cluster", "username": "ada", **ssh_config},
+        "sbatch_config": {"partition": "debug"},
+        "batch_script_path": str(script),
+        "batch_script_args": ["Ada"],
+    }
+
+
+def test_slurm_runs_a_batch_job(slurm: Client, tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "greet.slurm"
+    script.write_text('while [ ! -e "$0.go" ]; do sleep 0.05; done; echo "Hello, $1"')
+    job = slurm.create("slurm", custom=slurm_job(script))
+    assert job.get().phase == Phase.RUNNING
+    pathlib.Path(f"{script}.go").touch()
+    result = job.wait()
+    assert (result.phase, result.message) == (Phase.SUCCEEDED, "Hello, Ada\n")
+    assert "--partition debug" in (tmp_path / "jobs" / "options").read_text()
+
+
+def test_slurm_cancels_a_batch_job(slurm: Client, tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "endless.slurm"
+    script.write_text("sleep 3600")
+    job = slurm.create("slurm", custom=slurm_job(script))
+    assert job.get().phase == Phase.RUNNING
+    job.delete()
+    assert job.get().phase == Phase.FAILED
+
+
+def test_slurm_that_exits_fails_one_call_and_not_the_plugin(slurm: Client, tmp_path: pathlib.Path) -> None:
+    """Its connector calls sys.exit where a login node does not answer."""
+    script = tmp_path / "quick.slurm"
+    script.write_text("echo quick")
+    running = slurm.create("slurm", custom=slurm_job(script))
+    unreachable = slurm_job(script, host="nowhere", client_keys=[str(tmp_path / ".ssh" / "key")])
+    with pytest.raises(grpc.RpcError) as error:
+        slurm.create("slurm", custom=unreachable)
+    assert "agent Slurm Script Connector: Create: the call tried to end the process" in error.value.details()
+    assert running.wait().phase == Phase.SUCCEEDED
+    assert not [line for line in slurm.output if '"exit' in line and "slurm" in line]

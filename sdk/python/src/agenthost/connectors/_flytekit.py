@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -136,6 +137,20 @@ def _meta(one: Registered, request: Any) -> Any:
 
 
 async def _resource(resource: Any) -> Any:
-    """flytekit's resource as a message; turning outputs into literals may upload them."""
+    """flytekit's resource as a message; turning outputs into literals may upload them.
+
+    Outputs that are literals already stay what they are: flytekit would pickle them.
+    """
+    from flytekit.models.literals import Literal
+
+    outputs = resource.outputs if isinstance(resource.outputs, dict) else {}
+    literals = {name: value for name, value in outputs.items() if isinstance(value, Literal)}
+    if literals:
+        native = {name: value for name, value in outputs.items() if name not in literals}
+        resource = dataclasses.replace(resource, outputs=native)
     message = resource.to_flyte_idl()
-    return await message if inspect.isawaitable(message) else message
+    if inspect.isawaitable(message):
+        message = await message
+    for name, literal in literals.items():
+        message.outputs.literals[name].CopyFrom(literal.to_flyte_idl())
+    return message

@@ -135,12 +135,12 @@ class AgentService:
         )
 
     async def _list(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        return self._dialect.message("ListAgentsResponse")(agents=self._agents())
+        return _only_field(self._dialect.message("ListAgentsResponse"), self._agents())
 
     async def _one(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         for agent in self._agents():
             if agent.name == request.name:
-                return self._dialect.message("GetAgentResponse")(agent=agent)
+                return _only_field(self._dialect.message("GetAgentResponse"), agent)
         await context.abort(grpc.StatusCode.NOT_FOUND, f'this plugin has no agent "{request.name}"')
 
     def _agents(self) -> list[Any]:
@@ -168,6 +168,12 @@ class AgentService:
     @staticmethod
     async def _guarded(context: grpc.aio.ServicerContext, one: Registered, method: str, call: Any) -> Any:
         return await guarded(context, one.name, one.task_type, method, call)
+
+
+def _only_field(message: Any, value: Any) -> Any:
+    """A message of one field, which Flyte 2 has another name for."""
+    (field,) = message.DESCRIPTOR.fields
+    return message(**{field.name: value})
 
 
 def _metadata(context: grpc.aio.ServicerContext) -> dict[str, str]:

@@ -48,6 +48,17 @@ class Client:
         self.sync_agents = agent_pb2_grpc.SyncAgentServiceStub(channel)
         self.metadata = agent_pb2_grpc.AgentMetadataServiceStub(channel)
 
+    def wrote(self, text: str, timeout: float = TIMEOUT) -> str:
+        """Waits until the plugin has written a line with a text. Returns the line."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = next((line for line in self.output if text in line), None)
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the plugin has not written {text!r} after {timeout} s:\n{''.join(self.output)}")
+            time.sleep(0.02)
+
     def describe(self) -> Any:
         """What the plugin says of itself."""
         return self._plugin_call("Describe", _contract.DescribeRequest(), _contract.DescribeResponse)
