@@ -38,8 +38,13 @@ serve: build
 
 ## test: every test in every language
 .PHONY: test
-test: toolchains
+test: build
 	@scripts/test
+
+## test-systems: the plugins for outside systems, on emulators and beside flytekit's connectors (a part of test)
+.PHONY: test-systems
+test-systems: toolchains
+	@scripts/test-systems
 
 ## lint: formatting, linters, tidy modules, generated code up to date
 .PHONY: lint

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -169,6 +170,7 @@ func TestAWaitBeyondTheDeadlineIsNotBegun(t *testing.T) {
 
 func TestASilentServerEndsWithTheDeadline(t *testing.T) {
 	proxy := opatest.StartProxy(t, "http://127.0.0.1:1", func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+		_, _ = io.Copy(io.Discard, r.Body) // the server sees that a caller is gone only when it has read what it sent
 		<-r.Context().Done()
 		return true
 	})
