@@ -284,9 +284,12 @@ func newMark() string {
 func (c *chaos) runEntries() []string {
 	var left []string
 	_ = filepath.WalkDir(c.settings.runDir, func(path string, entry os.DirEntry, err error) error {
-		switch {
-		case err != nil || path == c.settings.runDir || path == filepath.Join(c.settings.runDir, "lock"):
-		case path == filepath.Join(c.settings.runDir, "manifests"):
+		if err != nil {
+			return nil //nolint:nilerr // it went while it was looked at: it is not left
+		}
+		switch path {
+		case c.settings.runDir, filepath.Join(c.settings.runDir, "lock"):
+		case filepath.Join(c.settings.runDir, "manifests"):
 			return filepath.SkipDir
 		default:
 			left = append(left, path)

@@ -188,7 +188,7 @@ func TestWrongConfigurationIsToldByKey(t *testing.T) {
 		"ca_file":                   {"ca_file": "/nowhere/ca.pem"},
 		"requests_per_second":       {"requests_per_second": 0},
 		"request_timeout":           {"request_timeout": "0s"},
-		"instanse":                  {"instanse": "a"},
+		"instanze":                  {"instanze": "a"},
 	} {
 		client := agenttest.Run(t, agent.Options()...)
 		wrong := client.Configure(config)

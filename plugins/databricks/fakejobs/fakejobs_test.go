@@ -152,7 +152,7 @@ func TestCallersAreKnown(t *testing.T) {
 func TestTokensAreGrantedToServicePrincipals(t *testing.T) {
 	c := newCaller(t)
 	ask := func(form url.Values, id, secret string) (int, map[string]any) {
-		request := httptest.NewRequest("POST", "/oidc/v1/token", strings.NewReader(form.Encode()))
+		request := httptest.NewRequest(http.MethodPost, "/oidc/v1/token", strings.NewReader(form.Encode()))
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if id != "" {
 			request.SetBasicAuth(id, secret)

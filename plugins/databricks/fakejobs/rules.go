@@ -63,8 +63,9 @@ func tasksOf(body map[string]any) ([]map[string]any, error) {
 	var tasks []map[string]any
 	seen := map[string]bool{}
 	for i, item := range items {
-		task, key := item.(map[string]any), ""
-		if key = text(task["task_key"]); !taskKey.MatchString(key) {
+		task := item.(map[string]any) //nolint:forcetypeassert // the shape was checked before
+		key := text(task["task_key"])
+		if !taskKey.MatchString(key) {
 			return nil, fmt.Errorf("tasks[%d].task_key is required: 1 to 100 letters, digits, _ and -, got %q", i, key)
 		}
 		if seen[key] {

@@ -15,7 +15,7 @@ import (
 // flytekit sends it for everything that is not serverless.
 type singleTask struct {
 	jobs.SubmitRun
-	ExistingClusterId string                `json:"existing_cluster_id"`
+	ExistingClusterID string                `json:"existing_cluster_id"`
 	NewCluster        *compute.ClusterSpec  `json:"new_cluster"`
 	Libraries         []compute.Library     `json:"libraries"`
 	NotebookTask      *jobs.NotebookTask    `json:"notebook_task"`

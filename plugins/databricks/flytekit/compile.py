@@ -1,7 +1,7 @@
 """Compiles the cases with flytekit, as registering them would: `compile.py DIRECTORY`.
 
-Writes, for each case, DIRECTORY/CASE/template.pb (flyteidl.core.TaskTemplate) and, unless flytekit's own connector refuses
-the task, DIRECTORY/CASE/body.json: what that connector would submit.
+Writes, for each case, DIRECTORY/CASE/template.pb (flyteidl.core.TaskTemplate) and, unless flytekit's own connector
+refuses the task, DIRECTORY/CASE/body.json: what that connector would submit.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections import OrderedDict
 
 from flytekit.models.task import TaskTemplate
 from flytekit.tools.translator import get_serializable
+from flytekitplugins.spark.connector import _get_databricks_job_spec
 
 from cases import SETTINGS, Case, all_cases
-from flytekitplugins.spark.connector import _get_databricks_job_spec
 
 
 def main(directory: pathlib.Path) -> None:

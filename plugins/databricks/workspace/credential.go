@@ -24,9 +24,11 @@ type Credential interface {
 // Token is a personal access token, or any other token that Databricks takes as it is.
 type Token struct{ Secret sdk.SecretValue }
 
-func (t Token) token(context.Context, *Workspace) (string, error) { return t.Secret.Reveal(), nil }
-func (t Token) forget(*Workspace) bool                            { return false }
-func (t Token) secret() string                                    { return t.Secret.Reveal() }
+// token cannot fail, but other credentials' can.
+func (t Token) token(context.Context, *Workspace) (string, error) { return t.Secret.Reveal(), nil } //nolint:unparam // see above
+
+func (t Token) forget(*Workspace) bool { return false }
+func (t Token) secret() string         { return t.Secret.Reveal() }
 
 // OAuth is a service principal that gets short-lived tokens from the workspace (OAuth M2M).
 type OAuth struct {

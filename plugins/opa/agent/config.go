@@ -149,7 +149,7 @@ func (c *Config) source() (policy.Source, error) {
 
 // eachAt reports every one of joined errors at the key.
 func eachAt(key string, err error) error {
-	joined, many := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost error is a list
+	joined, many := err.(interface{ Unwrap() []error }) // only the outermost error is a list
 	if !many {
 		return sdk.ConfigError{Key: key, Message: err.Error()}
 	}

@@ -170,10 +170,12 @@ func (d document) find(reference string) (any, error) {
 		if value == masked {
 			return masked, nil
 		}
-		object, ok := value.(map[string]any)
-		if value, ok = object[name]; !ok {
+		object, _ := value.(map[string]any)
+		inner, ok := object[name]
+		if !ok {
 			return nil, fmt.Errorf("there is no %q in the inputs, execution or identity (a dollar sign itself is written $$)", "$."+reference)
 		}
+		value = inner
 	}
 	return value, nil
 }

@@ -115,7 +115,9 @@ func capabilities(allowNet []string) *ast.Capabilities {
 	return all
 }
 
-func reachesNetwork(builtin string) bool { return builtin == "http.send" || builtin == "net.lookup_ip_addr" }
+func reachesNetwork(builtin string) bool {
+	return builtin == "http.send" || builtin == "net.lookup_ip_addr"
+}
 
 // located gives each error of Rego on its own.
 func located(err error) error {

@@ -1,4 +1,4 @@
-"""A plugin of python-plugin's (pyplugin), as its README has it, with this host's cookie and nothing of its own to serve."""
+"""A plugin of python-plugin's (pyplugin), as its README has it, with this host's cookie and nothing to serve."""
 
 from pyplugin import HandshakeConfig, Plugin, ServeConfig, serve
 

@@ -5,7 +5,7 @@ import os
 
 os.environ.update(PLUGIN_MAGIC_COOKIE_KEY="AGENTHOST_PLUGIN", PLUGIN_MAGIC_COOKIE_VALUE="flyte-agent-plugin")
 
-from pyvider.rpcplugin import plugin_protocol, plugin_server  # noqa: E402 - it reads the environment when it is imported
+from pyvider.rpcplugin import plugin_protocol, plugin_server
 
 
 class Nothing:
@@ -13,7 +13,9 @@ class Nothing:
 
 
 async def main():
-    await plugin_server(protocol=plugin_protocol(), handler=Nothing(), config={"SUPPORTED_PROTOCOL_VERSIONS": [1]}).serve()
+    await plugin_server(
+        protocol=plugin_protocol(), handler=Nothing(), config={"SUPPORTED_PROTOCOL_VERSIONS": [1]}
+    ).serve()
 
 
 asyncio.run(main())
