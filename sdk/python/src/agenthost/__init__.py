@@ -1,1 +1,1 @@
-"""agenthost for Python: agents as plugins (`agenthost.agent`), their tests (`agenthost.testing`), tasks (`agenthost.tasks`)."""
+"""agenthost for Python: agents as plugins (`agenthost.agent`, `agenthost.testing`), and tasks (`agenthost.tasks`)."""
