@@ -1,1 +1,1 @@
-"""agenthost for Python: what a Flyte user imports (`agenthost.tasks`)."""
+"""agenthost for Python: agents as plugins (`agenthost.agent`, `agenthost.testing`), and tasks (`agenthost.tasks`)."""

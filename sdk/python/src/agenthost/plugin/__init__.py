@@ -8,6 +8,11 @@ This package knows nothing of agents. `agenthost.agent` and the adapters for fly
 disturb the handshake.
 """
 
+import os
+
+# grpc's own lines about handshakes that failed have no form that a host could read. Read when grpc is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 from ._contract import IDEMPOTENCY_KEY_HEADER, ConfigError, Description
 from ._errors import CallError, LoadError, cut, status_of
 from ._guard import guarded, guarded_stream

@@ -59,6 +59,7 @@ def serve(load: Callable[[], Service], hint: str) -> NoReturn:
     :param load: makes the service; called once standard output is out of the way. May raise LoadError.
     :param hint: what to tell a person who started the program by hand.
     """
+    parent = os.getppid()  # before the handshake: a host that ends right behind it has been ours, too
     try:
         _handshake.check(os.environ, hint)
         real_stdout = _handshake.divert_stdout()
@@ -66,7 +67,7 @@ def serve(load: Callable[[], Service], hint: str) -> NoReturn:
         service = load()
         # Also when a library has set a handler of its own: Ctrl-C in the host's terminal is for the host.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        asyncio.run(_live(service, real_stdout))
+        asyncio.run(_live(service, real_stdout, parent))
     except LoadError as e:
         print(e, file=sys.stderr)
         _end(1)
@@ -82,7 +83,7 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def _live(service: Service, real_stdout: int) -> None:
+async def _live(service: Service, real_stdout: int, parent: int) -> None:
     socket = _handshake.make_socket(os.environ)
     try:
         certificate = _certificate.make()
@@ -90,16 +91,15 @@ async def _live(service: Service, real_stdout: int) -> None:
         process = await start(service, f"unix:{socket.path}", (certificate, client.encode()) if client else None)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, process.end)
         _handshake.announce(real_stdout, socket, certificate.handshake if client else "")
-        watching = asyncio.ensure_future(_end_with_parent(process))
+        watching = asyncio.ensure_future(_end_with_parent(process, parent))
         await process.ended()
         watching.cancel()
     finally:
         socket.remove()
 
 
-async def _end_with_parent(process: Process) -> None:
+async def _end_with_parent(process: Process, parent: int) -> None:
     """A host that was killed cannot stop its plugins. (A thread's parent-death signal could come too early.)"""
-    parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(1)
     process.end()
