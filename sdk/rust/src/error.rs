@@ -91,16 +91,18 @@ impl Error {
     }
 }
 
-/// An error of this many bytes wedges nobody; Flyte stores it in a custom resource.
-const MAX_MESSAGE: usize = 8 << 10;
+/// How much of a message is kept, in bytes: Flyte stores it in a custom resource, which a long one wedges.
+const MAX_MESSAGE: usize = 4 << 10;
 
-fn bounded(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
+/// Cuts what is too long out of the middle: the beginning says what was tried, the end why it failed.
+pub(crate) fn bounded(message: String) -> String {
+    if message.len() <= MAX_MESSAGE {
+        return message;
     }
-    message
+    let half = MAX_MESSAGE / 2;
+    let head = (0..=half).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
+    let tail = (message.len() - half..message.len()).find(|&i| message.is_char_boundary(i)).unwrap_or(message.len());
+    format!("{} … [{} bytes left out] … {}", &message[..head], tail - head, &message[tail..])
 }
 
 impl fmt::Display for Error {
@@ -129,5 +131,18 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
             source = cause.source();
         }
         Error::internal(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+
+    #[test]
+    fn a_long_message_keeps_both_ends() {
+        let long = format!("began{}ended", "é".repeat(100_000));
+        let cut = bounded(long);
+        assert!(cut.len() < 5000 && cut.starts_with("began") && cut.ends_with("ended"), "{}", cut.len());
+        assert_eq!(bounded("short".into()), "short");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::contract::flyteidl::admin::{AgentError, Resource as Wire, agent_error};
 use crate::contract::flyteidl::core::{LiteralMap, LiteralType, TaskLog, task_log};
+use crate::error::bounded;
 use crate::literal::{encode, to_struct};
 use crate::value::Value;
 use crate::{Error, Result};
@@ -176,7 +177,7 @@ impl Resource {
         };
         Ok(Wire {
             phase: self.phase.into(),
-            message,
+            message: bounded(message),
             outputs,
             log_links: self.links.into_iter().map(link).collect(),
             custom_info: (!self.info.is_empty()).then(|| to_struct(self.info)),

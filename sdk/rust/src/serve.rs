@@ -41,6 +41,10 @@ const COOKIE: (&str, &str) = ("AGENTHOST_PLUGIN", "flyte-agent-plugin");
 const PROTOCOL_VERSION: &str = "1";
 /// How long calls under way may take to end when the plugin is told to stop. The host has drained it before, mostly.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How long the last answers may take to leave, once no call is under way.
+const FLUSH: Duration = Duration::from_millis(500);
+/// The longest path that a socket's address holds, in bytes.
+const MAX_PATH: usize = 107;
 /// How long a peer may take for its side of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -90,6 +94,12 @@ fn divert_stdout() -> io::Result<File> {
 
 async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
     let socket = Socket::new(&plugin.name).map_err(|e| format!("cannot make a place for the socket: {e}"))?;
+    if socket.path.as_os_str().len() > MAX_PATH {
+        return Err(format!(
+            "the path of the socket has more than {MAX_PATH} bytes: {}; give the host a shorter run_dir",
+            socket.path.display()
+        ));
+    }
     let listener =
         UnixListener::bind(&socket.path).map_err(|e| format!("cannot listen on {}: {e}", socket.path.display()))?;
     let (tls, certificate) = match env::var("PLUGIN_CLIENT_CERT") {
@@ -102,12 +112,15 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
     let services = Services::new(plugin);
     let (stop, mut stopping) = mpsc::channel(1);
     let (over, ended) = watch::channel(false);
-    let control = Control { stop, ended };
+    let control = Control { stop, ended: ended.clone() };
     let router = router(&services)
         .await
         .add_service(GrpcControllerServer::new(control.clone()))
         .add_service(GrpcStdioServer::new(control));
-    let serving = tokio::spawn(router.serve_with_incoming(incoming(listener, tls)));
+    let mut over_soon = ended.clone();
+    let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming(listener, tls), async move {
+        let _ = over_soon.wait_for(|over| *over).await;
+    }));
     // Nobody else asks for SIGINT: a Ctrl-C at the host reaches the whole process group, and is the host's to act on.
     let (mut interrupt, mut terminate) = signals().map_err(|e| format!("cannot handle signals: {e}"))?;
     let line = format!("1|{PROTOCOL_VERSION}|unix|{}|grpc|{certificate}\n", socket.path.display());
@@ -127,7 +140,7 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
     }
     services.close().await;
     let _ = over.send(true);
-    serving.abort();
+    let _ = tokio::time::timeout(FLUSH, serving).await; // what it is late with is not waited for
     drop(socket);
     Ok(())
 }

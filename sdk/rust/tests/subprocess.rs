@@ -67,3 +67,16 @@ fn a_host_of_another_contract_is_told_so() {
 fn its_source_is_at_most_25_lines() {
     assert!(include_str!("../examples/hello/src/main.rs").lines().count() <= 25);
 }
+
+#[test]
+fn a_socket_whose_path_is_too_long_says_what_to_do() {
+    let output = Command::new(hello())
+        .env("AGENTHOST_PLUGIN", "flyte-agent-plugin")
+        .env("PLUGIN_PROTOCOL_VERSIONS", "1")
+        .env("PLUGIN_UNIX_SOCKET_DIR", format!("/tmp/{}", "x".repeat(120)))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    assert!(said.contains("more than 107 bytes") && said.contains("shorter run_dir"), "{said}");
+}
