@@ -70,7 +70,9 @@ bench-languages: build
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
 chaos: build
-	@go run ./host/internal/chaos
+	@for language in rust java python; do \
+	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
+	@go run ./host/internal/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
 
 ## swap-under-load: a million polls while a plugin is swapped every second
 .PHONY: swap-under-load

@@ -50,6 +50,7 @@ type verdict struct {
 	jobPolls, hasty int
 	orphans         int
 	swaps           int
+	guests          int // tasks of guests
 }
 
 func newVerdict(c *chaos, f *faults) *verdict {
@@ -321,6 +322,9 @@ func (v *verdict) print(out io.Writer, c *chaos) {
 	fmt.Fprintf(out, "this program itself was held up by the machine for %v\n", c.stalls.within(time.Time{}, time.Now()).Round(time.Millisecond))
 	v.printSlowest(out)
 	v.printViolations(out)
+	if v.guests > 0 {
+		fmt.Fprintf(out, "guests: %d agents in other languages, %d tasks, %d killed, %d swapped\n", len(c.settings.guests), v.guests, c.guestKills, c.guestSwaps)
+	}
 	state := "ok"
 	if len(v.violations) > 0 {
 		state = "FAILED"

@@ -71,11 +71,15 @@ func chaosCommand(ctx context.Context, arguments []string) error {
 	flags.Uint64Var(&o.seed, "seed", uint64(number("CHAOS_SEED", int(rand.Uint32()))), "what the run is made of (CHAOS_SEED)")
 	flags.StringVar(&o.without, "without", "", "guarantees that the host is to do without, as G5,G7")
 	only := flags.String("only", "", "the kinds of faults, as kill,swap; default all: "+strings.Join(kindNames(), ", "))
+	guests := flags.String("guests", "", "`folders` of hello agents in other languages that take part, separated by commas")
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder with the logs, also after success")
 	_ = flags.Parse(arguments) // it exits
 	o.length = time.Duration(*seconds) * time.Second
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
+	}
+	if *guests != "" {
+		o.guests = strings.Split(*guests, ",")
 	}
 	o.out = os.Stdout
 	return runChaos(ctx, o)

@@ -34,6 +34,7 @@ type options struct {
 	seed    uint64
 	without string
 	only    []string // kinds of faults; nil: all
+	guests  []string // folders of hello agents that take part, see guests.go
 	keep    bool
 	out     io.Writer
 }
@@ -60,6 +61,8 @@ type chaos struct {
 	flytes    flytes
 	jobs      []*job
 	plans     map[string]ledger.Plan
+
+	guestKills, guestSwaps int // written by runGuests
 
 	mu      sync.Mutex
 	excuses []excuse
@@ -117,6 +120,9 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	}
 	c.settings = newSettings(c.dir, c.ledger.URL(), c.mark, func(key string) bool { return bytes.Contains(schema, []byte(`"`+key+`": {`)) })
 	c.settings.mounted, c.settings.program = c.seed%2 == 1, c.plugin
+	if c.settings.guests, err = readGuests(c.options.guests); err != nil {
+		return nil, err
+	}
 	if err := c.settings.repair(); err != nil {
 		return nil, err
 	}
@@ -143,7 +149,10 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	bringer := newFaults(c, mathrand.New(mathrand.NewPCG(c.seed, 2)))
 	failed := make(chan error, 1)
 	go func() { failed <- bringer.run(ctx, c.length) }()
+	hosted := make(chan []*guestJob, 1)
+	go func() { hosted <- c.runGuests(ctx) }()
 	c.flytes.run(ctx, c.jobs, c.length+patience)
+	guests := <-hosted
 	if err := <-failed; err != nil {
 		return nil, err
 	}
@@ -153,6 +162,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 
 	verdict := newVerdict(c, bringer)
 	verdict.judge()
+	verdict.judgeGuests(guests)
 	for _, host := range c.hosts {
 		c.scrape(ctx, host)
 	}

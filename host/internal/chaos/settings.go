@@ -40,6 +40,8 @@ type settings struct {
 	// knows tells whether the host knows a plugin's key.
 	knows func(key string) bool
 
+	guests []*guest
+
 	mu      sync.Mutex
 	plugins map[string]agent.Flags // those that are configured
 	release int
@@ -198,9 +200,11 @@ func (s *settings) content() []byte {
 		}
 		plugins[a.name] = plugin
 	}
-	content, err := json.MarshalIndent(map[string]any{
-		"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins,
-	}, "", "  ")
+	config := map[string]any{"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins}
+	if routes := s.configureGuests(plugins); len(routes) > 0 {
+		config["routes"] = routes
+	}
+	content, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		panic(err) // texts, numbers and maps of them
 	}
