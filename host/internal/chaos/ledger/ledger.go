@@ -35,6 +35,8 @@ type Job struct {
 	Task    string
 	Attempt int
 	Agent   string
+	// Host is whose plugin made it.
+	Host int
 	Made    time.Time
 	Ends    time.Time
 	End     State
@@ -290,7 +292,7 @@ func (l *Ledger) create(request Request) (Answer, int) {
 func (l *Ledger) make(request Request, plan Plan) *Job {
 	now := time.Now()
 	job := &Job{
-		ID: fmt.Sprintf("job-%d", len(l.jobs)+1), Task: request.Task, Attempt: request.Attempt, Agent: request.Agent,
+		ID: fmt.Sprintf("job-%d", len(l.jobs)+1), Task: request.Task, Attempt: request.Attempt, Agent: request.Agent, Host: request.Host,
 		Made: now, Ends: now.Add(plan.Runs), End: plan.End, plan: plan, number: request.Number, text: request.Text,
 	}
 	task := l.task(request.Task)
