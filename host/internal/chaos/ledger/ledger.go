@@ -37,9 +37,9 @@ type Job struct {
 	Agent   string
 	// Host is whose plugin made it.
 	Host int
-	Made    time.Time
-	Ends    time.Time
-	End     State
+	Made time.Time
+	Ends time.Time
+	End  State
 	// Told is when a Get first answered that the job had ended; zero before.
 	Told time.Time
 	// Cancelled is when a Delete ended it; zero otherwise.
