@@ -274,6 +274,21 @@ func TestStopEndsAPluginInTheMiddleOfItsStart(t *testing.T) {
 	}
 }
 
+func TestAHostIsReadyWhoseFirstConfigurationIsSupersededBeforeItIsUp(t *testing.T) {
+	root := openRunRoot(t)
+	routes := &route.Current{}
+	f := running{New(Options{Routes: routes, RunRoot: root, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
+	t.Cleanup(f.end)
+	f.Apply(onePlugin(badplugin.Command("silent"))) // it has a minute to start
+	f.Apply(onePlugin(badplugin.Command("good")))
+	select {
+	case <-f.Settled():
+	case <-soon(t).Done():
+		t.Fatal("it never gets ready")
+	}
+	f.route(t, "echo_task")
+}
+
 func TestAHostThatStartsWaitsForAPluginWhoseFirstProcessDied(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "second")
 	// A shell that dies the first time, and is the plugin the second.

@@ -217,10 +217,7 @@ func (o *owner) take(r report) error {
 
 func (o *owner) takeCurrent(v view, g *generation, r report) error {
 	if o.first && (r.err == nil || o.givenUp(r)) {
-		close(o.attempted)
-		<-o.admitted
-		o.first = false
-		defer close(o.decided)
+		defer o.admit()()
 		if r.err != nil {
 			o.recall(v, g)
 		}
@@ -250,6 +247,18 @@ func (o *owner) takeCurrent(v view, g *generation, r report) error {
 	o.publish(v)
 	o.fleet.memory.remember(o.name, manifest)
 	return nil
+}
+
+// admit has the plugin wait for its turn to claim its categories, where its first start is still open. What it returns says
+// that it has claimed them.
+func (o *owner) admit() (claimed func()) {
+	if !o.first {
+		return func() {}
+	}
+	close(o.attempted)
+	<-o.admitted
+	o.first = false
+	return func() { close(o.decided) }
 }
 
 // recall lists what the plugin served before the host was restarted, now that it does not start: calls wait for it, as they do
@@ -310,6 +319,7 @@ func (o *owner) takeCandidate(v view, g *generation, r report) error {
 
 // promote flips the table: from now on calls go to g, and what was current drains.
 func (o *owner) promote(g *generation) error {
+	defer o.admit()() // the first configuration may be superseded before its generation is up
 	v := *o.view.Load()
 	old, trial, candidate := v.current, v.trial, v.candidate
 	v.current, v.trial, v.candidate, v.percent = g, nil, nil, 0

@@ -189,7 +189,7 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 	for _, call := range j.result.Calls {
 		created[call.Attempt] = created[call.Attempt] || call.Method == "CreateTask" && call.Code == codes.OK
 	}
-	made := map[int]int{}
+	made, elsewhere := map[int]int{}, remade(j, known)
 	for _, job := range known.Jobs {
 		made[job.Attempt]++
 		if j.plan.Interval > 0 {
@@ -199,20 +199,45 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 		if !job.Told.IsZero() || !job.Cancelled.IsZero() {
 			continue
 		}
-		if created[job.Attempt] {
+		if created[job.Attempt] && !elsewhere[job.Attempt] {
 			v.violate(lost, "forgotten job", j, "Flyte has %s, and never learnt of its end nor deleted it", job.ID)
 		} else {
 			v.orphans++
 		}
 	}
 	for attempt, n := range made {
-		if n > 1 {
+		if n > 1 && elsewhere[attempt] {
+			v.excused["CreateTask: repeated by a restarted Flyte at the other replica, of a plugin without idempotent_create"]++
+		} else if n > 1 {
 			v.violate(duplicated, "two jobs for an attempt", j, "attempt %d has %d jobs", attempt, n)
 		}
 	}
 	if len(known.Jobs) == 0 && j.plan.End != ledger.Running {
 		v.violate(lost, "never made", j, "it is over, and no job was ever made for it")
 	}
+}
+
+// remade are the attempts for which replicas that do not know of each other made a job each, one in all: Flyte was restarted in
+// CreateTask and came to the other one, and the plugin is none that could have found the first one's job.
+func remade(j *job, known ledger.Task) map[int]bool {
+	interrupted, jobs, hosts := map[int]bool{}, map[int]int{}, map[int]map[int]bool{}
+	for _, call := range j.result.Calls {
+		if call.Method == "CreateTask" && call.Code == codes.Canceled {
+			interrupted[call.Attempt] = true
+		}
+	}
+	for _, job := range known.Jobs {
+		jobs[job.Attempt]++
+		if hosts[job.Attempt] == nil {
+			hosts[job.Attempt] = map[int]bool{}
+		}
+		hosts[job.Attempt][job.Host] = true
+	}
+	attempts := map[int]bool{}
+	for attempt, n := range jobs {
+		attempts[attempt] = n > 1 && n == len(hosts[attempt]) && interrupted[attempt] && !idempotent(j.agent)
+	}
+	return attempts
 }
 
 func (v *verdict) violate(class, kind string, j *job, format string, values ...any) {

@@ -98,6 +98,43 @@ func TestTwoJobsForOneAttemptAreADuplicate(t *testing.T) {
 	want(t, judged(&chaos{}, j, known), "duplicated: two jobs for an attempt")
 }
 
+func TestAJobMadeAgainAtAnotherReplicaIsExcusedForPluginsThatAreNotIdempotentOnly(t *testing.T) {
+	twice := "duplicated: two jobs for an attempt"
+	for name, c := range map[string]struct {
+		agent string
+		host  int
+		code  codes.Code
+		want  []string
+	}{
+		"another replica":  {"gamma", 2, codes.Canceled, nil},
+		"the same replica": {"gamma", 1, codes.Canceled, []string{twice}},
+		"no restart":       {"gamma", 2, codes.OK, []string{twice}},
+		"idempotent":       {"alpha", 2, codes.Canceled, []string{twice}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, known := succeeded(c.agent)
+			restarted := excuse{from: start, to: start.Add(time.Minute), why: "Flyte was restarted"}
+			call := failedCall("CreateTask", c.code, "canceled")
+			j.result.Calls = append(j.result.Calls, call)
+			known.Jobs[0].Host = 1
+			known.Jobs = append(known.Jobs, &ledger.Job{ID: "job-2", Host: c.host, Told: start})
+			run := &chaos{}
+			run.excuse(restarted)
+			want(t, judged(run, j, known), c.want...)
+		})
+	}
+}
+
+func TestAStoppedPluginExcusesCallsThatAreLateOnly(t *testing.T) {
+	for code, violations := range map[codes.Code][]string{codes.DeadlineExceeded: nil, codes.Unavailable: {"lost: CreateTask failed: Unavailable"}} {
+		j, known := succeeded("alpha")
+		j.result.Calls = append(j.result.Calls, failedCall("CreateTask", code, "gone"))
+		c := &chaos{}
+		c.excuse(excuse{agent: "alpha", from: start, to: start.Add(time.Minute), why: "stopped for good", onlyLate: true, exceptPolls: true})
+		want(t, judged(c, j, known), violations...)
+	}
+}
+
 func TestAJobThatIsNotOverIsStuck(t *testing.T) {
 	j, known := succeeded("alpha")
 	j.err = errors.New("deadline")

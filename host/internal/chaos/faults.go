@@ -28,7 +28,7 @@ var random = []kind{
 	// From outside, to a plugin's process.
 	{"kill", 10, func(_ context.Context, f *faults) bool { return f.signal(syscall.SIGKILL) }},
 	{"stop", 6, func(ctx context.Context, f *faults) bool { return f.stop(ctx) }},
-	{"freeze", 1, func(_ context.Context, f *faults) bool { return f.signal(syscall.SIGSTOP) }},
+	{"freeze", 1, func(_ context.Context, f *faults) bool { return f.freeze() }},
 	// From inside, in the middle of a call.
 	{"exit-create", 6, arm(ledger.Create, ledger.Exit, false)},
 	{"exit-before-create", 3, arm(ledger.Create, ledger.Exit, true)},
@@ -128,7 +128,7 @@ func (f *faults) run(ctx context.Context, length time.Duration) error {
 	for _, p := range procs.Marked(f.mark) {
 		_ = syscall.Kill(p.PID, syscall.SIGCONT) // it may have ended
 	}
-	if err := f.settings.repair(); err != nil {
+	if err := f.settings.heal(); err != nil {
 		return err
 	}
 	return f.err
@@ -240,6 +240,21 @@ func (f *faults) victim() (procs.Process, bool) {
 func (f *faults) signal(signal syscall.Signal) bool {
 	victim, ok := f.victim()
 	return ok && f.mayDie(victim.Argument("-agent")) && syscall.Kill(victim.PID, signal) == nil
+}
+
+// freezeNoticed is how long a host may take to notice that a plugin hangs: three health checks of ten seconds, ten apart.
+const freezeNoticed = time.Minute
+
+// freeze stops a plugin for good.
+func (f *faults) freeze() bool {
+	victim, ok := f.victim()
+	name := victim.Argument("-agent")
+	if !ok || !f.mayDie(name) || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
+		return false
+	}
+	now := time.Now()
+	f.excuse(excuse{agent: name, from: now, to: now.Add(freezeNoticed), why: "the plugin was stopped for good", onlyLate: true, exceptPolls: true})
+	return true
 }
 
 // stop stops a plugin, and lets it go on after less time than a call has.

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/agenthost/agenthost/host/internal/chaos/balancer"
 	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
 	"github.com/agenthost/agenthost/host/internal/chaos/replica"
@@ -77,6 +79,8 @@ type excuse struct {
 	why      string
 	// exceptPolls says that it is none for GetTask.
 	exceptPolls bool
+	// onlyLate says that it is one for calls that ran into their deadlines, and no others.
+	onlyLate bool
 }
 
 // runChaos does it all, and prints a report.
@@ -274,7 +278,7 @@ func (c *chaos) excused(agent string, call propeller.Call) string {
 	defer c.mu.Unlock()
 	from, to := call.Started, call.Started.Add(call.Took)
 	for _, e := range c.excuses {
-		if e.exceptPolls && call.Method == "GetTask" {
+		if e.exceptPolls && call.Method == "GetTask" || e.onlyLate && call.Code != codes.DeadlineExceeded {
 			continue
 		}
 		if (e.agent == "" || e.agent == agent) && !to.Before(e.from) && !from.After(e.to) {

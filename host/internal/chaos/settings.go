@@ -73,7 +73,7 @@ func (s *settings) swap(name string, change func(*agent.Flags)) error {
 	if !ok {
 		return nil // removed: it comes back as something new by itself
 	}
-	flags.Release, flags.Second, flags.Doomed = s.nextRelease(), !flags.Second, 0
+	flags.Release, flags.Second, flags.Doomed, flags.Slow = s.nextRelease(), !flags.Second, 0, 0
 	if change != nil {
 		change(&flags)
 	}
@@ -98,6 +98,19 @@ func (s *settings) remove(name string) (back func() error, err error) {
 		s.plugins[name] = flags
 		return s.write()
 	}, s.write()
+}
+
+// heal replaces the releases that cannot live, as whoever made them does in the end.
+func (s *settings) heal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, flags := range s.plugins {
+		if flags.Doomed > 0 {
+			flags.Release, flags.Doomed = s.nextRelease(), 0
+			s.plugins[name] = flags
+		}
+	}
+	return s.write()
 }
 
 // spoil replaces the file by one that no host should take; repair writes the good one again.

@@ -35,9 +35,11 @@ type Job struct {
 	Task    string
 	Attempt int
 	Agent   string
-	Made    time.Time
-	Ends    time.Time
-	End     State
+	// Host is whose plugin made it.
+	Host int
+	Made time.Time
+	Ends time.Time
+	End  State
 	// Told is when a Get first answered that the job had ended; zero before.
 	Told time.Time
 	// Cancelled is when a Delete ended it; zero otherwise.
@@ -290,7 +292,7 @@ func (l *Ledger) create(request Request) (Answer, int) {
 func (l *Ledger) make(request Request, plan Plan) *Job {
 	now := time.Now()
 	job := &Job{
-		ID: fmt.Sprintf("job-%d", len(l.jobs)+1), Task: request.Task, Attempt: request.Attempt, Agent: request.Agent,
+		ID: fmt.Sprintf("job-%d", len(l.jobs)+1), Task: request.Task, Attempt: request.Attempt, Agent: request.Agent, Host: request.Host,
 		Made: now, Ends: now.Add(plan.Runs), End: plan.End, plan: plan, number: request.Number, text: request.Text,
 	}
 	task := l.task(request.Task)
