@@ -43,6 +43,13 @@ final class Failures {
         return new AgentException(code(e), message);
     }
 
+    /** What the driver throws without a code of Snowflake's is about what it was given, which is the credentials. */
+    static AgentException unexpected(RuntimeException e, String what, Queries.Access access) {
+        Session session = access.session();
+        return AgentException.failedPrecondition("cannot %s on account %s as user %s: the driver refuses the %s credentials: %s".formatted(
+                what, session.account(), session.user(), access.credentials(), access.credentials().redact(e.getMessage())));
+    }
+
     private static Status.Code code(SQLException e) {
         String state = state(e);
         if (isLogin(e)) {

@@ -106,9 +106,13 @@ final class Queries implements AutoCloseable {
         });
     }
 
+    static boolean isId(String queryId) {
+        return QUERY_ID.matcher(queryId).matches();
+    }
+
     /** The id goes into a statement and a path: only what can be one. */
     private static String checked(String queryId) {
-        if (!QUERY_ID.matcher(queryId).matches()) {
+        if (!isId(queryId)) {
             throw AgentException.notFound("\"%s\" is not the id of a Snowflake query".formatted(queryId));
         }
         return queryId;
@@ -126,6 +130,10 @@ final class Queries implements AutoCloseable {
             }
         } catch (SQLException e) {
             throw Failures.of(e, what, access);
+        } catch (AgentException e) {
+            throw e;
+        } catch (RuntimeException e) { // Such as the driver's for a key that is none.
+            throw Failures.unexpected(e, what, access);
         }
     }
 
@@ -142,6 +150,7 @@ final class Queries implements AutoCloseable {
         }
         properties.put("application", "agenthost");
         properties.put("JDBC_QUERY_RESULT_FORMAT", "JSON"); // Arrow needs access to the JDK's insides.
+        properties.put("disablePlatformDetection", "true"); // It asks for the metadata servers of every cloud.
         properties.put("CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED", "false");
         properties.put("CLIENT_TELEMETRY_ENABLED", "false");
         Duration limit = settings.callTimeout();

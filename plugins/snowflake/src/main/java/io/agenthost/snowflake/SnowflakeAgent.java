@@ -94,8 +94,11 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, AutoCloseable {
 
     @Override
     public void delete(Job<QueryMeta> job) throws Exception {
-        Queries.Access access = access(job);
         String queryId = job.meta().queryId();
+        if (!Queries.isId(queryId)) {
+            return;
+        }
+        Queries.Access access = access(job);
         within("delete", () -> {
             QueryStatus status = queries.status(access, queryId);
             if (!status.isEmpty() && !Report.ended(status)) {

@@ -20,6 +20,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.zip.GZIPInputStream;
 
 /**
@@ -35,13 +36,16 @@ final class Snow implements AutoCloseable {
     private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private final ExecutorService threads = Executors.newCachedThreadPool(Bounded::daemon);
     final Map<String, Query> queries = new ConcurrentHashMap<>();
+    /** One at a time: fakesnow's sessions, unlike Snowflake's, refuse a second query meanwhile. */
+    private final ExecutorService runs = Executors.newSingleThreadExecutor(Bounded::daemon);
+    private final Map<String, Query> requests = new ConcurrentHashMap<>();
     final List<JsonNode> logins = new CopyOnWriteArrayList<>();
     /** The state that new queries stay in; null: they run in fakesnow. */
     volatile String held;
     /** Lets the answer to the next query get lost. */
     volatile boolean loseAnswer;
     /** How many requests are still answered with 503. */
-    final java.util.concurrent.atomic.AtomicInteger unavailable = new java.util.concurrent.atomic.AtomicInteger();
+    final AtomicInteger unavailable = new AtomicInteger();
 
     /** A query that was started. */
     static final class Query {
@@ -139,8 +143,13 @@ final class Snow implements AutoCloseable {
         return null;
     }
 
+    /** Snowflake runs a request once, however often it comes: the driver sends it again with the same id. */
     private Query start(HttpExchange exchange, JsonNode request) {
         Query query = new Query(request);
+        Query known = requests.putIfAbsent(requestId(exchange), query);
+        if (known != null) {
+            return known;
+        }
         queries.put(query.id, query);
         if (held != null) {
             query.status = held;
@@ -148,8 +157,17 @@ final class Snow implements AutoCloseable {
         }
         String authorization = exchange.getRequestHeaders().getFirst("Authorization");
         byte[] body = ((ObjectNode) request.deepCopy()).put("asyncExec", false).toString().getBytes();
-        threads.submit(() -> run(query, authorization, body));
+        runs.submit(() -> run(query, authorization, body));
         return query;
+    }
+
+    private static String requestId(HttpExchange exchange) {
+        for (String parameter : exchange.getRequestURI().getQuery().split("&")) {
+            if (parameter.startsWith("requestId=")) {
+                return parameter;
+            }
+        }
+        throw new IllegalArgumentException("a query's request has no requestId: " + exchange.getRequestURI());
     }
 
     private Object run(Query query, String authorization, byte[] body) throws Exception {
@@ -214,6 +232,7 @@ final class Snow implements AutoCloseable {
     public void close() {
         server.stop(0);
         threads.shutdownNow();
+        runs.shutdownNow();
         fakesnow.destroyForcibly();
     }
 }
