@@ -119,7 +119,7 @@ final class Queries implements AutoCloseable {
     }
 
     private <T> T ask(Access access, String what, Question<T> question) {
-        try (Sessions.Lease lease = sessions.use(access.session(), access.credentials(), () -> open(access))) {
+        try (Sessions.Lease lease = sessions.use(access.session(), access.credentials().fingerprint(), () -> open(access))) {
             try {
                 return question.ask(lease.connection());
             } catch (SQLException e) {

@@ -91,8 +91,8 @@ final class Sessions implements AutoCloseable {
         }
     }
 
-    Lease use(Session session, Credentials credentials, Opener opener) throws SQLException {
-        Key key = new Key(session, credentials.fingerprint());
+    Lease use(Session session, String fingerprint, Opener opener) throws SQLException {
+        Key key = new Key(session, fingerprint);
         Entry entry;
         List<Entry> over;
         synchronized (this) {
