@@ -38,7 +38,7 @@ final class ConfigSchema {
     private final JsonSchema validator;
 
     ConfigSchema(Class<?> type) {
-        document = generate(type);
+        document = plain(generate(type));
         SchemaValidatorsConfig config = SchemaValidatorsConfig.builder().locale(Locale.ENGLISH)
                 .applyDefaultsStrategy(new ApplyDefaultsStrategy(true, true, true)).build();
         validator = JsonSchemaFactory.getInstance(SpecVersion.VersionFlag.V202012).getSchema(document, config);
@@ -57,6 +57,15 @@ final class ConfigSchema {
         builder.forFields().withPropertyNameOverrideResolver(ConfigSchema::snakeCase).withDefaultResolver(ConfigSchema::defaultOf);
         builder.forTypesInGeneral().withCustomDefinitionProvider(ConfigSchema::definitionOf);
         return new SchemaGenerator(builder.build()).generateSchema(type);
+    }
+
+    /** The generator leaves defaults as Java objects, which a validator that puts them into a block takes for no value of any kind. */
+    private static ObjectNode plain(ObjectNode generated) {
+        try {
+            return (ObjectNode) Configuration.parse(generated.toString());
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException("a generated schema is JSON", e);
+        }
     }
 
     private static String snakeCase(FieldScope field) {
@@ -84,17 +93,18 @@ final class ConfigSchema {
     private static CustomDefinition definitionOf(ResolvedType type, SchemaGenerationContext context) {
         Class<?> erased = type.getErasedType();
         if (erased == Duration.class) {
-            return written("A duration, such as 30s or 1h30m.", Durations.PATTERN, "30s", "1h30m");
+            return written(Durations.PATTERN, "30s", "1h30m");
         } else if (erased == Size.class) {
-            return written("A size, such as 2GiB or 512MB.", Size.PATTERN, "2GiB", "512MB");
+            return written(Size.PATTERN, "2GiB", "512MB");
         } else if (Path.class.isAssignableFrom(erased)) {
             return new CustomDefinition(JsonNodeFactory.instance.objectNode().put("type", "string"), true);
         }
         return null;
     }
 
-    private static CustomDefinition written(String description, String pattern, String... examples) {
-        ObjectNode definition = JsonNodeFactory.instance.objectNode().put("type", "string").put("description", description).put("pattern", pattern);
+    // Without a description: next to the one of the component, the generator would split them up, and the default would be lost.
+    private static CustomDefinition written(String pattern, String... examples) {
+        ObjectNode definition = JsonNodeFactory.instance.objectNode().put("type", "string").put("pattern", pattern);
         for (String example : examples) {
             definition.withArray("examples").add(example);
         }

@@ -1,0 +1,128 @@
+package io.agenthost.snowflake;
+
+import io.agenthost.sdk.AgentException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+
+/**
+ * Turns {@code %(name)s} into {@code ?} and the values to bind. Strings, quoted identifiers, comments and {@code $$} bodies
+ * are left as they are, but for {@code %%}, which is a per cent sign everywhere in a statement with inputs, as in Python.
+ */
+final class Pyformat {
+    private final String sql;
+    private final Map<String, Object> inputs;
+    private final StringBuilder out = new StringBuilder();
+    private final List<Object> values = new ArrayList<>();
+    private int at;
+
+    /** A statement with question marks, and what they stand for. */
+    record Bound(String sql, List<Object> values) {}
+
+    private Pyformat(String sql, Map<String, Object> inputs) {
+        this.sql = sql;
+        this.inputs = inputs;
+    }
+
+    /** Binds a task's inputs. A statement without inputs stays what it is. */
+    static Bound bind(String sql, Map<String, Object> inputs) {
+        return inputs.isEmpty() ? new Bound(sql, List.of()) : new Pyformat(sql, inputs).bind();
+    }
+
+    private Bound bind() {
+        boolean questioned = false;
+        while (at < sql.length()) {
+            if (quoted()) {
+                continue;
+            }
+            char c = sql.charAt(at);
+            questioned |= c == '?';
+            if (sql.startsWith("%(", at)) {
+                placeholder();
+            } else {
+                copyTo(at + 1);
+            }
+        }
+        if (questioned && !values.isEmpty()) {
+            throw AgentException.invalidArgument("the statement has both %(name)s and a bare ?, which Snowflake would take for an input: "
+                    + "give it an input, too, or quote it");
+        }
+        return new Bound(out.toString(), values);
+    }
+
+    /** Copies what is quoted or a comment, if that is what comes. */
+    private boolean quoted() {
+        if (sql.startsWith("'", at)) {
+            copyTo(endOfString());
+        } else if (sql.startsWith("\"", at)) {
+            copyTo(endOf("\"", at + 1)); // A doubled quote is two identifiers to this loop, with the same end.
+        } else if (sql.startsWith("$$", at)) {
+            copyTo(endOf("$$", at + 2));
+        } else if (sql.startsWith("/*", at)) {
+            copyTo(endOf("*/", at + 2));
+        } else if (sql.startsWith("--", at) || sql.startsWith("//", at)) {
+            copyTo(endOf("\n", at + 2));
+        } else {
+            return false;
+        }
+        return true;
+    }
+
+    private int endOf(String mark, int from) {
+        int found = sql.indexOf(mark, from);
+        return found < 0 ? sql.length() : found + mark.length();
+    }
+
+    /** A doubled quote is two strings to the loop, with the same end; a backslash hides what follows. */
+    private int endOfString() {
+        for (int i = at + 1; i < sql.length(); i++) {
+            if (sql.charAt(i) == '\\') {
+                i++;
+            } else if (sql.charAt(i) == '\'') {
+                return i + 1;
+            }
+        }
+        return sql.length();
+    }
+
+    private void copyTo(int end) {
+        if (end == at + 1 && sql.startsWith("%%", at)) {
+            end++;
+        }
+        out.append(sql.substring(at, end).replace("%%", "%"));
+        at = end;
+    }
+
+    private void placeholder() {
+        int end = sql.indexOf(')', at);
+        if (end < 0 || end + 1 == sql.length() || sql.charAt(end + 1) != 's') {
+            throw AgentException.invalidArgument("the statement has \"%s\", which should be %%(name)s; write %%%% for a per cent sign"
+                    .formatted(sql.substring(at, Math.min(sql.length(), at + 20))));
+        }
+        String name = sql.substring(at + 2, end);
+        if (!inputs.containsKey(name)) {
+            throw AgentException.invalidArgument("the statement has %%(%s)s, but the task has no input \"%s\": it has %s"
+                    .formatted(name, name, String.join(", ", new TreeSet<>(inputs.keySet()))));
+        }
+        value(name, inputs.get(name));
+        at = end + 2;
+    }
+
+    /** A list becomes one bind for each element, as for IN, which is what Snowflake's own Python driver makes of one. */
+    private void value(String name, Object value) {
+        if (!(value instanceof List<?> list)) {
+            out.append('?');
+            values.add(Values.bindable(name, value));
+            return;
+        }
+        if (list.isEmpty()) {
+            throw AgentException.invalidArgument("input \"%s\" is an empty list, and Snowflake has no IN ()".formatted(name));
+        }
+        for (int i = 0; i < list.size(); i++) {
+            out.append(i == 0 ? "(?" : ", ?");
+            values.add(Values.bindable("%s[%d]".formatted(name, i), list.get(i)));
+        }
+        out.append(')');
+    }
+}

@@ -1,0 +1,238 @@
+package io.agenthost.snowflake;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.zip.GZIPInputStream;
+
+/**
+ * fakesnow, with what it lacks in front of it: queries that go on after the request, their states and errors, the query
+ * history by tag and id, and cancelling. Everything else goes to fakesnow as it comes.
+ */
+final class Snow implements AutoCloseable {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final Process fakesnow;
+    private final URI upstream;
+    private final HttpServer server;
+    private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    private final ExecutorService threads = Executors.newCachedThreadPool(Bounded::daemon);
+    final Map<String, Query> queries = new ConcurrentHashMap<>();
+    /** One at a time: fakesnow's sessions, unlike Snowflake's, refuse a second query meanwhile. */
+    private final ExecutorService runs = Executors.newSingleThreadExecutor(Bounded::daemon);
+    private final Map<String, Query> requests = new ConcurrentHashMap<>();
+    final List<JsonNode> logins = new CopyOnWriteArrayList<>();
+    /** The state that new queries stay in; null: they run in fakesnow. */
+    volatile String held;
+    /** Lets the answer to the next query get lost. */
+    volatile boolean loseAnswer;
+    /** How many requests are still answered with 503. */
+    final AtomicInteger unavailable = new AtomicInteger();
+
+    /** A query that was started. */
+    static final class Query {
+        final String id = UUID.randomUUID().toString();
+        final String sql;
+        final String tag;
+        final JsonNode bindings;
+        volatile String status = "RUNNING";
+        volatile int code;
+        volatile String message = "";
+        volatile JsonNode result;
+
+        Query(JsonNode request) {
+            sql = request.path("sqlText").asText();
+            tag = request.path("parameters").path("QUERY_TAG").asText();
+            bindings = request.path("bindings");
+        }
+    }
+
+    Snow() throws Exception {
+        int port = Programs.freePort();
+        fakesnow = Programs.fakesnow(port);
+        upstream = URI.create("http://127.0.0.1:" + port);
+        server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
+        server.setExecutor(threads);
+        server.createContext("/", this::handle);
+        server.start();
+    }
+
+    String url() {
+        return "http://127.0.0.1:" + server.getAddress().getPort();
+    }
+
+    private void handle(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            byte[] body = exchange.getRequestBody().readAllBytes();
+            if ("gzip".equals(exchange.getRequestHeaders().getFirst("Content-Encoding"))) {
+                body = new GZIPInputStream(new ByteArrayInputStream(body)).readAllBytes();
+            }
+            if (unavailable.getAndUpdate(n -> Math.max(0, n - 1)) > 0) {
+                exchange.sendResponseHeaders(503, -1);
+                return;
+            }
+            JsonNode answer = own(exchange, body);
+            if (answer == null) {
+                HttpResponse<byte[]> forwarded = forward(exchange, body);
+                exchange.getResponseHeaders().set("Content-Type", "application/json");
+                send(exchange, forwarded.statusCode(), forwarded.body());
+            } else if (!answer.isMissingNode()) {
+                exchange.getResponseHeaders().set("Content-Type", "application/json");
+                send(exchange, 200, JSON.writeValueAsBytes(answer));
+            }
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private static void send(HttpExchange exchange, int status, byte[] body) throws IOException {
+        exchange.sendResponseHeaders(status, body.length);
+        exchange.getResponseBody().write(body);
+    }
+
+    /** The answer to what fakesnow lacks; null: ask fakesnow; missing: none at all. */
+    private JsonNode own(HttpExchange exchange, byte[] body) throws IOException {
+        String path = exchange.getRequestURI().getPath();
+        if (path.startsWith("/monitoring/queries/")) {
+            return success(JSON.createObjectNode().set("queries", monitoring(path.substring(path.lastIndexOf('/') + 1))));
+        }
+        if (path.equals("/session/v1/login-request")) {
+            logins.add(JSON.readTree(body).path("data"));
+            return null;
+        }
+        return path.equals("/queries/v1/query-request") ? query(exchange, JSON.readTree(body)) : null;
+    }
+
+    private JsonNode query(HttpExchange exchange, JsonNode request) {
+        String sql = request.path("sqlText").asText();
+        if (request.path("asyncExec").asBoolean()) {
+            Query query = start(exchange, request);
+            if (loseAnswer) {
+                loseAnswer = false;
+                return JSON.missingNode();
+            }
+            return success(JSON.createObjectNode().put("queryId", query.id).put("getResultUrl", "/queries/" + query.id + "/result"))
+                    .put("code", "333334").put("message", "Query execution in progress.");
+        } else if (sql.contains("query_history_by_user")) {
+            return history(sql, request.path("bindings").path("1").path("value").asText());
+        } else if (sql.contains("system$cancel_query")) {
+            Query query = queries.get(sql.split("'")[1]);
+            query.status = "ABORTED";
+            query.code = 604;
+            query.message = "SQL execution canceled";
+            return rows(List.of("SYSTEM$CANCEL_QUERY"), List.of(List.of("query [" + query.id + "] terminated.")));
+        }
+        return null;
+    }
+
+    /** Snowflake runs a request once, however often it comes: the driver sends it again with the same id. */
+    private Query start(HttpExchange exchange, JsonNode request) {
+        Query query = new Query(request);
+        Query known = requests.putIfAbsent(requestId(exchange), query);
+        if (known != null) {
+            return known;
+        }
+        queries.put(query.id, query);
+        if (held != null) {
+            query.status = held;
+            return query;
+        }
+        String authorization = exchange.getRequestHeaders().getFirst("Authorization");
+        byte[] body = ((ObjectNode) request.deepCopy()).put("asyncExec", false).toString().getBytes();
+        runs.submit(() -> run(query, authorization, body));
+        return query;
+    }
+
+    private static String requestId(HttpExchange exchange) {
+        for (String parameter : exchange.getRequestURI().getQuery().split("&")) {
+            if (parameter.startsWith("requestId=")) {
+                return parameter;
+            }
+        }
+        throw new IllegalArgumentException("a query's request has no requestId: " + exchange.getRequestURI());
+    }
+
+    private Object run(Query query, String authorization, byte[] body) throws Exception {
+        HttpRequest request = HttpRequest.newBuilder(upstream.resolve("/queries/v1/query-request")).header("Content-Type", "application/json")
+                .header("Authorization", authorization).POST(HttpRequest.BodyPublishers.ofByteArray(body)).build();
+        JsonNode answer = JSON.readTree(client.send(request, HttpResponse.BodyHandlers.ofByteArray()).body());
+        query.result = answer.path("data");
+        if (!answer.path("success").asBoolean()) {
+            query.code = answer.path("code").asInt();
+            query.message = answer.path("message").asText();
+        }
+        query.status = answer.path("success").asBoolean() ? "SUCCESS" : "FAILED_WITH_ERROR";
+        return null;
+    }
+
+    private ArrayNode monitoring(String id) {
+        ArrayNode found = JSON.createArrayNode();
+        Query query = queries.get(id);
+        if (query != null) {
+            found.addObject().put("id", id).put("status", query.status).put("errorCode", query.code).put("errorMessage", query.message)
+                    .put("sqlText", query.sql).put("totalDuration", 1500).put("warehouseName", "SMALL").put("warehouseExternalSize", "X-Small");
+        }
+        return found;
+    }
+
+    private JsonNode history(String sql, String wanted) {
+        boolean byTag = sql.contains("query_tag = ?");
+        List<List<String>> rows = queries.values().stream().filter(query -> wanted.equals(byTag ? query.tag : query.id))
+                .map(query -> byTag ? List.of(query.id) : List.of("3", "4096", "12", "5", "0.25")).toList();
+        return rows(byTag ? List.of("QUERY_ID") : List.of("ROWS_PRODUCED", "BYTES_SCANNED", "EXECUTION_TIME", "COMPILATION_TIME",
+                "CREDITS_USED_CLOUD_SERVICES"), rows);
+    }
+
+    private static JsonNode rows(List<String> names, List<List<String>> rows) {
+        ObjectNode data = JSON.createObjectNode();
+        ArrayNode types = data.putArray("rowtype");
+        names.forEach(name -> types.addObject().put("name", name).put("type", "text").put("nullable", true).put("length", 100)
+                .put("byteLength", 400).putNull("scale").putNull("precision"));
+        data.set("rowset", JSON.valueToTree(rows));
+        data.put("total", rows.size()).put("returned", rows.size()).put("queryId", UUID.randomUUID().toString())
+                .put("queryResultFormat", "json").put("statementTypeId", 4096).putArray("parameters");
+        return success(data);
+    }
+
+    private static ObjectNode success(JsonNode data) {
+        ObjectNode answer = JSON.createObjectNode().put("success", true);
+        answer.set("data", data);
+        return answer;
+    }
+
+    private HttpResponse<byte[]> forward(HttpExchange exchange, byte[] body) throws IOException, InterruptedException {
+        HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(upstream + exchange.getRequestURI().toString()))
+                .method(exchange.getRequestMethod(), HttpRequest.BodyPublishers.ofByteArray(body)).header("Content-Type", "application/json");
+        String authorization = exchange.getRequestHeaders().getFirst("Authorization");
+        if (authorization != null) {
+            request.header("Authorization", authorization);
+        }
+        return client.send(request.build(), HttpResponse.BodyHandlers.ofByteArray());
+    }
+
+    @Override
+    public void close() {
+        server.stop(0);
+        threads.shutdownNow();
+        runs.shutdownNow();
+        fakesnow.destroyForcibly();
+    }
+}

@@ -1,0 +1,286 @@
+package io.agenthost.snowflake;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.agenthost.sdk.ConfigError;
+import io.agenthost.sdk.testing.AgentTest;
+import io.agenthost.sdk.testing.TestJob;
+import io.agenthost.sdk.testing.TestResult;
+import io.agenthost.sdk.testing.TestTask;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.security.KeyFactory;
+import java.security.Signature;
+import java.security.spec.X509EncodedKeySpec;
+import java.util.Base64;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The plugin, on tasks that flytekit compiled, against fakesnow. */
+class SnowflakeAgentTest {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final String SECRET = "secret-of-the-test";
+
+    @TempDir
+    static Path folder;
+    private static Snow snow;
+    private static Keys keys;
+    private AgentTest agent;
+
+    @BeforeAll
+    static void start() throws Exception {
+        snow = new Snow();
+        keys = Keys.make(folder);
+        Tasks.compile(folder);
+    }
+
+    @AfterAll
+    static void stop() {
+        snow.close();
+    }
+
+    @BeforeEach
+    void plugin() throws Exception {
+        agent = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"));
+    }
+
+    @AfterEach
+    void close() throws Exception {
+        snow.held = null;
+        agent.close();
+    }
+
+    private static TestTask task(String name) throws Exception {
+        return Tasks.of(folder, name).secret("snowflake_private_key", keys.plain());
+    }
+
+    private static JsonNode meta(TestJob job) throws Exception {
+        return JSON.readTree(job.meta());
+    }
+
+    private static Snow.Query query(TestJob job) throws Exception {
+        return snow.queries.get(meta(job).path("query_id").asText());
+    }
+
+    @Test
+    void runsTasksThatFlytekitCompiled() throws Exception {
+        TestResult made = agent.run(task("setup"));
+        assertEquals("SUCCEEDED", made.phase(), made.message());
+        assertFalse(made.resource().hasOutputs(), "a task without outputs gets none");
+        assertEquals("SUCCEEDED", agent.run(task("load")).phase());
+
+        TestJob job = agent.create(task("select"));
+        TestResult result = job.await();
+        assertEquals("SUCCEEDED", result.phase(), result.message());
+        String id = meta(job).path("query_id").asText();
+        assertEquals("snowflake://FLYTE:acme-eu1/SMALL/LAKE/PUBLIC/" + id, result.literal("results").getScalar().getStructuredDataset().getUri());
+        assertEquals("", result.literal("results").getScalar().getStructuredDataset().getMetadata().getStructuredDatasetType().getFormat());
+        assertEquals(Map.of("Snowflake Query Details", "https://app.snowflake.com/eu1/acme/#/compute/history/queries/" + id + "/detail"), result.links());
+        assertEquals(1, query(job).result.path("total").asInt(), "the row that load wrote, quote and all, is found by its list and number");
+        JsonNode info = result.customInfo(JsonNode.class);
+        assertEquals(3, info.path("rows").asInt());
+        assertEquals(4096, info.path("bytes_scanned").asInt());
+        assertEquals(1500, info.path("elapsed_ms").asInt());
+        assertEquals("SUCCESS, 1.5 s", result.message());
+    }
+
+    @Test
+    void bindsEveryKind() throws Exception {
+        TestJob job = agent.create(task("kinds"));
+        TestResult result = job.await();
+        assertEquals("SUCCEEDED", result.phase(), result.message());
+        List<String> bound = query(job).bindings.findValuesAsText("value");
+        assertEquals(List.of("7", "1.5", "a", "true", "2026-11-25 06:00:00.000000+00:00", "01:00:02.000000"), bound.subList(0, 6));
+        assertTrue(query(job).bindings.path("7").path("value").isNull(), "None is NULL: " + query(job).bindings);
+    }
+
+    @Test
+    void tellsWhatSnowflakeHasAgainstAQuery() throws Exception {
+        TestResult result = agent.run(task("wrong"));
+        assertEquals("FAILED", result.phase());
+        assertEquals("Snowflake002003", result.code());
+        assertTrue(result.message().contains("002003") && result.message().toUpperCase().contains("NO_SUCH_TABLE"), result.message());
+        assertEquals(1, result.links().size());
+    }
+
+    @Test
+    void keepsExactlyWhatFlytekitKeeps() throws Exception {
+        TestJob job = agent.create(task("select"));
+        assertEquals(JSON.readTree("""
+                {"user": "FLYTE", "account": "acme-eu1", "database": "LAKE", "schema": "PUBLIC", "warehouse": "SMALL",
+                 "query_id": "%s", "has_output": true}""".formatted(meta(job).path("query_id").asText())), meta(job));
+        assertEquals(false, meta(agent.create(task("setup"))).path("has_output").asBoolean(true));
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "QUEUED, QUEUED", "RESUMING_WAREHOUSE, WAITING_FOR_RESOURCES", "QUEUED_REPARING_WAREHOUSE, WAITING_FOR_RESOURCES", "RUNNING, RUNNING",
+        "ABORTING, RUNNING", "BLOCKED, RUNNING", "RESTARTED, RUNNING", "NO_DATA, RUNNING", "SOMETHING_NEW, RUNNING", "SUCCESS, SUCCEEDED",
+        "ABORTED, ABORTED", "FAILED_WITH_ERROR, FAILED", "FAILED_WITH_INCIDENT, RETRYABLE_FAILED", "DISCONNECTED, RETRYABLE_FAILED",
+    })
+    void mapsEveryStatus(String status, String phase) throws Exception {
+        snow.held = status;
+        TestResult result = agent.create(task("select")).get();
+        assertEquals(phase, result.phase());
+        if (!status.equals("SUCCESS")) {
+            assertTrue(result.message().startsWith(status), result.message());
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"604, ABORTED", "603, RETRYABLE_FAILED", "90073, RETRYABLE_FAILED", "630, FAILED", "100038, FAILED"})
+    void tellsFailuresThatPassFromOthers(int code, String phase) throws Exception {
+        snow.held = "FAILED_WITH_ERROR";
+        TestJob job = agent.create(task("select"));
+        query(job).code = code;
+        query(job).message = "something of Snowflake's";
+        TestResult result = job.get();
+        assertEquals(phase, result.phase());
+        assertEquals("FAILED_WITH_ERROR, %06d: something of Snowflake's".formatted(code), result.message());
+    }
+
+    @Test
+    void makesOneQueryOfAnAttempt() throws Exception {
+        int before = snow.queries.size();
+        TestJob first = agent.create(task("select").idempotencyKey("one"));
+        List<String> ids = IntStream.range(0, 4).parallel().mapToObj(i -> {
+            try {
+                return meta(agent.create(task("select").idempotencyKey("two"))).path("query_id").asText();
+            } catch (Exception e) {
+                throw new AssertionError(e);
+            }
+        }).distinct().toList();
+        assertEquals(1, ids.size(), "calls at once share a query");
+        assertEquals(before + 2, snow.queries.size());
+        try (AgentTest restarted = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
+            assertEquals(meta(first), meta(restarted.create(task("select").idempotencyKey("one"))));
+        }
+        assertNotEquals(meta(first), meta(agent.create(task("select").idempotencyKey("three"))));
+        assertEquals("agenthost-one", query(first).tag);
+        // Not declared: a query that was sent at the moment of a crash may not be in the history yet, and would be made again.
+        assertEquals(List.of(), agent.describe().getCapabilitiesList());
+    }
+
+    /** Here the driver asks again by itself; Snowflake knows the request by its id. */
+    @Test
+    void makesOneQueryWhenTheAnswerWasLost() throws Exception {
+        snow.loseAnswer = true;
+        TestTask task = task("select").idempotencyKey("lost");
+        TestJob job = agent.create(task);
+        assertFalse(snow.loseAnswer, "the answer to the first request was lost");
+        assertEquals(meta(job), meta(agent.create(task)));
+        assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-lost")).count());
+    }
+
+    @Test
+    void cancelsOnceAndLeavesEndedQueriesAlone() throws Exception {
+        snow.held = "RUNNING";
+        TestJob job = agent.create(task("select"));
+        job.delete();
+        assertEquals("ABORTED", job.get().phase());
+        job.delete();
+
+        snow.held = null;
+        TestJob done = agent.create(task("select"));
+        done.await();
+        done.delete();
+        assertNotEquals("ABORTED", query(done).status);
+    }
+
+    @Test
+    void logsInWithAnEncryptedKey() throws Exception {
+        snow.logins.clear();
+        agent.create(task("select").secret("snowflake_private_key", keys.encrypted())
+                .secret("snowflake_private_key_passphrase", Keys.PASSPHRASE));
+        String[] token = snow.logins.get(0).path("TOKEN").asText().split("\\.");
+        assertEquals("SNOWFLAKE_JWT", snow.logins.get(0).path("AUTHENTICATOR").asText());
+        assertTrue(isSigned(token[0] + "." + token[1], token[2]), "the key signed the login");
+    }
+
+    private static boolean isSigned(String text, String signature) throws Exception {
+        String body = keys.publicKey().replaceAll("-----[A-Z ]+-----|\\s", "");
+        Signature check = Signature.getInstance("SHA256withRSA");
+        check.initVerify(KeyFactory.getInstance("RSA").generatePublic(new X509EncodedKeySpec(Base64.getDecoder().decode(body))));
+        check.update(text.getBytes(StandardCharsets.UTF_8));
+        return check.verify(Base64.getUrlDecoder().decode(signature));
+    }
+
+    @ParameterizedTest
+    @CsvSource({"password, snowflake_password, '', PASSWORD", "oauth, snowflake_token, OAUTH, TOKEN",
+        "pat, snowflake_token, PROGRAMMATIC_ACCESS_TOKEN, TOKEN"})
+    void logsInOtherwise(String method, String secret, String authenticator, String field) throws Exception {
+        snow.logins.clear();
+        try (AgentTest other = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "authenticator", method, "call_timeout", "60s"))) {
+            TestJob job = other.create(task("select").secret(secret, SECRET));
+            assertFalse(new String(job.meta(), StandardCharsets.UTF_8).contains(SECRET));
+            assertFalse(job.await().resource().toString().contains(SECRET));
+        }
+        assertEquals(authenticator, snow.logins.get(0).path("AUTHENTICATOR").asText().replace("SNOWFLAKE", ""));
+        assertEquals(SECRET, snow.logins.get(0).path(field).asText());
+    }
+
+    @Test
+    void keepsSecretsOutOfErrors() throws Exception {
+        String broken = "-----BEGIN PRIVATE KEY-----\n" + SECRET + "\n-----END PRIVATE KEY-----";
+        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class,
+                () -> agent.create(task("select").secret("snowflake_private_key", broken)));
+        assertTrue(thrown.getMessage().contains("on account acme-eu1 as user FLYTE: the driver refuses the key_pair credentials"), thrown.getMessage());
+        assertFalse(thrown.getMessage().contains(SECRET), thrown.getMessage());
+    }
+
+    @Test
+    void reusesASession() throws Exception {
+        snow.logins.clear();
+        agent.run(task("select"));
+        agent.run(task("kinds"));
+        assertEquals(1, snow.logins.size());
+    }
+
+    @Test
+    void triesAgainWhenSnowflakeIsBusy() throws Exception {
+        agent.create(task("select"));
+        snow.unavailable.set(1);
+        TestJob job = agent.create(task("select"));
+        assertEquals("SUCCEEDED", job.await().phase());
+    }
+
+    @Test
+    void namesMissingSettings() throws Exception {
+        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class,
+                () -> agent.create(TestTask.of("snowflake").sql("select 1").config("user", "u").config("account", "a")));
+        assertEquals(Status.Code.INVALID_ARGUMENT, thrown.getStatus().getCode());
+        assertTrue(thrown.getMessage().contains("lacks database, schema, warehouse"), thrown.getMessage());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "{\"url\": \"ftp://x\"} url", "{\"max_sessions\": 0} max_sessions", "{\"authenticator\": \"magic\"} authenticator",
+        "{\"credentials\": [{\"user\": \"u\"}]} credentials[0].secret", "{\"accout\": \"a\"} accout",
+        "{\"credentials\": [{\"project\": \"p\", \"secret\": \"s\"}]} credentials[0].user",
+    })
+    void namesWhatIsWrongInTheConfig(String given) throws Exception {
+        int space = given.lastIndexOf(' ');
+        try (AgentTest other = AgentTest.of(Main.plugin())) {
+            List<ConfigError> errors = other.configErrors(JSON.readValue(given.substring(0, space), Map.class));
+            assertEquals(List.of(given.substring(space + 1)), errors.stream().map(ConfigError::key).toList(), errors.toString());
+        }
+    }
+}
