@@ -379,8 +379,8 @@ func (f *faults) remove(ctx context.Context) bool {
 		if !f.edited(back()) {
 			return false
 		}
-		// Until it has started nobody knows what it serves.
-		f.excuse(excuse{agent: a.name, from: removed, to: time.Now().Add(5 * time.Second), why: "the plugin was removed", exceptPolls: true})
+		// Until it has started nobody knows what it serves, and the first start may be one that hangs.
+		f.excuse(excuse{agent: a.name, from: removed, to: time.Now().Add(startTimeout + 3*time.Second), why: "the plugin was removed", exceptPolls: true})
 	}
 	return true
 }

@@ -30,6 +30,9 @@ var agents = []struct {
 	{name: "delta", idempotent: true, removable: true, share: 20},
 }
 
+// startTimeout is the plugins' start_timeout.
+const startTimeout = 5 * time.Second
+
 // settings is the hosts' configuration file, and what it is meant to say.
 type settings struct {
 	file, ledger, mark, runDir string
@@ -197,7 +200,7 @@ func (s *settings) content() []byte {
 		plugin := map[string]any{
 			"command":       command,
 			"env":           map[string]any{agent.LedgerVariable: s.ledger, procs.Variable: s.mark},
-			"start_timeout": "5s", "stop_timeout": "2s", "drain_timeout": "3s",
+			"start_timeout": startTimeout.String(), "stop_timeout": "2s", "drain_timeout": "3s",
 			"restart": map[string]any{
 				"initial_backoff": "50ms", "max_backoff": "500ms",
 				"crash_loop": map[string]any{"failures": 10, "window": "20s"},
