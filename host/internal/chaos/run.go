@@ -124,7 +124,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	}
 	c.settings = newSettings(c.dir, c.ledger.URL(), c.mark, func(key string) bool { return bytes.Contains(schema, []byte(`"`+key+`": {`)) })
 	c.settings.mounted, c.settings.program = c.seed%2 == 1, c.plugin
-	if c.settings.guests, err = readGuests(c.options.guests); err != nil {
+	if c.settings.guests, err = readGuests(c.guests); err != nil {
 		return nil, err
 	}
 	if err := c.settings.repair(); err != nil {
