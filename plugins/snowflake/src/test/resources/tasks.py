@@ -1,9 +1,9 @@
-"""Compiles Snowflake tasks with real flytekit: writes NAME.template.pb and NAME.inputs.pb into the folder that it is given."""
+"""Compiles Snowflake tasks with real flytekit: writes NAME.template.pb and NAME.inputs.pb into a given folder."""
 
 import datetime
 import pathlib
 import sys
-from typing import List, Optional
+from typing import Optional
 
 from flytekit import StructuredDataset, kwtypes
 from flytekit.configuration import ImageConfig, SerializationSettings
@@ -13,7 +13,9 @@ from flytekit.tools.translator import get_serializable
 from flytekitplugins.snowflake import SnowflakeConfig, SnowflakeTask
 
 CONFIG = SnowflakeConfig(user="FLYTE", account="acme-eu1", database="LAKE", schema="PUBLIC", warehouse="SMALL")
-SETTINGS = SerializationSettings(project="flights", domain="development", version="v1", image_config=ImageConfig.auto_default_image())
+SETTINGS = SerializationSettings(
+    project="flights", domain="development", version="v1", image_config=ImageConfig.auto_default_image()
+)
 
 when = datetime.datetime(2026, 11, 25, 6, 0, tzinfo=datetime.timezone.utc)
 TASKS = {
@@ -25,8 +27,9 @@ TASKS = {
         False,
     ),
     "select": (
-        "select carrier, '100%%' as pct from flights where distance >= %(least)s and carrier in %(carriers)s -- %(not)s",
-        kwtypes(least=int, carriers=List[str]),
+        "select carrier, '100%%' as pct from flights "
+        "where distance >= %(least)s and carrier in %(carriers)s -- %(not)s",
+        kwtypes(least=int, carriers=list[str]),
         {"least": 600, "carriers": ["O'Hare % ? Air", "other"]},
         True,
     ),
