@@ -20,7 +20,8 @@ toolchains:
 
 ## build: the host and the Go plugins, into bin/
 .PHONY: build
-build: toolchains
+build:
+	@scripts/toolchains build
 	@go build -ldflags '$(LDFLAGS)' -o bin/agenthost ./host
 	@for p in $(PLUGINS); do go build -ldflags '$(LDFLAGS)' -o bin/plugins/$$p/$$p ./plugins/$$p; done
 	@echo "build ok: bin/agenthost and $(words $(PLUGINS)) plugins ($(PLUGINS))"
@@ -38,7 +39,7 @@ serve: build
 
 ## test: every test in every language
 .PHONY: test
-test: build
+test: toolchains build
 	@scripts/test
 
 ## test-systems: the plugins for outside systems, on emulators and beside flytekit's connectors (a part of test)
@@ -63,13 +64,13 @@ bench: build
 
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages
-bench-languages: build
+bench-languages: toolchains build
 	@scripts/verify-plugins hello javascript >&2
 	@go run ./host/internal/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello docs/javascript
 
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
-chaos: build
+chaos: toolchains build
 	@for language in rust java python; do \
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 	@go run ./host/internal/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
