@@ -285,8 +285,8 @@ func (c *chaos) unsettled(ctx context.Context, most usage) []string {
 		if err := json.Unmarshal(text, &status); err != nil {
 			wrong = append(wrong, fmt.Sprintf("the status of %s is %v: %s", host.Name, err, text))
 		}
-		if len(status.Plugins) != len(agents) {
-			wrong = append(wrong, fmt.Sprintf("%s has %d plugins instead of %d", host.Name, len(status.Plugins), len(agents)))
+		if plugins := len(agents) + len(c.settings.guests); len(status.Plugins) != plugins {
+			wrong = append(wrong, fmt.Sprintf("%s has %d plugins instead of %d", host.Name, len(status.Plugins), plugins))
 		}
 		for _, plugin := range status.Plugins {
 			if plugin.State != "running" {

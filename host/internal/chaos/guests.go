@@ -5,7 +5,9 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,7 +47,11 @@ func readGuests(folders []string) ([]*guest, error) {
 		if err != nil {
 			return nil, fmt.Errorf("guest %s: %w", folder, err)
 		}
-		guests = append(guests, &guest{name: fmt.Sprintf("guest%d", i+1), command: subject.Command, dir: subject.Dir})
+		command := slices.Clone(subject.Command)
+		if strings.Contains(command[0], "/") && !filepath.IsAbs(command[0]) { // in a configuration it would be relative to that
+			command[0] = filepath.Join(subject.Dir, command[0])
+		}
+		guests = append(guests, &guest{name: fmt.Sprintf("guest%d", i+1), command: command, dir: subject.Dir})
 	}
 	return guests, nil
 }
