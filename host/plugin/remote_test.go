@@ -219,14 +219,19 @@ func TestAServerThatStopsServingMayFinishItsCalls(t *testing.T) {
 	one.start()
 	remote := connectTo(t, remoteSpec("pair", one, other), quick)
 	var polls sync.WaitGroup
-	for range 10 { // some of them go to the one
+	eventually(t, "a call goes to the one", func() bool { // which may be found well later than the other
 		polls.Go(func() {
 			if _, err := poll(t, remote); err != nil {
 				t.Error(err)
 			}
 		})
-	}
-	<-held
+		select {
+		case <-held:
+			return true
+		default:
+			return false
+		}
+	})
 	one.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	eventually(t, "the one is left alone", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
