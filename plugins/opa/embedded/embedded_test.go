@@ -40,12 +40,12 @@ func ask(ctx context.Context, t *testing.T, policies *embedded.Policies, path, i
 
 func TestAPolicyGivesItsValue(t *testing.T) {
 	policies := load(t, embedded.Options{}, map[string]string{
-		"a/authz.rego":      "package a\nallow if input.n > data.limits.n\nsays contains x if some x in input.list\nbig := input.n\nno := false",
-		"limits/data.yaml":  "n: 3",
+		"a/authz.rego":      "package a\nallow if input.n > data.limits.most\nsays contains x if some x in input.list\nbig := input.n\nno := false",
+		"limits/data.yaml":  "most: 3",
 		"a/authz_test.rego": "package a_test\ntest_broken if undefined_function(1)",
 	})
 	for path, want := range map[string]string{
-		"a/allow": "true", "a/says": `["x","y"]`, "a/big": "9007199254740993", "a/no": "false", "a/missing": "", "nothing/here": "", "limits": `{"n":3}`,
+		"a/allow": "true", "a/says": `["x","y"]`, "a/big": "9007199254740993", "a/no": "false", "a/missing": "", "nothing/here": "", "limits": `{"most":3}`,
 	} {
 		answer, err := ask(t.Context(), t, policies, path, `{"n": 9007199254740993, "list": ["y", "x"]}`)
 		if err != nil || string(answer.Result) != want {
