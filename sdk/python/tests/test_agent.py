@@ -70,6 +70,7 @@ class Counter(AsyncAgent[Count]):
         self.deleted: list[int] = []
         self.closed = False
         self.hold = threading.Event()
+        self.blocking = threading.Semaphore(0)
 
     async def create(self, task: Task) -> Count:
         mode = task.custom().get("mode")
@@ -80,6 +81,7 @@ class Counter(AsyncAgent[Count]):
         if mode == "unavailable":
             raise Unavailable("the warehouse sleeps")
         if mode == "block":
+            self.blocking.release()
             self.hold.wait(60)
         return Count(task.input("n", int, 3), task.idempotency_key, task.output_types)
 
@@ -218,6 +220,7 @@ def test_a_call_that_blocks_its_loop_holds_up_no_other(client: Client, counter: 
     blocked.append(threading.Thread(target=client.create, args=("count",), kwargs={"custom": {"mode": "block"}}))
     for thread in blocked:
         thread.start()
+        assert counter.blocking.acquire(timeout=30)  # before the next call: one that has begun on the loop stays there
     try:
         assert client.run_task("count").phase == Phase.SUCCEEDED
         assert client.agents()
