@@ -7,37 +7,47 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestTask;
+import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
-import java.util.concurrent.BlockingQueue;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 
 /** How calls begin, end and are given up. */
 class CallsTest {
     @Test
     void aCallerWhoGivesUpInterruptsTheCall() throws Exception {
-        BlockingQueue<Throwable> thrown = new LinkedBlockingQueue<>();
+        CountDownLatch begun = new CountDownLatch(1);
+        CompletableFuture<String> ended = new CompletableFuture<>();
         SyncAgent endless = task -> {
+            begun.countDown();
             try {
                 new CountDownLatch(1).await();
             } catch (InterruptedException e) {
-                thrown.add(e);
+                ended.complete("interrupted");
                 throw e;
             }
             return Resource.succeeded();
         };
-        SyncAgent next = task -> Resource.succeeded(java.util.Map.of("interrupted", Thread.interrupted()));
-        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("endless", endless).sync("next", next))) {
-            StatusRuntimeException late = assertThrows(StatusRuntimeException.class,
-                    () -> test.patience(Duration.ofMillis(50)).execute(TestTask.of("endless")));
-            assertEquals(Status.Code.DEADLINE_EXCEEDED, late.getStatus().getCode());
-            assertTrue(thrown.take() instanceof InterruptedException);
+        SyncAgent next = task -> Resource.succeeded(Map.of("interrupted", Thread.interrupted()));
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("endless", endless).sync("next", next));
+                Context.CancellableContext caller = Context.current().withCancellation()) {
+            CompletableFuture<Status.Code> answer = new CompletableFuture<>();
+            Runnable call = () -> {
+                StatusRuntimeException ending = assertThrows(StatusRuntimeException.class, () -> test.execute(TestTask.of("endless")));
+                answer.complete(ending.getStatus().getCode());
+            };
+            new Thread(caller.wrap(call)).start();
+            begun.await();
+            caller.cancel(null);
+            assertEquals(Status.Code.CANCELLED, answer.get(1, TimeUnit.MINUTES));
+            assertEquals("interrupted", ended.get(1, TimeUnit.MINUTES));
             assertFalse(test.execute(TestTask.of("next")).output("interrupted", Boolean.class), "a later call on the thread was interrupted");
         }
     }
