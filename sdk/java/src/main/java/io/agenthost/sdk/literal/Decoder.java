@@ -32,6 +32,8 @@ import java.util.Set;
 
 /** Reads literals. */
 final class Decoder {
+    private static final Set<Class<?>> OF_STORAGE = Set.of(FlyteFile.class, FlyteDirectory.class, StructuredDataset.class, FlyteSchema.class, Binary.class);
+
     private Decoder() {}
 
     static Object decode(Literal literal, JavaType type, String path) {
@@ -105,9 +107,10 @@ final class Decoder {
         return values;
     }
 
+    /** Whether a type stands for a scalar literal, so that a map or a struct is never one. */
     private static boolean isScalarType(Class<?> raw) {
         return raw.isPrimitive() || raw.isEnum() || Number.class.isAssignableFrom(raw) || raw == String.class || raw == Boolean.class
-                || raw.getPackageName().equals("java.time") || raw.getPackageName().equals(Literals.class.getPackageName());
+                || raw.getPackageName().equals("java.time") || OF_STORAGE.contains(raw);
     }
 
     private static Object scalar(Literal literal, JavaType type, String path) {
@@ -126,10 +129,8 @@ final class Decoder {
         if (raw == Struct.class && scalar.hasGeneric()) {
             return scalar.getGeneric();
         }
-        if (scalar.hasGeneric() || msgpack) {
-            if (isScalarType(raw) && !(msgpack && !raw.getPackageName().equals(Literals.class.getPackageName()))) {
-                throw mismatch(literal, type, path);
-            }
+        // An attribute of a dataclass travels as msgpack, too: there a scalar is welcome.
+        if ((msgpack && !OF_STORAGE.contains(raw)) || (scalar.hasGeneric() && !isScalarType(raw))) {
             return Plain.into(natural(literal, path), type, path);
         }
         if (scalar.hasPrimitive()) {

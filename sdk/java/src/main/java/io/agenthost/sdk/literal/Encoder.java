@@ -20,6 +20,7 @@ import com.flyteidl.core.Void;
 import com.google.protobuf.ByteString;
 import com.google.protobuf.Struct;
 import com.google.protobuf.Timestamp;
+import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.Timestamps;
 import io.agenthost.sdk.internal.Json;
 import java.lang.reflect.Array;
@@ -144,8 +145,7 @@ record Encoder(boolean strict) {
             case STRING -> text(value) == null ? null : string(text(value));
             case BOOLEAN -> value instanceof Boolean truth ? primitive(Primitive.newBuilder().setBoolean(truth)) : null;
             case DATETIME -> datetime(value, path);
-            case DURATION -> value instanceof Duration duration ? primitive(Primitive.newBuilder().setDuration(
-                    com.google.protobuf.Duration.newBuilder().setSeconds(duration.getSeconds()).setNanos(duration.getNano()))) : null;
+            case DURATION -> value instanceof Duration duration ? duration(duration, path) : null;
             case BINARY -> binary(value);
             case ERROR -> value instanceof com.flyteidl.core.Error error ? scalar(Scalar.newBuilder().setError(error)) : null;
             case STRUCT -> object(value, path);
@@ -225,6 +225,18 @@ record Encoder(boolean strict) {
             throw new LiteralException(path, "the time %s cannot be a datetime: it must be in the years 1 to 9999".formatted(instant));
         }
         return primitive(Primitive.newBuilder().setDatetime(stamp));
+    }
+
+    private static Literal duration(Duration value, String path) {
+        // Java's nanoseconds are never negative; protobuf's have the sign of the seconds.
+        boolean borrow = value.getSeconds() < 0 && value.getNano() > 0;
+        com.google.protobuf.Duration written = com.google.protobuf.Duration.newBuilder()
+                .setSeconds(borrow ? value.getSeconds() + 1 : value.getSeconds())
+                .setNanos(borrow ? value.getNano() - 1_000_000_000 : value.getNano()).build();
+        if (!Durations.isValid(written)) {
+            throw new LiteralException(path, "the duration %s is longer than a literal's can be, 10,000 years".formatted(value));
+        }
+        return primitive(Primitive.newBuilder().setDuration(written));
     }
 
     private static Literal binary(Object value) {

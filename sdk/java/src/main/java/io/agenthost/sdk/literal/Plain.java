@@ -82,7 +82,7 @@ final class Plain {
             }
             return made;
         }
-        if (plain instanceof Map<?, ?> object && type.getRawClass() == Map.class && type.getKeyType().getRawClass() != Object.class
+        if (plain instanceof Map<?, ?> object && type.getRawClass() == Map.class
                 && type.getKeyType().getRawClass() == String.class) {
             Map<String, Object> made = new LinkedHashMap<>();
             object.forEach((name, value) -> made.put((String) name, into(value, type.getContentType(), path + "." + name)));
@@ -91,7 +91,8 @@ final class Plain {
         try {
             return Json.MAPPER.treeToValue(Json.MAPPER.valueToTree(withWholeNumbers(plain)), type);
         } catch (JsonProcessingException e) {
-            throw new LiteralException(path + Json.path(e), Json.describe(e));
+            String problem = Json.describe(e);
+            throw new LiteralException(path + Json.path(e), problem.startsWith("cannot ") ? "the value " + problem : problem);
         }
     }
 

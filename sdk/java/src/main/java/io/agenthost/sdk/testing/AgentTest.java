@@ -81,7 +81,10 @@ public final class AgentTest implements AutoCloseable {
 
     /** Starts the plugin's program with more in its environment, such as secrets. */
     public static AgentTest command(List<String> command, Map<String, String> environment) throws Exception {
-        PluginProgram program = PluginProgram.start(command, environment);
+        return of(PluginProgram.start(command, environment));
+    }
+
+    static AgentTest of(PluginProgram program) {
         return new AgentTest(program.channel(), program, PATIENCE);
     }
 

@@ -39,10 +39,10 @@ public final class PluginProgram implements AutoCloseable {
     private final EventLoopGroup loops = new EpollEventLoopGroup(1);
     private final ManagedChannel channel;
 
-    private PluginProgram(List<String> command, Map<String, String> environment) throws Exception {
-        own = SelfSigned.create();
+    private PluginProgram(List<String> command, Map<String, String> environment, SelfSigned host, ProcessBuilder.Redirect log) throws Exception {
+        own = host;
         directory = Files.createTempDirectory("agent-test-");
-        ProcessBuilder builder = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT);
+        ProcessBuilder builder = new ProcessBuilder(command).redirectError(log);
         builder.environment().putAll(Map.of("AGENTHOST_PLUGIN", "flyte-agent-plugin", "PLUGIN_PROTOCOL_VERSIONS", "1",
                 "PLUGIN_UNIX_SOCKET_DIR", directory.toString(), "PLUGIN_CLIENT_CERT", pem(own)));
         builder.environment().putAll(environment);
@@ -52,7 +52,17 @@ public final class PluginProgram implements AutoCloseable {
     }
 
     static PluginProgram start(List<String> command, Map<String, String> environment) throws Exception {
-        return new PluginProgram(command, environment);
+        return start(command, environment, SelfSigned.create());
+    }
+
+    /** Starts it as a host that has this certificate. */
+    static PluginProgram start(List<String> command, Map<String, String> environment, SelfSigned host) throws Exception {
+        return new PluginProgram(command, environment, host, ProcessBuilder.Redirect.INHERIT);
+    }
+
+    /** Starts it with its log in a file. */
+    static PluginProgram start(List<String> command, Map<String, String> environment, SelfSigned host, Path log) throws Exception {
+        return new PluginProgram(command, environment, host, ProcessBuilder.Redirect.to(log.toFile()));
     }
 
     private static String firstLine(Process process, List<String> command) throws IOException {

@@ -1,0 +1,92 @@
+package io.agenthost.sdk;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.flyteidl.core.Identifier;
+import com.flyteidl.core.NodeExecutionIdentifier;
+import com.flyteidl.core.SimpleType;
+import com.flyteidl.core.TaskExecutionIdentifier;
+import com.flyteidl.core.WorkflowExecutionIdentifier;
+import io.agenthost.sdk.internal.Json;
+import io.agenthost.sdk.literal.Types;
+import io.agenthost.sdk.testing.AgentTest;
+import io.agenthost.sdk.testing.TestTask;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicReference;
+import org.junit.jupiter.api.Test;
+
+/** What crosses between host and agent, beyond inputs and outputs. */
+class WireTest {
+    /** The same attempt and the same key as in proto/agenthost/plugin/v1/idempotency_test.go: hosts and SDKs agree on it for ever. */
+    @Test
+    void theIdempotencyKeyIsThatOfTheContract() {
+        TaskExecutionIdentifier attempt = TaskExecutionIdentifier.newBuilder()
+                .setTaskId(Identifier.newBuilder().setProject("flytesnacks").setDomain("development").setName("etl.query").setVersion("v1"))
+                .setNodeExecutionId(NodeExecutionIdentifier.newBuilder().setNodeId("n0").setExecutionId(
+                        WorkflowExecutionIdentifier.newBuilder().setProject("flytesnacks").setDomain("development").setName("f3a")))
+                .setRetryAttempt(2).build();
+        assertEquals("a6860e8c0cb70438863d3a099990c260ef9650bbc803000647512dbf25bf5cb4", Wire.idempotencyKey(attempt));
+        assertEquals("", Wire.idempotencyKey(TaskExecutionIdentifier.getDefaultInstance()));
+    }
+
+    record Wanted(long maxRows, Optional<String> region) {}
+
+    @Test
+    void aTaskTellsEverythingThatWasSent() throws Exception {
+        AtomicReference<Task> seen = new AtomicReference<>();
+        SyncAgent agent = task -> {
+            seen.set(task);
+            return Resource.succeeded();
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("query", agent))) {
+            test.run(TestTask.of("query").version(3).sql("select 1").config("warehouse", "small").custom(Map.of("n", 1)).outputPrefix("s3://b/o")
+                    .idempotencyKey("k").secret("token", "hunter2").input("max_rows", 5).output("o", Types.simple(SimpleType.INTEGER)));
+        }
+        Task task = seen.get();
+        assertEquals(new Category("query", 3), task.category());
+        assertEquals("select 1", task.sql());
+        assertEquals(Map.of("warehouse", "small"), task.config());
+        assertEquals("s3://b/o", task.outputPrefix());
+        assertEquals("k", task.idempotencyKey());
+        assertEquals(new Wanted(5, Optional.empty()), task.inputs(Wanted.class));
+        assertEquals(Map.of("max_rows", 5L), task.inputs());
+        assertEquals("hunter2", task.secret("token").reveal());
+        assertFalse(task.connection().toString().contains("hunter2"), task.connection().toString());
+        assertEquals(Types.simple(SimpleType.INTEGER), task.outputTypes().byName().get("o"));
+    }
+
+    @Test
+    void outputTypesCanBeKeptInMetadata() throws Exception {
+        OutputTypes types = new OutputTypes(Map.of("o", Types.optional(Types.listOf(Types.simple(SimpleType.FLOAT)))));
+        assertEquals(types, Json.MAPPER.readValue(Json.MAPPER.writeValueAsString(types), OutputTypes.class));
+        String newer = "{\"o\": {\"simple\": \"FLOAT\", \"fieldOfTomorrow\": 1}}";
+        assertEquals(Types.simple(SimpleType.FLOAT), Json.MAPPER.readValue(newer, OutputTypes.class).byName().get("o"));
+    }
+
+    @Test
+    void outputsMustBeTheDeclaredOnes() {
+        OutputTypes types = new OutputTypes(Map.of("a", Types.simple(SimpleType.INTEGER)));
+        assertTrue(failure(Map.of(), types).contains("output a is declared but missing"));
+        assertTrue(failure(Map.of("a", 1, "b", 2), types).contains("output b is not one that the task declares: a"));
+        assertTrue(failure(Map.of("a", "x"), types).contains("output a: a Java String cannot be written as integer"));
+    }
+
+    private static String failure(Map<String, ?> outputs, OutputTypes types) {
+        return assertThrows(IllegalArgumentException.class, () -> Wire.resource(Resource.succeeded(outputs), types)).getMessage();
+    }
+
+    @Test
+    void agentsThatContradictEachOtherAreRefused() {
+        SyncAgent sync = task -> Resource.succeeded();
+        Plugin plugin = Plugin.named("p", "1").sync("a", sync);
+        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.sync("a", sync)).getMessage().contains("has two agents"));
+        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("a", new AgentsTest.Counter(), Registration.atVersion(2).named("b")))
+                .getMessage().contains("agents of both kinds"));
+        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("b", new AgentsTest.Counter(), Registration.as("a")))
+                .getMessage().contains("two names"));
+    }
+}
