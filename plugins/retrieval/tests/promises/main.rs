@@ -1,0 +1,4 @@
+//! What the plugin promises: in process, as a program, and against real servers.
+
+mod queries;
+mod support;
