@@ -169,7 +169,7 @@ impl State {
         let statement = Statement::parse(&with_parameters(&job.sql)?)?;
         let config = &self.settings.config;
         let context = engine::session(config.memory_limit.0, self.threads).map_err(|e| fault::of_engine(&e))?;
-        for name in statement.tables(&context.state())? {
+        for name in statement.tables(&context.state(), |name| job.names(name))? {
             let table = job.table(&name)?;
             let store = self.stores.open(&table.places[0], scope, credentials)?;
             let source = Source::find(&table.places, store, read.clone(), &scope.allowed).await?;
@@ -183,8 +183,8 @@ impl State {
         let frame = frame.with_param_values(ParamValues::Map(parameters)).map_err(|e| fault::of_engine(&e))?;
         match shape {
             Shape::Nothing => {
-                let rows = frame.count().await.map_err(|e| fault::of_engine(&e))?;
-                Ok(Done { outputs: Outputs::new(), rows: rows as u64, written: None })
+                let stream = frame.execute_stream().await.map_err(|e| fault::of_engine(&e))?;
+                Ok(Done { outputs: Outputs::new(), rows: answer::count(stream).await?, written: None })
             }
             Shape::Values(declared) => {
                 let limits = Limits {

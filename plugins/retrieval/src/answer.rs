@@ -82,6 +82,15 @@ pub async fn collect(mut stream: SendableRecordBatchStream, limits: Limits) -> R
     concat_batches(&schema, &batches).map_err(|e| fault::of_engine(&e.into()))
 }
 
+/// How many rows a result has, none of which are kept.
+pub async fn count(mut stream: SendableRecordBatchStream) -> Result<u64, Fault> {
+    let mut rows = 0;
+    while let Some(batch) = stream.try_next().await.map_err(|e| fault::of_engine(&e))? {
+        rows += batch.num_rows() as u64;
+    }
+    Ok(rows)
+}
+
 fn size(batch: &RecordBatch) -> usize {
     let column = |c: &ArrayRef| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size());
     batch.columns().iter().map(column).sum()

@@ -66,6 +66,11 @@ impl Job {
         Ok(Job { sql, destination, sources: custom.sources, inputs })
     }
 
+    /// Whether an input or a source has a name.
+    pub fn names(&self, name: &str) -> bool {
+        self.sources.contains_key(name) || self.inputs.contains_key(name)
+    }
+
     /// The table of a name: a source, or an input that is a dataset, a file, a list of files, or a URI.
     pub fn table(&self, name: &str) -> Result<Table, Fault> {
         if let Some(source) = self.sources.get(name) {

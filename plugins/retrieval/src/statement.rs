@@ -27,10 +27,12 @@ impl Statement {
         }
     }
 
-    /// The names of the tables that the query reads.
-    pub fn tables(&self, state: &SessionState) -> Result<BTreeSet<String>, Fault> {
+    /// The names of the tables that the query reads. Functions that make tables, such as `generate_series`, are none unless
+    /// something is named like them.
+    pub fn tables(&self, state: &SessionState, named: impl Fn(&str) -> bool) -> Result<BTreeSet<String>, Fault> {
         let found = state.resolve_table_references(&self.0).map_err(|e| fault::of_engine(&e))?;
-        Ok(found.iter().map(|table| table.table().to_string()).collect())
+        let tables = found.iter().map(|table| table.table().to_string());
+        Ok(tables.filter(|name| named(name) || !state.table_functions().contains_key(name)).collect())
     }
 
     /// Plans it. What changes anything is refused here once more, wherever in the query it stands.

@@ -59,7 +59,6 @@ pub struct Options {
     escape: Option<char>,
     comment: Option<char>,
     header: Option<bool>,
-    null: Option<String>,
     infer_rows: Option<usize>,
 }
 
@@ -126,8 +125,7 @@ impl Table {
             .with_escape(byte("escape", o.escape)?)
             .with_comment(byte("comment", o.comment)?)
             .with_newlines_in_values(true)
-            .with_schema_infer_max_rec(o.infer_rows.unwrap_or(1000))
-            .with_null_regex(o.null.as_ref().map(|null| format!("^({}|)$", regex_escaped(null)))))
+            .with_schema_infer_max_rec(o.infer_rows.unwrap_or(1000)))
     }
 
     /// The files' places within their store, by which the engine finds them.
@@ -160,10 +158,6 @@ fn by_name(path: &Path) -> Result<Option<Format>, Fault> {
         )),
         extension => Ok(extension.and_then(Format::of)),
     }
-}
-
-fn regex_escaped(text: &str) -> String {
-    text.chars().flat_map(|c| (!c.is_alphanumeric()).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// A table over all files, with the columns of all of them, and those that `key=value` folders make.

@@ -1,4 +1,5 @@
 //! What the plugin promises: in process, as a program, and against real servers.
 
+mod access;
 mod queries;
 mod support;
