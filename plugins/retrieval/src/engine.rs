@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::context::{SessionContext, SessionState};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -10,6 +12,9 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use url::Url;
@@ -29,9 +34,38 @@ pub fn session(memory: u64, threads: usize) -> Result<SessionContext> {
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .with_object_store_registry(Arc::new(Registered::default()))
         .build_arc()?;
-    let state: SessionState =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
+    let state: SessionState = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(PauseInJoins))
+        .build();
     Ok(SessionContext::new_with_state(state))
+}
+
+/// Lets joins pause now and then. DataFusion pauses where files are read; a join can make billions of rows of what was read
+/// once, and could else not be ended before that.
+#[derive(Debug)]
+struct PauseInJoins;
+
+impl PhysicalOptimizerRule for PauseInJoins {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let pausing = plan.transform_up(|node| {
+            Ok(match node.name().ends_with("JoinExec") {
+                true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
+                false => Transformed::no(node),
+            })
+        });
+        pausing.data()
+    }
+
+    fn name(&self) -> &str {
+        "pause_in_joins"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }
 
 /// The stores that were registered, and no others: DataFusion's own registry knows the local disk.
