@@ -172,7 +172,8 @@ impl State {
         for name in statement.tables(&context.state(), |name| job.names(name))? {
             let table = job.table(&name)?;
             let store = self.stores.open(&table.places[0], scope, credentials)?;
-            let source = Source::find(&table.places, store, read.clone(), &scope.allowed).await?;
+            let source =
+                Source::find(&table.places, store, read.clone(), &scope.allowed, config.memory_limit.0).await?;
             table.register(&name, source, &context).await?;
         }
         let plan = statement.plan(&context.state()).await?;

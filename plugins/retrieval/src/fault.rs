@@ -74,15 +74,24 @@ pub fn of_store(uri: &str, error: &object_store::Error) -> Fault {
         | E::NotSupported { .. }
         | E::NotImplemented { .. }
         | E::UnknownConfigurationKey { .. } => Fault::failed("StorageError", format!("{uri}: {error}")),
-        _ if refused(&chain(error)) => Fault::failed("StorageError", format!("{uri}: {}", chain(error))),
-        _ => Fault::passing("StorageUnavailable", format!("{uri}: {}", chain(error))),
+        _ => {
+            let said = format!("{uri}: {}", chain(error));
+            match status(&said) {
+                Some(401 | 403) => Fault::failed("AccessDenied", said),
+                Some(408 | 429) => Fault::passing("StorageUnavailable", said),
+                Some(300..500) => Fault::failed("StorageError", said),
+                _ if said.contains("is not allowed") || said.contains("is not named in `allowed`") => {
+                    Fault::failed("NotAllowed", said)
+                }
+                _ => Fault::passing("StorageUnavailable", said),
+            }
+        }
     }
 }
 
-/// Whether a server said that the request itself is wrong. object_store says the status in words only.
-fn refused(text: &str) -> bool {
-    let status = text.split("status code: ").nth(1).and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
-    status.is_some_and(|code| (300..500).contains(&code) && code != 408 && code != 429)
+/// The status that a server answered. object_store says it in words only.
+fn status(text: &str) -> Option<u16> {
+    text.split("status code: ").nth(1)?.get(..3)?.parse().ok()
 }
 
 /// An error with its causes, each once.

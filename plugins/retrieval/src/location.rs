@@ -148,8 +148,15 @@ impl Access {
                 && (rule.authority.is_empty() || rule.authority == place.authority)
                 && rule.account.as_ref().is_none_or(|account| place.account.as_ref() == Some(account))
                 && place.path.prefix_matches(&rule.path)
-                && (!rule.authority.is_empty() || is_public_name(place))
+                && (!rule.authority.is_empty() || self.is_for_all(place))
         })
+    }
+
+    /// Whether a rule without a host holds for a place: not for private addresses, and not for hosts that other rules name.
+    fn is_for_all(&self, place: &Location) -> bool {
+        let web = matches!(place.kind, Kind::Http | Kind::Https);
+        let host = place.authority.rsplit_once(':').map_or(place.authority.as_str(), |(host, _)| host);
+        !web || (is_public_name(place) && !self.names(&place.authority) && !self.names(host))
     }
 
     /// Whether a rule names this host. Only then may it be one of a private network.
@@ -284,6 +291,9 @@ mod tests {
             assert!(!open.permits(&at(&format!("http://{host}/latest/meta-data"))), "{host}");
         }
         assert!(open.permits(&at("https://example.org/a.csv")));
+        let both = access(&["http://", "http://localhost:8080/open"]);
+        assert!(both.permits(&at("http://localhost:8080/open/a.csv")));
+        assert!(!both.permits(&at("http://localhost:8080/a.csv")) && !both.permits(&at("http://localhost:22/")));
         assert!(access(&["http://127.0.0.1:8080/"]).permits(&at("http://127.0.0.1:8080/a.csv")));
     }
 

@@ -1,12 +1,13 @@
 //! The files of one table, and nothing else of the store that they are in.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -63,6 +64,9 @@ pub struct Source {
     store: Arc<dyn ObjectStore>,
     files: BTreeMap<Path, ObjectMeta>,
     read: Arc<Read>,
+    /// Files of servers that answer no ranges, whole, up to a size.
+    whole: tokio::sync::Mutex<HashMap<Path, Bytes>>,
+    whole_limit: u64,
 }
 
 impl Source {
@@ -72,6 +76,7 @@ impl Source {
         store: Arc<dyn ObjectStore>,
         read: Arc<Read>,
         rules: &Access,
+        whole_limit: u64,
     ) -> Result<Source, Fault> {
         let at = places.first().cloned().ok_or_else(|| Fault::failed("BadInput", "an empty list names no file"))?;
         if let Some(other) = places.iter().find(|place| !place.same_store(&at)) {
@@ -88,7 +93,7 @@ impl Source {
                 files.insert(meta.location.clone(), meta);
             }
         }
-        Ok(Source { at, store, files, read })
+        Ok(Source { at, store, files, read, whole: Default::default(), whole_limit })
     }
 
     /// The files' paths, in order.
@@ -111,8 +116,37 @@ impl Source {
     }
 
     fn count(&self, path: &Path, bytes: u64) -> Result<()> {
-        let over = |fault| Error::Generic { store: "source", source: Box::new(FaultError(fault)) };
         self.read.add(&self.uri(path), bytes).map_err(over)
+    }
+
+    /// A file that its server does not give in parts.
+    async fn whole(&self, path: &Path) -> Result<Bytes> {
+        let mut kept = self.whole.lock().await;
+        if let Some(bytes) = kept.get(path) {
+            return Ok(bytes.clone());
+        }
+        let held: u64 = kept.values().map(|bytes| bytes.len() as u64).sum();
+        if held + self.known(path)?.size > self.whole_limit {
+            return Err(over(Fault::failed(
+                "MemoryLimit",
+                format!(
+                    "{} is read as a whole, since its server answers no ranges, and is larger than memory_limit in the plugin's configuration",
+                    self.uri(path)
+                ),
+            )));
+        }
+        let bytes = async { self.store.get_opts(path, GetOptions::default()).await?.bytes().await };
+        let bytes = bytes.await.map_err(|e| self.named(path, e))?;
+        self.count(path, bytes.len() as u64)?;
+        kept.insert(path.clone(), bytes.clone());
+        Ok(bytes)
+    }
+
+    /// A part of such a file.
+    async fn part(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
+        let whole = self.whole(path).await?;
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        Ok(whole.slice(at(range.start)..at(range.end)))
     }
 
     /// The beginning of the first file.
@@ -194,7 +228,18 @@ impl ObjectStore for Source {
             let nothing = GetResultPayload::Stream(stream::empty().boxed());
             return Ok(GetResult { payload: nothing, range: 0..0, meta, attributes: Default::default() });
         }
-        let mut result = self.store.get_opts(location, options).await.map_err(|e| self.named(location, e))?;
+        let range = options.range.clone();
+        let mut result = match (self.store.get_opts(location, options).await, range) {
+            (Ok(result), _) => result,
+            (Err(Error::NotSupported { .. }), Some(range)) => {
+                let wrong = |e| Error::Generic { store: "source", source: Box::new(e) };
+                let range = range.as_range(meta.size).map_err(wrong)?;
+                let part = self.part(location, range.clone()).await?;
+                let payload = GetResultPayload::Stream(stream::once(std::future::ready(Ok(part))).boxed());
+                return Ok(GetResult { payload, range, meta, attributes: Default::default() });
+            }
+            (Err(e), _) => return Err(self.named(location, e)),
+        };
         self.count(location, result.range.end - result.range.start)?;
         if let GetResultPayload::Stream(stream) = result.payload {
             let uri = self.uri(location);
@@ -207,9 +252,19 @@ impl ObjectStore for Source {
         Ok(result)
     }
 
-    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.known(location)?;
-        let read = self.store.get_ranges(location, ranges).await.map_err(|e| self.named(location, e))?;
+        let read = match self.store.get_ranges(location, ranges).await {
+            Ok(read) => read,
+            Err(Error::NotSupported { .. }) => {
+                let mut parts = Vec::new();
+                for range in ranges {
+                    parts.push(self.part(location, range.clone()).await?);
+                }
+                return Ok(parts);
+            }
+            Err(e) => return Err(self.named(location, e)),
+        };
         self.count(location, read.iter().map(|part| part.len() as u64).sum())?;
         Ok(read)
     }
@@ -239,6 +294,10 @@ impl ObjectStore for Source {
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
         Err(refused("copy"))
     }
+}
+
+fn over(fault: Fault) -> Error {
+    Error::Generic { store: "source", source: Box::new(FaultError(fault)) }
 }
 
 fn refused(operation: &str) -> Error {

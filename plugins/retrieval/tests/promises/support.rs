@@ -78,3 +78,89 @@ pub async fn fail(client: &Client, task: TestTask) -> String {
     assert!(!code.is_empty() && result.message().starts_with(&code), "{:?}", result.0);
     result.message().to_string()
 }
+
+/// What a test's server is asked.
+pub struct Asked {
+    /// The path with its query.
+    pub path: String,
+    pub range: Option<std::ops::Range<usize>>,
+    pub authorization: String,
+}
+
+/// What it answers.
+#[derive(Clone)]
+pub struct Answer {
+    pub status: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn of(status: &'static str, body: impl Into<Vec<u8>>) -> Answer {
+        Answer { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// A file, or the part of it that is asked for.
+    pub fn file(asked: &Asked, content: &[u8]) -> Answer {
+        match &asked.range {
+            Some(range) => {
+                let end = range.end.min(content.len());
+                let said = format!("bytes {}-{}/{}", range.start, end - 1, content.len());
+                Answer {
+                    headers: vec![("Content-Range", said)],
+                    ..Answer::of("206 Partial Content", &content[range.start..end])
+                }
+            }
+            None => Answer::of("200 OK", content),
+        }
+    }
+}
+
+/// Serves HTTP on loopback until the test ends, and says at which address.
+pub async fn serve(answer: impl Fn(Asked) -> Answer + Send + Sync + 'static) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answer = std::sync::Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move { one(stream, &*answer).await });
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Answers one request, and closes the connection.
+async fn one(mut stream: tokio::net::TcpStream, answer: &(impl Fn(Asked) -> Answer + ?Sized)) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut words = head.split_whitespace().map(str::to_string);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let header = |wanted: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_string()).unwrap_or_default()
+    };
+    let range = header("range").strip_prefix("bytes=").and_then(|range| {
+        let (first, last) = range.split_once('-')?;
+        Some(first.parse().ok()?..last.parse::<usize>().ok()? + 1)
+    });
+    let said = answer(Asked { path, range, authorization: header("authorization") });
+    let mut out = format!("HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n", said.status, said.body.len());
+    for (name, value) in &said.headers {
+        out.push_str(&format!("{name}: {value}\r\n"));
+    }
+    out.push_str("Last-Modified: Mon, 06 May 2024 07:08:09 GMT\r\n\r\n");
+    let mut out = out.into_bytes();
+    if method != "HEAD" {
+        out.extend(&said.body);
+    }
+    let _ = stream.write_all(&out).await; // the client may have left
+    let _ = stream.shutdown().await;
+}
