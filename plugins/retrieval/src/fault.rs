@@ -78,6 +78,7 @@ pub fn of_store(uri: &str, error: &object_store::Error) -> Fault {
             let said = format!("{uri}: {}", chain(error));
             match status(&said) {
                 Some(401 | 403) => Fault::failed("AccessDenied", said),
+                Some(404) => Fault::failed("NotFound", format!("{uri} is not there")),
                 Some(408 | 429) => Fault::passing("StorageUnavailable", said),
                 Some(300..500) => Fault::failed("StorageError", said),
                 _ if said.contains("is not allowed") || said.contains("is not named in `allowed`") => {

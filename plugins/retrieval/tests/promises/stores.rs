@@ -143,7 +143,11 @@ async fn s3_is_read_and_written() {
     let list = task("select count(*) as n from t")
         .input("t", vec![file("s3://bucket/in/table/00000"), file("s3://bucket/out/results/00000")])
         .output_type("n", simple(SimpleType::Integer));
-    fail(&client, list).await; // two schemas with one column of a name are one table only where their types agree
+    let both = succeed(&client, list).await.output::<i64>("n");
+    assert_eq!(
+        both,
+        again.output::<i64>("n") + succeed(&client, count("s3://bucket/in/table/")).await.output::<i64>("n")
+    );
 
     let gone = fail(&client, count("s3://bucket/in/gone")).await;
     assert!(gone.starts_with("NotFound: s3://bucket/in/gone is not there"), "{gone}");
@@ -193,9 +197,9 @@ async fn secrets_are_in_no_error_and_no_log() {
     let mut secrets = KEYS.to_vec();
     secrets.push(("azure_storage_sas_token", sas));
     let (client, log, _folder) = program(&secrets, config).await;
-    for uri in ["s3://bucket/a.csv", "azure://container/a.csv", "s3://bucket/folder/"] {
+    for uri in ["s3://bucket", "azure://container"] {
         let result = client.execute(count(uri)).await.unwrap();
-        assert_ne!(result.phase(), Phase::Succeeded);
+        assert!(result.phase() == Phase::Failed && result.message().contains("[secret]"), "{}", result.message());
         let text = format!("{:?}{}", result.0, std::fs::read_to_string(&log).unwrap());
         for secret in [ID, KEY, "swordfish"] {
             assert!(!text.contains(secret), "{uri}: {secret} in {text}");
@@ -209,7 +213,7 @@ async fn azure_and_google_are_spoken_to_as_they_ask() {
     let size = airlines.iter().filter(|byte| **byte == b'\n').count() as i64 - 1;
     let server = serve(move |asked| {
         let shared_key = asked.authorization.starts_with("SharedKey account:");
-        match asked.path.split('?').next().unwrap() {
+        match asked.path.replace("%2E", ".").split('?').next().unwrap() {
             "/account/container/airlines.csv" if shared_key => Answer::file(&asked, &airlines),
             "/bucket/airlines.csv" if asked.authorization.is_empty() => Answer::file(&asked, &airlines),
             _ => Answer::of("403 Forbidden", "not so"),

@@ -145,7 +145,10 @@ async fn one(mut stream: tokio::net::TcpStream, answer: &(impl Fn(Asked) -> Answ
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let header = |wanted: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_string()).unwrap_or_default()
+        lines
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.to_string())
+            .unwrap_or_default()
     };
     let range = header("range").strip_prefix("bytes=").and_then(|range| {
         let (first, last) = range.split_once('-')?;
@@ -156,7 +159,7 @@ async fn one(mut stream: tokio::net::TcpStream, answer: &(impl Fn(Asked) -> Answ
     for (name, value) in &said.headers {
         out.push_str(&format!("{name}: {value}\r\n"));
     }
-    out.push_str("Last-Modified: Mon, 06 May 2024 07:08:09 GMT\r\n\r\n");
+    out.push_str("ETag: \"1\"\r\nLast-Modified: Mon, 06 May 2024 07:08:09 GMT\r\n\r\n");
     let mut out = out.into_bytes();
     if method != "HEAD" {
         out.extend(&said.body);
