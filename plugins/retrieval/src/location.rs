@@ -135,10 +135,15 @@ fn authority(url: &Url) -> String {
 pub struct Access(Vec<Location>);
 
 impl Access {
-    /// Reads the prefixes. The error has the index of the wrong one.
+    /// Reads the prefixes; one that is a link on disk stands for what it leads to, too. The error has the index of the wrong one.
     pub fn new(prefixes: &[String]) -> Result<Access, (usize, String)> {
-        let rule = |(i, prefix): (usize, &String)| Location::parse(prefix).map_err(|e| (i, e));
-        Ok(Access(prefixes.iter().enumerate().map(rule).collect::<Result<_, _>>()?))
+        let mut rules = Vec::new();
+        for (i, prefix) in prefixes.iter().enumerate() {
+            let rule = Location::parse(prefix).map_err(|e| (i, e))?;
+            rules.extend(real(&rule));
+            rules.push(rule);
+        }
+        Ok(Access(rules))
     }
 
     /// Whether a place may be gone to.
@@ -177,6 +182,13 @@ impl Access {
             format!("{place} is not within what {key} in the plugin's configuration lets tasks use"),
         ))
     }
+}
+
+/// Where a folder on disk really is, if links lead to it.
+fn real(rule: &Location) -> Option<Location> {
+    let folder = std::path::Path::new("/").join(rule.path.as_ref());
+    let real = (rule.kind == Kind::Disk).then(|| folder.canonicalize().ok()).flatten()?;
+    Location::parse(&real.to_string_lossy()).ok()
 }
 
 /// Hosts by address must be named in a rule if they are of a private network; names are looked at when they are resolved.
