@@ -153,7 +153,7 @@ impl Retrieval {
             Err(_) => Err(Fault::failed(
                 "Timeout",
                 format!(
-                    "the query was not done within {}, the query_timeout in the plugin's configuration",
+                    "the query was not done within {}, its wait for a turn included: that is query_timeout in the plugin's configuration",
                     humantime::format_duration(limit)
                 ),
             )),

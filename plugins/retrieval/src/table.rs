@@ -78,8 +78,11 @@ impl Table {
         let urls = self.urls(name, &source)?;
         let root = urls[0].get_url().join("/").expect("a root");
         context.runtime_env().register_object_store(&root, Arc::new(source));
-        let at = &self.places[0];
-        let wrong = |e: DataFusionError| fault::of_engine(&e).about(format!("table {name} from {at}"));
+        let at = self.places[0].to_string();
+        let wrong = |e: DataFusionError| match fault::of_engine(&e) {
+            fault if fault.message.contains(&at) => fault,
+            fault => fault.about(format!("table {name} from {at}")),
+        };
         let table = listing(format, urls, context).await.map_err(wrong)?;
         context.register_table(datafusion::common::TableReference::bare(name), Arc::new(table)).map_err(wrong)?;
         Ok(())

@@ -74,6 +74,10 @@ async fn disk_and_http_are_closed_unless_opened() {
     std::os::unix::fs::symlink(folder.path().join("outside.csv"), inside.join("link.csv")).unwrap();
     std::os::unix::fs::symlink(folder.path(), inside.join("up")).unwrap();
     let open = configured(json!({"allowed": [real(&inside), "https://", "http://", "/proc"]})).await;
+    let linked = folder.path().join("linked");
+    std::os::unix::fs::symlink(&inside, &linked).unwrap();
+    let linked = format!("{}/linked", real(folder.path()));
+    let through = configured(json!({"allowed": [linked]})).await;
     let inside = real(&inside);
 
     let query =
@@ -104,9 +108,11 @@ async fn disk_and_http_are_closed_unless_opened() {
         assert!(!result.message().contains("swordfish") && !result.message().contains("root:"), "{}", result.message());
     }
     assert!(fail(&open, query(metadata)).await.starts_with("NotAllowed: "));
-    let fine =
-        task("select n from t").input("t", format!("{inside}/a.csv")).output_type("n", simple(SimpleType::Integer));
-    assert_eq!(succeed(&open, fine).await.output::<i64>("n"), 1);
+    for (client, folder) in [(&open, &inside), (&through, &linked)] {
+        let fine = task("select n from t").input("t", format!("{folder}/a.csv"));
+        let fine = succeed(client, fine.output_type("n", simple(SimpleType::Integer))).await;
+        assert_eq!(fine.output::<i64>("n"), 1);
+    }
 }
 
 #[tokio::test]

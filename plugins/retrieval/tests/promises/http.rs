@@ -103,6 +103,9 @@ async fn what_may_pass_is_tried_again_and_then_left_to_flyte() {
             "/slow.csv" if before < 2 => Answer::of("429 Too Many Requests", "slow down"),
             "/slow.csv" => Answer::file(&asked, b"distance\n1000\n"),
             "/busy.csv" => Answer::of("503 Service Unavailable", "come back later"),
+            // It is there, but its parts are not.
+            "/parts.parquet" if asked.range.is_none() => Answer::file(&asked, &[0; 1000]),
+            "/parts.parquet" => Answer::of("500 Internal Server Error", "oh"),
             "/secret.csv" => Answer::of("403 Forbidden", "not you"),
             _ => Answer::of("400 Bad Request", "what?"),
         }
@@ -122,6 +125,14 @@ async fn what_may_pass_is_tried_again_and_then_left_to_flyte() {
     let denied = fail(&client, count(format!("{server}/secret.csv"))).await;
     assert!(denied.starts_with("AccessDenied: "), "{denied}");
     assert!(fail(&client, count(format!("{server}/other.csv"))).await.starts_with("StorageError: "));
+
+    let broken = client.execute(count(format!("{server}/parts.parquet"))).await.unwrap();
+    assert_eq!(broken.phase(), Phase::RetryableFailed, "{}", broken.message());
+    assert!(
+        broken.message().starts_with(&format!("StorageUnavailable: {server}/parts.parquet: ")),
+        "{}",
+        broken.message()
+    );
 
     let down = configured(json!({"allowed": ["http://127.0.0.1:1"], "retry": {"attempts": 0}})).await;
     let down = down.execute(count("http://127.0.0.1:1/a.csv")).await.unwrap();
