@@ -3,20 +3,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flytekit.configuration import SerializationSettings
-from flytekit.extend import SQLTask
-from flytekit.models.task import Sql
 from flytekit.types.structured import StructuredDataset
 
-from ._duckdb import _check_parameters
 from ._local import RunsOnHostAtOnce
+from ._sql import Statement
 
 FORMATS = ("parquet", "csv", "tsv", "json", "ndjson")
 OPTIONS = ("delimiter", "quote", "escape", "comment", "header", "infer_rows")
 
 
-# The base classes come untyped from flytekit.
-class DataRetrieval(RunsOnHostAtOnce, SQLTask[None]):  # type: ignore[misc]
+class DataRetrieval(RunsOnHostAtOnce, Statement):
     """A task that fetches rows, columns or files by SQL from where they lie, within one call.
 
         from agenthost.tasks import DataRetrieval
@@ -66,37 +62,21 @@ class DataRetrieval(RunsOnHostAtOnce, SQLTask[None]):  # type: ignore[misc]
         :param kwargs: passed on to flytekit's SQLTask: `metadata`, `docs`, …
         :raises ValueError: the query uses a parameter that is no input, or an argument makes no sense.
         """
-        if output_structured_dataset_type is not None:
-            if outputs is not None:
-                raise ValueError(f"{name}: give outputs or output_structured_dataset_type, not both")
-            outputs = {"results": output_structured_dataset_type}
-
-        statement = query_template.strip()
-        _check_parameters(name, statement, inputs or {})
-        # Flyte 2 fails a connector's task whose template has no custom part, before it asks the connector.
-        self._custom: dict[str, Any] = {"engine": "datafusion"}
+        custom: dict[str, Any] = {"engine": "datafusion"}
         if sources:
-            self._custom["sources"] = {table: _source(name, table, inputs or {}, sources[table]) for table in sources}
+            custom["sources"] = {table: _source(name, table, inputs or {}, sources[table]) for table in sources}
         if destination is not None:
-            self._custom["destination"] = destination
-
+            custom["destination"] = destination
         super().__init__(
             name=name,
-            query_template=statement,
+            query_template=query_template,
             task_type=self.TASK_TYPE,
+            custom=custom,
             inputs=inputs,
             outputs=outputs,
+            output_structured_dataset_type=output_structured_dataset_type,
             **kwargs,
         )
-        # SQLTask joins all lines with single spaces. That would turn everything behind a `--` comment into comment,
-        # and change the text within quotes.
-        self._query_template = statement
-
-    def get_custom(self, settings: SerializationSettings) -> dict[str, Any]:
-        return self._custom
-
-    def get_sql(self, settings: SerializationSettings) -> Sql:
-        return Sql(statement=self.query_template, dialect=Sql.Dialect.ANSI)
 
 
 def _source(task: str, table: str, inputs: dict[str, Any], source: str | list[str] | dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +91,9 @@ def _source(task: str, table: str, inputs: dict[str, Any], source: str | list[st
         if key not in ("uri", "format", "options"):
             raise ValueError(f"{task}: source {table!r} has {key!r}, but there are uri, format, options")
     if source.get("format", "parquet") not in FORMATS:
-        raise ValueError(f"{task}: source {table!r} has format {source['format']!r}, but there are {', '.join(FORMATS)}")
+        raise ValueError(
+            f"{task}: source {table!r} has format {source['format']!r}, but there are {', '.join(FORMATS)}"
+        )
     for key in source.get("options", {}):
         if key not in OPTIONS:
             raise ValueError(f"{task}: source {table!r} has no option {key!r}, but there are {', '.join(OPTIONS)}")
