@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::mpsc;
@@ -124,6 +125,23 @@ fn key(metadata: &tonic::metadata::MetadataMap) -> String {
     metadata.get(IDEMPOTENCY_KEY).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string()
 }
 
+/// The caller's deadline, from gRPC's own header: digits and a unit.
+fn deadline(metadata: &tonic::metadata::MetadataMap) -> Option<Instant> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok()?;
+    let left = match unit {
+        "H" => Duration::from_secs(number.checked_mul(3600)?),
+        "M" => Duration::from_secs(number.checked_mul(60)?),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Instant::now().checked_add(left)
+}
+
 fn connection(bytes: &[u8]) -> Result<Connection, Status> {
     Connection::decode(bytes).map_err(|e| Status::invalid_argument(format!("the connection cannot be read: {e}")))
 }
@@ -139,7 +157,7 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, crate::contract::flytei
 #[tonic::async_trait]
 impl AsyncAgentService for Services {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
-        let idempotency_key = key(request.metadata());
+        let (idempotency_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let request = request.into_inner();
         let template = request.template.unwrap_or_default();
         let (_call, agent, any) = self.begin_async(&of_template(&template), "CreateTask")?;
@@ -149,6 +167,7 @@ impl AsyncAgentService for Services {
             output_prefix: request.output_prefix,
             metadata: request.task_execution_metadata.unwrap_or_default(),
             idempotency_key,
+            deadline,
             connection: connection(&request.connection)?,
             max_dataset_size: 0,
             inputs: inputs(request.inputs),
@@ -255,7 +274,7 @@ impl SyncAgentService for Services {
         request: Request<Streaming<ExecuteTaskSyncRequest>>,
     ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
         use execute_task_sync_request::Part;
-        let idempotency_key = key(request.metadata());
+        let (idempotency_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
             return Err(Status::invalid_argument("the first message of a sync call must be its header"));
@@ -284,6 +303,7 @@ impl SyncAgentService for Services {
             output_prefix: header.output_prefix,
             metadata: header.task_execution_metadata.unwrap_or_default(),
             idempotency_key,
+            deadline,
             connection: connection(&header.connection)?,
             max_dataset_size: header.max_dataset_size_bytes,
             inputs: given,

@@ -1,6 +1,7 @@
 //! What an agent is asked to do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
@@ -27,6 +28,8 @@ pub struct Task {
     pub idempotency_key: String,
     /// What Flyte 2 sent to reach the outside system; empty from Flyte 1.
     pub connection: Connection,
+    /// When the caller stops waiting, where it says so.
+    pub deadline: Option<Instant>,
     /// The most bytes of a dataset that the caller takes in a sync answer; 0: not said.
     pub max_dataset_size: i64,
     pub(crate) inputs: HashMap<String, Literal>,

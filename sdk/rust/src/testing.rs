@@ -71,6 +71,7 @@ pub struct TestTask {
     inputs: HashMap<String, crate::contract::flyteidl::core::Literal>,
     output_prefix: String,
     key: Option<String>,
+    timeout: Option<Duration>,
 }
 
 impl TestTask {
@@ -145,11 +146,20 @@ impl TestTask {
         self
     }
 
+    /// How long the caller waits.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     fn request<T>(&self, message: T) -> Request<T> {
         static ATTEMPTS: AtomicU64 = AtomicU64::new(1);
         let key = self.key.clone().unwrap_or_else(|| format!("{:064x}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
         let mut request = Request::new(message);
         request.metadata_mut().insert("agenthost-idempotency-key", key.parse().expect("an idempotency key"));
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
         request
     }
 

@@ -299,3 +299,22 @@ async fn dataclasses_cross_as_what_they_are() {
         client.execute(TestTask::new("move").input("place", Json(json!({"name": 1, "at": []})))).await.unwrap_err();
     assert!(wrong.message().contains(r#"input "place" has a field name that does not fit"#), "{wrong}");
 }
+
+#[tokio::test]
+async fn a_task_knows_how_long_its_caller_waits() {
+    struct Patience;
+
+    #[async_trait]
+    impl SyncAgent for Patience {
+        async fn execute(&self, task: Task) -> Result<Resource> {
+            let left = task.deadline.map(|at| at.duration_since(std::time::Instant::now()).as_secs_f64());
+            Ok(Resource::succeeded([("left", Value::from(left))]))
+        }
+    }
+    let client = run(Plugin::new("patience", "1").sync_agent("patience", Patience)).await;
+    let hour = std::time::Duration::from_secs(3600);
+    let left: f64 = client.execute(TestTask::new("patience").timeout(hour)).await.unwrap().output("left");
+    assert!(0. < left && left <= 3600., "{left}");
+    let unsaid: Option<f64> = client.execute(TestTask::new("patience")).await.unwrap().output("left");
+    assert_eq!(unsaid, None);
+}

@@ -5,6 +5,7 @@ service, where agenthost hands it to the plugin of its task type. Needs flytekit
 """
 
 from ._access_control import AccessControl
+from ._data_retrieval import DataRetrieval
 from ._duckdb import DuckDBQuery
 
-__all__ = ["AccessControl", "DuckDBQuery"]
+__all__ = ["AccessControl", "DataRetrieval", "DuckDBQuery"]

@@ -1,0 +1,197 @@
+//! A query's result as the outputs that a task declares.
+
+use std::collections::HashMap;
+
+use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, literal_type::Type};
+use agenthost::{Outputs, Value};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SendableRecordBatchStream;
+use futures_util::TryStreamExt;
+
+use crate::fault::{self, Fault};
+use crate::table::Format;
+use crate::value;
+
+/// What a task wants to have.
+pub enum Shape {
+    /// Nothing: the query runs, and its rows are counted.
+    Nothing,
+    /// The whole result as a file: a dataset, or a file of a format.
+    File { output: String, format: Format, dataset: bool },
+    /// Values in the answer itself.
+    Values(HashMap<String, LiteralType>),
+}
+
+impl Shape {
+    pub fn of(outputs: HashMap<String, LiteralType>) -> Result<Shape, Fault> {
+        let stored = |t: &LiteralType| {
+            matches!(
+                value::unwrapped(Some(t)).and_then(|t| t.r#type.as_ref()),
+                Some(Type::StructuredDatasetType(_) | Type::Blob(_) | Type::Schema(_))
+            )
+        };
+        match outputs.iter().find(|(_, declared)| stored(declared)) {
+            _ if outputs.is_empty() => Ok(Shape::Nothing),
+            None => Ok(Shape::Values(outputs)),
+            Some(_) if outputs.len() > 1 => Err(Fault::failed(
+                "OutputMismatch",
+                "a StructuredDataset or a file takes the whole result: it must be the task's only output",
+            )),
+            Some((name, declared)) => {
+                let (format, dataset) = match value::unwrapped(Some(declared)).and_then(|t| t.r#type.as_ref()) {
+                    Some(Type::Blob(blob)) => (blob.format.as_str(), false),
+                    Some(Type::StructuredDatasetType(table)) => (table.format.as_str(), true),
+                    _ => ("", true),
+                };
+                let known = if format.is_empty() { Some(Format::Parquet) } else { Format::of(format) };
+                let format =
+                    known.filter(|f| *f != Format::Tsv && (!dataset || *f == Format::Parquet || *f == Format::Csv));
+                let format = format.ok_or_else(|| {
+                    Fault::failed("OutputMismatch", format!("output {name:?} cannot be written: a dataset is parquet or csv, a file parquet, csv or json"))
+                })?;
+                Ok(Shape::File { output: name.clone(), format, dataset })
+            }
+        }
+    }
+}
+
+/// How much an answer may hold.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// The rows of a result, as far as they fit in an answer.
+pub async fn collect(mut stream: SendableRecordBatchStream, limits: Limits) -> Result<RecordBatch, Fault> {
+    let schema = stream.schema();
+    let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    while let Some(batch) = stream.try_next().await.map_err(|e| fault::of_engine(&e))? {
+        rows += batch.num_rows();
+        bytes += size(&batch);
+        if rows > limits.rows {
+            return Err(too_large(format!("more than the {} rows that inline_rows", limits.rows)));
+        }
+        if bytes > limits.bytes {
+            return Err(too_large(format!("more than the {} bytes that inline_bytes", limits.bytes)));
+        }
+        batches.push(batch);
+    }
+    concat_batches(&schema, &batches).map_err(|e| fault::of_engine(&e.into()))
+}
+
+/// How many rows a result has, none of which are kept.
+pub async fn count(mut stream: SendableRecordBatchStream) -> Result<u64, Fault> {
+    let mut rows = 0;
+    while let Some(batch) = stream.try_next().await.map_err(|e| fault::of_engine(&e))? {
+        rows += batch.num_rows() as u64;
+    }
+    Ok(rows)
+}
+
+fn size(batch: &RecordBatch) -> usize {
+    let column = |c: &ArrayRef| c.to_data().get_slice_memory_size().unwrap_or_else(|_| c.get_array_memory_size());
+    batch.columns().iter().map(column).sum()
+}
+
+fn too_large(what: String) -> Fault {
+    Fault::failed(
+        "TooLarge",
+        format!(
+            "the result has {what} in the plugin's configuration allows as values: narrow it with WHERE or LIMIT, aggregate it, or let the task's output be a StructuredDataset, which has no limit"
+        ),
+    )
+}
+
+/// The outputs, each from the column of its name; a single output takes an only column whatever its name.
+pub fn outputs(declared: &HashMap<String, LiteralType>, result: &RecordBatch) -> Result<Outputs, Fault> {
+    let single = declared.len() == 1;
+    let mut outputs = Outputs::new();
+    for (name, declared) in declared {
+        let read = match column(name, single, result, declared) {
+            Some(column) => of_column(column, result, declared),
+            None if single => of_rows(result, declared),
+            None => None,
+        };
+        let read = read.ok_or_else(|| {
+            let columns: Vec<_> = result.schema().fields().iter().map(|f| f.name().clone()).collect();
+            Fault::failed(
+                "OutputMismatch",
+                format!("there is no column for output {name:?}: the result has {}", columns.join(", ")),
+            )
+        })?;
+        let named = |error: String| Fault::failed("OutputMismatch", format!("output {name:?} {error}"));
+        let value = read.map_err(named)?;
+        agenthost::encode(&value, Some(declared)).map_err(named)?;
+        outputs = outputs.with(name.clone(), value);
+    }
+    Ok(outputs)
+}
+
+fn column<'a>(name: &str, single: bool, result: &'a RecordBatch, declared: &LiteralType) -> Option<&'a ArrayRef> {
+    let dicts = wants_dicts(declared);
+    result.column_by_name(name).or_else(|| (single && !dicts && result.num_columns() == 1).then(|| result.column(0)))
+}
+
+/// Whether an output is a dict, or a list of them: then it can take whole rows.
+fn wants_dicts(declared: &LiteralType) -> bool {
+    let structured = |t: &LiteralType| value::simple(Some(t)) == Some(SimpleType::Struct);
+    structured(declared) || item(declared).is_some_and(structured)
+}
+
+fn item(declared: &LiteralType) -> Option<&LiteralType> {
+    match value::unwrapped(Some(declared))?.r#type.as_ref()? {
+        Type::CollectionType(item) => Some(item),
+        _ => None,
+    }
+}
+
+type Read = Option<Result<Value, String>>;
+
+/// A list takes the column, or the one value that is a list itself; anything else takes the one row's value.
+fn of_column(column: &ArrayRef, result: &RecordBatch, declared: &LiteralType) -> Read {
+    let nested = column.data_type().is_nested() && item(declared).is_none_or(|i| item(i).is_none());
+    Some(match item(declared) {
+        Some(item)
+            if !(nested
+                && result.num_rows() == 1
+                && matches!(column.data_type(), datafusion::arrow::datatypes::DataType::List(_))) =>
+        {
+            value::values(column, Some(item)).map(Value::List).map_err(|e| e.to_string())
+        }
+        _ => one_row(result).and_then(|()| value::value(column, 0, Some(declared)).map_err(|e| e.to_string())),
+    })
+}
+
+/// A dict takes the one row, and a list of dicts all of them.
+fn of_rows(result: &RecordBatch, declared: &LiteralType) -> Read {
+    if !wants_dicts(declared) {
+        return None;
+    }
+    let rows = value::rows(std::slice::from_ref(result)).map_err(|e| e.to_string());
+    let dict = serde_json::Value::Object;
+    Some(match item(declared) {
+        Some(_) => rows.map(|rows| Value::List(rows.into_iter().map(|row| Value::Json(dict(row))).collect())),
+        None => one_row(result).and(rows).map(|mut rows| Value::Json(dict(rows.remove(0)))),
+    })
+}
+
+fn one_row(result: &RecordBatch) -> Result<(), String> {
+    match result.num_rows() {
+        1 => Ok(()),
+        rows => Err(format!(
+            "takes one value, and the result has {rows} rows: make the output a list, or let the query return one row"
+        )),
+    }
+}
+
+/// The columns of a dataset, with their types.
+pub fn columns(schema: &SchemaRef) -> Vec<agenthost::Column> {
+    let column = |f: &std::sync::Arc<datafusion::arrow::datatypes::Field>| agenthost::Column {
+        name: f.name().clone(),
+        r#type: value::column_type(f.data_type()),
+    };
+    schema.fields().iter().map(column).collect()
+}

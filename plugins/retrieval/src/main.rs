@@ -1,0 +1,5 @@
+//! The plugin as a program.
+
+fn main() {
+    retrieval::plugin().serve()
+}

@@ -1,0 +1,8 @@
+//! What the plugin promises: in process, as a program, and against real servers.
+
+mod access;
+mod flytekit;
+mod http;
+mod queries;
+mod stores;
+mod support;

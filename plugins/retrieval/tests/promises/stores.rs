@@ -1,0 +1,240 @@
+//! Object stores: S3 as moto serves it, and how the others are spoken to. The plugin runs as the program that it is.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use agenthost::contract::flyteidl::core::SimpleType;
+use agenthost::testing::{Client, TestTask, command};
+use agenthost::{Phase, StructuredDataset};
+use object_store::aws::AmazonS3Builder;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const KEY: &str = "swordfish/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// A server that speaks S3's protocol, with one bucket.
+struct Moto {
+    endpoint: String,
+    server: Child,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.server.kill(); // an error says that it has ended
+        let _ = self.server.wait();
+    }
+}
+
+impl Moto {
+    async fn start() -> Moto {
+        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv-moto");
+        let program = Command::new(install).stderr(Stdio::inherit()).output().expect("scripts/venv-moto");
+        assert!(program.status.success(), "scripts/venv-moto cannot install moto, which this test needs");
+        let program = String::from_utf8(program.stdout).expect("a path");
+        let arguments = ["-H", "127.0.0.1", "-p", "0"];
+        let mut server = Command::new(program.trim())
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("moto");
+        let (found, endpoint) = mpsc::channel();
+        let log = BufReader::new(server.stderr.take().expect("a pipe"));
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                if let Some((_, at)) = line.split_once("Running on ") {
+                    let _ = found.send(at.trim().to_string()); // only the first is waited for
+                }
+            }
+        });
+        let endpoint = endpoint.recv_timeout(Duration::from_secs(120)).expect("moto says where it listens");
+        let moto = Moto { endpoint, server };
+        let made = moto.request("PUT", "/bucket").await;
+        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
+        moto
+    }
+
+    /// A request without a signature, which moto does not ask for.
+    async fn request(&self, method: &str, path: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let host = self.endpoint.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(host).await.expect("moto");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    fn store(&self) -> impl ObjectStore {
+        AmazonS3Builder::new()
+            .with_endpoint(&self.endpoint)
+            .with_bucket_name("bucket")
+            .with_access_key_id("any")
+            .with_secret_access_key("any")
+            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .build()
+            .expect("a store")
+    }
+
+    async fn put(&self, key: &str, content: Vec<u8>) {
+        self.store().put(&key.into(), content.into()).await.expect("an object");
+    }
+}
+
+/// The program with secrets, and what it logs.
+async fn program(secrets: &[(&str, &str)], config: Value) -> (Client, std::path::PathBuf, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let mut plugin = Command::new(env!("CARGO_BIN_EXE_retrieval"));
+    plugin.env("RUST_LOG", "debug").stderr(std::fs::File::create(&log).expect("a file"));
+    for (name, value) in secrets {
+        plugin.env(format!("_FSEC_{}", name.to_uppercase()), value);
+    }
+    let client = command(plugin).await;
+    let errors = client.configure(config).await.expect("an answer");
+    assert!(errors.is_empty(), "{errors:?}");
+    (client, log, folder)
+}
+
+fn s3(endpoint: &str) -> Value {
+    json!({"s3": {"endpoint": endpoint, "allow_http": true, "region": "us-east-1"}})
+}
+
+fn count(uri: &str) -> TestTask {
+    task("select count(*) as n from t").input("t", dataset(uri)).output_type("n", simple(SimpleType::Integer))
+}
+
+const KEYS: [(&str, &str); 2] = [("aws_access_key_id", ID), ("aws_secret_access_key", KEY)];
+
+#[tokio::test]
+async fn s3_is_read_and_written() {
+    let moto = Moto::start().await;
+    let flights = std::fs::read(data("flights.parquet")).unwrap();
+    moto.put("in/table/00000", flights.clone()).await;
+    moto.put("in/table/_SUCCESS", b"x".to_vec()).await;
+    moto.put("in/airlines 2024.csv", std::fs::read(data("airlines.csv")).unwrap()).await;
+    let (client, log, _folder) = program(&KEYS, json!({"storage": s3(&moto.endpoint)})).await;
+
+    let query = "select a.name, count(*) as n from flights f join airlines a on a.carrier = f.carrier group by a.name";
+    let result = succeed(
+        &client,
+        task(query)
+            .input("flights", dataset("s3://bucket/in/table"))
+            .input("airlines", file("s3://bucket/in/airlines 2024.csv"))
+            .output_type("results", a_dataset())
+            .output_prefix("s3://bucket/out"),
+    )
+    .await;
+    let info = result.info();
+    assert_eq!(info["files"], 2);
+    assert!(info["bytes_scanned"].as_u64().unwrap() < flights.len() as u64, "{info}");
+    let written: StructuredDataset = result.output("results");
+    assert_eq!(written.uri, "s3://bucket/out/results/00000");
+    let again = succeed(&client, count(&written.uri)).await;
+    assert_eq!(again.output::<i64>("n"), info["rows"].as_i64().unwrap());
+    let list = task("select count(*) as n from t")
+        .input("t", vec![file("s3://bucket/in/table/00000"), file("s3://bucket/out/results/00000")])
+        .output_type("n", simple(SimpleType::Integer));
+    let both = succeed(&client, list).await.output::<i64>("n");
+    assert_eq!(
+        both,
+        again.output::<i64>("n") + succeed(&client, count("s3://bucket/in/table/")).await.output::<i64>("n")
+    );
+
+    let gone = fail(&client, count("s3://bucket/in/gone")).await;
+    assert!(gone.starts_with("NotFound: s3://bucket/in/gone is not there"), "{gone}");
+    let gone = fail(&client, count("s3://nobucket/in/gone")).await;
+    assert!(gone.starts_with("NotFound: s3://nobucket/in/gone is not there"), "{gone}");
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(said.contains("bytes read in"), "{said}");
+    assert!(!said.contains(KEY) && !said.contains(ID), "{said}");
+    client.stop().await;
+}
+
+#[tokio::test]
+async fn projects_have_secrets_and_rules_of_their_own() {
+    let server = serve(|asked| Answer::of("403 Forbidden", asked.authorization)).await;
+    let config = json!({
+        "storage": s3(&server),
+        "retry": {"attempts": 0},
+        "projects": [
+            {"project": "", "domain": "elsewhere", "secrets": "other"},
+            {"project": "", "secrets": "research", "allowed": ["s3://research/"]},
+        ],
+    });
+    let secrets = [
+        ("aws_access_key_id", ID),
+        ("aws_secret_access_key", KEY),
+        ("research_aws_access_key_id", "RESEARCHKEYID"),
+        ("research_aws_secret_access_key", KEY),
+    ];
+    let (client, log, _folder) = program(&secrets, config).await;
+    let message = fail(&client, count("s3://research/a")).await;
+    assert!(message.starts_with("AccessDenied: s3://research/a"), "{message}");
+    assert!(!message.contains("RESEARCHKEYID") && !message.contains(ID), "{message}");
+    assert!(fail(&client, count("s3://bucket/a")).await.starts_with("NotAllowed: "));
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(!said.contains(KEY) && !said.contains(ID) && !said.contains("RESEARCHKEYID"), "{said}");
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_error_and_no_log() {
+    // The worst server: it says back what it was sent.
+    let server =
+        serve(|asked| Answer::of("400 Bad Request", format!("{} {} {ID} {KEY}", asked.path, asked.authorization)))
+            .await;
+    let sas = "sv=2024&sig=swordfish%2Fsignature%3D&se=2030";
+    let azure = json!({"endpoint": format!("{server}/account"), "allow_http": true, "account": "account"});
+    let config = json!({"storage": {"s3": s3(&server)["s3"], "azure": azure}, "retry": {"attempts": 0}});
+    let mut secrets = KEYS.to_vec();
+    secrets.push(("azure_storage_sas_token", sas));
+    let (client, log, _folder) = program(&secrets, config).await;
+    for uri in ["s3://bucket", "azure://container"] {
+        let result = client.execute(count(uri)).await.unwrap();
+        assert!(result.phase() == Phase::Failed && result.message().contains("[secret]"), "{}", result.message());
+        let text = format!("{:?}{}", result.0, std::fs::read_to_string(&log).unwrap());
+        for secret in [ID, KEY, "swordfish"] {
+            assert!(!text.contains(secret), "{uri}: {secret} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn azure_and_google_are_spoken_to_as_they_ask() {
+    let airlines = std::fs::read(data("airlines.csv")).unwrap();
+    let size = airlines.iter().filter(|byte| **byte == b'\n').count() as i64 - 1;
+    let server = serve(move |asked| {
+        let shared_key = asked.authorization.starts_with("SharedKey account:");
+        match asked.path.replace("%2E", ".").split('?').next().unwrap() {
+            "/account/container/airlines.csv" if shared_key => Answer::file(&asked, &airlines),
+            "/bucket/airlines.csv" if asked.authorization.is_empty() => Answer::file(&asked, &airlines),
+            _ => Answer::of("403 Forbidden", "not so"),
+        }
+    })
+    .await;
+    let config = json!({
+        "storage": {
+            "azure": {"endpoint": format!("{server}/account"), "allow_http": true},
+            "gs": {"endpoint": server, "allow_http": true, "anonymous": true},
+        },
+        "retry": {"attempts": 0},
+    });
+    let secrets = [("azure_storage_account", "account"), ("azure_storage_key", "c3dvcmRmaXNo")];
+    let (client, ..) = program(&secrets, config).await;
+    for uri in [
+        "azure://container/airlines.csv",
+        "abfss://container@account.dfs.core.windows.net/airlines.csv",
+        "gs://bucket/airlines.csv",
+    ] {
+        let query = task("select count(*) as n from t").input("t", uri).output_type("n", simple(SimpleType::Integer));
+        assert_eq!(succeed(&client, query).await.output::<i64>("n"), size, "{uri}");
+    }
+}
