@@ -44,6 +44,13 @@ impl Batches {
     }
 
     fn session(&self, job: &Job<Meta>) -> Result<Session> {
+        // As parts of an address these would lead to something else than a batch.
+        if matches!(job.meta.batch_id.as_str(), "" | "." | "..") {
+            return Err(Error::invalid_argument(format!(
+                "the job's metadata has no id of a batch: {:?}",
+                job.meta.batch_id
+            )));
+        }
         self.configured.service()?.session_of_job(job, &job.meta.account, job.meta.openai_org.clone())
     }
 

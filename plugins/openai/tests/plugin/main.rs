@@ -1,0 +1,7 @@
+//! What the plugin promises, in process and as a program.
+
+mod batch;
+mod chat;
+mod config;
+mod server;
+mod support;
