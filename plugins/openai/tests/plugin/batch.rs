@@ -109,7 +109,7 @@ async fn every_state_has_its_phase() {
 async fn a_failed_batch_says_why_and_what_passes_may_be_repeated() {
     let (server, _client, job, id) = created().await;
     let error = |code: &str, line: Value| json!({"code": code, "message": "no good", "param": null, "line": line});
-    let mut fail = async |errors: Vec<Value>| {
+    let fail = async |errors: Vec<Value>| {
         server.set(&id, json!({"status": "failed", "errors": {"object": "list", "data": errors}}));
         let result = job.get().await.unwrap();
         (result.phase(), result.message().to_string())

@@ -3,5 +3,8 @@
 mod batch;
 mod chat;
 mod config;
+mod flytekit;
+mod program;
+mod real;
 mod server;
 mod support;

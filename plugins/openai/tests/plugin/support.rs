@@ -1,5 +1,7 @@
 //! What the tests share: a configured plugin, and tasks for it.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Once;
 
 use agenthost::testing::{Client, TestTask, run};
@@ -49,4 +51,12 @@ pub fn batch() -> TestTask {
     TestTask::new("openai-batch")
         .custom(json!({"openai_organization": "org-7", "config": {"metadata": {"team": "search"}}}))
         .input("input_file_id", "file-in")
+}
+
+/// The programs of a virtual environment, which is made where it is not there.
+pub fn programs(venv: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv-pinned");
+    let output = Command::new(script).arg(venv).stderr(Stdio::inherit()).output().expect("scripts/venv-pinned runs");
+    assert!(output.status.success(), "scripts/venv-pinned {venv} failed");
+    String::from_utf8(output.stdout).unwrap().trim().into()
 }
