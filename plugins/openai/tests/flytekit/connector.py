@@ -1,7 +1,7 @@
-"""Runs compiled tasks with flytekit's own connectors: `connector.py SERVER DIRECTORY RESULT`, with the key in the environment.
+"""Runs compiled tasks with flytekit's own connectors: `connector.py SERVER DIRECTORY RESULT`.
 
-Prints JSON: the answer of the chat, what flytekit's connector says of each batch on the server, and under "ours" the Python
-value that the literal map in the file RESULT has for `result`.
+Prints JSON: the answer of the chat, what flytekit's connector says of the first batch on the server, and under "ours" the
+Python value that the literal map in the file RESULT has for `result`. The key is in the environment.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import json
 import os
 import pathlib
 import sys
-from typing import Any, Dict
+from typing import Any
 
 os.environ["OPENAI_BASE_URL"] = sys.argv[1]
 
@@ -23,7 +23,7 @@ from flytekitplugins.openai.chatgpt.connector import ChatGPTConnector
 
 
 def python(literals: LiteralMap) -> Any:
-    return TypeEngine.to_python_value(FlyteContextManager.current_context(), literals.literals["result"], Dict)
+    return TypeEngine.to_python_value(FlyteContextManager.current_context(), literals.literals["result"], dict)
 
 
 def read(folder: pathlib.Path) -> tuple[TaskTemplate, LiteralMap]:

@@ -217,6 +217,19 @@ async fn a_server_without_keys_gets_none() {
     assert_eq!(server.calls("POST")[0].header("authorization"), "");
 }
 
+#[tokio::test]
+async fn a_server_is_trusted_by_its_certificate() {
+    let (server, pem) = Server::start_with_tls().await;
+    let stranger = client(&server.root, json!({"retry": {"attempts": 1}})).await;
+    let refused = stranger.execute(chat("hello")).await.unwrap();
+    assert_eq!((refused.phase(), server.calls("").len()), (Phase::RetryableFailed, 0));
+    assert!(refused.message().contains("certificate"), "{}", refused.message());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let friend = client(&server.root, json!({"ca_file": file.path()})).await;
+    assert_eq!(friend.execute(chat("hello")).await.unwrap().phase(), Phase::Succeeded);
+}
+
 fn embeddings() -> TestTask {
     TestTask::new("openai-embeddings").custom(json!({"embeddings_config": {"model": "small", "dimensions": 2}}))
 }

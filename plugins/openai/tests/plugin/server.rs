@@ -1,13 +1,19 @@
 //! A server of the batch API, as strict as OpenAI's: it refuses what that refuses, and goes wrong on demand.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::serve::Listener;
 use axum::{Router, extract::State};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// The keys that the server knows.
 pub const KEY: &str = "sk-test-7Jq2";
@@ -59,6 +65,30 @@ pub struct Server {
     pub root: String,
 }
 
+struct Tls {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    /// The next connection whose handshake goes well: a client that does not trust the server is none.
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = Listener::accept(&mut self.listener).await;
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
 type Refusal = (u16, Value);
 
 fn refuse<T>(status: u16, code: &str, message: &str) -> Result<T, Refusal> {
@@ -67,8 +97,27 @@ fn refuse<T>(status: u16, code: &str, message: &str) -> Result<T, Refusal> {
 
 impl Server {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}/v1", listener.local_addr().unwrap());
+        Self::on(listener, root)
+    }
+
+    /// Speaks TLS, with a certificate that nobody trusts but who is told to: it comes too, as PEM.
+    pub async fn start_with_tls() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
+        (Self::on(Tls { listener, acceptor: Arc::new(config).into() }, root), made.cert.pem())
+    }
+
+    fn on(listener: impl Listener<Addr = SocketAddr>, root: String) -> Self {
         let server = Server { world: Arc::default(), root };
         server.world().files.insert("file-in".into(), "{}".into());
         let router = Router::new().fallback(serve).with_state(server.clone());
