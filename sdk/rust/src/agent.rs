@@ -143,10 +143,18 @@ pub(crate) trait AnyAsync: Send + Sync {
     async fn close(&self);
 }
 
+/// How a Python pickle begins, since its protocol 2; no JSON does.
+const PICKLE: &[u8] = &[0x80];
+
 pub(crate) struct Typed<A>(pub(crate) A);
 
 impl<A: AsyncAgent> Typed<A> {
     fn job(job: Job<Vec<u8>>) -> Result<Job<A::Meta>> {
+        if job.meta.starts_with(PICKLE) {
+            return Err(Error::invalid_argument(
+                "the resource_meta is none of this agent's: it is a Python pickle, as some of flytekit's agents write it, which only the agent that created the job can read; let such jobs end there before this agent takes over",
+            ));
+        }
         let meta =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&job.meta)).map_err(|e| {
                 Error::invalid_argument(format!(

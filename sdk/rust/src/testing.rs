@@ -42,11 +42,12 @@ use crate::contract::agenthost::plugin::v1::{
 };
 use crate::contract::flyteidl::admin::{
     Agent, CreateRequestHeader, CreateTaskRequest, DeleteTaskRequest, ExecuteTaskSyncRequest, GetTaskLogsRequest,
-    GetTaskRequest, ListAgentsRequest, Resource, TaskCategory, execute_task_sync_request, execute_task_sync_response,
-    get_task_logs_response,
+    GetTaskRequest, ListAgentsRequest, Resource, TaskCategory, TaskExecutionMetadata, execute_task_sync_request,
+    execute_task_sync_response, get_task_logs_response,
 };
 use crate::contract::flyteidl::core::{
-    LiteralMap, LiteralType, Sql, TaskTemplate, TypedInterface, Variable, VariableMap, task_template,
+    LiteralMap, LiteralType, NodeExecutionIdentifier, Sql, TaskExecutionIdentifier, TaskTemplate, TypedInterface,
+    Variable, VariableMap, WorkflowExecutionIdentifier, task_template,
 };
 use crate::contract::flyteidl::service::{
     agent_metadata_service_client::AgentMetadataServiceClient, async_agent_service_client::AsyncAgentServiceClient,
@@ -72,6 +73,7 @@ pub struct TestTask {
     output_prefix: String,
     key: Option<String>,
     timeout: Option<Duration>,
+    metadata: Option<TaskExecutionMetadata>,
 }
 
 impl TestTask {
@@ -137,6 +139,20 @@ impl TestTask {
     /// Where outputs go.
     pub fn output_prefix(mut self, prefix: &str) -> Self {
         self.output_prefix = prefix.into();
+        self
+    }
+
+    /// The Flyte project and domain of the execution that runs it.
+    pub fn execution(mut self, project: &str, domain: &str) -> Self {
+        let execution = WorkflowExecutionIdentifier {
+            project: project.into(),
+            domain: domain.into(),
+            name: "execution".into(),
+            ..Default::default()
+        };
+        let node = NodeExecutionIdentifier { node_id: "n0".into(), execution_id: Some(execution) };
+        let attempt = TaskExecutionIdentifier { node_execution_id: Some(node), ..Default::default() };
+        self.metadata = Some(TaskExecutionMetadata { task_execution_id: Some(attempt), ..Default::default() });
         self
     }
 
@@ -384,6 +400,7 @@ impl Client {
             inputs: Some(LiteralMap { literals: task.inputs.clone() }),
             template: Some(task.template.clone()),
             output_prefix: output_prefix.clone(),
+            task_execution_metadata: task.metadata.clone(),
             ..Default::default()
         });
         let meta = self.jobs().create_task(request).await?.into_inner().resource_meta;
@@ -407,6 +424,7 @@ impl Client {
         let header = CreateRequestHeader {
             template: Some(task.template.clone()),
             output_prefix: task.output_prefix.clone(),
+            task_execution_metadata: task.metadata.clone(),
             ..Default::default()
         };
         let parts = [Part::Header(header), Part::Inputs(LiteralMap { literals: task.inputs.clone() })];

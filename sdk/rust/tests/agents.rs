@@ -113,6 +113,25 @@ async fn a_job_is_created_polled_and_deleted() {
     job.delete().await.unwrap();
 }
 
+/// Says whose execution runs it.
+struct Whose;
+
+#[async_trait]
+impl SyncAgent for Whose {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        Ok(Resource::succeeded([("whose", format!("{}/{}", task.project(), task.domain()))]))
+    }
+}
+
+#[tokio::test]
+async fn a_task_knows_its_executions_project_and_domain() {
+    let client = run(Plugin::new("whose", "1.0.0").sync_agent("whose", Whose)).await;
+    let known = client.execute(TestTask::new("whose").execution("analytics", "production")).await.unwrap();
+    assert_eq!(known.output::<String>("whose"), "analytics/production");
+    let unknown = client.execute(TestTask::new("whose")).await.unwrap();
+    assert_eq!(unknown.output::<String>("whose"), "/");
+}
+
 #[tokio::test]
 async fn metadata_of_other_versions_is_read() {
     let client = run(plugin()).await;
@@ -121,6 +140,7 @@ async fn metadata_of_other_versions_is_read() {
     let foreign = client.job("count", &b"\x80\x04pickle"[..]).get().await.unwrap_err();
     assert_eq!(foreign.code(), Code::InvalidArgument);
     assert!(foreign.message().contains("agent count: get: the resource_meta is none of this agent's"), "{foreign}");
+    assert!(foreign.message().contains("a Python pickle"), "{foreign}");
 }
 
 #[tokio::test]

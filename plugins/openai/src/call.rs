@@ -1,0 +1,146 @@
+//! The calls of one account: a key, an organization, a server.
+
+use std::future::Future;
+use std::time::Duration;
+
+use agenthost::{Error, Result, Secret};
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Url};
+use serde_json::Value;
+
+use crate::config::{Account, Retry, root};
+use crate::fault::{Fault, header};
+
+/// Makes the calls of one account.
+pub struct Session {
+    http: Client,
+    retry: Retry,
+    root: Url,
+    headers: HeaderMap,
+    key: Option<Secret>,
+    pub account: Account,
+}
+
+/// What the server said.
+pub struct Answer {
+    pub body: Value,
+    /// The server's name for the call, which its support asks for.
+    pub request_id: Option<String>,
+}
+
+impl Session {
+    pub fn new(http: Client, retry: Retry, account: Account, key: Option<Secret>) -> Result<Self> {
+        let root = root(account.base_url.as_deref().unwrap_or_default())
+            .map_err(|e| Error::failed_precondition(format!("base_url {e}")))?;
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &key {
+            let value = format!("Bearer {}", key.reveal());
+            let mut value = HeaderValue::try_from(value).map_err(|_| {
+                Error::unauthenticated(format!("the secret {} has characters that no API key has", account.secret))
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        for (name, value) in
+            [("openai-organization", &account.organization), ("openai-project", &account.openai_project)]
+        {
+            if let Some(value) = value {
+                let value = HeaderValue::try_from(value)
+                    .map_err(|_| Error::invalid_argument(format!("{value:?} cannot be an {name}")))?;
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        Ok(Session { http, retry, root, headers, key, account })
+    }
+
+    /// An address below the API's root.
+    pub fn address(&self, path: &[&str]) -> Url {
+        let mut url = self.root.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    /// Asks once.
+    pub async fn get(&self, url: Url) -> Result<Answer, Fault> {
+        json(self.send(Method::GET, url, None, "").await?)
+    }
+
+    /// Asks once for a file's text.
+    pub async fn text(&self, url: Url) -> Result<String, Fault> {
+        Ok(self.send(Method::GET, url, None, "").await?.text)
+    }
+
+    /// Orders once. The same idempotency key orders the same thing once, with servers that know it.
+    pub async fn post(&self, url: Url, body: &Value, idempotency_key: &str) -> Result<Answer, Fault> {
+        json(self.send(Method::POST, url, Some(body), idempotency_key).await?)
+    }
+
+    async fn send(&self, method: Method, url: Url, body: Option<&Value>, key: &str) -> Result<Raw, Fault> {
+        let tried = format!("{method} {url}");
+        let hide = |fault: Fault| fault.without(self.key.as_ref().map_or("", Secret::reveal)).context(&tried);
+        let mut request = self.http.request(method, url).headers(self.headers.clone());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if !key.is_empty() {
+            request = request.header("idempotency-key", key);
+        }
+        let response = request.send().await.map_err(|e| hide(Fault::no_answer(e)))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.map_err(|e| hide(Fault::no_answer(e)))?;
+        if status.is_success() {
+            Ok(Raw { status, headers, text })
+        } else {
+            Err(hide(Fault::answered(status, &headers, &text)))
+        }
+    }
+
+    /// Makes calls again while they fail for a passing reason, with growing pauses. The server's wish for a pause goes first;
+    /// one that is longer than the longest is not waited for.
+    pub async fn repeat<T, F, C>(&self, calls: F) -> Result<T, Fault>
+    where
+        F: FnMut() -> C,
+        C: Future<Output = Result<T, Fault>>,
+    {
+        let longest = self.retry.longest_pause;
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(self.retry.first_pause)
+            .with_max_delay(longest)
+            .with_max_times(self.retry.attempts.saturating_sub(1) as usize)
+            .with_jitter();
+        calls
+            .retry(pauses)
+            .sleep(tokio::time::sleep)
+            .when(|fault| fault.passing)
+            .adjust(|fault, pause| wish(fault.retry_after, pause, longest))
+            .notify(|fault, pause| tracing::warn!(pause_ms = pause.as_millis() as u64, "calling again: {fault}"))
+            .await
+    }
+}
+
+/// The pause before the next attempt; none: there is to be no further one.
+fn wish(asked: Option<Duration>, planned: Option<Duration>, longest: Duration) -> Option<Duration> {
+    match (asked, planned?) {
+        (Some(asked), _) if asked > longest => None,
+        (Some(asked), _) => Some(asked),
+        (None, planned) => Some(planned),
+    }
+}
+
+struct Raw {
+    status: reqwest::StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+fn json(raw: Raw) -> Result<Answer, Fault> {
+    let request_id = header(&raw.headers, "x-request-id").map(Into::into);
+    match serde_json::from_str(&raw.text) {
+        Ok(body @ Value::Object(_)) => Ok(Answer { body, request_id }),
+        Ok(_) => Err(Fault::strange(raw.status, "the answer is no JSON object", &raw.text)),
+        Err(e) => Err(Fault::strange(raw.status, format!("the answer is no JSON ({e})"), &raw.text)),
+    }
+}

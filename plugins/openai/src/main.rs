@@ -1,0 +1,3 @@
+fn main() {
+    openai::plugin().serve()
+}
