@@ -102,11 +102,12 @@ def test_it_ends_with_its_parent(tmp_path: pathlib.Path) -> None:
     env = _command._environment(str(tmp_path), "", {})
     shell = ["sh", "-c", '"$@" & wait', "sh", *HELLO]
     parent = subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert len(_command._handshake(parent, [])) == 6
+    output = _command._Output(parent.stderr)
+    assert len(_command._handshake(parent, output)) == 6
     parent.kill()
     parent.wait(30)
-    assert parent.stderr is not None
-    parent.stderr.read()  # returns when nobody holds the other end any more
+    output._reader.join(30)  # ends when nobody holds the other end any more
+    assert not output._reader.is_alive()
     for stream in (parent.stdout, parent.stderr):
         assert stream is not None
         stream.close()

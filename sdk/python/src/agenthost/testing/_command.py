@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import grpc
@@ -43,14 +43,34 @@ def command(
             text=True,
         )
         stack.callback(_kill, process)
-        output: list[str] = []
-        threading.Thread(target=_collect, args=(process.stderr, output), daemon=True).start()
+        output = _Output(process.stderr)
         channel = stack.enter_context(_connect(_handshake(process, output), own, tls))
-        yield Client(channel, output, process.pid)
+        yield Client(channel, output.lines, process.pid)
         _shutdown(channel)
         code = process.wait(TIMEOUT)
         if code != 0:
-            raise AssertionError(f"the plugin ended with code {code}:\n{''.join(output)}")
+            raise AssertionError(f"the plugin ended with code {code}:\n{output.whole()}")
+
+
+class _Output:
+    """What a plugin writes to stderr, read while it runs so that it never waits for us."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, args=(stream or (),), daemon=True)
+        self._reader.start()
+
+    def _read(self, stream: Iterable[str]) -> None:
+        for line in stream:
+            self.lines.append(line)
+
+    def whole(self) -> str:
+        """All of it, once the plugin has ended: its last words may still be on their way.
+
+        Somebody else may hold the pipe, a process that it left behind; they are not waited for.
+        """
+        self._reader.join(5)
+        return "".join(self.lines)
 
 
 def _environment(folder: str, certificate: str, more: Mapping[str, str]) -> dict[str, str]:
@@ -63,18 +83,18 @@ def _environment(folder: str, certificate: str, more: Mapping[str, str]) -> dict
     return kept | contract | ({"PLUGIN_CLIENT_CERT": certificate} if certificate else {}) | dict(more)
 
 
-def _handshake(process: subprocess.Popen[str], output: list[str]) -> list[str]:
+def _handshake(process: subprocess.Popen[str], output: _Output) -> list[str]:
     lines: queue.Queue[str] = queue.Queue()
     stdout: Any = process.stdout
     threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
     try:
         line = lines.get(timeout=_START_TIMEOUT)
     except queue.Empty:
-        raise AssertionError(f"no handshake after {_START_TIMEOUT} s:\n{''.join(output)}") from None
+        raise AssertionError(f"no handshake after {_START_TIMEOUT} s:\n{''.join(output.lines)}") from None
     parts = line.rstrip("\n").split("|")
     if len(parts) != 6:
         process.wait(TIMEOUT)
-        raise AssertionError(f"{line!r} is no handshake; the plugin wrote:\n{''.join(output)}")
+        raise AssertionError(f"{line!r} is no handshake; the plugin wrote:\n{output.whole()}")
     return parts
 
 
@@ -95,11 +115,6 @@ def _shutdown(channel: grpc.Channel) -> None:
         response_deserializer=_contract.Empty.FromString,
     )
     call(_contract.Empty(), timeout=TIMEOUT)
-
-
-def _collect(stream: IO[str] | None, output: list[str]) -> None:
-    for line in stream or ():
-        output.append(line)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
