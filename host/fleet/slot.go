@@ -203,7 +203,11 @@ func (s *slot) acquire() (route.Lease, bool) {
 	if !ok {
 		return route.Lease{}, false
 	}
-	return route.Lease{Generation: s.generation.id, Conn: running.Conn(), Ended: running.Done(), Release: release}, true
+	lease := route.Lease{Generation: s.generation.id, Conn: running.Conn(), Ended: running.Done(), Release: release}
+	if remote, ok := running.(*plugin.Remote); ok {
+		lease.Remote = remote
+	}
+	return lease, true
 }
 
 // load is the number of calls in flight; ok is false where there is no instance.

@@ -50,34 +50,42 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := limit.turn(caller.Context(), t.found, 0); err != nil {
 		return err
 	}
-	lease, err := g.acquire(caller.Context(), t)
+	ctx, cancel := context.WithCancel(outgoing(caller.Context(), t.header))
+	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
+	lease, agent, err := g.open(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer lease.Release()
-	ctx, cancel := context.WithCancel(outgoing(caller.Context(), t.header))
-	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 
-	answered, err := converse(ctx, caller, lease, m, first, func(agent grpc.ClientStream) (bool, error) {
-		return answer(caller, agent, t)
-	})
-	if err != nil && !answered && diedWith(ctx, lease) {
+	go passRequests(caller, agent, first.share())
+	answered, err := answer(caller, agent, t)
+	caller.SetTrailer(passed(agent.Trailer()))
+	if err != nil && !answered && len(agent.Trailer()) == 0 && diedWith(ctx, lease) {
 		return died(t)
 	}
 	return err
 }
 
-// converse opens the call to the plugin and passes the caller's frames to it while answer passes the plugin's back.
-func converse(ctx context.Context, caller grpc.ServerStream, lease route.Lease, m method, first *frame, answer func(grpc.ClientStream) (bool, error)) (answered bool, err error) {
-	desc := &grpc.StreamDesc{StreamName: m.name, ServerStreams: true, ClientStreams: true}
-	agent, err := lease.Conn.NewStream(ctx, desc, m.target, grpc.ForceCodecV2(frameCodec))
-	if err != nil {
-		return false, err
+// open opens the call to the plugin. Where there was no connection after all it tries again: nothing was sent yet.
+func (g *Gateway) open(ctx context.Context, t *trip) (route.Lease, grpc.ClientStream, error) {
+	desc := &grpc.StreamDesc{StreamName: t.method.name, ServerStreams: true, ClientStreams: true}
+	for {
+		lease, err := g.acquire(ctx, t)
+		if err != nil {
+			return route.Lease{}, nil, err
+		}
+		agent, err := lease.Conn.NewStream(ctx, desc, t.method.target, grpc.ForceCodecV2(frameCodec))
+		if err == nil {
+			return lease, agent, nil
+		}
+		ended := diedWith(ctx, lease)
+		lease.Release()
+		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
+			return route.Lease{}, nil, err
+		}
+		g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 	}
-	go passRequests(caller, agent, first.share())
-	answered, err = answer(agent)
-	caller.SetTrailer(passed(agent.Trailer()))
-	return answered || len(agent.Trailer()) > 0, err
 }
 
 // relay passes an answer on frame by frame, as it comes.

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/route"
@@ -62,7 +63,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 type reply struct {
 	message         *frame
 	header, trailer metadata.MD
-	// sent says that the request may have reached the plugin. answered says that the plugin itself gave the answer or the
+	// sent says that the request may have reached the plugin, which it has not where there was no connection. answered says that the plugin itself gave the answer or the
 	// error: then at least a content-type came with it, while nothing comes from a connection that broke.
 	sent, answered bool
 	// generation is that of the instance that was asked.
@@ -90,12 +91,15 @@ func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
 			return reply{sent: sent}, err
 		}
 		got, err := invoke(ctx, lease, t)
+		got.sent = got.sent || sent
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
 		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
 		lease.Release()
 		switch {
 		case err == nil:
 			return got, nil
+		case !got.sent && ctx.Err() == nil && (ended || status.Code(err) == codes.Unavailable && !(t.method.polls && t.masked(g))):
+			g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 		case notTaken && ctx.Err() == nil:
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 		case ended && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
@@ -111,9 +115,11 @@ func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
 
 // invoke makes the call on one instance.
 func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
-	got := reply{message: &frame{}, sent: true, generation: lease.Generation}
+	got := reply{message: &frame{}, generation: lease.Generation}
+	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, t.method.target, t.request, got.message,
-		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer))
+		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
+	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
 	return got, err
 }
@@ -141,12 +147,15 @@ func justBefore(ctx context.Context, most time.Duration) (context.Context, conte
 	return context.WithTimeout(ctx, left)
 }
 
-// acquire gets a connection to the trip's plugin. While the plugin starts it waits: until just before the caller's
-// deadline, and in polls that can be answered from memory for a moment.
+// acquire gets a connection to the trip's plugin. While the plugin starts, or none of its servers can be reached, it
+// waits: until just before the caller's deadline, and in polls that can be answered from memory for a moment.
 func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 	target := t.found.Target
 	if lease, ok := target.TryAcquire(t.want); ok {
-		return lease, nil
+		if lease.Reachable() {
+			return lease, nil
+		}
+		lease.Release()
 	}
 	if !g.kept.has(waits) {
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
@@ -157,7 +166,7 @@ func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 	}
 	waiting, cancel := justBefore(ctx, patience)
 	defer cancel()
-	lease, err := target.Acquire(waiting, t.want)
+	lease, err := acquireReachable(waiting, target, t.want)
 	switch {
 	case err == nil:
 		g.acted(t.found, waits)
@@ -166,6 +175,23 @@ func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
 	default:
 		return route.Lease{}, status.Error(codes.Unavailable, err.Error())
+	}
+}
+
+// acquireReachable waits for an instance, and until it can be reached. An instance that ends meanwhile makes room for the next.
+func acquireReachable(ctx context.Context, target route.Target, want route.Want) (route.Lease, error) {
+	for {
+		lease, err := target.Acquire(ctx, want)
+		if err != nil || lease.Reachable() {
+			return lease, err
+		}
+		if err = lease.Remote.Reach(ctx); err == nil {
+			return lease, nil
+		}
+		lease.Release()
+		if ctx.Err() != nil {
+			return route.Lease{}, err
+		}
 	}
 }
 

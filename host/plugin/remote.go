@@ -226,6 +226,25 @@ func (r *Remote) Err() error {
 // Acquire counts a call in, as that of an Instance does.
 func (r *Remote) Acquire() (release func(), ok bool) { return r.calls.acquire() }
 
+// Reachable says whether a server can be reached now.
+func (r *Remote) Reachable() bool { return r.conn.GetState() == connectivity.Ready }
+
+// Reach waits until a server can be reached. When ctx or the Remote ends first, it says why none can.
+func (r *Remote) Reach(ctx context.Context) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
+	if r.waitFor(waiting, func(s connectivity.State) bool { return s == connectivity.Ready }) {
+		return nil
+	}
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonTimeout)
+	defer cancel()
+	return fmt.Errorf("plugin %s: none of its servers can be reached: %w", r.spec.Name, cmp.Or(r.trouble(brief), errComing))
+}
+
+// reasonTimeout bounds the question for a reason: somebody has waited for long enough.
+const reasonTimeout = 100 * time.Millisecond
+
 // InFlight is the number of calls acquired and not yet released.
 func (r *Remote) InFlight() int { return r.calls.count() }
 

@@ -46,10 +46,23 @@ type Lease struct {
 	Generation string
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
+	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.
+	Remote Remote
 	// Ended is closed when the instance's process has ended: an error of a call may then be put down to that.
 	Ended <-chan struct{}
 	// Release gives the lease back. It must be called exactly once.
 	Release func()
+}
+
+// Reachable says whether a call would find a connection now.
+func (l Lease) Reachable() bool { return l.Remote == nil || l.Remote.Reachable() }
+
+// Remote is servers that can be out of reach for a while.
+type Remote interface {
+	// Reachable says whether one of them can be reached now.
+	Reachable() bool
+	// Reach waits until one of them can be, and says why none can when ctx or the instance ends first.
+	Reach(ctx context.Context) error
 }
 
 // Route is what the table knows of one task category.
