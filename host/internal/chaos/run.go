@@ -23,8 +23,8 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/chaos/balancer"
 	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
-	"github.com/agenthost/agenthost/host/internal/chaos/replica"
 	"github.com/agenthost/agenthost/host/internal/propeller"
+	"github.com/agenthost/agenthost/host/internal/replica"
 )
 
 // options are a run's.

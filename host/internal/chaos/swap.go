@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agenthost/agenthost/host/internal/chaos/procs"
-	"github.com/agenthost/agenthost/host/internal/chaos/replica"
+	"github.com/agenthost/agenthost/host/internal/replica"
 )
 
 // swapOptions are those of swap-under-load.

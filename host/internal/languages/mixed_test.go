@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/agenthost/agenthost/host/internal/chaos/replica"
 	"github.com/agenthost/agenthost/host/internal/propeller"
+	"github.com/agenthost/agenthost/host/internal/replica"
 	"github.com/agenthost/agenthost/host/internal/scaffold"
 )
 

@@ -16,8 +16,8 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/agenthost/agenthost/host/internal/chaos/replica"
 	"github.com/agenthost/agenthost/host/internal/propeller"
+	"github.com/agenthost/agenthost/host/internal/replica"
 )
 
 const (
