@@ -98,7 +98,7 @@ func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
 		switch {
 		case err == nil:
 			return got, nil
-		case !got.sent && ctx.Err() == nil && (ended || status.Code(err) == codes.Unavailable && !(t.method.polls && t.masked(g))):
+		case !got.sent && ctx.Err() == nil && (ended || status.Code(err) == codes.Unavailable && (!t.method.polls || !t.masked(g))):
 			g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 		case notTaken && ctx.Err() == nil:
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", t.found.Target.Plugin(), "method", t.method.name)

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/propeller"
 )
 
@@ -43,16 +44,13 @@ func TestRealFlytekitTasksRunThroughTheHost(t *testing.T) {
 	if len(cases) < 10 {
 		t.Fatalf("compile.py wrote %d cases only", len(cases))
 	}
-	h := startHost(t, map[string]any{
-		"duckdb": duckdb(t),
-		"hello":  map[string]any{"command": []string{filepath.Join(bin, "hello")}},
-	})
+	h := hosttest.Start(t, map[string]any{"plugins": map[string]any{"duckdb": duckdb(t), "hello": hosttest.Plugin("hello")}})
 
 	for name, flyte := range map[string]propeller.Flyte{"Flyte 1": propeller.V1, "Flyte 2": propeller.V2} {
 		t.Run(name, func(t *testing.T) {
 			p := propeller.Start(t.Context(), propeller.Options{
 				Flyte:        flyte,
-				Endpoint:     h.endpoint,
+				Endpoint:     h.Endpoint(),
 				PollInterval: time.Second,
 				Resync:       100 * time.Millisecond,
 				Round:        50 * time.Millisecond,
@@ -120,8 +118,8 @@ func TestRealFlytekitTasksRunThroughTheHost(t *testing.T) {
 // A DuckDBQuery that is called in Python runs on the host that AGENTHOST_ADDRESS names.
 func TestAFlytekitWorkflowRunsInPythonOnAHost(t *testing.T) {
 	python := flytekitPython(t)
-	h := startHost(t, map[string]any{"duckdb": duckdb(t)})
-	python.env = append(python.env, "AGENTHOST_ADDRESS="+h.endpoint)
+	h := hosttest.Start(t, map[string]any{"plugins": map[string]any{"duckdb": duckdb(t)}})
+	python.env = append(python.env, "AGENTHOST_ADDRESS="+h.Endpoint())
 	var found struct {
 		Airlines []string `json:"airlines"`
 		Error    string   `json:"error"`
@@ -138,10 +136,9 @@ func TestAFlytekitWorkflowRunsInPythonOnAHost(t *testing.T) {
 
 // duckdb configures the plugin of that name, with a state of its own.
 func duckdb(t *testing.T) map[string]any {
-	return map[string]any{
-		"command": []string{filepath.Join(bin, "duckdb")},
-		"config":  map[string]any{"state_dir": t.TempDir()},
-	}
+	plugin := hosttest.Plugin("duckdb")
+	plugin["config"] = map[string]any{"state_dir": t.TempDir()}
+	return plugin
 }
 
 // wait waits for an execution's end.
@@ -164,7 +161,7 @@ type flytekit struct {
 
 func flytekitPython(t *testing.T) *flytekit {
 	t.Helper()
-	venv := exec.Command(filepath.Join(root, "scripts", "venv-flytekit"))
+	venv := exec.Command(hosttest.Root("scripts", "venv-flytekit"))
 	return &flytekit{
 		interpreter: strings.TrimSpace(string(output(t, venv))),
 		// A home of its own: flytekit reads configuration from there, and writes to it.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -19,8 +17,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/propeller"
-	"github.com/agenthost/agenthost/host/internal/replica"
 	"github.com/agenthost/agenthost/host/internal/scaffold"
 )
 
@@ -29,61 +27,6 @@ const (
 	jobLimit   = 3 * time.Minute
 	callLimit  = 30 * time.Second
 )
-
-// host is a running agenthost.
-type host struct {
-	replica  replica.Replica
-	settings map[string]any
-}
-
-func startHost(t *testing.T, settings map[string]any) *host {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "languages-host-") // a test's name would make a socket's path too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	settings["run_dir"] = filepath.Join(dir, "run")
-	h := &host{
-		replica:  replica.Replica{Name: "host", Program: filepath.Join(bin, "agenthost"), Config: filepath.Join(dir, "agenthost.json"), Logs: dir},
-		settings: settings,
-	}
-	h.write(t)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		_ = h.replica.Signal(syscall.SIGTERM) // an error says that it has ended
-		if err := h.replica.Wait(ctx); err != nil {
-			t.Errorf("the host: %v", err)
-		}
-		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(dir, "host.log"))
-			t.Logf("the host's log, at last:\n%s", log[max(0, len(log)-8<<10):])
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-	if err := h.replica.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func (h *host) write(t *testing.T) {
-	t.Helper()
-	content, err := json.Marshal(h.settings)
-	if err == nil {
-		err = os.WriteFile(h.replica.Config, content, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (h *host) addresses() (endpoint, admin string) {
-	endpoint, admin, _ = h.replica.Ready()
-	return endpoint, admin
-}
 
 // plugin configures a language's project.
 func plugin(t *testing.T, language string) map[string]any {
@@ -120,9 +63,8 @@ func greeting(outputs *core.LiteralMap) string {
 // A job is what its metadata says, in whatever language the next version of its plugin is written.
 func TestJobsPassFromLanguageToLanguage(t *testing.T) {
 	languages := scaffold.Languages()
-	h := startHost(t, map[string]any{"plugins": map[string]any{"greeter": plugin(t, languages[0])}})
-	endpoint, address := h.addresses()
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	h := hosttest.Start(t, map[string]any{"plugins": map[string]any{"greeter": plugin(t, languages[0])}})
+	conn, err := grpc.NewClient(h.Endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,9 +75,7 @@ func TestJobsPassFromLanguageToLanguage(t *testing.T) {
 	jobs := map[string][]byte{} // by the name that they greet
 	for i, language := range languages {
 		if i > 0 {
-			h.settings["plugins"] = map[string]any{"greeter": plugin(t, language)}
-			h.write(t)
-			step(t, "", filepath.Join(bin, "agenthost"), "reload", "--admin", address)
+			h.Reload(t, map[string]any{"greeter": plugin(t, language)})
 		}
 		for n := range 20 {
 			name := fmt.Sprintf("%s %d", language, n)
@@ -166,10 +106,9 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 		plugins[language] = plugin(t, language)
 		routes = append(routes, map[string]any{"task": "greeter", "domain": language, "plugin": language})
 	}
-	h := startHost(t, map[string]any{"plugins": plugins, "routes": routes})
-	endpoint, address := h.addresses()
+	h := hosttest.Start(t, map[string]any{"plugins": plugins, "routes": routes})
 	p := propeller.Start(t.Context(), propeller.Options{
-		Flyte: propeller.V1, Endpoint: endpoint, PollInterval: time.Second, Resync: 50 * time.Millisecond, Round: 20 * time.Millisecond, PollRate: -1,
+		Flyte: propeller.V1, Endpoint: h.Endpoint(), PollInterval: time.Second, Resync: 50 * time.Millisecond, Round: 20 * time.Millisecond, PollRate: -1,
 	})
 	defer p.Close()
 
@@ -186,7 +125,7 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 			})
 		}
 		if n%8 == 4 {
-			kills += kill(t, address, random)
+			kills += kill(t, h, random)
 		}
 	}
 	if kills == 0 {
@@ -209,19 +148,15 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 }
 
 // kill ends the process of one plugin that runs, and says how many that were.
-func kill(t *testing.T, address string, random *rand.Rand) int {
+func kill(t *testing.T, h *hosttest.Host, random *rand.Rand) int {
 	t.Helper()
-	out, err := exec.Command(filepath.Join(bin, "agenthost"), "status", "-o", "json", "--admin", address).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var status struct {
 		Plugins []struct {
 			State string `json:"state"`
 			PID   int    `json:"pid"`
 		} `json:"plugins"`
 	}
-	if err := json.Unmarshal(out, &status); err != nil {
+	if err := json.Unmarshal([]byte(h.Ask(t, "/status")), &status); err != nil {
 		t.Fatal(err)
 	}
 	var running []int

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/scaffold"
 )
 
@@ -29,8 +30,8 @@ func project(t *testing.T, language string) string {
 	if dir, ok := projects.dirs[language]; ok {
 		return dir
 	}
-	dir := filepath.Join(bin, "projects", language) // not beside agenthost: the PATH would have a folder called go
-	step(t, "", filepath.Join(bin, "agenthost"), "new", "--lang", language, "greeter", "--dir", dir, "--sdk", root)
+	dir := filepath.Join(hosttest.Bin(), "projects", language) // not beside agenthost: the PATH would have a folder called go
+	step(t, "", hosttest.Program("agenthost"), "new", "--lang", language, "greeter", "--dir", dir, "--sdk", hosttest.Root())
 	step(t, dir, "make", "build")
 	if projects.dirs == nil {
 		projects.dirs = map[string]string{}
@@ -44,7 +45,7 @@ func step(t *testing.T, dir string, command ...string) string {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+hosttest.Bin()+":"+os.Getenv("PATH"))
 	cmd.WaitDelay = time.Second
 	killer := time.AfterFunc(stepLimit, func() { _ = cmd.Process.Kill() })
 	defer killer.Stop()
@@ -66,7 +67,7 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 			if said := step(t, dir, "make", "verify"); !strings.Contains(said, ", 0 failed,") {
 				t.Errorf("make verify does not say that nothing failed:\n%s", said)
 			}
-			run := []string{filepath.Join(bin, "agenthost"), "task", "run", "--quiet", "--type", "greeter", "--input", "name=Ada", "--output", "greeting:str"}
+			run := []string{hosttest.Program("agenthost"), "task", "run", "--quiet", "--type", "greeter", "--input", "name=Ada", "--output", "greeting:str"}
 			if takesConfig(language) {
 				run = append(run, "--plugin-config", `{"greeting": "Hello"}`)
 			}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 )
 
 // bigquery is an emulator of BigQuery, and either plugin for it.
@@ -28,7 +30,7 @@ func bigquery(t *testing.T) (s sides, system *held, jobs func() int) {
 
 	s = sides{
 		ours: map[string]any{
-			"command": []string{filepath.Join(bin, "bigquery")},
+			"command": []string{hosttest.Program("bigquery")},
 			"config":  map[string]any{"endpoint": system.url, "anonymous": true},
 		},
 		theirs: map[string]any{

@@ -16,8 +16,8 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/propeller"
-	"github.com/agenthost/agenthost/host/internal/replica"
 )
 
 const (
@@ -27,77 +27,18 @@ const (
 	startLimit = 3 * time.Minute
 )
 
-// host is a running agenthost.
-type host struct {
-	replica  replica.Replica
-	settings map[string]any
-	endpoint string
-}
-
 // startHost runs a host with these plugins, as in a configuration, until the test ends.
-func startHost(t *testing.T, plugins map[string]any) *host {
+func startHost(t *testing.T, plugins map[string]any) *hosttest.Host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "systems-") // not t.TempDir: a test's name would make a socket's path too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &host{
-		replica:  replica.Replica{Name: "host", Program: filepath.Join(bin, "host"), Config: filepath.Join(dir, "agenthost.json"), Logs: dir},
-		settings: map[string]any{"run_dir": filepath.Join(dir, "run")},
-	}
-	h.configure(t, plugins)
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-	t.Cleanup(func() { h.stop(t) })
-	if err := h.replica.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	h.endpoint, _, _ = h.replica.Ready()
-	return h
+	return hosttest.Start(t, map[string]any{"plugins": patient(plugins)})
 }
 
-// configure writes the configuration, which a running host takes up.
-func (h *host) configure(t *testing.T, plugins map[string]any) {
-	t.Helper()
+// patient lets plugins take their time to start: those in Python and Java need it on a machine that has much to do.
+func patient(plugins map[string]any) map[string]any {
 	for _, plugin := range plugins {
 		plugin.(map[string]any)["start_timeout"] = startLimit.String() //nolint:forcetypeassert // they are ours
 	}
-	h.settings["plugins"] = plugins
-	settings, err := json.Marshal(h.settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := h.replica.Config + ".next"
-	if err := os.WriteFile(next, settings, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(next, h.replica.Config); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// reload makes the host take up another configuration, and waits until it has.
-func (h *host) reload(t *testing.T, plugins map[string]any) {
-	t.Helper()
-	h.configure(t, plugins)
-	_, admin, _ := h.replica.Ready()
-	reload := exec.Command(h.replica.Program, "reload", "--admin", admin)
-	if out, err := reload.CombinedOutput(); err != nil {
-		t.Fatalf("agenthost reload: %v\n%s", err, out)
-	}
-}
-
-func (h *host) stop(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	_ = h.replica.Signal(15) // an error says that it has ended
-	if err := h.replica.Wait(ctx); err != nil {
-		t.Errorf("the host: %v", err)
-	}
-	if t.Failed() {
-		t.Logf("the host's log, at last:\n%s", tail(filepath.Join(h.replica.Logs, h.replica.Name+".log")))
-	}
+	return plugins
 }
 
 // task is one that flytekit has compiled.
@@ -144,10 +85,10 @@ func compile(t *testing.T, programs, system string) []task {
 // venv makes an environment, and gives the folder of its programs.
 func venv(t *testing.T, name string) string {
 	t.Helper()
-	own := filepath.Join(root, "scripts", "venv-"+name)
+	own := hosttest.Root("scripts", "venv-"+name)
 	command := exec.Command(own)
 	if _, err := os.Stat(own); err != nil {
-		command = exec.Command(filepath.Join(root, "scripts", "venv-pinned"), name)
+		command = exec.Command(hosttest.Root("scripts", "venv-pinned"), name)
 	}
 	return strings.TrimSpace(tool(t, command))
 }
@@ -168,10 +109,10 @@ func tool(t *testing.T, command *exec.Cmd) string {
 }
 
 // startFlyte runs a Flyte against the host until the test ends.
-func startFlyte(t *testing.T, flyte propeller.Flyte, h *host) *propeller.Propeller {
+func startFlyte(t *testing.T, flyte propeller.Flyte, h *hosttest.Host) *propeller.Propeller {
 	t.Helper()
 	p := propeller.Start(t.Context(), propeller.Options{
-		Flyte: flyte, Endpoint: h.endpoint,
+		Flyte: flyte, Endpoint: h.Endpoint(),
 		PollInterval: time.Second, Resync: 100 * time.Millisecond, Round: 50 * time.Millisecond, PollRate: -1,
 	})
 	t.Cleanup(p.Close)
@@ -211,7 +152,7 @@ func (k task) end(t *testing.T, execution *propeller.Execution) propeller.Result
 }
 
 // run runs tasks at once and gives how each ended.
-func runTasks(t *testing.T, h *host, flyte propeller.Flyte, tasks []task) map[string]propeller.Result {
+func runTasks(t *testing.T, h *hosttest.Host, flyte propeller.Flyte, tasks []task) map[string]propeller.Result {
 	t.Helper()
 	p := startFlyte(t, flyte, h)
 	outputs := t.TempDir()

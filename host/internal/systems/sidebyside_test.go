@@ -96,7 +96,7 @@ func (s sides) swap(t *testing.T, tasks []task, each int, system *held, jobs fun
 		}
 	}
 	waitUntil(t, "all jobs have been made", func() bool { return jobs()-before >= len(all) })
-	h.reload(t, one("system", s.ours))
+	h.Reload(t, patient(one("system", s.ours)))
 	system.released.Store(true)
 	for _, b := range all {
 		b.task.end(t, b.execution)
