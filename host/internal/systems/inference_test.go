@@ -151,12 +151,12 @@ func checkNumbers(r *http.Request) error {
 	r.Body = io.NopCloser(bytes.NewReader(content))
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(content, &fields); err != nil {
-		return fmt.Errorf("We could not parse the JSON body of your request: %w", err) //nolint:staticcheck // in OpenAI's words
+		return fmt.Errorf("We could not parse the JSON body of your request: %w", err)
 	}
 	for _, name := range []string{"max_tokens", "max_completion_tokens", "n", "seed", "dimensions"} {
 		if number, ok := fields[name]; ok && string(number) != "null" {
 			if _, err := strconv.Atoi(string(number)); err != nil {
-				return fmt.Errorf("Invalid type for '%s': expected an integer, but got %s", name, number) //nolint:staticcheck // likewise
+				return fmt.Errorf("Invalid type for '%s': expected an integer, but got %s", name, number)
 			}
 		}
 	}

@@ -1,5 +1,8 @@
-"""Fetches the answers of a batch, as the last task of a `create_batch` does it: `openai_answers.py OUTPUTS`, the literal map that the
-batch's task ended with. Prints JSON: the text of a chat, or the size of a vector, by the request's id."""
+"""Fetches a batch's answers, as the last task of a `create_batch` does it: `openai_answers.py OUTPUTS`.
+
+OUTPUTS is the literal map that the batch's task ended with. Prints JSON: the text of a chat, or the size of a vector,
+by the request's id. The environment is that of openai_tasks.py.
+"""
 
 import json
 import pathlib

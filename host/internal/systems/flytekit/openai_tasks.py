@@ -1,5 +1,8 @@
-"""Tasks of flytekitplugins-openai, and of our class for embeddings. Files of batches are uploaded here, as the first task of a
-`create_batch` does it; the environment has the server (OPENAI_BASE_URL) and its key (_FSEC_OPENAI_KEY)."""
+"""Tasks of flytekitplugins-openai, and of our class for embeddings.
+
+Files of batches are uploaded here, as the first task of a `create_batch` does it: the environment has the server
+(OPENAI_BASE_URL) and its key (_FSEC_OPENAI_KEY).
+"""
 
 import json
 import pathlib
@@ -31,12 +34,8 @@ def question(name, text):
 
 def batch(name, requests, **config):
     """The three tasks of a create_batch: runs the first, and gives the second with what that has brought."""
-    upload, endpoint, _ = [
-        node.flyte_entity
-        for node in create_batch(
-            name, SECRET, openai_organization="org-7", config=config, is_json_iterator=False
-        ).nodes
-    ]
+    workflow = create_batch(name, SECRET, openai_organization="org-7", config=config, is_json_iterator=False)
+    upload, endpoint, _ = [node.flyte_entity for node in workflow.nodes]
     file = pathlib.Path(tempfile.mkdtemp()) / "requests.jsonl"
     file.write_text("\n".join(json.dumps(request) for request in requests))
     return endpoint, {"input_file_id": upload(jsonl_in=JSONLFile(str(file)))}
@@ -44,9 +43,8 @@ def batch(name, requests, **config):
 
 def cases(case):
     paris = question("q-1", "What is the capital of France?")
-    embeddings = [
-        request(f"e-{i + 1}", "/v1/embeddings", model="e5-passage", input=text) for i, text in enumerate(["red", "blue"])
-    ]
+    url, model = "/v1/embeddings", "e5-passage"
+    colours = [request("e-1", url, model=model, input="red"), request("e-2", url, model=model, input="blue")]
     texts = ["The cat sleeps on the sofa.", "Interest rates have risen.", "A kitten naps on the couch."]
     endpoint, uploaded = batch("batch", [paris])
     france = {"message": "What is the capital of France?"}
@@ -58,9 +56,9 @@ def cases(case):
         case("whole-number", chat("whole", max_tokens=64), france),
         case("wrong-type", chat("wrong", max_tokens="many"), france, fails="expected an integer"),
         case("batch", endpoint, uploaded),
-        case("batch-of-embeddings", *batch("embeddings", embeddings, endpoint="/v1/embeddings", metadata={"team": "a"})),
+        case("batch-of-embeddings", *batch("colours", colours, endpoint=url, metadata={"team": "a"})),
         case("batch-of-bad-requests", *batch("bad", [paris, question("q-2", "break")])),
-        case("batch-of-no-requests", *batch("none", [embeddings[0]]), fails="does not match the batch's endpoint"),
+        case("batch-of-no-requests", *batch("none", [colours[0]]), fails="does not match the batch's endpoint"),
         case("no-file", endpoint, {"input_file_id": "file-none"}, fails="No such File object: file-none"),
         case("text", EmbeddingsTask("text", {"model": "e5-query"}, many=False), {"text": "a red apple"}),
         case("texts", EmbeddingsTask("texts", {"model": "e5-passage"}), {"texts": texts}),
