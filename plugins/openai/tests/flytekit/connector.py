@@ -1,8 +1,8 @@
 """Runs compiled tasks with flytekit's own connectors: `connector.py SERVER DIRECTORY RESULT`.
 
 Prints JSON: the answer of the chat, the metadata of a batch that it has created, what flytekit's connector says of the
-first batch on the server, and under "ours" the Python value that the literal map in the file RESULT has for `result`. The
-key is in the environment.
+first batch on the server, and under "ours" the Python value that the literal map in the file RESULT has for `result`.
+The key is in the environment.
 """
 
 import asyncio
