@@ -1,12 +1,13 @@
 //! The task type `openai-batch`: a file of requests that the server works through within a day.
 
 use agenthost::{AsyncAgent, Error, Job, LogSink, LogsQuery, Resource, Result, Task, async_trait};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::call::Session;
 use crate::fault::Fault;
 use crate::ledger::{self, Turns};
+use crate::meta::Meta;
 use crate::service::{Configured, Service};
 use crate::{log, state};
 
@@ -20,16 +21,6 @@ struct Custom {
     openai_organization: Option<String>,
     #[serde(default)]
     config: Option<Map<String, Value>>,
-}
-
-/// What Flyte keeps of a batch. flytekit's agent keeps a pickle instead, which nobody can read but Python.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Meta {
-    pub batch_id: String,
-    #[serde(default)]
-    pub openai_org: Option<String>,
-    #[serde(default)]
-    pub account: String,
 }
 
 /// Serves batches.
@@ -112,6 +103,10 @@ impl AsyncAgent for Batches {
         let session = self.session(&job)?;
         let batch = retrieve(&session, &job.meta.batch_id).await.map_err(Fault::error)?;
         log::send(&session, &batch, query, sink).await
+    }
+
+    fn decode_meta(meta: &[u8]) -> Result<Meta> {
+        Meta::decode(meta)
     }
 }
 

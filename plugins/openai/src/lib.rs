@@ -8,6 +8,7 @@ mod embeddings;
 mod fault;
 mod ledger;
 mod log;
+mod meta;
 mod report;
 mod service;
 mod state;

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::call::Session;
 use crate::config::Config;
+use crate::ledger;
 use crate::report::with_usage;
 
 /// Codes of errors that a later batch may not meet: the queue was full, the service was not well.
@@ -46,9 +47,16 @@ pub fn resource(id: &str, batch: Json, config: &Config, session: &Session) -> Re
     }
 }
 
-/// flytekit's task that fetches the files wants both ids to be there, with or without a file.
+/// The batch as its task ordered it: without the attempt's key, which only we know of. flytekit's task that fetches the files
+/// wants both ids to be there, with or without a file.
 fn outputs(batch: &Json) -> Outputs {
     let mut batch = batch.clone();
+    if let Some(metadata) = batch["metadata"].as_object_mut()
+        && metadata.remove(ledger::KEY).is_some()
+        && metadata.is_empty()
+    {
+        batch["metadata"] = Json::Null;
+    }
     for file in ["output_file_id", "error_file_id"] {
         if batch.get(file).is_none() {
             batch[file] = Json::Null;

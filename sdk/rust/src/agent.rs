@@ -60,6 +60,15 @@ pub trait AsyncAgent: Send + Sync + 'static {
         Err(Error::unimplemented("this agent has no metrics"))
     }
 
+    /// Reads the metadata of a job. An agent that takes over the jobs of another program reads here what that has written, and
+    /// leaves the rest to [`json_meta`].
+    fn decode_meta(meta: &[u8]) -> Result<Self::Meta>
+    where
+        Self: Sized,
+    {
+        json_meta(meta)
+    }
+
     /// Called once when the plugin stops, after the calls under way have ended.
     async fn close(&self) {}
 }
@@ -146,24 +155,28 @@ pub(crate) trait AnyAsync: Send + Sync {
 /// How a Python pickle begins, since its protocol 2; no JSON does.
 const PICKLE: &[u8] = &[0x80];
 
+/// Reads the metadata of a job as the JSON that [`AsyncAgent::create`]'s answer became.
+pub fn json_meta<M: DeserializeOwned>(meta: &[u8]) -> Result<M> {
+    if meta.starts_with(PICKLE) {
+        return Err(Error::invalid_argument(
+            "the resource_meta is none of this agent's: it is a Python pickle, as some of flytekit's agents write it, which only the agent that created the job can read; let such jobs end there before this agent takes over",
+        ));
+    }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(meta)).map_err(|e| {
+        Error::invalid_argument(format!(
+            "the resource_meta is none of this agent's: it is not the JSON of {} at {}: {}",
+            type_name::<M>(),
+            e.path(),
+            e.inner()
+        ))
+    })
+}
+
 pub(crate) struct Typed<A>(pub(crate) A);
 
 impl<A: AsyncAgent> Typed<A> {
     fn job(job: Job<Vec<u8>>) -> Result<Job<A::Meta>> {
-        if job.meta.starts_with(PICKLE) {
-            return Err(Error::invalid_argument(
-                "the resource_meta is none of this agent's: it is a Python pickle, as some of flytekit's agents write it, which only the agent that created the job can read; let such jobs end there before this agent takes over",
-            ));
-        }
-        let meta =
-            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&job.meta)).map_err(|e| {
-                Error::invalid_argument(format!(
-                    "the resource_meta is none of this agent's: it is not the JSON of {} at {}: {}",
-                    type_name::<A::Meta>(),
-                    e.path(),
-                    e.inner()
-                ))
-            })?;
+        let meta = A::decode_meta(&job.meta)?;
         Ok(Job { meta, category: job.category, output_prefix: job.output_prefix, connection: job.connection })
     }
 }

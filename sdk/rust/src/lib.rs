@@ -58,7 +58,7 @@ pub mod contract {
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
 
-pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, MetricsQuery, SyncAgent};
+pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, MetricsQuery, SyncAgent, json_meta};
 pub use async_trait::async_trait;
 pub use config::{ByteSize, ConfigError};
 pub use connection::Connection;

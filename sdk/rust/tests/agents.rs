@@ -8,7 +8,7 @@ use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, UnionType, li
 use agenthost::testing::{TestTask, run};
 use agenthost::{
     AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Phase, Plugin, Resource, Result,
-    SyncAgent, Task, Value, async_trait,
+    SyncAgent, Task, Value, async_trait, json_meta,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,13 @@ impl AsyncAgent for Counter {
             sink.line(LogLine { at: Some(chrono::Utc::now()), message: format!("line {i}") }).await?;
         }
         sink.next_token("3").await
+    }
+
+    fn decode_meta(meta: &[u8]) -> Result<Count> {
+        match meta.strip_prefix(b"abacus:") {
+            Some(beads) => Ok(Count { n: beads.len() as i64, key: String::new(), note: String::new() }),
+            None => json_meta(meta),
+        }
     }
 
     async fn close(&self) {
@@ -141,6 +148,8 @@ async fn metadata_of_other_versions_is_read() {
     assert_eq!(foreign.code(), Code::InvalidArgument);
     assert!(foreign.message().contains("agent count: get: the resource_meta is none of this agent's"), "{foreign}");
     assert!(foreign.message().contains("a Python pickle"), "{foreign}");
+    let taken_over = client.job("count", &b"abacus:ooo"[..]);
+    assert_eq!(taken_over.get().await.unwrap().output::<i64>("doubled"), 6);
 }
 
 #[tokio::test]

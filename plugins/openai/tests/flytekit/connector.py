@@ -1,7 +1,8 @@
 """Runs compiled tasks with flytekit's own connectors: `connector.py SERVER DIRECTORY RESULT`.
 
-Prints JSON: the answer of the chat, what flytekit's connector says of the first batch on the server, and under "ours"
-the Python value that the literal map in the file RESULT has for `result`. The key is in the environment.
+Prints JSON: the answer of the chat, the metadata of a batch that it has created, what flytekit's connector says of the
+first batch on the server, and under "ours" the Python value that the literal map in the file RESULT has for `result`.
+The key is in the environment.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ async def main(directory: pathlib.Path, result: pathlib.Path) -> None:
     said = {
         "chat": {"phase": int(chat.phase), "outputs": chat.outputs},
         "created": created.batch_id,
+        "meta": list(created.encode()),
         "batch": {"phase": int(batch.phase), "result": python(batch.outputs)},
         "ours": python(ours),
     }

@@ -135,7 +135,9 @@ async fn the_result_is_the_batch_with_its_usage_and_cost() {
     server.set(&id(&job), json!({"status": "completed", "created_at": 1000, "completed_at": 1090, "model": "gpt-4o-2024-08-06", "usage": usage, "output_file_id": "file-out"}));
     let result = job.get().await.unwrap();
     let agenthost::Json(batch) = result.output::<agenthost::Json<Value>>("result");
-    assert_eq!(batch, server.batches()[0]);
+    let mut kept = server.batches()[0].clone();
+    let key = kept["metadata"].as_object_mut().unwrap().remove("agenthost_key");
+    assert_eq!((batch, key.is_some()), (kept, true), "all but our own key");
     let info = result.info();
     assert_eq!(
         (&info["input_tokens"], &info["output_tokens"], &info["latency_ms"]),
@@ -187,14 +189,22 @@ async fn an_unknown_batch_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_pickle_of_flytekits_agent_is_named_and_never_read() {
+async fn a_pickle_is_read_and_never_run() {
     let (server, client) = both().await;
-    let job = client.job("openai-batch", &b"\x80\x05\x95\x42flytekitplugins.openai.batch.connector"[..]);
-    for error in [job.get().await.unwrap_err(), job.delete().await.unwrap_err()] {
-        assert_eq!(error.code(), Code::InvalidArgument);
-        assert!(error.message().contains("a Python pickle"), "{error}");
+    let gone = std::env::temp_dir().join(format!("openai-pickle-{}", std::process::id()));
+    let call = format!("cos\nmkdir\n(V{}\ntR.", gone.display());
+    for pickle in [
+        [b"\x80\x02", call.as_bytes()].concat(), // os.mkdir(…), were it run
+        b"\x80\x05\x95\x42flytekitplugins.openai.batch.connector".to_vec(), // cut off
+        b"\x80\x04}(\x8c\x03jobK\x07u.".to_vec(), // {"job": 7}
+    ] {
+        let job = client.job("openai-batch", pickle);
+        for error in [job.get().await.unwrap_err(), job.delete().await.unwrap_err()] {
+            assert_eq!(error.code(), Code::InvalidArgument);
+            assert!(error.message().contains("a Python pickle, but none of a batch"), "{error}");
+        }
     }
-    assert!(server.calls("").is_empty());
+    assert!(!gone.exists() && server.calls("").is_empty());
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ except ImportError:
 
 from flyteidl.admin.agent_pb2 import GetTaskLogsResponse
 from flyteidl.core.execution_pb2 import TaskExecution
+from flytekit import lazy_module
+
+slow = lazy_module("slow")
 
 print("1|1|unix|/nowhere|grpc|")  # as a handshake would look
 os.write(1, b"straight to the file descriptor\n")
@@ -47,6 +50,8 @@ class Misbehaving(AsyncConnectorBase):
         mode = custom.get("mode", "")
         if mode == "exit":
             sys.exit(7)
+        if mode == "lazy":
+            assert slow.READY
         if mode == "raise":
             raise KeyError("missing")
         if mode == "block":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -50,6 +52,12 @@ def test_what_is_printed_reaches_the_log_and_not_the_handshake(client: Client) -
     client.wrote("1|1|unix|/nowhere|grpc|")
     client.wrote("straight to the file descriptor")
     client.wrote("printed in a call")
+
+
+def test_agents_use_what_they_import_lazily_at_the_same_time(client: Client) -> None:
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        create = functools.partial(client.create, custom={"mode": "lazy"})
+        assert len(list(threads.map(create, ["misbehaving", "quiet"]))) == 2
 
 
 def test_an_exit_fails_one_call_and_not_the_process(client: Client) -> None:

@@ -13,6 +13,7 @@ from agenthost.plugin import Description, LoadError, Service, serve
 from agenthost.service import AgentService, Registry
 
 from ._dialect import ConnectorDialect
+from ._loading import import_lazy
 
 
 def main(program: str, dialect: ConnectorDialect) -> NoReturn:
@@ -25,6 +26,7 @@ def main(program: str, dialect: ConnectorDialect) -> NoReturn:
 
     def load() -> Service:
         registry = dialect.load(arguments.modules).only(arguments.task_types)
+        import_lazy({type(one.agent).__module__ for one in registry.all()})
         return Service(
             _description(program, dialect, arguments.name, registry), AgentService(dialect, registry).register
         )

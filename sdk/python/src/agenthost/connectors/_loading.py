@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 
 from agenthost.plugin import LoadError
 
@@ -28,3 +30,16 @@ def import_modules(modules: Sequence[str], advice: str = "") -> None:
         failure = load(module, functools.partial(importlib.import_module, module))
         if failure:
             raise LoadError(f"{failure} ({advice})" if advice else failure)
+
+
+def import_lazy(modules: Iterable[str]) -> None:
+    """Imports what these modules would import when they first use it (flytekit's lazy_module).
+
+    Agents have threads of their own: of two that begin to use a module together, one would find it half imported.
+    """
+    lazy = getattr(importlib.util, "_LazyModule")  # noqa: B009 - it has no public name
+    for module in modules:
+        for used in list(vars(sys.modules[module]).values()):
+            if type(used) is lazy:
+                name = object.__getattribute__(used, "__spec__").name
+                load(f"{name}, which {module} uses,", functools.partial(getattr, used, "__name__"))

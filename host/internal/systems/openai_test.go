@@ -1,0 +1,147 @@
+package systems
+
+import (
+	"math"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/host/internal/propeller"
+)
+
+// openai is a server of OpenAI's API, and either plugin for it.
+func openai(t *testing.T) (s sides, system *held, api *inference) {
+	t.Helper()
+	api = infer(t)
+	isPoll := func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/v1/batches/")
+	}
+	system = hold(t, api.url, isPoll, `"status":"completed"`, `"status":"in_progress"`)
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(api.key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string]any{"flyte_openai_api_key": "file://" + key}
+	s = sides{
+		ours: map[string]any{
+			"command": []string{rust(t, "openai")},
+			"config":  map[string]any{"base_url": system.url + "/v1"},
+			"secrets": secrets,
+		},
+		theirs: map[string]any{
+			"command": []string{filepath.Join(venv(t, "connectors"), "agenthost-flytekit"), "--task-types", "chatgpt,openai-batch"},
+			"env":     map[string]any{"OPENAI_BASE_URL": system.url + "/v1"},
+			"secrets": secrets,
+		},
+		volatile: regexp.MustCompile(`batch_[0-9]+|file-[0-9]+|"(created|completed)_at":[0-9]+`),
+		failing: map[string]string{
+			"whole-number": "expected an integer, but got 64.0",
+		},
+		intended: map[string]string{
+			"whole-number: phase":     "flytekit's connector sends 64.0 where the task says 64, which OpenAI refuses",
+			"whole-number: outputs":   "likewise",
+			"wrong-type: phase":       "flytekit's connector raises, and Flyte repeats what can never succeed",
+			"system-message: outputs": "flytekit's connector throws the messages of a chatgpt_config away",
+		},
+	}
+	return s, system, api
+}
+
+// openaiTasks are the tasks of the types. The files that they are about are uploaded first, by flytekit's own task for it.
+func openaiTasks(t *testing.T, api *inference, types ...string) []task {
+	t.Helper()
+	t.Setenv("OPENAI_BASE_URL", api.url+"/v1")
+	t.Setenv("_FSEC_OPENAI_KEY", api.key)
+	var tasks []task
+	for _, k := range compile(t, venv(t, "connectors"), "openai_tasks") {
+		if slices.Contains(types, k.template.GetType()) {
+			tasks = append(tasks, k)
+		}
+	}
+	return tasks
+}
+
+func TestOpenAITasksSeeNoDifference(t *testing.T) {
+	s, system, api := openai(t)
+	system.released.Store(true)
+	s.compare(t, openaiTasks(t, api, "chatgpt", "openai-batch"))
+}
+
+func TestOpenAIBatchesOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
+	s, system, api := openai(t)
+	var good []task
+	for _, k := range openaiTasks(t, api, "openai-batch") {
+		if k.Fails == "" {
+			good = append(good, k)
+		}
+	}
+	s.swap(t, good, 5, system, api.made)
+}
+
+func TestCreateBatchGetsItsAnswers(t *testing.T) {
+	s, system, api := openai(t)
+	system.released.Store(true)
+	tasks := openaiTasks(t, api, "openai-batch")
+	h := startHost(t, one("system", s.ours))
+	for name, want := range map[string]string{"batch": `{"q-1": "The capital of France is Paris."}`, "batch-of-embeddings": `{"e-1": 384, "e-2": 384}`} {
+		k := tasks[slices.IndexFunc(tasks, func(k task) bool { return k.Name == name })]
+		result := runTasks(t, h, propeller.V1, []task{k})[name]
+		file := filepath.Join(t.TempDir(), "outputs.pb")
+		content, err := proto.Marshal(result.Outputs)
+		if err == nil {
+			err = os.WriteFile(file, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetch := exec.Command(filepath.Join(venv(t, "connectors"), "python"), "flytekit/openai_answers.py", file)
+		if got := strings.TrimSpace(tool(t, fetch)); got != want {
+			t.Errorf("%s: flytekit's task that fetches the answers got %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestEmbeddingsOfARealModelReachFlyte(t *testing.T) {
+	s, _, api := openai(t)
+	results := runTasks(t, startHost(t, one("system", s.ours)), propeller.V1, openaiTasks(t, api, "openai-embeddings"))
+	if t.Failed() {
+		return
+	}
+	var vectors [][]float64
+	for _, vector := range results["texts"].Outputs.GetLiterals()["embeddings"].GetCollection().GetLiterals() {
+		vectors = append(vectors, floats(vector))
+	}
+	if one := floats(results["text"].Outputs.GetLiterals()["embedding"]); len(vectors) != 3 || len(one) != 384 {
+		t.Fatalf("%d vectors, and one of %d numbers", len(vectors), len(one))
+	}
+	cat, rates, kitten := vectors[0], vectors[1], vectors[2]
+	if near, far := likeness(cat, kitten), likeness(cat, rates); near < far+0.02 {
+		t.Errorf("what means the same is %f alike, and what does not %f", near, far)
+	}
+}
+
+// floats reads a list[float].
+func floats(list *core.Literal) []float64 {
+	var values []float64
+	for _, literal := range list.GetCollection().GetLiterals() {
+		values = append(values, literal.GetScalar().GetPrimitive().GetFloatValue())
+	}
+	return values
+}
+
+// likeness is the cosine of the angle between two vectors.
+func likeness(a, b []float64) float64 {
+	var ab, aa, bb float64
+	for i := range a {
+		ab, aa, bb = ab+a[i]*b[i], aa+a[i]*a[i], bb+b[i]*b[i]
+	}
+	return ab / math.Sqrt(aa*bb)
+}
