@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/propeller"
 )
 
@@ -33,7 +34,7 @@ func newLake(t *testing.T) lake {
 	l := lake{endpoint: "http://127.0.0.1:" + strconv.Itoa(port), folder: t.TempDir()}
 	l.put(t, "", nil) // the bucket
 	for source, key := range map[string]string{"airlines.csv": "airlines.csv", "flights.parquet": "flights/00000"} {
-		content, err := os.ReadFile(filepath.Join(root, "demo", "data", source))
+		content, err := os.ReadFile(hosttest.Root("demo", "data", source))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 )
 
 // cargo builds the plugins in Rust once, as `cargo test --workspace` does, so that nothing is compiled twice.
 var cargo = sync.OnceValues(func() (string, error) {
 	build := exec.Command("cargo", "plugins", "--quiet")
-	build.Dir = root
-	target := filepath.Join(root, ".cache", "cargo")
+	build.Dir = hosttest.Root()
+	target := hosttest.Root(".cache", "cargo")
 	build.Env = append(os.Environ(), "CARGO_TARGET_DIR="+target)
 	out, err := build.CombinedOutput()
 	if err != nil {
