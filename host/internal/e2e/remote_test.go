@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/agenthost/agenthost/host/internal/hosttest"
@@ -25,11 +26,11 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 	for name, flyte := range map[string]propeller.Flyte{"Flyte 1": propeller.V1, "Flyte 2": propeller.V2} {
 		t.Run(name, func(t *testing.T) {
 			outside := &system{deleted: map[string]bool{}}
-			creds, ca := certificate(t)
+			certificate, ca := hosttest.Certificate(t, "127.0.0.1")
 			servers := make([]*agentServer, 3)
 			var addresses []string
 			for i := range servers {
-				servers[i] = &agentServer{system: outside, tls: creds, address: "127.0.0.1:0"}
+				servers[i] = &agentServer{system: outside, tls: credentials.NewServerTLSFromCert(&certificate), address: "127.0.0.1:0"}
 				servers[i].start(t)
 				addresses = append(addresses, servers[i].address)
 			}

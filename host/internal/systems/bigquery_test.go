@@ -28,15 +28,18 @@ func bigquery(t *testing.T) (s sides, system *held, jobs func() int) {
 	}
 	system = hold(t, emulated, isPoll, `"DONE"`, `"RUNNING"`)
 
+	account, secrets := googleAccount(t)
 	s = sides{
 		ours: map[string]any{
 			"command": []string{hosttest.Program("bigquery")},
-			"config":  map[string]any{"endpoint": system.url, "anonymous": true},
+			"config":  map[string]any{"endpoint": system.url},
+			"secrets": map[string]any{"google_credentials": "file://" + account},
 		},
 		theirs: map[string]any{
 			"command": []string{filepath.Join(venv(t, "connectors"), "agenthost-flytekit"), "--task-types", "bigquery_query_job_task"},
-			"env":     map[string]any{"BIGQUERY_EMULATOR_HOST": system.url, "GOOGLE_APPLICATION_CREDENTIALS": googleAccount(t)},
+			"env":     map[string]any{"BIGQUERY_EMULATOR_HOST": system.url, "GOOGLE_APPLICATION_CREDENTIALS": account},
 		},
+		secrets:  secrets,
 		volatile: regexp.MustCompile(`agenthost-[0-9a-zA-Z_-]+|[0-9a-f]{8}-[0-9a-f-]{27}|_?anon[0-9a-zA-Z_.]+`),
 		intended: map[string]string{},
 	}

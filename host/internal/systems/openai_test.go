@@ -41,6 +41,7 @@ func openai(t *testing.T) (s sides, system *held, api *inference) {
 			"env":     map[string]any{"OPENAI_BASE_URL": system.url + "/v1"},
 			"secrets": secrets,
 		},
+		secrets:  []string{api.key},
 		volatile: regexp.MustCompile(`batch_[0-9]+|file-[0-9]+|"(created|completed)_at":[0-9]+`),
 		failing: map[string]string{
 			"whole-number": "expected an integer, but got 64.0",

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -176,28 +177,33 @@ func privateKey(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// googleAccount is a service account whose tokens a local server hands out: its file.
-func googleAccount(t *testing.T) string {
+// googleAccount is a service account whose tokens a local server hands out: its file, and what nobody may see of it.
+func googleAccount(t *testing.T) (file string, secrets []string) {
 	t.Helper()
+	const token = "token-of-the-account"
+	key := privateKey(t)
 	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseForm(); err != nil || r.Form.Get("assertion") == "" {
 			http.Error(w, `{"error": "invalid_grant"}`, http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"access_token": "local", "expires_in": 3600, "token_type": "Bearer"}`)
+		fmt.Fprint(w, `{"access_token": "`+token+`", "expires_in": 3600, "token_type": "Bearer"}`)
 	}))
 	t.Cleanup(tokens.Close)
 	account, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "analytics", "private_key_id": "local", "private_key": privateKey(t),
+		"type": "service_account", "project_id": "analytics", "private_key_id": "local", "private_key": key,
 		"client_email": "connector@analytics.iam.gserviceaccount.com", "client_id": "1", "token_uri": tokens.URL + "/token",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "account.json")
+	file = filepath.Join(t.TempDir(), "account.json")
 	if err := os.WriteFile(file, account, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file
+	return file, append(lines(key), token)
 }
+
+// lines are lines of a key's base64.
+func lines(pem string) []string { return strings.Split(pem, "\n")[2:4] }

@@ -8,12 +8,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agenthost/agenthost/host/internal/hosttest"
 	"github.com/agenthost/agenthost/host/internal/propeller"
 )
 
 // sides are two plugins for one system, on the same emulator of it.
 type sides struct {
 	ours, theirs map[string]any
+	// secrets are texts that nobody may ever read: not in the host's log, its status or anything that Flyte gets.
+	secrets []string
 	// volatile matches what is another for every job (ids, names of temporary tables) and is not compared.
 	volatile *regexp.Regexp
 	// failing are the tasks that only their plugin fails, with a part of its message.
@@ -27,7 +30,13 @@ func (s sides) compare(t *testing.T, tasks []task) {
 	seen := map[string]bool{}
 	with := map[string]map[string]propeller.Result{}
 	run := func(name string, plugin map[string]any, tasks []task) {
-		t.Run(name, func(t *testing.T) { with[name] = runTasks(t, startHost(t, one("system", plugin)), propeller.V1, tasks) })
+		t.Run(name, func(t *testing.T) {
+			h := startHost(t, one("system", plugin))
+			with[name] = runTasks(t, h, propeller.V1, tasks)
+			if name == "ours" {
+				s.wantSecret(t, h, with[name])
+			}
+		})
 	}
 	run("ours", s.ours, tasks)
 	run("theirs", s.theirs, s.forTheirs(tasks))
@@ -55,6 +64,25 @@ func (s sides) compare(t *testing.T, tasks []task) {
 	for difference := range s.intended {
 		if !seen[difference] {
 			t.Errorf("%q is no task and aspect", difference)
+		}
+	}
+}
+
+// wantSecret looks for the secrets wherever somebody could read them.
+func (s sides) wantSecret(t *testing.T, h *hosttest.Host, results map[string]propeller.Result) {
+	t.Helper()
+	if len(s.secrets) == 0 {
+		t.Error("the test knows of no secret")
+	}
+	places := map[string]string{"the host's log": h.Log(t), "the host's status": h.Ask(t, "/status"), "the metrics": h.Ask(t, "/metrics")}
+	for name, result := range results {
+		places["what Flyte gets of "+name] = fmt.Sprint(result.Final.Reason, result.Final.Info, result.Outputs, result.Calls)
+	}
+	for place, text := range places {
+		for _, secret := range s.secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s shows a secret", place)
+			}
 		}
 	}
 }

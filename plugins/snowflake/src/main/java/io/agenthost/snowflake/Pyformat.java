@@ -2,15 +2,19 @@ package io.agenthost.snowflake;
 
 import io.agenthost.sdk.AgentException;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.regex.Pattern;
 
 /**
  * Turns {@code %(name)s} into {@code ?} and the values to bind. Strings, quoted identifiers, comments and {@code $$} bodies
  * are left as they are, but for {@code %%}, which is a per cent sign everywhere in a statement with inputs, as in Python.
  */
 final class Pyformat {
+    private static final Pattern AFTER_IN = Pattern.compile("\\bin\\s*$", Pattern.CASE_INSENSITIVE);
+
     private final String sql;
     private final Map<String, Object> inputs;
     private final StringBuilder out = new StringBuilder();
@@ -109,7 +113,11 @@ final class Pyformat {
         at = end + 2;
     }
 
-    /** A list becomes one bind for each element, as for IN, which is what Snowflake's own Python driver makes of one. */
+    /**
+     * A list becomes one bind for each element, with commas between them and nothing around, which is what Snowflake's own
+     * Python driver makes of one: a statement says {@code in (%(l)s)} or {@code array_construct(%(l)s)}. Right after IN, where
+     * that could only fail, it gets parentheses.
+     */
     private void value(String name, Object value) {
         if (!(value instanceof List<?> list)) {
             out.append('?');
@@ -119,10 +127,10 @@ final class Pyformat {
         if (list.isEmpty()) {
             throw AgentException.invalidArgument("input \"%s\" is an empty list, and Snowflake has no IN ()".formatted(name));
         }
+        boolean bare = AFTER_IN.matcher(out).find();
+        out.append(bare ? "(" : "").append(String.join(", ", Collections.nCopies(list.size(), "?"))).append(bare ? ")" : "");
         for (int i = 0; i < list.size(); i++) {
-            out.append(i == 0 ? "(?" : ", ?");
             values.add(Values.bindable("%s[%d]".formatted(name, i), list.get(i)));
         }
-        out.append(')');
     }
 }

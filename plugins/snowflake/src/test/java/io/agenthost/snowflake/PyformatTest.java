@@ -57,6 +57,18 @@ class PyformatTest {
 
     @ParameterizedTest
     @CsvSource(delimiter = '|', quoteCharacter = '\0', value = {
+        "x in (%(l)s)                    | x in (?, ?)",
+        "x IN  %(l)s                     | x IN  (?, ?)",
+        "x in ( %(l)s, 7)                | x in ( ?, ?, 7)",
+        "array_construct(0, %(l)s)       | array_construct(0, ?, ?)",
+        "begin_%(l)s                     | begin_?, ?",
+    })
+    void writesAListAsSnowflakesPythonDriverDoes(String given, String wanted) {
+        assertEquals(wanted, Pyformat.bind(given, Map.of("l", List.of(1L, 2L))).sql());
+    }
+
+    @ParameterizedTest
+    @CsvSource(delimiter = '|', quoteCharacter = '\0', value = {
         "select %(c)s       | no input \"c\"",
         "select %(a)d       | should be %(name)s",
         "select %(a         | should be %(name)s",

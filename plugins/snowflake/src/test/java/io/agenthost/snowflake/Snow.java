@@ -66,13 +66,27 @@ final class Snow implements AutoCloseable {
     }
 
     Snow() throws Exception {
-        int port = Programs.freePort();
-        fakesnow = Programs.fakesnow(port);
-        upstream = URI.create("http://127.0.0.1:" + port);
-        server = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
+        this(0);
+    }
+
+    private Snow(int port) throws Exception {
+        int behind = Programs.freePort();
+        fakesnow = Programs.fakesnow(behind);
+        upstream = URI.create("http://127.0.0.1:" + behind);
+        server = HttpServer.create(new InetSocketAddress("127.0.0.1", port), 0);
         server.setExecutor(threads);
         server.createContext("/", this::handle);
         server.start();
+    }
+
+    /** Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were. */
+    public static void main(String[] arguments) throws Exception {
+        Snow snow = new Snow(Integer.parseInt(arguments[0]));
+        snow.server.createContext("/started", exchange -> {
+            try (exchange) {
+                send(exchange, 200, JSON.writeValueAsBytes(Map.of("queries", snow.queries.size())));
+            }
+        });
     }
 
     String url() {
