@@ -7,8 +7,11 @@ import java.util.Set;
 
 /** What the driver's errors mean to Flyte. */
 final class Failures {
-    /** Snowflake's codes for what a repetition may mend: internal errors, lock waits, warehouses without quota or servers. */
-    private static final Set<Integer> PASSING = Set.of(603, 608, 625, 629, 90073, 300002, 300005, 390189);
+    /**
+     * Snowflake's codes for what a repetition may mend: internal errors, suspended warehouses, lock waits, warehouses without
+     * quota. It publishes no list; these are the ones that its users report, with such messages.
+     */
+    private static final Set<Integer> PASSING = Set.of(603, 608, 625, 90073);
     private static final int CANCELLED = 604;
 
     private Failures() {}
