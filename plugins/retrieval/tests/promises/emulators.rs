@@ -1,4 +1,4 @@
-//! Emulators of Google's and Azure's storage that others wrote, each with a bucket.
+//! Emulators of the clouds' storage that others wrote, each with a bucket.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Emulator {
     async fn start(program: PathBuf, options: impl Fn(SocketAddr) -> String) -> Emulator {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(program);
-        command.args(options(free).split(' ')).stdout(Stdio::null());
+        command.args(options(free).split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
         let mut server = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let began = Instant::now();
         while tokio::net::TcpStream::connect(free).await.is_err() {
@@ -48,6 +48,15 @@ fn installed(script: &str, arguments: &[&str]) -> PathBuf {
     let output = Command::new(&script).args(arguments).stderr(Stdio::inherit()).output().expect("a script runs");
     assert!(output.status.success(), "{} failed", script.display());
     String::from_utf8(output.stdout).expect("a path").trim().into()
+}
+
+/// moto, with the bucket "bucket". It asks for no signature.
+pub async fn s3() -> Emulator {
+    let options = |at: SocketAddr| format!("-H {} -p {}", at.ip(), at.port());
+    let emulator = Emulator::start(installed("venv-moto", &[]), options).await;
+    let made = reqwest::Client::new().put(format!("{}/bucket", emulator.endpoint)).send().await.expect("an answer");
+    assert!(made.status().is_success(), "{made:?}");
+    emulator
 }
 
 /// fake-gcs-server, which comes in a Python package, with the bucket "bucket" and objects in it.

@@ -1,10 +1,6 @@
 //! Object stores: S3 as moto serves it, and how the others are spoken to. The plugin runs as the program that it is.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::Command;
 
 use agenthost::contract::flyteidl::core::SimpleType;
 use agenthost::testing::{Client, TestTask, command};
@@ -19,73 +15,6 @@ use crate::support::*;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const KEY: &str = "swordfish/K7MDENG/bPxRfiCYEXAMPLEKEY";
-
-/// A server that speaks S3's protocol, with one bucket.
-struct Moto {
-    endpoint: String,
-    server: Child,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.server.kill(); // an error says that it has ended
-        let _ = self.server.wait();
-    }
-}
-
-impl Moto {
-    async fn start() -> Moto {
-        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv-moto");
-        let program = Command::new(install).stderr(Stdio::inherit()).output().expect("scripts/venv-moto");
-        assert!(program.status.success(), "scripts/venv-moto cannot install moto, which this test needs");
-        let program = String::from_utf8(program.stdout).expect("a path");
-        let arguments = ["-H", "127.0.0.1", "-p", "0"];
-        let mut server = Command::new(program.trim())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("moto");
-        let (found, endpoint) = mpsc::channel();
-        let log = BufReader::new(server.stderr.take().expect("a pipe"));
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                if let Some((_, at)) = line.split_once("Running on ") {
-                    let _ = found.send(at.trim().to_string()); // only the first is waited for
-                }
-            }
-        });
-        let endpoint = endpoint.recv_timeout(Duration::from_secs(120)).expect("moto says where it listens");
-        let moto = Moto { endpoint, server };
-        let made = moto.request("PUT", "/bucket").await;
-        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
-        moto
-    }
-
-    /// A request without a signature, which moto does not ask for.
-    async fn request(&self, method: &str, path: &str) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let host = self.endpoint.trim_start_matches("http://");
-        let mut stream = tokio::net::TcpStream::connect(host).await.expect("moto");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
-    }
-
-    fn store(&self) -> impl ObjectStore {
-        AmazonS3Builder::new()
-            .with_endpoint(&self.endpoint)
-            .with_bucket_name("bucket")
-            .with_access_key_id("any")
-            .with_secret_access_key("any")
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .build()
-            .expect("a store")
-    }
-}
 
 /// The program with secrets, and what it logs.
 async fn program(secrets: &[(&str, &str)], config: Value) -> (Client, std::path::PathBuf, tempfile::TempDir) {
@@ -153,9 +82,17 @@ async fn reads_and_writes(client: &Client, bucket: &str, store: &impl ObjectStor
 
 #[tokio::test]
 async fn s3_is_read_and_written() {
-    let moto = Moto::start().await;
-    let (client, log, _folder) = program(&KEYS, json!({"storage": s3(&moto.endpoint)})).await;
-    reads_and_writes(&client, "s3://bucket", &moto.store()).await;
+    let server = emulators::s3().await;
+    let store = AmazonS3Builder::new()
+        .with_endpoint(&server.endpoint)
+        .with_bucket_name("bucket")
+        .with_access_key_id("any")
+        .with_secret_access_key("any")
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .expect("a store");
+    let (client, log, _folder) = program(&KEYS, json!({"storage": s3(&server.endpoint)})).await;
+    reads_and_writes(&client, "s3://bucket", &store).await;
     let gone = fail(&client, count("s3://nobucket/in/gone")).await;
     assert!(gone.starts_with("NotFound: s3://nobucket/in/gone is not there"), "{gone}");
     let said = std::fs::read_to_string(log).unwrap();
