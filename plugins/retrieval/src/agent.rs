@@ -25,6 +25,7 @@ use crate::source::{Read, Source};
 use crate::statement::{Statement, with_parameters};
 use crate::stores::Stores;
 use crate::table::Format;
+use crate::target::Target;
 
 /// What is left of the caller's time for the answer itself.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -225,14 +226,16 @@ impl State {
         if let Ok(mut parts) = url.path_segments_mut() {
             parts.clear().extend(at.path.parts().map(|part| part.as_ref().to_string()));
         }
-        frame.task_ctx().runtime_env().register_object_store(&url, store.clone());
+        let target = Target::new(store.clone(), at);
+        frame.task_ctx().runtime_env().register_object_store(&url, target.clone());
         let single = DataFrameWriteOptions::new().with_single_file_output(true);
         let written = match format {
             Format::Parquet => frame.write_parquet(url.as_str(), single, None).await,
             Format::Csv | Format::Tsv => frame.write_csv(url.as_str(), single, None).await,
             Format::Json => frame.write_json(url.as_str(), single, None).await,
         };
-        let counts = written.map_err(|e| fault::of_engine(&e).about(format!("writing {at}")))?;
+        let why = |e| target.fault().unwrap_or_else(|| fault::of_engine(&e)).about(format!("writing {at}"));
+        let counts = written.map_err(why)?;
         let meta = store.head(&at.path).await.map_err(|e| fault::of_store(&at.to_string(), &e))?;
         Ok((rows_written(&counts), meta.size))
     }

@@ -68,7 +68,7 @@ pub fn of_store(uri: &str, error: &object_store::Error) -> Fault {
     match error {
         E::NotFound { .. } => Fault::failed("NotFound", format!("{uri} is not there")),
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-            Fault::failed("AccessDenied", format!("{uri} may not be read with the plugin's credentials: {error}"))
+            Fault::failed("AccessDenied", format!("{uri} is not open to the plugin's credentials: {error}"))
         }
         E::InvalidPath { .. }
         | E::NotSupported { .. }

@@ -12,6 +12,7 @@ mod source;
 mod statement;
 mod stores;
 mod table;
+mod target;
 mod value;
 mod web;
 

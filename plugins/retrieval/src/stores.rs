@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig, StaticCredentialProvider};
 
 use crate::config::{Retry, Scope, Storage, Store};
 use crate::credentials::Credentials;
@@ -104,6 +104,11 @@ impl Stores {
         }
         if let Some(endpoint) = &store.endpoint {
             builder = builder.with_base_url(endpoint);
+        }
+        if store.anonymous {
+            // object_store signs what it writes all the same, and would ask Google's metadata server for a token.
+            let none = GcpCredential { bearer: String::new() };
+            builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(none)));
         }
         let builder = builder
             .with_bucket_name(&at.authority)

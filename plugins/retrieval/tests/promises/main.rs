@@ -1,6 +1,7 @@
 //! What the plugin promises: in process, as a program, and against real servers.
 
 mod access;
+mod emulators;
 mod flytekit;
 mod http;
 mod queries;

@@ -1,93 +1,20 @@
 //! Object stores: S3 as moto serves it, and how the others are spoken to. The plugin runs as the program that it is.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::Command;
 
 use agenthost::contract::flyteidl::core::SimpleType;
 use agenthost::testing::{Client, TestTask, command};
-use agenthost::{Phase, StructuredDataset};
+use agenthost::{File, Phase, StructuredDataset};
 use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 
+use crate::emulators;
 use crate::support::*;
 
 const ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const KEY: &str = "swordfish/K7MDENG/bPxRfiCYEXAMPLEKEY";
-
-/// A server that speaks S3's protocol, with one bucket.
-struct Moto {
-    endpoint: String,
-    server: Child,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.server.kill(); // an error says that it has ended
-        let _ = self.server.wait();
-    }
-}
-
-impl Moto {
-    async fn start() -> Moto {
-        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv-moto");
-        let program = Command::new(install).stderr(Stdio::inherit()).output().expect("scripts/venv-moto");
-        assert!(program.status.success(), "scripts/venv-moto cannot install moto, which this test needs");
-        let program = String::from_utf8(program.stdout).expect("a path");
-        let arguments = ["-H", "127.0.0.1", "-p", "0"];
-        let mut server = Command::new(program.trim())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("moto");
-        let (found, endpoint) = mpsc::channel();
-        let log = BufReader::new(server.stderr.take().expect("a pipe"));
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                if let Some((_, at)) = line.split_once("Running on ") {
-                    let _ = found.send(at.trim().to_string()); // only the first is waited for
-                }
-            }
-        });
-        let endpoint = endpoint.recv_timeout(Duration::from_secs(120)).expect("moto says where it listens");
-        let moto = Moto { endpoint, server };
-        let made = moto.request("PUT", "/bucket").await;
-        assert!(made.starts_with("HTTP/1.1 200"), "{made}");
-        moto
-    }
-
-    /// A request without a signature, which moto does not ask for.
-    async fn request(&self, method: &str, path: &str) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let host = self.endpoint.trim_start_matches("http://");
-        let mut stream = tokio::net::TcpStream::connect(host).await.expect("moto");
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
-    }
-
-    fn store(&self) -> impl ObjectStore {
-        AmazonS3Builder::new()
-            .with_endpoint(&self.endpoint)
-            .with_bucket_name("bucket")
-            .with_access_key_id("any")
-            .with_secret_access_key("any")
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .build()
-            .expect("a store")
-    }
-
-    async fn put(&self, key: &str, content: Vec<u8>) {
-        self.store().put(&key.into(), content.into()).await.expect("an object");
-    }
-}
 
 /// The program with secrets, and what it logs.
 async fn program(secrets: &[(&str, &str)], config: Value) -> (Client, std::path::PathBuf, tempfile::TempDir) {
@@ -114,49 +41,138 @@ fn count(uri: &str) -> TestTask {
 
 const KEYS: [(&str, &str); 2] = [("aws_access_key_id", ID), ("aws_secret_access_key", KEY)];
 
-#[tokio::test]
-async fn s3_is_read_and_written() {
-    let moto = Moto::start().await;
+/// Reads tables from a bucket, a file and a folder, and writes one to it. `store` leads to the bucket, too.
+async fn reads_and_writes(client: &Client, bucket: &str, store: &impl ObjectStore) {
+    let put = async |key: &str, content: Vec<u8>| {
+        store.put(&key.into(), content.into()).await.expect("an object");
+    };
     let flights = std::fs::read(data("flights.parquet")).unwrap();
-    moto.put("in/table/00000", flights.clone()).await;
-    moto.put("in/table/_SUCCESS", b"x".to_vec()).await;
-    moto.put("in/airlines 2024.csv", std::fs::read(data("airlines.csv")).unwrap()).await;
-    let (client, log, _folder) = program(&KEYS, json!({"storage": s3(&moto.endpoint)})).await;
+    put("in/table/00000", flights.clone()).await;
+    put("in/table/_SUCCESS", b"x".to_vec()).await;
+    put("in/airlines 2024.csv", std::fs::read(data("airlines.csv")).unwrap()).await;
 
     let query = "select a.name, count(*) as n from flights f join airlines a on a.carrier = f.carrier group by a.name";
     let result = succeed(
-        &client,
+        client,
         task(query)
-            .input("flights", dataset("s3://bucket/in/table"))
-            .input("airlines", file("s3://bucket/in/airlines 2024.csv"))
+            .input("flights", dataset(format!("{bucket}/in/table")))
+            .input("airlines", file(format!("{bucket}/in/airlines 2024.csv")))
             .output_type("results", a_dataset())
-            .output_prefix("s3://bucket/out"),
+            .output_prefix(&format!("{bucket}/out")),
     )
     .await;
     let info = result.info();
     assert_eq!(info["files"], 2);
     assert!(info["bytes_scanned"].as_u64().unwrap() < flights.len() as u64, "{info}");
     let written: StructuredDataset = result.output("results");
-    assert_eq!(written.uri, "s3://bucket/out/results/00000");
-    let again = succeed(&client, count(&written.uri)).await;
+    assert_eq!(written.uri, format!("{bucket}/out/results/00000"));
+    let again = succeed(client, count(&written.uri)).await;
     assert_eq!(again.output::<i64>("n"), info["rows"].as_i64().unwrap());
+    let list = [format!("{bucket}/in/table/00000"), format!("{bucket}/out/results/00000")];
     let list = task("select count(*) as n from t")
-        .input("t", vec![file("s3://bucket/in/table/00000"), file("s3://bucket/out/results/00000")])
+        .input("t", list.into_iter().map(file).collect::<Vec<_>>())
         .output_type("n", simple(SimpleType::Integer));
-    let both = succeed(&client, list).await.output::<i64>("n");
-    assert_eq!(
-        both,
-        again.output::<i64>("n") + succeed(&client, count("s3://bucket/in/table/")).await.output::<i64>("n")
-    );
+    let both = succeed(client, list).await.output::<i64>("n");
+    let all = succeed(client, count(&format!("{bucket}/in/table/"))).await.output::<i64>("n");
+    assert_eq!(both, again.output::<i64>("n") + all);
 
-    let gone = fail(&client, count("s3://bucket/in/gone")).await;
-    assert!(gone.starts_with("NotFound: s3://bucket/in/gone is not there"), "{gone}");
+    let gone = fail(client, count(&format!("{bucket}/in/gone"))).await;
+    assert!(gone.starts_with(&format!("NotFound: {bucket}/in/gone is not there")), "{gone}");
+}
+
+#[tokio::test]
+async fn s3_is_read_and_written() {
+    let server = emulators::s3().await;
+    let store = AmazonS3Builder::new()
+        .with_endpoint(&server.endpoint)
+        .with_bucket_name("bucket")
+        .with_access_key_id("any")
+        .with_secret_access_key("any")
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .expect("a store");
+    let (client, log, _folder) = program(&KEYS, json!({"storage": s3(&server.endpoint)})).await;
+    reads_and_writes(&client, "s3://bucket", &store).await;
     let gone = fail(&client, count("s3://nobucket/in/gone")).await;
     assert!(gone.starts_with("NotFound: s3://nobucket/in/gone is not there"), "{gone}");
     let said = std::fs::read_to_string(log).unwrap();
     assert!(said.contains("bytes read in"), "{said}");
     assert!(!said.contains(KEY) && !said.contains(ID), "{said}");
     client.stop().await;
+}
+
+#[tokio::test]
+async fn google_cloud_storage_is_read() {
+    let read = |name: &str| std::fs::read(data(name)).unwrap();
+    let objects = [("in/table/00000", read("flights.parquet")), ("in/airlines.csv", read("airlines.csv"))];
+    let server = emulators::google(&objects).await;
+    let gs = json!({"endpoint": server.endpoint, "allow_http": true, "anonymous": true});
+    let (client, ..) = program(&[], json!({"storage": {"gs": gs}})).await;
+    let query = "select count(distinct a.name) as n from flights f join airlines a on a.carrier = f.carrier";
+    let query = task(query)
+        .input("flights", dataset("gs://bucket/in/table"))
+        .input("airlines", file("gs://bucket/in/airlines.csv"))
+        .output_type("n", simple(SimpleType::Integer));
+    let result = succeed(&client, query).await;
+    assert_eq!((result.output::<i64>("n"), &result.info()["files"]), (16, &json!(2)));
+    assert!(result.info()["bytes_scanned"].as_u64().unwrap() < objects[0].1.len() as u64, "{}", result.info());
+    let gone = fail(&client, count("gs://bucket/in/gone")).await;
+    assert!(gone.starts_with("NotFound: gs://bucket/in/gone is not there"), "{gone}");
+}
+
+#[tokio::test]
+async fn what_is_written_anonymously_has_no_token_of_anybody() {
+    let server = serve(|asked| {
+        let anonymous = asked.authorization.trim() == "Bearer" || asked.authorization.is_empty();
+        Answer::of(if anonymous { "200 OK" } else { "403 Forbidden" }, "")
+    })
+    .await;
+    let gs = json!({"endpoint": server, "allow_http": true, "anonymous": true});
+    let (client, ..) = program(&[], json!({"storage": {"gs": gs}, "retry": {"attempts": 0}})).await;
+    let query = task("select 1 as one").output_type("results", a_file("csv")).output_prefix("gs://bucket/out");
+    assert_eq!(succeed(&client, query).await.output::<File>("results").uri, "gs://bucket/out/results/00000");
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_says_why() {
+    let server = serve(|asked| match asked.path.split('/').nth(2) {
+        Some("closed") => Answer::of("403 Forbidden", "no writing here"),
+        _ => Answer::of("503 Slow Down", "later"),
+    })
+    .await;
+    let (client, ..) = program(&KEYS, json!({"storage": s3(&server), "retry": {"attempts": 0}})).await;
+    for format in ["csv", "json", "parquet"] {
+        for sql in ["select 1 as one", "select value, repeat('x', 1000) as x from generate_series(1, 20000)"] {
+            let write =
+                |to: &str| task(sql).output_type("results", a_file(format)).output_prefix(&format!("s3://bucket/{to}"));
+            let closed = fail(&client, write("closed")).await;
+            assert!(
+                closed.starts_with("AccessDenied: writing s3://bucket/closed/results/00000: "),
+                "{format}: {closed}"
+            );
+            let busy = client.execute(write("busy")).await.unwrap();
+            assert_eq!(busy.phase(), Phase::RetryableFailed, "{format}: {}", busy.message());
+            assert!(busy.message().starts_with("StorageUnavailable: writing s3://bucket/busy"), "{}", busy.message());
+        }
+    }
+}
+
+#[tokio::test]
+async fn azure_is_read_and_written() {
+    let server = emulators::azure().await;
+    let store = MicrosoftAzureBuilder::new()
+        .with_endpoint(server.endpoint.clone())
+        .with_account(emulators::ACCOUNT)
+        .with_access_key(emulators::ACCOUNT_KEY)
+        .with_container_name("container")
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .expect("a store");
+    let azure = json!({"endpoint": server.endpoint, "allow_http": true});
+    let secrets = [("azure_storage_account", emulators::ACCOUNT), ("azure_storage_key", emulators::ACCOUNT_KEY)];
+    let (client, log, _folder) = program(&secrets, json!({"storage": {"azure": azure}})).await;
+    reads_and_writes(&client, "azure://container", &store).await;
+    assert!(!std::fs::read_to_string(log).unwrap().contains(emulators::ACCOUNT_KEY));
 }
 
 #[tokio::test]
