@@ -25,11 +25,11 @@ func examples(t *testing.T) string {
 	return path
 }
 
-// run serves the agent in process, with the example's policies.
+// run serves the agent in process, with the example's policies unless others are configured.
 func run(t *testing.T, config map[string]any) *agenttest.Client {
 	t.Helper()
 	client := agenttest.Run(t, agent.Options()...)
-	if config["policies"] == nil {
+	if config["policies"] == nil && config["server"] == nil {
 		config["policies"] = examples(t)
 	}
 	if wrong := client.Configure(config); len(wrong) > 0 {

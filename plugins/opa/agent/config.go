@@ -173,18 +173,15 @@ func (s *Server) open(c *Config) (policy.Source, error) {
 		}
 	}
 	if s.TokenSecret != "" {
-		options.Token = func() (string, error) {
-			secret, err := sdk.Secret(s.TokenSecret)
-			return secret.Reveal(), err
-		}
+		options.Token = func() (string, error) { return secretAt("server.token_secret", s.TokenSecret) }
 		if _, err := options.Token(); err != nil {
-			return nil, sdk.ConfigError{Key: "server.token_secret", Message: err.Error()}
+			return nil, err
 		}
 	}
 	if s.ClientCertificateSecret != "" {
 		options.Certificate = s.certificate
 		if _, err := s.certificate(); err != nil {
-			return nil, sdk.ConfigError{Key: "server.client_certificate_secret", Message: err.Error()}
+			return nil, err
 		}
 	}
 	source, err := server.New(options)
@@ -196,14 +193,26 @@ func (s *Server) open(c *Config) (policy.Source, error) {
 
 // certificate reads the secrets anew, so that they can rotate.
 func (s *Server) certificate() (*tls.Certificate, error) {
-	certificate, err := sdk.Secret(s.ClientCertificateSecret)
+	certificate, err := secretAt("server.client_certificate_secret", s.ClientCertificateSecret)
 	if err != nil {
 		return nil, err
 	}
-	key, err := sdk.Secret(s.ClientKeySecret)
+	key, err := secretAt("server.client_key_secret", s.ClientKeySecret)
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair([]byte(certificate.Reveal()), []byte(key.Reveal()))
-	return &pair, err
+	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
+	if err != nil {
+		return nil, sdk.ConfigError{Key: "server.client_certificate_secret", Message: err.Error()}
+	}
+	return &pair, nil
+}
+
+// secretAt reads the secret that a key names.
+func secretAt(key, name string) (string, error) {
+	secret, err := sdk.Secret(name)
+	if err != nil {
+		return "", sdk.ConfigError{Key: key, Message: err.Error()}
+	}
+	return secret.Reveal(), nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -167,10 +168,23 @@ func unreachable(err error) error {
 		err = outer.Err
 	}
 	var untrusted *tls.CertificateVerificationError
-	if errors.As(err, &untrusted) {
+	var alert *net.OpError
+	switch {
+	case errors.As(err, &untrusted):
 		return &policy.Failure{Code: "OPAUntrusted", Err: fmt.Errorf("its certificate is not trusted: %w (the plugin's config key server.ca_file)", err)}
+	case errors.As(err, &alert) && alert.Op == "remote error" && strings.Contains(alert.Err.Error(), "certificate"):
+		// With TLS 1.3 this comes only in place of an answer.
+		return unauthorized("it does not accept the plugin's certificate: %w", err)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return &policy.Failure{Code: "OPARefused", Err: fmt.Errorf("%w (the plugin's config key server.url)", err)}
 	}
 	return &policy.Failure{Code: "OPAUnavailable", Transient: true, Err: err}
+}
+
+// unauthorized says that the server will not answer this plugin.
+func unauthorized(format string, args ...any) *policy.Failure {
+	return &policy.Failure{Code: "OPAUnauthorized", Err: fmt.Errorf(
+		format+" (who the plugin is say its config keys server.token_secret and server.client_certificate_secret)", args...)}
 }
 
 // reply is the part of an answer of OPA's data API that counts here.
@@ -241,7 +255,7 @@ func refused(response *http.Response, text []byte) error {
 	case evaluation:
 		failed.Code, failed.User = "PolicyError", true
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		failed.Code = "OPAUnauthorized"
+		return unauthorized("%s", message)
 	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
 		failed.Code, failed.Transient = "OPAUnavailable", true
 		if wait, asked := retryAfter(response.Header.Get("Retry-After")); asked {

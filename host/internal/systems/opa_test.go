@@ -1,0 +1,211 @@
+package systems
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+
+	"github.com/agenthost/agenthost/host/internal/hosttest"
+	"github.com/agenthost/agenthost/host/internal/propeller"
+	"github.com/agenthost/agenthost/plugins/opa/opatest"
+	sdk "github.com/agenthost/agenthost/sdk/go"
+)
+
+// opaToken is what the server wants. Nothing may show it.
+const opaToken = "opa-token-that-nothing-shows"
+
+// accessPolicies are those of plugins/opa/examples, with grants for the project of these tests, and some that show what they see.
+func accessPolicies(t *testing.T) string {
+	t.Helper()
+	example, err := os.ReadFile(hosttest.Root("plugins", "opa", "examples", "authz.rego"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opatest.Write(t, map[string]string{
+		"authz.rego": string(example),
+		"sees.rego":  "package sees\n\neverything := {\"allow\": true, \"input\": input}\n\nbroken if 1 / (count(input.inputs.dataset) * 0) > 0\n",
+		"data.json":  `{"grants": {"systems": {"read": ["s3://lake/flights"]}}}`,
+	})
+}
+
+// engine is one way to have decisions.
+type engine struct {
+	plugin map[string]any
+	// server is the OPA server, where there is one.
+	server *opatest.Server
+}
+
+func embeddedPolicies(t *testing.T) engine {
+	plugin := hosttest.Plugin("opa")
+	plugin["config"] = map[string]any{"policies": accessPolicies(t)}
+	return engine{plugin: plugin}
+}
+
+func policyServer(t *testing.T) engine {
+	secret := filepath.Join(opatest.Write(t, map[string]string{"token": opaToken + "\n"}), "token")
+	server := opatest.Start(t, append(opatest.WithToken(t, opaToken), accessPolicies(t))...)
+	plugin := hosttest.Plugin("opa")
+	plugin["secrets"] = map[string]any{"opa_token": "file://" + secret}
+	plugin["config"] = map[string]any{"server": map[string]any{"url": server.URL, "token_secret": "opa_token"}}
+	return engine{plugin, server}
+}
+
+var engines = map[string]func(*testing.T) engine{"embedded": embeddedPolicies, "server": policyServer}
+
+// decided are the outputs that the tasks must have, but for the decision's id. The others have none.
+var decided = map[string]map[string]any{
+	"granted-with-outputs": {
+		"allowed": true, "reasons": []any{}, "decision": map[string]any{"allow": true, "reasons": []any{}},
+	},
+	"denial-returned": {
+		"allowed": false, "reasons": []any{"project systems may not read s3://lake/salaries"},
+		"decision": map[string]any{"allow": false, "reasons": []any{"project systems may not read s3://lake/salaries"}},
+	},
+	"denials-returned": {"allowed": false, "reasons": []any{"project systems may not write s3://lake/salaries"}},
+	"boolean-returned": {"allowed": false, "reasons": []any{"the policy flyte/authz/allow is false for this input"}},
+}
+
+// ended are the codes of those that fail.
+var ended = map[string]string{"denied": "AccessDenied", "undefined": "AccessDenied", "broken": "PolicyError"}
+
+func TestAccessControlDecidesForFlytekitsTasks(t *testing.T) {
+	tasks := compile(t, venv(t, "connectors"), "opa")
+	for name, start := range engines {
+		t.Run(name, func(t *testing.T) {
+			host := startHost(t, one("opa", start(t).plugin))
+			results := runTasks(t, host, propeller.V1, tasks)
+			for _, k := range tasks {
+				t.Run(k.Name, func(t *testing.T) { checkDecision(t, k, results[k.Name]) })
+			}
+			checkLog(t, host, tasks)
+		})
+	}
+}
+
+// What goes wrong allows nobody, and a server that is away may be back for the next attempt.
+func TestAccessControlFailsClosedWithoutItsServer(t *testing.T) {
+	tasks := compile(t, venv(t, "connectors"), "opa")
+	policies := policyServer(t)
+	host := startHost(t, one("opa", policies.plugin))
+	policies.server.Stop()
+	flyte := startFlyte(t, propeller.V1, host)
+	for _, k := range tasks {
+		k.Fails = "connection refused"
+		result := k.end(t, k.submit(flyte, k.Name, t.TempDir()))
+		if result.Phase != propeller.RetryableFailure || result.Final.Code != "OPAUnavailable" || result.Outputs != nil {
+			t.Errorf("%s: %s %s, outputs %v", k.Name, result.Phase, result.Final.Code, result.Outputs)
+		}
+	}
+	checkHidden(t, host)
+}
+
+// Flyte 2 has no sync calls: it is not told of the task type, and a task that comes all the same fails and says why.
+func TestAccessControlIsNoTaskOfFlyte2(t *testing.T) {
+	tasks := compile(t, venv(t, "connectors"), "opa")
+	host := startHost(t, one("opa", embeddedPolicies(t).plugin))
+	flyte := startFlyte(t, propeller.V2, host)
+	for _, entry := range flyte.Registry() {
+		if entry.Name == "access_control" {
+			t.Errorf("Flyte 2 is told of %+v", entry)
+		}
+	}
+	k := tasks[0]
+	k.Fails = "is served by a sync agent"
+	if result := k.end(t, k.submit(flyte, k.Name, t.TempDir())); result.Outputs != nil {
+		t.Errorf("outputs %v", result.Outputs)
+	}
+}
+
+func checkDecision(t *testing.T, k task, result propeller.Result) {
+	info := result.Final.Info.CustomInfo.AsMap()
+	if result.Final.Code != ended[k.Name] || result.Attempts != 1 {
+		t.Errorf("code %q, %d attempts: %s", result.Final.Code, result.Attempts, result.Final.Reason)
+	}
+	if k.Name == "broken" {
+		return // which is no decision
+	}
+	if id, _ := info["decision_id"].(string); id == "" || info["policy"] != k.template.GetCustom().AsMap()["policy"] {
+		t.Errorf("custom info: %v", info)
+	}
+	outputs := values(t, result.Outputs)
+	if id, has := outputs["decision_id"]; has && id != info["decision_id"] {
+		t.Errorf("decision_id is %v, in custom info %v", id, info["decision_id"])
+	}
+	delete(outputs, "decision_id")
+	if k.Name == "what-it-sees" {
+		checkInput(t, outputs)
+		return
+	}
+	if want := decided[k.Name]; !reflect.DeepEqual(outputs, want) && len(outputs)+len(want) > 0 {
+		t.Errorf("outputs %v, want %v", outputs, want)
+	}
+}
+
+// checkInput checks what a policy is told: flytekit's values of every kind, who asks in Flyte's words, and the task's additions.
+func checkInput(t *testing.T, outputs map[string]any) {
+	t.Helper()
+	decision, _ := outputs["decision"].(map[string]any)
+	input, _ := decision["input"].(map[string]any)
+	execution, _ := input["execution"].(map[string]any)
+	for key, want := range map[string]any{"project": "systems", "domain": "development", "node": "n0", "namespace": "systems-development"} {
+		if execution[key] != want {
+			t.Errorf("execution.%s is %v, want %v", key, execution[key], want)
+		}
+	}
+	delete(input, "execution")
+	delete(input, "identity")
+	want := map[string]any{
+		"who": "systems", "team": "air", "price": "$1",
+		"inputs": map[string]any{
+			"n": float64(1<<60 + 1), "at": "2024-02-29T12:00:00Z", "names": []any{"a", "b"}, "labels": map[string]any{"team": "air"},
+			"options": map[string]any{"deep": map[string]any{"list": []any{float64(1), "x"}}},
+			"request": map[string]any{"purpose": "audit", "rows": float64(7)}, "password": "hunter2",
+		},
+	}
+	if !reflect.DeepEqual(input, want) {
+		t.Errorf("the policy's input is\n%v, want\n%v", input, want)
+	}
+}
+
+// checkLog checks that each decision is in the host's log, with the inputs masked and without the token.
+func checkLog(t *testing.T, host *hosttest.Host, tasks []task) {
+	t.Helper()
+	log := host.Log(t)
+	for _, k := range tasks {
+		logged := strings.Contains(log, "access_control "+strings.ReplaceAll(k.Name, "-", "_")+"@v1")
+		if logged == (k.Name == "broken") {
+			t.Errorf("the log has a decision of %s: %t", k.Name, logged)
+		}
+	}
+	checkHidden(t, host)
+}
+
+// checkHidden checks that the host shows neither the token nor an input.
+func checkHidden(t *testing.T, host *hosttest.Host) {
+	t.Helper()
+	for _, hidden := range []string{opaToken, "hunter2"} {
+		for where, text := range map[string]string{"log": host.Log(t), "status": host.Ask(t, "/status"), "metrics": host.Ask(t, "/metrics")} {
+			if strings.Contains(text, hidden) {
+				t.Errorf("the host's %s shows %q", where, hidden)
+			}
+		}
+	}
+}
+
+// values are outputs as Go has them.
+func values(t *testing.T, outputs *core.LiteralMap) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	for name, l := range outputs.GetLiterals() {
+		value, err := sdk.Decode[any](l)
+		if err != nil {
+			t.Fatalf("output %s: %v", name, err)
+		}
+		all[name] = value
+	}
+	return all
+}
