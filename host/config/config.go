@@ -99,7 +99,8 @@ type Plugin struct {
 	// Names of variables that the process gets from the host's environment, where they are set.
 	InheritEnv []string `koanf:"inherit_env" check:"env_name" only:"command" spec:"true"`
 	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
-	// the host reads the secret: file:///path, or env:NAME for a variable of the host.
+	// the host reads the secret: file:///path, env:NAME for a variable of the host, or a secret in AWS's Secrets Manager or Parameter
+	// Store or in Google's Secret Manager, which is read whenever a process of the plugin starts.
 	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command" spec:"true"`
 	// The plugin's own configuration, which the plugin checks.
 	Config map[string]any `koanf:"config" only:"command" spec:"true"`

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/agenthost/agenthost/host/secret"
 )
 
 // rule is what a value must be beyond its type. The same rule checks in Load and is published in the schema, as far as
@@ -54,7 +56,7 @@ var rules = map[string]*rule{
 	"env_name":          {pattern: `^[A-Za-z_][A-Za-z0-9_]*$`, want: "the name of an environment variable: letters, digits and underscores"},
 	"plugin_env":        {pattern: `^[A-Za-z_][A-Za-z0-9_]*$`, want: "the name of an environment variable: letters, digits and underscores", more: checkPluginEnv},
 	"secret_name":       {pattern: `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`, want: "a secret name of 1 to 128 letters, digits, underscores, dashes and inner dots"},
-	"secret_url":        {pattern: `^(file://[^\x00]+|env:[A-Za-z_][A-Za-z0-9_]*)$`, want: "where to read the secret, as file:///path or env:NAME", more: checkSecretURL, resolve: secretBesideFile},
+	"secret_url":        {pattern: secret.Pattern, want: "where to read the secret, as " + secret.Sources, more: checkSecretURL, resolve: secretBesideFile},
 	"sha256":            {pattern: `^[0-9a-fA-F]{64}$`, want: "a SHA-256 sum of 64 hex digits"},
 	"command":           {want: "a list: the program and its arguments", list: checkCommand, resolve: besideFile},
 	"addresses":         {want: "a list of host:port, such as [agents.example.com:8000]", list: checkAddresses, each: "remote_address"},

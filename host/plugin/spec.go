@@ -34,7 +34,7 @@ type Spec struct {
 	InheritEnv []string
 	// SHA256 maps paths (relative ones to Dir) to the hex SHA-256 that the file must have, checked before each start.
 	SHA256 map[string]string
-	// Secrets maps a secret's name to where its value is read at start: `file:///path` or `env:NAME`.
+	// Secrets maps a secret's name to where its value is read at start, as package secret says.
 	Secrets map[string]string
 	// Config is the plugin's own `config:` block, handed over as JSON.
 	Config map[string]any

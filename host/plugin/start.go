@@ -72,7 +72,7 @@ type start struct {
 	manifest Manifest
 }
 
-func (s *start) prepare(context.Context) error {
+func (s *start) prepare(ctx context.Context) error {
 	switch {
 	case s.spec.Name == "":
 		return errors.New("the plugin has no name")
@@ -89,7 +89,7 @@ func (s *start) prepare(context.Context) error {
 		return err
 	}
 	s.rundir = rundir
-	return s.spec.WriteSecrets(rundir.Path())
+	return s.spec.WriteSecrets(ctx, rundir.Path())
 }
 
 // failed is err as the error that Start returns, with what is known of the process.

@@ -27,7 +27,7 @@ type Subject struct {
 	Env map[string]string `yaml:"env"`
 	// InheritEnv names variables of this process's environment that the plugin gets too.
 	InheritEnv []string `yaml:"inherit_env"`
-	// Secrets maps names to file:///path or env:NAME, as in the host's configuration.
+	// Secrets maps names to where they are read, file:///path or env:NAME for example, as in the host's configuration.
 	Secrets map[string]string `yaml:"secrets"`
 	// Config is the plugin's `config:` block: one that it must accept.
 	Config map[string]any `yaml:"config"`
