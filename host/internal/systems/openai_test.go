@@ -86,27 +86,38 @@ func TestOpenAIBatchesOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s.swap(t, good, 5, system, api.made)
 }
 
-func TestCreateBatchGetsItsAnswers(t *testing.T) {
+func TestCreateBatchGetsItsAnswersInBothFlytes(t *testing.T) {
 	s, system, api := openai(t)
 	system.released.Store(true)
-	tasks := openaiTasks(t, api, "openai-batch")
+	tasks := slices.DeleteFunc(openaiTasks(t, api, "openai-batch"), func(k task) bool { return k.Fails != "" })
 	h := startHost(t, one("system", s.ours))
-	for name, want := range map[string]string{"batch": `{"q-1": "The capital of France is Paris."}`, "batch-of-embeddings": `{"e-1": 384, "e-2": 384}`} {
-		k := tasks[slices.IndexFunc(tasks, func(k task) bool { return k.Name == name })]
-		result := runTasks(t, h, propeller.V1, []task{k})[name]
-		file := filepath.Join(t.TempDir(), "outputs.pb")
-		content, err := proto.Marshal(result.Outputs)
-		if err == nil {
-			err = os.WriteFile(file, content, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		fetch := exec.Command(filepath.Join(venv(t, "connectors"), "python"), "flytekit/openai_answers.py", file)
-		if got := strings.TrimSpace(tool(t, fetch)); got != want {
-			t.Errorf("%s: flytekit's task that fetches the answers got %s, want %s", name, got, want)
+	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
+		results := runTasks(t, h, flyte, tasks)
+		for name, want := range map[string]string{
+			"batch":                 `{"q-1": "The capital of France is Paris."}`,
+			"batch-of-bad-requests": `{"q-1": "The capital of France is Paris."}`,
+			"batch-of-embeddings":   `{"e-1": 384, "e-2": 384}`,
+		} {
+			if got := answers(t, results[name]); got != want {
+				t.Errorf("Flyte %d: %s: flytekit's task that fetches the answers got %s, want %s", flyte, name, got, want)
+			}
 		}
 	}
+}
+
+// answers are those of a batch, which flytekit's own task has fetched.
+func answers(t *testing.T, result propeller.Result) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "outputs.pb")
+	content, err := proto.Marshal(result.Outputs)
+	if err == nil {
+		err = os.WriteFile(file, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch := exec.Command(filepath.Join(venv(t, "connectors"), "python"), "flytekit/openai_answers.py", file)
+	return strings.TrimSpace(tool(t, fetch))
 }
 
 func TestEmbeddingsOfARealModelReachFlyte(t *testing.T) {
