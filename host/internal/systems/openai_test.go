@@ -91,32 +91,36 @@ func TestCreateBatchGetsItsAnswersInBothFlytes(t *testing.T) {
 	system.released.Store(true)
 	tasks := slices.DeleteFunc(openaiTasks(t, api, "openai-batch"), func(k task) bool { return k.Fails != "" })
 	h := startHost(t, one("system", s.ours))
+	want := `{"q-1": "The capital of France is Paris."}
+{"e-1": 384, "e-2": 384}
+{"q-1": "The capital of France is Paris."}`
 	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 		results := runTasks(t, h, flyte, tasks)
-		for name, want := range map[string]string{
-			"batch":                 `{"q-1": "The capital of France is Paris."}`,
-			"batch-of-bad-requests": `{"q-1": "The capital of France is Paris."}`,
-			"batch-of-embeddings":   `{"e-1": 384, "e-2": 384}`,
-		} {
-			if got := answers(t, results[name]); got != want {
-				t.Errorf("Flyte %d: %s: flytekit's task that fetches the answers got %s, want %s", flyte, name, got, want)
-			}
+		if t.Failed() {
+			return
+		}
+		got := answers(t, results["batch"], results["batch-of-embeddings"], results["batch-of-bad-requests"])
+		if got != want {
+			t.Errorf("Flyte %d: flytekit's task that fetches the answers got\n%s\nwant\n%s", flyte, got, want)
 		}
 	}
 }
 
-// answers are those of a batch, which flytekit's own task has fetched.
-func answers(t *testing.T, result propeller.Result) string {
+// answers are those of batches, which flytekit's own task has fetched: a line for each batch.
+func answers(t *testing.T, results ...propeller.Result) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "outputs.pb")
-	content, err := proto.Marshal(result.Outputs)
-	if err == nil {
-		err = os.WriteFile(file, content, 0o600)
+	fetch := exec.Command(filepath.Join(venv(t, "connectors"), "python"), "flytekit/openai_answers.py")
+	for _, result := range results {
+		file := filepath.Join(t.TempDir(), "outputs.pb")
+		content, err := proto.Marshal(result.Outputs)
+		if err == nil {
+			err = os.WriteFile(file, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fetch.Args = append(fetch.Args, file)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	fetch := exec.Command(filepath.Join(venv(t, "connectors"), "python"), "flytekit/openai_answers.py", file)
 	return strings.TrimSpace(tool(t, fetch))
 }
 
