@@ -1,7 +1,7 @@
-"""Fetches a batch's answers, as the last task of a `create_batch` does it: `openai_answers.py OUTPUTS`.
+"""Fetches batches' answers, as the last task of a `create_batch` does it: `openai_answers.py OUTPUTS...`.
 
-OUTPUTS is the literal map that the batch's task ended with. Prints JSON: the text of a chat, or the size of a vector,
-by the request's id. The environment is that of openai_tasks.py.
+OUTPUTS are the literal maps that batches' tasks ended with. Prints a line of JSON for each: the text of a chat, or the
+size of a vector, by the request's id. The environment is that of openai_tasks.py.
 """
 
 import json
@@ -15,13 +15,16 @@ from flytekit.models.literals import LiteralMap
 from flytekitplugins.openai import create_batch
 from openai_tasks import SECRET
 
-outputs = LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(pathlib.Path(sys.argv[1]).read_bytes()))
-batch = TypeEngine.to_python_value(FlyteContextManager.current_context(), outputs.literals["result"], dict)
 download = create_batch("answers", SECRET, openai_organization="org-7").nodes[2].flyte_entity
-answers = {}
-for line in pathlib.Path(download(batch_endpoint_result=batch).output_file).read_text().splitlines():
-    answer = json.loads(line)
-    body = answer["response"]["body"]
-    found = body["choices"][0]["message"]["content"] if "choices" in body else len(body["data"][0]["embedding"])
-    answers[answer["custom_id"]] = found
-print(json.dumps(answers))
+
+
+def text_or_size(body):
+    return body["choices"][0]["message"]["content"] if "choices" in body else len(body["data"][0]["embedding"])
+
+
+for file in sys.argv[1:]:
+    outputs = LiteralMap.from_flyte_idl(literals_pb2.LiteralMap.FromString(pathlib.Path(file).read_bytes()))
+    batch = TypeEngine.to_python_value(FlyteContextManager.current_context(), outputs.literals["result"], dict)
+    lines = pathlib.Path(download(batch_endpoint_result=batch).output_file).read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
+    print(json.dumps({answer["custom_id"]: text_or_size(answer["response"]["body"]) for answer in answers}))
