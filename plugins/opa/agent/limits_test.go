@@ -96,16 +96,23 @@ func silent(t *testing.T) (url string, came <-chan struct{}, answer chan<- struc
 // callersLimit is so long that a tenth of it is enough for an answer on its way.
 const callersLimit = 10 * time.Second
 
-func TestTheReasonArrivesBeforeTheCallersDeadline(t *testing.T) {
-	t.Parallel()
-	url, _, _ := silent(t)
-	client := run(t, map[string]any{"server": map[string]any{"url": url}, "timeout": "10m"})
+// hurried is how a task ends whose caller does not wait for long.
+func hurried(t *testing.T, client *agenttest.Client) *agenttest.Result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), callersLimit)
 	defer cancel()
 	result, err := client.Execute(ctx, everything(t, "a/allow", "", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return result
+}
+
+func TestTheReasonArrivesBeforeTheCallersDeadline(t *testing.T) {
+	t.Parallel()
+	url, _, _ := silent(t)
+	client := run(t, map[string]any{"server": map[string]any{"url": url}, "timeout": "10m"})
+	result := hurried(t, client)
 	if codeOf(result) != "EvaluationTimeout" || !strings.Contains(result.Message, "the caller's deadline") {
 		t.Errorf("%v: %s", result.Phase, result.Message)
 	}
@@ -124,12 +131,7 @@ func TestDecisionsWaitForTheirTurnAndSayWhyItDidNotCome(t *testing.T) {
 		first <- result
 	}()
 	<-came
-	ctx, cancel := context.WithTimeout(t.Context(), callersLimit)
-	defer cancel()
-	result, err := client.Execute(ctx, everything(t, "a/allow", "", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
+	result := hurried(t, client)
 	if codeOf(result) != "Busy" || !strings.Contains(result.Message, "config key max_concurrent") {
 		t.Errorf("%v: %s", result.Phase, result.Message)
 	}
