@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,32 +33,38 @@ func accessPolicies(t *testing.T) string {
 	})
 }
 
-// engine is one way to have decisions.
-type engine struct {
+// policyEngine is one way to have decisions.
+type policyEngine struct {
 	plugin map[string]any
 	// server is the OPA server, where there is one.
 	server *opatest.Server
 }
 
-func embeddedPolicies(t *testing.T) engine {
+func embeddedPolicies(t *testing.T) policyEngine {
+	t.Helper()
 	plugin := hosttest.Plugin("opa")
 	plugin["config"] = map[string]any{"policies": accessPolicies(t)}
-	return engine{plugin: plugin}
+	return policyEngine{plugin: plugin}
 }
 
-func policyServer(t *testing.T) engine {
+// policyServer is reached by TLS, with a token.
+func policyServer(t *testing.T) policyEngine {
+	t.Helper()
 	secret := filepath.Join(opatest.Write(t, map[string]string{"token": opaToken + "\n"}), "token")
-	server := opatest.Start(t, append(opatest.WithToken(t, opaToken), accessPolicies(t))...)
+	authority := opatest.NewAuthority(t)
+	server := opatest.Start(t, slices.Concat(authority.Serving(t), opatest.WithToken(t, opaToken), []string{accessPolicies(t)})...)
 	plugin := hosttest.Plugin("opa")
 	plugin["secrets"] = map[string]any{"opa_token": "file://" + secret}
-	plugin["config"] = map[string]any{"server": map[string]any{"url": server.URL, "token_secret": "opa_token"}}
-	return engine{plugin, server}
+	plugin["config"] = map[string]any{
+		"server": map[string]any{"url": server.URL, "ca_file": authority.File, "token_secret": "opa_token"},
+	}
+	return policyEngine{plugin, server}
 }
 
-var engines = map[string]func(*testing.T) engine{"embedded": embeddedPolicies, "server": policyServer}
+var policyEngines = map[string]func(*testing.T) policyEngine{"embedded": embeddedPolicies, "server": policyServer}
 
-// decided are the outputs that the tasks must have, but for the decision's id. The others have none.
-var decided = map[string]map[string]any{
+// decisionOutputs are the outputs that the tasks must have, but for the decision's id. The others have none.
+var decisionOutputs = map[string]map[string]any{
 	"granted-with-outputs": {
 		"allowed": true, "reasons": []any{}, "decision": map[string]any{"allow": true, "reasons": []any{}},
 	},
@@ -69,19 +76,19 @@ var decided = map[string]map[string]any{
 	"boolean-returned": {"allowed": false, "reasons": []any{"the policy flyte/authz/allow is false for this input"}},
 }
 
-// ended are the codes of those that fail.
-var ended = map[string]string{"denied": "AccessDenied", "undefined": "AccessDenied", "broken": "PolicyError"}
+// decisionCodes are the codes of those that fail.
+var decisionCodes = map[string]string{"denied": "AccessDenied", "undefined": "AccessDenied", "broken": "PolicyError"}
 
 func TestAccessControlDecidesForFlytekitsTasks(t *testing.T) {
 	tasks := compile(t, venv(t, "connectors"), "opa")
-	for name, start := range engines {
+	for name, start := range policyEngines {
 		t.Run(name, func(t *testing.T) {
 			host := startHost(t, one("opa", start(t).plugin))
 			results := runTasks(t, host, propeller.V1, tasks)
 			for _, k := range tasks {
 				t.Run(k.Name, func(t *testing.T) { checkDecision(t, k, results[k.Name]) })
 			}
-			checkLog(t, host, tasks)
+			checkDecisionLog(t, host, tasks)
 		})
 	}
 }
@@ -100,7 +107,7 @@ func TestAccessControlFailsClosedWithoutItsServer(t *testing.T) {
 			t.Errorf("%s: %s %s, outputs %v", k.Name, result.Phase, result.Final.Code, result.Outputs)
 		}
 	}
-	checkHidden(t, host)
+	checkOPASecrets(t, host)
 }
 
 // Flyte 2 has no sync calls: it is not told of the task type, and a task that comes all the same fails and says why.
@@ -122,7 +129,7 @@ func TestAccessControlIsNoTaskOfFlyte2(t *testing.T) {
 
 func checkDecision(t *testing.T, k task, result propeller.Result) {
 	info := result.Final.Info.CustomInfo.AsMap()
-	if result.Final.Code != ended[k.Name] || result.Attempts != 1 {
+	if result.Final.Code != decisionCodes[k.Name] || result.Attempts != 1 {
 		t.Errorf("code %q, %d attempts: %s", result.Final.Code, result.Attempts, result.Final.Reason)
 	}
 	if k.Name == "broken" {
@@ -131,22 +138,22 @@ func checkDecision(t *testing.T, k task, result propeller.Result) {
 	if id, _ := info["decision_id"].(string); id == "" || info["policy"] != k.template.GetCustom().AsMap()["policy"] {
 		t.Errorf("custom info: %v", info)
 	}
-	outputs := values(t, result.Outputs)
+	outputs := decisionValues(t, result.Outputs)
 	if id, has := outputs["decision_id"]; has && id != info["decision_id"] {
 		t.Errorf("decision_id is %v, in custom info %v", id, info["decision_id"])
 	}
 	delete(outputs, "decision_id")
 	if k.Name == "what-it-sees" {
-		checkInput(t, outputs)
+		checkPolicyInput(t, outputs)
 		return
 	}
-	if want := decided[k.Name]; !reflect.DeepEqual(outputs, want) && len(outputs)+len(want) > 0 {
+	if want := decisionOutputs[k.Name]; !reflect.DeepEqual(outputs, want) && len(outputs)+len(want) > 0 {
 		t.Errorf("outputs %v, want %v", outputs, want)
 	}
 }
 
-// checkInput checks what a policy is told: flytekit's values of every kind, who asks in Flyte's words, and the task's additions.
-func checkInput(t *testing.T, outputs map[string]any) {
+// checkPolicyInput checks what a policy is told: flytekit's values of every kind, who asks in Flyte's words, and the task's additions.
+func checkPolicyInput(t *testing.T, outputs map[string]any) {
 	t.Helper()
 	decision, _ := outputs["decision"].(map[string]any)
 	input, _ := decision["input"].(map[string]any)
@@ -171,8 +178,8 @@ func checkInput(t *testing.T, outputs map[string]any) {
 	}
 }
 
-// checkLog checks that each decision is in the host's log, with the inputs masked and without the token.
-func checkLog(t *testing.T, host *hosttest.Host, tasks []task) {
+// checkDecisionLog checks that each decision is in the host's log, with the inputs masked and without the token.
+func checkDecisionLog(t *testing.T, host *hosttest.Host, tasks []task) {
 	t.Helper()
 	log := host.Log(t)
 	for _, k := range tasks {
@@ -181,11 +188,11 @@ func checkLog(t *testing.T, host *hosttest.Host, tasks []task) {
 			t.Errorf("the log has a decision of %s: %t", k.Name, logged)
 		}
 	}
-	checkHidden(t, host)
+	checkOPASecrets(t, host)
 }
 
-// checkHidden checks that the host shows neither the token nor an input.
-func checkHidden(t *testing.T, host *hosttest.Host) {
+// checkOPASecrets checks that the host shows neither the token nor an input.
+func checkOPASecrets(t *testing.T, host *hosttest.Host) {
 	t.Helper()
 	for _, hidden := range []string{opaToken, "hunter2"} {
 		for where, text := range map[string]string{"log": host.Log(t), "status": host.Ask(t, "/status"), "metrics": host.Ask(t, "/metrics")} {
@@ -196,8 +203,8 @@ func checkHidden(t *testing.T, host *hosttest.Host) {
 	}
 }
 
-// values are outputs as Go has them.
-func values(t *testing.T, outputs *core.LiteralMap) map[string]any {
+// decisionValues are outputs as Go has them.
+func decisionValues(t *testing.T, outputs *core.LiteralMap) map[string]any {
 	t.Helper()
 	all := map[string]any{}
 	for name, l := range outputs.GetLiterals() {

@@ -161,7 +161,7 @@ func eachAt(key string, err error) error {
 }
 
 func (s *Server) open(c *Config) (policy.Source, error) {
-	options := server.Options{URL: s.URL, Attempts: s.Attempts, Lenient: c.LenientBuiltins, AnswerLimit: c.DecisionLimit.Bytes()}
+	options := server.Options{URL: s.URL, Attempts: s.Attempts, Lenient: c.LenientBuiltins, DecisionLimit: c.DecisionLimit.Bytes()}
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)
 		if err != nil {

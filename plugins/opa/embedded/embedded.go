@@ -91,10 +91,13 @@ func read(options Options, capabilities *ast.Capabilities) (bundle.Bundle, error
 		reader = reader.WithBaseDir(options.Path)
 	}
 	loaded, err := reader.Read()
-	if err != nil {
-		return bundle.Bundle{}, located(err)
+	switch {
+	case err == nil:
+		return loaded, nil
+	case strings.Contains(err.Error(), "size_limit_bytes"): // OPA's key for it
+		return bundle.Bundle{}, fmt.Errorf("%w: it is the plugin's config key policy_file_limit", err)
 	}
-	return loaded, nil
+	return bundle.Bundle{}, located(err)
 }
 
 // skip leaves out tests, and the copies behind the links of a mounted Kubernetes ConfigMap.

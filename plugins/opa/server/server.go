@@ -36,9 +36,12 @@ type Options struct {
 	Attempts uint
 	// Lenient makes a built-in function that fails undefined, instead of an error.
 	Lenient bool
-	// AnswerLimit is the size of an answer at most.
-	AnswerLimit int64
+	// DecisionLimit is the size of a decision at most. What OPA says around it is not part of that.
+	DecisionLimit int64
 }
+
+// around bounds what an answer has besides the decision: its id, metrics and where the policies come from.
+const around = 64 << 10
 
 // Server is an OPA server.
 type Server struct {
@@ -148,15 +151,16 @@ func (s *Server) ask(ctx context.Context, path policy.Path, body []byte, token s
 		return policy.Answer{}, unreachable(err)
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, s.options.AnswerLimit+1))
+	most := s.options.DecisionLimit + around
+	text, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	if err != nil {
 		return policy.Answer{}, unreachable(err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return policy.Answer{}, refused(response, text)
 	}
-	if int64(len(text)) > s.options.AnswerLimit {
-		return policy.Answer{}, policy.Broken("the decision is larger than %d bytes (the plugin's config key decision_limit)", s.options.AnswerLimit)
+	if int64(len(text)) > most {
+		return policy.Answer{}, policy.Broken("the decision is larger than %d bytes (the plugin's config key decision_limit)", s.options.DecisionLimit)
 	}
 	return read(text)
 }
@@ -236,7 +240,7 @@ func refused(response *http.Response, text []byte) error {
 	var said complaint
 	_ = json.Unmarshal(text, &said) // A proxy's answer says what it says by its status.
 	var details []string
-	evaluation := false
+	broken := false // the policy is
 	for _, one := range said.Errors {
 		detail := one.Code + ": " + one.Message
 		if one.Location.File != "" || one.Location.Row > 0 {
@@ -244,15 +248,18 @@ func refused(response *http.Response, text []byte) error {
 		}
 		details = append(details, detail)
 		// An evaluation that was cancelled or broke inside OPA may work again.
-		evaluation = evaluation || strings.HasPrefix(one.Code, "eval_") && one.Code != "eval_cancel_error" && one.Code != "eval_internal_error"
+		broken = broken || strings.HasPrefix(one.Code, "eval_") && one.Code != "eval_cancel_error" && one.Code != "eval_internal_error"
 	}
-	message := strings.TrimSpace(response.Status + " " + said.Message)
+	// OPA's errors about a path that cannot be compiled are a text of many lines.
+	about, _, _ := strings.Cut(said.Message, "\n")
+	broken = broken || said.Code == "internal_error" && strings.Contains(about, ": rego_")
+	message := strings.TrimSpace(response.Status + " " + about)
 	if len(details) > 0 {
 		message += ": " + strings.Join(details, "; ")
 	}
 	failed := &policy.Failure{Err: errors.New(message)}
 	switch code := response.StatusCode; {
-	case evaluation:
+	case broken:
 		failed.Code, failed.User = "PolicyError", true
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return unauthorized("%s", message)

@@ -24,7 +24,7 @@ const rules = "package a\n\nallow if input.n > 1\n\nbroken if 1 / input.zero > 0
 
 func open(t *testing.T, url string, change func(*server.Options)) *server.Server {
 	t.Helper()
-	options := server.Options{URL: url, Attempts: 4, AnswerLimit: 1 << 20, Token: func() (string, error) { return token, nil }}
+	options := server.Options{URL: url, Attempts: 4, DecisionLimit: 1 << 20, Token: func() (string, error) { return token, nil }}
 	if change != nil {
 		change(&options)
 	}
