@@ -21,15 +21,16 @@ type sides struct {
 	intended map[string]string
 }
 
-// compare runs the tasks with either, and holds what Flyte sees against each other: how they end, outputs, links.
-func (s sides) compare(t *testing.T, tasks []task) {
+// compare runs the tasks with either, and holds what Flyte sees against each other: how they end, outputs, links. It gives the ends
+// by side ("ours", "theirs") and task, for what a test wants to know of intended differences.
+func (s sides) compare(t *testing.T, tasks []task) map[string]map[string]propeller.Result {
 	seen := map[string]bool{}
 	with := map[string]map[string]propeller.Result{}
 	for name, plugin := range map[string]map[string]any{"ours": s.ours, "theirs": s.theirs} {
 		t.Run(name, func(t *testing.T) { with[name] = runTasks(t, startHost(t, one("system", plugin)), propeller.V1, tasks) })
 	}
 	if t.Failed() {
-		return
+		return with
 	}
 	for _, k := range tasks {
 		t.Run(k.Name, func(t *testing.T) {
@@ -54,6 +55,7 @@ func (s sides) compare(t *testing.T, tasks []task) {
 			t.Errorf("%q is no task and aspect", difference)
 		}
 	}
+	return with
 }
 
 // view is what Flyte shows of a task's end, by aspect.
