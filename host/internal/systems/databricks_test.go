@@ -2,6 +2,7 @@ package systems
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -155,40 +156,49 @@ func TestDatabricksJobsOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s.swap(t, good, 5, system, func() int { return len(workspace.Submitted()) })
 }
 
-// Neither a token that the workspace takes nor one that it refuses is shown, and of ours not even its beginning.
+// Neither a token that the workspace takes nor one that it refuses is shown at any level of logs, and of ours not even its
+// beginning, which flytekit's connector logs.
 func TestDatabricksTokensAreInNoLogAndNoStatus(t *testing.T) {
+	t.Setenv("AGENTHOST_LOG__LEVEL", "debug")
 	s, system, _ := databricks(t)
 	system.released.Store(true)
+	s.theirs["env"].(map[string]any)["FLYTE_SDK_LOGGING_LEVEL"] = "10" //nolint:forcetypeassert // it is made above
 	all := databricksTasks(t, func(k task) bool { return k.Name != partlySuccessful })
-	refused := slices.DeleteFunc(slices.Clone(all), func(k task) bool { return k.Name != "new-cluster" })
-	refused[0].Fails = "Invalid access token"
 	const wrongToken = "dapi9c3e-of-nobody-17d20b6f"
+	refused := []task{all[0]}
+	refused[0].Fails = "Invalid access token"
 	for name, c := range map[string]struct {
 		plugin map[string]any
 		token  string
 		tasks  []task
-		hidden string
+		// logged must be in the log, hidden nowhere.
+		logged, hidden string
 	}{
-		"ours":            {s.ours, databricksToken, all, databricksToken[:8]},
-		"ours, refused":   {s.ours, wrongToken, refused, wrongToken[:8]},
-		"theirs":          {s.theirs, databricksToken, all, databricksToken},
-		"theirs, refused": {s.theirs, wrongToken, refused, wrongToken},
+		"ours":            {s.ours, databricksToken, all, "a task is refused", databricksToken[:8]},
+		"ours, refused":   {s.ours, wrongToken, refused, `"level":"DEBUG"`, wrongToken[:8]},
+		"theirs":          {s.theirs, databricksToken, all, databricksToken[:8] + "...", databricksToken},
+		"theirs, refused": {s.theirs, wrongToken, refused, wrongToken[:8] + "...", wrongToken},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plugin := one("system", c.plugin)
-			plugin["system"].(map[string]any)["secrets"] = databricksSecret(t, c.token) //nolint:forcetypeassert // it is made above
-			h := hosttest.Start(t, map[string]any{"plugins": patient(plugin), "log": map[string]any{"level": "debug"}})
-			for task, result := range runTasks(t, h, propeller.V1, c.tasks) {
-				notShown(t, "what Flyte sees of "+task, fmt.Sprint(result.Final), c.hidden)
+			plugin := maps.Clone(c.plugin)
+			plugin["secrets"] = databricksSecret(t, c.token)
+			h := startHost(t, one("system", plugin))
+			for name, result := range runTasks(t, h, propeller.V1, c.tasks) {
+				notShown(t, "what Flyte sees of "+name, fmt.Sprint(result.Final), c.hidden)
 			}
 			for _, path := range []string{"/status", "/metrics"} {
 				notShown(t, path, h.Ask(t, path), c.hidden)
 			}
-			notShown(t, "the log", h.Log(t), c.hidden)
+			log := h.Log(t)
+			notShown(t, "the log", log, c.hidden)
+			if !strings.Contains(log, c.logged) {
+				t.Errorf("the log does not show %q, so that it may lack other things:\n%s", c.logged, log)
+			}
 		})
 	}
 }
 
+// notShown says that a text does not have what must be hidden.
 func notShown(t *testing.T, where, text, hidden string) {
 	t.Helper()
 	if text == "" || strings.Contains(text, hidden) {

@@ -1,4 +1,4 @@
-"""Tasks of flytekitplugins-spark for Databricks. A run's name is its case's, by which the workspace scripts its life."""
+"""Tasks of flytekitplugins-spark for Databricks. A run is named after its case, by which its life is scripted."""
 
 import logging
 
