@@ -53,9 +53,9 @@ func (r *Replica) Start(ctx context.Context) error {
 	}
 	started := &life{ready: make(chan struct{}), ended: make(chan struct{})}
 	started.command = exec.Command(r.Program, "serve", "--config", r.Config)
-	started.command.Env = append(os.Environ(), append([]string{
-		"AGENTHOST_LISTEN__GRPC=127.0.0.1:0", "AGENTHOST_LISTEN__ADMIN=127.0.0.1:0",
-		"AGENTHOST_LOG__FORMAT=json", "AGENTHOST_LOG__LEVEL=info",
+	started.command.Env = append([]string{"AGENTHOST_LOG__LEVEL=info"}, os.Environ()...) // a test may want to see more
+	started.command.Env = append(started.command.Env, append([]string{
+		"AGENTHOST_LISTEN__GRPC=127.0.0.1:0", "AGENTHOST_LISTEN__ADMIN=127.0.0.1:0", "AGENTHOST_LOG__FORMAT=json",
 	}, r.Env...)...)
 	stderr, err := started.command.StderrPipe()
 	if err != nil {

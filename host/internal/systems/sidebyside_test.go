@@ -25,8 +25,9 @@ type sides struct {
 	intended map[string]string
 }
 
-// compare runs the tasks with either, and holds what Flyte sees against each other: how they end, outputs, links.
-func (s sides) compare(t *testing.T, tasks []task) {
+// compare runs the tasks with either, and holds what Flyte sees against each other: how they end, outputs, links. It gives the ends
+// by side ("ours", "theirs") and task, for what a test wants to know of intended differences.
+func (s sides) compare(t *testing.T, tasks []task) map[string]map[string]propeller.Result {
 	seen := map[string]bool{}
 	with := map[string]map[string]propeller.Result{}
 	run := func(name string, plugin map[string]any, tasks []task) {
@@ -41,7 +42,7 @@ func (s sides) compare(t *testing.T, tasks []task) {
 	run("ours", s.ours, tasks)
 	run("theirs", s.theirs, s.forTheirs(tasks))
 	if t.Failed() {
-		return
+		return with
 	}
 	for _, k := range tasks {
 		t.Run(k.Name, func(t *testing.T) {
@@ -66,6 +67,7 @@ func (s sides) compare(t *testing.T, tasks []task) {
 			t.Errorf("%q is no task and aspect", difference)
 		}
 	}
+	return with
 }
 
 // wantSecret looks for the secrets wherever somebody could read them.

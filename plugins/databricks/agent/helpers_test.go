@@ -186,8 +186,8 @@ func python(t *testing.T, input string, script string, args ...string) []byte {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	interpreter := strings.TrimSpace(string(run(exec.CommandContext(ctx, filepath.Join("..", "..", "..", "scripts", "venv-spark")))))
-	command := exec.CommandContext(ctx, interpreter, append([]string{filepath.Join("..", "flytekit", script)}, args...)...)
+	programs := strings.TrimSpace(string(run(exec.CommandContext(ctx, filepath.Join("..", "..", "..", "scripts", "venv-pinned"), "spark"))))
+	command := exec.CommandContext(ctx, filepath.Join(programs, "python"), append([]string{filepath.Join("..", "flytekit", script)}, args...)...)
 	command.Stdin = strings.NewReader(input)
 	// A home of its own: flytekit reads configuration from there, and writes to it.
 	command.Env = append(os.Environ(), "HOME="+t.TempDir(), "PYTHONDONTWRITEBYTECODE=1")

@@ -5,5 +5,5 @@
 // does with fields that the documentation does not have. The fields and their types are those of Databricks' SDK, which
 // is generated from the API's specification; the rules between fields, which no schema tells, are in rules.go.
 //
-// Runs do no work. They live as a test scripts it (Live), one step at each look.
+// Runs do no work but what a test has them do (Options.Work). They live as a test scripts it (Live), one step at each look.
 package fakejobs

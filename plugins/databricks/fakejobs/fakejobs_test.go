@@ -125,6 +125,37 @@ func TestATokenMakesOneRunAndOutlivesIt(t *testing.T) {
 	}
 }
 
+func TestJobsWorkOnceAndRunsThatAreHeldStay(t *testing.T) {
+	var worked []any
+	held := true
+	c := caller{t, fakejobs.New(fakejobs.Options{
+		Tokens: map[string]string{"dapi-a": "ada"},
+		Work:   func(body map[string]any) { worked = append(worked, body["idempotency_token"]) },
+		Held:   func() bool { return held },
+	})}
+	_, made := c.submit(good)
+	c.submit(good)
+	c.submit(`{}`)
+	if len(worked) != 1 || worked[0] != "once" {
+		t.Errorf("these have worked: %v", worked)
+	}
+	state := func() any {
+		_, answer := c.call("dapi-a", "GET", "/api/2.1/jobs/runs/get?run_id="+strconv.Itoa(int(made["run_id"].(float64))), "")
+		return answer["state"].(map[string]any)["life_cycle_state"]
+	}
+	for range 3 {
+		if seen := state(); seen != "PENDING" {
+			t.Errorf("a run that is held is %v", seen)
+		}
+	}
+	held = false
+	for _, want := range []string{"PENDING", "RUNNING", "TERMINATED"} {
+		if seen := state(); seen != want {
+			t.Errorf("a run that is let go is %v, not %s", seen, want)
+		}
+	}
+}
+
 func TestCallersAreKnown(t *testing.T) {
 	c := newCaller(t)
 	_, made := c.submit(good)

@@ -90,15 +90,14 @@ type run struct {
 
 func (r *run) step() Step { return r.life[r.at] }
 
-// look returns the run as the API does, and lets it live on.
-func (r *run) look(host string) *jobs.Run {
-	step := r.step()
+// goOn takes the run to its next step.
+func (r *run) goOn() {
 	if r.at < len(r.life)-1 {
 		r.at++
 	}
-	return r.describe(host, step)
 }
 
+// describe returns the run as the API does, at one step.
 func (r *run) describe(host string, step Step) *jobs.Run {
 	name, _ := r.body["run_name"].(string)
 	if name == "" {

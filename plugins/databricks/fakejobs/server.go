@@ -24,6 +24,10 @@ type Options struct {
 	TokenLife time.Duration
 	// RequestsPerSecond is the limit on calls of the Jobs API; 0 for none.
 	RequestsPerSecond int
+	// Work is what the jobs do: it is called with each submission that makes a run, before anyone can look at it.
+	Work func(body map[string]any)
+	// Held keeps all runs at their step while it says so.
+	Held func() bool
 }
 
 // Request is a call that the server has had.
@@ -278,6 +282,9 @@ func (s *Server) submit(c *call) (any, *problem) {
 		made.life = life
 	}
 	s.runs[made.id], s.byToken[token] = made, made.id
+	if s.options.Work != nil {
+		s.options.Work(body)
+	}
 	return jobs.SubmitRunResponse{RunId: made.id}, nil
 }
 
@@ -286,7 +293,11 @@ func (s *Server) get(c *call) (any, *problem) {
 	if denied != nil {
 		return nil, denied
 	}
-	return made.look(c.Host), nil
+	seen := made.describe(c.Host, made.step())
+	if s.options.Held == nil || !s.options.Held() {
+		made.goOn()
+	}
+	return seen, nil
 }
 
 func (s *Server) output(c *call) (any, *problem) {
