@@ -45,6 +45,7 @@ func databricks(t *testing.T) (s sides, system *held, workspace *fakejobs.Worksp
 			"env":     map[string]any{"FLYTE_DATABRICKS_INSTANCE": workspace.Host, "SSL_CERT_FILE": workspace.Authority},
 			"secrets": secrets,
 		},
+		secrets:  []string{databricksToken},
 		volatile: regexp.MustCompile(`job/\d+/run/\d+`),
 	}, system, workspace
 }
