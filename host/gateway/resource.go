@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
 	"unicode/utf8"
 
@@ -221,13 +222,16 @@ func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []
 	if err != nil {
 		return nil, 0, err
 	}
+	if hasOutputs { // first of all: what is too much together may be little in each part
+		raw = protowire.AppendTag(bytes.Clone(raw), resourceOutputs, protowire.BytesType)
+		raw = protowire.AppendBytes(raw, outputs)
+	}
 	r, err := readResource(raw)
 	if err != nil {
 		return nil, 0, err
 	}
 	acted = r.settle(pluginName, kept)
 	if hasOutputs {
-		r.outputs, r.hasOutputs = append(r.outputs, outputs...), true
 		acted |= setOf(oneSyncAnswer)
 	}
 	if !terminal(r.phase) {

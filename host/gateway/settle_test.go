@@ -122,6 +122,20 @@ func TestASyncAnswerInPartsBecomesTheOneMessageThatFlyteReads(t *testing.T) {
 	}
 }
 
+func TestSyncOutputsThatAreTooLargeTogetherOnlyAreAFailureThatSaysSo(t *testing.T) {
+	part := func() *admin.ExecuteTaskSyncResponse {
+		return &admin.ExecuteTaskSyncResponse{Res: &admin.ExecuteTaskSyncResponse_Outputs{Outputs: text(strings.Repeat("x", 3<<20))}}
+	}
+	answers, err := syncAnswers(t, syncHeaderOf(&admin.Resource{Phase: core.TaskExecution_SUCCEEDED}), part(), part())
+	if err != nil || len(answers) != 1 {
+		t.Fatalf("%d messages, %v", len(answers), err)
+	}
+	got := answers[0].GetHeader().GetResource()
+	if got.GetPhase() != core.TaskExecution_FAILED || got.GetOutputs() != nil || !strings.Contains(got.GetMessage(), "output_prefix") {
+		t.Errorf("FlytePropeller reads %.300v", got)
+	}
+}
+
 func TestASyncAnswerIsAlwaysTheEndOfATask(t *testing.T) {
 	for phase := core.TaskExecution_UNDEFINED; phase <= phaseRetryableFailed; phase++ {
 		answers, err := syncAnswers(t, syncHeaderOf(&admin.Resource{Phase: phase, Message: "m"}))
