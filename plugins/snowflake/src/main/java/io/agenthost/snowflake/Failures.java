@@ -7,11 +7,8 @@ import java.util.Set;
 
 /** What the driver's errors mean to Flyte. */
 final class Failures {
-    /**
-     * Snowflake's codes for what a repetition may mend: internal errors, suspended warehouses, lock waits, warehouses without
-     * quota. It publishes no list; these are the ones that its users report, with such messages.
-     */
-    private static final Set<Integer> PASSING = Set.of(603, 608, 625, 90073);
+    /** Snowflake's codes for what a repetition may mend: an internal error, and a lock that too many wait for. The README says from where. */
+    private static final Set<Integer> PASSING = Set.of(603, 625);
     private static final int CANCELLED = 604;
 
     private Failures() {}

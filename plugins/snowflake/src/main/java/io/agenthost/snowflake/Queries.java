@@ -12,6 +12,8 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import java.util.regex.Pattern;
 import net.snowflake.client.api.connection.SnowflakeConnection;
 import net.snowflake.client.api.resultset.QueryStatus;
@@ -23,6 +25,13 @@ final class Queries implements AutoCloseable {
     private static final Pattern QUERY_ID = Pattern.compile("[0-9a-fA-F-]{32,40}");
     /** The user's queries of the last seven days, running ones too; the limit is the highest that Snowflake takes. */
     private static final String HISTORY = " from table(information_schema.query_history_by_user(result_limit => 10000)) where ";
+
+    /** Held here, since java.util.logging forgets the settings of loggers that nobody holds. */
+    private static final Logger DRIVER = Logger.getLogger("net.snowflake");
+
+    static {
+        DRIVER.setLevel(Level.OFF); // It logs what Snowflake says as it came; its exceptions say the same, and are looked through for secrets.
+    }
 
     private final Settings settings;
     private final Sessions sessions;

@@ -42,6 +42,8 @@ final class Snow implements AutoCloseable {
     final List<JsonNode> logins = new CopyOnWriteArrayList<>();
     /** The state that new queries stay in; null: they run in fakesnow. */
     volatile String held;
+    /** Why logins are refused; null: they are not. */
+    volatile String refusal;
     /** Lets the answer to the next query get lost. */
     volatile boolean loseAnswer;
     /** How many requests are still answered with 503. */
@@ -130,7 +132,7 @@ final class Snow implements AutoCloseable {
         }
         if (path.equals("/session/v1/login-request")) {
             logins.add(JSON.readTree(body).path("data"));
-            return null;
+            return refusal == null ? null : JSON.createObjectNode().put("success", false).put("code", "390100").put("message", refusal);
         }
         return path.equals("/queries/v1/query-request") ? query(exchange, JSON.readTree(body)) : null;
     }

@@ -8,6 +8,10 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.flyteidl.admin.GetTaskMetricsRequest;
+import com.flyteidl.admin.TaskCategory;
+import com.flyteidl.service.AsyncAgentServiceGrpc;
+import com.google.protobuf.ByteString;
 import io.agenthost.sdk.ConfigError;
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestJob;
@@ -29,6 +33,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -146,7 +151,7 @@ class SnowflakeAgentTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"604, ABORTED", "603, RETRYABLE_FAILED", "90073, RETRYABLE_FAILED", "630, FAILED", "100038, FAILED"})
+    @CsvSource({"604, ABORTED", "603, RETRYABLE_FAILED", "625, RETRYABLE_FAILED", "630, FAILED", "606, FAILED", "100038, FAILED"})
     void tellsFailuresThatPassFromOthers(int code, String phase) throws Exception {
         snow.held = "FAILED_WITH_ERROR";
         TestJob job = agent.create(task("select"));
@@ -203,6 +208,18 @@ class SnowflakeAgentTest {
         done.await();
         done.delete();
         assertNotEquals("ABORTED", query(done).status);
+    }
+
+    /** Snowflake keeps no log of a query, and measures totals, which are in the custom info. */
+    @Test
+    void hasNeitherLogsNorSeries() throws Exception {
+        TestJob job = agent.create(task("select"));
+        GetTaskMetricsRequest metrics = GetTaskMetricsRequest.newBuilder().setTaskCategory(TaskCategory.newBuilder().setName("snowflake"))
+                .setResourceMeta(ByteString.copyFrom(job.meta())).build();
+        Executable series = () -> AsyncAgentServiceGrpc.newBlockingStub(agent.channel()).getTaskMetrics(metrics);
+        for (Executable call : List.<Executable>of(job::logs, series)) {
+            assertEquals(Status.Code.UNIMPLEMENTED, assertThrows(StatusRuntimeException.class, call).getStatus().getCode());
+        }
     }
 
     @Test
