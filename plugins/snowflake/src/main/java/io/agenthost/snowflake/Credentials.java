@@ -110,7 +110,8 @@ final class Credentials {
     String redact(String text) {
         String clean = text == null ? "" : text;
         for (Secret hidden : passphrase == null ? new Secret[] {secret} : new Secret[] {secret, passphrase}) {
-            clean = hidden.reveal().isEmpty() ? clean : clean.replace(hidden.reveal(), "[secret]");
+            String bare = hidden.reveal().strip(); // A file's ends with a line that a text that quotes it may lack.
+            clean = bare.isEmpty() ? clean : clean.replace(bare, "[secret]");
         }
         return clean;
     }
