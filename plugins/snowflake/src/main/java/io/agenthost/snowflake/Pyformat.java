@@ -6,13 +6,16 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
  * Turns {@code %(name)s} into {@code ?} and the values to bind. Strings, quoted identifiers, comments and {@code $$} bodies
- * are left as they are, but for {@code %%}, which is a per cent sign everywhere in a statement with inputs, as in Python.
+ * are left as they are, but for {@code %%}, which is a per cent sign everywhere in a statement with inputs, as in Python. An input
+ * within quotes is refused: Python would paste it there, and what cannot be bound must not stay another text unnoticed.
  */
 final class Pyformat {
+    private static final Pattern PLACEHOLDER = Pattern.compile("%\\(([^)]*)\\)s");
     private static final Pattern AFTER_IN = Pattern.compile("\\bin\\s*$", Pattern.CASE_INSENSITIVE);
 
     private final String sql;
@@ -58,11 +61,11 @@ final class Pyformat {
     /** Copies what is quoted or a comment, if that is what comes. */
     private boolean quoted() {
         if (sql.startsWith("'", at)) {
-            copyTo(endOfString());
+            literalTo(endOfString());
         } else if (sql.startsWith("\"", at)) {
-            copyTo(endOf("\"", at + 1)); // A doubled quote is two identifiers to this loop, with the same end.
+            literalTo(endOf("\"", at + 1)); // A doubled quote is two identifiers to this loop, with the same end.
         } else if (sql.startsWith("$$", at)) {
-            copyTo(endOf("$$", at + 2));
+            literalTo(endOf("$$", at + 2));
         } else if (sql.startsWith("/*", at)) {
             copyTo(endOf("*/", at + 2));
         } else if (sql.startsWith("--", at) || sql.startsWith("//", at)) {
@@ -88,6 +91,17 @@ final class Pyformat {
             }
         }
         return sql.length();
+    }
+
+    /** Copies what is quoted, which has room for no input. */
+    private void literalTo(int end) {
+        String literal = sql.substring(at, end);
+        Matcher placeholder = PLACEHOLDER.matcher(literal.replace("%%", ""));
+        if (placeholder.find() && inputs.containsKey(placeholder.group(1))) {
+            throw AgentException.invalidArgument(("the statement has the input %s within %s, where Snowflake binds nothing: put it outside of the "
+                    + "quotes, such as 'day ' || %s; write %%%% for a per cent sign").formatted(placeholder.group(), literal, placeholder.group()));
+        }
+        copyTo(end);
     }
 
     private void copyTo(int end) {
