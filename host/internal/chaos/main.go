@@ -20,13 +20,14 @@
 //     is for, so that it is done only where host-kill is among the faults.)
 //   - A call runs into its deadline for which this program got no processor for half a second: then the machine is too busy.
 //   - A call other than a poll in which the plugin hangs for ever, or is stopped, runs into Flyte's deadline.
-//   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt: repeating it could make a
-//     second job.
+//   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt, and so does an ExecuteTaskSync:
+//     repeating it could make a second job, or do a task twice. The plugin must have died of a fault, though, and not of a swap.
 //   - Replicas do not know of each other's creations. A CreateTask that Flyte repeats after a restart of its own must reach the same
 //     replica, or a plugin that declares idempotent_create: the balancer has session affinity. Flyte 1 has two addresses, though, and
 //     a busy machine may have it come back by the other.
 //   - While a plugin is removed from the configuration its jobs cannot be created. Only Flyte 2 has jobs of the plugin that is
 //     removed and comes back: Flyte 1 hands jobs in flight to the container plugin once their type is not listed.
+//     Only Flyte 1 has sync tasks, as Flyte 2 has no such call.
 package main
 
 import (

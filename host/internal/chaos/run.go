@@ -81,6 +81,8 @@ type excuse struct {
 	exceptPolls bool
 	// onlyLate says that it is one for calls that ran into their deadlines, and no others.
 	onlyLate bool
+	// onlyDead says that it is one for calls that lost their plugin and cannot be repeated, and no others.
+	onlyDead bool
 }
 
 // runChaos does it all, and prints a report.
@@ -164,6 +166,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 		return nil, ctx.Err()
 	}
 
+	c.excuseDeaths()
 	verdict := newVerdict(c, bringer)
 	verdict.judge()
 	verdict.judgeGuests(guests)
@@ -278,7 +281,7 @@ func (c *chaos) excused(agent string, call propeller.Call) string {
 	defer c.mu.Unlock()
 	from, to := call.Started, call.Started.Add(call.Took)
 	for _, e := range c.excuses {
-		if e.exceptPolls && call.Method == "GetTask" || e.onlyLate && call.Code != codes.DeadlineExceeded {
+		if e.exceptPolls && call.Method == "GetTask" || e.onlyLate && call.Code != codes.DeadlineExceeded || e.onlyDead && !lostForGood(agent, call) {
 			continue
 		}
 		if (e.agent == "" || e.agent == agent) && !to.Before(e.from) && !from.After(e.to) {
@@ -286,6 +289,20 @@ func (c *chaos) excused(agent string, call propeller.Call) string {
 		}
 	}
 	return ""
+}
+
+// lostForGood tells whether a call failed because its plugin died, and is none that the host may repeat: that could make a second
+// job, or do a task twice.
+func lostForGood(agent string, call propeller.Call) bool {
+	once := call.Method == "ExecuteTaskSync" || call.Method == "CreateTask" && !named(agent).idempotent
+	return once && call.Code == codes.Unavailable
+}
+
+// excuseDeaths excuses the calls under way when the ledger ended a plugin. It takes the plugin a moment, and more on a busy machine.
+func (c *chaos) excuseDeaths() {
+	for _, d := range c.ledger.Deaths() {
+		c.excuse(death(d.Agent, d.At, time.Second))
+	}
 }
 
 func newMark() string {
