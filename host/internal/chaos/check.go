@@ -89,7 +89,7 @@ func (v *verdict) judge() {
 func (v *verdict) judgeJob(j *job, known ledger.Task) {
 	if j.execution == nil || j.err != nil {
 		v.ends["stuck"]++
-		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", patience, j.err)
+		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", v.chaos.patience, j.err)
 		return
 	}
 	v.ends[string(j.result.Phase)]++

@@ -29,24 +29,22 @@ import (
 
 // options are a run's.
 type options struct {
-	host    string // the binary
-	plugin  string // the program that the plugins are; this one if empty
-	length  time.Duration
-	jobs    int
-	seed    uint64
-	without string
-	only    []string // kinds of faults; nil: all
-	guests  []string // folders of hello agents that take part, see guests.go
-	keep    bool
-	out     io.Writer
+	host   string // the binary
+	plugin string // the program that the plugins are; this one if empty
+	length time.Duration
+	jobs   int
+	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
+	patience time.Duration
+	seed     uint64
+	without  string
+	only     []string // kinds of faults; nil: all
+	guests   []string // folders of hello agents that take part, see guests.go
+	keep     bool
+	out      io.Writer
 }
 
-const (
-	// hostLimit is how long a host may take to start or to stop.
-	hostLimit = 40 * time.Second
-	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
-	patience = 45 * time.Second
-)
+// hostLimit is how long a host may take to start or to stop.
+const hostLimit = 40 * time.Second
 
 // errViolated is why a run failed in which everything worked but the host.
 var errViolated = errors.New("the host broke its promises")
@@ -87,15 +85,9 @@ type excuse struct {
 
 // runChaos does it all, and prints a report.
 func runChaos(ctx context.Context, o options) error {
-	c := &chaos{options: o, mark: newMark(), plans: map[string]ledger.Plan{}, counted: map[string]float64{}, balancers: map[string]*balancer.Balancer{}}
-	var err error
-	if c.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
-		return err
-	}
-	fmt.Fprintf(o.out, "chaos: CHAOS_SEED=%d CHAOS_SECONDS=%.0f CHAOS_JOBS=%d, logs in %s\n", o.seed, o.length.Seconds(), o.jobs, c.dir)
-	verdict, err := c.run(ctx)
+	c, verdict, err := newChaos(ctx, o)
 	if err != nil {
-		return fmt.Errorf("chaos could not run (logs are in %s): %w", c.dir, err)
+		return err
 	}
 	verdict.print(o.out, c)
 	if len(verdict.violations) > 0 {
@@ -105,6 +97,21 @@ func runChaos(ctx context.Context, o options) error {
 		err = os.RemoveAll(c.dir)
 	}
 	return err
+}
+
+// newChaos runs one, and judges it. Its folder is the caller's to remove.
+func newChaos(ctx context.Context, o options) (*chaos, *verdict, error) {
+	c := &chaos{options: o, mark: newMark(), plans: map[string]ledger.Plan{}, counted: map[string]float64{}, balancers: map[string]*balancer.Balancer{}}
+	var err error
+	if c.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+		return nil, nil, err
+	}
+	fmt.Fprintf(o.out, "chaos: CHAOS_SEED=%d CHAOS_SECONDS=%.0f CHAOS_JOBS=%d, logs in %s\n", o.seed, o.length.Seconds(), o.jobs, c.dir)
+	verdict, err := c.run(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("chaos could not run (logs are in %s): %w", c.dir, err)
+	}
+	return c, verdict, nil
 }
 
 func (c *chaos) run(ctx context.Context) (*verdict, error) {
@@ -157,7 +164,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	go func() { failed <- bringer.run(ctx, c.length) }()
 	hosted := make(chan []*guestJob, 1)
 	go func() { hosted <- c.runGuests(ctx) }()
-	c.flytes.run(ctx, c.jobs, c.length+patience)
+	c.flytes.run(ctx, c.jobs, c.length+c.patience)
 	guests := <-hosted
 	if err := <-failed; err != nil {
 		return nil, err
