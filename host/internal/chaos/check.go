@@ -225,7 +225,9 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 			v.jobPolls += job.Polls
 			v.hasty += job.Hasty
 		}
-		if !job.Told.IsZero() || !job.Cancelled.IsZero() || j.plan.Silent {
+		// A job that was over by itself when its task was aborted cannot be cancelled: that Flyte deleted it is enough.
+		aborted := j.plan.End == ledger.Running && job.Deletes > 0
+		if !job.Told.IsZero() || !job.Cancelled.IsZero() || aborted || j.plan.Silent {
 			continue
 		}
 		if created[job.Attempt] && !elsewhere[job.Attempt] {

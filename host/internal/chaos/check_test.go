@@ -147,6 +147,15 @@ func TestAJobWhoseEndFlyteNeverLearntIsLost(t *testing.T) {
 	want(t, judged(&chaos{}, j, known), "lost: forgotten job")
 }
 
+func TestAJobThatWasOverWhenItsTaskWasAbortedNeedsToBeDeletedOnly(t *testing.T) {
+	for deletes, violations := range map[int][]string{0: {"lost: forgotten job"}, 1: nil} {
+		j, known := succeeded("alpha")
+		j.plan.End, j.result.Phase = ledger.Running, propeller.Aborted
+		known.Jobs[0].End, known.Jobs[0].Told, known.Jobs[0].Deletes = ledger.Retryable, time.Time{}, deletes
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
+
 func TestAFailedPollIsAViolationUnlessAReplicaWasKilledMeanwhile(t *testing.T) {
 	j, known := succeeded("alpha")
 	j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.Unavailable, "gone"))

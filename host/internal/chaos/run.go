@@ -35,12 +35,14 @@ type options struct {
 	jobs   int
 	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
 	patience time.Duration
-	seed     uint64
-	without  string
-	only     []string // kinds of faults; nil: all
-	guests   []string // folders of hello agents that take part, see guests.go
-	keep     bool
-	out      io.Writer
+	// discovery is how often a Flyte asks which task types there are; 0 is every second.
+	discovery time.Duration
+	seed      uint64
+	without   string
+	only      []string // kinds of faults; nil: all
+	guests    []string // folders of hello agents that take part, see guests.go
+	keep      bool
+	out       io.Writer
 }
 
 // hostLimit is how long a host may take to start or to stop.
@@ -154,7 +156,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 
 	c.flytes = startFlytes(ctx, func(flyte propeller.Flyte, purpose string) string {
 		return c.balancers[fmt.Sprint(flyte, purpose)].Address()
-	}, len(c.jobs), c.wanted("host-kill"))
+	}, c.options, c.wanted("host-kill"))
 	defer c.flytes.close()
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -156,15 +157,15 @@ const pollers = 64
 // flytes are the two Flytes.
 type flytes map[propeller.Flyte]*propeller.Propeller
 
-// startFlytes starts them at addresses by their purpose, for so many jobs. With twice, Flyte 1 is given an address again.
-func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, jobs int, twice bool) flytes {
+// startFlytes starts them for a run, at addresses by their purpose. With twice, Flyte 1 is given an address again.
+func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, o options, twice bool) flytes {
 	both := flytes{}
 	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 		options := propeller.Options{
 			Flyte: flyte, Endpoint: address(flyte, "first"),
-			PollInterval: time.Second, Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
+			PollInterval: cmp.Or(o.discovery, time.Second), Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
 			// As often as two processors can bear.
-			Resync: max(500*time.Millisecond, time.Duration(jobs)*time.Millisecond), Workers: pollers, Rounds: jobs,
+			Resync: max(500*time.Millisecond, time.Duration(o.jobs)*time.Millisecond), Workers: pollers, Rounds: o.jobs,
 		}
 		if flyte == propeller.V1 && twice {
 			options.Connectors = map[string]string{"again": address(flyte, "again")}
