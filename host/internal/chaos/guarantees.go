@@ -50,7 +50,7 @@ var all = []needed{
 }
 
 // row is one of the table.
-const row = "%-4s %-56s %s\n"
+const row = "%-4s %-60s %s\n"
 
 // errNotNeeded is why the command fails.
 var errNotNeeded = errors.New("nothing was lost without a guarantee")

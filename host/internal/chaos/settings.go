@@ -29,14 +29,12 @@ type subject struct {
 	more     map[string]any
 }
 
-// kind tells plugins apart by how their jobs are done.
+// kind tells plugins apart by how their jobs are done. The usual ones, of kind zero, are made, and asked for until they are over.
 type kind int
 
 const (
-	// usual jobs are made, asked for until they are over, or deleted.
-	usual kind = iota
 	// development jobs are those of gamma's task type in another domain. The service behind them does not know gamma's.
-	development
+	development kind = iota + 1
 	// silent jobs are those of a service that stops answering.
 	silent
 	// synchronous tasks are done in one call. Only Flyte 1 has them.

@@ -238,6 +238,7 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 		if err != nil {
 			panic(err) // an Answer is plain data
 		}
+		l.told(request.Agent, answer.Do)
 		w.WriteHeader(code)
 		_, _ = w.Write(body)                                            // to a plugin that may be dead by now
 		if op == Get && code == http.StatusOK && answer.Do == Nothing { // others may never be answered
@@ -278,9 +279,6 @@ func (l *Ledger) take(agent string, op Op) (Do, bool) {
 	fault := l.armed[at][0]
 	l.armed[at] = l.armed[at][1:]
 	close(fault.Dealt)
-	if fault.Do.Deadly() {
-		l.deaths = append(l.deaths, Death{agent, fault.Do, time.Now()})
-	}
 	return fault.Do, fault.Before
 }
 
@@ -417,6 +415,15 @@ func (l *Ledger) get(request Request) (Answer, int) {
 		l.note(job.Task, job.Attempt, request, "told "+job.ID+": "+string(answer.State), do)
 	}
 	return answer, http.StatusOK
+}
+
+// told notes that a plugin is told something now. It may have been in store for it for as long as the call took.
+func (l *Ledger) told(agent string, do Do) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if do.Deadly() {
+		l.deaths = append(l.deaths, Death{agent, do, time.Now()})
+	}
 }
 
 // got notes that a Get was answered.

@@ -89,6 +89,17 @@ func TestATaskThatAPluginIsToDieBeforeIsNotDone(t *testing.T) {
 	}
 }
 
+func TestADeathIsWhenThePluginIsToldAndNotWhenItBeganTheCall(t *testing.T) {
+	const works = 100 * time.Millisecond
+	l, c := listen(t, ledger.Plan{End: ledger.Succeeded, Runs: works})
+	l.Arm(ledger.Fault{Agent: "alpha", Op: ledger.Execute, Do: ledger.Exit})
+	began := time.Now()
+	call(t, c, ledger.Execute, ledger.Request{Task: "t"})
+	if deaths := l.Deaths(); len(deaths) != 1 || deaths[0].At.Sub(began) < works {
+		t.Errorf("the call began at %v, and the deaths are %+v", began, deaths)
+	}
+}
+
 func TestASilentServiceAnswersNoQuestionButTheFirst(t *testing.T) {
 	_, c := listen(t, ledger.Plan{End: ledger.Running, Silent: true})
 	job := call(t, c, ledger.Create, ledger.Request{Task: "t"}).Job
