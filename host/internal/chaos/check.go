@@ -249,7 +249,9 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 }
 
 // remade are the attempts for which replicas that do not know of each other made a job each, one in all: Flyte was restarted in
-// CreateTask and came to the other one, and the plugin is none that could have found the first one's job.
+// CreateTask and came to the other one, and the plugin is none that could have found the first one's job. A real Flyte does that too: it
+// writes an answer down after the call, so that its CreateTask comes at least once. The job that it does have is judged by how the
+// task ends.
 func remade(j *job, known ledger.Task) map[int]bool {
 	interrupted, jobs, hosts := map[int]bool{}, map[int]int{}, map[int]map[int]bool{}
 	for _, call := range j.result.Calls {

@@ -28,7 +28,7 @@ var random = []fault{
 	// From outside, to a plugin's process.
 	{"kill", 10, func(_ context.Context, f *faults) bool { return f.kill() }},
 	{"stop", 6, func(ctx context.Context, f *faults) bool { return f.stop(ctx) }},
-	{"freeze", 1, func(_ context.Context, f *faults) bool { return f.freeze() }},
+	{"freeze", 1, func(ctx context.Context, f *faults) bool { return f.freeze(ctx) }},
 	// From inside, in the middle of a call.
 	{"exit-create", 6, arm(ledger.Create, ledger.Exit, false)},
 	{"exit-before-create", 3, arm(ledger.Create, ledger.Exit, true)},
@@ -257,17 +257,32 @@ func death(agent string, at time.Time, within time.Duration) excuse {
 // freezeNoticed is how long a host may take to notice that a plugin hangs: three health checks of ten seconds, ten apart.
 const freezeNoticed = time.Minute
 
-// freeze stops a plugin for good.
-func (f *faults) freeze() bool {
+// freeze stops a plugin for good. It excuses calls until the host, or another fault, has ended the process, and no longer than the host
+// may take for that.
+func (f *faults) freeze(ctx context.Context) bool {
 	victim, ok := f.victim()
 	name := victim.Argument("-agent")
 	if !ok || !f.mayDie(name) || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
 		return false
 	}
-	now := time.Now()
-	f.excuse(excuse{agent: name, from: now, to: now.Add(freezeNoticed), why: "the plugin was stopped for good", onlyLate: true, exceptPolls: true})
-	f.excuse(death(name, now, freezeNoticed)) // by the host
+	frozen := time.Now()
+	f.running.Go(func() {
+		const look = 250 * time.Millisecond
+		for f.runs(victim.PID) && time.Since(frozen) < freezeNoticed {
+			if !pause(ctx, look) {
+				break
+			}
+		}
+		ended := time.Now()
+		f.excuse(excuse{agent: name, from: frozen, to: ended, why: "the plugin was stopped for good", onlyLate: true, exceptPolls: true})
+		f.excuse(death(name, ended.Add(-2*look), 2*look))
+	})
 	return true
+}
+
+// runs tells whether a plugin process is there; one that ended and waits to be reaped is not.
+func (f *faults) runs(pid int) bool {
+	return slices.ContainsFunc(procs.Marked(f.mark), func(p procs.Process) bool { return p.PID == pid })
 }
 
 // release brings out a release that cannot live. It dies again and again until another follows, after a while at the latest.
@@ -407,7 +422,8 @@ func (f *faults) remove(ctx context.Context) bool {
 		if !f.edited(back()) {
 			return false
 		}
-		// Until it has started nobody knows what it serves, and the first start may be one that hangs.
+		// Until it has started nobody knows what it serves, and the first start may be one that hangs. A real Flyte 2 loses an attempt
+		// then as well: an operator who takes a plugin out says that it serves no new job. Polls are masked, and have no excuse.
 		f.excuse(excuse{agent: a.name, from: removed, to: time.Now().Add(startTimeout + 3*time.Second), why: "the plugin was removed", exceptPolls: true})
 	}
 	return true
