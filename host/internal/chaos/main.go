@@ -20,7 +20,8 @@
 //     with a replica would else empty its registry, and its jobs in flight would fall to the container plugin. (That hides what G1
 //     is for, so that it is done only where host-kill is among the faults.)
 //   - A call runs into its deadline for which this program got no processor for half a second: then the machine is too busy.
-//   - A call other than a poll in which the plugin hangs for ever, or is stopped, runs into Flyte's deadline.
+//   - A call other than a poll in which the plugin hangs for ever, or is stopped, runs into Flyte's deadline; the latter only while the
+//     process is there, which the host has to end within a minute.
 //   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt, and so does an ExecuteTaskSync:
 //     repeating it could make a second job, or do a task twice. The plugin must have died of a fault, though, and not of a swap.
 //   - Replicas do not know of each other's creations. A CreateTask that Flyte repeats after a restart of its own must reach the same
