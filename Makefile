@@ -75,6 +75,11 @@ chaos: toolchains build
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 	@go run ./host/internal/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
 
+## chaos-guarantees: a short chaos without each of the guarantees, and what is lost then
+.PHONY: chaos-guarantees
+chaos-guarantees: build
+	@go run ./host/internal/chaos guarantees
+
 ## swap-under-load: a million polls while a plugin is swapped every second
 .PHONY: swap-under-load
 swap-under-load: build

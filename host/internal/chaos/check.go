@@ -70,6 +70,11 @@ func (v *verdict) judge() {
 	if n := v.chaos.ledger.Unknown(); n > 0 {
 		v.violate(lost, "calls about unknown jobs", nil, "%d calls reached the ledger about jobs that it never made", n)
 	}
+	for flyte, p := range v.chaos.flytes {
+		if n := p.Workers(); n < pollers {
+			v.violate(stuck, "workers gone", nil, "of Flyte %d's %d workers that poll jobs %d are left", flyte, pollers, n)
+		}
+	}
 	releases, plugins := map[string]bool{}, map[string]bool{}
 	for instance := range v.chaos.ledger.Serving() {
 		releases[fmt.Sprint(instance.Host, instance.Agent, instance.Release)] = true
@@ -84,7 +89,7 @@ func (v *verdict) judge() {
 func (v *verdict) judgeJob(j *job, known ledger.Task) {
 	if j.execution == nil || j.err != nil {
 		v.ends["stuck"]++
-		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", patience, j.err)
+		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", v.chaos.patience, j.err)
 		return
 	}
 	v.ends[string(j.result.Phase)]++
@@ -96,13 +101,46 @@ func (v *verdict) judgeJob(j *job, known ledger.Task) {
 		v.violate(stuck, "cannot be deleted", j, "Flyte could not let go of it: %v", j.gone)
 	}
 	v.judgeCalls(j, known)
+	if named(j.agent).kind == synchronous {
+		v.judgeRuns(j, known)
+		return
+	}
 	v.judgeAttempts(j, known)
+}
+
+// judgeRuns holds what the ledger did for a sync task against Flyte's calls: it is done at most once for each, and each attempt but
+// the last failed for a reason.
+func (v *verdict) judgeRuns(j *job, known ledger.Task) {
+	calls, runs, failed := map[int]int{}, map[int]int{}, map[int]bool{}
+	for _, call := range j.result.Calls {
+		calls[call.Attempt]++
+		failed[call.Attempt] = failed[call.Attempt] || call.Code != codes.OK
+	}
+	for _, run := range known.Runs {
+		runs[run.Attempt]++
+		failed[run.Attempt] = failed[run.Attempt] || run.End == ledger.Retryable
+	}
+	if len(known.Runs) == 0 {
+		v.violate(lost, "never done", j, "it is over, and was never done")
+	}
+	for attempt := range j.result.Attempts {
+		if runs[attempt] > calls[attempt] {
+			v.violate(duplicated, "done twice", j, "attempt %d was called %d times, and done %d times", attempt, calls[attempt], runs[attempt])
+		}
+		if attempt < j.result.Attempts-1 && !failed[attempt] {
+			v.violate(lost, "attempt for nothing", j, "attempt %d neither failed nor was it to be tried again", attempt)
+		}
+	}
 }
 
 // wrongEnd says how the end that Flyte saw differs from the true one.
 func (j *job) wrongEnd() string {
 	phase, reason := j.result.Phase, j.result.Final.Reason
 	switch {
+	case j.plan.Silent:
+		if phase != propeller.PermanentFailure || !strings.Contains(reason, "max_stale of "+maxStale.String()) {
+			return fmt.Sprintf("nobody knows how it is, and it ended as %s: %s", phase, short(reason))
+		}
 	case j.plan.End == ledger.Running:
 		// A DeleteTask that cancelled the job and whose answer was lost lets Flyte 1 see it aborted before it asks again.
 		seen := !j.asked.IsZero() && phase == propeller.PermanentFailure && strings.Contains(reason, "aborted phase")
@@ -149,10 +187,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		case why != "":
 		case call.Method == "DeleteTask" && strings.Contains(call.Err.Error(), ledger.ErrWeather.Error()):
 			why = "the service refused, and Flyte repeats it"
-		case call.Method == "CreateTask" && hung(known, call.Attempt):
-			why = "the plugin hung in CreateTask"
-		case call.Method == "CreateTask" && !idempotent(j.agent) && strings.Contains(call.Err.Error(), "died while it answered"):
-			why = "a plugin without idempotent_create died in CreateTask"
+		case call.Code == codes.DeadlineExceeded && hung(known, call):
+			why = "the plugin hung in it"
 		case call.Code == codes.DeadlineExceeded && v.chaos.stalls.within(call.Started, call.Started.Add(call.Took)) > stalled:
 			why = "this program itself was held up: the machine is too busy"
 		}
@@ -168,19 +204,12 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 // a second.
 const stalled = 500 * time.Millisecond
 
-func hung(known ledger.Task, attempt int) bool {
-	return slices.ContainsFunc(known.Events, func(e ledger.Event) bool {
-		return e.Attempt == attempt && e.Do == ledger.Hang && strings.HasPrefix(e.What, "create")
+// hung tells whether the plugin was told to hang in a call that makes a job, or does a task.
+func hung(known ledger.Task, call propeller.Call) bool {
+	op, ok := map[string]ledger.Op{"CreateTask": ledger.Create, "ExecuteTaskSync": ledger.Execute}[call.Method]
+	return ok && slices.ContainsFunc(known.Events, func(e ledger.Event) bool {
+		return e.Attempt == call.Attempt && e.Do == ledger.Hang && strings.HasPrefix(e.What, string(op))
 	})
-}
-
-func idempotent(name string) bool {
-	for _, a := range agents {
-		if a.name == name {
-			return a.idempotent
-		}
-	}
-	return false
 }
 
 // judgeAttempts holds the ledger's jobs against Flyte's attempts.
@@ -196,7 +225,9 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 			v.jobPolls += job.Polls
 			v.hasty += job.Hasty
 		}
-		if !job.Told.IsZero() || !job.Cancelled.IsZero() {
+		// A job that was over by itself when its task was aborted cannot be cancelled: that Flyte deleted it is enough.
+		aborted := j.plan.End == ledger.Running && job.Deletes > 0
+		if !job.Told.IsZero() || !job.Cancelled.IsZero() || aborted || j.plan.Silent {
 			continue
 		}
 		if created[job.Attempt] && !elsewhere[job.Attempt] {
@@ -218,7 +249,9 @@ func (v *verdict) judgeAttempts(j *job, known ledger.Task) {
 }
 
 // remade are the attempts for which replicas that do not know of each other made a job each, one in all: Flyte was restarted in
-// CreateTask and came to the other one, and the plugin is none that could have found the first one's job.
+// CreateTask and came to the other one, and the plugin is none that could have found the first one's job. A real Flyte does that too: it
+// writes an answer down after the call, so that its CreateTask comes at least once. The job that it does have is judged by how the
+// task ends.
 func remade(j *job, known ledger.Task) map[int]bool {
 	interrupted, jobs, hosts := map[int]bool{}, map[int]int{}, map[int]map[int]bool{}
 	for _, call := range j.result.Calls {
@@ -235,7 +268,7 @@ func remade(j *job, known ledger.Task) map[int]bool {
 	}
 	attempts := map[int]bool{}
 	for attempt, n := range jobs {
-		attempts[attempt] = n > 1 && n == len(hosts[attempt]) && interrupted[attempt] && !idempotent(j.agent)
+		attempts[attempt] = n > 1 && n == len(hosts[attempt]) && interrupted[attempt] && !named(j.agent).idempotent
 	}
 	return attempts
 }

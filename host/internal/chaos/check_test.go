@@ -147,6 +147,15 @@ func TestAJobWhoseEndFlyteNeverLearntIsLost(t *testing.T) {
 	want(t, judged(&chaos{}, j, known), "lost: forgotten job")
 }
 
+func TestAJobThatWasOverWhenItsTaskWasAbortedNeedsToBeDeletedOnly(t *testing.T) {
+	for deletes, violations := range map[int][]string{0: {"lost: forgotten job"}, 1: nil} {
+		j, known := succeeded("alpha")
+		j.plan.End, j.result.Phase = ledger.Running, propeller.Aborted
+		known.Jobs[0].End, known.Jobs[0].Told, known.Jobs[0].Deletes = ledger.Retryable, time.Time{}, deletes
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
+
 func TestAFailedPollIsAViolationUnlessAReplicaWasKilledMeanwhile(t *testing.T) {
 	j, known := succeeded("alpha")
 	j.result.Calls = append(j.result.Calls, failedCall("GetTask", codes.Unavailable, "gone"))
@@ -181,8 +190,71 @@ func TestADeathInCreateIsExcusedForPluginsThatAreNotIdempotentOnly(t *testing.T)
 	for agent, violations := range map[string][]string{"gamma": nil, "alpha": {"lost: CreateTask failed: Unavailable"}} {
 		j, known := succeeded(agent)
 		j.result.Calls = append(j.result.Calls, died)
-		want(t, judged(&chaos{}, j, known), violations...)
+		c := &chaos{}
+		c.excuse(death(agent, start.Add(time.Second), 0))
+		want(t, judged(c, j, known), violations...)
 	}
+}
+
+func TestADeathThatNoFaultBroughtIsNoExcuse(t *testing.T) {
+	j, known := succeeded("gamma")
+	j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.Unavailable, `plugin "gamma" died while it answered CreateTask`))
+	c := &chaos{}
+	c.excuse(death("gamma", start.Add(2*time.Second), 0))
+	c.excuse(death("epsilon", start.Add(time.Second), 0))
+	want(t, judged(c, j, known), "lost: CreateTask failed: Unavailable")
+}
+
+// executed is a sync task that was done in the last of some attempts, and called for in each.
+func executed(attempts int) (*job, ledger.Task) {
+	j, _ := succeeded("epsilon")
+	j.result.Attempts, j.result.Calls = attempts, nil
+	for attempt := range attempts {
+		j.result.Calls = append(j.result.Calls, propeller.Call{Method: "ExecuteTaskSync", Attempt: attempt, Started: start})
+	}
+	return j, ledger.Task{Runs: []ledger.Run{{Attempt: attempts - 1, End: ledger.Succeeded}}}
+}
+
+func TestASyncTaskIsHeldToItsCalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		attempts int
+		spoil    func(*job, *ledger.Task)
+		want     []string
+	}{
+		"done":           {1, func(*job, *ledger.Task) {}, nil},
+		"to be retried":  {2, func(_ *job, known *ledger.Task) { known.Runs = append(known.Runs, ledger.Run{End: ledger.Retryable}) }, nil},
+		"for nothing":    {2, func(*job, *ledger.Task) {}, []string{"lost: attempt for nothing"}},
+		"never done":     {1, func(_ *job, known *ledger.Task) { known.Runs = nil }, []string{"lost: never done"}},
+		"done twice":     {1, func(_ *job, known *ledger.Task) { known.Runs = append(known.Runs, known.Runs[0]) }, []string{"duplicated: done twice"}},
+		"another result": {1, func(j *job, _ *ledger.Task) { j.number++ }, []string{"lost: wrong end"}},
+		"called and done again": {1, func(j *job, known *ledger.Task) {
+			j.result.Calls, known.Runs = append(j.result.Calls, j.result.Calls[0]), append(known.Runs, known.Runs[0])
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, known := executed(c.attempts)
+			c.spoil(j, &known)
+			want(t, judged(&chaos{}, j, known), c.want...)
+		})
+	}
+}
+
+func TestASyncTaskThatDiesWithItsPluginMayCostAnAttempt(t *testing.T) {
+	j, known := executed(2)
+	j.result.Calls[0] = failedCall("ExecuteTaskSync", codes.Unavailable, `plugin "epsilon" died while it answered ExecuteTaskSync`)
+	want(t, judged(&chaos{}, j, known), "lost: ExecuteTaskSync failed: Unavailable")
+	c := &chaos{}
+	c.excuse(death("epsilon", start.Add(time.Second), 0))
+	want(t, judged(c, j, known))
+}
+
+func TestAJobWhoseServiceFellSilentIsToFailForThat(t *testing.T) {
+	j, known := succeeded("eta")
+	j.plan = ledger.Plan{End: ledger.Running, Silent: true}
+	known.Jobs[0].Told = time.Time{}
+	want(t, judged(&chaos{}, j, known), "lost: wrong end")
+	j.result.Phase, j.result.Final.Reason = propeller.PermanentFailure, "longer than the status.max_stale of 4s"
+	want(t, judged(&chaos{}, j, known))
 }
 
 func TestAHangInCreateIsExcusedInItsAttemptOnly(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"github.com/agenthost/agenthost/host/internal/chaos/procs"
 )
 
-// kind is a kind of fault.
-type kind struct {
+// fault is a kind of fault.
+type fault struct {
 	name string
 	// weight is its share of the random faults.
 	weight int
@@ -24,17 +24,20 @@ type kind struct {
 }
 
 // random faults come at any time, several a second.
-var random = []kind{
+var random = []fault{
 	// From outside, to a plugin's process.
-	{"kill", 10, func(_ context.Context, f *faults) bool { return f.signal(syscall.SIGKILL) }},
+	{"kill", 10, func(_ context.Context, f *faults) bool { return f.kill() }},
 	{"stop", 6, func(ctx context.Context, f *faults) bool { return f.stop(ctx) }},
-	{"freeze", 1, func(_ context.Context, f *faults) bool { return f.freeze() }},
+	{"freeze", 1, func(ctx context.Context, f *faults) bool { return f.freeze(ctx) }},
 	// From inside, in the middle of a call.
 	{"exit-create", 6, arm(ledger.Create, ledger.Exit, false)},
 	{"exit-before-create", 3, arm(ledger.Create, ledger.Exit, true)},
 	{"exit-get", 8, arm(ledger.Get, ledger.Exit, false)},
 	{"exit-delete", 2, arm(ledger.Delete, ledger.Exit, false)},
 	{"panic", 3, arm(ledger.Get, ledger.Panic, false)},
+	{"exit-execute", 3, arm(ledger.Execute, ledger.Exit, false)},
+	{"exit-before-execute", 2, arm(ledger.Execute, ledger.Exit, true)},
+	{"hang-execute", 1, arm(ledger.Execute, ledger.Hang, false)},
 	{"hang-create", 1, arm(ledger.Create, ledger.Hang, false)},
 	{"hang-get", 3, arm(ledger.Get, ledger.Hang, false)},
 	{"garbage", 4, arm(ledger.Get, ledger.Garbage, false)},
@@ -50,7 +53,7 @@ var random = []kind{
 }
 
 // edits of the configuration come every second.
-var edits = []kind{
+var edits = []fault{
 	{"swap", 60, func(_ context.Context, f *faults) bool { return f.edited(f.settings.swap(f.agent(), nil)) }},
 	{"half-written", 10, func(_ context.Context, f *faults) bool {
 		if !f.sound.TryLock() {
@@ -62,9 +65,7 @@ var edits = []kind{
 	{"slow-release", 5, func(_ context.Context, f *faults) bool {
 		return f.edited(f.settings.swap(f.agent(), func(flags *agent.Flags) { flags.Slow = 1500 * time.Millisecond }))
 	}},
-	{"bad-release", 3, func(_ context.Context, f *faults) bool {
-		return f.edited(f.settings.swap(f.agent(), func(flags *agent.Flags) { flags.Doomed = 500 * time.Millisecond }))
-	}},
+	{"bad-release", 3, func(ctx context.Context, f *faults) bool { return f.release(ctx) }},
 	{"broken", 12, func(ctx context.Context, f *faults) bool { return f.spoil(ctx) }},
 	{"hangup", 5, func(_ context.Context, f *faults) bool { return f.hangUp() }},
 	{"remove", 10, func(ctx context.Context, f *faults) bool { return f.remove(ctx) }},
@@ -134,8 +135,8 @@ func (f *faults) run(ctx context.Context, length time.Duration) error {
 	return f.err
 }
 
-// strike draws one of the kinds and brings it.
-func (f *faults) strike(ctx context.Context, from []kind) {
+// strike draws one of them and brings it.
+func (f *faults) strike(ctx context.Context, from []fault) {
 	sum := 0
 	for _, k := range from {
 		if f.wanted(k.name) {
@@ -237,23 +238,66 @@ func (f *faults) victim() (procs.Process, bool) {
 	return marked[f.draw(len(marked))], true
 }
 
-func (f *faults) signal(signal syscall.Signal) bool {
+// kill ends a plugin.
+func (f *faults) kill() bool {
 	victim, ok := f.victim()
-	return ok && f.mayDie(victim.Argument("-agent")) && syscall.Kill(victim.PID, signal) == nil
+	name := victim.Argument("-agent")
+	if !ok || !f.mayDie(name) {
+		return false
+	}
+	f.excuse(death(name, time.Now(), 0))
+	return syscall.Kill(victim.PID, syscall.SIGKILL) == nil
+}
+
+// death excuses calls that were under way when a plugin was ended, or in the time after in which it was sure to end.
+func death(agent string, at time.Time, within time.Duration) excuse {
+	return excuse{agent: agent, from: at.Add(-50 * time.Millisecond), to: at.Add(50*time.Millisecond + within), why: "the plugin died in it", onlyDead: true}
 }
 
 // freezeNoticed is how long a host may take to notice that a plugin hangs: three health checks of ten seconds, ten apart.
 const freezeNoticed = time.Minute
 
-// freeze stops a plugin for good.
-func (f *faults) freeze() bool {
+// freeze stops a plugin for good. It excuses calls until the host, or another fault, has ended the process, and no longer than the host
+// may take for that.
+func (f *faults) freeze(ctx context.Context) bool {
 	victim, ok := f.victim()
 	name := victim.Argument("-agent")
 	if !ok || !f.mayDie(name) || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
 		return false
 	}
-	now := time.Now()
-	f.excuse(excuse{agent: name, from: now, to: now.Add(freezeNoticed), why: "the plugin was stopped for good", onlyLate: true, exceptPolls: true})
+	frozen := time.Now()
+	f.running.Go(func() {
+		const look = 250 * time.Millisecond
+		for f.runs(victim.PID) && time.Since(frozen) < freezeNoticed {
+			if !pause(ctx, look) {
+				break
+			}
+		}
+		ended := time.Now()
+		f.excuse(excuse{agent: name, from: frozen, to: ended, why: "the plugin was stopped for good", onlyLate: true, exceptPolls: true})
+		f.excuse(death(name, ended.Add(-2*look), 2*look))
+	})
+	return true
+}
+
+// runs tells whether a plugin process is there; one that ended and waits to be reaped is not.
+func (f *faults) runs(pid int) bool {
+	return slices.ContainsFunc(procs.Marked(f.mark), func(p procs.Process) bool { return p.PID == pid })
+}
+
+// release brings out a release that cannot live. It dies again and again until another follows, after a while at the latest.
+func (f *faults) release(ctx context.Context) bool {
+	const lives, noticed = 500 * time.Millisecond, 8 * time.Second
+	name := f.agent()
+	f.excuse(death(name, time.Now(), noticed+3*time.Second))
+	if !f.edited(f.settings.swap(name, func(flags *agent.Flags) { flags.Doomed = lives })) {
+		return false
+	}
+	f.running.Go(func() {
+		if pause(ctx, noticed) {
+			f.edited(f.settings.heal())
+		}
+	})
 	return true
 }
 
@@ -274,9 +318,8 @@ func (f *faults) stop(ctx context.Context) bool {
 // arm makes a kind that the ledger brings about.
 func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults) bool {
 	return func(_ context.Context, f *faults) bool {
-		name := f.agent()
-		deadly := do != ledger.Garbage && do != ledger.Logs && do != ledger.Hang
-		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) || deadly && !f.mayDie(name) {
+		name := f.agentOf(op)
+		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) || do.Deadly() && !f.mayDie(name) {
 			return false
 		}
 		f.mu.Lock()
@@ -379,7 +422,8 @@ func (f *faults) remove(ctx context.Context) bool {
 		if !f.edited(back()) {
 			return false
 		}
-		// Until it has started nobody knows what it serves, and the first start may be one that hangs.
+		// Until it has started nobody knows what it serves, and the first start may be one that hangs. A real Flyte 2 loses an attempt
+		// then as well: an operator who takes a plugin out says that it serves no new job. Polls are masked, and have no excuse.
 		f.excuse(excuse{agent: a.name, from: removed, to: time.Now().Add(startTimeout + 3*time.Second), why: "the plugin was removed", exceptPolls: true})
 	}
 	return true
@@ -387,6 +431,16 @@ func (f *faults) remove(ctx context.Context) bool {
 
 // agent draws one.
 func (f *faults) agent() string { return agents[f.draw(len(agents))].name }
+
+// agentOf draws one that makes a call.
+func (f *faults) agentOf(op ledger.Op) string {
+	for {
+		drawn := agents[f.draw(len(agents))]
+		if op == ledger.Start || (op == ledger.Execute) == (drawn.kind == synchronous) {
+			return drawn.name
+		}
+	}
+}
 
 func (f *faults) edited(err error) bool {
 	if err != nil {

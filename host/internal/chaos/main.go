@@ -3,6 +3,7 @@
 //	make chaos                                     # CHAOS_SECONDS=60 CHAOS_JOBS=2000 CHAOS_SEED=…
 //	go run ./host/internal/chaos -seed 7 -only kill,stop
 //	go run ./host/internal/chaos -without G5       # a host without one guarantee: this has to fail (G1 without host-kill, see below)
+//	make chaos-guarantees                          # shows that it does, for each guarantee (guarantees.go)
 //	go run ./host/internal/chaos swap-under-load   # a million polls while a plugin is swapped every second
 //
 // The parts are real. Two replicas of the host's binary run behind a balancer (package balancer), as behind a Kubernetes
@@ -19,14 +20,16 @@
 //     with a replica would else empty its registry, and its jobs in flight would fall to the container plugin. (That hides what G1
 //     is for, so that it is done only where host-kill is among the faults.)
 //   - A call runs into its deadline for which this program got no processor for half a second: then the machine is too busy.
-//   - A call other than a poll in which the plugin hangs for ever, or is stopped, runs into Flyte's deadline.
-//   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt: repeating it could make a
-//     second job.
+//   - A call other than a poll in which the plugin hangs for ever, or is stopped, runs into Flyte's deadline; the latter only while the
+//     process is there, which the host has to end within a minute.
+//   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt, and so does an ExecuteTaskSync:
+//     repeating it could make a second job, or do a task twice. The plugin must have died of a fault, though, and not of a swap.
 //   - Replicas do not know of each other's creations. A CreateTask that Flyte repeats after a restart of its own must reach the same
 //     replica, or a plugin that declares idempotent_create: the balancer has session affinity. Flyte 1 has two addresses, though, and
 //     a busy machine may have it come back by the other.
 //   - While a plugin is removed from the configuration its jobs cannot be created. Only Flyte 2 has jobs of the plugin that is
 //     removed and comes back: Flyte 1 hands jobs in flight to the container plugin once their type is not listed.
+//     Only Flyte 1 has sync tasks, as Flyte 2 has no such call.
 package main
 
 import (
@@ -56,17 +59,26 @@ func main() {
 func run(arguments []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(arguments) > 0 && arguments[0] == "swap-under-load" {
+	switch {
+	case len(arguments) > 0 && arguments[0] == "swap-under-load":
 		return swapCommand(ctx, arguments[1:])
+	case len(arguments) > 0 && arguments[0] == "guarantees":
+		return guaranteesCommand(ctx, arguments[1:], os.Stdout)
 	}
 	return chaosCommand(ctx, arguments)
 }
 
-func chaosCommand(ctx context.Context, arguments []string) error {
-	var o options
-	flags := flag.NewFlagSet("chaos", flag.ExitOnError)
+// newFlags are those of every chaos.
+func newFlags(command string, o *options) *flag.FlagSet {
+	flags := flag.NewFlagSet(command, flag.ExitOnError)
 	flags.StringVar(&o.host, "host", "bin/agenthost", "the host's binary")
 	flags.StringVar(&o.plugin, "plugin", "", "the chaos program that the plugins are; default this one")
+	return flags
+}
+
+func chaosCommand(ctx context.Context, arguments []string) error {
+	o := options{out: os.Stdout, patience: 45 * time.Second}
+	flags := newFlags("chaos", &o)
 	seconds := flags.Int("seconds", number("CHAOS_SECONDS", 60), "how long faults arrive (CHAOS_SECONDS)")
 	flags.IntVar(&o.jobs, "jobs", number("CHAOS_JOBS", 2000), "how many jobs (CHAOS_JOBS)")
 	flags.Uint64Var(&o.seed, "seed", uint64(number("CHAOS_SEED", int(rand.Uint32()))), "what the run is made of (CHAOS_SEED)")
@@ -76,14 +88,16 @@ func chaosCommand(ctx context.Context, arguments []string) error {
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder with the logs, also after success")
 	_ = flags.Parse(arguments) // it exits
 	o.length = time.Duration(*seconds) * time.Second
-	if *only != "" {
-		o.only = strings.Split(*only, ",")
-	}
-	if *guests != "" {
-		o.guests = strings.Split(*guests, ",")
-	}
-	o.out = os.Stdout
+	o.only, o.guests = list(*only), list(*guests)
 	return runChaos(ctx, o)
+}
+
+// list is what a flag names, separated by commas; nil for an empty one.
+func list(flag string) []string {
+	if flag == "" {
+		return nil
+	}
+	return strings.Split(flag, ",")
 }
 
 func swapCommand(ctx context.Context, arguments []string) error {

@@ -29,24 +29,24 @@ import (
 
 // options are a run's.
 type options struct {
-	host    string // the binary
-	plugin  string // the program that the plugins are; this one if empty
-	length  time.Duration
-	jobs    int
-	seed    uint64
-	without string
-	only    []string // kinds of faults; nil: all
-	guests  []string // folders of hello agents that take part, see guests.go
-	keep    bool
-	out     io.Writer
+	host   string // the binary
+	plugin string // the program that the plugins are; this one if empty
+	length time.Duration
+	jobs   int
+	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
+	patience time.Duration
+	// discovery is how often a Flyte asks which task types there are; 0 is every second.
+	discovery time.Duration
+	seed      uint64
+	without   string
+	only      []string // kinds of faults; nil: all
+	guests    []string // folders of hello agents that take part, see guests.go
+	keep      bool
+	out       io.Writer
 }
 
-const (
-	// hostLimit is how long a host may take to start or to stop.
-	hostLimit = 40 * time.Second
-	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
-	patience = 45 * time.Second
-)
+// hostLimit is how long a host may take to start or to stop.
+const hostLimit = 40 * time.Second
 
 // errViolated is why a run failed in which everything worked but the host.
 var errViolated = errors.New("the host broke its promises")
@@ -81,19 +81,15 @@ type excuse struct {
 	exceptPolls bool
 	// onlyLate says that it is one for calls that ran into their deadlines, and no others.
 	onlyLate bool
+	// onlyDead says that it is one for calls that lost their plugin and cannot be repeated, and no others.
+	onlyDead bool
 }
 
 // runChaos does it all, and prints a report.
 func runChaos(ctx context.Context, o options) error {
-	c := &chaos{options: o, mark: newMark(), plans: map[string]ledger.Plan{}, counted: map[string]float64{}, balancers: map[string]*balancer.Balancer{}}
-	var err error
-	if c.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
-		return err
-	}
-	fmt.Fprintf(o.out, "chaos: CHAOS_SEED=%d CHAOS_SECONDS=%.0f CHAOS_JOBS=%d, logs in %s\n", o.seed, o.length.Seconds(), o.jobs, c.dir)
-	verdict, err := c.run(ctx)
+	c, verdict, err := newChaos(ctx, o)
 	if err != nil {
-		return fmt.Errorf("chaos could not run (logs are in %s): %w", c.dir, err)
+		return err
 	}
 	verdict.print(o.out, c)
 	if len(verdict.violations) > 0 {
@@ -103,6 +99,21 @@ func runChaos(ctx context.Context, o options) error {
 		err = os.RemoveAll(c.dir)
 	}
 	return err
+}
+
+// newChaos runs one, and judges it. Its folder is the caller's to remove.
+func newChaos(ctx context.Context, o options) (*chaos, *verdict, error) {
+	c := &chaos{options: o, mark: newMark(), plans: map[string]ledger.Plan{}, counted: map[string]float64{}, balancers: map[string]*balancer.Balancer{}}
+	var err error
+	if c.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+		return nil, nil, err
+	}
+	fmt.Fprintf(o.out, "chaos: CHAOS_SEED=%d CHAOS_SECONDS=%.0f CHAOS_JOBS=%d, logs in %s\n", o.seed, o.length.Seconds(), o.jobs, c.dir)
+	verdict, err := c.run(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("chaos could not run (logs are in %s): %w", c.dir, err)
+	}
+	return c, verdict, nil
 }
 
 func (c *chaos) run(ctx context.Context) (*verdict, error) {
@@ -145,7 +156,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 
 	c.flytes = startFlytes(ctx, func(flyte propeller.Flyte, purpose string) string {
 		return c.balancers[fmt.Sprint(flyte, purpose)].Address()
-	}, len(c.jobs), c.wanted("host-kill"))
+	}, c.options, c.wanted("host-kill"))
 	defer c.flytes.close()
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
@@ -155,7 +166,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	go func() { failed <- bringer.run(ctx, c.length) }()
 	hosted := make(chan []*guestJob, 1)
 	go func() { hosted <- c.runGuests(ctx) }()
-	c.flytes.run(ctx, c.jobs, c.length+patience)
+	c.flytes.run(ctx, c.jobs, c.length+c.patience)
 	guests := <-hosted
 	if err := <-failed; err != nil {
 		return nil, err
@@ -164,6 +175,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 		return nil, ctx.Err()
 	}
 
+	c.excuseDeaths()
 	verdict := newVerdict(c, bringer)
 	verdict.judge()
 	verdict.judgeGuests(guests)
@@ -278,7 +290,7 @@ func (c *chaos) excused(agent string, call propeller.Call) string {
 	defer c.mu.Unlock()
 	from, to := call.Started, call.Started.Add(call.Took)
 	for _, e := range c.excuses {
-		if e.exceptPolls && call.Method == "GetTask" || e.onlyLate && call.Code != codes.DeadlineExceeded {
+		if e.exceptPolls && call.Method == "GetTask" || e.onlyLate && call.Code != codes.DeadlineExceeded || e.onlyDead && !lostForGood(agent, call) {
 			continue
 		}
 		if (e.agent == "" || e.agent == agent) && !to.Before(e.from) && !from.After(e.to) {
@@ -286,6 +298,20 @@ func (c *chaos) excused(agent string, call propeller.Call) string {
 		}
 	}
 	return ""
+}
+
+// lostForGood tells whether a call failed because its plugin died, and is none that the host may repeat: that could make a second
+// job, or do a task twice.
+func lostForGood(agent string, call propeller.Call) bool {
+	once := call.Method == "ExecuteTaskSync" || call.Method == "CreateTask" && !named(agent).idempotent
+	return once && call.Code == codes.Unavailable
+}
+
+// excuseDeaths excuses the calls under way when the ledger ended a plugin. It takes the plugin a moment, and more on a busy machine.
+func (c *chaos) excuseDeaths() {
+	for _, d := range c.ledger.Deaths() {
+		c.excuse(death(d.Agent, d.At, time.Second))
+	}
 }
 
 func newMark() string {

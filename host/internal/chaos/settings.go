@@ -5,29 +5,91 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/host/internal/chaos/agent"
 	"github.com/agenthost/agenthost/host/internal/chaos/procs"
+	"github.com/agenthost/agenthost/host/internal/propeller"
 )
 
-// agents are the plugins of the run.
-var agents = []struct {
+// subject is one of the plugins of the run.
+type subject struct {
 	name       string
 	idempotent bool
+	// kind is what else is special about its jobs.
+	kind kind
 	// removable says that the plugin is removed from the configuration and comes back: Flyte 2's jobs only.
 	removable bool
 	// interval is its status.min_interval.
 	interval time.Duration
 	share    int // of the jobs, in percent
 	more     map[string]any
-}{
-	{name: "alpha", idempotent: true, share: 35, interval: 3 * time.Second},
-	{name: "beta", idempotent: true, share: 25, more: map[string]any{"instances": 2, "pin": "always"}},
-	{name: "gamma", idempotent: false, share: 20, more: map[string]any{"limits": map[string]any{"concurrency": 64}}},
-	{name: "delta", idempotent: true, removable: true, share: 20},
+}
+
+// kind tells plugins apart by how their jobs are done. The usual ones, of kind zero, are made, and asked for until they are over.
+type kind int
+
+const (
+	// development jobs are those of gamma's task type in another domain. The service behind them does not know gamma's.
+	development kind = iota + 1
+	// silent jobs are those of a service that stops answering.
+	silent
+	// synchronous tasks are done in one call. Only Flyte 1 has them.
+	synchronous
+)
+
+// agents are the plugins. A call that cannot be repeated must outlive a swap, so that those who have such are drained for longer
+// than a call can take.
+var agents = []subject{
+	{name: "alpha", idempotent: true, share: 30, interval: 3 * time.Second},
+	{name: "beta", idempotent: true, share: 20, more: map[string]any{"instances": 2, "pin": "always"}},
+	{name: "gamma", share: 15, more: map[string]any{"limits": map[string]any{"concurrency": 64}, "drain_timeout": "11s"}},
+	{name: "delta", idempotent: true, removable: true, share: 15},
+	{name: "epsilon", kind: synchronous, share: 12, more: map[string]any{"drain_timeout": "11s"}},
+	{name: "zeta", kind: development, idempotent: true, share: 5},
+	{name: "eta", kind: silent, idempotent: true, share: 3, more: map[string]any{"status": map[string]any{"max_stale": maxStale.String()}}},
+}
+
+// maxStale is the status.max_stale of the plugin whose service stops answering.
+const maxStale = 4 * time.Second
+
+// named is the plugin of a name; it has to be one.
+func named(name string) subject {
+	return agents[slices.IndexFunc(agents, func(a subject) bool { return a.name == name })]
+}
+
+// taskType is that of its tasks, and domain theirs.
+func (s subject) taskType() string {
+	if s.kind == development {
+		return agent.TaskType("gamma")
+	}
+	return agent.TaskType(s.name)
+}
+
+func (s subject) domain() string {
+	if s.kind == development {
+		return "development"
+	}
+	return "production"
+}
+
+// serves tells whether a Flyte has jobs of it. Why not all of them: see main.go.
+func (s subject) serves(flyte propeller.Flyte) bool {
+	return flyte == propeller.V1 && !s.removable || flyte == propeller.V2 && s.kind != synchronous
+}
+
+// routes are the rules for the task type that two plugins serve.
+func routes() []any {
+	var rules []any
+	for _, a := range agents {
+		if a.taskType() == agent.TaskType("gamma") {
+			rules = append(rules, map[string]any{"task": a.taskType(), "domain": a.domain(), "plugin": a.name})
+		}
+	}
+	return rules
 }
 
 // startTimeout is the plugins' start_timeout.
@@ -57,7 +119,9 @@ func newSettings(dir, ledger, mark string, knows func(string) bool) *settings {
 		knows: knows, plugins: map[string]agent.Flags{},
 	}
 	for _, a := range agents {
-		s.plugins[a.name] = agent.Flags{Agent: a.name, Release: s.nextRelease(), Idempotent: a.idempotent}
+		s.plugins[a.name] = agent.Flags{
+			Agent: a.name, Type: a.taskType(), Sync: a.kind == synchronous, Release: s.nextRelease(), Idempotent: a.idempotent,
+		}
 	}
 	return s
 }
@@ -216,10 +280,8 @@ func (s *settings) content() []byte {
 		}
 		plugins[a.name] = plugin
 	}
-	config := map[string]any{"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins}
-	if routes := s.configureGuests(plugins); len(routes) > 0 {
-		config["routes"] = routes
-	}
+	rules := append(routes(), s.configureGuests(plugins)...)
+	config := map[string]any{"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins, "routes": rules}
 	content, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		panic(err) // texts, numbers and maps of them

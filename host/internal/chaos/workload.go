@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -11,7 +12,6 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/agenthost/agenthost/host/internal/chaos/agent"
 	"github.com/agenthost/agenthost/host/internal/chaos/ledger"
 	"github.com/agenthost/agenthost/host/internal/propeller"
 )
@@ -57,8 +57,8 @@ func newWorkload(random *rand.Rand, count int, length time.Duration) []*job {
 			submit: part(0, 0.2),
 			plan:   ledger.Plan{End: ledger.Succeeded, Runs: part(0.25, 0.75), Rerun: part(0.02, 0.12)},
 		}
-		j.agent = drawAgent(random, flyte)
-		j.plan.Interval = intervalOf(j.agent)
+		of := drawAgent(random, flyte)
+		j.agent, j.plan.Interval = of.name, of.interval
 		switch chance := random.IntN(100); {
 		case chance < 1:
 			j.plan.End, j.plan.Message = ledger.Failed, failure(j.name)+strings.Repeat(".", overlong)+"the tail"
@@ -73,33 +73,43 @@ func newWorkload(random *rand.Rand, count int, length time.Duration) []*job {
 		case chance < 20:
 			j.plan.Retryables = 1
 		}
+		switch of.kind {
+		case synchronous:
+			j.doneInOneCall(random, length)
+		case silent:
+			j.plan.End, j.plan.Silent, j.plan.Retryables, j.plan.Message, j.abort = ledger.Running, true, 0, "", 0
+		}
 		jobs[i] = j
 	}
 	return jobs
 }
 
+// doneInOneCall makes it a task of a sync agent: a short one, at any time.
+func (j *job) doneInOneCall(random *rand.Rand, length time.Duration) {
+	j.submit = time.Duration(random.Float64() * 0.9 * float64(length))
+	j.plan.Retryables += random.IntN(2)
+	j.plan.Runs = time.Duration(50+random.IntN(1000)) * time.Millisecond
+	j.plan.Shape = []ledger.Shape{ledger.Whole, ledger.Parts, ledger.Early, ledger.Old}[random.IntN(4)]
+	if j.plan.End == ledger.Running || random.IntN(8) == 0 {
+		// An answer that is no end is made one by the host.
+		j.plan.End, j.plan.Shape, j.plan.Message, j.abort = ledger.Failed, ledger.Open, failure(j.name), 0
+	}
+}
+
 // failure is the reason of a job that truly fails.
 func failure(name string) string { return "the true failure of " + name + " " }
 
-func intervalOf(name string) time.Duration {
-	for _, a := range agents {
-		if a.name == name {
-			return a.interval
-		}
-	}
-	return 0
-}
-
-func drawAgent(random *rand.Rand, flyte propeller.Flyte) string {
+func drawAgent(random *rand.Rand, flyte propeller.Flyte) subject {
 	for {
 		chance := random.IntN(100)
 		for _, a := range agents {
-			if chance -= a.share; chance < 0 {
-				if a.removable && flyte == propeller.V1 {
-					break // see main.go
-				}
-				return a.name
+			if chance -= a.share; chance >= 0 {
+				continue
 			}
+			if a.serves(flyte) {
+				return a
+			}
+			break
 		}
 	}
 }
@@ -112,13 +122,14 @@ func (j *job) task() propeller.Task {
 	}
 	types := &core.VariableMap{Variables: map[string]*core.Variable{"number": simple(core.SimpleType_INTEGER), "text": simple(core.SimpleType_STRING)}}
 	version := int32(0)
-	if j.number%5 == 0 {
+	if j.number%5 == 0 && named(j.agent).kind != synchronous { // Flyte takes the type of a version that is not listed for an async one
 		version = 3
 	}
-	id := &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: "production", Name: "task." + j.agent, Version: "v1"}
+	domain := named(j.agent).domain()
+	id := &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: domain, Name: "task." + j.agent, Version: "v1"}
 	return propeller.Task{
 		Template: &core.TaskTemplate{
-			Id: id, Type: agent.TaskType(j.agent), TaskTypeVersion: version, Custom: &structpb.Struct{},
+			Id: id, Type: named(j.agent).taskType(), TaskTypeVersion: version, Custom: &structpb.Struct{},
 			Interface: &core.TypedInterface{Inputs: types, Outputs: types},
 		},
 		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{
@@ -128,7 +139,7 @@ func (j *job) task() propeller.Task {
 		ExecutionID: &core.TaskExecutionIdentifier{
 			TaskId: id,
 			NodeExecutionId: &core.NodeExecutionIdentifier{
-				NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Project: "chaos", Domain: "production", Name: j.name},
+				NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Project: "chaos", Domain: domain, Name: j.name},
 			},
 		},
 		OutputPrefix: "mem://chaos/" + j.name,
@@ -140,18 +151,21 @@ func primitive(value *core.Primitive) *core.Literal {
 	return &core.Literal{Value: &core.Literal_Scalar{Scalar: &core.Scalar{Value: &core.Scalar_Primitive{Primitive: value}}}}
 }
 
+// pollers is how many polls a Flyte has under way at most.
+const pollers = 64
+
 // flytes are the two Flytes.
 type flytes map[propeller.Flyte]*propeller.Propeller
 
-// startFlytes starts them at addresses by their purpose, for so many jobs. With twice, Flyte 1 is given an address again.
-func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, jobs int, twice bool) flytes {
+// startFlytes starts them for a run, at addresses by their purpose. With twice, Flyte 1 is given an address again.
+func startFlytes(ctx context.Context, address func(propeller.Flyte, string) string, o options, twice bool) flytes {
 	both := flytes{}
 	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 		options := propeller.Options{
 			Flyte: flyte, Endpoint: address(flyte, "first"),
-			PollInterval: time.Second, Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
+			PollInterval: cmp.Or(o.discovery, time.Second), Round: 250 * time.Millisecond, DeleteAfter: 2 * time.Second, PollRate: -1,
 			// As often as two processors can bear.
-			Resync: max(500*time.Millisecond, time.Duration(jobs)*time.Millisecond), Workers: 64, Rounds: jobs,
+			Resync: max(500*time.Millisecond, time.Duration(o.jobs)*time.Millisecond), Workers: pollers, Rounds: o.jobs,
 		}
 		if flyte == propeller.V1 && twice {
 			options.Connectors = map[string]string{"again": address(flyte, "again")}

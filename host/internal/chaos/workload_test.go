@@ -37,12 +37,20 @@ func TestAWorkloadHasEveryKindOfJobAndAllOfThemRunAtOnce(t *testing.T) {
 		if len(j.plan.Message) > 4<<20 {
 			kinds["overlong"]++
 		}
+		if kind := named(j.agent).kind; kind == silent {
+			kinds["silent"]++
+			continue
+		} else if kind == synchronous {
+			kinds["shape "+string(j.plan.Shape)]++
+			continue // it is short
+		}
 		if j.submit > 12*time.Second || j.plan.Retryables == 0 && j.plan.End != ledger.Running && j.submit+j.plan.Runs < 12*time.Second && j.plan.Runs < 15*time.Second {
 			t.Errorf("job %s runs from %v for %v: not together with all others", j.name, j.submit, j.plan.Runs)
 		}
 	}
 	for _, kind := range []string{
 		"succeeded", "failed", "running", "retried", "overlong",
+		"silent", "shape ", "shape parts", "shape early", "shape open", "shape old", "epsilon of 1", "zeta of 1", "zeta of 2", "eta of 1", "eta of 2",
 		"alpha of 1", "alpha of 2", "beta of 1", "beta of 2", "gamma of 1", "gamma of 2", "delta of 2",
 	} {
 		if kinds[kind] == 0 {
@@ -51,6 +59,9 @@ func TestAWorkloadHasEveryKindOfJobAndAllOfThemRunAtOnce(t *testing.T) {
 	}
 	if n := kinds["delta of 1"]; n > 0 {
 		t.Errorf("Flyte 1 has %d jobs of the plugin that is removed", n)
+	}
+	if n := kinds["epsilon of 2"]; n > 0 {
+		t.Errorf("Flyte 2, which has no sync calls, has %d tasks of the sync agent", n)
 	}
 }
 

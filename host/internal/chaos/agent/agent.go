@@ -34,8 +34,12 @@ const LedgerVariable = "CHAOS_LEDGER"
 
 // Flags say what kind of plugin it is to be.
 type Flags struct {
-	// Agent is its name, as the ledger knows it. Its task type is "chaos_" with that name.
+	// Agent is its name, as the ledger knows it.
 	Agent string
+	// Type is its task type; "chaos_" with its name if empty.
+	Type string
+	// Sync makes it a sync agent, which is written without the SDK.
+	Sync bool
 	// Release names what was configured. It means nothing to the plugin, and makes another spec of it.
 	Release string
 	// Second makes it the second version of the program, which keeps more in a job's metadata than the first.
@@ -48,7 +52,7 @@ type Flags struct {
 	Doomed time.Duration
 }
 
-// TaskType is the task type that a plugin for an agent serves.
+// TaskType is the task type that a plugin for an agent serves, unless its flags say otherwise.
 func TaskType(agent string) string { return "chaos_" + agent }
 
 // Command is the command line that makes the running program a plugin.
@@ -58,8 +62,8 @@ func Command(flags Flags) []string {
 		panic(err) // a program that does not know where it is cannot run itself
 	}
 	return []string{
-		self, Marker, "-agent", flags.Agent, "-release", flags.Release,
-		fmt.Sprintf("-second=%t", flags.Second), fmt.Sprintf("-idempotent=%t", flags.Idempotent),
+		self, Marker, "-agent", flags.Agent, "-type", flags.Type, "-release", flags.Release,
+		fmt.Sprintf("-sync=%t", flags.Sync), fmt.Sprintf("-second=%t", flags.Second), fmt.Sprintf("-idempotent=%t", flags.Idempotent),
 		"-slow", flags.Slow.String(), "-doomed", flags.Doomed.String(),
 	}
 }
@@ -74,12 +78,17 @@ func Main() {
 		var flags Flags
 		set := flag.NewFlagSet(Marker, flag.ExitOnError)
 		set.StringVar(&flags.Agent, "agent", "", "")
+		set.StringVar(&flags.Type, "type", "", "")
+		set.BoolVar(&flags.Sync, "sync", false, "")
 		set.StringVar(&flags.Release, "release", "", "")
 		set.BoolVar(&flags.Second, "second", false, "")
 		set.BoolVar(&flags.Idempotent, "idempotent", false, "")
 		set.DurationVar(&flags.Slow, "slow", 0, "")
 		set.DurationVar(&flags.Doomed, "doomed", 0, "")
 		_ = set.Parse(os.Args[2:]) // it exits
+		if flags.Type == "" {
+			flags.Type = TaskType(flags.Agent)
+		}
 		serve(flags)
 		os.Exit(0)
 	}
@@ -89,7 +98,7 @@ func serve(flags Flags) {
 	client := ledger.Client{
 		URL: os.Getenv(LedgerVariable), Agent: flags.Agent, Release: flags.Release, Plugin: os.Getpid(), Host: os.Getppid(),
 	}
-	plugin := &chaos{flags: flags, client: client, misbehave: newMisbehaviour()}
+	misbehave := newMisbehaviour()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	answer, err := client.Call(ctx, ledger.Start, ledger.Request{})
 	cancel()
@@ -97,16 +106,20 @@ func serve(flags Flags) {
 		fmt.Fprintln(os.Stderr, "the ledger cannot be reached:", err)
 		os.Exit(1)
 	}
-	plugin.misbehave.obey(answer.Do)
+	misbehave.obey(answer.Do)
 	time.Sleep(flags.Slow)
 	if flags.Doomed > 0 {
 		time.AfterFunc(flags.Doomed, func() { os.Exit(1) })
+	}
+	if flags.Sync {
+		serveSync(&syncAgent{flags: flags, client: client, misbehave: misbehave})
+		return
 	}
 	version := "1.0.0"
 	if flags.Second {
 		version = "2.0.0"
 	}
-	options := []sdk.Option{sdk.Async(TaskType(flags.Agent), plugin)}
+	options := []sdk.Option{sdk.Async(flags.Type, &chaos{flags: flags, client: client, misbehave: misbehave})}
 	if flags.Idempotent {
 		options = append(options, sdk.IdempotentCreate())
 	}
@@ -127,11 +140,7 @@ type meta struct {
 	Release string `json:"release,omitempty"`
 }
 
-// retryPause is how long the plugin waits before it asks a ledger again that refused to make a job.
-const retryPause = 100 * time.Millisecond
-
-// Create makes a job. A ledger that refuses for now is asked again, as a good agent does, until the caller's deadline: nothing was
-// made, so that asking again is safe.
+// Create makes a job.
 func (c *chaos) Create(ctx context.Context, task *sdk.Task) (meta, error) {
 	number, err := sdk.Input[int64](task, "number")
 	if err != nil {
@@ -148,15 +157,7 @@ func (c *chaos) Create(ctx context.Context, task *sdk.Task) (meta, error) {
 	if c.flags.Idempotent {
 		request.Key = task.IdempotencyKey
 	}
-	answer, err := c.client.Call(ctx, ledger.Create, request)
-	for errors.Is(err, ledger.ErrWeather) {
-		select {
-		case <-time.After(retryPause):
-		case <-ctx.Done():
-			return meta{}, fmt.Errorf("%w: %w", err, ctx.Err())
-		}
-		answer, err = c.client.Call(ctx, ledger.Create, request)
-	}
+	answer, err := insist(ctx, c.client, ledger.Create, request)
 	c.misbehave.obey(answer.Do)
 	if err != nil {
 		return meta{}, err
@@ -166,6 +167,25 @@ func (c *chaos) Create(ctx context.Context, task *sdk.Task) (meta, error) {
 		made.Release = c.flags.Release
 	}
 	return made, nil
+}
+
+// retryPause is how long the plugin waits before it asks a ledger again that refused to make a job.
+const retryPause = 100 * time.Millisecond
+
+// insist makes a call. A ledger that refuses for now is asked again, as a good agent does, until the caller's deadline: nothing was
+// done, so that asking again is safe.
+func insist(ctx context.Context, client ledger.Client, op ledger.Op, request ledger.Request) (ledger.Answer, error) {
+	for {
+		answer, err := client.Call(ctx, op, request)
+		if !errors.Is(err, ledger.ErrWeather) {
+			return answer, err
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return answer, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
 }
 
 // Get says how a job is.

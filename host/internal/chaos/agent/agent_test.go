@@ -3,11 +3,14 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -17,6 +20,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -132,6 +136,73 @@ func TestEachVersionUnderstandsTheOthersJobs(t *testing.T) {
 	}
 }
 
+func TestASyncAgentTellsTheEndInEveryShape(t *testing.T) {
+	running, done, failed := core.TaskExecution_RUNNING, core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED
+	for shape, c := range map[ledger.Shape]struct {
+		end    ledger.State
+		phases []core.TaskExecution_Phase // of the headers
+		outs   int                        // messages with outputs
+		state  admin.State
+	}{
+		ledger.Whole: {ledger.Succeeded, []core.TaskExecution_Phase{done}, 0, 0},
+		ledger.Parts: {ledger.Succeeded, []core.TaskExecution_Phase{done}, 2, 0},
+		ledger.Early: {ledger.Failed, []core.TaskExecution_Phase{running, failed}, 0, 0},
+		ledger.Open:  {ledger.Failed, []core.TaskExecution_Phase{running}, 0, 0},
+		ledger.Old:   {ledger.Succeeded, []core.TaskExecution_Phase{core.TaskExecution_UNDEFINED}, 0, admin.State_SUCCEEDED},
+	} {
+		t.Run(string(shape), func(t *testing.T) {
+			l := listen(t, ledger.Plan{End: c.end, Message: "why", Shape: shape})
+			client, _ := start(t, l, agent.Flags{Release: "r1", Sync: true})
+			answers := execute(t, client.Conn())
+			var phases []core.TaskExecution_Phase
+			outs := 0
+			for _, answer := range answers {
+				if header := answer.GetHeader(); header != nil {
+					phases = append(phases, header.GetResource().GetPhase())
+				} else {
+					outs += len(answer.GetOutputs().GetLiterals())
+				}
+			}
+			if !slices.Equal(phases, c.phases) || outs != c.outs || answers[0].GetHeader().GetResource().GetState() != c.state {
+				t.Errorf("the answers are %v", answers)
+			}
+			if runs := l.Task("e1").Runs; len(runs) != 1 || runs[0].End != c.end {
+				t.Errorf("the ledger has the runs %+v", runs)
+			}
+		})
+	}
+}
+
+// execute makes a sync call, and gives every message of the answer.
+func execute(t *testing.T, conn grpc.ClientConnInterface) []*admin.ExecuteTaskSyncResponse {
+	t.Helper()
+	stream, err := service.NewSyncAgentServiceClient(conn).ExecuteTaskSync(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := &admin.CreateRequestHeader{
+		Template:              &core.TaskTemplate{Type: "chaos_alpha"},
+		TaskExecutionMetadata: &admin.TaskExecutionMetadata{TaskExecutionId: task("e1").ExecutionID},
+	}
+	if err := stream.Send(&admin.ExecuteTaskSyncRequest{Part: &admin.ExecuteTaskSyncRequest_Header{Header: header}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	var answers []*admin.ExecuteTaskSyncResponse
+	for {
+		answer, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return answers
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer)
+	}
+}
+
 func TestAServiceThatRefusesToMakeAJobIsAskedAgain(t *testing.T) {
 	l := listen(t, ledger.Plan{End: ledger.Running})
 	client, _ := start(t, l, agent.Flags{Release: "r1"})
@@ -225,7 +296,7 @@ func TestGarbageAndPoisonousLogsReachTheHostAndEndNothing(t *testing.T) {
 	}
 	defer instance.Stop(context.Background())
 	client := service.NewAsyncAgentServiceClient(instance.Conn())
-	made, err := ledger.Client{URL: l.URL()}.Call(t.Context(), ledger.Create, ledger.Request{Task: "e1"})
+	made, err := ledger.Client{URL: l.URL(), Agent: "alpha"}.Call(t.Context(), ledger.Create, ledger.Request{Task: "e1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type Ledger struct {
 	armed     map[string][]*Fault // by agent and op
 	weather   map[string]Weather  // by agent
 	serving   map[Instance]time.Time
+	deaths    []Death
 	strangers int
 }
 
@@ -57,8 +58,23 @@ type Job struct {
 // Task is what the ledger knows of one of Flyte's tasks.
 type Task struct {
 	Jobs []*Job
+	// Runs are what sync agents did for it.
+	Runs []Run
 	// Events is what happened, in order.
 	Events []Event
+}
+
+// Run is one Execute.
+type Run struct {
+	Attempt int
+	End     State
+}
+
+// Death is when a plugin process was told to end.
+type Death struct {
+	Agent string
+	Do    Do
+	At    time.Time
 }
 
 // Event is one call about a task that mattered: those that changed something or had a fault in them.
@@ -108,7 +124,7 @@ func Listen(plans func(task string) (Plan, bool)) (*Ledger, error) {
 		armed: map[string][]*Fault{}, weather: map[string]Weather{}, serving: map[Instance]time.Time{},
 	}
 	mux := http.NewServeMux()
-	for op, handle := range map[Op]func(Request) (Answer, int){Start: l.start, Create: l.create, Get: l.get, Delete: l.delete} {
+	for op, handle := range map[Op]func(Request) (Answer, int){Start: l.start, Create: l.create, Get: l.get, Delete: l.delete, Execute: l.execute} {
 		mux.HandleFunc("POST /"+string(op), l.handler(op, handle))
 	}
 	l.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
@@ -173,12 +189,19 @@ func (l *Ledger) Task(name string) Task {
 	if !ok {
 		return Task{}
 	}
-	task := Task{Events: slices.Clone(known.Events)}
+	task := Task{Runs: slices.Clone(known.Runs), Events: slices.Clone(known.Events)}
 	for _, job := range known.Jobs {
 		same := *job
 		task.Jobs = append(task.Jobs, &same)
 	}
 	return task
+}
+
+// Deaths is when plugin processes were told to end, in order.
+func (l *Ledger) Deaths() []Death {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.deaths)
 }
 
 // Unknown counts calls about jobs and tasks that the ledger never heard of.
@@ -205,6 +228,9 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 			return
 		}
 		answer, code := handle(request)
+		if answer.works > 0 && !delay(r.Context(), answer.works) {
+			return
+		}
 		if weather.Late && !delay(r.Context(), weather.Delay) {
 			return
 		}
@@ -212,6 +238,7 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 		if err != nil {
 			panic(err) // an Answer is plain data
 		}
+		l.told(request.Agent, answer.Do)
 		w.WriteHeader(code)
 		_, _ = w.Write(body)                                            // to a plugin that may be dead by now
 		if op == Get && code == http.StatusOK && answer.Do == Nothing { // others may never be answered
@@ -316,17 +343,58 @@ func (l *Ledger) make(request Request, plan Plan) *Job {
 	return job
 }
 
+// execute does all of a sync task. It takes as long as its first job would.
+func (l *Ledger) execute(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	do, before := l.take(request.Agent, Execute)
+	if do != Nothing && before {
+		l.note(request.Task, request.Attempt, request, "execute, not begun", do)
+		return Answer{Do: do}, http.StatusOK
+	}
+	plan, ok := l.plans(request.Task)
+	if !ok {
+		l.strangers++
+		return Answer{Message: "no such task: " + request.Task}, http.StatusNotFound
+	}
+	task, answer := l.task(request.Task), Answer{State: plan.End, Shape: plan.Shape, Do: do, works: plan.Runs}
+	retried := 0
+	for _, earlier := range task.Runs {
+		if earlier.End == Retryable {
+			retried++
+		}
+	}
+	switch {
+	case retried < plan.Retryables:
+		answer.State, answer.Message, answer.Shape = Retryable, tryAgain, Whole
+	case plan.End == Succeeded:
+		answer.Number, answer.Text = Outputs(request.Number, request.Text)
+	default:
+		answer.Message = plan.Message
+	}
+	task.Runs = append(task.Runs, Run{request.Attempt, answer.State})
+	l.note(request.Task, request.Attempt, request, "execute: "+string(answer.State), do)
+	return answer, http.StatusOK
+}
+
+// tryAgain is the message of a failure that need not be the end.
+const tryAgain = "the service asks to try again"
+
 func (l *Ledger) get(request Request) (Answer, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen(request)
 	job, ok := l.jobs[request.Job]
-	if !ok {
+	if !ok || job.Agent != request.Agent {
 		l.strangers++
 		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
 	}
-	do, _ := l.take(request.Agent, Get)
 	job.Polls++
+	if job.plan.Silent && job.Polls > 1 {
+		return Answer{}, http.StatusServiceUnavailable
+	}
+	do, _ := l.take(request.Agent, Get)
 	if last, ok := job.answered[request.Host]; ok && request.arrived.After(last) && request.arrived.Sub(last) < job.plan.Interval*9/10 {
 		job.Hasty++
 	}
@@ -340,13 +408,22 @@ func (l *Ledger) get(request Request) (Answer, int) {
 	case Failed:
 		answer.Message = job.plan.Message
 	case Retryable:
-		answer.Message = "the service asks to try again"
+		answer.Message = tryAgain
 	}
 	if answer.State == job.End && answer.State != Running && job.Told.IsZero() {
 		job.Told = time.Now()
 		l.note(job.Task, job.Attempt, request, "told "+job.ID+": "+string(answer.State), do)
 	}
 	return answer, http.StatusOK
+}
+
+// told notes that a plugin is told something now. It may have been in store for it for as long as the call took.
+func (l *Ledger) told(agent string, do Do) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if do.Deadly() {
+		l.deaths = append(l.deaths, Death{agent, do, time.Now()})
+	}
 }
 
 // got notes that a Get was answered.
@@ -366,7 +443,7 @@ func (l *Ledger) delete(request Request) (Answer, int) {
 	defer l.mu.Unlock()
 	l.seen(request)
 	job, ok := l.jobs[request.Job]
-	if !ok {
+	if !ok || job.Agent != request.Agent {
 		l.strangers++
 		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
 	}

@@ -63,6 +63,68 @@ func TestAJobEndsAsPlannedWithOutputsMadeOfItsInputs(t *testing.T) {
 	}
 }
 
+func TestATaskDoneInOneCallIsRetriedAsPlanned(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Succeeded, Retryables: 1, Shape: ledger.Parts})
+	first := call(t, c, ledger.Execute, ledger.Request{Task: "t", Number: 7})
+	if first.State != ledger.Retryable || first.Shape != ledger.Whole || first.Message == "" {
+		t.Errorf("the first answer is %+v", first)
+	}
+	second := call(t, c, ledger.Execute, ledger.Request{Task: "t", Attempt: 1, Number: 7})
+	if second.State != ledger.Succeeded || second.Shape != ledger.Parts || second.Number != 50 {
+		t.Errorf("the second answer is %+v", second)
+	}
+	if runs := l.Task("t").Runs; len(runs) != 2 || runs[0] != (ledger.Run{Attempt: 0, End: ledger.Retryable}) {
+		t.Errorf("the ledger has the runs %+v", runs)
+	}
+}
+
+func TestATaskThatAPluginIsToDieBeforeIsNotDone(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Succeeded})
+	l.Arm(ledger.Fault{Agent: "alpha", Op: ledger.Execute, Do: ledger.Exit, Before: true})
+	if answer := call(t, c, ledger.Execute, ledger.Request{Task: "t"}); answer.Do != ledger.Exit {
+		t.Errorf("the answer is %+v", answer)
+	}
+	if runs, deaths := l.Task("t").Runs, l.Deaths(); len(runs) != 0 || len(deaths) != 1 || deaths[0].Agent != "alpha" {
+		t.Errorf("the ledger has the runs %+v and the deaths %+v", runs, deaths)
+	}
+}
+
+func TestADeathIsWhenThePluginIsToldAndNotWhenItBeganTheCall(t *testing.T) {
+	const works = 100 * time.Millisecond
+	l, c := listen(t, ledger.Plan{End: ledger.Succeeded, Runs: works})
+	l.Arm(ledger.Fault{Agent: "alpha", Op: ledger.Execute, Do: ledger.Exit})
+	began := time.Now()
+	call(t, c, ledger.Execute, ledger.Request{Task: "t"})
+	if deaths := l.Deaths(); len(deaths) != 1 || deaths[0].At.Sub(began) < works {
+		t.Errorf("the call began at %v, and the deaths are %+v", began, deaths)
+	}
+}
+
+func TestASilentServiceAnswersNoQuestionButTheFirst(t *testing.T) {
+	_, c := listen(t, ledger.Plan{End: ledger.Running, Silent: true})
+	job := call(t, c, ledger.Create, ledger.Request{Task: "t"}).Job
+	call(t, c, ledger.Get, ledger.Request{Job: job})
+	for range 2 {
+		if _, err := c.Call(t.Context(), ledger.Get, ledger.Request{Job: job}); !errors.Is(err, ledger.ErrWeather) {
+			t.Errorf("a further question gave %v", err)
+		}
+	}
+}
+
+func TestAJobIsKnownToItsOwnAgentOnly(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running})
+	job := call(t, c, ledger.Create, ledger.Request{Task: "t"}).Job
+	c.Agent = "beta"
+	for _, op := range []ledger.Op{ledger.Get, ledger.Delete} {
+		if _, err := c.Call(t.Context(), op, ledger.Request{Job: job}); !errors.Is(err, ledger.ErrGone) {
+			t.Errorf("%s by another agent gave %v", op, err)
+		}
+	}
+	if n := l.Unknown(); n != 2 {
+		t.Errorf("%d calls were about unknown jobs, want 2", n)
+	}
+}
+
 func TestAKeyFindsTheJobThatWasMadeUnderItAndNoKeyMakesAnother(t *testing.T) {
 	l, c := listen(t, ledger.Plan{End: ledger.Succeeded, Runs: time.Hour})
 	keyed := ledger.Request{Task: "t", Key: "k"}

@@ -11,6 +11,8 @@ const (
 	Create Op = "create"
 	Get    Op = "get"
 	Delete Op = "delete"
+	// Execute is all of a task in one call, for sync agents.
+	Execute Op = "execute"
 )
 
 // Do is what an answer tells the plugin to do on the spot.
@@ -35,6 +37,9 @@ const (
 	ForkAway Do = "fork-away"
 )
 
+// Deadly tells whether it ends the plugin's process.
+func (d Do) Deadly() bool { return d == Exit || d == Panic || d == Fork || d == ForkAway }
+
 // Request is a call of a plugin instance.
 type Request struct {
 	// Agent and Release say what was configured, Plugin and Host are process ids.
@@ -43,7 +48,7 @@ type Request struct {
 	Plugin  int    `json:"plugin"`
 	Host    int    `json:"host"`
 
-	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. Create only.
+	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. Create and Execute only.
 	Task    string `json:"task,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
 	// Key makes Create answer with the job that was made under it before. Empty: every Create makes a job.
@@ -68,8 +73,29 @@ type Answer struct {
 	// Number and Text are the outputs of a job that succeeded.
 	Number int64  `json:"number,omitempty"`
 	Text   string `json:"text,omitempty"`
-	Do     Do     `json:"do,omitempty"`
+	// Shape is how the plugin is to tell Flyte. Execute only.
+	Shape Shape `json:"shape,omitempty"`
+	Do    Do    `json:"do,omitempty"`
+
+	works time.Duration // before it is sent
 }
+
+// Shape is how a sync agent tells what came out: agents do it in more ways than Flyte understands.
+type Shape string
+
+// The shapes.
+const (
+	// Whole is the one message that Flyte reads.
+	Whole Shape = ""
+	// Parts is a message with the phase, and one for each output.
+	Parts Shape = "parts"
+	// Early is a message that the task runs, and then the one that it is over.
+	Early Shape = "early"
+	// Open is a message that the task runs, and no other.
+	Open Shape = "open"
+	// Old is one message with the state from before there were phases.
+	Old Shape = "old"
+)
 
 // State is how a job is.
 type State string
@@ -96,6 +122,10 @@ type Plan struct {
 	Interval time.Duration
 	// Runs is how long the first job runs, Rerun any further one.
 	Runs, Rerun time.Duration
+	// Shape is how a sync agent tells the end.
+	Shape Shape
+	// Silent has the service answer no question about a job of the task but the first.
+	Silent bool
 }
 
 // Outputs are what a job makes of its inputs.

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Each guarantee is shown to be needed: by a short chaos against hosts without it, in which something has to be lost, and of the kind
+// that it is there to save. A chaos against hosts with all of them comes first, in which nothing may be: what is lost later is then
+// lost for want of a guarantee.
+
+// needed is a guarantee, and what is lost without it.
+type needed struct {
+	guarantee, saves string
+	// kind is that of the violation that there has to be, and says a part of its details.
+	kind, says string
+	// faults are those that there are; nil: all of such a chaos.
+	faults []string
+	// test is the test of package gateway that shows it, where chaos cannot.
+	test string
+}
+
+// all are the guarantees. Chaos cannot show G13: pings are held against a client after minutes without a call on its connection, and in
+// a chaos there is no such minute.
+var all = []needed{
+	{guarantee: "G1", saves: "discovery forgets no type while its plugin is away", kind: "wrong end", says: "(container plugin)",
+		faults: []string{"kill", "exit-get", "exit-start", "hang-start"}},
+	{guarantee: "G2", saves: "a version that nobody serves goes to the highest there is", kind: "CreateTask failed: NotFound"},
+	{guarantee: "G3", saves: "calls wait for a plugin that starts", kind: "CreateTask failed: Unavailable", says: "is not there"},
+	{guarantee: "G4", saves: "an attempt makes one job", kind: "two jobs for an attempt"},
+	{guarantee: "G5", saves: "a poll that fails is answered with what is known", kind: "GetTask failed: Unavailable"},
+	{guarantee: "G6", saves: "a job that nobody can be asked about ends", kind: "GetTask failed: Unavailable", says: "the ledger is unavailable"},
+	{guarantee: "G7", saves: "a job that is gone is failed, and deleted", kind: "cannot be deleted"},
+	{guarantee: "G8", saves: "a recoverable error is retried", kind: "wrong end", says: "the service asks to try again"},
+	{guarantee: "G9", saves: "a sync answer is one message that ends the task", kind: "workers gone"},
+	{guarantee: "G10", saves: "answers are of a size that Flyte takes", kind: "GetTask failed: ResourceExhausted"},
+	{guarantee: "G11", saves: "a job is polled where it was made", kind: "wrong end", says: "does not know this job"},
+	{guarantee: "G12", saves: "each Flyte gets what it understands", kind: "wrong end", says: "phase UNDEFINED"},
+	{guarantee: "G13", saves: "keepalive pings are welcome", test: "TestPingsWithoutCallsAreWelcome"},
+	{guarantee: "G14", saves: "polls are thinned to what the service's quota allows", kind: "quota"},
+}
+
+// row is one of the table.
+const row = "%-4s %-60s %s\n"
+
+// errNotNeeded is why the command fails.
+var errNotNeeded = errors.New("nothing was lost without a guarantee")
+
+// runGuarantees shows them, all or those that are named, in a table. o is what each chaos is like.
+func runGuarantees(ctx context.Context, o options, names []string) error {
+	out := o.out
+	fmt.Fprintf(out, "guarantees: a chaos of %v and %d jobs without each of them in turn, CHAOS_SEED=%d\n", o.length, o.jobs, o.seed)
+	if err := nothingLost(ctx, o); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, row, "", "what it does", "what is lost without it")
+	asked, shown := 0, 0
+	var failures []error
+	for _, g := range all {
+		if len(names) > 0 && !slices.Contains(names, g.guarantee) {
+			continue
+		}
+		asked++
+		loss, err := g.show(ctx, o)
+		if err != nil {
+			failures = append(failures, err)
+			loss = "NOT SHOWN"
+		} else {
+			shown++
+		}
+		fmt.Fprintf(out, row, g.guarantee, g.saves, loss)
+	}
+	if err := errors.Join(failures...); err != nil {
+		return fmt.Errorf("guarantees FAILED: %d of %d are needed: %w", shown, asked, err)
+	}
+	fmt.Fprintf(out, "guarantees ok: %d of %d are needed\n", shown, asked)
+	return nil
+}
+
+// nothingLost is the chaos against hosts with every guarantee.
+func nothingLost(ctx context.Context, o options) error {
+	report := &bytes.Buffer{}
+	o.out = report
+	if err := runChaos(ctx, o); err != nil {
+		return fmt.Errorf("with every guarantee: %w\n%s", err, report)
+	}
+	return nil
+}
+
+// show tells what is lost without the guarantee. That nothing is, is an error.
+func (g needed) show(ctx context.Context, o options) (loss string, err error) {
+	if g.test != "" {
+		return g.pass(ctx)
+	}
+	out := &bytes.Buffer{}
+	o.without, o.out = g.guarantee, out
+	if g.faults != nil {
+		o.only = g.faults
+	}
+	c, verdict, err := newChaos(ctx, o)
+	if err != nil {
+		return "", fmt.Errorf("without %s: %w", g.guarantee, err)
+	}
+	verdict.print(out, c)
+	if loss = verdict.loss(g.kind, g.says); loss == "" {
+		err := os.WriteFile(filepath.Join(c.dir, "report.txt"), out.Bytes(), 0o600)
+		return "", errors.Join(fmt.Errorf("%w: without %s no job has %q, which it is there for; logs and report in %s", errNotNeeded, g.guarantee, strings.TrimSpace(g.kind+" "+g.says), c.dir), err)
+	}
+	return loss, os.RemoveAll(c.dir)
+}
+
+// loss describes the violations of a kind, and what was lost in all; "" where there is none of the kind.
+func (v *verdict) loss(kind, says string) string {
+	n, example := 0, violation{}
+	for _, broken := range v.violations {
+		if broken.kind == kind && strings.Contains(broken.what, says) {
+			n, example = n+1, broken
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%3d lost %3d duplicated %3d stuck, by %d × %s: %s", v.jobs(lost), v.jobs(duplicated), v.jobs(stuck), n, kind, gist(example.what))
+}
+
+// gist is the end of a text, where the reason is.
+func gist(text string) string {
+	const most = 110
+	text = strings.ReplaceAll(text, "\n", " ")
+	if len(text) > most {
+		text = "…" + strings.ToValidUTF8(text[len(text)-most:], "")
+	}
+	return text
+}
+
+// pass runs the test that shows the guarantee: it passes where something goes wrong without, and nothing with it.
+func (g needed) pass(ctx context.Context) (loss string, err error) {
+	command := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", "^"+g.test+"$", "./host/gateway")
+	out, err := command.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+g.test)) {
+		return "", fmt.Errorf("%s, which shows %s, did not pass: %w\n%s", strings.Join(command.Args, " "), g.guarantee, err, out)
+	}
+	return g.test + " passes: clients are cut off for their pings", nil
+}
+
+// guaranteesCommand is `chaos guarantees`.
+func guaranteesCommand(ctx context.Context, arguments []string, out io.Writer) error {
+	// A plugin is away for no longer than a tenth of a second at times, which discovery is to see.
+	o := options{out: out, patience: 20 * time.Second, length: 10 * time.Second, discovery: 100 * time.Millisecond}
+	flags := newFlags("chaos guarantees", &o)
+	flags.DurationVar(&o.length, "length", o.length, "how long faults arrive in each chaos")
+	flags.IntVar(&o.jobs, "jobs", 300, "how many jobs each chaos has")
+	flags.Uint64Var(&o.seed, "seed", uint64(number("CHAOS_SEED", 1)), "what each chaos is made of (CHAOS_SEED)")
+	of := flags.String("of", "", "the guarantees to show, as G5,G7; default all")
+	_ = flags.Parse(arguments) // it exits
+	// The death of a replica would lose the counters, and have Flyte 1 get a second address, which hides what G1 is for; a host takes
+	// longer than such a chaos to notice that a plugin is frozen.
+	o.only = slices.DeleteFunc(kindNames(), func(name string) bool { return name == "host-kill" || name == "freeze" })
+	return runGuarantees(ctx, o, list(*of))
+}
