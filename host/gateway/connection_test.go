@@ -13,9 +13,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // syncRequest is a sync task's header, its inputs are empty.
@@ -60,6 +62,27 @@ func TestACallThatFoundNoConnectionIsMadeAgainWhateverItIs(t *testing.T) {
 		target.leases <- leaseOn(healthy, nil, &released)
 		if err := call.made(startGateway(t, target, call.agent)); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		released.Wait()
+	}
+}
+
+// On a machine that has much to do, the host may learn late that a process has ended.
+func TestACallWhoseConnectionBreaksIsRepeatedBeforeTheNewsThatThePluginDied(t *testing.T) {
+	manifest := plugin.Manifest{Agents: []plugin.Agent{asyncAgent("x")}, Capabilities: []string{pluginv1.CapabilityIdempotentCreate}}
+	for method, request := range map[string]proto.Message{
+		"CreateTask": create("x"),
+		"DeleteTask": &admin.DeleteTaskRequest{TaskCategory: &admin.TaskCategory{Name: "x"}, ResourceMeta: []byte("job")},
+	} {
+		dying, _ := dyingAgent(t)
+		healthy := startAgent(t, answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job")}))
+		var released sync.WaitGroup
+		target := restarting{leases: make(chan route.Lease, 2)}
+		target.leases <- leaseOn(dying, make(chan struct{}), &released) // never closed
+		target.leases <- leaseOn(healthy, nil, &released)
+		f := startClaims(t, nil, route.Claim{Target: target, Manifest: manifest})
+		if _, err := f.call(soon(t), async1+method, request); err != nil {
+			t.Errorf("%s: %v", method, err)
 		}
 		released.Wait()
 	}

@@ -94,15 +94,17 @@ func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
 		got.sent = got.sent || sent
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
 		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
+		// On a machine that has much to do, the news of its end may come later than the end of its connection.
+		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !t.maskedPoll(g)
 		lease.Release()
 		switch {
 		case err == nil:
 			return got, nil
-		case !got.sent && ctx.Err() == nil && (ended || status.Code(err) == codes.Unavailable && (!t.method.polls || !t.masked(g))):
+		case !got.sent && broken:
 			g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
 		case notTaken && ctx.Err() == nil:
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", t.found.Target.Plugin(), "method", t.method.name)
-		case ended && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
+		case broken && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
 			g.log.Warn("repeating a call whose plugin died", "plugin", t.found.Target.Plugin(), "method", t.method.name, "task_type", t.found.Category.Name)
 			sent = true
 		case ended:
@@ -112,6 +114,9 @@ func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
 		}
 	}
 }
+
+// maskedPoll says whether the trip has an answer from memory, which is better than one that comes late.
+func (t *trip) maskedPoll(g *Gateway) bool { return t.method.polls && t.masked(g) }
 
 // invoke makes the call on one instance.
 func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
@@ -161,7 +166,7 @@ func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
 	patience := time.Duration(0)
-	if t.method.polls && t.masked(g) {
+	if t.maskedPoll(g) {
 		patience = pollPatience
 	}
 	waiting, cancel := justBefore(ctx, patience)
