@@ -39,8 +39,16 @@ func (g *Gateway) registerMetadata() {
 func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 	response := &admin.ListAgentsResponse{}
 	for _, agent := range g.routes.Table().Agents() {
-		if listed := g.listedAgent(flyte, agent); listed != nil {
-			response.Agents = append(response.Agents, listed)
+		found := g.listedAgent(flyte, agent)
+		if found == nil {
+			continue
+		}
+		response.Agents = append(response.Agents, found)
+		if there(agent.Target) {
+			continue
+		}
+		for _, category := range agent.Categories {
+			g.acted(route.Route{Target: agent.Target, Category: category}, listed)
 		}
 	}
 	return response

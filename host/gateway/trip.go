@@ -61,6 +61,12 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 			m.name, header.category, kind, t.found.Target.Plugin(), use)
 	}
 
+	if t.found.Category != header.category && !t.unserved() {
+		g.acted(t.found, versions)
+	}
+	if e.plugin != "" && t.found.Target.Plugin() == e.plugin {
+		g.acted(t.found, pinned)
+	}
 	switch {
 	case m.deletes:
 		t.job = t.nameOf(metaOfFlyte)
