@@ -203,11 +203,8 @@ func (s *slot) acquire() (route.Lease, bool) {
 	if !ok {
 		return route.Lease{}, false
 	}
-	lease := route.Lease{Generation: s.generation.id, Conn: running.Conn(), Ended: running.Done(), Release: release}
-	if remote, ok := running.(*plugin.Remote); ok {
-		lease.Remote = remote
-	}
-	return lease, true
+	remote, _ := running.(route.Remote)
+	return route.Lease{Generation: s.generation.id, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release}, true
 }
 
 // load is the number of calls in flight; ok is false where there is no instance.

@@ -63,8 +63,9 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 type reply struct {
 	message         *frame
 	header, trailer metadata.MD
-	// sent says that the request may have reached the plugin, which it has not where there was no connection. answered says that the plugin itself gave the answer or the
-	// error: then at least a content-type came with it, while nothing comes from a connection that broke.
+	// sent says that the request may have reached the plugin, which it has not where there was no connection. answered says
+	// that the plugin itself gave the answer or the error: then at least a content-type came with it, while nothing comes from
+	// a connection that broke.
 	sent, answered bool
 	// generation is that of the instance that was asked.
 	generation string

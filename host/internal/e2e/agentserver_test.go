@@ -31,6 +31,13 @@ func (s *system) jobs() int {
 	return s.made
 }
 
+// gone is how many jobs have been deleted.
+func (s *system) gone() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.deleted)
+}
+
 // agentServer is an agent server somewhere in the network, as a flytekit connector deployment is one: a program that
 // knows nothing of the host. It makes no promise of idempotent creations.
 type agentServer struct {

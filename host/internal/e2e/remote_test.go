@@ -91,7 +91,7 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 			if made := outside.jobs(); made != len(executions) {
 				t.Errorf("%d jobs were made for %d tasks", made, len(executions))
 			}
-			if deleted := len(outside.deleted); flyte == propeller.V2 && deleted != len(executions) {
+			if deleted := outside.gone(); flyte == propeller.V2 && deleted != len(executions) {
 				t.Errorf("%d jobs of %d were deleted", deleted, len(executions))
 			}
 		})

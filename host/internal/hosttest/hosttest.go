@@ -101,6 +101,7 @@ type Host struct {
 	replica  replica.Replica
 	dir      string
 	settings map[string]any
+	killed   bool // by the test; any other end is a failure
 }
 
 // Start runs a host with a configuration, as its file has it, on ports of its own, and waits until it is ready. When the
@@ -129,6 +130,7 @@ func (h *Host) Restart(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
+	h.killed = false
 	if err := h.replica.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +145,7 @@ func (h *Host) Kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = h.replica.Wait(ctx) // which says that it was killed
+	h.killed = true
 }
 
 // Endpoint is where it serves Flyte. It is another one after a restart.
@@ -207,14 +210,12 @@ func (h *Host) write(t *testing.T) {
 func (h *Host) stop(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
-	if _, _, ok := h.replica.Ready(); ok {
+	if !h.killed {
 		_ = h.replica.Signal(syscall.SIGTERM) // an error says that it has ended
 		if err := h.replica.Wait(ctx); err != nil {
 			t.Errorf("the host: %v", err)
+			_ = h.replica.Signal(syscall.SIGKILL)
 		}
-	} else {
-		_ = h.replica.Signal(syscall.SIGKILL) // the test has killed it, or it never got ready
-		_ = h.replica.Wait(ctx)
 	}
 	if t.Failed() {
 		log := h.Log(t)

@@ -61,11 +61,5 @@ func TestBigQueryTasksSeeNoDifference(t *testing.T) {
 
 func TestBigQueryJobsOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s, system, jobs := bigquery(t)
-	var good []task
-	for _, k := range compile(t, venv(t, "connectors"), "bigquery") {
-		if k.Fails == "" {
-			good = append(good, k)
-		}
-	}
-	s.swap(t, good, 5, system, jobs)
+	s.swap(t, succeeding(compile(t, venv(t, "connectors"), "bigquery")), 5, system, jobs)
 }

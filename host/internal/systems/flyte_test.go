@@ -82,6 +82,11 @@ func compile(t *testing.T, programs, system string) []task {
 	return tasks
 }
 
+// succeeding are the tasks that are to succeed.
+func succeeding(tasks []task) []task {
+	return slices.DeleteFunc(slices.Clone(tasks), func(k task) bool { return k.Fails != "" })
+}
+
 // venv makes an environment, and gives the folder of its programs.
 func venv(t *testing.T, name string) string {
 	t.Helper()

@@ -198,11 +198,17 @@ func googleAccount(t *testing.T) (file string, secrets []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file = filepath.Join(t.TempDir(), "account.json")
-	if err := os.WriteFile(file, account, 0o600); err != nil {
+	return strings.TrimPrefix(secretFile(t, string(account)), "file://"), append(lines(key), token)
+}
+
+// secretFile writes a secret to a file, and gives where a host's configuration says that it is.
+func secretFile(t *testing.T, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file, append(lines(key), token)
+	return "file://" + file
 }
 
 // lines are lines of a key's base64.

@@ -76,16 +76,27 @@ func (s sides) wantSecret(t *testing.T, h *hosttest.Host, results map[string]pro
 	if len(s.secrets) == 0 {
 		t.Error("the test knows of no secret")
 	}
-	places := map[string]string{"the host's log": h.Log(t), "the host's status": h.Ask(t, "/status"), "the metrics": h.Ask(t, "/metrics")}
-	for name, result := range results {
-		places["what Flyte gets of "+name] = fmt.Sprint(result.Final.Reason, result.Final.Info, result.Outputs, result.Calls)
-	}
-	for place, text := range places {
-		for _, secret := range s.secrets {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s shows a secret", place)
-			}
+	for _, secret := range s.secrets {
+		notShownBy(t, h, secret)
+		for name, result := range results {
+			notShown(t, "what Flyte gets of "+name, fmt.Sprint(result.Final, result.Outputs, result.Calls), secret)
 		}
+	}
+}
+
+// notShownBy says that a host does not show what must be hidden: not in its log, its status, its metrics.
+func notShownBy(t *testing.T, h *hosttest.Host, hidden string) {
+	t.Helper()
+	notShown(t, "the host's log", h.Log(t), hidden)
+	notShown(t, "the host's status", h.Ask(t, "/status"), hidden)
+	notShown(t, "the metrics", h.Ask(t, "/metrics"), hidden)
+}
+
+// notShown says that a text does not have what must be hidden.
+func notShown(t *testing.T, where, text, hidden string) {
+	t.Helper()
+	if text == "" || strings.Contains(text, hidden) {
+		t.Errorf("%s is empty, or shows %q:\n%s", where, hidden, text)
 	}
 }
 

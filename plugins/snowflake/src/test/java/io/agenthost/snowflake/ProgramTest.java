@@ -12,33 +12,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** The plugin as the program that the host starts, with secrets of its own. */
-class ProgramTest {
+class ProgramTest extends OnFakesnow {
     private static final String PASSWORD = "password-of-the-test";
     private static final Category SNOWFLAKE = new Category("snowflake", 0);
-
-    @TempDir
-    static Path folder;
-    private static Snow snow;
-    private static Keys keys;
-
-    @BeforeAll
-    static void start() throws Exception {
-        snow = new Snow();
-        keys = Keys.make(folder);
-        Tasks.compile(folder);
-    }
-
-    @AfterAll
-    static void stop() {
-        snow.close();
-    }
 
     @AfterEach
     void release() {

@@ -18,35 +18,16 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
-import org.junit.jupiter.api.io.TempDir;
 
 /** What leaves the plugin, its log at its most talkative included, holds no secret, however calls and queries end. */
-class SecretsTest {
+class SecretsTest extends OnFakesnow {
     private static final String PASSWORD = "password-that-nobody-may-read";
 
-    @TempDir
-    static Path folder;
-    private static Snow snow;
-    private static Keys keys;
     private final List<String> said = new ArrayList<>();
     private Path log;
-
-    @BeforeAll
-    static void start() throws Exception {
-        snow = new Snow();
-        keys = Keys.make(folder);
-        Tasks.compile(folder);
-    }
-
-    @AfterAll
-    static void stop() {
-        snow.close();
-    }
 
     @BeforeEach
     void listen() throws Exception {

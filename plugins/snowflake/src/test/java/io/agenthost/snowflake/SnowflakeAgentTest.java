@@ -20,7 +20,6 @@ import io.agenthost.sdk.testing.TestTask;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
 import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.X509EncodedKeySpec;
@@ -28,39 +27,20 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
-import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The plugin, on tasks that flytekit compiled, against fakesnow. */
-class SnowflakeAgentTest {
+class SnowflakeAgentTest extends OnFakesnow {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String SECRET = "secret-of-the-test";
 
-    @TempDir
-    static Path folder;
-    private static Snow snow;
-    private static Keys keys;
     private AgentTest agent;
-
-    @BeforeAll
-    static void start() throws Exception {
-        snow = new Snow();
-        keys = Keys.make(folder);
-        Tasks.compile(folder);
-    }
-
-    @AfterAll
-    static void stop() {
-        snow.close();
-    }
 
     @BeforeEach
     void plugin() throws Exception {
