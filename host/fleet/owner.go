@@ -309,8 +309,8 @@ func (o *owner) takeCandidate(v view, g *generation, r report) error {
 		o.view.Load().trial.abandon()
 		v.swapError = nil
 		o.decide(&v, Outcome{Action: OnTrial, Generation: g.id})
-		o.publish(v)
 		o.claim(&v, v.current) //nolint:errcheck // its categories are in the table; its jobs are pinned from now on
+		o.publish(v)           // after that, because now the trial gets jobs
 		o.tellPeople(Event{Plugin: o.name, Generation: g.id, State: Trial, Was: Swapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
 		return nil
 	}
@@ -475,10 +475,14 @@ func (o *owner) explain(err error) {
 
 // TryAcquire implements route.Target.
 func (o *owner) TryAcquire(want route.Want) (route.Lease, bool) {
-	if g := o.view.Load().choose(want); g != nil {
-		return g.acquire()
+	v := o.view.Load()
+	g := v.choose(want)
+	if g == nil {
+		return route.Lease{}, false
 	}
-	return route.Lease{}, false
+	lease, ok := g.acquire()
+	lease.Pin = g == v.trial && g.configured().Pin != "never"
+	return lease, ok
 }
 
 // choose picks the generation for a call.

@@ -261,6 +261,9 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 			t.Fatal(err)
 		}
 		count[lease.Generation]++
+		if lease.Pin != (lease.Generation == got.Generation) {
+			t.Fatalf("a job made on %q is pinned: %v; one on trial is, whatever the table said when its call began", lease.Generation, lease.Pin)
+		}
 		lease.Release()
 	}
 	if share := count[got.Generation]; share < 400 || share > 600 || count[old]+share != 2000 {

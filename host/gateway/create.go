@@ -82,7 +82,7 @@ func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
 	}
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
-	if t.found.Pinned && g.kept.has(pinned) || sealed(meta) {
+	if (t.found.Pinned || got.pin) && g.kept.has(pinned) || sealed(meta) {
 		meta = envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
 		if message, err = withBytes(message, createdMeta, meta); err != nil {
 			return got, noAnswer(t, err)

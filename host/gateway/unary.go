@@ -67,8 +67,9 @@ type reply struct {
 	// that the plugin itself gave the answer or the error: then at least a content-type came with it, while nothing comes from
 	// a connection that broke.
 	sent, answered bool
-	// generation is that of the instance that was asked.
+	// generation is that of the instance that was asked, and pin its lease's.
 	generation string
+	pin        bool
 }
 
 // deliver hands the caller what came with an answer, and returns the answer.
@@ -121,7 +122,7 @@ func (t *trip) maskedPoll(g *Gateway) bool { return t.method.polls && t.masked(g
 
 // invoke makes the call on one instance.
 func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
-	got := reply{message: &frame{}, generation: lease.Generation}
+	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin}
 	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, t.method.target, t.request, got.message,
 		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))

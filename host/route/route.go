@@ -44,6 +44,9 @@ type Want struct {
 type Lease struct {
 	// Generation names the generation of the instance: the same for equal specs, on every host.
 	Generation string
+	// Pin says that a job made there has to be polled there, whatever the Route says that the call came by: the generation is
+	// on trial, and may have come to be so in between.
+	Pin bool
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
 	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.
