@@ -97,7 +97,7 @@ func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	if q.Config.DryRun {
+	if q.DryRun {
 		return dryRun(ctx, bigquery, ref, q, task)
 	}
 	label(q, task, clients.config)
@@ -107,7 +107,7 @@ func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
 
 // start starts the job, or finds it where an earlier call for the same attempt has.
 func start(ctx context.Context, bigquery *service.Service, ref service.Ref, q *query.Query) (service.Ref, error) {
-	job, err := bigquery.Insert(ctx, ref, q.Config, q.UserAgent)
+	job, err := bigquery.Insert(ctx, ref, q.Query)
 	switch {
 	case service.Duplicate(err) && ref.Location != "":
 		return ref, nil
@@ -116,10 +116,7 @@ func start(ctx context.Context, bigquery *service.Service, ref service.Ref, q *q
 	case err != nil:
 		return ref, err
 	}
-	if ref.Location == "" && job.JobReference != nil {
-		ref.Location = job.JobReference.Location
-	}
-	return ref, nil
+	return job.Ref, nil
 }
 
 // locate finds out where a job is that BigQuery has chosen the place for. BigQuery names it when it refuses an id.
@@ -127,11 +124,11 @@ func locate(ctx context.Context, bigquery *service.Service, ref service.Ref, ref
 	if ref.Location = service.PlaceOf(refusal, ref); ref.Location != "" {
 		return ref, nil
 	}
-	job, err := bigquery.Get(ctx, ref, "jobReference")
-	if err == nil && job.JobReference != nil {
-		ref.Location = job.JobReference.Location
+	job, err := bigquery.Get(ctx, ref)
+	if err != nil {
+		return ref, err
 	}
-	return ref, err
+	return job.Ref, nil
 }
 
 // Get tells how the job is.
@@ -155,14 +152,11 @@ func (a *Agent) look(ctx context.Context, job sdk.Job[Meta]) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref := job.Meta.ref()
-	found, err := bigquery.Get(ctx, ref)
+	found, err := bigquery.Get(ctx, job.Meta.ref())
 	if err != nil {
 		return nil, err
 	}
-	r := newReport(found, ref)
-	r.service, r.pricePerTiB = bigquery, a.services().config.PricePerTiB
-	return r, nil
+	return &report{job: found, service: bigquery, pricePerTiB: a.services().config.PricePerTiB}, nil
 }
 
 // Delete cancels the job if it has not ended.
@@ -174,10 +168,9 @@ func (a *Agent) Delete(ctx context.Context, job sdk.Job[Meta]) error {
 	if err != nil {
 		return err
 	}
-	ref := job.Meta.ref()
-	found, err := bigquery.Get(ctx, ref, "status")
-	if err == nil && (found.Status == nil || found.Status.State != done) {
-		err = bigquery.Cancel(ctx, ref)
+	found, err := bigquery.Get(ctx, job.Meta.ref())
+	if err == nil && found.State != service.Done {
+		err = bigquery.Cancel(ctx, found)
 	}
 	if service.NotFound(err) {
 		return nil

@@ -14,14 +14,11 @@ func dryRun(ctx context.Context, bigquery *service.Service, ref service.Ref, q *
 	if outputs := task.OutputTypes(); len(outputs) > 0 {
 		return Meta{}, sdk.InvalidArgument("the task's configuration has dryRun, which gives no result, but the task declares outputs: take one of them away")
 	}
-	job, err := bigquery.Insert(ctx, ref, q.Config, q.UserAgent)
+	job, err := bigquery.Insert(ctx, ref, q.Query)
 	if err != nil {
 		return Meta{}, err
 	}
-	ref.ID = dryRunID(0)
-	if job.Statistics != nil {
-		ref.ID = dryRunID(job.Statistics.TotalBytesProcessed)
-	}
+	ref.ID = dryRunID(job.Statistics.TotalBytesProcessed)
 	return metaOf(ref), nil
 }
 

@@ -15,7 +15,8 @@ const (
 	labelIgnored = "flyte_ignored"
 )
 
-// label adds the agent's labels, and those for Google's billing export, to the task's own, which go first.
+// label gives the query the agent's labels, and those for Google's billing export. The task's own, among its settings, go over
+// them.
 func label(q *query.Query, task *sdk.Task, config Config) {
 	labels := map[string]string{labelResults: "none"}
 	if len(task.OutputTypes()) > 0 {
@@ -28,10 +29,7 @@ func label(q *query.Query, task *sdk.Task, config Config) {
 		project, domain, name := executionOf(task)
 		labels["flyte_project"], labels["flyte_domain"], labels["flyte_execution"] = labelText(project), labelText(domain), labelText(name)
 	}
-	for name, value := range q.Config.Labels {
-		labels[name] = value
-	}
-	q.Config.Labels = labels
+	q.Labels = labels
 }
 
 // labelText is text as BigQuery takes it for a label's value: at most 63 small letters, digits, - and _.

@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/api/bigquery/v2"
-
+	"github.com/agenthost/agenthost/plugins/bigquery/service"
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
 
@@ -42,34 +41,33 @@ func (a *Agent) Logs(ctx context.Context, job sdk.Job[Meta], query sdk.LogQuery,
 // lines are the job's log, by time.
 func (r *report) lines() []sdk.LogLine {
 	var lines []sdk.LogLine
-	add := func(millis int64, format string, args ...any) {
-		if millis > 0 {
-			lines = append(lines, sdk.LogLine{
-				Time: time.UnixMilli(millis).UTC(), Message: fmt.Sprintf(format, args...), Originator: sdk.OriginatorSystem,
-			})
+	add := func(at time.Time, format string, args ...any) {
+		if known(at) {
+			lines = append(lines, sdk.LogLine{Time: at.UTC(), Message: fmt.Sprintf(format, args...), Originator: sdk.OriginatorSystem})
 		}
 	}
 	statistics := r.job.Statistics
 	add(statistics.CreationTime, "the job was created")
 	add(statistics.StartTime, "the job runs")
-	for _, stage := range statistics.Query.QueryPlan {
-		add(stage.StartMs, "stage %s runs", stage.Name)
-		add(stage.EndMs, "stage %s is %s: %s", stage.Name, stage.Status, stageFigures(stage))
+	for _, stage := range r.job.Stages {
+		add(stage.StartTime, "stage %s runs", stage.Name)
+		add(stage.EndTime, "stage %s is %s: %s", stage.Name, stage.Status, stageFigures(stage))
 	}
 	slices.SortStableFunc(lines, func(a, b sdk.LogLine) int { return a.Time.Compare(b.Time) })
-	for _, met := range r.job.Status.Errors {
-		add(max(statistics.EndTime, statistics.StartTime, statistics.CreationTime), "error: %s", describe(met))
+	latest := slices.MaxFunc([]time.Time{statistics.CreationTime, statistics.StartTime, statistics.EndTime}, time.Time.Compare)
+	for _, met := range r.job.Errors {
+		add(latest, "error: %s", describe(met))
 	}
-	if r.job.Status.ErrorResult != nil {
-		add(statistics.EndTime, "the job failed: %s", describe(r.job.Status.ErrorResult))
+	if r.job.Failure != nil {
+		add(statistics.EndTime, "the job failed: %s", describe(r.job.Failure))
 	} else {
-		add(statistics.EndTime, "the job is done: %s processed, slot time %s", amount(processed(statistics)), seconds(slotMillis(statistics)))
+		add(statistics.EndTime, "the job is done: %s processed, slot time %s", amount(r.processed()), r.slotTime().Round(time.Second))
 	}
 	return lines
 }
 
-func stageFigures(stage *bigquery.ExplainQueryStage) string {
-	text := fmt.Sprintf("%d rows read, %d written, slot time %s", stage.RecordsRead, stage.RecordsWritten, time.Duration(stage.SlotMs)*time.Millisecond)
+func stageFigures(stage service.Stage) string {
+	text := fmt.Sprintf("%d rows read, %d written, slot time %s", stage.RecordsRead, stage.RecordsWritten, stage.SlotTime)
 	if stage.ShuffleOutputBytes > 0 {
 		text += fmt.Sprintf(", %s shuffled, %s of them through disk", amount(stage.ShuffleOutputBytes), amount(stage.ShuffleOutputBytesSpilled))
 	}

@@ -4,10 +4,9 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"time"
 
+	"cloud.google.com/go/bigquery"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
-	"google.golang.org/api/bigquery/v2"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	sdk "github.com/agenthost/agenthost/sdk/go"
@@ -22,10 +21,10 @@ type metric struct {
 
 var metrics = []metric{
 	{"bigquery_slots", func(before, sample *bigquery.QueryTimelineSample) float64 {
-		if sample.ElapsedMs <= before.ElapsedMs {
+		if sample.Elapsed <= before.Elapsed {
 			return 0
 		}
-		return float64(sample.TotalSlotMs-before.TotalSlotMs) / float64(sample.ElapsedMs-before.ElapsedMs)
+		return float64(sample.SlotMillis-before.SlotMillis) / float64((sample.Elapsed - before.Elapsed).Milliseconds())
 	}},
 	{"bigquery_units_completed", func(_, sample *bigquery.QueryTimelineSample) float64 { return float64(sample.CompletedUnits) }},
 	{"bigquery_units_active", func(_, sample *bigquery.QueryTimelineSample) float64 { return float64(sample.ActiveUnits) }},
@@ -50,7 +49,7 @@ func (a *Agent) Metrics(ctx context.Context, job sdk.Job[Meta], query sdk.Metric
 		data, err := structpb.NewStruct(map[string]any{
 			"resultType": "matrix",
 			"result": []any{map[string]any{
-				"metric": map[string]any{"__name__": m.name, "job_id": r.ref.ID},
+				"metric": map[string]any{"__name__": m.name, "job_id": r.job.Ref.ID},
 				"values": r.course(m, query),
 			}},
 		})
@@ -66,8 +65,8 @@ func (a *Agent) Metrics(ctx context.Context, job sdk.Job[Meta], query sdk.Metric
 func (r *report) course(m metric, query sdk.MetricsQuery) []any {
 	values := []any{}
 	before := &bigquery.QueryTimelineSample{}
-	for _, sample := range r.job.Statistics.Query.Timeline {
-		at := time.UnixMilli(r.job.Statistics.StartTime + sample.ElapsedMs)
+	for _, sample := range r.job.Query.Timeline {
+		at := r.job.Statistics.StartTime.Add(sample.Elapsed)
 		value := m.at(before, sample)
 		before = sample
 		if !query.Start.IsZero() && at.Before(query.Start) || !query.End.IsZero() && at.After(query.End) {

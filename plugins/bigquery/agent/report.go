@@ -9,55 +9,24 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/api/bigquery/v2"
+	"cloud.google.com/go/bigquery"
 
 	"github.com/agenthost/agenthost/plugins/bigquery/service"
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
 
-// The states of a BigQuery job.
-const (
-	pending = "PENDING"
-	running = "RUNNING"
-	done    = "DONE"
-)
-
 // report is a job as Flyte is told of it.
 type report struct {
-	job         *bigquery.Job
-	ref         service.Ref
+	job         *service.Job
 	service     *service.Service
 	pricePerTiB float64
 	// rows is how many rows the result has, if known.
 	rows *uint64
 }
 
-// newReport makes room for what an answer may lack, so that everything else may look for it.
-func newReport(job *bigquery.Job, ref service.Ref) *report {
-	if job.Status == nil {
-		job.Status = &bigquery.JobStatus{}
-	}
-	if job.Configuration == nil {
-		job.Configuration = &bigquery.JobConfiguration{}
-	}
-	if job.Configuration.Query == nil {
-		job.Configuration.Query = &bigquery.JobConfigurationQuery{}
-	}
-	if job.Statistics == nil {
-		job.Statistics = &bigquery.JobStatistics{}
-	}
-	if job.Statistics.Query == nil {
-		job.Statistics.Query = &bigquery.JobStatistics2{}
-	}
-	if ref.Location == "" && job.JobReference != nil {
-		ref.Location = job.JobReference.Location
-	}
-	return &report{job: job, ref: ref}
-}
-
 func (r *report) resource() *sdk.Resource {
 	resource := r.state().WithLink("BigQuery Console", r.console())
-	if ignored := r.job.Configuration.Labels[labelIgnored]; ignored != "" {
+	if ignored := r.job.Labels[labelIgnored]; ignored != "" {
 		resource.Message += "; settings that BigQuery's API does not have were ignored: " + strings.ReplaceAll(ignored, "-", ", ")
 	}
 	for name, value := range r.statistics() {
@@ -67,24 +36,23 @@ func (r *report) resource() *sdk.Resource {
 }
 
 func (r *report) state() *sdk.Resource {
-	switch state := r.job.Status.State; state {
-	case pending:
-		if deferments := r.job.Statistics.QuotaDeferments; len(deferments) > 0 {
+	switch r.job.State {
+	case service.Pending:
+		if deferments := r.job.QuotaDeferments; len(deferments) > 0 {
 			return sdk.WaitingForResources("PENDING, waits for quota: " + strings.Join(deferments, ", "))
 		}
-		return sdk.Queued(pending)
-	case running:
-		return sdk.Running(progress(r.job.Statistics, time.Now()))
-	case done:
+		return sdk.Queued(service.Pending)
+	case service.Running:
+		return sdk.Running(r.progress(time.Now()))
+	case service.Done:
 		return r.end()
-	default:
-		return sdk.Running(fmt.Sprintf("%s (a state of BigQuery's that this version of the plugin does not know)", state))
 	}
+	return sdk.Running(fmt.Sprintf("%s (a state of BigQuery's that this version of the plugin does not know)", r.job.State))
 }
 
-// end is how a job ended. Its errorResult alone decides: a job can have met errors, in its list of them, and succeed.
+// end is how a job ended. Its failure alone decides: a job can have met errors, in its list of them, and succeed.
 func (r *report) end() *sdk.Resource {
-	failure := r.job.Status.ErrorResult
+	failure := r.job.Failure
 	switch {
 	case failure == nil:
 		return r.success()
@@ -103,17 +71,16 @@ func (r *report) end() *sdk.Resource {
 
 // complaint is the error that ended the job, and the others that it met.
 func (r *report) complaint() string {
-	failure := r.job.Status.ErrorResult
-	text := describe(failure)
-	for _, other := range r.job.Status.Errors {
-		if other.Message != failure.Message {
+	text := describe(r.job.Failure)
+	for _, other := range r.job.Errors {
+		if other.Message != r.job.Failure.Message {
 			text += "; also " + describe(other)
 		}
 	}
 	return text
 }
 
-func describe(e *bigquery.ErrorProto) string {
+func describe(e *bigquery.Error) string {
 	text := e.Reason + ": " + e.Message
 	if e.Location != "" {
 		text += " (at " + e.Location + ")"
@@ -123,38 +90,37 @@ func describe(e *bigquery.ErrorProto) string {
 
 // success has the table that the query wrote, its own or one that BigQuery keeps for a day.
 func (r *report) success() *sdk.Resource {
-	table := r.job.Configuration.Query.DestinationTable
-	if table != nil {
-		uri := fmt.Sprintf("bq://%s:%s.%s", table.ProjectId, table.DatasetId, table.TableId)
-		return sdk.Succeeded(sdk.Outputs{"results": sdk.StructuredDataset{URI: uri}}).WithMessage(done)
+	if table := r.job.Destination; table != nil {
+		uri := fmt.Sprintf("bq://%s:%s.%s", table.ProjectID, table.DatasetID, table.TableID)
+		return sdk.Succeeded(sdk.Outputs{"results": sdk.StructuredDataset{URI: uri}}).WithMessage(service.Done)
 	}
-	switch r.job.Configuration.Labels[labelResults] {
+	switch r.job.Labels[labelResults] {
 	case "declared":
 		// Flyte would look for outputs that nobody wrote, and say nothing of why.
 		return sdk.Failed(sdk.UserError("NoResult", fmt.Errorf(
 			"the job is done but a %s has no result table, and the task declares an output: take output_structured_dataset_type away, or let the query be a single SELECT",
-			cmp.Or(strings.ToLower(r.job.Statistics.Query.StatementType), "statement of this kind"))))
+			cmp.Or(strings.ToLower(r.job.Query.StatementType), "statement of this kind"))))
 	case "none":
-		return sdk.Succeeded(sdk.Outputs{}).WithMessage(done)
+		return sdk.Succeeded(sdk.Outputs{}).WithMessage(service.Done)
 	}
 	// A job of flytekit's agent, which leaves the outputs out, too.
-	return sdk.Succeeded(nil).WithMessage(done)
+	return sdk.Succeeded(nil).WithMessage(service.Done)
 }
 
 // console is the address of the page about the job, as flytekit's agent writes it.
 func (r *report) console() string {
-	return fmt.Sprintf("https://console.cloud.google.com/bigquery?project=%s&j=bq:%s:%s&page=queryresults", r.ref.Project, r.ref.Location, r.ref.ID)
+	ref := r.job.Ref
+	return fmt.Sprintf("https://console.cloud.google.com/bigquery?project=%s&j=bq:%s:%s&page=queryresults", ref.Project, ref.Location, ref.ID)
 }
 
 // hasResult says whether the job ended well with rows to count.
 func (r *report) hasResult() bool {
-	return r.job.Status.State == done && r.job.Status.ErrorResult == nil &&
-		r.job.Statistics.Query.StatementType == "SELECT" && r.job.Configuration.Query.DestinationTable != nil
+	return r.job.State == service.Done && r.job.Failure == nil && r.job.Query.StatementType == "SELECT" && r.job.Destination != nil
 }
 
 // countRows asks for the number of rows. That is an extra, which the job's success does not depend on.
 func (r *report) countRows(ctx context.Context) {
-	rows, err := r.service.Rows(ctx, r.ref)
+	rows, err := r.service.Rows(ctx, r.job)
 	if err != nil {
 		slog.InfoContext(ctx, "the number of rows stays unknown", "error", err)
 		return

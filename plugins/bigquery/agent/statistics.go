@@ -6,45 +6,44 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/api/bigquery/v2"
+	"github.com/agenthost/agenthost/plugins/bigquery/service"
 )
 
 // progress is the message of a running job, such as "RUNNING, 3 of 7 stages, 41 of 120 units, 1.2 GiB processed, slot time
 // 4m0s, 12s".
-func progress(statistics *bigquery.JobStatistics, now time.Time) string {
-	parts := []string{running}
-	query := statistics.Query
-	if stages := len(query.QueryPlan); stages > 0 {
+func (r *report) progress(now time.Time) string {
+	parts := []string{service.Running}
+	if stages := len(r.job.Stages); stages > 0 {
 		complete := 0
-		for _, stage := range query.QueryPlan {
+		for _, stage := range r.job.Stages {
 			if stage.Status == "COMPLETE" {
 				complete++
 			}
 		}
 		parts = append(parts, fmt.Sprintf("%d of %d stages", complete, stages))
 	}
-	if samples := len(query.Timeline); samples > 0 {
-		latest := query.Timeline[samples-1]
+	if samples := len(r.job.Query.Timeline); samples > 0 {
+		latest := r.job.Query.Timeline[samples-1]
 		parts = append(parts, fmt.Sprintf("%d of %d units", latest.CompletedUnits, latest.CompletedUnits+latest.ActiveUnits+latest.PendingUnits))
 	}
-	if bytes := processed(statistics); bytes > 0 {
+	if bytes := r.processed(); bytes > 0 {
 		parts = append(parts, amount(bytes)+" processed")
 	}
-	if slots := slotMillis(statistics); slots > 0 {
-		parts = append(parts, "slot time "+seconds(slots).String())
+	if slots := r.slotTime(); slots > 0 {
+		parts = append(parts, "slot time "+slots.Round(time.Second).String())
 	}
-	if statistics.StartTime > 0 {
-		parts = append(parts, now.Sub(time.UnixMilli(statistics.StartTime)).Round(time.Second).String())
+	if start := r.job.Statistics.StartTime; known(start) {
+		parts = append(parts, now.Sub(start).Round(time.Second).String())
 	}
 	return strings.Join(parts, ", ")
 }
 
 // statistics are the job's numbers for the custom info, as far as BigQuery tells them.
 func (r *report) statistics() map[string]any {
-	all, query := r.job.Statistics, r.job.Statistics.Query
-	info := map[string]any{"job_id": r.ref.ID, "project": r.ref.Project, "state": r.job.Status.State}
+	all, query := r.job.Statistics, r.job.Query
+	info := map[string]any{"job_id": r.job.Ref.ID, "project": r.job.Ref.Project, "state": r.job.State}
 	number := func(name string, value int64) {
-		if value != 0 || r.job.Status.State == done {
+		if value != 0 || r.job.State == service.Done {
 			info[name] = value
 		}
 	}
@@ -53,26 +52,26 @@ func (r *report) statistics() map[string]any {
 			info[name] = value
 		}
 	}
-	text("location", r.ref.Location)
+	text("location", r.job.Ref.Location)
 	text("statement_type", query.StatementType)
-	number("bytes_processed", processed(all))
+	number("bytes_processed", r.processed())
 	number("bytes_billed", query.TotalBytesBilled)
-	number("slot_ms", slotMillis(all))
-	if all.StartTime > 0 {
-		number("queued_ms", all.StartTime-all.CreationTime)
+	number("slot_ms", r.slotTime().Milliseconds())
+	if known(all.StartTime) {
+		number("queued_ms", all.StartTime.Sub(all.CreationTime).Milliseconds())
 	}
-	if r.job.Status.State != done {
+	if r.job.State != service.Done {
 		return info
 	}
 	info["cache_hit"] = query.CacheHit
-	if all.StartTime > 0 && all.EndTime > 0 {
-		info["elapsed_ms"] = all.EndTime - all.StartTime
+	if known(all.StartTime) && known(all.EndTime) {
+		info["elapsed_ms"] = all.EndTime.Sub(all.StartTime).Milliseconds()
 	}
 	if r.rows != nil {
 		info["rows"] = *r.rows
 	}
-	if query.DmlStats != nil || query.NumDmlAffectedRows != 0 {
-		info["rows_affected"] = query.NumDmlAffectedRows
+	if query.DMLStats != nil || query.NumDMLAffectedRows != 0 {
+		info["rows_affected"] = query.NumDMLAffectedRows
 	}
 	if r.pricePerTiB > 0 {
 		info["cost_estimate"] = float64(query.TotalBytesBilled) / (1 << 40) * r.pricePerTiB
@@ -80,17 +79,16 @@ func (r *report) statistics() map[string]any {
 	return info
 }
 
-func processed(statistics *bigquery.JobStatistics) int64 {
-	return max(statistics.TotalBytesProcessed, statistics.Query.TotalBytesProcessed)
+func (r *report) processed() int64 {
+	return max(r.job.Statistics.TotalBytesProcessed, r.job.Query.TotalBytesProcessed)
 }
 
-func slotMillis(statistics *bigquery.JobStatistics) int64 {
-	return max(statistics.TotalSlotMs, statistics.Query.TotalSlotMs)
+func (r *report) slotTime() time.Duration {
+	return max(r.job.Statistics.TotalSlotDuration, time.Duration(r.job.Query.SlotMillis)*time.Millisecond)
 }
 
-func seconds(millis int64) time.Duration {
-	return (time.Duration(millis) * time.Millisecond).Round(time.Second)
-}
+// known says whether BigQuery has told a time. The client makes the zero time of one that it has not, or a stage's 1970.
+func known(at time.Time) bool { return at.UnixMilli() > 0 }
 
 // amount is a number of bytes for people, such as "1.2 GiB".
 func amount(bytes int64) string {

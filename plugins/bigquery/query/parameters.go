@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
-	"google.golang.org/api/bigquery/v2"
+	rest "google.golang.org/api/bigquery/v2"
 
 	sdk "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/literal"
@@ -19,18 +19,19 @@ import (
 const named = "NAMED"
 
 // bind makes every input a named parameter, @name in SQL. An input takes the place of a parameter of its name that the
-// task's own configuration holds.
-func bind(query *bigquery.JobConfigurationQuery, task *sdk.Task) error {
+// task's own configuration holds. They are parameters of the API's, since those of Google's client cannot be empty arrays.
+func (s *settings) bind(task *sdk.Task) error {
 	inputs := task.Inputs.GetLiterals()
 	if len(inputs) == 0 {
 		return nil
 	}
-	if len(query.QueryParameters) > 0 && query.ParameterMode != named {
+	if len(s.checked.Query.QueryParameters) > 0 && s.checked.Query.ParameterMode != named {
 		return sdk.InvalidArgument("the task's QueryJobConfig has positional parameters (?), so its inputs cannot be named ones (@name): give all of them names")
 	}
-	query.ParameterMode = named
-	query.QueryParameters = slices.DeleteFunc(query.QueryParameters, func(p *bigquery.QueryParameter) bool {
-		_, isInput := inputs[p.Name]
+	own, _ := s.ofQuery["queryParameters"].([]any)
+	all := slices.DeleteFunc(own, func(parameter any) bool {
+		name, _ := parameter.(map[string]any)["name"].(string)
+		_, isInput := inputs[name]
 		return isInput
 	})
 	declared := task.Template.GetInterface().GetInputs().GetVariables()
@@ -39,12 +40,13 @@ func bind(query *bigquery.JobConfigurationQuery, task *sdk.Task) error {
 		if err != nil {
 			return sdk.InvalidArgument("input %q cannot be a query parameter: %w", name, err)
 		}
-		query.QueryParameters = append(query.QueryParameters, &bigquery.QueryParameter{Name: name, ParameterType: kind, ParameterValue: value})
+		all = append(all, &rest.QueryParameter{Name: name, ParameterType: kind, ParameterValue: value})
 	}
+	s.ofQuery["parameterMode"], s.ofQuery["queryParameters"] = named, all
 	return nil
 }
 
-func parameter(l *core.Literal, declared *core.LiteralType) (*bigquery.QueryParameterType, *bigquery.QueryParameterValue, error) {
+func parameter(l *core.Literal, declared *core.LiteralType) (*rest.QueryParameterType, *rest.QueryParameterValue, error) {
 	kind, err := typeOf(l, declared)
 	if err != nil {
 		return nil, nil, err
@@ -66,15 +68,15 @@ var simple = map[core.SimpleType]string{
 
 const array = "ARRAY"
 
-func typeOf(l *core.Literal, declared *core.LiteralType) (*bigquery.QueryParameterType, error) {
+func typeOf(l *core.Literal, declared *core.LiteralType) (*rest.QueryParameterType, error) {
 	switch t := declared.GetType().(type) {
 	case *core.LiteralType_Simple:
 		if name, ok := simple[t.Simple]; ok {
-			return &bigquery.QueryParameterType{Type: name}, nil
+			return &rest.QueryParameterType{Type: name}, nil
 		}
 		return nil, unfit(t.Simple.String())
 	case *core.LiteralType_EnumType:
-		return &bigquery.QueryParameterType{Type: "STRING"}, nil
+		return &rest.QueryParameterType{Type: "STRING"}, nil
 	case *core.LiteralType_UnionType:
 		variant, err := variantOf(l, t.UnionType)
 		if err != nil {
@@ -93,7 +95,7 @@ func unfit(what string) error {
 	return fmt.Errorf("it is a %s; int, float, str, bool, datetime, date, timedelta, bytes, enums, optional ones and lists of them can be parameters", what)
 }
 
-func arrayOf(l *core.Literal, element *core.LiteralType) (*bigquery.QueryParameterType, error) {
+func arrayOf(l *core.Literal, element *core.LiteralType) (*rest.QueryParameterType, error) {
 	var sample *core.Literal
 	if elements := l.GetCollection().GetLiterals(); len(elements) > 0 {
 		sample = elements[0]
@@ -105,7 +107,7 @@ func arrayOf(l *core.Literal, element *core.LiteralType) (*bigquery.QueryParamet
 	if kind.Type == array {
 		return nil, fmt.Errorf("BigQuery has no arrays of arrays")
 	}
-	return &bigquery.QueryParameterType{Type: array, ArrayType: kind}, nil
+	return &rest.QueryParameterType{Type: array, ArrayType: kind}, nil
 }
 
 // variantOf is the type of a union that the literal has, or the only one that it could have were it not None.
@@ -125,7 +127,7 @@ func variantOf(l *core.Literal, union *core.UnionType) (*core.LiteralType, error
 	return some[0], nil
 }
 
-func valueOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.QueryParameterValue, error) {
+func valueOf(l *core.Literal, kind *rest.QueryParameterType) (*rest.QueryParameterValue, error) {
 	for l.GetScalar().GetUnion() != nil {
 		l = l.GetScalar().GetUnion().GetValue()
 	}
@@ -133,7 +135,7 @@ func valueOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.Quer
 	case l.GetOffloadedMetadata() != nil:
 		return nil, fmt.Errorf("it is so large that Flyte keeps it in storage")
 	case literal.IsNone(l):
-		return &bigquery.QueryParameterValue{}, nil
+		return &rest.QueryParameterValue{}, nil
 	case kind.Type == array:
 		return elementsOf(l, kind.ArrayType)
 	}
@@ -142,11 +144,11 @@ func valueOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.Quer
 		return nil, err
 	}
 	// Sent even when empty: a value without it is NULL.
-	return &bigquery.QueryParameterValue{Value: text, ForceSendFields: []string{"Value"}}, nil
+	return &rest.QueryParameterValue{Value: text, ForceSendFields: []string{"Value"}}, nil
 }
 
-func elementsOf(l *core.Literal, kind *bigquery.QueryParameterType) (*bigquery.QueryParameterValue, error) {
-	value := &bigquery.QueryParameterValue{ArrayValues: []*bigquery.QueryParameterValue{}, ForceSendFields: []string{"ArrayValues"}}
+func elementsOf(l *core.Literal, kind *rest.QueryParameterType) (*rest.QueryParameterValue, error) {
+	value := &rest.QueryParameterValue{ArrayValues: []*rest.QueryParameterValue{}, ForceSendFields: []string{"ArrayValues"}}
 	for i, element := range l.GetCollection().GetLiterals() {
 		one, err := valueOf(element, kind)
 		if err != nil {

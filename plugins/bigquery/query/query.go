@@ -1,23 +1,22 @@
-// Package query turns a Flyte task into the configuration of the BigQuery job that runs it.
+// Package query turns a Flyte task into the BigQuery query that runs it.
 package query
 
 import (
 	"fmt"
 
-	"google.golang.org/api/bigquery/v2"
+	"cloud.google.com/go/bigquery"
 
+	"github.com/agenthost/agenthost/plugins/bigquery/service"
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
 
-// Query is a task as BigQuery's API wants it.
+// Query is a task as BigQuery wants it. Its user agent names flytekit's version and the Flyte domain, as flytekit's own agent
+// does.
 type Query struct {
 	// Project is the Google Cloud project that the job runs in and is billed to, Location where it runs; either may be
 	// empty when the task leaves it open.
 	Project, Location string
-	// UserAgent names flytekit's version and the Flyte domain, as flytekit's own agent does.
-	UserAgent string
-	// Config is the job's configuration.
-	Config *bigquery.JobConfiguration
+	service.Query
 	// Ignored are the settings of the task that BigQuery's API does not have.
 	Ignored []string
 }
@@ -32,24 +31,22 @@ func Of(task *sdk.Task) (*Query, error) {
 	if err := task.Custom(&own); err != nil {
 		return nil, err
 	}
-	config, ignored, err := settings(task.Template.GetCustom().AsMap())
+	settings, err := settingsOf(task.Template.GetCustom().AsMap())
 	if err != nil {
 		return nil, err
 	}
-	config.Query.Query = statement
-	if config.Query.UseLegacySql == nil {
-		// The API's own default is the legacy dialect; that of every client library is not.
-		standard := false
-		config.Query.UseLegacySql = &standard
-	}
-	if err := bind(config.Query, task); err != nil {
+	if err := settings.bind(task); err != nil {
 		return nil, err
 	}
 	return &Query{
-		Project:   own.ProjectID,
-		Location:  own.Location,
-		UserAgent: fmt.Sprintf("Flytekit/%s (GPN:Union;%s)", task.Template.GetMetadata().GetRuntime().GetVersion(), own.Domain),
-		Config:    config,
-		Ignored:   ignored,
+		Project:  own.ProjectID,
+		Location: own.Location,
+		Query: service.Query{
+			// The settings go over it. The dialect of a task that names none is the client's default, standard SQL.
+			QueryConfig: bigquery.QueryConfig{Q: statement, DryRun: settings.checked.DryRun},
+			Settings:    settings.given,
+			UserAgent:   fmt.Sprintf("Flytekit/%s (GPN:Union;%s)", task.Template.GetMetadata().GetRuntime().GetVersion(), own.Domain),
+		},
+		Ignored: settings.ignored,
 	}, nil
 }

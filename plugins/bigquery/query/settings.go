@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/api/bigquery/v2"
+	rest "google.golang.org/api/bigquery/v2"
 
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
@@ -23,51 +23,88 @@ var (
 // of a QueryJobConfig into the custom part, side by side with its own keys.
 var ofJob = []string{"dryRun", "jobTimeoutMs", "labels", "maxSlots", "reservation"}
 
-// settings reads the BigQuery settings among a task's custom part, and names those that the API does not have.
-func settings(custom map[string]any) (*bigquery.JobConfiguration, []string, error) {
-	config := &bigquery.JobConfiguration{Query: &bigquery.JobConfigurationQuery{}}
-	var ignored []string
+// settings are the BigQuery settings among a task's custom part.
+type settings struct {
+	// checked is what the API's own types make of them. Google's client has types of its own, but not for all of them.
+	checked *rest.JobConfiguration
+	// given are they as they came, for the job's configuration in the JSON of the API. The types would lose what is there
+	// explicitly and as good as nothing, such as false or an empty text.
+	given map[string]any
+	// ofQuery is the part of given for the query.
+	ofQuery map[string]any
+	// ignored names those that the API does not have.
+	ignored []string
+}
+
+func settingsOf(custom map[string]any) (*settings, error) {
+	s := &settings{checked: &rest.JobConfiguration{Query: &rest.JobConfigurationQuery{}}, ofQuery: map[string]any{}}
+	s.given = map[string]any{"query": s.ofQuery}
 	for _, key := range slices.Sorted(maps.Keys(custom)) {
 		value := custom[key]
 		switch {
 		case value == nil || slices.Contains(ofTask, key):
 			continue
 		case slices.Contains(notOurs, key):
-			ignored = append(ignored, key)
+			s.ignored = append(s.ignored, key)
 			continue
 		}
-		var into any = config.Query
-		if slices.Contains(ofJob, key) {
-			into = config
-		}
-		unknown, err := set(into, key, value)
-		if err != nil {
-			return nil, nil, sdk.InvalidArgument("the custom part of the task: %s is not what BigQuery's API takes there: %w", key, err)
-		}
-		if unknown != "" {
-			ignored = append(ignored, unknown)
+		if err := s.set(key, value); err != nil {
+			return nil, sdk.InvalidArgument("the custom part of the task: %s is not what BigQuery's API takes there: %w", key, err)
 		}
 	}
-	return config, ignored, nil
+	return s, nil
 }
 
-// set sets one key. What it returns names the part of it that the API does not have.
-func set(into any, key string, value any) (unknown string, err error) {
-	strict, err := decode(into, key, value, true)
+func (s *settings) set(key string, value any) error {
+	var types any = s.checked.Query
+	into := s.ofQuery
+	if slices.Contains(ofJob, key) {
+		types, into = s.checked, s.given
+	}
+	value, unknown, err := check(types, key, value)
+	if unknown != "" {
+		s.ignored = append(s.ignored, unknown)
+	}
+	if value != nil {
+		into[key] = value
+	}
+	return err
+}
+
+// check sets one key among the types. What it returns is the value as the API takes it, and the name of the part of it that
+// the API does not have.
+func check(types any, key string, value any) (taken any, unknown string, err error) {
+	strict, err := decode(types, key, value, true)
 	if !strict {
 		// Whole numbers are text in BigQuery's JSON; whoever writes a custom part by hand writes them as numbers.
 		value = quoted(value)
-		strict, err = decode(into, key, value, true)
+		strict, err = decode(types, key, value, true)
 	}
 	name, isUnknown := unknownField(err)
-	if strict || !isUnknown {
-		return "", err
+	switch {
+	case strict:
+		return value, "", nil
+	case !isUnknown:
+		return nil, "", err
+	case name == key:
+		return nil, key, nil
 	}
-	if name == key {
-		return key, nil
+	if _, err := decode(types, key, value, false); err != nil {
+		return nil, "", err
 	}
-	_, err = decode(into, key, value, false)
-	return key + "." + name, err
+	known, err := encode(types)
+	return known[key], key + "." + name, err
+}
+
+// encode is what the types hold, as JSON.
+func encode(types any) (map[string]any, error) {
+	data, err := json.Marshal(types)
+	if err != nil {
+		return nil, err
+	}
+	var known map[string]any
+	err = json.Unmarshal(data, &known)
+	return known, err
 }
 
 func decode(into any, key string, value any, strict bool) (bool, error) {

@@ -22,7 +22,7 @@ type Retry struct {
 }
 
 // retried makes a call until it succeeds, fails for good, or the next attempt would come too late for the caller.
-func retried[T any](ctx context.Context, retry Retry, what string, call func(context.Context) (T, error)) (T, error) {
+func retried[T any](ctx context.Context, retry Retry, what string, x *exchange, call func(context.Context) (T, error)) (T, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval, pauses.Multiplier = retry.First, retry.Longest, 2
 	tries := 0
@@ -31,7 +31,7 @@ func retried[T any](ctx context.Context, retry Retry, what string, call func(con
 		tries++
 		attempt, cancel := context.WithTimeout(ctx, retry.Call)
 		defer cancel()
-		result, err := call(attempt)
+		result, err := once(attempt, x, call)
 		if err == nil {
 			return result, nil
 		}

@@ -1,5 +1,5 @@
-// Package service is BigQuery's REST API as the agent needs it: four calls, each made again for as long as that is safe and
-// the caller waits, and errors that say what BigQuery said.
+// Package service is Google's client of BigQuery as the agent needs it: four calls, each made again for as long as that is
+// safe and the caller waits, and errors that say what BigQuery said.
 package service
 
 import (
@@ -11,13 +11,12 @@ import (
 
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/httptransport"
-	"google.golang.org/api/bigquery/v2"
-	"google.golang.org/api/googleapi"
+	"cloud.google.com/go/bigquery"
 	"google.golang.org/api/option"
 )
 
 // Scope is what credentials must be good for.
-const Scope = bigquery.BigqueryScope
+const Scope = bigquery.Scope
 
 // Options say how to reach BigQuery.
 type Options struct {
@@ -30,7 +29,7 @@ type Options struct {
 
 // Service makes the calls, over connections that it keeps. It is for any number of goroutines.
 type Service struct {
-	jobs      *bigquery.JobsService
+	options   []option.ClientOption
 	retry     Retry
 	transport *http.Transport
 }
@@ -50,35 +49,35 @@ func New(options Options) (*Service, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// The default of two would open a connection for almost every one of many polls at a time.
 	transport.MaxIdleConnsPerHost = transport.MaxIdleConns
-	client, err := signing(transport, options.Credentials)
+	signed, err := signing(transport, options.Credentials)
 	if err != nil {
 		return nil, err
 	}
-	clientOptions := []option.ClientOption{option.WithHTTPClient(client)}
+	s := &Service{retry: options.Retry, transport: transport}
+	s.options = append(s.options, option.WithHTTPClient(&http.Client{Transport: wire{signed}}))
 	if options.Endpoint != "" {
 		endpoint, err := basePath(options.Endpoint)
 		if err != nil {
 			return nil, err
 		}
-		clientOptions = append(clientOptions, option.WithEndpoint(endpoint))
+		s.options = append(s.options, option.WithEndpoint(endpoint))
 	}
-	// Not a call's context: the service outlives it.
-	api, err := bigquery.NewService(context.Background(), clientOptions...)
-	if err != nil {
-		return nil, err
-	}
-	return &Service{jobs: api.Jobs, retry: options.Retry, transport: transport}, nil
+	return s, nil
 }
 
 // Close lets go of the connections that no call uses.
 func (s *Service) Close() { s.transport.CloseIdleConnections() }
 
-// signing is a client that signs its calls, if there are credentials to sign them with.
-func signing(transport *http.Transport, credentials *auth.Credentials) (*http.Client, error) {
+// signing is a transport that signs its calls, if there are credentials to sign them with.
+func signing(transport *http.Transport, credentials *auth.Credentials) (http.RoundTripper, error) {
 	if credentials == nil {
-		return &http.Client{Transport: transport}, nil
+		return transport, nil
 	}
-	return httptransport.NewClient(&httptransport.Options{Credentials: credentials, BaseRoundTripper: transport, DisableTelemetry: true})
+	client, err := httptransport.NewClient(&httptransport.Options{Credentials: credentials, BaseRoundTripper: transport, DisableTelemetry: true})
+	if err != nil {
+		return nil, err
+	}
+	return client.Transport, nil
 }
 
 // CheckEndpoint says what is wrong with an endpoint; the empty one is Google's.
@@ -102,62 +101,76 @@ func basePath(endpoint string) (string, error) {
 	return parsed.String(), nil
 }
 
-// Insert starts a job. Its id makes the call safe to repeat: a second one is answered with Duplicate.
-func (s *Service) Insert(ctx context.Context, ref Ref, config *bigquery.JobConfiguration, userAgent string) (*bigquery.Job, error) {
-	job := &bigquery.Job{
-		Configuration: config,
-		JobReference:  &bigquery.JobReference{ProjectId: ref.Project, Location: ref.Location, JobId: ref.ID},
+// client is one for the jobs of a project: a client starts jobs in its own only. What is worth keeping are the connections
+// beneath, and those are the service's.
+func (s *Service) client(project string) (*bigquery.Client, error) {
+	// Not a call's context: a job keeps its client.
+	client, err := bigquery.NewClient(context.Background(), project, s.options...)
+	if err != nil {
+		return nil, fmt.Errorf("BigQuery: cannot make a client for project %s: %w", project, err)
 	}
-	return retried(ctx, s.retry, "start "+ref.String(), func(ctx context.Context) (*bigquery.Job, error) {
-		call := s.jobs.Insert(ref.Project, job).Context(ctx)
-		setUserAgent(call.Header(), userAgent)
-		return call.Do()
-	})
+	return client, nil
 }
 
-// Get gives a job as it is now; of everything in it, or of the fields that are named.
-func (s *Service) Get(ctx context.Context, ref Ref, fields ...googleapi.Field) (*bigquery.Job, error) {
-	return retried(ctx, s.retry, "look at "+ref.String(), func(ctx context.Context) (*bigquery.Job, error) {
-		call := s.jobs.Get(ref.Project, ref.ID).Context(ctx)
-		if ref.Location != "" {
-			call = call.Location(ref.Location)
-		}
-		if len(fields) > 0 {
-			call = call.Fields(fields...)
-		}
-		return call.Do()
+// Query is a query to run.
+type Query struct {
+	bigquery.QueryConfig
+	// Settings are what else the job's configuration has, in the JSON of BigQuery's REST API: see the wire.
+	Settings map[string]any
+	// UserAgent is whom the call is made for.
+	UserAgent string
+}
+
+// Insert starts a job. Its id makes the call safe to repeat: a second one is answered with Duplicate.
+func (s *Service) Insert(ctx context.Context, ref Ref, query Query) (*Job, error) {
+	client, err := s.client(ref.Project)
+	if err != nil {
+		return nil, err
+	}
+	x := &exchange{userAgent: query.UserAgent, settings: query.Settings}
+	made, err := retried(ctx, s.retry, "start "+ref.String(), x, func(ctx context.Context) (*bigquery.Job, error) {
+		run := client.Query(query.Q)
+		run.QueryConfig = query.QueryConfig
+		run.JobIDConfig = bigquery.JobIDConfig{JobID: ref.ID, Location: ref.Location, ProjectID: ref.Project}
+		return run.Run(ctx)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return newJob(ref, made, x.said), nil
+}
+
+// Get gives a job as it is now.
+func (s *Service) Get(ctx context.Context, ref Ref) (*Job, error) {
+	client, err := s.client(ref.Project)
+	if err != nil {
+		return nil, err
+	}
+	x := &exchange{}
+	found, err := retried(ctx, s.retry, "look at "+ref.String(), x, func(ctx context.Context) (*bigquery.Job, error) {
+		return client.JobFromProject(ctx, ref.Project, ref.ID, ref.Location)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newJob(ref, found, x.said), nil
 }
 
 // Cancel asks BigQuery to stop a job, and does not wait until it has.
-func (s *Service) Cancel(ctx context.Context, ref Ref) error {
-	_, err := retried(ctx, s.retry, "cancel "+ref.String(), func(ctx context.Context) (*bigquery.JobCancelResponse, error) {
-		call := s.jobs.Cancel(ref.Project, ref.ID).Context(ctx)
-		if ref.Location != "" {
-			call = call.Location(ref.Location)
-		}
-		return call.Do()
+func (s *Service) Cancel(ctx context.Context, job *Job) error {
+	_, err := retried(ctx, s.retry, "cancel "+job.Ref.String(), &exchange{}, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, job.handle.Cancel(ctx)
 	})
 	return err
 }
 
-// Rows is how many rows a finished query's result has.
-func (s *Service) Rows(ctx context.Context, ref Ref) (uint64, error) {
-	return retried(ctx, s.retry, "count the rows of "+ref.String(), func(ctx context.Context) (uint64, error) {
-		call := s.jobs.GetQueryResults(ref.Project, ref.ID).Context(ctx).MaxResults(0).Fields("totalRows")
-		if ref.Location != "" {
-			call = call.Location(ref.Location)
-		}
-		result, err := call.Do()
+// Rows is how many rows a finished query's result has. It reads none of them.
+func (s *Service) Rows(ctx context.Context, job *Job) (uint64, error) {
+	return retried(ctx, s.retry, "count the rows of "+job.Ref.String(), &exchange{}, func(ctx context.Context) (uint64, error) {
+		rows, err := job.handle.Read(ctx)
 		if err != nil {
 			return 0, err
 		}
-		return result.TotalRows, nil
+		return rows.TotalRows, nil
 	})
-}
-
-func setUserAgent(header http.Header, userAgent string) {
-	if userAgent != "" {
-		header.Set("User-Agent", userAgent)
-	}
 }
