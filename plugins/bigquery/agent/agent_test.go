@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -126,7 +128,7 @@ func TestProgressStatisticsLogsAndMetricsComeFromThePlan(t *testing.T) {
 		statistics["query"] = map[string]any{
 			"statementType": "SELECT", "totalBytesProcessed": "1288490188", "totalBytesBilled": "1099511627776",
 			"queryPlan": []any{
-				map[string]any{"name": "S00: Input", "status": "COMPLETE", "startMs": "1002100", "endMs": "1003000", "recordsRead": "100", "recordsWritten": "7"},
+				map[string]any{"name": "S00: Input", "status": "COMPLETE", "startMs": "1002100", "endMs": "1003000", "recordsRead": "100", "recordsWritten": "7", "slotMs": "1500"},
 				map[string]any{"name": "S01: Output", "status": "RUNNING", "startMs": "1003000"},
 			},
 			"timeline": []any{
@@ -148,7 +150,7 @@ func TestProgressStatisticsLogsAndMetricsComeFromThePlan(t *testing.T) {
 		t.Errorf("log = %v, %v", lines, err)
 	}
 	rest, _, err := job.Logs(t.Context(), sdk.LogQuery{Token: token})
-	if err != nil || len(rest) < 2 || !strings.Contains(rest[0].Message, "S00: Input is COMPLETE: 100 rows read, 7 written") {
+	if err != nil || len(rest) < 2 || !strings.Contains(rest[0].Message, "S00: Input is COMPLETE: 100 rows read, 7 written, slot time 1.5s") {
 		t.Errorf("the rest of the log = %v, %v", rest, err)
 	}
 	measured, err := job.Metrics(t.Context(), sdk.MetricsQuery{Queries: []string{"bigquery_slots"}})
@@ -235,8 +237,12 @@ func TestDeleteCancelsWhatRunsAndLeavesAloneWhatEnded(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	proxy.Change(func(job map[string]any) { job["status"] = map[string]any{"state": "HIBERNATING"} })
+	if err := job.Delete(t.Context()); err != nil {
+		t.Error(err)
+	}
 	calls := proxy.Calls(bqtest.Cancel)
-	if len(calls) != 2 || calls[0].Job != metaOf(t, job)["job_id"] || calls[0].Query.Get("location") != "EU" {
+	if len(calls) != 3 || calls[0].Job != metaOf(t, job)["job_id"] || calls[0].Query.Get("location") != "EU" {
 		t.Errorf("cancelled: %v", calls)
 	}
 	unknown := client.Job(sdk.Category{Name: agent.TaskType}, []byte(`{"job_id": "never-made", "project": "warehouse", "location": null}`))
@@ -264,6 +270,8 @@ func TestSettingsThatTheAPILacksAreNamedAndTheOthersKept(t *testing.T) {
 	}{
 		{"1000", []string{"query", "maximumBytesBilled"}},
 		{"DAY", []string{"query", "timePartitioning", "type"}},
+		{nil, []string{"query", "timePartitioning", "colour"}},
+		{nil, []string{"query", "fancyMode"}},
 		{"5000", []string{"jobTimeoutMs"}},
 		{"a", []string{"labels", "team"}},
 		{"test", []string{"labels", "flyte_project"}},
@@ -276,6 +284,53 @@ func TestSettingsThatTheAPILacksAreNamedAndTheOthersKept(t *testing.T) {
 	_, err := client.Create(t.Context(), task("select 1", map[string]any{"destinationTable": 3}))
 	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "destinationTable") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+func TestSettingsReachBigQueryAsTheyCame(t *testing.T) {
+	client, proxy := serve(t, nil)
+	empty := map[string]any{"name": "z", "parameterType": map[string]any{"type": "STRING"}, "parameterValue": map[string]any{"value": ""}}
+	settings := map[string]any{
+		// The client knows nothing of these.
+		"scriptOptions":                map[string]any{"keyResultStatement": "LAST", "statementTimeoutMs": "1000"},
+		"userDefinedFunctionResources": []any{map[string]any{"inlineCode": "x"}},
+		"preserveNulls":                true,
+		"writeIncrementalResults":      true,
+		"useQueryCache":                true,
+		// These say as much as nothing, but explicitly.
+		"allowLargeResults":  false,
+		"createSession":      false,
+		"maximumBytesBilled": "0",
+		"queryParameters":    []any{empty},
+		"parameterMode":      "NAMED",
+		"tableDefinitions": map[string]any{"t": map[string]any{
+			"sourceFormat": "CSV", "autodetect": false, "csvOptions": map[string]any{"quote": "", "allowQuotedNewlines": false},
+		}},
+	}
+	custom := maps.Clone(settings)
+	custom["jobTimeoutMs"], custom["dryRun"] = "0", false
+	create(t, client, task("select 1 as n", custom))
+	call := proxy.Calls(bqtest.Insert)[0]
+	settings["query"], settings["useLegacySql"] = "select 1 as n", false
+	if diff := cmp.Diff(settings, call.Configuration("query")); diff != "" {
+		t.Error(diff)
+	}
+	if timeout, dry := call.Configuration("jobTimeoutMs"), call.Configuration("dryRun"); timeout != "0" || dry != false {
+		t.Errorf("jobTimeoutMs = %v, dryRun = %v", timeout, dry)
+	}
+}
+
+// BigQuery gives a query's parameters back, and others write them otherwise than Google's client for Go does.
+func TestParametersThatTheClientCannotReadDoNotHideTheResult(t *testing.T) {
+	client, proxy := serve(t, nil)
+	job := create(t, client, task("select 1 as n", nil))
+	proxy.Change(func(job map[string]any) {
+		job["configuration"].(map[string]any)["query"].(map[string]any)["queryParameters"] = []any{map[string]any{
+			"name": "t", "parameterType": map[string]any{"type": "DATETIME"}, "parameterValue": map[string]any{"value": "2024-02-29T12:30:15"},
+		}}
+	})
+	if result := get(t, job); result.Phase != sdk.PhaseSucceeded || len(result.Outputs) != 1 {
+		t.Errorf("%s with %v: %s", result.Phase, result.Outputs, result.Message)
 	}
 }
 

@@ -30,7 +30,8 @@ func (s *settings) bind(task *sdk.Task) error {
 	}
 	own, _ := s.ofQuery["queryParameters"].([]any)
 	all := slices.DeleteFunc(own, func(parameter any) bool {
-		name, _ := parameter.(map[string]any)["name"].(string)
+		fields, _ := parameter.(map[string]any)
+		name, _ := fields["name"].(string)
 		_, isInput := inputs[name]
 		return isInput
 	})

@@ -1,8 +1,13 @@
 package service
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,4 +58,52 @@ func TestAnEndpointGetsTheAPIsPath(t *testing.T) {
 			t.Errorf("%s = %s, %v; want %s", endpoint, got, err, want)
 		}
 	}
+}
+
+// Google's client repeats calls by itself, at times of its own: a second request here would be one of those.
+func TestAnAttemptIsOneRequest(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"HTTP 503": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"a cut answer": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"jobReference": {`))
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				requests.Add(1)
+				answer(w, r)
+			}))
+			defer server.Close()
+			_, err := attempt(t, server.URL).Get(t.Context(), Ref{Project: "p", ID: "j"})
+			if n := requests.Load(); err == nil || n != 1 {
+				t.Errorf("%d requests, %v", n, err)
+			}
+		})
+	}
+	t.Run("nobody there", func(t *testing.T) {
+		var dials atomic.Int32
+		s := attempt(t, "http://127.0.0.1:9")
+		s.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			dials.Add(1)
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+		}
+		_, err := s.Get(t.Context(), Ref{Project: "p", ID: "j"})
+		if n := dials.Load(); !errors.Is(err, syscall.ECONNREFUSED) || n != 1 {
+			t.Errorf("%d connections tried, %v", n, err)
+		}
+	})
+}
+
+// attempt is a service that makes a call once.
+func attempt(t *testing.T, endpoint string) *Service {
+	t.Helper()
+	s, err := New(Options{Endpoint: endpoint, Retry: Retry{Attempts: 1, First: time.Millisecond, Longest: time.Millisecond, Call: time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }
