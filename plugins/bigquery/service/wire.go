@@ -20,9 +20,9 @@ type wire struct{ below http.RoundTripper }
 type exchange struct {
 	// userAgent takes the place of the client's, if there is one.
 	userAgent string
-	// settings are put over the configuration of the job that the request starts. The client has no field for some
-	// (scriptOptions, preserveNulls, an explicit useQueryCache), takes an empty array for no array, and knows fewer than a
-	// newer BigQuery does: as they are, none gets lost.
+	// settings are put over the configuration of the job that the request starts, as they are. In the client's own form some
+	// would get lost: it has no field for scriptOptions, preserveNulls or a useQueryCache that is true, leaves out what is
+	// explicitly false, and makes NULL of an empty array.
 	settings map[string]any
 
 	// said is what the answer says beyond the client.
