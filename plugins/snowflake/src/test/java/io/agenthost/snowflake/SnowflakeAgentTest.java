@@ -33,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The plugin, on tasks that flytekit compiled, against fakesnow. */
@@ -50,6 +51,7 @@ class SnowflakeAgentTest extends OnFakesnow {
     @AfterEach
     void close() throws Exception {
         snow.held = null;
+        snow.unlisted = false;
         agent.close();
     }
 
@@ -160,19 +162,55 @@ class SnowflakeAgentTest extends OnFakesnow {
         }
         assertNotEquals(meta(first), meta(agent.create(task("select").idempotencyKey("three"))));
         assertEquals("agenthost-one", query(first).tag);
-        // Not declared: a query that was sent at the moment of a crash may not be in the history yet, and would be made again.
-        assertEquals(List.of(), agent.describe().getCapabilitiesList());
+        assertEquals(List.of("idempotent_create"), agent.describe().getCapabilitiesList());
     }
 
-    /** Here the driver asks again by itself; Snowflake knows the request by its id. */
+    /** The request's id stands in where the history does not list the query yet, for another process and session, too. */
     @Test
-    void makesOneQueryWhenTheAnswerWasLost() throws Exception {
-        snow.loseAnswer = true;
-        TestTask task = task("select").idempotencyKey("lost");
+    void makesOneQueryOfAnAttemptThatIsNotListedYet() throws Exception {
+        snow.unlisted = true;
+        TestJob first = agent.create(task("select").idempotencyKey("unlisted"));
+        TestJob again = agent.create(task("select").idempotencyKey("unlisted"));
+        assertEquals(meta(first), meta(again), "in the same session");
+        try (AgentTest restarted = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
+            assertEquals(meta(first), meta(restarted.create(task("select").idempotencyKey("unlisted"))), "in another session");
+        }
+        String id = SnowflakeAgent.requestId("agenthost-unlisted").toString();
+        assertEquals(List.of(id, id, id), query(first).requests);
+
+        TestJob other = agent.create(task("select").idempotencyKey("unlisted-2"));
+        assertNotEquals(meta(first), meta(other));
+        assertEquals(List.of(SnowflakeAgent.requestId("agenthost-unlisted-2").toString()), query(other).requests);
+        assertNotEquals(query(first).requests.get(0), query(other).requests.get(0));
+    }
+
+    @Test
+    void makesAQueryOfEachTaskWithoutAKey() throws Exception {
+        snow.unlisted = true;
+        assertNotEquals(meta(agent.create(task("select").idempotencyKey(""))), meta(agent.create(task("select").idempotencyKey(""))));
+    }
+
+    /** Here the driver asks again by itself. */
+    @ParameterizedTest
+    @EnumSource
+    void makesOneQueryWhenTheAnswerDoesNotCome(Snow.Mishap mishap) throws Exception {
+        snow.mishap = mishap;
+        TestTask task = task("select").idempotencyKey(mishap.name());
         TestJob job = agent.create(task);
-        assertFalse(snow.loseAnswer, "the answer to the first request was lost");
+        String id = SnowflakeAgent.requestId("agenthost-" + mishap).toString();
+        assertEquals(List.of(id, id), query(job).requests, "the answer to the first request did not come");
         assertEquals(meta(job), meta(agent.create(task)));
-        assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-lost")).count());
+        assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-" + mishap)).count());
+    }
+
+    /** The driver would carry them out, with the files of the machine that the plugin runs on. */
+    @ParameterizedTest
+    @ValueSource(strings = {"put file:///etc/hostname @stage", "/* out */ GET @stage file:///tmp"})
+    void movesNoFiles(String sql) throws Exception {
+        TestTask task = task("select").sql(sql);
+        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class, () -> agent.create(task));
+        assertEquals(Status.Code.INVALID_ARGUMENT, thrown.getStatus().getCode());
+        assertTrue(thrown.getMessage().contains("PUT and GET"), thrown.getMessage());
     }
 
     @Test
