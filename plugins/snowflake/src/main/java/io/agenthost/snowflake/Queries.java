@@ -118,6 +118,30 @@ final class Queries implements AutoCloseable {
     }
 
     private <T> T ask(Access access, String what, Question<T> question) {
+        try {
+            return answer(access, question);
+        } catch (SQLException e) {
+            throw Failures.of(e, what, access);
+        } catch (AgentException e) {
+            throw e;
+        } catch (RuntimeException e) { // Such as the driver's for a key that is none.
+            throw Failures.unexpected(e, what, access);
+        }
+    }
+
+    /** The driver renews an expired session for its own statements only. What such a session is asked, Snowflake does not do. */
+    private <T> T answer(Access access, Question<T> question) throws SQLException {
+        try {
+            return inSession(access, question);
+        } catch (SQLException e) {
+            if (Failures.isExpired(e)) {
+                return inSession(access, question);
+            }
+            throw e;
+        }
+    }
+
+    private <T> T inSession(Access access, Question<T> question) throws SQLException {
         try (Sessions.Lease lease = sessions.use(access.session(), access.credentials().fingerprint(), () -> open(access))) {
             try {
                 return question.ask(lease.connection());
@@ -127,12 +151,6 @@ final class Queries implements AutoCloseable {
                 }
                 throw e;
             }
-        } catch (SQLException e) {
-            throw Failures.of(e, what, access);
-        } catch (AgentException e) {
-            throw e;
-        } catch (RuntimeException e) { // Such as the driver's for a key that is none.
-            throw Failures.unexpected(e, what, access);
         }
     }
 

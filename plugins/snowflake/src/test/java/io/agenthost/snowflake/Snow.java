@@ -47,6 +47,8 @@ final class Snow implements AutoCloseable {
     volatile String refusal;
     /** What comes instead of the answer to the next query, which is taken all the same; null: its answer. */
     volatile Mishap mishap;
+    /** The session whose token is over; null: none is. */
+    volatile String expired;
     /** Keeps the history from listing queries, as a query's is that was started this moment. */
     volatile boolean unlisted;
     /** How many requests are still answered with 503. */
@@ -92,14 +94,23 @@ final class Snow implements AutoCloseable {
         server.start();
     }
 
-    /** Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were. */
+    /**
+     * Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were, and
+     * {@code GET /unlisted} too, from when on the history lists none.
+     */
     public static void main(String[] arguments) throws Exception {
         Snow snow = new Snow(Integer.parseInt(arguments[0]));
-        snow.server.createContext("/started", exchange -> {
-            try (exchange) {
-                send(exchange, 200, JSON.writeValueAsBytes(Map.of("queries", snow.queries.size())));
-            }
+        snow.server.createContext("/started", snow::tell);
+        snow.server.createContext("/unlisted", exchange -> {
+            snow.unlisted = true;
+            snow.tell(exchange);
         });
+    }
+
+    private void tell(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            send(exchange, 200, JSON.writeValueAsBytes(Map.of("queries", queries.size())));
+        }
     }
 
     String url() {
@@ -150,7 +161,9 @@ final class Snow implements AutoCloseable {
 
     private JsonNode query(HttpExchange exchange, JsonNode request) throws IOException {
         String sql = request.path("sqlText").asText();
-        if (request.path("asyncExec").asBoolean()) {
+        if (session(exchange).equals(expired)) {
+            return JSON.createObjectNode().put("success", false).put("code", "390112").put("message", "Your session has expired.");
+        } else if (request.path("asyncExec").asBoolean()) {
             Query query = start(exchange, request);
             if (mishap != null) {
                 return mishap(exchange);
@@ -183,7 +196,7 @@ final class Snow implements AutoCloseable {
      */
     private Query start(HttpExchange exchange, JsonNode request) {
         Map<String, String> parameters = parameters(exchange);
-        String session = exchange.getRequestHeaders().getFirst("Authorization");
+        String session = session(exchange);
         Query query = taken.compute(parameters.get("requestId"), (id, known) -> known != null
                 && (known.session.equals(session) || parameters.containsKey("retryCount")) ? known : new Query(request, session));
         query.requests.add(parameters.get("requestId"));
@@ -197,6 +210,10 @@ final class Snow implements AutoCloseable {
         byte[] body = ((ObjectNode) request.deepCopy()).put("asyncExec", false).toString().getBytes();
         runs.submit(() -> run(query, session, body));
         return query;
+    }
+
+    private static String session(HttpExchange exchange) {
+        return exchange.getRequestHeaders().getFirst("Authorization");
     }
 
     private static Map<String, String> parameters(HttpExchange exchange) {

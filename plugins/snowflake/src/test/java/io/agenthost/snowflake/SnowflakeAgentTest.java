@@ -289,6 +289,17 @@ class SnowflakeAgentTest extends OnFakesnow {
         assertEquals(1, snow.logins.size());
     }
 
+    /** Without a key nothing is asked before the query, by which the driver would learn that its session is over. */
+    @Test
+    void opensAnotherSessionWhenOneHasExpired() throws Exception {
+        snow.expired = query(agent.create(task("select"))).session;
+        snow.logins.clear();
+        TestJob job = agent.create(task("select"));
+        assertNotEquals(snow.expired, query(job).session);
+        assertEquals(1, query(job).requests.size());
+        assertEquals(1, snow.logins.size());
+    }
+
     @Test
     void triesAgainWhenSnowflakeIsBusy() throws Exception {
         agent.create(task("select"));
