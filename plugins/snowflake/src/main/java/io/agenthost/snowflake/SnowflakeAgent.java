@@ -30,6 +30,7 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, AutoCloseable {
 
     void configure(Settings given) {
         settings = given;
+        RetryAfter.heed(given.callTimeout());
         queries = new Queries(given);
         bounded = new Bounded(given.callTimeout());
         long pause = Math.max(1, given.idleTimeout().toMillis() / 2);

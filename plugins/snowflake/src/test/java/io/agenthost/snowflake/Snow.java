@@ -51,8 +51,10 @@ final class Snow implements AutoCloseable {
     volatile String expired;
     /** Keeps the history from listing queries, as a query's is that was started this moment. */
     volatile boolean unlisted;
-    /** How many requests are still answered with 503. */
+    /** How many requests are still answered with 503, or with 429 and how long to wait. */
     final AtomicInteger unavailable = new AtomicInteger();
+    /** After how many seconds a request may come again that is answered with 429; null: nobody is told. */
+    volatile String retryAfter;
 
     /** How the answer to a query's request fails to come. */
     enum Mishap { LOST, UNAVAILABLE }
@@ -124,7 +126,7 @@ final class Snow implements AutoCloseable {
                 body = new GZIPInputStream(new ByteArrayInputStream(body)).readAllBytes();
             }
             if (unavailable.getAndUpdate(n -> Math.max(0, n - 1)) > 0) {
-                exchange.sendResponseHeaders(503, -1);
+                refuse(exchange);
                 return;
             }
             JsonNode answer = own(exchange, body);
@@ -139,6 +141,13 @@ final class Snow implements AutoCloseable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+    }
+
+    private void refuse(HttpExchange exchange) throws IOException {
+        if (retryAfter != null) {
+            exchange.getResponseHeaders().set("Retry-After", retryAfter);
+        }
+        exchange.sendResponseHeaders(retryAfter == null ? 503 : 429, -1);
     }
 
     private static void send(HttpExchange exchange, int status, byte[] body) throws IOException {

@@ -23,6 +23,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.X509EncodedKeySpec;
+import java.time.Duration;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
@@ -52,6 +53,7 @@ class SnowflakeAgentTest extends OnFakesnow {
     void close() throws Exception {
         snow.held = null;
         snow.unlisted = false;
+        snow.retryAfter = null;
         agent.close();
     }
 
@@ -302,9 +304,26 @@ class SnowflakeAgentTest extends OnFakesnow {
 
     @Test
     void triesAgainWhenSnowflakeIsBusy() throws Exception {
-        agent.create(task("select"));
+        agent.create(task("kinds"));
         snow.unavailable.set(1);
-        TestJob job = agent.create(task("select"));
+        TestJob job = agent.create(task("kinds"));
+        assertEquals("SUCCEEDED", job.await().phase());
+    }
+
+    /** The driver's own first pause is one second. */
+    @ParameterizedTest
+    @CsvSource({"true, a login", "false, a query"})
+    void waitsAsLongAsItIsTold(boolean first, String about) throws Exception {
+        if (!first) {
+            agent.create(task("kinds"));
+        }
+        snow.retryAfter = "3";
+        snow.unavailable.set(1);
+        long start = System.nanoTime();
+        TestJob job = agent.create(task("kinds").idempotencyKey("told-" + first));
+        Duration waited = Duration.ofNanos(System.nanoTime() - start);
+        assertEquals(0, snow.unavailable.get());
+        assertTrue(waited.compareTo(Duration.ofSeconds(3)) >= 0, () -> "%s came again after %s".formatted(about, waited));
         assertEquals("SUCCEEDED", job.await().phase());
     }
 
