@@ -41,6 +41,8 @@ final class Snow implements AutoCloseable {
     private final ExecutorService runs = Executors.newSingleThreadExecutor(Bounded::daemon);
     private final Map<String, Query> taken = new ConcurrentHashMap<>();
     final List<JsonNode> logins = new CopyOnWriteArrayList<>();
+    /** The sessions that were closed, which would end their queries. */
+    final List<String> closed = new CopyOnWriteArrayList<>();
     /** The state that new queries stay in; null: they run in fakesnow. */
     volatile String held;
     /** Why logins are refused; null: they are not. */
@@ -164,6 +166,9 @@ final class Snow implements AutoCloseable {
         if (path.equals("/session/v1/login-request")) {
             logins.add(JSON.readTree(body).path("data"));
             return refusal == null ? null : JSON.createObjectNode().put("success", false).put("code", "390100").put("message", refusal);
+        }
+        if (path.equals("/session") && exchange.getRequestURI().getQuery().contains("delete=true")) {
+            closed.add(session(exchange));
         }
         return path.equals("/queries/v1/query-request") ? query(exchange, JSON.readTree(body)) : null;
     }

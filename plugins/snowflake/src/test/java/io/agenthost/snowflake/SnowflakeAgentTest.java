@@ -205,6 +205,18 @@ class SnowflakeAgentTest extends OnFakesnow {
         assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-" + mishap)).count());
     }
 
+    /** Snowflake ends the queries of a session that is closed. */
+    @ParameterizedTest
+    @CsvSource({"RUNNING, false", "SUCCESS, true"})
+    void closesOnlySessionsWhoseQueriesHaveEnded(String status, boolean closes) throws Exception {
+        snow.held = status;
+        Snow.Query query;
+        try (AgentTest other = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
+            query = query(other.create(task("select")));
+        }
+        assertEquals(closes, snow.closed.contains(query.session));
+    }
+
     /** The driver would carry them out, with the files of the machine that the plugin runs on. */
     @ParameterizedTest
     @ValueSource(strings = {"put file:///etc/hostname @stage", "/* out */ GET @stage file:///tmp"})
