@@ -1,17 +1,26 @@
 package systems
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/agenthost/agenthost/host/internal/hosttest"
+	"github.com/agenthost/agenthost/host/internal/propeller"
 )
 
 // maven builds the plugin in Java, with its tests' classes, once.
@@ -84,4 +93,95 @@ func TestSnowflakeQueriesOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s, system, jobs := snowflake(t)
 	tasks := succeeding(compile(t, venv(t, "connectors"), "snowflake_tasks"))
 	s.swap(t, tasks, 1, system, jobs) // their connector logs in for each call: many creations at once take more than Flyte's deadline
+}
+
+// The plugin dies when Snowflake has taken a query, and neither has answered nor lists it yet: the host repeats the creation on
+// the plugin's next process, by another session.
+func TestSnowflakeQueryIsOneWhenThePluginDiesBeforeTheAnswer(t *testing.T) {
+	s, system, jobs := snowflake(t)
+	system.released.Store(true)
+	getJSON(t, system.url+"/unlisted", &struct{}{})
+	address, withheld := withhold(t, system.url, `"333334"`)
+	s.ours["config"].(map[string]any)["url"] = address //nolint:forcetypeassert // it is made above
+	h := startHost(t, one("system", s.ours))
+	k := succeeding(compile(t, venv(t, "connectors"), "snowflake_tasks"))[0]
+
+	flyte := propeller.Start(t.Context(), propeller.Options{
+		Flyte: propeller.V1, Endpoint: h.Endpoint(), PollInterval: time.Second, Resync: 100 * time.Millisecond, Round: 50 * time.Millisecond,
+		Timeouts: map[string]time.Duration{"CreateTask": startLimit}, // in which a process in Java starts, too
+	})
+	t.Cleanup(flyte.Close)
+
+	execution := k.submit(flyte, "cut-off", t.TempDir())
+	waitUntil(t, "Snowflake has taken the query", func() bool {
+		select {
+		case <-withheld:
+			return true
+		default:
+			return false
+		}
+	})
+	if err := syscall.Kill(-pid(t, h), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if result := k.end(t, execution); result.Attempts != 1 {
+		t.Errorf("%s took %d attempts; its calls: %v", k.Name, result.Attempts, result.Calls)
+	}
+	if made := jobs(); made != 1 {
+		t.Errorf("%d queries were made for one attempt", made)
+	}
+}
+
+// withhold is a proxy in front of a system that keeps the first answer with a text to itself, until whoever asked is gone.
+func withhold(t *testing.T, target, text string) (address string, withheld <-chan struct{}) {
+	t.Helper()
+	to, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan struct{})
+	var once sync.Once
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Header.Del("Accept-Encoding") // so that answers can be read
+		},
+		ModifyResponse: func(response *http.Response) error {
+			body, err := io.ReadAll(response.Body)
+			if err != nil {
+				return err
+			}
+			response.Body = io.NopCloser(bytes.NewReader(body))
+			if bytes.Contains(body, []byte(text)) {
+				once.Do(func() {
+					close(came)
+					<-response.Request.Context().Done()
+				})
+			}
+			return nil
+		},
+		Transport: &http.Transport{},
+	}
+	server := httptest.NewServer(proxy)
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		proxy.Transport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is made above
+	})
+	return server.URL, came
+}
+
+// pid is the process of a host's only plugin.
+func pid(t *testing.T, h *hosttest.Host) int {
+	t.Helper()
+	var status struct {
+		Plugins []struct{ PID int }
+	}
+	if err := json.Unmarshal([]byte(h.Ask(t, "/status")), &status); err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Plugins) != 1 || status.Plugins[0].PID == 0 {
+		t.Fatalf("there should be one plugin that runs: %+v", status)
+	}
+	return status.Plugins[0].PID
 }

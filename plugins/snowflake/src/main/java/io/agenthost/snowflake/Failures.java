@@ -10,6 +10,7 @@ final class Failures {
     /** Snowflake's codes for what a repetition may mend: an internal error, and a lock that too many wait for. The README says from where. */
     private static final Set<Integer> PASSING = Set.of(603, 625);
     private static final int CANCELLED = 604;
+    private static final int SESSION_EXPIRED = 390112;
 
     private Failures() {}
 
@@ -26,6 +27,11 @@ final class Failures {
     /** Whether the session may be of no more use. */
     static boolean isConnection(SQLException e) {
         return state(e).startsWith("08") || isLogin(e);
+    }
+
+    /** Whether the session was open for too long: another one is all it takes. */
+    static boolean isExpired(SQLException e) {
+        return e.getErrorCode() == SESSION_EXPIRED;
     }
 
     private static boolean isLogin(SQLException e) {

@@ -17,8 +17,7 @@ import java.util.logging.Logger;
 import java.util.regex.Pattern;
 import net.snowflake.client.api.connection.SnowflakeConnection;
 import net.snowflake.client.api.resultset.QueryStatus;
-import net.snowflake.client.api.statement.SnowflakePreparedStatement;
-import net.snowflake.client.api.statement.SnowflakeStatement;
+import net.snowflake.client.internal.api.implementation.connection.SnowflakeConnectionImpl;
 
 /** What the plugin asks of Snowflake, through its JDBC driver. */
 final class Queries implements AutoCloseable {
@@ -66,19 +65,10 @@ final class Queries implements AutoCloseable {
         });
     }
 
-    /** Starts a query, and returns its id at once. */
-    String start(Access access, Pyformat.Bound query, String tag) {
-        return ask(access, "start the query", connection -> {
-            try (PreparedStatement statement = connection.prepareStatement(query.sql())) {
-                if (!tag.isEmpty()) {
-                    statement.unwrap(SnowflakeStatement.class).setParameter("QUERY_TAG", tag);
-                }
-                Values.bind(statement, query.values());
-                SnowflakePreparedStatement snowflake = statement.unwrap(SnowflakePreparedStatement.class);
-                snowflake.executeAsyncQuery();
-                return snowflake.getQueryID();
-            }
-        });
+    /** Starts a query, and returns its id at once; one that Snowflake has from the same request is returned instead. */
+    String start(Access access, Submission submission) {
+        return ask(access, "start the query", connection ->
+                submission.send(connection.unwrap(SnowflakeConnectionImpl.class).getSfSession()));
     }
 
     QueryStatus status(Access access, String queryId) {
@@ -128,6 +118,30 @@ final class Queries implements AutoCloseable {
     }
 
     private <T> T ask(Access access, String what, Question<T> question) {
+        try {
+            return answer(access, question);
+        } catch (SQLException e) {
+            throw Failures.of(e, what, access);
+        } catch (AgentException e) {
+            throw e;
+        } catch (RuntimeException e) { // Such as the driver's for a key that is none.
+            throw Failures.unexpected(e, what, access);
+        }
+    }
+
+    /** The driver renews an expired session for its own statements only. What such a session is asked, Snowflake does not do. */
+    private <T> T answer(Access access, Question<T> question) throws SQLException {
+        try {
+            return inSession(access, question);
+        } catch (SQLException e) {
+            if (Failures.isExpired(e)) {
+                return inSession(access, question);
+            }
+            throw e;
+        }
+    }
+
+    private <T> T inSession(Access access, Question<T> question) throws SQLException {
         try (Sessions.Lease lease = sessions.use(access.session(), access.credentials().fingerprint(), () -> open(access))) {
             try {
                 return question.ask(lease.connection());
@@ -137,12 +151,6 @@ final class Queries implements AutoCloseable {
                 }
                 throw e;
             }
-        } catch (SQLException e) {
-            throw Failures.of(e, what, access);
-        } catch (AgentException e) {
-            throw e;
-        } catch (RuntimeException e) { // Such as the driver's for a key that is none.
-            throw Failures.unexpected(e, what, access);
         }
     }
 

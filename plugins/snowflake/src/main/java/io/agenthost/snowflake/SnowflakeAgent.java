@@ -7,7 +7,9 @@ import io.agenthost.sdk.Resource;
 import io.agenthost.sdk.Task;
 import io.agenthost.sdk.literal.LiteralException;
 import io.grpc.Status;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
+import java.util.UUID;
 import java.util.concurrent.Callable;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
@@ -28,6 +30,7 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, AutoCloseable {
 
     void configure(Settings given) {
         settings = given;
+        RetryAfter.heed(given.callTimeout());
         queries = new Queries(given);
         bounded = new Bounded(given.callTimeout());
         long pause = Math.max(1, given.idleTimeout().toMillis() / 2);
@@ -44,20 +47,35 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, AutoCloseable {
                 queryId, task.template().getInterface().getOutputs().getVariablesCount() > 0);
     }
 
-    /** Starts the query of an attempt, or finds it. Another create for the attempt in this process waits for this one. */
+    /**
+     * Starts the query of an attempt, or finds it: by its tag in the history, which any session can read, or, where it is not
+     * listed yet, by the request that Snowflake has had. Another create for the attempt in this process waits for this one.
+     */
     private String startOnce(Queries.Access access, Pyformat.Bound query, String key) {
         if (key.isEmpty()) {
-            return queries.start(access, query, "");
+            return queries.start(access, submission(UUID.randomUUID(), query, Map.of()));
         }
         String tag = "agenthost-" + key;
+        Submission submission = submission(requestId(tag), query, Map.of("QUERY_TAG", tag));
         synchronized (locks.of(key)) {
-            return queries.tagged(access, tag).orElseGet(() -> queries.start(access, query, tag));
+            return queries.tagged(access, tag).orElseGet(() -> queries.start(access, submission));
         }
+    }
+
+    /** The same for an attempt in every process, so that none has to remember what another one sent. */
+    static UUID requestId(String tag) {
+        return UUID.nameUUIDFromBytes(tag.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static Submission submission(UUID requestId, Pyformat.Bound query, Map<String, Object> parameters) {
+        return new Submission(requestId, query.sql(), Values.bindings(query.values()), parameters);
     }
 
     private static String statement(Task task) {
         if (task.sql().isBlank()) {
             throw AgentException.invalidArgument("the task has no SQL statement");
+        } else if (Submission.movesFiles(task.sql())) {
+            throw AgentException.invalidArgument("PUT and GET move files from and to the machine that the plugin runs on; they are no queries");
         }
         return task.sql();
     }

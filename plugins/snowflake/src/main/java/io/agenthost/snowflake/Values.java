@@ -1,14 +1,13 @@
 package io.agenthost.snowflake;
 
 import io.agenthost.sdk.AgentException;
-import java.sql.PreparedStatement;
-import java.sql.SQLException;
-import java.sql.Types;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
+import java.util.HexFormat;
 import java.util.List;
+import net.snowflake.client.api.resultset.SnowflakeType;
 
 /** Inputs as what Snowflake can bind. */
 final class Values {
@@ -38,25 +37,28 @@ final class Values {
         return "%02d:%02d:%02d.%06d".formatted(duration.toHours(), duration.toMinutesPart(), duration.toSecondsPart(), duration.toNanosPart() / 1000);
     }
 
-    static void bind(PreparedStatement statement, List<Object> values) throws SQLException {
-        for (int i = 0; i < values.size(); i++) {
-            bind(statement, i + 1, values.get(i));
-        }
+    /** A value as Snowflake takes it: everything is written as text. */
+    record Binding(String type, String value) {}
+
+    static List<Binding> bindings(List<Object> values) {
+        return values.stream().map(Values::binding).toList();
     }
 
-    private static void bind(PreparedStatement statement, int index, Object value) throws SQLException {
+    private static Binding binding(Object value) {
         if (value == null) {
-            statement.setNull(index, Types.VARCHAR);
-        } else if (value instanceof Long number) {
-            statement.setLong(index, number);
-        } else if (value instanceof Double number) {
-            statement.setDouble(index, number);
-        } else if (value instanceof Boolean flag) {
-            statement.setBoolean(index, flag);
+            return new Binding(SnowflakeType.ANY.name(), null);
         } else if (value instanceof byte[] bytes) {
-            statement.setBytes(index, bytes);
-        } else {
-            statement.setString(index, (String) value);
+            return new Binding(SnowflakeType.BINARY.name(), HexFormat.of().withUpperCase().formatHex(bytes));
         }
+        return new Binding(type(value).name(), value.toString());
+    }
+
+    private static SnowflakeType type(Object value) {
+        if (value instanceof Long) {
+            return SnowflakeType.FIXED;
+        } else if (value instanceof Double) {
+            return SnowflakeType.REAL;
+        }
+        return value instanceof Boolean ? SnowflakeType.BOOLEAN : SnowflakeType.TEXT;
     }
 }

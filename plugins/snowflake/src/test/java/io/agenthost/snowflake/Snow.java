@@ -13,6 +13,7 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -25,7 +26,7 @@ import java.util.zip.GZIPInputStream;
 
 /**
  * fakesnow, with what it lacks in front of it: queries that go on after the request, their states and errors, the query
- * history by tag and id, and cancelling. Everything else goes to fakesnow as it comes.
+ * history by tag and id, cancelling, and request ids, which it does not read. Everything else goes to fakesnow as it comes.
  */
 final class Snow implements AutoCloseable {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -38,16 +39,27 @@ final class Snow implements AutoCloseable {
     final Map<String, Query> queries = new ConcurrentHashMap<>();
     /** One at a time: fakesnow's sessions, unlike Snowflake's, refuse a second query meanwhile. */
     private final ExecutorService runs = Executors.newSingleThreadExecutor(Bounded::daemon);
-    private final Map<String, Query> requests = new ConcurrentHashMap<>();
+    private final Map<String, Query> taken = new ConcurrentHashMap<>();
     final List<JsonNode> logins = new CopyOnWriteArrayList<>();
+    /** The sessions that were closed, which would end their queries. */
+    final List<String> closed = new CopyOnWriteArrayList<>();
     /** The state that new queries stay in; null: they run in fakesnow. */
     volatile String held;
     /** Why logins are refused; null: they are not. */
     volatile String refusal;
-    /** Lets the answer to the next query get lost. */
-    volatile boolean loseAnswer;
-    /** How many requests are still answered with 503. */
+    /** What comes instead of the answer to the next query, which is taken all the same; null: its answer. */
+    volatile Mishap mishap;
+    /** The session whose token is over; null: none is. */
+    volatile String expired;
+    /** Keeps the history from listing queries, as a query's is that was started this moment. */
+    volatile boolean unlisted;
+    /** How many requests are still answered with 503, or with 429 and how long to wait. */
     final AtomicInteger unavailable = new AtomicInteger();
+    /** After how many seconds a request may come again that is answered with 429; null: nobody is told. */
+    volatile String retryAfter;
+
+    /** How the answer to a query's request fails to come. */
+    enum Mishap { LOST, UNAVAILABLE }
 
     /** A query that was started. */
     static final class Query {
@@ -55,12 +67,17 @@ final class Snow implements AutoCloseable {
         final String sql;
         final String tag;
         final JsonNode bindings;
+        /** The session that started it. */
+        final String session;
+        /** The ids of the requests that were answered with this query. */
+        final List<String> requests = new CopyOnWriteArrayList<>();
         volatile String status = "RUNNING";
         volatile int code;
         volatile String message = "";
         volatile JsonNode result;
 
-        Query(JsonNode request) {
+        Query(JsonNode request, String session) {
+            this.session = session;
             sql = request.path("sqlText").asText();
             tag = request.path("parameters").path("QUERY_TAG").asText();
             bindings = request.path("bindings");
@@ -81,14 +98,23 @@ final class Snow implements AutoCloseable {
         server.start();
     }
 
-    /** Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were. */
+    /**
+     * Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were, and
+     * {@code GET /unlisted} too, from when on the history lists none.
+     */
     public static void main(String[] arguments) throws Exception {
         Snow snow = new Snow(Integer.parseInt(arguments[0]));
-        snow.server.createContext("/started", exchange -> {
-            try (exchange) {
-                send(exchange, 200, JSON.writeValueAsBytes(Map.of("queries", snow.queries.size())));
-            }
+        snow.server.createContext("/started", snow::tell);
+        snow.server.createContext("/unlisted", exchange -> {
+            snow.unlisted = true;
+            snow.tell(exchange);
         });
+    }
+
+    private void tell(HttpExchange exchange) throws IOException {
+        try (exchange) {
+            send(exchange, 200, JSON.writeValueAsBytes(Map.of("queries", queries.size())));
+        }
     }
 
     String url() {
@@ -102,7 +128,7 @@ final class Snow implements AutoCloseable {
                 body = new GZIPInputStream(new ByteArrayInputStream(body)).readAllBytes();
             }
             if (unavailable.getAndUpdate(n -> Math.max(0, n - 1)) > 0) {
-                exchange.sendResponseHeaders(503, -1);
+                refuse(exchange);
                 return;
             }
             JsonNode answer = own(exchange, body);
@@ -117,6 +143,13 @@ final class Snow implements AutoCloseable {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+    }
+
+    private void refuse(HttpExchange exchange) throws IOException {
+        if (retryAfter != null) {
+            exchange.getResponseHeaders().set("Retry-After", retryAfter);
+        }
+        exchange.sendResponseHeaders(retryAfter == null ? 503 : 429, -1);
     }
 
     private static void send(HttpExchange exchange, int status, byte[] body) throws IOException {
@@ -134,16 +167,20 @@ final class Snow implements AutoCloseable {
             logins.add(JSON.readTree(body).path("data"));
             return refusal == null ? null : JSON.createObjectNode().put("success", false).put("code", "390100").put("message", refusal);
         }
+        if (path.equals("/session") && exchange.getRequestURI().getQuery().contains("delete=true")) {
+            closed.add(session(exchange));
+        }
         return path.equals("/queries/v1/query-request") ? query(exchange, JSON.readTree(body)) : null;
     }
 
-    private JsonNode query(HttpExchange exchange, JsonNode request) {
+    private JsonNode query(HttpExchange exchange, JsonNode request) throws IOException {
         String sql = request.path("sqlText").asText();
-        if (request.path("asyncExec").asBoolean()) {
+        if (session(exchange).equals(expired)) {
+            return JSON.createObjectNode().put("success", false).put("code", "390112").put("message", "Your session has expired.");
+        } else if (request.path("asyncExec").asBoolean()) {
             Query query = start(exchange, request);
-            if (loseAnswer) {
-                loseAnswer = false;
-                return JSON.missingNode();
+            if (mishap != null) {
+                return mishap(exchange);
             }
             return success(JSON.createObjectNode().put("queryId", query.id).put("getResultUrl", "/queries/" + query.id + "/result"))
                     .put("code", "333334").put("message", "Query execution in progress.");
@@ -159,31 +196,49 @@ final class Snow implements AutoCloseable {
         return null;
     }
 
-    /** Snowflake runs a request once, however often it comes: the driver sends it again with the same id. */
-    private Query start(HttpExchange exchange, JsonNode request) {
-        Query query = new Query(request);
-        Query known = requests.putIfAbsent(requestId(exchange), query);
-        if (known != null) {
-            return known;
+    private JsonNode mishap(HttpExchange exchange) throws IOException {
+        if (mishap == Mishap.UNAVAILABLE) {
+            exchange.sendResponseHeaders(503, -1);
         }
-        queries.put(query.id, query);
+        mishap = null;
+        return JSON.missingNode();
+    }
+
+    /**
+     * Snowflake knows a request by its id within the session that sent it, and beyond only looks where the request says that
+     * it may be a repetition.
+     */
+    private Query start(HttpExchange exchange, JsonNode request) {
+        Map<String, String> parameters = parameters(exchange);
+        String session = session(exchange);
+        Query query = taken.compute(parameters.get("requestId"), (id, known) -> known != null
+                && (known.session.equals(session) || parameters.containsKey("retryCount")) ? known : new Query(request, session));
+        query.requests.add(parameters.get("requestId"));
+        if (queries.putIfAbsent(query.id, query) != null) {
+            return query;
+        }
         if (held != null) {
             query.status = held;
             return query;
         }
-        String authorization = exchange.getRequestHeaders().getFirst("Authorization");
         byte[] body = ((ObjectNode) request.deepCopy()).put("asyncExec", false).toString().getBytes();
-        runs.submit(() -> run(query, authorization, body));
+        runs.submit(() -> run(query, session, body));
         return query;
     }
 
-    private static String requestId(HttpExchange exchange) {
+    private static String session(HttpExchange exchange) {
+        return exchange.getRequestHeaders().getFirst("Authorization");
+    }
+
+    private static Map<String, String> parameters(HttpExchange exchange) {
+        Map<String, String> parameters = new HashMap<>();
         for (String parameter : exchange.getRequestURI().getQuery().split("&")) {
-            if (parameter.startsWith("requestId=")) {
-                return parameter;
+            String[] parts = parameter.split("=", 2);
+            if (parameters.put(parts[0], parts[1]) != null) {
+                throw new IllegalArgumentException("%s comes twice: %s".formatted(parts[0], exchange.getRequestURI()));
             }
         }
-        throw new IllegalArgumentException("a query's request has no requestId: " + exchange.getRequestURI());
+        return parameters;
     }
 
     private Object run(Query query, String authorization, byte[] body) throws Exception {
@@ -211,7 +266,7 @@ final class Snow implements AutoCloseable {
 
     private JsonNode history(String sql, String wanted) {
         boolean byTag = sql.contains("query_tag = ?");
-        List<List<String>> rows = queries.values().stream().filter(query -> wanted.equals(byTag ? query.tag : query.id))
+        List<List<String>> rows = queries.values().stream().filter(query -> !unlisted && wanted.equals(byTag ? query.tag : query.id))
                 .map(query -> byTag ? List.of(query.id) : List.of("3", "4096", "12", "5", "0.25")).toList();
         return rows(byTag ? List.of("QUERY_ID") : List.of("ROWS_PRODUCED", "BYTES_SCANNED", "EXECUTION_TIME", "COMPILATION_TIME",
                 "CREDITS_USED_CLOUD_SERVICES"), rows);

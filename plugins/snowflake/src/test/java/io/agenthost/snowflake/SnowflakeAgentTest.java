@@ -23,6 +23,7 @@ import java.nio.charset.StandardCharsets;
 import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.X509EncodedKeySpec;
+import java.time.Duration;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
@@ -33,6 +34,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The plugin, on tasks that flytekit compiled, against fakesnow. */
@@ -50,6 +52,8 @@ class SnowflakeAgentTest extends OnFakesnow {
     @AfterEach
     void close() throws Exception {
         snow.held = null;
+        snow.unlisted = false;
+        snow.retryAfter = null;
         agent.close();
     }
 
@@ -160,19 +164,67 @@ class SnowflakeAgentTest extends OnFakesnow {
         }
         assertNotEquals(meta(first), meta(agent.create(task("select").idempotencyKey("three"))));
         assertEquals("agenthost-one", query(first).tag);
-        // Not declared: a query that was sent at the moment of a crash may not be in the history yet, and would be made again.
-        assertEquals(List.of(), agent.describe().getCapabilitiesList());
+        assertEquals(List.of("idempotent_create"), agent.describe().getCapabilitiesList());
     }
 
-    /** Here the driver asks again by itself; Snowflake knows the request by its id. */
+    /** The request's id stands in where the history does not list the query yet, for another process and session, too. */
     @Test
-    void makesOneQueryWhenTheAnswerWasLost() throws Exception {
-        snow.loseAnswer = true;
-        TestTask task = task("select").idempotencyKey("lost");
+    void makesOneQueryOfAnAttemptThatIsNotListedYet() throws Exception {
+        snow.unlisted = true;
+        TestJob first = agent.create(task("select").idempotencyKey("unlisted"));
+        TestJob again = agent.create(task("select").idempotencyKey("unlisted"));
+        assertEquals(meta(first), meta(again), "in the same session");
+        try (AgentTest restarted = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
+            assertEquals(meta(first), meta(restarted.create(task("select").idempotencyKey("unlisted"))), "in another session");
+        }
+        String id = SnowflakeAgent.requestId("agenthost-unlisted").toString();
+        assertEquals(List.of(id, id, id), query(first).requests);
+
+        TestJob other = agent.create(task("select").idempotencyKey("unlisted-2"));
+        assertNotEquals(meta(first), meta(other));
+        assertEquals(List.of(SnowflakeAgent.requestId("agenthost-unlisted-2").toString()), query(other).requests);
+        assertNotEquals(query(first).requests.get(0), query(other).requests.get(0));
+    }
+
+    @Test
+    void makesAQueryOfEachTaskWithoutAKey() throws Exception {
+        snow.unlisted = true;
+        assertNotEquals(meta(agent.create(task("select").idempotencyKey(""))), meta(agent.create(task("select").idempotencyKey(""))));
+    }
+
+    /** Here the driver asks again by itself. */
+    @ParameterizedTest
+    @EnumSource
+    void makesOneQueryWhenTheAnswerDoesNotCome(Snow.Mishap mishap) throws Exception {
+        snow.mishap = mishap;
+        TestTask task = task("select").idempotencyKey(mishap.name());
         TestJob job = agent.create(task);
-        assertFalse(snow.loseAnswer, "the answer to the first request was lost");
+        String id = SnowflakeAgent.requestId("agenthost-" + mishap).toString();
+        assertEquals(List.of(id, id), query(job).requests, "the answer to the first request did not come");
         assertEquals(meta(job), meta(agent.create(task)));
-        assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-lost")).count());
+        assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-" + mishap)).count());
+    }
+
+    /** Snowflake ends the queries of a session that is closed. */
+    @ParameterizedTest
+    @CsvSource({"RUNNING, false", "SUCCESS, true"})
+    void closesOnlySessionsWhoseQueriesHaveEnded(String status, boolean closes) throws Exception {
+        snow.held = status;
+        Snow.Query query;
+        try (AgentTest other = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
+            query = query(other.create(task("select")));
+        }
+        assertEquals(closes, snow.closed.contains(query.session));
+    }
+
+    /** The driver would carry them out, with the files of the machine that the plugin runs on. */
+    @ParameterizedTest
+    @ValueSource(strings = {"put file:///etc/hostname @stage", "/* out */ GET @stage file:///tmp"})
+    void movesNoFiles(String sql) throws Exception {
+        TestTask task = task("select").sql(sql);
+        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class, () -> agent.create(task));
+        assertEquals(Status.Code.INVALID_ARGUMENT, thrown.getStatus().getCode());
+        assertTrue(thrown.getMessage().contains("PUT and GET"), thrown.getMessage());
     }
 
     @Test
@@ -251,11 +303,39 @@ class SnowflakeAgentTest extends OnFakesnow {
         assertEquals(1, snow.logins.size());
     }
 
+    /** Without a key nothing is asked before the query, by which the driver would learn that its session is over. */
+    @Test
+    void opensAnotherSessionWhenOneHasExpired() throws Exception {
+        snow.expired = query(agent.create(task("select"))).session;
+        snow.logins.clear();
+        TestJob job = agent.create(task("select"));
+        assertNotEquals(snow.expired, query(job).session);
+        assertEquals(1, query(job).requests.size());
+        assertEquals(1, snow.logins.size());
+    }
+
     @Test
     void triesAgainWhenSnowflakeIsBusy() throws Exception {
-        agent.create(task("select"));
+        agent.create(task("kinds"));
         snow.unavailable.set(1);
-        TestJob job = agent.create(task("select"));
+        TestJob job = agent.create(task("kinds"));
+        assertEquals("SUCCEEDED", job.await().phase());
+    }
+
+    /** The driver's own first pause is one second. */
+    @ParameterizedTest
+    @CsvSource({"true, a login", "false, a query"})
+    void waitsAsLongAsItIsTold(boolean first, String about) throws Exception {
+        if (!first) {
+            agent.create(task("kinds"));
+        }
+        snow.retryAfter = "3";
+        snow.unavailable.set(1);
+        long start = System.nanoTime();
+        TestJob job = agent.create(task("kinds").idempotencyKey("told-" + first));
+        Duration waited = Duration.ofNanos(System.nanoTime() - start);
+        assertEquals(0, snow.unavailable.get());
+        assertTrue(waited.compareTo(Duration.ofSeconds(3)) >= 0, () -> "%s came again after %s".formatted(about, waited));
         assertEquals("SUCCEEDED", job.await().phase());
     }
 
