@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
@@ -19,6 +20,7 @@ import (
 // instance is one running plugin, a process of ours or a server elsewhere.
 type instance interface {
 	Conn() *grpc.ClientConn
+	Polls() *lane.Lane
 	Manifest() plugin.Manifest
 	PID() int
 	Started() time.Time
@@ -204,7 +206,9 @@ func (s *slot) acquire() (route.Lease, bool) {
 		return route.Lease{}, false
 	}
 	remote, _ := running.(route.Remote)
-	return route.Lease{Generation: s.generation.id, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release}, true
+	return route.Lease{
+		Generation: s.generation.id, Conn: running.Conn(), Polls: running.Polls(), Remote: remote, Ended: running.Done(), Release: release,
+	}, true
 }
 
 // load is the number of calls in flight; ok is false where there is no instance.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // agentServer is an agent on a socket of its own. It keeps what came, frame by frame, and answers as told.
 type agentServer struct {
 	conn   *grpc.ClientConn
+	polls  *lane.Lane
 	server *grpc.Server
 	answer func(received *received, stream grpc.ServerStream) error
 
@@ -56,8 +58,24 @@ func startAgent(t testing.TB, answer func(*received, grpc.ServerStream) error) *
 	t.Helper()
 	a := &agentServer{answer: answer}
 	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
-	a.conn = dial(t, serveOn(t, a.server), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
+	address := serveOn(t, a.server)
+	a.conn = dial(t, address, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
+	a.polls = openLane(t, address)
 	return a
+}
+
+// openLane opens a way for polls, and waits until it takes them.
+func openLane(t testing.TB, address string) *lane.Lane {
+	t.Helper()
+	opened := lane.Open(lane.Options{
+		Dial:   func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
+		Method: pluginAsync + "GetTask", Scheme: "http", Authority: "localhost", Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(opened.Close)
+	for !opened.Taking() {
+		time.Sleep(time.Millisecond)
+	}
+	return opened
 }
 
 func (a *agentServer) handle(_ any, stream grpc.ServerStream) error {
@@ -127,7 +145,7 @@ func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 	if !a.forgetful {
 		a.wanted = append(a.wanted, want)
 	}
-	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
+	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Polls: a.polls, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {

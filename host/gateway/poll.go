@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/lane"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // pollPatience is how long a poll waits for a plugin that is not there, or for its turn, before it is answered from
@@ -28,21 +30,14 @@ func (g *Gateway) poll(ctx context.Context, t *trip) (*frame, error) {
 			return remembered(last), nil
 		}
 	}
-	asking := ctx
-	if t.masked(g) {
-		// The plugin gets less time than the caller has, so that a plugin that hangs leaves time for an answer.
-		var cancel context.CancelFunc
-		asking, cancel = justBefore(ctx, 0)
-		defer cancel()
-	}
-	if answer, err := g.pollTurn(ctx, asking, t); answer != nil || err != nil {
+	if answer, err := g.pollTurn(ctx, t); answer != nil || err != nil {
 		return answer, err
 	}
 	if t.masked(g) && !g.polls.Begin(t.job) {
 		last, _ := g.statuses.Last(t.job)
 		return g.stale(ctx, t, last, errCrowded) // not the plugin's failure
 	}
-	answer, err := g.pollNow(ctx, asking, t)
+	answer, err := g.pollNow(ctx, t)
 	if t.masked(g) {
 		g.polls.End(t.job, err == nil)
 	}
@@ -61,7 +56,7 @@ var errCrowded = status.Error(codes.ResourceExhausted, "earlier polls of this jo
 // pollTurn waits for the poll's turn under the plugin's quota. Where that takes long, for the age of what is known, it
 // answers from memory: then the poll is over. The older the status, the longer a poll waits for a new one, so that polls
 // that come all at once use up the quota, and no job is left behind.
-func (g *Gateway) pollTurn(ctx, asking context.Context, t *trip) (*frame, error) {
+func (g *Gateway) pollTurn(ctx context.Context, t *trip) (*frame, error) {
 	limit := g.limits.of(t.found)
 	if limit.calls == nil {
 		return nil, nil
@@ -71,6 +66,8 @@ func (g *Gateway) pollTurn(ctx, asking context.Context, t *trip) (*frame, error)
 	if ok && g.kept.has(thinned) && (maxStale <= 0 || last.Age < maxStale) {
 		patience = max(pollPatience, last.Age/10)
 	}
+	asking, cancel := g.asking(ctx, t)
+	defer cancel()
 	err := limit.turn(asking, t.found, patience)
 	switch {
 	case err == nil:
@@ -85,8 +82,13 @@ func (g *Gateway) pollTurn(ctx, asking context.Context, t *trip) (*frame, error)
 }
 
 // pollNow asks the plugin, and remembers what it says.
-func (g *Gateway) pollNow(ctx, asking context.Context, t *trip) (*frame, error) {
-	got, err := g.ask(asking, t)
+func (g *Gateway) pollNow(ctx context.Context, t *trip) (*frame, error) {
+	got, err := g.askShortly(ctx, t)
+	if errors.Is(err, lane.ErrNotTaken) {
+		asking, cancel := g.asking(ctx, t)
+		defer cancel()
+		got, err = g.ask(asking, t)
+	}
 	if err != nil {
 		if got.answered && status.Code(err) == codes.NotFound && g.kept.has(forgets) {
 			// A poll answered with an error is repeated until the task is stranded: a job that is gone has failed.
@@ -112,6 +114,42 @@ func (g *Gateway) pollNow(ctx, asking context.Context, t *trip) (*frame, error) 
 	}
 	g.remember(t, settled, ended)
 	return deliver(ctx, got), nil
+}
+
+// asking is for asking a plugin: where there is an answer from memory it gets less time than the caller has, so that a
+// plugin that hangs leaves time for that.
+func (g *Gateway) asking(ctx context.Context, t *trip) (context.Context, context.CancelFunc) {
+	if t.masked(g) {
+		return justBefore(ctx, 0)
+	}
+	return ctx, func() {}
+}
+
+// askShortly asks by the short way, if there is an instance that has one.
+func (g *Gateway) askShortly(ctx context.Context, t *trip) (reply, error) {
+	lease, ok := t.found.Target.TryAcquire(t.want)
+	if !ok {
+		return reply{}, lane.ErrNotTaken
+	}
+	defer lease.Release()
+	if lease.Polls == nil {
+		return reply{}, lane.ErrNotTaken
+	}
+	var until time.Time
+	if t.masked(g) {
+		until = time.Now().Add(beforeDeadline(ctx))
+	}
+	answer, err := lease.Polls.Call(ctx, until, t.request.bytes())
+	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin, sent: true, answered: answer != nil}
+	if answer == nil {
+		return got, err
+	}
+	if len(answer.Trailer.Get(pluginv1.NotTakenTrailer)) > 0 {
+		return got, lane.ErrNotTaken
+	}
+	got.header, got.trailer = answer.Header, answer.Trailer
+	got.message.set(answer.Message)
+	return got, err
 }
 
 func (t *trip) masked(g *Gateway) bool { return t.found.Policy.MaxStale > 0 && g.kept.has(masks) }

@@ -141,13 +141,19 @@ func spare(left time.Duration) time.Duration {
 // waitWithoutDeadline bounds the wait for a plugin in calls without a deadline.
 const waitWithoutDeadline = 60 * time.Second
 
+// beforeDeadline is how long there is until just before the caller's deadline.
+func beforeDeadline(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return waitWithoutDeadline
+	}
+	left := time.Until(deadline)
+	return left - spare(left)
+}
+
 // justBefore is a context that ends just before the caller's deadline, and after most at the latest, if most is not zero.
 func justBefore(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
-	left := waitWithoutDeadline
-	if deadline, ok := ctx.Deadline(); ok {
-		left = time.Until(deadline)
-		left -= spare(left)
-	}
+	left := beforeDeadline(ctx)
 	if most > 0 {
 		left = min(left, most)
 	}

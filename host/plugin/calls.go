@@ -22,12 +22,17 @@ func (c *calls) acquire() (release func(), ok bool) {
 		return func() {}, false
 	}
 	c.inFlight++
-	return sync.OnceFunc(c.release), true
+	held := true
+	return func() { c.release(&held) }, true
 }
 
-func (c *calls) release() {
+func (c *calls) release(held *bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !*held {
+		return
+	}
+	*held = false
 	c.inFlight--
 	if c.inFlight == 0 && c.idle != nil {
 		close(c.idle)

@@ -28,8 +28,8 @@ func NewIdentity() (*tls.Config, string, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "localhost", Organization: []string{"agenthost"}},
-		DNSNames:              []string{"localhost"},
+		Subject:               pkix.Name{CommonName: serverName, Organization: []string{"agenthost"}},
+		DNSNames:              []string{serverName},
 		NotBefore:             now.Add(-time.Hour), // a plugin in a container may have a clock of its own
 		NotAfter:              now.AddDate(10, 0, 0),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
@@ -44,7 +44,7 @@ func NewIdentity() (*tls.Config, string, error) {
 	encoded := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return &tls.Config{
 		Certificates: []tls.Certificate{certificate},
-		ServerName:   "localhost",
+		ServerName:   serverName,
 		MinVersion:   tls.VersionTLS12,
 	}, string(encoded), nil
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -21,11 +20,10 @@ import (
 
 // launch starts the program and waits for its handshake.
 func (s *start) launch(ctx context.Context) error {
-	var tlsConfig *tls.Config
 	var clientCert string
 	if s.spec.TLS {
 		var err error
-		if tlsConfig, clientCert, err = NewIdentity(); err != nil {
+		if s.tls, clientCert, err = NewIdentity(); err != nil {
 			return err
 		}
 	}
@@ -41,7 +39,7 @@ func (s *start) launch(ctx context.Context) error {
 		},
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		TLSConfig:        tlsConfig,
+		TLSConfig:        s.tls,
 		SkipHostEnv:      true,
 		StartTimeout:     max(time.Until(deadline), time.Millisecond),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: s.rundir.Path()},
@@ -65,7 +63,7 @@ func (s *start) launch(ctx context.Context) error {
 	if err != nil {
 		return s.explainHandshake(ctx, err)
 	}
-	if s.spec.TLS && tlsConfig.RootCAs == nil {
+	if s.spec.TLS && s.tls.RootCAs == nil {
 		return advise(errors.New("it sent no certificate in its handshake line, but TLS is on"),
 			"set tls: off for this plugin, or build it with an SDK that reads PLUGIN_CLIENT_CERT")
 	}

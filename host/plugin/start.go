@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,7 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 			return nil, failed
 		}
 	}
+	s.openLane()
 	return newInstance(s), nil
 }
 
@@ -68,6 +70,7 @@ type start struct {
 	spec Spec
 	env  Environment
 	step string
+	tls  *tls.Config // nil: without; go-plugin puts the plugin's certificate into it
 	running
 	manifest Manifest
 }
