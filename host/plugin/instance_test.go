@@ -70,6 +70,40 @@ func TestAJobRunsThroughTheConnection(t *testing.T) {
 	t.Errorf("no CreateTask among %d records", len(records))
 }
 
+// Polls have a connection of their own, with TLS and without.
+func TestPollsGoByAWayOfTheirOwn(t *testing.T) {
+	for _, withTLS := range []bool{true, false} {
+		h := newHost(t)
+		good := spec("echo", "good")
+		good.TLS = withTLS
+		instance := h.start(good)
+		created, err := service.NewAsyncAgentServiceClient(instance.Conn()).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := proto.Marshal(&admin.GetTaskRequest{ResourceMeta: created.GetResourceMeta()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		polls := instance.Polls()
+		eventually(t, "polls are taken", polls.Taking)
+		answer, err := polls.Call(t.Context(), time.Time{}, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got admin.GetTaskResponse
+		if err := proto.Unmarshal(answer.Message, &got); err != nil || got.GetResource().GetPhase() != core.TaskExecution_SUCCEEDED {
+			t.Errorf("TLS %v: got %v, %v", withTLS, &got, err)
+		}
+		if err := instance.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if polls.Taking() {
+			t.Error("a stopped plugin takes polls")
+		}
+	}
+}
+
 func TestMessagesOfAnySizePass(t *testing.T) {
 	agent := service.NewAsyncAgentServiceClient(newHost(t).start(spec("echo", "good")).Conn())
 	large := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 10<<20))}}

@@ -31,6 +31,7 @@ type server struct {
 	noPluginService   bool
 	noMetadataService bool
 	alsoVersion       uint   // a further version of the protocol that it claims to speak
+	maxCalls          uint32 // at once on a connection; 0: any number
 	maxReceive        int    // the largest message that it takes; 0: any
 	serving           func() // called once, when the first call comes: the handshake is made
 	interceptors      []grpc.UnaryServerInterceptor
@@ -58,6 +59,9 @@ func serve(o *options, changes ...change) {
 	if s.maxReceive == 0 {
 		s.maxReceive = math.MaxInt32
 	}
+	if s.maxCalls == 0 {
+		s.maxCalls = math.MaxUint32
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  s.protocolVersion,
@@ -69,6 +73,7 @@ func serve(o *options, changes ...change) {
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(options,
 				grpc.MaxRecvMsgSize(s.maxReceive),
+				grpc.MaxConcurrentStreams(s.maxCalls),
 				grpc.ForceServerCodecV2(recorder),
 				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{serving, recorder.unary}, s.interceptors...)...),
 				grpc.ChainStreamInterceptor(recorder.stream),

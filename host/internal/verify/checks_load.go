@@ -48,6 +48,12 @@ func loadChecks() []*Check {
 			run:    concurrent,
 		},
 		{
+			Name:   "load/polls",
+			Reason: "the host makes polls on a second connection, with a client that does little else; those that do not fit there cost it twice as much",
+			Advice: "accept a second connection, allow 100 streams or more on it, and answer with one message that is not compressed",
+			run:    pollsByLane,
+		},
+		{
 			Name:   "load/deadline",
 			Reason: "each call has a deadline, and work for a caller that is gone must not pile up",
 			Advice: "pass the call's context or deadline on to whatever you wait for, and release what you hold when it is over",
