@@ -168,12 +168,8 @@ func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *fram
 }
 
 func noFirstMessage(m method, err error) error {
-	switch {
-	case errors.Is(err, io.EOF):
+	if errors.Is(err, io.EOF) {
 		return status.Errorf(codes.InvalidArgument, "this %s ended before its first message", m.name)
-	case status.Code(err) == codes.ResourceExhausted:
-		return status.Errorf(codes.ResourceExhausted, "this %s is larger than the host takes: %s (max_message_size in its configuration)", m.name, status.Convert(err).Message())
-	default:
-		return err
 	}
+	return err // which grpc has told the caller already, in its own words
 }

@@ -2,7 +2,7 @@
 // answer, on a connection of its own.
 //
 // Nearly all calls of a busy host are polls. Through grpc-go's client, which is made for calls of every kind, one takes the
-// host three times as long as here. A lane takes what is ordinary and nothing else. Where a request is large, the server
+// host half as much processor time again. A lane takes what is ordinary and nothing else. Where a request is large, the server
 // has no room for it, the connection is not there, or an answer is not as a gRPC server gives it, the call comes back with
 // [ErrNotTaken], and has to be made through grpc-go, which knows what to do and what to say. So a lane is for calls that
 // may be made twice, and never a call's only way.
