@@ -103,11 +103,16 @@ func (c *conn) greet() {
 	})
 }
 
-// send lets frames be added to what is to be written. Nothing that writes to memory fails.
+// send lets frames be added to what is to be written; nothing that writes to memory fails. A server that makes the client
+// speak, and does not listen, is left.
 func (c *conn) send(frames func()) {
 	c.mu.Lock()
 	frames()
+	tooMuch := len(c.out) > 2*maxBacklog
 	c.mu.Unlock()
+	if tooMuch {
+		c.end()
+	}
 	c.wakeWriter()
 }
 

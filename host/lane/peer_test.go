@@ -522,6 +522,20 @@ func TestAServerThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+func TestAServerThatPingsAndDoesNotReadIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, peers := pair(t)
+		p := greeted(peers)
+		sent := 0
+		for p.WritePing(false, [8]byte{}) == nil {
+			if sent++; sent > maxBacklog {
+				t.Fatalf("%d pings are on the client's mind", sent)
+			}
+		}
+		goesOn(t, l, greeted(peers))
+	})
+}
+
 func TestAServerThatLeavesIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, peers := pair(t)
