@@ -59,7 +59,9 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 			for _, server := range servers {
 				server.start(t)
 			}
-			await(t, "all jobs have been made", func() bool { return outside.jobs() >= len(executions) })
+			await(t, "all jobs have been made, and Flyte knows it", func() bool {
+				return outside.jobs() >= len(executions) && !creationsUnderWay.MatchString(h.Ask(t, "/metrics"))
+			})
 			// They die in the middle of polls, in turn and together.
 			for _, server := range servers {
 				server.server.Stop()
