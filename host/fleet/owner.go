@@ -475,7 +475,19 @@ func (o *owner) explain(err error) {
 
 // TryAcquire implements route.Target.
 func (o *owner) TryAcquire(want route.Want) (route.Lease, bool) {
-	v := o.view.Load()
+	for {
+		v := o.view.Load()
+		if lease, ok := v.acquire(want); ok {
+			return lease, true
+		}
+		if o.view.Load() == v {
+			return route.Lease{}, false
+		}
+		// The generation was replaced between the look and the asking: its successor takes the call.
+	}
+}
+
+func (v *view) acquire(want route.Want) (route.Lease, bool) {
 	g := v.choose(want)
 	if g == nil {
 		return route.Lease{}, false
