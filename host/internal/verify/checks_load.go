@@ -49,7 +49,7 @@ func loadChecks() []*Check {
 		},
 		{
 			Name:   "load/polls",
-			Reason: "the host makes polls on a second connection, with a client that does little else; those that do not fit there cost it twice as much",
+			Reason: "the host makes polls on a second connection, with a client that does little else; those that do not fit there cost it half as much again",
 			Advice: "accept a second connection, allow 100 streams or more on it, and answer with one message that is not compressed",
 			run:    pollsByLane,
 		},
