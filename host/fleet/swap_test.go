@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/internal/badplugin"
+	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -95,6 +98,39 @@ func TestASwapNeverLeavesACallWithoutAPlugin(t *testing.T) {
 	case <-held.Ended:
 	case <-soon(t).Done():
 		t.Error("the old process never ended")
+	}
+}
+
+// asked is an instance that does something whenever it is asked for a place, and has one or not.
+type asked struct {
+	instance
+	first func()
+	has   bool
+}
+
+func (a asked) Acquire() (func(), bool) { a.first(); return func() {}, a.has }
+func (asked) Conn() *grpc.ClientConn    { return nil }
+func (asked) Polls() *lane.Lane         { return nil }
+func (asked) Done() <-chan struct{}     { return nil }
+
+func generationOf(id string, only instance) *generation {
+	g := &generation{id: id}
+	g.visible.Store(&[]*slot{{generation: g, instance: only}})
+	return g
+}
+
+// The swap comes between a call's look at the generation and its asking for a place there.
+func TestACallThatMeetsASwapGoesToTheSuccessor(t *testing.T) {
+	o := &owner{}
+	successor := generationOf("new", asked{first: func() {}, has: true})
+	o.view.Store(&view{current: generationOf("old", asked{first: func() { o.view.Store(&view{current: successor}) }})})
+	if lease, ok := o.TryAcquire(route.Want{}); !ok || lease.Generation != "new" {
+		t.Errorf("got %v, %v", lease, ok)
+	}
+	// Where there is no successor, it is told at once.
+	o.view.Store(&view{current: generationOf("old", asked{first: func() {}})})
+	if lease, ok := o.TryAcquire(route.Want{}); ok {
+		t.Errorf("got %v of an instance without a place", lease)
 	}
 }
 
