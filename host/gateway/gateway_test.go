@@ -72,8 +72,10 @@ func openLane(t testing.TB, address string) *lane.Lane {
 		Method: pluginAsync + "GetTask", Scheme: "http", Authority: "localhost", Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(opened.Close)
-	for !opened.Taking() {
-		time.Sleep(time.Millisecond)
+	for looking := time.Now(); !opened.Taking(); time.Sleep(time.Millisecond) {
+		if time.Since(looking) > time.Minute {
+			t.Fatal("the way for polls does not open")
+		}
 	}
 	return opened
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,13 +126,17 @@ func open(t testing.TB, dial func(context.Context) (net.Conn, error)) *Lane {
 func openTo(t testing.TB, address string) *Lane {
 	t.Helper()
 	l := open(t, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) })
-	awaitTaking(l)
+	eventually(t, "calls are taken", l.Taking)
 	return l
 }
 
-func awaitTaking(l *Lane) {
-	for !l.Taking() {
-		time.Sleep(time.Millisecond)
+// eventually waits for what is bound to come.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for looking := time.Now(); !holds(); time.Sleep(time.Millisecond) {
+		if time.Since(looking) > time.Minute {
+			t.Fatalf("waited in vain until %s", what)
+		}
 	}
 }
 
@@ -221,51 +226,58 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 	l := openTo(t, address)
 
 	var callers sync.WaitGroup
-	var taken, answered [8]int
-	for caller := range taken {
+	var answered [8]atomic.Int64
+	enough, stop := context.WithCancel(t.Context())
+	for caller := range answered {
 		callers.Go(func() {
-			for call := range 400 {
-				size := caller*1000 + call
-				request := asBytes(t, wanted{Size: size})
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-				if rand.IntN(4) == 0 {
-					time.AfterFunc(time.Duration(rand.IntN(1000))*time.Microsecond, cancel)
-				}
-				got, err := l.Call(ctx, time.Now().Add(time.Minute), request)
-				cancel()
-				if errors.Is(err, ErrNotTaken) {
-					time.Sleep(time.Millisecond)
-					continue
-				}
-				taken[caller]++
-				var said given
-				switch code := status.Code(err); {
-				case code == codes.Canceled:
-				case err != nil:
-					t.Errorf("call %d of %d: %v", call, caller, err)
-				case json.Unmarshal(got.Message, &said) != nil || len(said.Filling) != size:
-					t.Errorf("call %d of %d got somebody else's answer: %d bytes, not %d", call, caller, len(said.Filling), size)
-				default:
-					answered[caller]++
+			for call := 0; enough.Err() == nil; call++ {
+				if oneCall(t, l, caller*1000+call%1000) {
+					answered[caller].Add(1)
 				}
 			}
 		})
 	}
-	for graceful := range 4 {
-		time.Sleep(50 * time.Millisecond)
-		if graceful%2 == 0 {
+	everybodyAnswered := func() {
+		for caller := range answered {
+			before := answered[caller].Load()
+			eventually(t, "a caller is answered", func() bool { return answered[caller].Load() >= before+20 })
+		}
+	}
+	for restart := range 4 {
+		everybodyAnswered()
+		if restart%2 == 0 {
 			server.GracefulStop()
 		} else {
 			server.Stop()
 		}
 		server = serve(t, listen(t, address))
 	}
+	everybodyAnswered()
+	stop()
 	callers.Wait()
-	for caller := range taken {
-		if answered[caller] == 0 {
-			t.Errorf("caller %d: %d calls taken, none answered", caller, taken[caller])
-		}
+}
+
+// oneCall asks for an answer of a size, which nobody else asks for at the time, and gives up now and then.
+func oneCall(t *testing.T, l *Lane, size int) (answered bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if rand.IntN(4) == 0 {
+		time.AfterFunc(time.Duration(rand.IntN(1000))*time.Microsecond, cancel)
 	}
+	got, err := l.Call(ctx, time.Now().Add(time.Minute), asBytes(t, wanted{Size: size}))
+	var said given
+	switch {
+	case errors.Is(err, ErrNotTaken):
+		time.Sleep(time.Millisecond) // there is nothing to ask before the next connection
+	case status.Code(err) == codes.Canceled:
+	case err != nil:
+		t.Errorf("a call for %d bytes: %v", size, err)
+	case json.Unmarshal(got.Message, &said) != nil || len(said.Filling) != size:
+		t.Errorf("a call for %d bytes got somebody else's answer, of %d", size, len(said.Filling))
+	default:
+		return true
+	}
+	return false
 }
 
 func TestATimeoutIsWhatGRPCTakes(t *testing.T) {

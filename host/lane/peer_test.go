@@ -173,8 +173,37 @@ func goesOn(t *testing.T, l *Lane, p *peer) {
 	(<-result).is(t, "still here")
 }
 
+// way is a test's poll that is under way, with what the server is to say to it.
+type way struct {
+	lane   *Lane
+	peers  chan *peer
+	peer   *peer
+	stream uint32
+	result chan outcome
+	say    func()
+}
+
+// each tests each of the ways in which a server may take a poll.
+func each(t *testing.T, ways map[string]func(p *peer, stream uint32), test func(t *testing.T, w way)) {
+	t.Helper()
+	for name, say := range ways {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, peers := pair(t)
+				p := greeted(peers)
+				result := asking(l, "a poll")
+				stream, _, message := p.request()
+				if message != "a poll" {
+					t.Errorf("the server got %q", message)
+				}
+				test(t, way{l, peers, p, stream, result, func() { say(p, stream) }})
+			})
+		})
+	}
+}
+
 func TestAnAnswerMayComeInAnyPieces(t *testing.T) {
-	for name, say := range map[string]func(p *peer, stream uint32){
+	each(t, map[string]func(p *peer, stream uint32){
 		"headers in parts": func(p *peer, stream uint32) {
 			block := p.encoded(":status", "200", "content-type", "application/grpc+proto", "x", "1")
 			p.must(p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block[:3]}))
@@ -201,26 +230,15 @@ func TestAnAnswerMayComeInAnyPieces(t *testing.T) {
 			p.end(stream)
 			p.must(p.WriteRSTStream(stream, http2.ErrCodeNo)) // as some servers do
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l, peers := pair(t)
-				p := greeted(peers)
-				result := asking(l, "a poll")
-				stream, _, message := p.request()
-				if message != "a poll" {
-					t.Errorf("the server got %q", message)
-				}
-				say(p, stream)
-				(<-result).is(t, "hello")
-				goesOn(t, l, p)
-			})
-		})
-	}
+	}, func(t *testing.T, w way) {
+		w.say()
+		(<-w.result).is(t, "hello")
+		goesOn(t, w.lane, w.peer)
+	})
 }
 
 func TestWhatIsNoAnswerOfGRPCsIsNotTaken(t *testing.T) {
-	for name, say := range map[string]func(p *peer, stream uint32){
+	each(t, map[string]func(p *peer, stream uint32){
 		"compressed": func(p *peer, stream uint32) {
 			p.begin(stream)
 			p.must(p.WriteData(stream, false, []byte{1, 0, 0, 0, 0}))
@@ -268,45 +286,43 @@ func TestWhatIsNoAnswerOfGRPCsIsNotTaken(t *testing.T) {
 			p.headers(stream, true, ":status", "200", "content-type", "application/grpc", "grpc-status", "5", "grpc-status-details-bin", "CAY")
 		},
 		"refused": func(p *peer, stream uint32) { p.must(p.WriteRSTStream(stream, http2.ErrCodeRefusedStream)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l, peers := pair(t)
-				p := greeted(peers)
-				result := asking(l, "a poll")
-				stream, _, _ := p.request()
-				resets := make(chan struct{})
-				go func() { // a client that has had enough says so, but not of an answer that is over
-					defer close(resets)
-					say(p, stream)
-				}()
-				(<-result).notTaken(t)
-				synctest.Wait()
-				select {
-				case <-resets:
-				default:
-					t.Fatal("the client does not read on")
-				}
-				p.must(p.WritePing(false, [8]byte{}))
-				for {
-					frame, err := p.ReadFrame()
-					p.must(err)
-					if _, pong := frame.(*http2.PingFrame); pong {
-						break
-					}
-					if reset, ok := frame.(*http2.RSTStreamFrame); !ok || reset.StreamID != stream {
-						t.Fatalf("the client sent %v", frame)
-					}
-				}
-				goesOn(t, l, p)
-			})
-		})
+	}, func(t *testing.T, w way) {
+		said := make(chan struct{})
+		go func() {
+			defer close(said)
+			w.say()
+		}()
+		(<-w.result).notTaken(t)
+		synctest.Wait()
+		select {
+		case <-said:
+		default:
+			t.Fatal("the client does not read on")
+		}
+		w.peer.resetOrPong(w.stream)
+		goesOn(t, w.lane, w.peer)
+	})
+}
+
+// resetOrPong reads what the client has to say of an answer that it had enough of: that it wants no more, at most.
+func (p *peer) resetOrPong(stream uint32) {
+	p.Helper()
+	p.must(p.WritePing(false, [8]byte{}))
+	for {
+		frame, err := p.ReadFrame()
+		p.must(err)
+		if _, pong := frame.(*http2.PingFrame); pong {
+			return
+		}
+		if reset, ok := frame.(*http2.RSTStreamFrame); !ok || reset.StreamID != stream {
+			p.Fatalf("the client sent %v", frame)
+		}
 	}
 }
 
 // Where HTTP/2 itself is broken, the connection is: its calls are not taken, and another is made.
 func TestAConnectionThatBreaksItsRulesIsReplaced(t *testing.T) {
-	for name, say := range map[string]func(p *peer, stream uint32){
+	each(t, map[string]func(p *peer, stream uint32){
 		"closed":  func(p *peer, _ uint32) { _ = p.raw.Close() },
 		"garbage": func(p *peer, _ uint32) { _, _ = p.raw.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) },
 		"bad headers": func(p *peer, stream uint32) {
@@ -330,22 +346,13 @@ func TestAConnectionThatBreaksItsRulesIsReplaced(t *testing.T) {
 				}
 			}
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l, peers := pair(t)
-				p := greeted(peers)
-				result := asking(l, "a poll")
-				stream, _, _ := p.request()
-				go func() { _, _ = io.Copy(io.Discard, p.raw) }()
-				say(p, stream)
-				(<-result).notTaken(t)
-				asking := asking(l, "meanwhile")
-				(<-asking).notTaken(t)
-				goesOn(t, l, greeted(peers))
-			})
-		})
-	}
+	}, func(t *testing.T, w way) {
+		go func() { _, _ = io.Copy(io.Discard, w.peer.raw) }()
+		w.say()
+		(<-w.result).notTaken(t)
+		(<-asking(w.lane, "meanwhile")).notTaken(t)
+		goesOn(t, w.lane, greeted(w.peers))
+	})
 }
 
 func TestAServerThatIsNotReadyTakesNoCalls(t *testing.T) {
