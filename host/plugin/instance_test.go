@@ -171,7 +171,10 @@ func TestACrashIsSeenAtOnceAndSaysWhy(t *testing.T) {
 }
 
 func TestAPanicIsQuotedThoughItsStackIsLong(t *testing.T) {
-	instance := newHost(t).start(spec("panicker", "panics", "-delay", "10ms", "-text", "index out of cheese"))
+	instance := newHost(t).start(spec("panicker", "panics", "-calls", "0", "-text", "index out of cheese"))
+	if _, err := service.NewAsyncAgentServiceClient(instance.Conn()).CreateTask(t.Context(), &admin.CreateTaskRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("the call that it died in: %v", err)
+	}
 	await(t, instance)
 	for _, part := range []string{"plugin panicker: exited with code 2", "panic: index out of cheese"} {
 		if !strings.Contains(instance.Err().Error(), part) {
@@ -207,8 +210,9 @@ func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 		{mode: "forks", within: 2 * time.Second, ending: "ended when asked"},
 		{mode: "forks", args: []string{"-setsid"}, within: 4 * time.Second, ending: "ended when asked"},
 		{mode: "flood", within: 4 * time.Second, ending: "ended when asked"},
-		{mode: "sigstop", args: []string{"-delay", "1ms"}, within: 4 * time.Second, ending: "ended on SIGTERM", before: func(t *testing.T, i *plugin.Instance) {
-			eventually(t, "it has stopped itself", func() bool { return state(t, i.PID()) == "T" })
+		{mode: "good", within: 4 * time.Second, ending: "ended on SIGTERM", before: func(t *testing.T, i *plugin.Instance) {
+			syscall.Kill(i.PID(), syscall.SIGSTOP)
+			eventually(t, "it is stopped", func() bool { return state(t, i.PID()) == "T" })
 		}},
 		{mode: "good", within: 2 * time.Second, ending: "had already ended", before: func(t *testing.T, i *plugin.Instance) {
 			syscall.Kill(i.PID(), syscall.SIGKILL)
@@ -349,7 +353,7 @@ func TestLongLinesAreCutAndSaySo(t *testing.T) {
 
 func TestWhatAGoPluginPrintsWhileItServesIsLogged(t *testing.T) {
 	h := newHost(t)
-	h.start(spec("chatty", "chatty", "-delay", "1ms", "-text", "hello"))
+	h.start(spec("chatty", "chatty", "-text", "hello"))
 	if line := h.log.line(t, "hello on stdout"); line["level"] != "DEBUG" || line["stream"] != "stdout" {
 		t.Errorf("stdout logged as %v", line)
 	}

@@ -83,7 +83,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.IntVar(&o.code, "code", 3, "exit code")
 	flags.StringVar(&o.text, "text", "cannot find libduckdb.so", "what is printed")
 	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "how late")
-	flags.IntVar(&o.calls, "calls", 3, "agent calls until the crash")
+	flags.IntVar(&o.calls, "calls", 3, "agent calls until the one that goes wrong")
 	flags.BoolVar(&o.setsid, "setsid", false, "let the child leave the process group")
 	return flags
 }

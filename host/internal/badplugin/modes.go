@@ -148,11 +148,8 @@ var modes = map[string]func(*options){
 	"chatty": func(o *options) {
 		serve(o, func(s *server) {
 			s.serving = func() {
-				go func() {
-					time.Sleep(o.delay) // until go-plugin has replaced os.Stdout for certain
-					fmt.Println(o.text + " on stdout")
-					fmt.Fprintln(os.Stderr, o.text+" on stderr")
-				}()
+				fmt.Println(o.text + " on stdout")
+				fmt.Fprintln(os.Stderr, o.text+" on stderr")
 			}
 		})
 	},
@@ -167,19 +164,9 @@ var modes = map[string]func(*options){
 	"no-shutdown": func(o *options) {
 		serve(o, answer(methodShutdown, func() (any, error) { return nil, status.Error(codes.Unimplemented, "unknown method Shutdown") }))
 	},
-	"sigstop": func(o *options) {
-		serve(o, intercept(methodList, func(_ context.Context, next func() (any, error)) (any, error) {
-			time.AfterFunc(o.delay, sigstop)
-			return next()
-		}))
-	},
-	"crashes": func(o *options) { serve(o, crashAfter(o)) },
-	"panics": func(o *options) {
-		serve(o, intercept(methodList, func(_ context.Context, next func() (any, error)) (any, error) {
-			time.AfterFunc(o.delay, func() { panic(o.text) })
-			return next()
-		}))
-	},
+	// In the middle of an agent call.
+	"crashes": func(o *options) { serve(o, atAgentCall(o, func() { say(realStderr, o.text); os.Exit(o.code) })) },
+	"panics":  func(o *options) { serve(o, atAgentCall(o, func() { panic(o.text) })) },
 }
 
 // BadLogs are lines that go-plugin's own parser panics on, misreads or tears.

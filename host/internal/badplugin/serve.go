@@ -171,14 +171,13 @@ func list(agents ...*admin.Agent) change {
 	return answer(methodList, func() (any, error) { return &admin.ListAgentsResponse{Agents: agents}, nil })
 }
 
-// crashAfter ends the process in the middle of the agent call after the first o.calls.
-func crashAfter(o *options) change {
+// atAgentCall does something in the middle of each agent call after the first o.calls.
+func atAgentCall(o *options, do func()) change {
 	var calls atomic.Int64
 	return func(s *server) {
 		s.interceptors = append(s.interceptors, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			if strings.Contains(info.FullMethod, ".AsyncAgentService/") && calls.Add(1) > int64(o.calls) {
-				say(realStderr, o.text)
-				os.Exit(o.code)
+				do()
 			}
 			return next(ctx, req)
 		})
