@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
 	// The drivers of the schemes in location.go.
 	_ "gocloud.dev/blob/azureblob"
@@ -132,7 +133,7 @@ func (s *Storage) listRemote(ctx context.Context, location Location) ([]Object, 
 		if err == nil {
 			return []Object{{Path: path.Base(location.Path), Size: attributes.Size, location: location}}, nil
 		}
-		if gcerrors.Code(err) != gcerrors.NotFound {
+		if codeOf(err) != gcerrors.NotFound {
 			return nil, classify(ctx, "read", location, err)
 		}
 	}
@@ -298,19 +299,11 @@ func (s *Storage) open(ctx context.Context, location Location) (*blob.Bucket, er
 // closeQuietly is for what was only read, or given up: its error changes nothing.
 func closeQuietly(c io.Closer) { _ = c.Close() }
 
-// hopeless are codes of S3 that gocloud.dev reports as unknown, and that no retry changes.
-var hopeless = []string{"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "PermanentRedirect"}
-
 func classify(ctx context.Context, verb string, location Location, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for _, code := range hopeless {
-		if strings.Contains(err.Error(), code) {
-			return fault.Final("cannot %s %s: %w", verb, location, err)
-		}
-	}
-	switch gcerrors.Code(err) {
+	switch codeOf(err) {
 	case gcerrors.NotFound:
 		return fault.Final("cannot %s %s: there is no such bucket or object: %w", verb, location, err)
 	case gcerrors.PermissionDenied:
@@ -319,5 +312,28 @@ func classify(ctx context.Context, verb string, location Location, err error) er
 		return fault.Final("cannot %s %s: %w", verb, location, err)
 	default:
 		return fault.Retryable("cannot %s %s: %w", verb, location, err)
+	}
+}
+
+// codeOf is gocloud.dev's word for an error, but for S3's: it takes those for a missing bucket whose text has "301" in it,
+// which may be a part of a port, a name or a request id. S3's codes tell what no retry changes; any other may.
+func codeOf(err error) gcerrors.ErrorCode {
+	var operation *smithy.OperationError
+	if !errors.As(err, &operation) {
+		return gcerrors.Code(err)
+	}
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return gcerrors.Unknown // none came
+	}
+	switch answer.ErrorCode() {
+	case "NoSuchBucket", "NoSuchKey", "NotFound", "MovedPermanently":
+		return gcerrors.NotFound
+	case "AccessDenied", "Forbidden":
+		return gcerrors.PermissionDenied
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "PermanentRedirect":
+		return gcerrors.FailedPrecondition
+	default:
+		return gcerrors.Unknown
 	}
 }

@@ -129,14 +129,24 @@ func TestFailuresSayWhetherTryingAgainHelps(t *testing.T) {
 		return err
 	}
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status := http.StatusServiceUnavailable
-		if strings.Contains(r.URL.Path, "secret") {
-			status = http.StatusForbidden
+		switch {
+		case strings.Contains(r.URL.Path, "secret"):
+			w.WriteHeader(http.StatusForbidden)
+		case strings.Contains(r.URL.Path, "elsewhere"):
+			w.WriteHeader(http.StatusMovedPermanently)
+		case strings.Contains(r.URL.Path, "stranger"):
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte("<Error><Code>InvalidAccessKeyId</Code></Error>"))
+		default:
+			w.Header().Set("X-Amz-Request-Id", "4F301")
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		w.WriteHeader(status)
 	}))
 	defer broken.Close()
 	away := open(t, map[string]map[string]string{"s3": {"endpoint": broken.URL, "region": "us-east-1"}})
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	nobody := open(t, map[string]map[string]string{"s3": {"endpoint": gone.URL, "region": "us-east-1"}})
 	misnamed := open(t, map[string]map[string]string{"s3": {"nonsense": "1"}})
 
 	for _, c := range []struct {
@@ -152,7 +162,12 @@ func TestFailuresSayWhetherTryingAgainHelps(t *testing.T) {
 		{list(here, "relative"), false, "relative"},
 		{here.Upload(t.Context(), file, file+"/below"), true, "below"},
 		{list(away, "s3://bucket/x"), true, "s3://bucket/x"},
-		{list(away, "s3://secret/x"), false, "s3://secret/x"},
+		{here.Upload(t.Context(), file, "s3://no-such-bucket/part-301"), false, "no such bucket"},
+		{list(nobody, "s3://bucket/part-301"), true, "connection refused"}, // gocloud.dev takes it for a missing bucket
+		{nobody.Upload(t.Context(), file, "s3://bucket/part-301"), true, "connection refused"},
+		{list(away, "s3://secret/x/"), false, "do not allow it"},
+		{list(away, "s3://elsewhere/x"), false, "no such bucket"},
+		{list(away, "s3://stranger/x/"), false, "InvalidAccessKeyId"},
 		{list(misnamed, "s3://bucket/x"), false, "storage.s3"},
 	} {
 		var failure *fault.Error
