@@ -378,7 +378,7 @@ func allRunning(s Status) bool {
 }
 
 func TestAPluginThatHangsIsReplaced(t *testing.T) {
-	f := startWith(t, Health{Interval: 20 * time.Millisecond, Timeout: 100 * time.Millisecond, Misses: 2})
+	f := startWith(t, Health{Interval: 20 * time.Millisecond, Timeout: time.Second, Misses: 2})
 	f.apply(t, only(echo("1")))
 	before := f.status(t, "echo", isRunning)
 	if err := syscall.Kill(before.PID, syscall.SIGSTOP); err != nil {

@@ -130,7 +130,7 @@ func TestACreationWaitsForServersThatCannotBeReached(t *testing.T) {
 	target := &elsewhere{lease: route.Lease{Conn: agent.conn}, back: make(chan struct{})}
 	f := startGateway(t, target, asyncAgent("x"))
 
-	ctx, cancel := context.WithTimeout(soon(t), time.Second)
+	ctx, cancel := nearlyFlytesDeadline(t)
 	defer cancel()
 	_, err := f.call(ctx, async1+"CreateTask", create("x"))
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "connection refused") {

@@ -414,7 +414,7 @@ func leaseOn(agent *agentServer, ended chan struct{}, released *sync.WaitGroup) 
 func TestACallWaitsForAStartingPluginUntilJustBeforeItsDeadline(t *testing.T) {
 	target := restarting{leases: make(chan route.Lease), err: errors.New(`plugin "restarting" is restarting: exit status 3`)}
 	f := startGateway(t, target, asyncAgent("x"))
-	ctx, cancel := context.WithTimeout(soon(t), time.Second)
+	ctx, cancel := nearlyFlytesDeadline(t)
 	defer cancel()
 	_, err := f.call(ctx, async1+"CreateTask", create("x"))
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "exit status 3") {

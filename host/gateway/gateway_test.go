@@ -285,3 +285,10 @@ func soon(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// nearlyFlytesDeadline is a deadline of half the length of Flyte's own. An answer that has to come before it has the last tenth for
+// its way, which is too little on a busy machine where the deadline is much shorter.
+func nearlyFlytesDeadline(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(soon(t), 5*time.Second)
+}

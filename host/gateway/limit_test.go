@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +59,7 @@ func TestACreationThatFindsNoPlaceInItsTimeSaysWhy(t *testing.T) {
 	}
 	// The caller's deadline comes before the limit's own, and still he reads why.
 	f.publish(t, agent.claims(route.Policy{Concurrency: 1, Wait: time.Hour}, asyncAgent("x")))
-	ctx, cancel := context.WithTimeout(soon(t), 3*time.Second)
+	ctx, cancel := nearlyFlytesDeadline(t)
 	defer cancel()
 	if _, err := f.call(ctx, async1+"CreateTask", create("x")); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v: a new table must not give anybody a new quota", err)

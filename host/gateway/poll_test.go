@@ -74,7 +74,7 @@ func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				ctx, cancel := context.WithTimeout(soon(t), time.Second)
+				ctx, cancel := nearlyFlytesDeadline(t)
 				got, err := f.poll(ctx, get("x"))
 				cancel()
 				switch {

@@ -196,33 +196,36 @@ func TestAKilledPluginNamesTheSignal(t *testing.T) {
 
 // Whatever a plugin does, Stop ends it in its time, and nothing is left: see newHost's cleanup and goleak.
 func TestStopEndsAnyPluginInItsTime(t *testing.T) {
+	const (
+		ample = 20 * time.Second // for what must end long before its time is over, on any machine
+		short = 2 * time.Second  // for what has to wait for it
+	)
 	for _, test := range []struct {
-		mode   string
-		args   []string
-		patch  func(*plugin.Spec)
-		before func(*testing.T, *plugin.Instance)
-		within time.Duration
-		ending string
+		name    string
+		command []string
+		before  func(*testing.T, *plugin.Instance)
+		timeout time.Duration
+		ending  string
 	}{
-		{mode: "good", within: 2 * time.Second, ending: "ended when asked"},
-		{mode: "no-shutdown", within: 2 * time.Second, ending: "ended on SIGTERM"},
-		{mode: "stubborn", within: 4 * time.Second, ending: "had to be killed"},
-		{mode: "forks", within: 2 * time.Second, ending: "ended when asked"},
-		{mode: "forks", args: []string{"-setsid"}, within: 4 * time.Second, ending: "ended when asked"},
-		{mode: "flood", within: 4 * time.Second, ending: "ended when asked"},
-		{mode: "good", within: 4 * time.Second, ending: "ended on SIGTERM", before: func(t *testing.T, i *plugin.Instance) {
+		{name: "good", command: []string{"good"}, timeout: ample, ending: "ended when asked"},
+		{name: "no shutdown", command: []string{"no-shutdown"}, timeout: ample, ending: "ended on SIGTERM"},
+		{name: "stubborn", command: []string{"stubborn"}, timeout: short, ending: "had to be killed"},
+		{name: "forks", command: []string{"forks"}, timeout: ample, ending: "ended when asked"},
+		{name: "forks out of the group", command: []string{"forks", "-setsid"}, timeout: ample, ending: "ended when asked"},
+		{name: "flood", command: []string{"flood"}, timeout: ample, ending: "ended when asked"},
+		{name: "stopped", command: []string{"good"}, timeout: short, ending: "ended on SIGTERM", before: func(t *testing.T, i *plugin.Instance) {
 			syscall.Kill(i.PID(), syscall.SIGSTOP)
 			eventually(t, "it is stopped", func() bool { return state(t, i.PID()) == "T" })
 		}},
-		{mode: "good", within: 2 * time.Second, ending: "had already ended", before: func(t *testing.T, i *plugin.Instance) {
+		{name: "killed", command: []string{"good"}, timeout: ample, ending: "had already ended", before: func(t *testing.T, i *plugin.Instance) {
 			syscall.Kill(i.PID(), syscall.SIGKILL)
 			await(t, i)
 		}},
 	} {
-		t.Run(strings.Join(append([]string{test.mode}, test.args...), " "), func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t)
-			s := spec("any", test.mode, test.args...)
-			s.StopTimeout = 2 * time.Second
+			s := spec("any", test.command[0], test.command[1:]...)
+			s.StopTimeout = test.timeout
 			instance := h.start(s)
 			if test.before != nil {
 				test.before(t, instance)
@@ -231,8 +234,12 @@ func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 			if err := instance.Stop(context.Background()); err != nil {
 				t.Error(err)
 			}
-			if took := time.Since(began); took > test.within {
-				t.Errorf("it took %v, promised were %v", took, test.within)
+			within := short + 2*time.Second // for the kernel
+			if test.timeout == ample {
+				within = ample / 2 // the time of the polite request, which it has no need to wait for
+			}
+			if took := time.Since(began); took > within {
+				t.Errorf("it took %v, promised were %v", took, within)
 			}
 			select {
 			case <-instance.Done():
@@ -252,14 +259,14 @@ func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 
 func TestAStopWhoseContextHasEndedKillsAtOnce(t *testing.T) {
 	h := newHost(t)
-	instance := h.start(spec("stubborn", "stubborn"))
+	instance := h.start(spec("stubborn", "stubborn")) // stopping it takes its whole stop_timeout otherwise
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	began := time.Now()
 	if err := instance.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > patience/2 {
 		t.Errorf("it took %v", took)
 	}
 }
