@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/smithy-go"
 	"gocloud.dev/blob"
+
 	// The drivers of the schemes in location.go.
 	_ "gocloud.dev/blob/azureblob"
 	_ "gocloud.dev/blob/gcsblob"
