@@ -197,8 +197,9 @@ func TestAKilledPluginNamesTheSignal(t *testing.T) {
 // Whatever a plugin does, Stop ends it in its time, and nothing is left: see newHost's cleanup and goleak.
 func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 	const (
-		ample = 20 * time.Second // for what must end long before its time is over, on any machine
-		short = 2 * time.Second  // for what has to wait for it
+		ample  = 20 * time.Second // for what ends before any of it is over
+		short  = 2 * time.Second  // for what waits for the end of a part of it
+		within = 4 * time.Second  // either, on a busy machine
 	)
 	for _, test := range []struct {
 		name    string
@@ -234,10 +235,6 @@ func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 			if err := instance.Stop(context.Background()); err != nil {
 				t.Error(err)
 			}
-			within := short + 2*time.Second // for the kernel
-			if test.timeout == ample {
-				within = ample / 2 // the time of the polite request, which it has no need to wait for
-			}
 			if took := time.Since(began); took > within {
 				t.Errorf("it took %v, promised were %v", took, within)
 			}
@@ -266,7 +263,7 @@ func TestAStopWhoseContextHasEndedKillsAtOnce(t *testing.T) {
 	if err := instance.Stop(ctx); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > patience/2 {
+	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -116,7 +116,7 @@ func TestARemotePluginSurvivesAShortAbsenceOfAllItsServers(t *testing.T) {
 	eventually(t, "polls fail", func() bool {
 		began := time.Now()
 		_, err := poll(t, remote)
-		if took := time.Since(began); took > patience/2 {
+		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("a call took %v to fail", took)
 		}
 		return status.Code(err) == codes.Unavailable
@@ -185,7 +185,7 @@ func TestAServerThatTakesConnectionsButNeverAnswersHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if took := time.Since(began); took > patience/2 {
+	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }

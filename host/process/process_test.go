@@ -221,8 +221,9 @@ func TestStopTakesWhatItNeeds(t *testing.T) {
 		return func(context.Context) error { return context.DeadlineExceeded }
 	}
 	const (
-		ample = 20 * time.Second // for what must end long before its time is over, on any machine
-		short = 2 * time.Second  // for what has to wait for it
+		ample  = 20 * time.Second // for what ends before any of it is over
+		short  = 2 * time.Second  // for what waits for the end of a part of it
+		within = 4 * time.Second  // either, on a busy machine
 	)
 	for _, test := range []struct {
 		name    string
@@ -255,10 +256,6 @@ func TestStopTakesWhatItNeeds(t *testing.T) {
 			began := time.Now()
 			if got := p.Stop(ctx, polite); got != test.want {
 				t.Errorf("it %v, want: it %v", got, test.want)
-			}
-			within := short + 2*time.Second // for the kernel
-			if test.timeout == ample {
-				within = ample / 2 // the time of the polite request, which it has no need to wait for
 			}
 			if took := time.Since(began); took > within {
 				t.Errorf("it took %v, promised were %v", took, within)
@@ -318,7 +315,7 @@ func TestAChildThatLeftTheGroupHoldsNothingUp(t *testing.T) {
 	})
 	began := time.Now()
 	p.Stop(t.Context(), nil)
-	if took := time.Since(began); took > process.DefaultStopTimeout {
+	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
 	if err := dir.Remove(); err != nil {
