@@ -24,13 +24,15 @@ COPY go.mod go.sum ./
 RUN go mod download
 
 FROM modules AS sources
+COPY cmd cmd
 COPY host host
+COPY tools tools
 COPY plugins plugins
 COPY proto proto
 COPY sdk/go sdk/go
 # The packages that are not ours. It is the content of this list that keeps the next stage cached while our code changes.
 RUN go list -deps -f '{{if not .Standard}}{{if not .Module.Main}}{{.ImportPath}}{{end}}{{end}}' \
-      ./host $(dirname ./plugins/*/main.go) | sort -u >/dependencies
+      ./cmd/agenthost $(dirname ./plugins/*/main.go) | sort -u >/dependencies
 
 # What takes minutes: compiling the dependencies.
 FROM modules AS dependencies

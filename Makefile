@@ -22,7 +22,7 @@ toolchains:
 .PHONY: build
 build:
 	@scripts/toolchains build
-	@go build -ldflags '$(LDFLAGS)' -o bin/agenthost ./host
+	@go build -ldflags '$(LDFLAGS)' -o bin/agenthost ./cmd/agenthost
 	@for p in $(PLUGINS); do go build -ldflags '$(LDFLAGS)' -o bin/plugins/$$p/$$p ./plugins/$$p; done
 	@echo "build ok: bin/agenthost and $(words $(PLUGINS)) plugins ($(PLUGINS))"
 
@@ -60,30 +60,30 @@ verify-plugins: build
 ## bench: GetTask through the host beside GetTask straight to the plugin
 .PHONY: bench
 bench: build
-	@go run ./host/internal/bench
+	@go run ./test/bench
 
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages
 bench-languages: toolchains build
 	@scripts/verify-plugins hello javascript >&2
-	@go run ./host/internal/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello docs/javascript
+	@go run ./test/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello docs/javascript
 
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
 chaos: toolchains build
 	@for language in rust java python; do \
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
-	@go run ./host/internal/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
+	@go run ./test/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
 
 ## chaos-guarantees: a short chaos without each of the guarantees, and what is lost then
 .PHONY: chaos-guarantees
 chaos-guarantees: build
-	@go run ./host/internal/chaos guarantees
+	@go run ./test/chaos guarantees
 
 ## swap-under-load: a million polls while a plugin is swapped every second
 .PHONY: swap-under-load
 swap-under-load: build
-	@go run ./host/internal/chaos swap-under-load
+	@go run ./test/chaos swap-under-load
 
 ## fuzz: every fuzz target for FUZZ_SECONDS (default 30) each
 .PHONY: fuzz

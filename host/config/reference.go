@@ -13,7 +13,7 @@ func Reference() []byte {
 	r := &reference{comments: fieldComments(source)}
 	r.print(`# Configuration
 
-<!-- Generated from host/config/config.go: go run ./host schema -o markdown > docs/reference/configuration.md -->
+<!-- Generated from host/config/config.go: go run ./cmd/agenthost schema -o markdown > docs/reference/configuration.md -->
 
 YAML, JSON or TOML, read strictly: an unknown key, a value of the wrong type or a key given twice is an error that names the
 line. Several files merge key by key, the later ones override. Every key can also be set by a variable,

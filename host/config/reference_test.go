@@ -17,7 +17,7 @@ func TestThePublishedReferenceIsUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(config.Reference()), string(published)); diff != "" {
-		t.Errorf("run: go run ./host schema -o markdown > docs/reference/configuration.md\n%s", diff)
+		t.Errorf("run: go run ./cmd/agenthost schema -o markdown > docs/reference/configuration.md\n%s", diff)
 	}
 }
 

@@ -14,10 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agenthost/agenthost/host/config"
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 func TestMain(m *testing.M) {

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/config"
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 // restarted is a fleet of a host that has just started with a plugin, and with what hosts before it have remembered.

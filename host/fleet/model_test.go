@@ -9,9 +9,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/agenthost/agenthost/host/config"
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 // model is what the supervisor promises of one plugin, in two words: what was last seen to work serves, as long as the

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/config"
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 // echo is a plugin of a version.

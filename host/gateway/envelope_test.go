@@ -13,9 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
-	"github.com/agenthost/agenthost/host/internal/propeller/traces"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
 func TestWhatIsPutIntoAnEnvelopeComesOutOfIt(t *testing.T) {

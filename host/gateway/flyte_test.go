@@ -18,11 +18,11 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/agenthost/agenthost/host/internal/propeller"
-	"github.com/agenthost/agenthost/host/internal/propeller/scripted"
-	"github.com/agenthost/agenthost/host/internal/propeller/traces"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/propeller/scripted"
+	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
 // world is Flyte in front of a gateway in front of an agent that answers by a script, on a clock that is not the wall's.

@@ -8,9 +8,9 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/agenthost/agenthost/host/internal/propeller/traces"
 	"github.com/agenthost/agenthost/host/plugin"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
 // Whatever bytes come, reading them ends without a panic; and where protobuf takes the bytes for a request, the host

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/agenthost/agenthost/host/internal/propeller/traces"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
 // What FlytePropeller 1.16 and Flyte 2 really sent, frame by frame, arrives at the plugin as the same bytes, and the

@@ -24,8 +24,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 func TestAJobRunsThroughTheConnection(t *testing.T) {

@@ -16,9 +16,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 func TestMain(m *testing.M) {

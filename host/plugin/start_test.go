@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/agenthost/agenthost/host/internal/badplugin"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 func TestAGoodPluginIsReadyForWorkWhenStartReturns(t *testing.T) {

@@ -37,7 +37,7 @@ def venv() -> Callable[[str], pathlib.Path]:
 def agenthost() -> pathlib.Path:
     """The host's program, built from this tree."""
     program = ROOT / ".cache" / "agenthost"
-    subprocess.run(["go", "build", "-o", program, "./host"], cwd=ROOT, check=True)
+    subprocess.run(["go", "build", "-o", program, "./cmd/agenthost"], cwd=ROOT, check=True)
     return program
 
 

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/test/propeller"
+)
+
+// served is a host in a process of its own, with echo plugins, and how to reach it.
+type served struct {
+	*program
+	grpc, admin string
+}
+
+var readyLine = regexp.MustCompile(`"agenthost is ready" grpc=(\S+) admin=(\S+)`)
+
+func serveEcho(t *testing.T, pluginArgs ...string) *served {
+	t.Helper()
+	p := startAgenthost(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": badplugin.Command("good", pluginArgs...)}))
+	p.stderr.await(t, "agenthost is ready", 1)
+	addresses := readyLine.FindStringSubmatch(p.stderr.String())
+	return &served{p, addresses[1], addresses[2]}
+}
+
+// status is what the host says of its one plugin.
+func (s *served) status(t *testing.T) admin.PluginStatus {
+	t.Helper()
+	var status admin.Status
+	if err := json.Unmarshal([]byte(s.get(t, "/status")), &status); err != nil || len(status.Plugins) != 1 {
+		t.Fatalf("%v: %+v", err, status)
+	}
+	return status.Plugins[0]
+}
+
+func (s *served) get(t *testing.T, path string) string {
+	t.Helper()
+	answer, err := http.Get("http://" + s.admin + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	http.DefaultClient.CloseIdleConnections()
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("GET %s: %s %v %s", path, answer.Status, err, body)
+	}
+	return string(body)
+}
+
+func flyte(t *testing.T, generation propeller.Flyte, endpoint string) *propeller.Propeller {
+	t.Helper()
+	p := propeller.Start(t.Context(), propeller.Options{
+		Flyte: generation, Endpoint: endpoint, PollInterval: 100 * time.Millisecond, Resync: 50 * time.Millisecond,
+		Round: 20 * time.Millisecond, DeleteAfter: 50 * time.Millisecond, Workers: 40, PollRate: -1,
+	})
+	t.Cleanup(p.Close)
+	return p
+}
+
+// echoTask is a task for the echo agents, which does what the script says.
+func echoTask(t *testing.T, taskType string, script badplugin.Script) propeller.Task {
+	t.Helper()
+	encoded, err := json.Marshal(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	custom := &structpb.Struct{}
+	if err := protojson.Unmarshal(encoded, custom); err != nil {
+		t.Fatal(err)
+	}
+	integer := &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: core.SimpleType_INTEGER}}}
+	variables := &core.VariableMap{Variables: map[string]*core.Variable{"n": integer}}
+	return propeller.Task{
+		Template: &core.TaskTemplate{Type: taskType, Custom: custom, Interface: &core.TypedInterface{Inputs: variables, Outputs: variables}},
+		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{"n": {Value: &core.Literal_Scalar{Scalar: &core.Scalar{
+			Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_Integer{Integer: 42}}}}}}}},
+	}
+}
+
+// finish waits for a task and returns what became of it.
+func finish(t *testing.T, e *propeller.Execution) propeller.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	result, err := e.Wait(ctx)
+	if err != nil {
+		t.Errorf("the task came to no end: %v, after %+v", err, result.History)
+	}
+	return result
+}
+
+// until waits for what cannot announce itself.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	limit := time.After(20 * time.Second)
+	for !is() {
+		select {
+		case <-again.C:
+		case <-limit:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func TestBothFlytesRunTasksThroughTheHost(t *testing.T) {
+	host := serveEcho(t)
+	for _, generation := range []propeller.Flyte{propeller.V1, propeller.V2} {
+		f := flyte(t, generation, host.grpc)
+		for name, c := range map[string]struct {
+			script badplugin.Script
+			want   propeller.Phase
+		}{
+			"success":   {badplugin.Script{Polls: 3}, propeller.Succeeded},
+			"at once":   {badplugin.Script{}, propeller.Succeeded},
+			"a failure": {badplugin.Script{Polls: 1, Phase: "FAILED", Message: "no such table"}, propeller.PermanentFailure},
+		} {
+			result := finish(t, f.Submit(echoTask(t, "echo_task", c.script)))
+			if result.Phase != c.want || result.Attempts != 1 {
+				t.Errorf("flyte %v, %s: %s in %d attempts, %+v", generation, name, result.Phase, result.Attempts, result.Final)
+			}
+			if c.want == propeller.Succeeded && result.Outputs.GetLiterals()["n"].GetScalar().GetPrimitive().GetInteger() != 42 {
+				t.Errorf("flyte %v, %s: outputs %v", generation, name, result.Outputs)
+			}
+		}
+	}
+	sync := finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_sync_task", badplugin.Script{})))
+	if sync.Phase != propeller.Succeeded || len(sync.Calls) != 1 {
+		t.Errorf("a sync task: %+v", sync)
+	}
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+// The plugin is killed again and again while both Flytes poll their jobs. No task may notice: not one failure counted,
+// not one attempt burnt, not one type gone from discovery.
+func TestAPluginThatIsKilledUnderLoadLosesNoTask(t *testing.T) {
+	host := serveEcho(t, "-capabilities", "idempotent_create")
+	var all sync.WaitGroup
+	for _, generation := range []propeller.Flyte{propeller.V1, propeller.V2} {
+		f := flyte(t, generation, host.grpc)
+		for range 40 {
+			// Jobs of the plugin's own making would be gone with it, by no fault of the host: these are stateless.
+			execution := f.Submit(echoTask(t, "echo_task", badplugin.Script{Polls: 0, GetDelay: "200ms", Stateless: true}))
+			all.Go(func() {
+				if result := finish(t, execution); result.Phase != propeller.Succeeded || result.Attempts != 1 {
+					t.Errorf("flyte %v: %s in %d attempts: %+v", generation, result.Phase, result.Attempts, result.Final)
+				}
+			})
+		}
+	}
+	for range 3 {
+		before := host.status(t)
+		if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
+		host.stderr.await(t, "was=starting", 1)
+		host.stderr.await(t, "plugin is running", before.Restarts+2)
+	}
+	all.Wait()
+	if got := host.status(t); got.Restarts < 3 || got.State != "running" || len(got.Categories) == 0 {
+		t.Errorf("status: %+v", got)
+	}
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d", code)
+	}
+}
+
+func TestOperatorsSeeMetricsHealthAndThePluginsLog(t *testing.T) {
+	host := serveEcho(t)
+	finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{})))
+	if got := host.get(t, "/healthz") + host.get(t, "/readyz"); got != "ok\nok\n" {
+		t.Errorf("health: %q", got)
+	}
+	metrics := host.get(t, "/metrics")
+	for _, want := range []string{
+		`agenthost_calls_total{code="OK",method="CreateTask",plugin="echo",task_type="echo_task"} 1`,
+		`agenthost_plugin_state{plugin="echo",state="running"} 1`,
+		`agenthost_plugin_restarts_total{plugin="echo"} 0`,
+		`agenthost_plugin_memory_bytes{plugin="echo"}`,
+		`agenthost_plugin_cpu_seconds_total{plugin="echo"}`,
+		`agenthost_plugin_info{plugin="echo",sdk=`,
+		`agenthost_call_duration_seconds_bucket{method="GetTask"`,
+		`agenthost_build_info{go="go1.`,
+		`flyte_connector_requests_success_total{operation="create",task_type="echo_task"} 1`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+	status := host.status(t)
+	if status.PID == 0 || status.UptimeSeconds <= 0 || status.MemoryBytes == 0 || status.Version != "1.2.3" || len(status.Categories) != 2 {
+		t.Errorf("status: %+v", status)
+	}
+	host.signal(t, syscall.SIGTERM)
+}
+
+func TestAPortInUseIsNamedWithItsKey(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := pluginsFile(t, nil)
+	for flag, key := range map[string]string{"--grpc": "listen.grpc", "--admin": "listen.admin"} {
+		got := agenthost(t, "serve", "-c", file, flag, taken.Addr().String())
+		got.expect(t, exitFailed, "", fmt.Sprintf("%s: %s is in use by another process", key, taken.Addr()))
+	}
+}
+
+func TestATermSignalLetsCallsUnderWayEnd(t *testing.T) {
+	host := serveEcho(t)
+	f := flyte(t, propeller.V1, host.grpc)
+	execution := f.Submit(echoTask(t, "echo_sync_task", badplugin.Script{CreateDelay: "1s"}))
+	until(t, "the call is under way", func() bool { return host.status(t).InFlight > 0 })
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+	}
+	if result := finish(t, execution); result.Phase != propeller.Succeeded {
+		t.Errorf("the call under way came to %+v", result.Final)
+	}
+}
+
+func TestNoPluginOutlivesAHostThatIsKilled(t *testing.T) {
+	host := serveEcho(t)
+	pid := host.status(t).PID
+	host.signal(t, syscall.SIGKILL)
+	until(t, "the plugin's process is gone", func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+func TestAConfigurationThatAPluginRefusesIsLoggedWithItsFileAndKey(t *testing.T) {
+	file := writeFile(t, "host.yaml", fmt.Sprintf(`
+listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}
+run_dir: %s/r
+plugins:
+  picky:
+    command: %s
+    config:
+      limits:
+        memory: lots
+`, shortDir(t), jsonList(badplugin.Command("configure-errors"))))
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, fmt.Sprintf("source=%s line=9 key=plugins.picky.config.limits.memory", file), 1)
+	p.stderr.await(t, "agenthost is ready", 1) // one plugin's configuration is not another's affair
+	if code := p.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d", code)
+	}
+}
+
+func jsonList(words []string) string {
+	list, _ := json.Marshal(words) // strings can always be encoded
+	return string(list)
+}
+
+// A swap while both Flytes poll: every task ends well, in one attempt, on a configuration that is edited, broken and mended.
+func TestTheConfigurationIsSwappedUnderRunningTasks(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "host.json")
+	run := shortDir(t) + "/r"
+	edit := func(version string) {
+		content, err := json.Marshal(map[string]any{
+			"listen": map[string]any{"grpc": "127.0.0.1:0", "admin": "127.0.0.1:0"}, "run_dir": run,
+			"plugins": map[string]any{"echo": map[string]any{"command": badplugin.Command("good", "-version", version, "-capabilities", "idempotent_create")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		replaceFile(t, file, string(content))
+	}
+	edit("1")
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, "agenthost is ready", 1)
+	addresses := readyLine.FindStringSubmatch(p.stderr.String())
+	host := &served{p, addresses[1], addresses[2]}
+
+	var all sync.WaitGroup
+	for _, generation := range []propeller.Flyte{propeller.V1, propeller.V2} {
+		f := flyte(t, generation, host.grpc)
+		for range 30 {
+			execution := f.Submit(echoTask(t, "echo_task", badplugin.Script{GetDelay: "100ms", Stateless: true}))
+			all.Go(func() {
+				if result := finish(t, execution); result.Phase != propeller.Succeeded || result.Attempts != 1 {
+					t.Errorf("flyte %v: %s in %d attempts: %+v", generation, result.Phase, result.Attempts, result.Final)
+				}
+			})
+		}
+	}
+	for _, version := range []string{"2", "3"} {
+		edit(version)
+		until(t, "version "+version+" serves", func() bool { return host.status(t).Version == version })
+	}
+	replaceFile(t, file, `{"plugins": {"echo": {"comand": ["x"]}}}`)
+	p.stderr.await(t, "did you mean", 1)
+	if got := host.status(t); got.Version != "3" || got.State != "running" {
+		t.Errorf("a broken configuration: %+v", got)
+	}
+	if !strings.Contains(host.get(t, "/metrics"), "agenthost_config_valid 0") {
+		t.Error("the metric does not show the broken configuration")
+	}
+	all.Wait()
+
+	edit("4")
+	if code := host.reload(t); code != 0 || host.status(t).Version != "4" {
+		t.Errorf("agenthost reload: code %d, status %+v", code, host.status(t))
+	}
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+func (s *served) reload(t *testing.T) int {
+	t.Helper()
+	got := agenthost(t, "reload", "--admin", s.admin)
+	t.Log(got.stdout, got.stderr)
+	return got.code
+}
+
+// replaceFile writes a file as editors do: a new one takes the old one's name.
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/tools/taskrun"
+)
+
+// defaultAddress is where `agenthost task run` looks for a host: on this machine, at the port that Flyte's chart uses.
+const defaultAddress = "127.0.0.1:8000"
+
+func newTaskCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "task", Short: "Run tasks by hand"}
+	cmd.AddCommand(newTaskRunCommand())
+	return cmd
+}
+
+// taskRun is everything the flags of `task run` say.
+type taskRun struct {
+	task    taskrun.TaskOptions
+	sqlFile string
+
+	address      string
+	flyte        int
+	pluginConfig string
+	outputPrefix string
+	timeout      time.Duration
+
+	output   string
+	showRows int
+	logs     bool
+	quiet    bool
+}
+
+func newTaskRunCommand() *cobra.Command {
+	var r taskRun
+	cmd := &cobra.Command{
+		Use:   "run [flags] [-- PLUGIN ARGS...]",
+		Short: "Run one task against a host, or against a plugin directly",
+		Long: `Runs one task as FlytePropeller would: asks which agent serves its type, creates the job, polls it and shows how it goes,
+and prints the outputs. Ctrl-C deletes the job. Against a plugin command (after --) it starts the plugin as the host
+would, runs the task and stops the plugin again.
+
+The task is a template that flytekit made (--template), or is put together from flags: a type, and what that type wants
+(--sql, --custom, --task-config), inputs and wanted outputs.
+
+` + taskrun.InputHelp + `
+
+Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
+		Example: `  agenthost task run -t duckdb_query --sql "select 42 as answer" --output answer:int
+  agenthost task run -t duckdb_query --sql-file top.sql --input flights:dataset=./flights.parquet --input n=10 --output rows:dataset
+  agenthost task run --template task.pb --input n=3 --address 10.0.0.7:8000
+  agenthost task run -t duckdb_query --sql "select 1" --plugin-config '{"threads": 2}' -- ./bin/plugins/duckdb/duckdb`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 {
+				return fmt.Errorf("unexpected argument %q; a plugin command comes after --", args[0])
+			}
+			return nil
+		},
+		RunE: r.run,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+
+	flags.StringVarP(&r.task.Type, "type", "t", "", "task `type`, such as duckdb_query")
+	flags.Int32Var(&r.task.Version, "task-version", 0, "`version` of the task type")
+	flags.StringVar(&r.task.Template, "template", "", "`file` with a TaskTemplate or TaskSpec: protobuf (.pb), or its JSON form as .json or .yaml")
+	flags.StringVar(&r.task.SQL, "sql", "", "the `statement` of an SQL task")
+	flags.StringVar(&r.sqlFile, "sql-file", "", "`file` with the statement; - for standard input")
+	flags.StringArrayVar(&r.task.Custom, "custom", nil, "`key=value` or @file.json for the template's custom field; may be repeated")
+	flags.StringArrayVar(&r.task.Config, "task-config", nil, "`key=value` for the template's config field; may be repeated")
+	flags.StringArrayVarP(&r.task.Inputs, "input", "i", nil, "`name[:type]=value`, see above; may be repeated")
+	flags.StringVar(&r.task.InputsFile, "inputs-file", "", "`file` with inputs: a JSON object, or a protobuf LiteralMap")
+	flags.StringArrayVar(&r.task.Outputs, "output", nil, "wanted output `name:type`; may be repeated")
+	flags.StringVar(&r.task.Name, "name", "", "`name` of the task (default: its type)")
+	flags.StringVar(&r.task.Project, "project", "", "`project` of the execution (default: the template's, else flytesnacks)")
+	flags.StringVar(&r.task.Domain, "domain", "", "`domain` of the execution (default: the template's, else development)")
+
+	flags.StringVarP(&r.address, "address", "a", "", "`host:port` of the host (default: $AGENTHOST_ADDRESS, else "+defaultAddress+")")
+	flags.IntVar(&r.flyte, "flyte", 1, "which Flyte's services to call: `1 or 2`")
+	flags.StringVar(&r.pluginConfig, "plugin-config", "", "configuration of a plugin run with --: a `file` (YAML or JSON), or JSON")
+	flags.StringVar(&r.outputPrefix, "output-prefix", "", "`URI` under which the agent writes outputs (default: a fresh temporary folder)")
+	flags.DurationVar(&r.timeout, "timeout", 0, "delete the job if it takes longer than `this`; 0: wait for ever")
+
+	flags.VarP(&choice{&r.output, []string{outputText, outputJSON}}, "format", "o", "`form` of the result: text or json")
+	r.output = outputText
+	flags.IntVar(&r.showRows, "show-rows", 10, "how `many` rows of a dataset to show, if its files are on this machine")
+	flags.BoolVar(&r.logs, "logs", false, "show the job's log lines")
+	flags.BoolVarP(&r.quiet, "quiet", "q", false, "show no progress")
+	bindTaskCompletions(cmd, &r)
+	return cmd
+}
+
+func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
+	if r.flyte != 1 && r.flyte != 2 {
+		return usageError(fmt.Errorf("--flyte %d: expected 1 or 2", r.flyte))
+	}
+	if len(plugin) > 0 && (r.flyte == 2 || r.address != "") {
+		return usageError(errors.New("a plugin command is called directly, by Flyte 1's services: --address and --flyte 2 are for a running host"))
+	}
+	if len(plugin) == 0 && r.pluginConfig != "" {
+		return usageError(errors.New("--plugin-config is for a plugin command after --; a running host has its own configuration"))
+	}
+	if r.sqlFile != "" && r.task.SQL != "" {
+		return usageError(errors.New("--sql and --sql-file: only one of them can be given"))
+	}
+	if r.sqlFile != "" {
+		statement, err := readStatement(r.sqlFile, cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		r.task.SQL = statement
+	}
+	task, err := taskrun.NewTask(r.task)
+	if err != nil {
+		return usageError(err)
+	}
+
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the job to be deleted
+	if r.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+	}
+
+	conn, closeConn, err := r.connect(ctx, plugin, cmd.ErrOrStderr())
+	if err != nil {
+		return interruptedOr(ctx, err)
+	}
+	defer closeConn()
+	if r.outputPrefix == "" {
+		if r.outputPrefix, err = os.MkdirTemp("", "agenthost-task-"); err != nil {
+			return err
+		}
+		defer os.Remove(r.outputPrefix) // which fails, rightly, if the agent wrote anything there
+	} else if !strings.Contains(r.outputPrefix, "://") {
+		if r.outputPrefix, err = filepath.Abs(r.outputPrefix); err != nil {
+			return err
+		}
+	}
+
+	lines := newProgressLines(cmd.ErrOrStderr(), r.quiet)
+	options := taskrun.Options{
+		Flyte: taskrun.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, Watch: lines.show,
+	}
+	if r.logs {
+		options.Log = lines.log
+	}
+	result, err := taskrun.Run(ctx, conn, task, options)
+	lines.end()
+	if err != nil {
+		return interruptedOr(ctx, r.explain(err, plugin))
+	}
+	return r.report(cmd, result)
+}
+
+func (r *taskRun) report(cmd *cobra.Command, result *taskrun.Result) error {
+	if r.output == outputJSON {
+		if err := printJSON(cmd.OutOrStdout(), result.Report(r.showRows)); err != nil {
+			return err
+		}
+	} else if result.Succeeded() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s after %s", result.PhaseName(), taskrun.Seconds(result.Elapsed))
+		if !isEmptyFolder(result.OutputPrefix) {
+			fmt.Fprintf(cmd.ErrOrStderr(), ", files at %s", result.OutputPrefix)
+		}
+		fmt.Fprintln(cmd.ErrOrStderr())
+		result.Print(cmd.OutOrStdout(), r.showRows)
+	}
+	if !result.Succeeded() {
+		return errors.New(result.Failure())
+	}
+	return nil
+}
+
+// isEmptyFolder says that an output prefix is a folder into which the agent wrote nothing.
+func isEmptyFolder(prefix string) bool {
+	entries, err := os.ReadDir(prefix)
+	return err == nil && len(entries) == 0
+}
+
+// interruptedOr gives an interruption its exit code, and a deadline its name.
+func interruptedOr(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("--timeout is over: %w", err)
+	}
+	if ctx.Err() != nil {
+		return &exitError{code: exitInterrupted, err: err}
+	}
+	return err
+}
+
+// connect opens a connection to the host, or starts the plugin and gives the one to it.
+func (r *taskRun) connect(ctx context.Context, command []string, messages io.Writer) (grpc.ClientConnInterface, func(), error) {
+	if len(command) > 0 {
+		settings, err := parsePluginConfig(r.pluginConfig)
+		if err != nil {
+			return nil, nil, usageError(err)
+		}
+		if !r.quiet {
+			fmt.Fprintf(messages, "starting %s …\n", command[0])
+		}
+		return startPlugin(ctx, command, settings, messages)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+r.target(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("--address %s: %w", r.target(), err)
+	}
+	return conn, func() { _ = conn.Close() }, nil
+}
+
+// target is the address to call: the flag's, the environment's or the usual one.
+func (r *taskRun) target() string {
+	for _, address := range []string{r.address, os.Getenv("AGENTHOST_ADDRESS")} {
+		if address != "" {
+			return address
+		}
+	}
+	return defaultAddress
+}
+
+// explain says what to do about a host that does not answer.
+func (r *taskRun) explain(err error, plugin []string) error {
+	if _, cause, refused := strings.Cut(err.Error(), "Error while dialing: "); refused && len(plugin) == 0 {
+		return fmt.Errorf("no host answers at %s: %s\nIs one running ('agenthost serve')? Another is named with --address; a plugin can be run directly, after --",
+			r.target(), strings.TrimSuffix(cause, `"`))
+	}
+	return err
+}
+
+func readStatement(path string, stdin io.Reader) (string, error) {
+	var content []byte
+	var err error
+	if path == "-" {
+		content, err = io.ReadAll(stdin)
+	} else {
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--sql-file: %w", err)
+	}
+	return string(content), nil
+}
+
+// parsePluginConfig reads a plugin's configuration as a host's file would have it under `config:`.
+func parsePluginConfig(text string) (map[string]any, error) {
+	if text == "" {
+		return map[string]any{}, nil
+	}
+	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
+		block, err := config.ReadPluginConfig(text)
+		if err != nil {
+			return nil, fmt.Errorf("--plugin-config: %w", err)
+		}
+		return block, nil
+	}
+	var block map[string]any
+	if err := json.Unmarshal([]byte(text), &block); err != nil {
+		return nil, fmt.Errorf("--plugin-config: not a JSON object: %w", err)
+	}
+	return block, nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/tools/taskrun"
+)
+
+// program is an agenthost in a process of its own.
+type program struct {
+	cmd    *exec.Cmd
+	stdout bytes.Buffer
+	stderr *watched
+}
+
+func startAgenthost(t *testing.T, args ...string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{cmd: exec.Command(self, args...), stderr: &watched{more: make(chan struct{}, 1)}}
+	p.cmd.Env = append(os.Environ(), actAsAgenthost+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+	})
+	return p
+}
+
+// signal asks the process to end, waits for it, and gives its exit code.
+func (p *program) signal(t *testing.T, signal syscall.Signal) int {
+	t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(30*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer timer.Stop()
+	_ = p.cmd.Wait() // a code other than 0 is an answer too
+	return p.cmd.ProcessState.ExitCode()
+}
+
+var readyAddress = regexp.MustCompile(`"agenthost is ready" grpc=(\S+)`)
+
+// servedHost starts `agenthost serve` with the echo plugin and gives its address.
+func servedHost(t *testing.T) (*program, string) {
+	t.Helper()
+	host := startAgenthost(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")}))
+	host.stderr.await(t, "agenthost is ready", 1)
+	return host, readyAddress.FindStringSubmatch(host.stderr.String())[1]
+}
+
+func TestTaskRunDrivesATaskThroughAHost(t *testing.T) {
+	host, address := servedHost(t)
+
+	for _, flyte := range []string{"1", "2"} {
+		got := agenthost(t, "task", "run", "-a", address, "--flyte", flyte, "-t", "echo_task", "--custom", "polls=2", "-i", "n=3", "-i", "name=a b", "--output", "n:int")
+		got.expect(t, 0, "n = 3\nname = \"a b\"\n", "RUNNING  poll 1 of 2\n")
+		got.expect(t, 0, "", "SUCCEEDED after ")
+	}
+
+	got := agenthost(t, "task", "run", "-a", address, "-t", "echo_sync_task", "-i", "n=3", "-o", "json", "-q")
+	var report taskrun.Report
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || !report.Sync || report.Outputs["n"] != 3.0 || got.stderr != "" {
+		t.Errorf("%v: got %+v from %+v", err, report, got)
+	}
+
+	got = agenthost(t, "task", "run", "-a", address, "-t", "echo_task", "--custom", "phase=FAILED", "--custom", "message=no such table")
+	got.expect(t, exitFailed, "", "agenthost: the task ended FAILED after ")
+	got.expect(t, exitFailed, "", "no such table")
+
+	got = agenthost(t, "task", "run", "-a", address, "-t", "echo_tsk")
+	got.expect(t, exitFailed, "", `no agent serves task type "echo_tsk"; there are echo_sync_task, echo_task; did you mean echo_task?`)
+
+	agenthost(t, "task", "run", "-a", address, "-t", "echo_task", "--custom", "log_lines=2", "--logs").expect(t, 0, "", "log  line 2 of 2\n")
+	agenthost(t, "__complete", "task", "run", "-a", address, "--type", "").expect(t, 0, "echo_sync_task\necho_task\n", "")
+
+	t.Setenv("AGENTHOST_ADDRESS", address)
+	agenthostIn(t, t.Context(), "select 1", "task", "run", "-t", "echo_task", "--sql-file", "-").expect(t, 0, "(no outputs)", "")
+
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("serve ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+func TestCtrlCDeletesTheJobAndSaysSo(t *testing.T) {
+	host, address := servedHost(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		task := startAgenthost(t, "task", "run", "-a", address, "-t", "echo_task", "--custom", "polls=100000")
+		task.stderr.await(t, "RUNNING", 1)
+		if code := task.signal(t, signal); code != exitInterrupted {
+			t.Errorf("code %d", code)
+		}
+		if !strings.Contains(task.stderr.String(), "agenthost: interrupted; the job was deleted\n") {
+			t.Errorf("got %s", task.stderr)
+		}
+	}
+	host.signal(t, syscall.SIGTERM)
+}
+
+func TestTaskRunAgainstAPluginDirectlyStartsAndStopsIt(t *testing.T) {
+	record := t.TempDir() + "/record"
+	line := append([]string{"task", "run", "-t", "echo_task", "-i", "n=3", "--plugin-config", `{"threads": 2}`, "--"},
+		badplugin.Command("good", "-schema", `{"type": "object"}`, "-record", record)...)
+	agenthost(t, line...).expect(t, 0, "n = 3\n", "starting ")
+	content, err := os.ReadFile(record)
+	if err != nil || !bytes.Contains(content, []byte("Configure")) {
+		t.Errorf("the plugin was not configured: %v in %s", err, content)
+	}
+
+	file := writeFile(t, "plugin.yaml", "threads: 2\n")
+	line = append([]string{"task", "run", "-t", "echo_sync_task", "--plugin-config", file, "--"}, badplugin.Command("good", "-schema", `{"type": "object"}`)...)
+	agenthost(t, line...).expect(t, 0, "(no outputs)", "SUCCEEDED")
+
+	line = append([]string{"task", "run", "-t", "echo_task", "--"}, badplugin.Command("wrong-cookie")...)
+	agenthost(t, line...).expect(t, exitFailed, "", "handshake")
+}
+
+func TestATimeoutDeletesTheJob(t *testing.T) {
+	line := append([]string{"task", "run", "-t", "echo_task", "--custom", "polls=100000", "--timeout", "2s", "--"}, badplugin.Command("good")...)
+	agenthost(t, line...).expect(t, exitFailed, "", "--timeout is over: interrupted; the job was deleted")
+}
+
+func TestInterruptedWhileTheAgentIsCreatingTheJob(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &watched{more: make(chan struct{}, 1)}
+	code := make(chan int)
+	line := append([]string{"task", "run", "-t", "echo_task", "--custom", "create_delay=1m", "--"}, badplugin.Command("good")...)
+	go func() { code <- run(ctx, line, strings.NewReader(""), out, out) }()
+	out.await(t, "CREATING", 1)
+	cancel()
+	if got := <-code; got != exitInterrupted {
+		t.Errorf("code %d", got)
+	}
+	out.await(t, "interrupted while the job was being created", 1)
+}
+
+// build builds one of the project's plugins.
+func build(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "../../plugins/"+name).CombinedOutput(); err != nil {
+		t.Fatalf("cannot build plugins/%s: %v\n%s", name, err, out)
+	}
+	return path
+}
+
+func TestTheProjectsOwnPlugins(t *testing.T) {
+	hello, duckdb := build(t, "hello"), build(t, "duckdb")
+
+	t.Run("hello greets", func(t *testing.T) {
+		agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--output", "greeting:str", "--", hello).
+			expect(t, 0, "greeting = \"Hello, World\"\n", "SUCCEEDED")
+	})
+
+	t.Run("a dataset that duckdb made is shown with its first rows", func(t *testing.T) {
+		settings := `{"state_dir": "` + t.TempDir() + `"}`
+		got := agenthost(t, "task", "run", "--template", "../../demo/task.yaml", "--plugin-config", settings, "--output-prefix", t.TempDir(), "--show-rows", "2",
+			"-i", "flights=../demo/data/flights.parquet", "-i", "airlines=../demo/data/airlines.csv", "-i", "min_flights=1000", "--", duckdb)
+		got.expect(t, 0, "airline str", "RUNNING")
+		got.expect(t, 0, "ExpressJet Airlines Inc.", "files at ")
+		got.expect(t, 0, "2 of 11 rows", "")
+	})
+
+	t.Run("they take the configuration that is shipped for them", func(t *testing.T) {
+		for _, name := range []string{"local", "production", "kubernetes"} {
+			line := []string{"check", "--start", "-c", "../../configs/" + name + ".yaml", "--set", "run_dir=" + shortDir(t) + "/r",
+				"--set", "plugins.duckdb.command=" + duckdb, "--set", "plugins.duckdb.config.state_dir=" + t.TempDir()}
+			if name == "local" {
+				line = append(line, "--set", "plugins.hello.command="+hello)
+			}
+			agenthost(t, line...).expect(t, 0, "agent         duckdb_query (async): duckdb_query", "")
+		}
+	})
+
+	t.Run("a key that duckdb refuses is shown beside its file", func(t *testing.T) {
+		file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nplugins:\n  duckdb:\n    command: ["+duckdb+"]\n    config:\n      state_dir: "+t.TempDir()+"\n      thraeds: 2\n")
+		agenthost(t, "check", "--start", "-c", file).expect(t, exitFailed, file+":7: plugins.duckdb.config.thraeds: ", "1 of 1 plugin did not start")
+	})
+}
+
+func TestCompletionOfSetKnowsTheKeysOfThePlugins(t *testing.T) {
+	file := pluginsFile(t, map[string][]string{"echo": {"x"}})
+	agenthost(t, "__complete", "check", "-c", file, "--set", "plugins.e").expect(t, 0, "plugins.echo.stop_timeout=\n", "")
+}
+
+func TestTaskRunWithoutAHostSaysWhatToDo(t *testing.T) {
+	got := agenthost(t, "task", "run", "-t", "x", "-a", "127.0.0.1:1")
+	got.expect(t, exitFailed, "", "no host answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\nIs one running ('agenthost serve')?")
+}

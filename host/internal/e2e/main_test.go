@@ -1,9 +1,0 @@
-package e2e_test
-
-import (
-	"testing"
-
-	"github.com/agenthost/agenthost/host/internal/hosttest"
-)
-
-func TestMain(m *testing.M) { hosttest.Main(m, "host", "plugins/duckdb", "plugins/hello") }

@@ -1,0 +1,9 @@
+package languages
+
+import (
+	"testing"
+
+	"github.com/agenthost/agenthost/test/hosttest"
+)
+
+func TestMain(m *testing.M) { hosttest.Main(m, "cmd/agenthost") }

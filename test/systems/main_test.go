@@ -1,0 +1,11 @@
+package systems
+
+import (
+	"testing"
+
+	"github.com/agenthost/agenthost/test/hosttest"
+)
+
+func TestMain(m *testing.M) {
+	hosttest.Main(m, "cmd/agenthost", "plugins/bigquery", "plugins/databricks", "plugins/opa")
+}

@@ -1,0 +1,99 @@
+package scaffold
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// checkout is this repository, from here.
+const checkout = "../.."
+
+func TestEveryLanguageGivesAWholeProject(t *testing.T) {
+	for _, language := range Languages() {
+		t.Run(language, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "new")
+			files, err := Project{Name: "warehouse-query", Language: language, SDK: checkout}.Write(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{".gitignore", "Makefile", "README.md", "agenthost.yaml", "verify.yaml"} {
+				if !slices.Contains(files, want) {
+					t.Errorf("there is no %s among %v", want, files)
+				}
+			}
+			named := false
+			for _, file := range files {
+				content, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasSuffix(file, ".tmpl") || strings.Contains(file, "[[") {
+					t.Errorf("%s still has the name of its template", file)
+				}
+				named = named || strings.Contains(string(content), "warehouse_query")
+			}
+			if !named {
+				t.Error("no file names the task type")
+			}
+		})
+	}
+}
+
+func TestWithoutACheckoutTheSDKIsThePublishedOne(t *testing.T) {
+	for _, language := range Languages() {
+		files, err := Project{Name: "x", Language: language, Version: "1.2.3"}.render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, content := range files {
+			found = found || strings.Contains(string(content), "1.2.3")
+		}
+		if !found {
+			t.Errorf("%s: no file names the version of the SDK", language)
+		}
+	}
+}
+
+func TestNothingIsWrittenOverWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	mine := filepath.Join(dir, "mine.txt")
+	if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Project{Name: "x", Language: "go", SDK: checkout}.Write(dir)
+	if err == nil || !strings.Contains(err.Error(), "mine.txt") {
+		t.Errorf("got %v, which does not say what is in the way", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("%d files are there", len(entries))
+	}
+}
+
+func TestWhatIsNoProjectIsRefused(t *testing.T) {
+	good := Project{Name: "x", Language: "go", SDK: checkout}
+	for name, broken := range map[string]func(*Project){
+		"an upper-case name":          func(p *Project) { p.Name = "Warehouse" },
+		"an underscore":               func(p *Project) { p.Name = "a_b" },
+		"a path":                      func(p *Project) { p.Name = "../x" },
+		"no name":                     func(p *Project) { p.Name = "" },
+		"a name that begins with one": func(p *Project) { p.Name = "1x" },
+		"two dashes":                  func(p *Project) { p.Name = "a--b" },
+		"a long name":                 func(p *Project) { p.Name = strings.Repeat("a", maxName+1) },
+		"no language":                 func(p *Project) { p.Language = "" },
+		"the common files":            func(p *Project) { p.Language = common },
+		"a checkout that is none":     func(p *Project) { p.SDK = os.TempDir() },
+	} {
+		p := good
+		broken(&p)
+		if err := p.Check(); err == nil {
+			t.Errorf("%s: nothing is said against it", name)
+		}
+	}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,185 @@
+package verify_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/tools/verify"
+)
+
+// configSchema is that of the strict plugin.
+const configSchema = `{"type":"object","additionalProperties":false,"properties":{"threads":{"type":"number"}}}`
+
+// good is the plugin that has nothing wrong, with a task for each of its agents.
+func good(mode string, args ...string) verify.Subject {
+	args = append([]string{"-strict", "-schema", configSchema}, args...)
+	custom := map[string]any{"stateless": true, "polls": 1}
+	return verify.Subject{
+		Command:      badplugin.Command(mode, args...),
+		Config:       map[string]any{"threads": 2},
+		StartTimeout: verify.Duration(time.Minute),
+		Tasks: []verify.Task{
+			{Type: "echo_task", Custom: custom, Inputs: map[string]any{"n": 41}, Outputs: map[string]string{"n": "int"}, Expect: verify.Expectation{Outputs: map[string]any{"n": 41}}},
+			{Type: "echo_sync_task", Custom: custom, Inputs: map[string]any{"text": "abc"}, Outputs: map[string]string{"text": "str"}},
+		},
+	}
+}
+
+// fast makes the kit give up early, and look for leaks with few calls: the plugins that leak do so at once.
+var fast = verify.Options{CallTimeout: 8 * time.Second, StopTimeout: 5 * time.Second, LeakCalls: 400}
+
+func run(t *testing.T, subject verify.Subject, options verify.Options) *verify.Report {
+	t.Helper()
+	report, err := verify.Run(t.Context(), subject, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func named(report *verify.Report, status verify.Status) []string {
+	names := []string{}
+	for _, check := range report.Checks {
+		if check.Status == status {
+			names = append(names, check.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestAGoodPluginPassesEveryCheck(t *testing.T) {
+	report := run(t, good("good"), verify.Options{Quick: true})
+	for _, check := range report.Checks {
+		if check.Status == verify.Failed || check.Status == verify.Warned {
+			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
+		}
+	}
+	if want := []string{"tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
+		t.Errorf("skipped: %v, want %v", named(report, verify.Skipped), want)
+	}
+}
+
+func TestTheHelloPluginPassesWithItsOwnSpec(t *testing.T) {
+	subject, err := verify.ReadSpec("../../plugins/hello/verify.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("sh", "-c", subject.Build)
+	build.Dir = subject.Dir
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", subject.Build, err, said)
+	}
+	report := run(t, *subject, verify.Options{Quick: true})
+	if !report.OK() || report.Count(verify.Warned) > 0 || report.Count(verify.Passed) < 50 || report.Name != "hello" {
+		var table strings.Builder
+		report.Table(&table)
+		t.Error(table.String())
+	}
+}
+
+func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		subject verify.Subject
+		fails   []string
+		warns   []string
+		says    string // in the detail of the first one
+	}{
+		"starts by hand":               {good("any-cookie"), []string{"handshake/cookie", "handshake/wrong-cookie"}, nil, "made its handshake all the same"},
+		"says nothing to people":       {good("wordless-cookie"), []string{"handshake/cookie", "handshake/wrong-cookie"}, nil, "without a word"},
+		"exits with 0 by hand":         {good("polite-cookie"), []string{"handshake/cookie", "handshake/wrong-cookie"}, nil, "code 0"},
+		"has another cookie":           {good("wrong-cookie"), []string{"handshake/line"}, nil, "This binary is a plugin"},
+		"dies at once":                 {good("dies"), []string{"handshake/line"}, nil, "cannot find libduckdb.so"},
+		"speaks another version":       {good("wrong-version"), []string{"handshake/line"}, nil, `is "99"`},
+		"speaks another core version":  {good("wrong-core"), []string{"handshake/line", "handshake/cookie", "handshake/wrong-cookie"}, nil, "made its handshake"},
+		"prints before the handshake":  {good("prints-first"), []string{"handshake/stdout-before"}, nil, "Picked up JAVA_TOOL_OPTIONS"},
+		"prints after the handshake":   {good("prints-later", "-text", "Loading…"), nil, []string{"logs/stdout-after"}, "Loading…"},
+		"claims any version":           {good("any-version"), []string{"handshake/unknown-versions", "handshake/versions"}, nil, "99"},
+		"listens elsewhere":            {good("socket-elsewhere"), []string{"handshake/address"}, nil, "is not in PLUGIN_UNIX_SOCKET_DIR"},
+		"pads its certificate":         {good("padded-certificate"), []string{"handshake/certificate"}, nil, "it has padding"},
+		"ignores the certificate":      {good("no-cert"), []string{"handshake/certificate"}, nil, "no certificate"},
+		"lets strangers in":            {good("accepts-strangers"), []string{"tls/no-certificate", "tls/stranger"}, nil, "gets an answer"},
+		"has no server":                {good("dead-address"), []string{"handshake/address", "handshake/certificate", "handshake/cookie", "handshake/wrong-cookie", "tls/off"}, nil, "no certificate"},
+		"serves no health":             {good("no-health"), []string{"health/serving"}, nil, "does not serve grpc.health.v1.Health"},
+		"is nobody":                    {good("describe-nameless"), []string{"describe/answers"}, nil, `name ""`},
+		"has a broken schema":          {good("good", "-schema", `{"type": 5}`), []string{"describe/schema"}, nil, "no JSON Schema"},
+		"takes any configuration":      {good("good", "-strict=false"), append([]string{"configure/malformed", "configure/unknown-key", "configure/wrong-type"}, unknownTasks...), nil, "it accepts"},
+		"refuses the configuration":    {good("configure-errors"), []string{"configure/accepts"}, nil, "limits.memory"},
+		"serves no list":               {good("list-missing"), []string{"agents/list"}, nil, "does not serve"},
+		"lists nothing":                {good("list-empty"), []string{"agents/list"}, nil, "no agents"},
+		"lists only task types":        {good("list-deprecated"), nil, []string{"agents/categories"}, "deprecated"},
+		"gives a category to two":      {withoutTasks(good("list-clash")), []string{"agents/duplicates", "agents/get"}, nil, "both claim"},
+		"mixes sync and async":         {withoutTasks(good("list-mixed")), []string{"agents/get", "agents/sync-and-async"}, nil, ""},
+		"panics on an unknown task":    {good("panics-on-unknown-task"), []string{"requests/empty", "unknown/create"}, nil, "panic: no agent for"},
+		"panics on garbage":            {good("panics-on-garbage"), []string{"requests/resource-meta"}, nil, "panic: cannot decode"},
+		"routes by task_type":          {good("routes-by-task-type"), []string{"tasks/flyte2"}, nil, "KeyError"},
+		"ends in no phase":             {good("good", "-script", `{"phase":"UNDEFINED"}`), []string{"sync/terminal", "tasks/completes"}, nil, "UNDEFINED"},
+		"declares idempotence only":    {good("good", "-capabilities", "idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
+		"fails a second deletion":      {good("good", "-script", `{"second_delete":"INTERNAL"}`), []string{"tasks/delete"}, nil, "the second DeleteTask"},
+		"forgets its jobs":             {good("good", "-script", `{"stateless":false}`), []string{"tasks/restart"}, nil, "NOT_FOUND"},
+		"answers a sync call RUNNING":  {onlySync(good("good", "-script", `{"phase":"RUNNING"}`)), []string{"sync/terminal"}, nil, "RUNNING"},
+		"answers a sync call twice":    {good("good", "-script", `{"sync_parts":2}`), []string{"sync/one-message"}, nil, "2 messages"},
+		"takes small messages only":    {good("small-messages"), []string{"load/large-message"}, nil, "RESOURCE_EXHAUSTED"},
+		"takes few calls at a time":    {good("few-at-a-time"), []string{"load/concurrent"}, nil, "too many calls at once"},
+		"has few streams":              {good("few-streams"), nil, []string{"load/polls"}, "do not go by the host's own way"},
+		"is wedged by a deadline":      {good("wedged-by-deadline"), []string{"load/deadline"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
+		"is wedged by a cancellation":  {good("wedged-by-cancellation"), []string{"load/cancellation"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
+		"leaks memory":                 {good("leaks-memory"), []string{"load/leak"}, nil, "it grows with every"},
+		"leaks files":                  {good("leaks-files"), []string{"load/leak"}, nil, "files"},
+		"serves no Shutdown":           {good("no-shutdown"), []string{"stop/shutdown"}, nil, "does not serve plugin.GRPCController"},
+		"runs on after Shutdown":       {good("deaf"), []string{"stop/shutdown"}, nil, "it still runs"},
+		"exits with another code":      {good("exits-with-3"), nil, []string{"stop/shutdown", "stop/socket"}, "code 3"},
+		"ignores SIGTERM":              {good("ignores-sigterm"), []string{"stop/sigterm"}, nil, "had to be killed"},
+		"leaves a child in its group":  {good("forks"), []string{"stop/death"}, nil, "there are still"},
+		"leaves a child out of it":     {good("forks", "-setsid"), []string{"stop/death"}, nil, "there are still"},
+		"logs what go-plugin trips on": {good("bad-logs"), []string{"logs/format"}, nil, "go-plugin itself panics"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := run(t, c.subject, fast)
+			slices.Sort(c.fails)
+			if diff := cmp.Diff(append([]string{}, c.fails...), named(report, verify.Failed)); diff != "" {
+				t.Errorf("failed checks (-want +got):\n%s", diff)
+			}
+			for _, warns := range c.warns {
+				if !slices.Contains(named(report, verify.Warned), warns) {
+					t.Errorf("%s does not warn; those that do: %v", warns, named(report, verify.Warned))
+				}
+			}
+			said := ""
+			for _, check := range report.Checks {
+				if check.Status == verify.Failed || check.Status == verify.Warned {
+					said += check.Name + ": " + check.Detail + "\n"
+					if check.Advice == "" {
+						t.Errorf("%s gives no advice", check.Name)
+					}
+				}
+			}
+			if !strings.Contains(said, c.says) {
+				t.Errorf("nothing says %q:\n%s", c.says, said)
+			}
+			if t.Failed() {
+				t.Log(said)
+			}
+		})
+	}
+}
+
+// unknownTasks fail in a plugin that does not look at task categories: its polls and deletions miss the job instead.
+var unknownTasks = []string{"requests/empty", "unknown/create", "unknown/sync"}
+
+func withoutTasks(s verify.Subject) verify.Subject {
+	s.Tasks = nil
+	return s
+}
+
+func onlySync(s verify.Subject) verify.Subject {
+	s.Tasks = s.Tasks[1:]
+	return s
+}
