@@ -27,6 +27,7 @@ import (
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -91,6 +92,10 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 		adminAddress = adminListener.Addr().String()
 	}
 
+	without, err := guarantee.Parse(strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT"))...)
+	if err != nil {
+		return fmt.Errorf("AGENTHOST_INTERNAL_WITHOUT: %w", err)
+	}
 	metrics := prometheus.NewRegistry()
 	routes := &route.Current{}
 	plugins := fleet.New(fleet.Options{
@@ -98,7 +103,7 @@ func serve(ctx context.Context, sources config.Sources, settings *config.Config,
 	})
 	front := gateway.New(gateway.Options{
 		Routes: routes, Settled: plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Without: strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT")),
+		Without: without,
 	})
 	configured := &reloader{watcher: config.NewWatcher(sources, settings), plugins: plugins, log: log, current: settings}
 

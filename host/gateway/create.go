@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 )
 
@@ -26,7 +27,7 @@ const createWithoutDeadline = 10 * time.Minute
 // apart whose executions have equal names. The plugin is no part of it: an attempt that was made by one plugin is not made
 // again by the one that has taken over its category since.
 func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
-	if t.header.attempt == "" || !g.kept.has(createsOnce) {
+	if t.header.attempt == "" || !g.kept.Has(guarantee.CreatesOnce) {
 		got, err := g.createNow(ctx, t)
 		return deliver(ctx, got), err
 	}
@@ -54,7 +55,7 @@ func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	if err == nil && repeated {
-		g.acted(t.found, createsOnce)
+		g.acted(t.found, guarantee.CreatesOnce)
 	}
 	own.message = &frame{buffers: mem.BufferSlice{mem.SliceBuffer(answer)}}
 	return deliver(ctx, own), err
@@ -82,7 +83,7 @@ func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
 	}
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
-	if (t.found.Pinned || got.pin) && g.kept.has(pinned) || sealed(meta) {
+	if (t.found.Pinned || got.pin) && g.kept.Has(guarantee.Pinning) || sealed(meta) {
 		meta = envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
 		if message, err = withBytes(message, createdMeta, meta); err != nil {
 			return got, noAnswer(t, err)

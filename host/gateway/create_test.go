@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -69,7 +70,7 @@ func TestConcurrentCallsForOneAttemptMakeOneJob(t *testing.T) {
 	if n := agent.calls("CreateTask"); n != 1 {
 		t.Errorf("%d calls reached the plugin", n)
 	}
-	if n := f.acted(t, createsOnce); n != 50 {
+	if n := f.acted(t, guarantee.CreatesOnce); n != 50 {
 		t.Errorf("50 repetitions were counted as %d", n)
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/guarantee"
 )
 
 // delete answers DeleteTask. Flyte 2 deletes every job, long forgotten ones too, and repeats a deletion that fails without
@@ -19,13 +21,13 @@ func (g *Gateway) delete(ctx context.Context, t *trip) (*frame, error) {
 	}
 	got, err := g.ask(ctx, t)
 	switch {
-	case err == nil || !g.kept.has(forgets):
+	case err == nil || !g.kept.Has(guarantee.UnknownJobs):
 	case got.answered && status.Code(err) == codes.NotFound:
-		g.acted(t.found, forgets)
+		g.acted(t.found, guarantee.UnknownJobs)
 		got.message.set(nil)
 		err = nil
 	case ctx.Err() == nil && t.unserved() && g.statuses.Failed(t.job).Failing >= t.found.Policy.MaxStale:
-		g.acted(t.found, forgets)
+		g.acted(t.found, guarantee.UnknownJobs)
 		job, _ := t.method.read(t.request.bytes())
 		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
 			"task_type", t.header.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", t.found.Policy.MaxStale)

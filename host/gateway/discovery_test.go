@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
@@ -218,19 +219,19 @@ flyte_connector_requests_success_total{operation="get",task_type="x"} 2
 // half: one connection must do for an hour of silence.
 func TestPingsWithoutCallsAreWelcome(t *testing.T) {
 	for _, c := range []struct {
-		without []string
+		without []guarantee.ID
 		welcome bool
-	}{{nil, true}, {[]string{"G13"}, false}} {
+	}{{nil, true}, {[]guarantee.ID{guarantee.KeepalivePings}, false}} {
 		synctest.Test(t, func(t *testing.T) {
 			if n := connectionsForAnHourOfSilence(t, c.without); (n == 1) != c.welcome {
-				t.Errorf("without %q: %d connections were needed", c.without, n)
+				t.Errorf("without %v: %d connections were needed", c.without, n)
 			}
 		})
 	}
 }
 
-func connectionsForAnHourOfSilence(t *testing.T, without []string) int {
-	g := New(Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Without: without})
+func connectionsForAnHourOfSilence(t *testing.T, without []guarantee.ID) int {
+	g := New(Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Without: guarantee.SetOf(without...)})
 	defer g.Shutdown(t.Context())
 	listener := bufconn.Listen(1 << 20)
 	go func() { _ = g.Server().Serve(listener) }()

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/test/propeller"
@@ -36,7 +37,7 @@ type world struct {
 var usual = route.Policy{MaxStale: 10 * time.Minute}
 
 // startWorld must be called in a bubble of synctest.
-func startWorld(t *testing.T, flyte propeller.Flyte, script scripted.Script, policy route.Policy, without ...string) *world {
+func startWorld(t *testing.T, flyte propeller.Flyte, script scripted.Script, policy route.Policy, without ...guarantee.ID) *world {
 	t.Helper()
 	w := &world{agent: scripted.New(script), registry: prometheus.NewRegistry()}
 	toAgent := inMemory(t, w.agent.Serve, w.agent.Stop)
@@ -55,7 +56,7 @@ func startWorld(t *testing.T, flyte propeller.Flyte, script scripted.Script, pol
 	}
 	routes := &route.Current{}
 	routes.Publish(table)
-	g := New(Options{Routes: routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: w.registry, Without: without})
+	g := New(Options{Routes: routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: w.registry, Without: guarantee.SetOf(without...)})
 	toGateway := inMemory(t, g.Server().Serve, func() { g.Shutdown(t.Context()) })
 
 	w.flyte = propeller.Start(t.Context(), propeller.Options{Flyte: flyte, Endpoint: "gateway", Round: time.Second, Dial: toGateway})
@@ -119,15 +120,15 @@ func TestWhatStrandedFlyteIsSurvivedBehindTheHost(t *testing.T) {
 		// says is part of the reason, for a failure.
 		says string
 		// without is the guarantee whose absence brings the recorded fate back.
-		without guarantee
+		without guarantee.ID
 	}{
-		{"six-get-errors", propeller.Succeeded, "", masks},
+		{"six-get-errors", propeller.Succeeded, "", guarantee.LastKnownStatus},
 		{"five-get-errors", propeller.Succeeded, "", 0},
-		{"errors-spread-out", propeller.Succeeded, "", masks},
-		{"never-answered", propeller.PermanentFailure, "status.max_stale of 10m", masks},
+		{"errors-spread-out", propeller.Succeeded, "", guarantee.LastKnownStatus},
+		{"never-answered", propeller.PermanentFailure, "status.max_stale of 10m", guarantee.LastKnownStatus},
 		{"get-slow", propeller.Succeeded, "", 0},
-		{"not-found", propeller.PermanentFailure, "does not know this job", forgets},
-		{"outputs-5m", propeller.PermanentFailure, "output_prefix", fits},
+		{"not-found", propeller.PermanentFailure, "does not know this job", guarantee.UnknownJobs},
+		{"outputs-5m", propeller.PermanentFailure, "output_prefix", guarantee.SizeLimits},
 		{"empty-resource", propeller.RetryableFailure, "neither a phase nor a state", 0},
 	} {
 		for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
@@ -149,7 +150,7 @@ func TestWhatStrandedFlyteIsSurvivedBehindTheHost(t *testing.T) {
 					return
 				}
 				synctest.Test(t, func(t *testing.T) {
-					w := startWorld(t, flyte, recording(t, flyte, c.recording), usual, c.without.String(), masks.String())
+					w := startWorld(t, flyte, recording(t, flyte, c.recording), usual, c.without, guarantee.LastKnownStatus)
 					result := w.fate(t, task())
 					if result.Final.Code != propeller.CodeAutoRefreshFailed && result.Phase != propeller.Running && result.Phase != propeller.Queued {
 						t.Errorf("without %s it came to %s %s: %s, and not to grief", c.without, result.Phase, result.Final.Code, result.Final.Reason)
@@ -175,7 +176,7 @@ func TestATaskSurvivesAnOutageOfItsPluginThatIsShorterThanMaxStale(t *testing.T)
 				if result.Phase != c.want {
 					t.Errorf("Flyte %d, %d failures: %s: %s", flyte, c.failures, result.Phase, result.Final.Reason)
 				}
-				if ended := actedIn(t, w.registry, ends); (ended > 0) != (c.want == propeller.PermanentFailure) {
+				if ended := actedIn(t, w.registry, guarantee.EndsUnreachable); (ended > 0) != (c.want == propeller.PermanentFailure) {
 					t.Errorf("Flyte %d, %d failures: G6 acted %d times", flyte, c.failures, ended)
 				}
 			})
@@ -186,9 +187,9 @@ func TestATaskSurvivesAnOutageOfItsPluginThatIsShorterThanMaxStale(t *testing.T)
 func TestPollsThatHangAreAnsweredBeforeTheirDeadline(t *testing.T) {
 	for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 		for _, c := range []struct {
-			without []string
+			without []guarantee.ID
 			want    propeller.Phase
-		}{{nil, propeller.Succeeded}, {[]string{"G5"}, propeller.Running}} {
+		}{{nil, propeller.Succeeded}, {[]guarantee.ID{guarantee.LastKnownStatus}, propeller.Running}} {
 			synctest.Test(t, func(t *testing.T) {
 				get := []traces.Reply{{Phase: "RUNNING"}}
 				get = append(get, slices.Repeat([]traces.Reply{{Phase: "RUNNING", Sleep: traces.Seconds(time.Hour)}}, 10)...)
@@ -196,7 +197,7 @@ func TestPollsThatHangAreAnsweredBeforeTheirDeadline(t *testing.T) {
 				w := startWorld(t, flyte, scripted.Script{Get: get, ResourceMeta: []byte("job")}, usual, c.without...)
 				result := w.fate(t, task())
 				if result.Phase != c.want {
-					t.Errorf("Flyte %d without %q: %s: %s", flyte, c.without, result.Phase, result.Final.Reason)
+					t.Errorf("Flyte %d without %v: %s: %s", flyte, c.without, result.Phase, result.Final.Reason)
 				}
 				for _, call := range result.Calls {
 					if c.without == nil && (call.Err != nil || call.Took >= 10*time.Second) {
@@ -210,9 +211,9 @@ func TestPollsThatHangAreAnsweredBeforeTheirDeadline(t *testing.T) {
 
 func TestARestartOfFlyteDuringACreateMakesOneJob(t *testing.T) {
 	for _, c := range []struct {
-		without []string
+		without []guarantee.ID
 		jobs    int
-	}{{nil, 1}, {[]string{"G4"}, 2}} {
+	}{{nil, 1}, {[]guarantee.ID{guarantee.CreatesOnce}, 2}} {
 		for _, flyte := range []propeller.Flyte{propeller.V1, propeller.V2} {
 			synctest.Test(t, func(t *testing.T) {
 				w := startWorld(t, flyte, scripted.Script{
@@ -233,7 +234,7 @@ func TestARestartOfFlyteDuringACreateMakesOneJob(t *testing.T) {
 					}
 				}
 				if jobs != c.jobs {
-					t.Errorf("Flyte %d without %q: %d jobs were made for one attempt, want %d", flyte, c.without, jobs, c.jobs)
+					t.Errorf("Flyte %d without %v: %d jobs were made for one attempt, want %d", flyte, c.without, jobs, c.jobs)
 				}
 			})
 		}
@@ -264,7 +265,7 @@ func TestManyTasksShareAQuotaOfCalls(t *testing.T) {
 			t.Errorf("the plugin got %d calls in %.0f s", calls, took)
 		}
 		t.Logf("%d of %d tasks succeeded in %.0f s with %d calls; %d polls were answered from memory, %d because of the wait",
-			succeeded, tasks, took, calls, actedIn(t, w.registry, thinned), actedIn(t, w.registry, masks))
+			succeeded, tasks, took, calls, actedIn(t, w.registry, guarantee.ThinnedPolls), actedIn(t, w.registry, guarantee.LastKnownStatus))
 		if succeeded != tasks {
 			t.Errorf("%d of %d tasks succeeded", succeeded, tasks)
 		}

@@ -6,7 +6,7 @@
 // restarts (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte
 // would trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
 //
-// Around that stand the guarantees (guarantee.go) that need a memory or a mark: one attempt makes one job (create.go), a
+// Around that stand the guarantees (package guarantee) that need a memory or a mark: one attempt makes one job (create.go), a
 // poll always has an answer (poll.go), a job is polled where it was made (envelope.go). And the limits of what a plugin
 // is sent (limit.go).
 package gateway
@@ -24,6 +24,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -41,9 +42,9 @@ type Options struct {
 	Log            *slog.Logger
 	// Metrics receives the gateway's metrics.
 	Metrics prometheus.Registerer
-	// Without names guarantees that are not kept, as "G5". It is for tests, which show by it that what they find to hold
-	// holds because of the guarantee.
-	Without []string
+	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
+	// the guarantee.
+	Without guarantee.Set
 }
 
 // Gateway serves Flyte's agent protocol.
@@ -53,7 +54,7 @@ type Gateway struct {
 	metrics *metrics
 	server  *grpc.Server
 	health  *health.Server
-	kept    guarantees
+	kept    guarantee.Set
 	settled <-chan struct{}
 
 	statuses *jobs.Statuses
@@ -107,7 +108,7 @@ func New(options Options) *Gateway {
 		log:     options.Log,
 		metrics: newMetrics(options.Metrics),
 		health:  health.NewServer(),
-		kept:    allBut(options.Without),
+		kept:    guarantee.Every().Without(options.Without),
 
 		statuses: jobs.NewStatuses(statusMemory),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
@@ -120,7 +121,7 @@ func New(options Options) *Gateway {
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}
-	if !g.kept.has(pings) {
+	if !g.kept.Has(guarantee.KeepalivePings) {
 		enforcement = keepalive.EnforcementPolicy{}
 	}
 	g.server = grpc.NewServer(

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
@@ -182,11 +183,11 @@ func startGateway(t *testing.T, target route.Target, agents ...plugin.Agent) *fr
 }
 
 // startClaims is a gateway in front of any plugins, without some of its guarantees.
-func startClaims(t testing.TB, without []string, claims ...route.Claim) *front {
+func startClaims(t testing.TB, without []guarantee.ID, claims ...route.Claim) *front {
 	t.Helper()
 	f := &front{routes: &route.Current{}, registry: prometheus.NewRegistry()}
 	f.publish(t, claims...)
-	f.gateway = New(Options{Routes: f.routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: f.registry, Without: without})
+	f.gateway = New(Options{Routes: f.routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: f.registry, Without: guarantee.SetOf(without...)})
 	f.gateway.SetReady(true)
 	t.Cleanup(func() { f.gateway.Shutdown(t.Context()) }) // whose context has ended by then: at once
 	f.address = serveOn(t, f.gateway.Server())
@@ -205,9 +206,9 @@ func (f *front) publish(t testing.TB, claims ...route.Claim) {
 }
 
 // acted is how often a guarantee has saved a call.
-func (f *front) acted(t *testing.T, g guarantee) int { return actedIn(t, f.registry, g) }
+func (f *front) acted(t *testing.T, g guarantee.ID) int { return actedIn(t, f.registry, g) }
 
-func actedIn(t *testing.T, registry *prometheus.Registry, g guarantee) int {
+func actedIn(t *testing.T, registry *prometheus.Registry, g guarantee.ID) int {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -152,7 +153,7 @@ func TestAPollOverQuotaIsAnsweredFromMemoryWhereItWouldWaitLong(t *testing.T) {
 			t.Errorf("Flyte reads %v, %v", got, err)
 		}
 	}
-	if n := f.acted(t, thinned); n != 4 || agent.calls("GetTask") != 1 {
+	if n := f.acted(t, guarantee.ThinnedPolls); n != 4 || agent.calls("GetTask") != 1 {
 		t.Errorf("%d polls from memory, %d calls", n, agent.calls("GetTask"))
 	}
 	// Nothing is known of this one, and it is not the plugin that failed.

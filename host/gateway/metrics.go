@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -48,7 +49,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 
 		guarantees: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agenthost_guarantee_total",
-			Help: "How often the host saved a call: G1 a type was listed whose plugin was not there, G2 a version that nobody serves went to the highest there is, G3 it waited for its plugin, G4 a repeated create got the first answer, G5 a failed poll got the last status, G6 a job that could not be polled for long was ended, G7 a job its plugin does not know was put right, G8 a recoverable error became retryable, G9 a sync answer was put right, G10 an answer was cut to what Flyte takes, G11 a call went to where its job was made, G12 a message was put into the words of the Flyte or the agent it was for, G14 a poll was answered from memory.",
+			Help: guarantee.MetricHelp(),
 		}, []string{"guarantee", "plugin", "task_type"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agenthost_limited_total",

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/lane"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -24,9 +25,9 @@ const pollPatience = time.Second
 // poll answers GetTask. Where the plugin's policy allows for stale answers it never fails: Flyte counts failed polls over
 // the whole life of a task, forgives none, and gives up on the sixth.
 func (g *Gateway) poll(ctx context.Context, t *trip) (*frame, error) {
-	if interval := t.found.Policy.MinInterval; interval > 0 && g.kept.has(thinned) {
+	if interval := t.found.Policy.MinInterval; interval > 0 && g.kept.Has(guarantee.ThinnedPolls) {
 		if last, ok := g.statuses.Last(t.job); ok && last.Age < interval {
-			g.acted(t.found, thinned)
+			g.acted(t.found, guarantee.ThinnedPolls)
 			return remembered(last), nil
 		}
 	}
@@ -63,7 +64,7 @@ func (g *Gateway) pollTurn(ctx context.Context, t *trip) (*frame, error) {
 	}
 	last, ok := g.statuses.Last(t.job)
 	patience, maxStale := time.Duration(0), t.found.Policy.MaxStale
-	if ok && g.kept.has(thinned) && (maxStale <= 0 || last.Age < maxStale) {
+	if ok && g.kept.Has(guarantee.ThinnedPolls) && (maxStale <= 0 || last.Age < maxStale) {
 		patience = max(pollPatience, last.Age/10)
 	}
 	asking, cancel := g.asking(ctx, t)
@@ -73,7 +74,7 @@ func (g *Gateway) pollTurn(ctx context.Context, t *trip) (*frame, error) {
 	case err == nil:
 		return nil, nil
 	case patience > 0 && ctx.Err() == nil:
-		g.acted(t.found, thinned)
+		g.acted(t.found, guarantee.ThinnedPolls)
 		return remembered(last), nil
 	case t.masked(g): // not the plugin's failure, and nothing that could end the job
 		return g.stale(ctx, t, last, err)
@@ -90,9 +91,9 @@ func (g *Gateway) pollNow(ctx context.Context, t *trip) (*frame, error) {
 		got, err = g.ask(asking, t)
 	}
 	if err != nil {
-		if got.answered && status.Code(err) == codes.NotFound && g.kept.has(forgets) {
+		if got.answered && status.Code(err) == codes.NotFound && g.kept.Has(guarantee.UnknownJobs) {
 			// A poll answered with an error is repeated until the task is stranded: a job that is gone has failed.
-			g.acted(t.found, forgets)
+			g.acted(t.found, guarantee.UnknownJobs)
 			got.message.set(getAnswer(core.TaskExecution_FAILED,
 				fmt.Sprintf("plugin %q does not know this job: %s", t.found.Target.Plugin(), status.Convert(err).Message())))
 			g.remember(t, got.message.bytes(), true)
@@ -152,7 +153,9 @@ func (g *Gateway) askShortly(ctx context.Context, t *trip) (reply, error) {
 	return got, err
 }
 
-func (t *trip) masked(g *Gateway) bool { return t.found.Policy.MaxStale > 0 && g.kept.has(masks) }
+func (t *trip) masked(g *Gateway) bool {
+	return t.found.Policy.MaxStale > 0 && g.kept.Has(guarantee.LastKnownStatus)
+}
 
 func (g *Gateway) remember(t *trip, answer []byte, ended bool) {
 	if t.remembered() {
@@ -170,10 +173,10 @@ func (g *Gateway) mask(ctx context.Context, t *trip, failure error) (*frame, err
 	if last.Ended || last.Failing < t.found.Policy.MaxStale {
 		return g.stale(ctx, t, last, failure)
 	}
-	if !g.kept.has(ends) {
+	if !g.kept.Has(guarantee.EndsUnreachable) {
 		return nil, failure
 	}
-	g.acted(t.found, ends)
+	g.acted(t.found, guarantee.EndsUnreachable)
 	g.log.Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", t.found.Target.Plugin(),
 		"task_type", t.found.Category.Name, "failing_for", last.Failing, "max_stale", t.found.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"
@@ -191,7 +194,7 @@ func (g *Gateway) stale(ctx context.Context, t *trip, last jobs.Status, failure 
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
-	g.acted(t.found, masks)
+	g.acted(t.found, guarantee.LastKnownStatus)
 	if last.Ended {
 		return remembered(last), nil
 	}

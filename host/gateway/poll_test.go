@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -86,7 +87,7 @@ func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
 				case !known && (got.GetPhase() != core.TaskExecution_RUNNING || !strings.Contains(got.GetMessage(), "not known yet") || !strings.Contains(got.GetMessage(), `plugin "echo"`)):
 					t.Errorf("not known: Flyte reads %v", got)
 				}
-				if n := f.acted(t, masks); n != 1 {
+				if n := f.acted(t, guarantee.LastKnownStatus); n != 1 {
 					t.Errorf("counted %d times", n)
 				}
 			}
@@ -232,7 +233,7 @@ func TestTheCallersOwnCancellationIsNotAnswered(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	f.gateway.Server().GracefulStop() // the handler has ended: what it counted is there
-	if n := f.acted(t, masks); n != 0 {
+	if n := f.acted(t, guarantee.LastKnownStatus); n != 0 {
 		t.Errorf("counted %d times", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/test/propeller/traces"
@@ -63,7 +64,7 @@ func FuzzReadRequests(f *testing.F) {
 // has no business with is as it was.
 func settleAnswer(t *testing.T, message []byte) {
 	t.Helper()
-	settled, _, _, err := settleGet(message, "p", allBut(nil))
+	settled, _, _, err := settleGet(message, "p", guarantee.Every())
 	var before, after admin.GetTaskResponse
 	if err != nil || proto.Unmarshal(message, &before) != nil {
 		return

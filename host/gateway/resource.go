@@ -8,6 +8,8 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/agenthost/agenthost/host/guarantee"
 )
 
 const (
@@ -83,30 +85,30 @@ func readResource(raw []byte) (resource, error) {
 }
 
 // settle changes what Flyte would trip over, as far as guarantees are kept, and tells which of them changed anything.
-func (r *resource) settle(pluginName string, kept guarantees) (acted guarantees) {
+func (r *resource) settle(pluginName string, kept guarantee.Set) (acted guarantee.Set) {
 	switch {
-	case r.phase != core.TaskExecution_UNDEFINED || !kept.has(bothFlytes):
+	case r.phase != core.TaskExecution_UNDEFINED || !kept.Has(guarantee.BothFlytes):
 	case r.hasState: // agents from before phases answer with a state, which Flyte 2 does not know
 		r.phase = phaseOfState(r.state)
-		acted |= setOf(bothFlytes)
+		acted |= guarantee.SetOf(guarantee.BothFlytes)
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
 		r.phase = phaseRetryableFailed
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
-		acted |= setOf(bothFlytes)
+		acted |= guarantee.SetOf(guarantee.BothFlytes)
 	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
-	if r.phase == core.TaskExecution_FAILED && r.hasError && kept.has(retries) {
+	if r.phase == core.TaskExecution_FAILED && r.hasError && kept.Has(guarantee.RetryableErrors) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
 			r.phase = phaseRetryableFailed
-			acted |= setOf(retries)
+			acted |= guarantee.SetOf(guarantee.RetryableErrors)
 		}
 		if r.errorCode != "" {
 			r.message = join(r.errorCode, r.message)
-			acted |= setOf(retries)
+			acted |= guarantee.SetOf(guarantee.RetryableErrors)
 		}
 	}
-	if kept.has(fits) && r.fit(pluginName) {
-		acted |= setOf(fits)
+	if kept.Has(guarantee.SizeLimits) && r.fit(pluginName) {
+		acted |= guarantee.SetOf(guarantee.SizeLimits)
 	}
 	return acted
 }
@@ -151,7 +153,7 @@ func (r *resource) append(to []byte) []byte {
 
 // settleGet puts a GetTaskResponse right, as far as guarantees are kept. acted says which of them changed anything, ended
 // whether the job has ended by this answer.
-func settleGet(message []byte, pluginName string, kept guarantees) (settled []byte, acted guarantees, ended bool, err error) {
+func settleGet(message []byte, pluginName string, kept guarantee.Set) (settled []byte, acted guarantee.Set, ended bool, err error) {
 	raw, rest, err := takeField(message, responseResource)
 	if err != nil {
 		return nil, 0, false, err
@@ -197,7 +199,7 @@ func terminal(phase core.TaskExecution_Phase) bool {
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
 // first, which must be the header with everything in it; and a phase that is not terminal costs it a worker for good.
-func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []byte, acted guarantees, err error) {
+func mergeSync(messages [][]byte, pluginName string, kept guarantee.Set) (merged []byte, acted guarantee.Set, err error) {
 	var header, outputs []byte
 	hasHeader, hasOutputs := false, false
 	for _, message := range messages {
@@ -232,15 +234,15 @@ func mergeSync(messages [][]byte, pluginName string, kept guarantees) (merged []
 	}
 	acted = r.settle(pluginName, kept)
 	if hasOutputs {
-		acted |= setOf(oneSyncAnswer)
+		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
 	if !terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
 		r.phase = core.TaskExecution_FAILED
-		acted |= setOf(oneSyncAnswer)
+		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
 	if len(messages) > 1 {
-		acted |= setOf(oneSyncAnswer)
+		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
 	if acted == 0 {
 		return messages[0], 0, nil

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
 )
 
@@ -71,7 +72,7 @@ func (g *Gateway) register() {
 	}
 
 	answer := g.gather
-	if !g.kept.has(oneSyncAnswer) {
+	if !g.kept.Has(guarantee.OneSyncAnswer) {
 		answer = g.relay
 	}
 	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync, sync: true}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
@@ -45,9 +46,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 	if !ok && g.awaitStart(ctx) {
 		ok = t.find(g.routes.Table(), header, e)
 	}
-	switch served := ok && (g.kept.has(versions) || t.found.Category == header.category); {
+	switch served := ok && (g.kept.Has(guarantee.VersionRouting) || t.found.Category == header.category); {
 	case served:
-	case m.polls && g.kept.has(masks), m.deletes && g.kept.has(forgets):
+	case m.polls && g.kept.Has(guarantee.LastKnownStatus), m.deletes && g.kept.Has(guarantee.UnknownJobs):
 		t.found = route.Route{Target: nobody{header.category}, Policy: route.Policy{MaxStale: nobodyStale}}
 	default:
 		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", header.category, header.where())
@@ -62,10 +63,10 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 	}
 
 	if t.found.Category != header.category && !t.unserved() {
-		g.acted(t.found, versions)
+		g.acted(t.found, guarantee.VersionRouting)
 	}
 	if e.plugin != "" && t.found.Target.Plugin() == e.plugin {
-		g.acted(t.found, pinned)
+		g.acted(t.found, guarantee.Pinning)
 	}
 	switch {
 	case m.deletes:
@@ -79,9 +80,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*trip, er
 		}
 		request.set(message)
 	}
-	if m.generation == flyte2 && t.found.ByTaskType && !m.creates && !header.hasTaskType && g.kept.has(bothFlytes) {
+	if m.generation == flyte2 && t.found.ByTaskType && !m.creates && !header.hasTaskType && g.kept.Has(guarantee.BothFlytes) {
 		request.set(withTaskType(request.bytes(), header.category.Name))
-		g.acted(t.found, bothFlytes)
+		g.acted(t.found, guarantee.BothFlytes)
 	}
 	return t, nil
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -170,7 +171,7 @@ func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 		}
 		lease.Release()
 	}
-	if !g.kept.has(waits) {
+	if !g.kept.Has(guarantee.WaitsForPlugin) {
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
 	patience := time.Duration(0)
@@ -182,7 +183,7 @@ func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
 	lease, err := acquireReachable(waiting, target, t.want)
 	switch {
 	case err == nil:
-		g.acted(t.found, waits)
+		g.acted(t.found, guarantee.WaitsForPlugin)
 		return lease, nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()

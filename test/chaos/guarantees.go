@@ -12,15 +12,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/agenthost/agenthost/host/guarantee"
 )
 
 // Each guarantee is shown to be needed: by a short chaos against hosts without it, in which something has to be lost, and of the kind
 // that it is there to save. A chaos against hosts with all of them comes first, in which nothing may be: what is lost later is then
 // lost for want of a guarantee.
 
-// needed is a guarantee, and what is lost without it.
+// needed is what is lost without a guarantee.
 type needed struct {
-	guarantee, saves string
+	id guarantee.ID
 	// kind is that of the violation that there has to be, and says a part of its details.
 	kind, says string
 	// faults are those that there are; nil: all of such a chaos.
@@ -29,28 +31,28 @@ type needed struct {
 	test string
 }
 
-// all are the guarantees. Chaos cannot show G13: pings are held against a client after minutes without a call on its connection, and in
+// all has a line for each guarantee of the table. Chaos cannot show G13: pings are held against a client after minutes without a call on its connection, and in
 // a chaos there is no such minute.
 var all = []needed{
-	{guarantee: "G1", saves: "discovery forgets no type while its plugin is away", kind: "wrong end", says: "(container plugin)",
+	{id: guarantee.StableDiscovery, kind: "wrong end", says: "(container plugin)",
 		faults: []string{"kill", "exit-get", "exit-start", "hang-start"}},
-	{guarantee: "G2", saves: "a version that nobody serves goes to the highest there is", kind: "CreateTask failed: NotFound"},
-	{guarantee: "G3", saves: "calls wait for a plugin that starts", kind: "CreateTask failed: Unavailable", says: "is not there"},
-	{guarantee: "G4", saves: "an attempt makes one job", kind: "two jobs for an attempt"},
-	{guarantee: "G5", saves: "a poll that fails is answered with what is known", kind: "GetTask failed: Unavailable"},
-	{guarantee: "G6", saves: "a job that nobody can be asked about ends", kind: "GetTask failed: Unavailable", says: "the ledger is unavailable"},
-	{guarantee: "G7", saves: "a job that is gone is failed, and deleted", kind: "cannot be deleted"},
-	{guarantee: "G8", saves: "a recoverable error is retried", kind: "wrong end", says: "the service asks to try again"},
-	{guarantee: "G9", saves: "a sync answer is one message that ends the task", kind: "workers gone"},
-	{guarantee: "G10", saves: "answers are of a size that Flyte takes", kind: "GetTask failed: ResourceExhausted"},
-	{guarantee: "G11", saves: "a job is polled where it was made", kind: "wrong end", says: "does not know this job"},
-	{guarantee: "G12", saves: "each Flyte gets what it understands", kind: "wrong end", says: "phase UNDEFINED"},
-	{guarantee: "G13", saves: "keepalive pings are welcome", test: "TestPingsWithoutCallsAreWelcome"},
-	{guarantee: "G14", saves: "polls are thinned to what the service's quota allows", kind: "quota"},
+	{id: guarantee.VersionRouting, kind: "CreateTask failed: NotFound"},
+	{id: guarantee.WaitsForPlugin, kind: "CreateTask failed: Unavailable", says: "is not there"},
+	{id: guarantee.CreatesOnce, kind: "two jobs for an attempt"},
+	{id: guarantee.LastKnownStatus, kind: "GetTask failed: Unavailable"},
+	{id: guarantee.EndsUnreachable, kind: "GetTask failed: Unavailable", says: "the ledger is unavailable"},
+	{id: guarantee.UnknownJobs, kind: "cannot be deleted"},
+	{id: guarantee.RetryableErrors, kind: "wrong end", says: "the service asks to try again"},
+	{id: guarantee.OneSyncAnswer, kind: "workers gone"},
+	{id: guarantee.SizeLimits, kind: "GetTask failed: ResourceExhausted"},
+	{id: guarantee.Pinning, kind: "wrong end", says: "does not know this job"},
+	{id: guarantee.BothFlytes, kind: "wrong end", says: "phase UNDEFINED"},
+	{id: guarantee.KeepalivePings, test: "TestPingsWithoutCallsAreWelcome"},
+	{id: guarantee.ThinnedPolls, kind: "quota"},
 }
 
 // row is one of the table.
-const row = "%-4s %-60s %s\n"
+const row = "%-4s %-36s %s\n"
 
 // errNotNeeded is why the command fails.
 var errNotNeeded = errors.New("nothing was lost without a guarantee")
@@ -62,11 +64,11 @@ func runGuarantees(ctx context.Context, o options, names []string) error {
 	if err := nothingLost(ctx, o); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, row, "", "what it does", "what is lost without it")
+	fmt.Fprintf(out, row, "", "guarantee", "what is lost without it")
 	asked, shown := 0, 0
 	var failures []error
 	for _, g := range all {
-		if len(names) > 0 && !slices.Contains(names, g.guarantee) {
+		if len(names) > 0 && !slices.Contains(names, g.id.String()) {
 			continue
 		}
 		asked++
@@ -77,7 +79,7 @@ func runGuarantees(ctx context.Context, o options, names []string) error {
 		} else {
 			shown++
 		}
-		fmt.Fprintf(out, row, g.guarantee, g.saves, loss)
+		fmt.Fprintf(out, row, g.id, guarantee.All()[g.id-1].Name, loss)
 	}
 	if err := errors.Join(failures...); err != nil {
 		return fmt.Errorf("guarantees FAILED: %d of %d are needed: %w", shown, asked, err)
@@ -102,18 +104,18 @@ func (g needed) show(ctx context.Context, o options) (loss string, err error) {
 		return g.pass(ctx)
 	}
 	out := &bytes.Buffer{}
-	o.without, o.out = g.guarantee, out
+	o.without, o.out = g.id.String(), out
 	if g.faults != nil {
 		o.only = g.faults
 	}
 	c, verdict, err := newChaos(ctx, o)
 	if err != nil {
-		return "", fmt.Errorf("without %s: %w", g.guarantee, err)
+		return "", fmt.Errorf("without %s: %w", g.id, err)
 	}
 	verdict.print(out, c)
 	if loss = verdict.loss(g.kind, g.says); loss == "" {
 		err := os.WriteFile(filepath.Join(c.dir, "report.txt"), out.Bytes(), 0o600)
-		return "", errors.Join(fmt.Errorf("%w: without %s no job has %q, which it is there for; logs and report in %s", errNotNeeded, g.guarantee, strings.TrimSpace(g.kind+" "+g.says), c.dir), err)
+		return "", errors.Join(fmt.Errorf("%w: without %s no job has %q, which it is there for; logs and report in %s", errNotNeeded, g.id, strings.TrimSpace(g.kind+" "+g.says), c.dir), err)
 	}
 	return loss, os.RemoveAll(c.dir)
 }
@@ -147,7 +149,7 @@ func (g needed) pass(ctx context.Context) (loss string, err error) {
 	command := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", "^"+g.test+"$", "./host/gateway")
 	out, err := command.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+g.test)) {
-		return "", fmt.Errorf("%s, which shows %s, did not pass: %w\n%s", strings.Join(command.Args, " "), g.guarantee, err, out)
+		return "", fmt.Errorf("%s, which shows %s, did not pass: %w\n%s", strings.Join(command.Args, " "), g.id, err, out)
 	}
 	return g.test + " passes: clients are cut off for their pings", nil
 }

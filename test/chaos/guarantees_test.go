@@ -2,27 +2,29 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/agenthost/agenthost/host/guarantee"
 )
 
 func TestEveryGuaranteeHasWhatIsLostWithoutIt(t *testing.T) {
-	if len(all) != 14 {
-		t.Errorf("there are %d guarantees, want 14", len(all))
+	table := guarantee.All()
+	if len(all) != len(table) {
+		t.Fatalf("%d guarantees are shown, and there are %d", len(all), len(table))
 	}
 	for i, g := range all {
-		if want := fmt.Sprintf("G%d", i+1); g.guarantee != want {
-			t.Errorf("guarantee %d is %s, want %s", i, g.guarantee, want)
+		if g.id != table[i].ID {
+			t.Errorf("guarantee %d is %s, want %s", i, g.id, table[i].ID)
 		}
 		if (g.kind == "") == (g.test == "") {
-			t.Errorf("%s has the kind of violation %q and the test %q, want one of them", g.guarantee, g.kind, g.test)
+			t.Errorf("%s has the kind of violation %q and the test %q, want one of them", g.id, g.kind, g.test)
 		}
 		for _, name := range g.faults {
 			if !strings.Contains(strings.Join(kindNames(), " "), name) {
-				t.Errorf("%s asks for the fault %q, which there is not", g.guarantee, name)
+				t.Errorf("%s asks for the fault %q, which there is not", g.id, name)
 			}
 		}
 	}
@@ -58,7 +60,7 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	versions := all[1]
 	loss, err := versions.show(t.Context(), o)
 	if err != nil || !strings.Contains(loss, "CreateTask failed: NotFound") {
-		t.Errorf("without %s the loss is %q, %v", versions.guarantee, loss, err)
+		t.Errorf("without %s the loss is %q, %v", versions.id, loss, err)
 	}
 	versions.kind = "quota"
 	if loss, err := versions.show(t.Context(), o); !errors.Is(err, errNotNeeded) {

@@ -1,0 +1,91 @@
+package guarantee
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write docs/reference/guarantees.md")
+
+func TestThePublishedTableIsUpToDate(t *testing.T) {
+	const path = "../../docs/reference/guarantees.md"
+	if *update {
+		if err := os.WriteFile(path, Reference(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	published, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(Reference()), string(published)); diff != "" {
+		t.Errorf("run: go test ./host/guarantee -update\n%s", diff)
+	}
+}
+
+func TestIDsAreCountedFromOneWithoutAGap(t *testing.T) {
+	for i, g := range All() {
+		if int(g.ID) != i+1 || g.ID.String() != "G"+strconv.Itoa(i+1) {
+			t.Errorf("row %d is %s", i+1, g.ID)
+		}
+		if g.Name == "" || g.Promise == "" || (g.Counts == "") == (g.Uncounted == "") {
+			t.Errorf("%s needs a name, a promise, and either what is counted or why nothing is: %+v", g.ID, g)
+		}
+	}
+}
+
+// README's promises name the guarantees behind them: each stands there, and none that there is not.
+func TestTheReadmeNamesEveryGuarantee(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, promises, ok := strings.Cut(string(readme), "## What it promises")
+	promises, _, ended := strings.Cut(promises, "\n## ")
+	if !ok || !ended {
+		t.Fatal("README has no section \"What it promises\"")
+	}
+	named := map[string]bool{}
+	for _, id := range regexp.MustCompile(`\bG\d+\b`).FindAllString(promises, -1) {
+		named[id] = true
+	}
+	for _, g := range All() {
+		if !named[g.ID.String()] {
+			t.Errorf("no promise of README's names %s, %s", g.ID, g.Name)
+		}
+		delete(named, g.ID.String())
+	}
+	for id := range named {
+		t.Errorf("README names %s, which is not in the table", id)
+	}
+}
+
+func TestASetHasItsMembers(t *testing.T) {
+	named, err := Parse("G13", "G5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := Every().Without(named)
+	var members []ID
+	set.Each(func(id ID) { members = append(members, id) })
+	for _, g := range All() {
+		if want := g.ID != LastKnownStatus && g.ID != KeepalivePings; set.Has(g.ID) != want || named.Has(g.ID) == want {
+			t.Errorf("%s: in the set: %v, named: %v", g.ID, set.Has(g.ID), named.Has(g.ID))
+		}
+	}
+	if len(members) != len(All())-2 || SetOf(members...) != set {
+		t.Errorf("the members of %b are %v", set, members)
+	}
+}
+
+func TestWhatIsNoGuaranteeIsNamed(t *testing.T) {
+	if _, err := Parse("G5", "G99", "masks"); err == nil || !strings.Contains(err.Error(), `"G99", "masks"`) {
+		t.Errorf("got %v", err)
+	}
+}
