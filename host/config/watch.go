@@ -14,9 +14,9 @@ import (
 
 // The defaults of a Watcher.
 const (
-	DefaultQuiet    = 100 * time.Millisecond
-	DefaultPatience = 5 * time.Second
-	DefaultPoll     = 10 * time.Second
+	DefaultQuiet   = 100 * time.Millisecond
+	DefaultMaxWait = 5 * time.Second
+	DefaultPoll    = 10 * time.Second
 )
 
 // Watcher reads a configuration again when a file that it is made of changes: one of the configuration's own, or one of
@@ -30,8 +30,8 @@ const (
 type Watcher struct {
 	// Quiet is how long files must be unchanged for a change to count. Zero: DefaultQuiet.
 	Quiet time.Duration
-	// Patience is how long files that go on changing are waited for; then what is there counts. Zero: DefaultPatience.
-	Patience time.Duration
+	// MaxWait is how long files that go on changing are waited for; then what is there counts. Zero: DefaultMaxWait.
+	MaxWait time.Duration
 	// Poll is how often to look without having been notified. Zero: DefaultPoll.
 	Poll time.Duration
 	// OnProblem, if there is one, is told, on the goroutine of Run, why the system cannot notify of some changes. The poll
@@ -171,7 +171,7 @@ func (r *run) suspect() {
 		r.changingSince = time.Now()
 	}
 	wait := orDefault(r.Quiet, DefaultQuiet)
-	if left := time.Until(r.changingSince.Add(orDefault(r.Patience, DefaultPatience))); left < wait {
+	if left := time.Until(r.changingSince.Add(orDefault(r.MaxWait, DefaultMaxWait))); left < wait {
 		wait = max(left, 0)
 	}
 	r.quiet.Reset(wait)
@@ -187,9 +187,9 @@ func (r *run) look() {
 	now := snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())}
 	switch {
 	case now.equal(r.reported):
-		r.settled()
-	case r.candidate != nil && now.equal(*r.candidate), !r.changingSince.IsZero() && time.Since(r.changingSince) >= orDefault(r.Patience, DefaultPatience):
-		r.settled()
+		r.noCandidate()
+	case r.candidate != nil && now.equal(*r.candidate), !r.changingSince.IsZero() && time.Since(r.changingSince) >= orDefault(r.MaxWait, DefaultMaxWait):
+		r.noCandidate()
 		out := r.accept(files, now)
 		r.onChange(out.config, out.err)
 	default:
@@ -198,7 +198,7 @@ func (r *run) look() {
 	}
 }
 
-func (r *run) settled() { r.candidate, r.changingSince = nil, time.Time{} }
+func (r *run) noCandidate() { r.candidate, r.changingSince = nil, time.Time{} }
 
 // accept makes what was read the state to compare with.
 func (r *run) accept(files []readResult, now snapshot) outcome {
@@ -227,7 +227,7 @@ func (r *run) answer(asked request) {
 		asked.answer <- outcome{loaded, err}
 		return
 	}
-	r.settled()
+	r.noCandidate()
 	asked.answer <- r.accept(files, snapshot{own: contentsOf(files), watched: r.sums.of(r.current.WatchedFiles())})
 }
 

@@ -57,7 +57,7 @@ func watch(t testing.TB, sources config.Sources, loaded *config.Config, adjust f
 	return w
 }
 
-const patience = 30 * time.Second
+const maxWait = 30 * time.Second
 
 // next waits for the next report.
 func (w *watching) next() report {
@@ -65,8 +65,8 @@ func (w *watching) next() report {
 	select {
 	case r := <-w.reports:
 		return r
-	case <-time.After(patience):
-		w.t.Fatalf("nothing was reported within %s", patience)
+	case <-time.After(maxWait):
+		w.t.Fatalf("nothing was reported within %s", maxWait)
 		return report{}
 	}
 }
@@ -96,7 +96,7 @@ func (w *watching) silent(why string) {
 	w.t.Helper()
 	select {
 	case <-w.looks:
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		w.t.Fatalf("%s: nobody looked", why)
 	}
 	select {
@@ -392,7 +392,7 @@ func TestAFileThatNeverRestsIsReadAllTheSame(t *testing.T) {
 	sources := config.Sources{Files: []string{path}}
 	looks := 0
 	w := watch(t, sources, load(t, sources), func(w *config.Watcher) {
-		w.Patience = 100 * time.Millisecond
+		w.MaxWait = 100 * time.Millisecond
 		w.OnLook(func() {
 			looks++
 			overwrite(t, path, onePlugin("two")+strings.Repeat("#", looks)+"\n")

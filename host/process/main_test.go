@@ -48,13 +48,13 @@ func actAsHost(base string) {
 	os.Exit(1)
 }
 
-// patience is how long a test waits for what must happen; only a failing test takes that long.
-const patience = 20 * time.Second
+// maxWait is how long a test waits for what must happen; only a failing test takes that long.
+const maxWait = 20 * time.Second
 
 // eventually polls a condition until it holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(maxWait)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -62,7 +62,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("waited %v in vain until %s", patience, what)
+			t.Fatalf("waited %v in vain until %s", maxWait, what)
 		}
 	}
 }
@@ -91,7 +91,7 @@ func says(t *testing.T, p *process.Process, line string) {
 
 func awaitEnd(t *testing.T, p *process.Process) process.Exit {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	if err := p.Wait(ctx); err != nil {
 		t.Fatalf("the process does not end: %v", err)

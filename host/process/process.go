@@ -32,9 +32,9 @@ type Config struct {
 	// Watch, where set, sees every line that the process prints before anything is made of it, and how many bytes of it
 	// were cut off. It is called by one goroutine at a time, must not block, and must not keep the line.
 	Watch func(from Stream, line []byte, cut int)
-	// SpareGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
+	// KeepGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
 	// has to end the rest.
-	SpareGroup bool
+	KeepGroup bool
 }
 
 // Stream is one of the two pipes of a process.
@@ -145,7 +145,7 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	awaitExit(cmd.Process.Pid)
 	p.reap(cmd)
-	if !p.config.SpareGroup {
+	if !p.config.KeepGroup {
 		reapOrphans(cmd.Process.Pid)
 	}
 	close(p.exited)
@@ -175,7 +175,7 @@ func awaitExit(pid int) {
 func (p *Process) reap(cmd *exec.Cmd) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.config.SpareGroup {
+	if !p.config.KeepGroup {
 		unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
 	}
 	err := cmd.Wait()

@@ -376,9 +376,9 @@ func TestUsageIsThatOfTheGroup(t *testing.T) {
 	}
 }
 
-func TestAGroupThatIsSparedOutlivesItsLeader(t *testing.T) {
+func TestAGroupThatIsKeptOutlivesItsLeader(t *testing.T) {
 	p := process.New(process.Config{
-		Name: "script", Command: []string{"/bin/sh", "-c", `sleep 60 >/dev/null 2>&1 & echo $!; exit 0`}, SpareGroup: true,
+		Name: "script", Command: []string{"/bin/sh", "-c", `sleep 60 >/dev/null 2>&1 & echo $!; exit 0`}, KeepGroup: true,
 	})
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -134,7 +134,7 @@ var contractModes = map[string]func(*options){
 	},
 	"leaks-memory": func(o *options) {
 		var mu sync.Mutex
-		var kept [][]byte
+		var leaked [][]byte
 		serve(o, onRequest(func(any) {
 			block := make([]byte, 64<<10)
 			for i := range block {
@@ -142,17 +142,17 @@ var contractModes = map[string]func(*options){
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			kept = append(kept, block)
+			leaked = append(leaked, block)
 		}))
 	},
 	"leaks-files": func(o *options) {
 		var mu sync.Mutex
-		var kept []*os.File
+		var leaked []*os.File
 		serve(o, onRequest(func(any) {
 			mu.Lock()
 			defer mu.Unlock()
-			if file, err := os.Open(os.DevNull); err == nil && len(kept) < 10_000 {
-				kept = append(kept, file)
+			if file, err := os.Open(os.DevNull); err == nil && len(leaked) < 10_000 {
+				leaked = append(leaked, file)
 			}
 		}))
 	},

@@ -89,7 +89,7 @@ func (v *verdict) judge() {
 func (v *verdict) judgeJob(j *job, known ledger.Task) {
 	if j.execution == nil || j.err != nil {
 		v.ends["stuck"]++
-		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", v.chaos.patience, j.err)
+		v.violate(stuck, "not over", j, "it is not over %v after the chaos: %v", v.chaos.maxWait, j.err)
 		return
 	}
 	v.ends[string(j.result.Phase)]++
@@ -277,13 +277,13 @@ func (v *verdict) violate(class, kind string, j *job, format string, values ...a
 	v.violations = append(v.violations, violation{class, kind, j, fmt.Sprintf(format, values...)})
 }
 
-// settled waits until each host is as it was at its start: every plugin runs, and it has no more goroutines and descriptors, but
+// cleanedUp waits until each host is as it was at its start: every plugin runs, and it has no more goroutines and descriptors, but
 // for a few.
-func (v *verdict) settled(ctx context.Context, before usage) {
+func (v *verdict) cleanedUp(ctx context.Context, before usage) {
 	const fewGoroutines, fewDescriptors = 24, 8
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		wrong := v.chaos.unsettled(ctx, usage{before.goroutines + fewGoroutines, before.descriptors + fewDescriptors})
+		wrong := v.chaos.unclean(ctx, usage{before.goroutines + fewGoroutines, before.descriptors + fewDescriptors})
 		if len(wrong) == 0 {
 			return
 		}
@@ -296,8 +296,8 @@ func (v *verdict) settled(ctx context.Context, before usage) {
 	}
 }
 
-// unsettled says in what the hosts are not as they should be when all is over.
-func (c *chaos) unsettled(ctx context.Context, most usage) []string {
+// unclean says in what the hosts are not as they should be when all is over.
+func (c *chaos) unclean(ctx context.Context, most usage) []string {
 	var wrong []string
 	now, err := c.usage(ctx)
 	switch {

@@ -157,7 +157,7 @@ func (g needed) pass(ctx context.Context) (loss string, err error) {
 // guaranteesCommand is `chaos guarantees`.
 func guaranteesCommand(ctx context.Context, arguments []string, out io.Writer) error {
 	// A plugin is away for no longer than a tenth of a second at times, which discovery is to see.
-	o := options{out: out, patience: 20 * time.Second, length: 10 * time.Second, discovery: 100 * time.Millisecond}
+	o := options{out: out, maxWait: 20 * time.Second, length: 10 * time.Second, discovery: 100 * time.Millisecond}
 	flags := newFlags("chaos guarantees", &o)
 	flags.DurationVar(&o.length, "length", o.length, "how long faults arrive in each chaos")
 	flags.IntVar(&o.jobs, "jobs", 300, "how many jobs each chaos has")

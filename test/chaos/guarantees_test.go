@@ -55,7 +55,7 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	t.Setenv("TMPDIR", kept)
 	o := options{
 		host: build(t, "./cmd/agenthost"), plugin: build(t, "./test/chaos"),
-		length: 3 * time.Second, patience: 15 * time.Second, jobs: 60, seed: 3, only: []string{"swap"}, out: t.Output(),
+		length: 3 * time.Second, maxWait: 15 * time.Second, jobs: 60, seed: 3, only: []string{"swap"}, out: t.Output(),
 	}
 	versions := all[1]
 	loss, err := versions.show(t.Context(), o)

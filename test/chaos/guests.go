@@ -92,7 +92,7 @@ func (c *chaos) runGuests(ctx context.Context) []*guestJob {
 	if len(c.settings.guests) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.length+c.patience)
+	ctx, cancel := context.WithTimeout(ctx, c.length+c.maxWait)
 	defer cancel()
 	random := mathrand.New(mathrand.NewPCG(c.seed, 3)) //nolint:gosec // it is to be repeatable
 	var jobs []*guestJob

@@ -77,7 +77,7 @@ func newFlags(command string, o *options) *flag.FlagSet {
 }
 
 func chaosCommand(ctx context.Context, arguments []string) error {
-	o := options{out: os.Stdout, patience: 45 * time.Second}
+	o := options{out: os.Stdout, maxWait: 45 * time.Second}
 	flags := newFlags("chaos", &o)
 	seconds := flags.Int("seconds", number("CHAOS_SECONDS", 60), "how long faults arrive (CHAOS_SECONDS)")
 	flags.IntVar(&o.jobs, "jobs", number("CHAOS_JOBS", 2000), "how many jobs (CHAOS_JOBS)")

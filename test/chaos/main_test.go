@@ -40,7 +40,7 @@ func build(t *testing.T, source string) string {
 func TestNoJobIsLostInAShortChaos(t *testing.T) {
 	err := runChaos(t.Context(), options{
 		host: build(t, "./cmd/agenthost"), plugin: build(t, "./test/chaos"), // without the race detector, which makes processes slow
-		length: 15 * time.Second, patience: 45 * time.Second, jobs: 300, seed: 11, out: t.Output(),
+		length: 15 * time.Second, maxWait: 45 * time.Second, jobs: 300, seed: 11, out: t.Output(),
 	})
 	if err != nil {
 		t.Error(err)

@@ -33,8 +33,8 @@ type options struct {
 	plugin string // the program that the plugins are; this one if empty
 	length time.Duration
 	jobs   int
-	// patience is how long after the chaos a job may take to end. Those that are not over then are stuck.
-	patience time.Duration
+	// maxWait is how long after the chaos a job may take to end. Those that are not over then are stuck.
+	maxWait time.Duration
 	// discovery is how often a Flyte asks which task types there are; 0 is every second.
 	discovery time.Duration
 	seed      uint64
@@ -166,7 +166,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	go func() { failed <- bringer.run(ctx, c.length) }()
 	hosted := make(chan []*guestJob, 1)
 	go func() { hosted <- c.runGuests(ctx) }()
-	c.flytes.run(ctx, c.jobs, c.length+c.patience)
+	c.flytes.run(ctx, c.jobs, c.length+c.maxWait)
 	guests := <-hosted
 	if err := <-failed; err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (c *chaos) run(ctx context.Context) (*verdict, error) {
 	}
 	c.flytes.close()
 	c.closeBalancers()
-	verdict.settled(ctx, before)
+	verdict.cleanedUp(ctx, before)
 	verdict.leftBehind(ctx)
 	return verdict, nil
 }
@@ -211,7 +211,7 @@ func (c *chaos) startHosts(ctx context.Context) error {
 	}
 	// A host that starts gives up plugins that a busy machine keeps from starting in time, and is ready without them.
 	for {
-		wrong := c.unsettled(ctx, usage{math.Inf(1), math.Inf(1)})
+		wrong := c.unclean(ctx, usage{math.Inf(1), math.Inf(1)})
 		if len(wrong) == 0 {
 			return nil
 		}

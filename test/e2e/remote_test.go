@@ -15,8 +15,8 @@ import (
 	"github.com/agenthost/agenthost/test/propeller"
 )
 
-// patience bounds what is bound to come.
-const patience = time.Minute
+// maxWait bounds what is bound to come.
+const maxWait = time.Minute
 
 // creationsUnderWay matches the host's metrics while calls of CreateTask are under way.
 var creationsUnderWay = regexp.MustCompile(`agenthost_calls_in_flight{.*CreateTask.*} [1-9]`)
@@ -83,7 +83,7 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 					t.Errorf("task %d ended as %s after %d attempts: %s", i, result.Phase, result.Attempts, result.Final.Reason)
 				}
 				if flyte == propeller.V2 { // which deletes each job in the end
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 					if err := execution.WaitGone(ctx); err != nil {
 						t.Errorf("task %d: %v", i, err)
 					}
@@ -142,7 +142,7 @@ func startFlyte(t *testing.T, flyte propeller.Flyte, h *hosttest.Host) *propelle
 // await waits for what is bound to come.
 func await(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	for look := time.NewTicker(10 * time.Millisecond); !happened(); {
 		select {

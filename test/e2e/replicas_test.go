@@ -50,7 +50,7 @@ func TestReplicasAreEquivalent(t *testing.T) {
 			client := dial(t, other.Endpoint())
 			for range 2 { // twice is fine
 				for _, meta := range metas {
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 					if _, err := client.DeleteTask(ctx, &admin.DeleteTaskRequest{TaskCategory: hello, ResourceMeta: meta}); err != nil {
 						t.Errorf("%q: %v", meta, err)
 					}
@@ -76,7 +76,7 @@ func dial(t *testing.T, endpoint string) service.AsyncAgentServiceClient {
 // createHello begins a job of the hello agent, and gives its name.
 func createHello(t *testing.T, client service.AsyncAgentServiceClient, name string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	created, err := client.CreateTask(ctx, &admin.CreateTaskRequest{
 		Template: &core.TaskTemplate{Type: "hello"},
@@ -92,7 +92,7 @@ func createHello(t *testing.T, client service.AsyncAgentServiceClient, name stri
 // wantGreeting polls a job of the hello agent.
 func wantGreeting(t *testing.T, client service.AsyncAgentServiceClient, meta []byte, greeting string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	got, err := client.GetTask(ctx, &admin.GetTaskRequest{TaskCategory: hello, ResourceMeta: meta})
 	said := got.GetResource().GetOutputs().GetLiterals()["greeting"].GetScalar().GetPrimitive().GetStringValue()

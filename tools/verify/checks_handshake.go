@@ -131,7 +131,7 @@ func stdoutBefore(ctx context.Context, k *kit) (string, error) {
 			return "", nil
 		}
 	}
-	return "", failed("its handshake line came after more than %d others", keptLines)
+	return "", failed("its handshake line came after more than %d others", maxLines)
 }
 
 func versionsOffered(ctx context.Context, k *kit) (string, error) {

@@ -268,7 +268,7 @@ func refusesMalformed(ctx context.Context, k *kit) (string, error) {
 // awaitEndAfter says that the process has ended after a call that went wrong, giving it a moment.
 func (i *instance) awaitEndAfter(err error) bool {
 	if err != nil && status.Code(err) == codes.Unavailable {
-		return i.awaitEnd(context.Background(), settleTime)
+		return i.awaitEnd(context.Background(), exitGrace)
 	}
 	return i.ended()
 }

@@ -231,7 +231,7 @@ const survivalTime = 5 * time.Second
 
 func deathLeavesNothing(ctx context.Context, k *kit) (string, error) {
 	o := k.asTheHost()
-	o.spareGroup = true
+	o.keepGroup = true
 	i, err := k.fresh(ctx, o)
 	if err != nil {
 		return "", err

@@ -87,8 +87,8 @@ func tlsVersion(ctx context.Context, i *instance) (string, error) {
 	return tls.VersionName(conn.(*tls.Conn).ConnectionState().Version), nil
 }
 
-// strangerPatience is how long a stranger waits for an answer. Silence counts as a refusal.
-const strangerPatience = 3 * time.Second
+// strangerTimeout is how long a stranger waits for an answer. Silence counts as a refusal.
+const strangerTimeout = 3 * time.Second
 
 // refusesStranger makes a call as somebody who is not the host; change is what makes it another, nil: plaintext.
 func (k *kit) refusesStranger(ctx context.Context, who string, change func(*tls.Config) error) (string, error) {
@@ -113,14 +113,14 @@ func (k *kit) refusesStranger(ctx context.Context, who string, change func(*tls.
 		return "", err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, strangerPatience)
+	ctx, cancel := context.WithTimeout(ctx, strangerTimeout)
 	defer cancel()
 	_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: pluginv1.HealthService})
 	switch status.Code(err) {
 	case codes.Unavailable:
 		return "refused", nil
 	case codes.DeadlineExceeded:
-		return fmt.Sprintf("not answered for %v", strangerPatience), nil
+		return fmt.Sprintf("not answered for %v", strangerTimeout), nil
 	}
 	return "", failed("%s gets an answer: %s", who, answerName(err))
 }

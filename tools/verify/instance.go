@@ -32,7 +32,7 @@ type launchOptions struct {
 	cookie     string // empty: none
 	versions   string // the protocol versions offered
 	noTLS      bool   // no PLUGIN_CLIENT_CERT
-	spareGroup bool
+	keepGroup  bool
 	ignoreLogs bool // what it prints is for people
 }
 
@@ -77,7 +77,7 @@ func (k *kit) launch(ctx context.Context, o launchOptions) (*instance, error) {
 		}
 	}
 	i.proc = process.New(process.Config{
-		Name: "the plugin", Command: k.subject.Command, Dir: k.subject.Dir, SpareGroup: o.spareGroup,
+		Name: "the plugin", Command: k.subject.Command, Dir: k.subject.Dir, KeepGroup: o.keepGroup,
 		Env: spec.Environ(environment(protocol), dir.Path(), clientCert),
 		Watch: func(from process.Stream, line []byte, _ int) {
 			afterHandshake := i.printed.add(from, line)
@@ -105,8 +105,8 @@ func environment(variables map[string]string) []string {
 }
 
 // awaitLine waits for the handshake line; false: the process ended, or closed its stdout, or took too long.
-func (i *instance) awaitLine(ctx context.Context, patience time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (i *instance) awaitLine(ctx context.Context, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	came := make(chan string, 1)
 	go func() {
@@ -122,8 +122,8 @@ func (i *instance) awaitLine(ctx context.Context, patience time.Duration) bool {
 }
 
 // awaitEnd waits until the process has ended and all that it printed is read.
-func (i *instance) awaitEnd(ctx context.Context, patience time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (i *instance) awaitEnd(ctx context.Context, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return i.proc.Wait(ctx) == nil
 }
@@ -137,8 +137,8 @@ func (i *instance) ended() bool {
 	}
 }
 
-// settleTime is how long after something that looks like its end a process is given to end.
-const settleTime = 500 * time.Millisecond
+// exitGrace is how long after something that looks like its end a process is given to end.
+const exitGrace = 500 * time.Millisecond
 
 // diedUnasked says that the process has ended though nobody wanted it to. It takes a moment where that is likely.
 func (i *instance) diedUnasked(likely bool) bool {
@@ -146,7 +146,7 @@ func (i *instance) diedUnasked(likely bool) bool {
 		return false
 	}
 	if likely {
-		return i.awaitEnd(context.Background(), settleTime)
+		return i.awaitEnd(context.Background(), exitGrace)
 	}
 	return i.ended()
 }
@@ -226,8 +226,8 @@ func (i *instance) discard() {
 	_ = i.dir.Remove() // the run root's removal tries again
 }
 
-// keptLines is how many lines of each pipe a transcript keeps.
-const keptLines = 100
+// maxLines is how many lines of each pipe a transcript keeps.
+const maxLines = 100
 
 // transcript is what a process printed, from its beginning.
 type transcript struct {
@@ -245,7 +245,7 @@ func (t *transcript) add(from process.Stream, line []byte) (stray bool) {
 		t.lines, t.total = map[process.Stream][]string{}, map[process.Stream]int{}
 	}
 	t.total[from]++
-	if len(t.lines[from]) < keptLines {
+	if len(t.lines[from]) < maxLines {
 		t.lines[from] = append(t.lines[from], string(line))
 	}
 	if from != process.Stdout {

@@ -110,7 +110,7 @@ func (k *kit) handshake(ctx context.Context, i *instance) error {
 		if problem := i.proc.HandshakeProblem(); problem != "" {
 			return failed("no handshake line came: %s", problem)
 		}
-		if i.awaitEnd(ctx, settleTime) {
+		if i.awaitEnd(ctx, exitGrace) {
 			return failed("no handshake line came: it %s", i.obituary())
 		}
 		return failed("no handshake line came on its stdout within %v%s", limit, i.lastWords())

@@ -79,7 +79,7 @@ func (c *Config) Validate() []sdk.ConfigError {
 	for i := range c.Credentials {
 		entry := &c.Credentials[i]
 		key := fmt.Sprintf("credentials[%d]", i)
-		if problem := entry.settle(); problem != "" {
+		if problem := entry.complete(); problem != "" {
 			refuse(key+".name", "%s", problem)
 		}
 		if first, taken := names[entry.Name]; taken {
@@ -93,8 +93,8 @@ func (c *Config) Validate() []sdk.ConfigError {
 	return wrong
 }
 
-// settle gives the entry its name, and says what is wrong with that.
-func (c *Credential) settle() string {
+// complete gives the entry its name, and says what is wrong with that.
+func (c *Credential) complete() string {
 	if c.Name == "" {
 		c.Name = c.Secret
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
 )
 
-// patience bounds what a test waits for on a slow machine.
-const patience = 5 * time.Minute
+// maxWait bounds what a test waits for on a slow machine.
+const maxWait = 5 * time.Minute
 
 var dataset = &core.LiteralType{Type: &core.LiteralType_StructuredDatasetType{StructuredDatasetType: &core.StructuredDatasetType{}}}
 
@@ -99,7 +99,7 @@ var compiled = sync.OnceValues(func() (string, error) {
 
 // python runs a script of the folder flytekit, and gives what it prints.
 func python(script string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	home, err := os.MkdirTemp("", "bigquery-home-*") // flytekit reads configuration from there
 	if err != nil {

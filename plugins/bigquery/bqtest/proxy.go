@@ -232,15 +232,15 @@ func (p *Proxy) remember(id string, call Call, answer map[string]any) {
 // complete gives a job what the emulator forgets of it.
 func complete(answer, inserted map[string]any) {
 	reference, _ := answer["jobReference"].(map[string]any)
-	kept, _ := inserted["configuration"].(map[string]any)
-	if reference == nil || kept == nil {
+	asked, _ := inserted["configuration"].(map[string]any)
+	if reference == nil || asked == nil {
 		return
 	}
 	reference["location"] = place(inserted)
 	configuration, _ := answer["configuration"].(map[string]any)
 	ofQuery, _ := configuration["query"].(map[string]any)
-	whole := maps.Clone(kept)
-	query := maps.Clone(kept["query"].(map[string]any))
+	whole := maps.Clone(asked)
+	query := maps.Clone(asked["query"].(map[string]any))
 	// Python's client sends numbers as numbers, which BigQuery would give back as text.
 	delete(query, "queryParameters")
 	if table, found := ofQuery["destinationTable"]; found && query["destinationTable"] == nil {

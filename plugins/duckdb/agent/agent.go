@@ -61,7 +61,7 @@ func (a *Agent) configure(_ context.Context, config Config) error {
 
 // open starts the work, with what earlier processes left of it. The caller holds the lock.
 func (a *Agent) open(config Config) error {
-	if err := config.settle(); err != nil {
+	if err := config.complete(); err != nil {
 		return err
 	}
 	if err := useSecrets(); err != nil {

@@ -94,8 +94,8 @@ func (c *Config) limits() engine.Limits {
 	}
 }
 
-// settle chooses the directories that the block leaves open.
-func (c *Config) settle() error {
+// complete chooses the directories that the block leaves open.
+func (c *Config) complete() error {
 	if c.StateDir == "" {
 		dir, err := defaultStateDir()
 		if err != nil {

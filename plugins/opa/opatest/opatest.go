@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// patience bounds the building and the starting of the server.
-const patience = 5 * time.Minute
+// maxWait bounds the building and the starting of the server.
+const maxWait = 5 * time.Minute
 
 // Server is a running OPA server on loopback.
 type Server struct {
@@ -96,7 +96,7 @@ func freeAddress(t testing.TB) string {
 
 // listens waits until something accepts connections: OPA listens once its policies are loaded.
 func listens(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -61,7 +61,7 @@ func (c *Client) PID() int { return c.pid }
 // Stop stops the plugin now, as the host does, instead of at the test's end: calls in flight end, agents are closed.
 func (c *Client) Stop() error {
 	c.stopped.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c.stopErr = c.stop(ctx)
 	})
@@ -90,7 +90,7 @@ func (c *Client) configure(config any) ([]agent.ConfigError, error) {
 		}
 		block = string(data)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	response, err := pluginv1.NewPluginServiceClient(c.conn).Configure(ctx, &pluginv1.ConfigureRequest{Config: block})
 	var errs []agent.ConfigError
@@ -114,7 +114,7 @@ func (c *Client) ensureConfigured() (err error) {
 // Describe returns what the plugin says of itself, or fails the test.
 func (c *Client) Describe() *pluginv1.DescribeResponse {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	response, err := pluginv1.NewPluginServiceClient(c.conn).Describe(ctx, &pluginv1.DescribeRequest{})
 	if err != nil {
@@ -126,7 +126,7 @@ func (c *Client) Describe() *pluginv1.DescribeResponse {
 // Agents returns what the plugin lists, or fails the test.
 func (c *Client) Agents() []*admin.Agent {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	response, err := service.NewAgentMetadataServiceClient(c.conn).ListAgents(ctx, &admin.ListAgentsRequest{})
 	if err != nil {

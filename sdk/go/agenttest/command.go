@@ -55,7 +55,7 @@ func Start(t testing.TB, command *exec.Cmd) *Client {
 		TLSConfig: &tls.Config{
 			Certificates: []tls.Certificate{certificate}, ServerName: "localhost", MinVersion: tls.VersionTLS12,
 		},
-		StartTimeout:    patience,
+		StartTimeout:    maxWait,
 		Stderr:          output,
 		SyncStdout:      &prefixed{output, "stdout stream: "},
 		SyncStderr:      &prefixed{output, "stderr stream: "},

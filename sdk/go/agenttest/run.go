@@ -14,8 +14,8 @@ import (
 	agent "github.com/agenthost/agenthost/sdk/go"
 )
 
-// patience bounds what the package itself does: starting, stopping, configuring.
-const patience = 30 * time.Second
+// maxWait bounds what the package itself does: starting, stopping, configuring.
+const maxWait = 30 * time.Second
 
 // Run serves agents in process, over a gRPC connection in memory, until the test ends. The options are those of
 // agent.Serve.

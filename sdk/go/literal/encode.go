@@ -38,7 +38,7 @@ func EncodeMap(values map[string]any, types map[string]*core.LiteralType) (*core
 type encoder struct{ strict bool }
 
 func (e encoder) encode(v reflect.Value, declared *core.LiteralType, path string) (*core.Literal, error) {
-	v = settle(v)
+	v = indirect(v)
 	if ready, ok := passedThrough(v); ok {
 		return ready, nil
 	}
@@ -70,8 +70,8 @@ func (e encoder) encode(v reflect.Value, declared *core.LiteralType, path string
 	return nil, unfit(v, declared, path)
 }
 
-// settle follows interfaces and pointers to the value itself; the invalid value stands for nil.
-func settle(v reflect.Value) reflect.Value {
+// indirect follows interfaces and pointers to the value itself; the invalid value stands for nil.
+func indirect(v reflect.Value) reflect.Value {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 		switch v.Interface().(type) {
 		case *core.Literal, *core.Scalar, *core.Error, *structpb.Struct:

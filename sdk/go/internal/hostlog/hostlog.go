@@ -151,8 +151,8 @@ func jsonString(text string, limit int) []byte {
 		if len(data) <= limit {
 			return data
 		}
-		kept := min(len(strings.TrimSuffix(cut, mark))*3/4, limit)
-		cut = strings.ToValidUTF8(cut[:kept], "") + mark
+		size := min(len(strings.TrimSuffix(cut, mark))*3/4, limit)
+		cut = strings.ToValidUTF8(cut[:size], "") + mark
 	}
 }
 

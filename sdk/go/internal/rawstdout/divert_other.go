@@ -6,7 +6,7 @@ import "os"
 
 // divert keeps only Go's own printing away from standard output.
 func divert() *os.File {
-	kept := os.Stdout
+	original := os.Stdout
 	os.Stdout = os.Stderr
-	return kept
+	return original
 }
