@@ -27,6 +27,10 @@ type reloader struct {
 	current *config.Config // what the fleet was last told
 }
 
+func newReloader(options Options, plugins *fleet.Fleet) *reloader {
+	return &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, log: options.Log, current: options.Config}
+}
+
 // configError is why the changed configuration is not in effect; empty where it is.
 func (r *reloader) configError() string {
 	if what := r.mistake.Load(); what != nil {

@@ -11,9 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -44,93 +42,146 @@ type Options struct {
 
 // Run runs a host until ctx ends, and then lets calls under way end.
 func Run(ctx context.Context, options Options) error {
-	settings, log := options.Config, options.Log
-	runRoot, err := process.OpenRunRoot(settings.RunDir)
+	runRoot, err := process.OpenRunRoot(options.Config.RunDir)
 	if err != nil {
 		return err
 	}
 	defer runRoot.Close()
-
-	listener, err := listen("listen.grpc", settings.Listen.GRPC)
+	bound, err := bind(options.Config.Listen)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	var adminListener net.Listener
-	adminAddress := "off"
-	if settings.Listen.Admin != "" {
-		if adminListener, err = listen("listen.admin", settings.Listen.Admin); err != nil {
-			return err
-		}
-		defer adminListener.Close()
-		adminAddress = adminListener.Addr().String()
-	}
-
-	without, err := guarantee.Parse(strings.Fields(os.Getenv("AGENTHOST_INTERNAL_WITHOUT"))...)
+	defer bound.close()
+	without, err := guaranteesOff(options.Log)
 	if err != nil {
-		return fmt.Errorf("AGENTHOST_INTERNAL_WITHOUT: %w", err)
+		return err
 	}
-	metrics := prometheus.NewRegistry()
-	routes := &route.Current{}
-	plugins := fleet.New(fleet.Options{
-		Routes: routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, options.Sources), Log: log,
-	})
-	front := gateway.New(gateway.Options{
-		Routes: routes, Settled: plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Without: without,
-	})
-	configured := &reloader{watcher: config.NewWatcher(options.Sources, settings), plugins: plugins, log: log, current: settings}
-
-	ended := make(chan error, 2)
-	var ready atomic.Bool
-	var operators *admin.Server
-	if adminListener != nil {
-		operators = admin.New(admin.Options{
-			Version: options.Version, GRPC: listener.Addr().String(), Admin: adminAddress,
-			Plugins: plugins.Status, Ready: ready.Load, Metrics: metrics,
-			Events: plugins.Events, Reload: configured.reload, ConfigError: configured.configError, Rollbacks: plugins.Rollbacks,
-		})
-		go func() { ended <- operators.Serve(adminListener) }()
-	}
-	go func() { ended <- front.Server().Serve(listener) }()
-
-	log.Info("agenthost is starting", "version", options.Version, "grpc", listener.Addr().String(), "admin", adminAddress, "plugins", len(settings.Plugins))
-	plugins.Apply(settings)
-	watching, stopWatching := context.WithCancel(ctx)
-	defer stopWatching()
-	var watched sync.WaitGroup
-	watched.Go(func() { configured.run(watching, options.Hangup) })
-	select {
-	case <-plugins.Settled():
-		ready.Store(true)
-		front.SetReady(true)
-		log.Info("agenthost is ready", "grpc", listener.Addr().String(), "admin", adminAddress, "task_types", routes.Table().Names())
-	case <-ctx.Done():
-	case err = <-ended:
-	}
-	if err == nil && ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case err = <-ended:
-		}
-	}
-
-	stopWatching()
-	watched.Wait()
-	log.Info("agenthost is stopping", "shutdown_timeout", settings.ShutdownTimeout)
-	ready.Store(false)
-	limit, cancel := context.WithTimeout(context.Background(), settings.ShutdownTimeout)
-	defer cancel()
-	front.Shutdown(limit)
-	plugins.Stop(limit)
-	if operators != nil {
-		_ = operators.Shutdown(limit)
-	}
-	log.Info("agenthost has stopped")
+	h := newHost(options, runRoot, bound, without)
+	err = h.serve(ctx)
+	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
 	return err
+}
+
+// listeners are where a host listens.
+type listeners struct {
+	grpc, admin net.Listener // admin is nil where it is off
+}
+
+func bind(addresses config.Listen) (listeners, error) {
+	var l listeners
+	var err error
+	if l.grpc, err = listen("listen.grpc", addresses.GRPC); err != nil {
+		return listeners{}, err
+	}
+	if addresses.Admin == "" {
+		return l, nil
+	}
+	if l.admin, err = listen("listen.admin", addresses.Admin); err != nil {
+		l.close()
+		return listeners{}, err
+	}
+	return l, nil
+}
+
+// addresses are those in use, for people.
+func (l listeners) addresses() (grpc, admin string) {
+	if l.admin == nil {
+		return l.grpc.Addr().String(), "off"
+	}
+	return l.grpc.Addr().String(), l.admin.Addr().String()
+}
+
+func (l listeners) close() {
+	_ = l.grpc.Close() // whoever serves has closed it already
+	if l.admin != nil {
+		_ = l.admin.Close()
+	}
+}
+
+// host is the parts of a running host.
+type host struct {
+	options   Options
+	listeners listeners
+	routes    *route.Current
+	plugins   *fleet.Fleet
+	gateway   *gateway.Gateway
+	admin     *admin.Server // nil where it is off
+	reloader  *reloader
+	ready     atomic.Bool
+}
+
+func newHost(options Options, runRoot *process.RunRoot, bound listeners, without guarantee.Set) *host {
+	settings, log := options.Config, options.Log
+	metrics := prometheus.NewRegistry()
+	h := &host{options: options, listeners: bound, routes: &route.Current{}}
+	h.plugins = fleet.New(fleet.Options{
+		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, options.Sources), Log: log,
+	})
+	h.gateway = gateway.New(gateway.Options{
+		Routes: h.routes, Settled: h.plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Without: without,
+	})
+	h.reloader = newReloader(options, h.plugins)
+	if bound.admin != nil {
+		grpcAddress, adminAddress := bound.addresses()
+		h.admin = admin.New(admin.Options{
+			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
+			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
+			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, Rollbacks: h.plugins.Rollbacks,
+		})
+	}
+	return h
+}
+
+// serve answers until ctx ends or one of the servers fails.
+func (h *host) serve(ctx context.Context) error {
+	ended := make(chan error, 2)
+	if h.admin != nil {
+		go func() { ended <- h.admin.Serve(h.listeners.admin) }()
+	}
+	go func() { ended <- h.gateway.Server().Serve(h.listeners.grpc) }()
+
+	grpcAddress, adminAddress := h.listeners.addresses()
+	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "plugins", len(h.options.Config.Plugins))
+	h.plugins.Apply(h.options.Config)
+	watching, stopWatching := context.WithCancel(ctx)
+	var watched sync.WaitGroup
+	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
+	defer watched.Wait()
+	defer stopWatching()
+
+	started := h.plugins.Settled()
+	for {
+		select {
+		case <-started:
+			started = nil
+			h.ready.Store(true)
+			h.gateway.SetReady(true)
+			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// stop turns readiness off, lets calls under way end, and only then stops the plugins; operators see it to the end.
+func (h *host) stop() {
+	timeout := h.options.Config.ShutdownTimeout
+	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
+	h.ready.Store(false)
+	limit, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	h.gateway.Shutdown(limit)
+	h.plugins.Stop(limit)
+	if h.admin != nil {
+		_ = h.admin.Shutdown(limit)
+	}
+	h.options.Log.Info("agenthost has stopped")
 }
 
 // memoryOf is the folder for what hosts with these files remember between two starts. Others on the machine have theirs: a

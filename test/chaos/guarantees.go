@@ -167,5 +167,10 @@ func guaranteesCommand(ctx context.Context, arguments []string, out io.Writer) e
 	// The death of a replica would lose the counters, and have Flyte 1 get a second address, which hides what G1 is for; a host takes
 	// longer than such a chaos to notice that a plugin is frozen.
 	o.only = slices.DeleteFunc(kindNames(), func(name string) bool { return name == "host-kill" || name == "freeze" })
+	remove, err := o.findHost(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	return runGuarantees(ctx, o, list(*of))
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,7 +58,7 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	defer os.RemoveAll(kept)
 	t.Setenv("TMPDIR", kept)
 	o := options{
-		host: build(t, "./cmd/agenthost"), plugin: build(t, "./test/chaos"),
+		host: hostWithout(t), plugin: build(t, "./test/chaos"),
 		length: 3 * time.Second, maxWait: 15 * time.Second, jobs: 60, seed: 3, only: []string{"swap"}, out: t.Output(),
 	}
 	versions := all[1]
@@ -65,5 +69,62 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	versions.kind = "quota"
 	if loss, err := versions.show(t.Context(), o); !errors.Is(err, errNotNeeded) {
 		t.Errorf("a loss that it is not there to save gave %q, %v", loss, err)
+	}
+}
+
+func hostWithout(t *testing.T) string {
+	t.Helper()
+	program, err := buildHostWithout(t.Context(), "../..", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// said runs a host with an environment and no plugins, and gives what it says until it is ready or has ended by itself.
+func said(t *testing.T, host, variable string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "chaos-") // not t.TempDir: a test's name would make a socket's path too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "agenthost.yaml")
+	if err := os.WriteFile(file, []byte("listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: "+dir+"/run\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), host, "serve", "--config", file)
+	command.Env = append(os.Environ(), variable)
+	stderr, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "agenthost is ready") {
+			_ = command.Process.Signal(syscall.SIGTERM)
+		}
+	}
+	_ = command.Wait() // what it said tells how it ended
+	return text.String()
+}
+
+func TestOnlyATestBuildGoesWithoutGuarantees(t *testing.T) {
+	released, built := build(t, "./cmd/agenthost"), hostWithout(t)
+	for _, c := range []struct{ name, host, variable, want, never string }{
+		{"a released host knows no such variable", released, "CHAOS_WITHOUT=G5", "agenthost has stopped", "G5"},
+		{"nor its old name", released, "AGENTHOST_INTERNAL_WITHOUT=G5", "AGENTHOST_INTERNAL_WITHOUT: ", "agenthost is ready"},
+		{"a test build says what it goes without", built, "CHAOS_WITHOUT=G5 G7", `guarantees="G5 G7"`, "panic"},
+		{"and refuses what is no guarantee", built, "CHAOS_WITHOUT=G99", `CHAOS_WITHOUT: there is no guarantee "G99"`, "panic"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := said(t, c.host, c.variable); !strings.Contains(got, c.want) || strings.Contains(got, c.never) {
+				t.Errorf("want %q in it, and no %q:\n%s", c.want, c.never, got)
+			}
+		})
 	}
 }

@@ -39,7 +39,9 @@ import (
 	"log"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,7 +73,7 @@ func run(arguments []string) error {
 // newFlags are those of every chaos.
 func newFlags(command string, o *options) *flag.FlagSet {
 	flags := flag.NewFlagSet(command, flag.ExitOnError)
-	flags.StringVar(&o.host, "host", "bin/agenthost", "the host's binary")
+	flags.StringVar(&o.host, "host", "", "the host's binary; default bin/agenthost or, to go without guarantees, one built for that")
 	flags.StringVar(&o.plugin, "plugin", "", "the chaos program that the plugins are; default this one")
 	return flags
 }
@@ -89,7 +91,44 @@ func chaosCommand(ctx context.Context, arguments []string) error {
 	_ = flags.Parse(arguments) // it exits
 	o.length = time.Duration(*seconds) * time.Second
 	o.only, o.guests = list(*only), list(*guests)
+	remove, err := o.findHost(ctx, o.without != "")
+	if err != nil {
+		return err
+	}
+	defer remove()
 	return runChaos(ctx, o)
+}
+
+// findHost fills in the binary of the host, where none is given. The caller calls remove when it needs it no more.
+func (o *options) findHost(ctx context.Context, without bool) (remove func(), err error) {
+	if o.host != "" {
+		return func() {}, nil
+	}
+	if !without {
+		o.host = "bin/agenthost"
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "chaos-host-")
+	if err != nil {
+		return nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	if o.host, err = buildHostWithout(ctx, ".", dir); err != nil {
+		remove()
+		return nil, err
+	}
+	return remove, nil
+}
+
+// buildHostWithout builds the host that can go without guarantees, which bin/agenthost and every release cannot, into dir.
+func buildHostWithout(ctx context.Context, repository, dir string) (string, error) {
+	program := filepath.Join(dir, "agenthost")
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "agenthost_without_guarantees", "-o", program, "./cmd/agenthost")
+	build.Dir = repository
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(build.Args, " "), err, out)
+	}
+	return program, nil
 }
 
 // list is what a flag names, separated by commas; nil for an empty one.

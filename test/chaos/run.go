@@ -195,7 +195,7 @@ func (c *chaos) startHosts(ctx context.Context) error {
 	defer cancel()
 	var env []string
 	if c.without != "" {
-		env = append(env, "AGENTHOST_INTERNAL_WITHOUT="+strings.ReplaceAll(c.without, ",", " "))
+		env = append(env, "CHAOS_WITHOUT="+strings.ReplaceAll(c.without, ",", " "))
 	}
 	for _, name := range []string{"host-0", "host-1"} {
 		c.hosts = append(c.hosts, &replica.Replica{Name: name, Program: c.host, Config: c.settings.file, Env: env, Logs: c.dir})
