@@ -69,9 +69,9 @@ func BenchmarkAround(b *testing.B) {
 			for b.Loop() {
 				request := &frame{}
 				request.set(message)
-				t, err := f.gateway.plan(b.Context(), get, request)
+				c, err := f.gateway.plan(b.Context(), get, request)
 				if err == nil {
-					_, err = f.gateway.poll(ctx, t)
+					_, err = f.gateway.poll(ctx, c)
 				}
 				if err != nil {
 					b.Fatal(err)

@@ -157,14 +157,14 @@ func TestAPollDoesNotWaitLongForServersThatCannotBeReached(t *testing.T) {
 	f := startClaims(t, nil, route.Claim{
 		Target: target, Manifest: plugin.Manifest{Agents: []plugin.Agent{asyncAgent("x")}}, Policy: route.Policy{MaxStale: time.Minute},
 	})
-	ctx, cancel := context.WithTimeout(soon(t), 10*pollPatience)
+	ctx, cancel := context.WithTimeout(soon(t), 10*pollMaxWait)
 	defer cancel()
 	began := time.Now()
 	answer, err := f.poll(ctx, get("x"))
 	if err != nil || answer.GetPhase() != core.TaskExecution_RUNNING || !strings.Contains(answer.GetMessage(), "connection refused") {
 		t.Errorf("got %v, %v", answer, err)
 	}
-	if took := time.Since(began); took > 5*pollPatience {
+	if took := time.Since(began); took > 5*pollMaxWait {
 		t.Errorf("after %v", took)
 	}
 }

@@ -26,12 +26,12 @@ const createWithoutDeadline = 10 * time.Minute
 // An attempt is what Flyte names it by (execution, node, task, retry) and where its outputs go, which tells two Flytes
 // apart whose executions have equal names. The plugin is no part of it: an attempt that was made by one plugin is not made
 // again by the one that has taken over its category since.
-func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
-	if t.header.attempt == "" || !g.kept.Has(guarantee.CreatesOnce) {
-		got, err := g.createNow(ctx, t)
+func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
+	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) {
+		got, err := g.createNow(ctx, c)
 		return deliver(ctx, got), err
 	}
-	attempt := jobs.Identify(t.header.category.Name, t.header.attempt, t.header.outputPrefix)
+	attempt := jobs.Identify(c.info.category.Name, c.info.attempt, c.info.outputPrefix)
 	var own reply
 	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) {
 		detached, end, err := g.detach(ctx)
@@ -39,59 +39,59 @@ func (g *Gateway) create(ctx context.Context, t *trip) (*frame, error) {
 			return jobs.Made{}, true, err
 		}
 		defer end()
-		got, err := g.createNow(detached, t)
+		got, err := g.createNow(detached, c)
 		own = reply{header: got.header, trailer: got.trailer}
 		if err != nil {
 			// What an idempotent plugin may have made, it will find again. Another one would make it again.
 			lost := got.sent && !got.answered
-			return jobs.Made{Unknown: lost && !t.found.IdempotentCreate}, !got.sent || lost && t.found.IdempotentCreate, err
+			return jobs.Made{Unknown: lost && !c.route.IdempotentCreate}, !got.sent || lost && c.route.IdempotentCreate, err
 		}
 		defer got.message.free()
 		message := bytes.Clone(got.message.bytes())
 		meta, _, err := takeField(message, createdMeta)
-		return jobs.Made{Answer: message, Job: t.nameOf(meta)}, false, err
+		return jobs.Made{Answer: message, Job: c.creationID(meta)}, false, err
 	})
 	if ctx.Err() != nil {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	if err == nil && repeated {
-		g.acted(t.found, guarantee.CreatesOnce)
+		g.record(c.route, guarantee.CreatesOnce)
 	}
 	own.message = &frame{buffers: mem.BufferSlice{mem.SliceBuffer(answer)}}
 	return deliver(ctx, own), err
 }
 
 // createNow has the plugin make the job.
-func (g *Gateway) createNow(ctx context.Context, t *trip) (reply, error) {
-	limit := g.limits.of(t.found)
-	leave, err := limit.place(ctx, t.found)
+func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
+	limit := g.limits.of(c.route)
+	release, err := limit.acquireSlot(ctx, c.route)
 	if err != nil {
 		return reply{}, err
 	}
-	defer leave()
-	if err := limit.turn(ctx, t.found, 0); err != nil {
+	defer release()
+	if err := limit.acquireRate(ctx, c.route, 0); err != nil {
 		return reply{}, err
 	}
-	got, err := g.ask(ctx, t)
+	got, err := g.ask(ctx, c)
 	if err != nil {
 		return got, err
 	}
 	message := got.message.bytes()
 	meta, _, err := takeField(message, createdMeta)
 	if err != nil {
-		return got, noAnswer(t, err)
+		return got, noAnswer(c, err)
 	}
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
-	if (t.found.Pinned || got.pin) && g.kept.Has(guarantee.Pinning) || sealed(meta) {
-		meta = envelope{plugin: t.found.Target.Plugin(), generation: got.generation, meta: meta}.seal()
+	if (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning) || sealed(meta) {
+		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal()
 		if message, err = withBytes(message, createdMeta, meta); err != nil {
-			return got, noAnswer(t, err)
+			return got, noAnswer(c, err)
 		}
 		got.message.set(message)
 	}
-	if t.remembered() {
-		g.statuses.Forget(t.jobOf(meta)) // of an earlier job that had this name
+	if c.remembersStatus() {
+		g.statuses.Forget(c.statusID(meta)) // of an earlier job that had this name
 	}
 	return got, nil
 }
@@ -118,6 +118,6 @@ func (g *Gateway) detach(caller context.Context) (ctx context.Context, end func(
 }
 
 // noAnswer is an answer that is none.
-func noAnswer(t *trip, err error) error {
-	return status.Errorf(codes.Internal, "plugin %q gave an answer to %s for %s that cannot be passed on: %v", t.found.Target.Plugin(), t.method.name, t.found.Category, err)
+func noAnswer(c *routedCall, err error) error {
+	return status.Errorf(codes.Internal, "plugin %q gave an answer to %s for %s that cannot be passed on: %v", c.route.Target.Plugin(), c.method.name, c.route.Category, err)
 }

@@ -70,7 +70,7 @@ func TestConcurrentCallsForOneAttemptMakeOneJob(t *testing.T) {
 	if n := agent.calls("CreateTask"); n != 1 {
 		t.Errorf("%d calls reached the plugin", n)
 	}
-	if n := f.acted(t, guarantee.CreatesOnce); n != 50 {
+	if n := f.recorded(t, guarantee.CreatesOnce); n != 50 {
 		t.Errorf("50 repetitions were counted as %d", n)
 	}
 }
@@ -195,7 +195,7 @@ func TestACreationWhosePluginDiesIsRepeatedWhereThePluginSaysItMayBe(t *testing.
 	}
 }
 
-// A caller who waited for one with less patience goes on where that one gave up, as long as the plugin was not reached.
+// A caller who waited for one with a shorter deadline goes on where that one gave up, as long as the plugin was not reached.
 func TestALaterCallerWaitsLongerForAPluginThatIsNotThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		target := restarting{leases: make(chan route.Lease), err: errors.New("it is starting")}
@@ -208,11 +208,11 @@ func TestALaterCallerWaitsLongerForAPluginThatIsNotThere(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			request := frameOf(attempt("x", 0))
-			trip, err := g.plan(t.Context(), method{name: "CreateTask", creates: true, read: readCreate}, request)
+			call, err := g.plan(t.Context(), method{name: "CreateTask", creates: true, read: readCreate}, request)
 			if err != nil {
 				return err
 			}
-			_, err = g.create(ctx, trip)
+			_, err = g.create(ctx, call)
 			return err
 		}
 		var all sync.WaitGroup

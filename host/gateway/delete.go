@@ -15,26 +15,26 @@ import (
 //
 // So is, after a while, one that no plugin serves. Until then it may run and cost money, and the plugin may be back with the
 // next configuration: the deletion fails, and Flyte repeats it.
-func (g *Gateway) delete(ctx context.Context, t *trip) (*frame, error) {
-	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
+func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
+	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
 		return nil, err
 	}
-	got, err := g.ask(ctx, t)
+	got, err := g.ask(ctx, c)
 	switch {
-	case err == nil || !g.kept.Has(guarantee.UnknownJobs):
+	case err == nil || !g.enabled.Has(guarantee.UnknownJobs):
 	case got.answered && status.Code(err) == codes.NotFound:
-		g.acted(t.found, guarantee.UnknownJobs)
+		g.record(c.route, guarantee.UnknownJobs)
 		got.message.set(nil)
 		err = nil
-	case ctx.Err() == nil && t.unserved() && g.statuses.Failed(t.job).Failing >= t.found.Policy.MaxStale:
-		g.acted(t.found, guarantee.UnknownJobs)
-		job, _ := t.method.read(t.request.bytes())
+	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job).Failing >= c.route.Policy.MaxStale:
+		g.record(c.route, guarantee.UnknownJobs)
+		job, _ := c.method.read(c.request.bytes())
 		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
-			"task_type", t.header.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", t.found.Policy.MaxStale)
+			"task_type", c.info.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", c.route.Policy.MaxStale)
 		got.message, err = &frame{}, nil
 	}
 	if err == nil {
-		g.creates.Gone(t.job)
+		g.creates.Gone(c.job)
 	}
 	return deliver(ctx, got), err
 }

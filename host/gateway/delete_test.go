@@ -26,11 +26,11 @@ func TestADeletionThatNoPluginServesFailsForAWhileAndIsThenDone(t *testing.T) {
 		began := time.Now()
 		for {
 			request := &admin.DeleteTaskRequest{ResourceMeta: []byte("job 1"), TaskCategory: &admin.TaskCategory{Name: "x"}}
-			trip, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(request))
+			call, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(request))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err = g.delete(t.Context(), trip); err == nil {
+			if _, err = g.delete(t.Context(), call); err == nil {
 				break
 			}
 			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `no plugin of this host serves task category "x"`) {
@@ -38,7 +38,7 @@ func TestADeletionThatNoPluginServesFailsForAWhileAndIsThenDone(t *testing.T) {
 			}
 			time.Sleep(30 * time.Second)
 		}
-		if took := time.Since(began); took != nobodyStale {
+		if took := time.Since(began); took != unservedMaxStale {
 			t.Errorf("it was done after %v", took)
 		}
 		if !strings.Contains(logged.String(), "job 1") {
@@ -68,12 +68,12 @@ func TestADeletionIsNeverGivenUpWhileAPluginIsToServeIt(t *testing.T) {
 		routes.Publish(table)
 		g := New(Options{Routes: routes, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 		defer g.Shutdown(t.Context())
-		for began := time.Now(); time.Since(began) < 3*nobodyStale; {
-			trip, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(get("x")))
+		for began := time.Now(); time.Since(began) < 3*unservedMaxStale; {
+			call, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(get("x")))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := g.delete(t.Context(), trip); status.Code(err) != codes.Unavailable {
+			if _, err := g.delete(t.Context(), call); status.Code(err) != codes.Unavailable {
 				t.Fatalf("Flyte reads %v", err)
 			}
 		}

@@ -69,8 +69,8 @@ func TestDiscoveryAnswersBothFlytesWithoutAskingAPlugin(t *testing.T) {
 // What has no plugin yet while the host starts would be forgotten by FlytePropeller, and its tasks would go elsewhere.
 func TestCallsAndDiscoveryWaitForTheStartOfTheHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		settled, routes := make(chan struct{}), &route.Current{}
-		g := New(Options{Routes: routes, Settled: settled, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		synced, routes := make(chan struct{}), &route.Current{}
+		g := New(Options{Routes: routes, Synced: synced, MaxMessageSize: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 		dial := inMemory(t, g.Server().Serve, func() { g.Shutdown(t.Context()) })
 		conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(dial))
 		if err != nil {
@@ -101,7 +101,7 @@ func TestCallsAndDiscoveryWaitForTheStartOfTheHost(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		table, _ := route.NewTable(route.Claim{Target: instant{}, Manifest: manifestOf(asyncAgent("x"))})
 		routes.Publish(table)
-		close(settled)
+		close(synced)
 		all.Wait()
 	})
 }

@@ -52,11 +52,11 @@ func TestWhatPluginsUseAsMetaIsNoEnvelope(t *testing.T) {
 		for _, trace := range traces.Load(flyte) {
 			metas = append(metas, trace.ResourceMeta)
 			for _, calls := range trace.Requests("GetTask") {
-				header, err := readPoll(calls[0])
+				info, err := readPoll(calls[0])
 				if err != nil {
 					t.Fatal(err)
 				}
-				metas = append(metas, header.meta)
+				metas = append(metas, info.meta)
 			}
 		}
 	}
@@ -97,8 +97,8 @@ func FuzzOpen(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		header, err := readPoll(wrapped)
-		if err != nil || !bytes.Equal(header.meta, meta) || !bytes.HasPrefix(wrapped, request) {
+		info, err := readPoll(wrapped)
+		if err != nil || !bytes.Equal(info.meta, meta) || !bytes.HasPrefix(wrapped, request) {
 			t.Errorf("%x became %x: %v", request, wrapped, err)
 		}
 	})
@@ -214,8 +214,8 @@ func TestAPinnedJobIsFoundThroughAnyReplica(t *testing.T) {
 	if _, err := replica.poll(soon(t), &admin.GetTaskRequest{ResourceMeta: meta, TaskCategory: &admin.TaskCategory{Name: "x"}}); err != nil {
 		t.Fatal(err)
 	}
-	if header, err := readPoll(agent.only(t).frames[0]); err != nil || string(header.meta) != "job 1" {
-		t.Errorf("%+v, %v", header, err)
+	if info, err := readPoll(agent.only(t).frames[0]); err != nil || string(info.meta) != "job 1" {
+		t.Errorf("%+v, %v", info, err)
 	}
 }
 
@@ -234,8 +234,8 @@ func TestAPluginThatIsAHostGetsItsOwnEnvelopesBack(t *testing.T) {
 	if _, err := f.poll(soon(t), &admin.GetTaskRequest{ResourceMeta: meta, TaskCategory: &admin.TaskCategory{Name: "x"}}); err != nil {
 		t.Fatal(err)
 	}
-	if header, err := readPoll(agent.only(t).frames[0]); err != nil || !bytes.Equal(header.meta, inner) {
-		t.Errorf("%q came back as %q, %v", inner, header.meta, err)
+	if info, err := readPoll(agent.only(t).frames[0]); err != nil || !bytes.Equal(info.meta, inner) {
+		t.Errorf("%q came back as %q, %v", inner, info.meta, err)
 	}
 }
 

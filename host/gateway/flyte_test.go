@@ -142,7 +142,7 @@ func TestWhatStrandedFlyteIsSurvivedBehindTheHost(t *testing.T) {
 					if result.Phase != c.want || !strings.Contains(result.Final.Reason, c.says) || result.Final.Code == propeller.CodeAutoRefreshFailed {
 						t.Errorf("it came to %s %s: %s, want %s", result.Phase, result.Final.Code, result.Final.Reason, c.want)
 					}
-					if c.without != 0 && actedIn(t, w.registry, c.without) == 0 {
+					if c.without != 0 && recordedIn(t, w.registry, c.without) == 0 {
 						t.Errorf("%s was not needed", c.without)
 					}
 				})
@@ -176,8 +176,8 @@ func TestATaskSurvivesAnOutageOfItsPluginThatIsShorterThanMaxStale(t *testing.T)
 				if result.Phase != c.want {
 					t.Errorf("Flyte %d, %d failures: %s: %s", flyte, c.failures, result.Phase, result.Final.Reason)
 				}
-				if ended := actedIn(t, w.registry, guarantee.EndsUnreachable); (ended > 0) != (c.want == propeller.PermanentFailure) {
-					t.Errorf("Flyte %d, %d failures: G6 acted %d times", flyte, c.failures, ended)
+				if ended := recordedIn(t, w.registry, guarantee.EndsUnreachable); (ended > 0) != (c.want == propeller.PermanentFailure) {
+					t.Errorf("Flyte %d, %d failures: G6 was counted %d times", flyte, c.failures, ended)
 				}
 			})
 		}
@@ -265,7 +265,7 @@ func TestManyTasksShareAQuotaOfCalls(t *testing.T) {
 			t.Errorf("the plugin got %d calls in %.0f s", calls, took)
 		}
 		t.Logf("%d of %d tasks succeeded in %.0f s with %d calls; %d polls were answered from memory, %d because of the wait",
-			succeeded, tasks, took, calls, actedIn(t, w.registry, guarantee.ThinnedPolls), actedIn(t, w.registry, guarantee.LastKnownStatus))
+			succeeded, tasks, took, calls, recordedIn(t, w.registry, guarantee.ThinnedPolls), recordedIn(t, w.registry, guarantee.LastKnownStatus))
 		if succeeded != tasks {
 			t.Errorf("%d of %d tasks succeeded", succeeded, tasks)
 		}

@@ -2,7 +2,7 @@
 // all plugins.
 //
 // A call travels through it in five steps: read the few fields that say where it goes (request.go), look the task
-// category up in the current route table (trip.go), get a connection to the plugin and wait for one while the plugin
+// category up in the current route table (plan.go), get a connection to the plugin and wait for one while the plugin
 // restarts (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte
 // would trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
 //
@@ -33,10 +33,10 @@ import (
 type Options struct {
 	// Routes is where the fleet publishes route tables.
 	Routes *route.Current
-	// Settled is closed once the table has what the plugins of a start serve. Until then calls and discovery wait for it: an
+	// Synced is closed once the table has what the plugins of a start serve. Until then calls and discovery wait for it: an
 	// incomplete list would make FlytePropeller forget types, and send their tasks elsewhere. Nil: there is no start to wait
 	// for.
-	Settled <-chan struct{}
+	Synced <-chan struct{}
 	// MaxMessageSize is the largest frame accepted from Flyte, in bytes.
 	MaxMessageSize int
 	Log            *slog.Logger
@@ -54,8 +54,8 @@ type Gateway struct {
 	metrics *metrics
 	server  *grpc.Server
 	health  *health.Server
-	kept    guarantee.Set
-	settled <-chan struct{}
+	enabled guarantee.Set
+	synced  <-chan struct{}
 
 	statuses *jobs.Statuses
 	polls    jobs.Polls
@@ -108,20 +108,20 @@ func New(options Options) *Gateway {
 		log:     options.Log,
 		metrics: newMetrics(options.Metrics),
 		health:  health.NewServer(),
-		kept:    guarantee.Every().Without(options.Without),
+		enabled: guarantee.Every().Without(options.Without),
 
 		statuses: jobs.NewStatuses(statusMemory),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
-	if g.settled = options.Settled; g.settled == nil {
-		settled := make(chan struct{})
-		close(settled)
-		g.settled = settled
+	if g.synced = options.Synced; g.synced == nil {
+		synced := make(chan struct{})
+		close(synced)
+		g.synced = synced
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}
-	if !g.kept.Has(guarantee.KeepalivePings) {
+	if !g.enabled.Has(guarantee.KeepalivePings) {
 		enforcement = keepalive.EnforcementPolicy{}
 	}
 	g.server = grpc.NewServer(

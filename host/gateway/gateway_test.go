@@ -205,10 +205,10 @@ func (f *front) publish(t testing.TB, claims ...route.Claim) {
 	f.routes.Publish(table)
 }
 
-// acted is how often a guarantee has saved a call.
-func (f *front) acted(t *testing.T, g guarantee.ID) int { return actedIn(t, f.registry, g) }
+// recorded is how often a guarantee has saved a call.
+func (f *front) recorded(t *testing.T, g guarantee.ID) int { return recordedIn(t, f.registry, g) }
 
-func actedIn(t *testing.T, registry *prometheus.Registry, g guarantee.ID) int {
+func recordedIn(t *testing.T, registry *prometheus.Registry, g guarantee.ID) int {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {

@@ -5,13 +5,13 @@ import (
 	"github.com/agenthost/agenthost/host/route"
 )
 
-// acted counts that guarantees saved a call for a route.
-func (g *Gateway) acted(found route.Route, acted ...guarantee.ID) {
-	g.actedAll(found, guarantee.SetOf(acted...))
+// record counts that guarantees saved a call for a route.
+func (g *Gateway) record(r route.Route, applied ...guarantee.ID) {
+	g.recordAll(r, guarantee.SetOf(applied...))
 }
 
-func (g *Gateway) actedAll(found route.Route, acted guarantee.Set) {
-	acted.Each(func(id guarantee.ID) {
-		g.metrics.guarantees.WithLabelValues(id.String(), found.Target.Plugin(), found.Category.Name).Inc()
+func (g *Gateway) recordAll(r route.Route, applied guarantee.Set) {
+	applied.Each(func(id guarantee.ID) {
+		g.metrics.guarantees.WithLabelValues(id.String(), r.Target.Plugin(), r.Category.Name).Inc()
 	})
 }

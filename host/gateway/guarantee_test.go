@@ -39,7 +39,7 @@ func TestEachGuaranteeSavesWhatIsLostWithoutIt(t *testing.T) {
 			if loss != nil {
 				t.Errorf("lost in spite of the guarantee: %v", loss)
 			}
-			if f.acted(t, s.guarantee) == 0 {
+			if f.recorded(t, s.guarantee) == 0 {
 				t.Error("it is not counted")
 			}
 			f, loss = s.run(t, []guarantee.ID{s.guarantee})
@@ -47,8 +47,8 @@ func TestEachGuaranteeSavesWhatIsLostWithoutIt(t *testing.T) {
 				t.Error("nothing is lost without the guarantee: what does it do?")
 			}
 			t.Logf("without %s: %v", s.guarantee, loss)
-			if acted := f.acted(t, s.guarantee); acted > 0 {
-				t.Errorf("it is off, and counted %d times", acted)
+			if n := f.recorded(t, s.guarantee); n > 0 {
+				t.Errorf("it is off, and counted %d times", n)
 			}
 		})
 	}

@@ -11,16 +11,16 @@ import (
 
 // outgoing is the context of the call to the plugin: the caller's deadline, cancellation and metadata, and the
 // idempotency key.
-func outgoing(ctx context.Context, header call) context.Context {
+func outgoing(ctx context.Context, info requestInfo) context.Context {
 	incoming, _ := metadata.FromIncomingContext(ctx)
 	crossing := passed(incoming)
 	// The key is the host's to give: one from outside could merge the jobs of two attempts.
 	delete(crossing, pluginv1.IdempotencyKeyHeader)
-	if header.attempt != "" {
+	if info.attempt != "" {
 		if crossing == nil {
 			crossing = metadata.MD{}
 		}
-		crossing.Set(pluginv1.IdempotencyKeyHeader, header.attempt)
+		crossing.Set(pluginv1.IdempotencyKeyHeader, info.attempt)
 	}
 	if len(crossing) == 0 { // as in nearly every poll, of which there are many
 		return ctx

@@ -48,7 +48,7 @@ func TestCreationsWaitForAPlaceAndNoMoreAreUnderWayThanAllowed(t *testing.T) {
 	}
 }
 
-func TestACreationThatFindsNoPlaceInItsTimeSaysWhy(t *testing.T) {
+func TestACreationThatFindsNoSlotInItsTimeSaysWhy(t *testing.T) {
 	agent := startMaker(t)
 	f := startClaims(t, nil, agent.claims(route.Policy{Concurrency: 1, Wait: 50 * time.Millisecond}, asyncAgent("x")))
 	var first sync.WaitGroup
@@ -75,10 +75,10 @@ func TestACreationThatFindsNoPlaceInItsTimeSaysWhy(t *testing.T) {
 	close(agent.proceed)
 	first.Wait()
 	if _, err := f.call(soon(t), async1+"CreateTask", create("x")); err != nil {
-		t.Errorf("the place is free, and the caller got %v", err)
+		t.Errorf("the slot is free, and the caller got %v", err)
 	}
 	want := `
-# HELP agenthost_limited_total Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited for their place, or refused it in their time. A poll that is refused is answered from memory.
+# HELP agenthost_limited_total Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited, and then went to the plugin, or refused. A poll that is refused is answered from memory.
 # TYPE agenthost_limited_total counter
 agenthost_limited_total{limit="concurrency",outcome="refused",plugin="echo"} 2
 `
@@ -109,7 +109,7 @@ func TestSyncCallsTakePlacesToo(t *testing.T) {
 	close(proceed)
 	first.Wait()
 	if _, err := f.sync(soon(t), request); err != nil {
-		t.Errorf("the place is free, and the caller got %v", err)
+		t.Errorf("the slot is free, and the caller got %v", err)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestAPollOverQuotaIsAnsweredFromMemoryWhereItWouldWaitLong(t *testing.T) {
 			t.Errorf("Flyte reads %v, %v", got, err)
 		}
 	}
-	if n := f.acted(t, guarantee.ThinnedPolls); n != 4 || agent.calls("GetTask") != 1 {
+	if n := f.recorded(t, guarantee.ThinnedPolls); n != 4 || agent.calls("GetTask") != 1 {
 		t.Errorf("%d polls from memory, %d calls", n, agent.calls("GetTask"))
 	}
 	// Nothing is known of this one, and it is not the plugin that failed.

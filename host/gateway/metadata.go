@@ -49,7 +49,7 @@ func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 			continue
 		}
 		for _, category := range agent.Categories {
-			g.acted(route.Route{Target: agent.Target, Category: category}, guarantee.StableDiscovery)
+			g.record(route.Route{Target: agent.Target, Category: category}, guarantee.StableDiscovery)
 		}
 	}
 	return response
@@ -78,10 +78,10 @@ func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse,
 // listedAgent is an agent in the words of a generation of Flyte; nil where it must not hear of it. Flyte 2 has no sync
 // calls: it would send a sync agent CreateTask.
 func (g *Gateway) listedAgent(flyte generation, agent route.Agent) *admin.Agent {
-	if !g.kept.Has(guarantee.BothFlytes) {
+	if !g.enabled.Has(guarantee.BothFlytes) {
 		flyte = flyte1
 	}
-	if flyte == flyte2 && agent.Sync || !g.kept.Has(guarantee.StableDiscovery) && !there(agent.Target) {
+	if flyte == flyte2 && agent.Sync || !g.enabled.Has(guarantee.StableDiscovery) && !there(agent.Target) {
 		return nil
 	}
 	listed := &admin.Agent{Name: agent.Name, IsSync: agent.Sync}

@@ -31,7 +31,7 @@ type metrics struct {
 	flytekitLatency *prometheus.SummaryVec
 	flytekitInputs  *prometheus.SummaryVec
 
-	well sync.Map // wellKey to *well
+	ok sync.Map // seriesKey to *okSeries
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -53,7 +53,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"guarantee", "plugin", "task_type"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agenthost_limited_total",
-			Help: "Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited for their place, or refused it in their time. A poll that is refused is answered from memory.",
+			Help: "Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited, and then went to the plugin, or refused. A poll that is refused is answered from memory.",
 		}, []string{"plugin", "limit", "outcome"}),
 
 		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -87,10 +87,10 @@ func (m *metrics) begin(called method) *observation {
 }
 
 // routed adds what is known once the call has a route.
-func (o *observation) routed(found route.Route, header call) {
-	o.plugin, o.taskType = found.Target.Plugin(), found.Category.Name
+func (o *observation) routed(r route.Route, info requestInfo) {
+	o.plugin, o.taskType = r.Target.Plugin(), r.Category.Name
 	if o.method.creates {
-		o.metrics.flytekitInputs.WithLabelValues(o.taskType).Observe(float64(header.inputBytes))
+		o.metrics.flytekitInputs.WithLabelValues(o.taskType).Observe(float64(info.inputBytes))
 	}
 }
 
@@ -99,11 +99,11 @@ func (o *observation) end(err error) {
 	m := o.metrics
 	o.method.inFlight.Dec()
 	if err == nil {
-		well := m.wellOf(o)
-		well.calls.Inc()
-		well.latency.Observe(elapsed)
-		well.flytekitSuccess.Inc()
-		well.flytekitLatency.Observe(elapsed)
+		series := m.okSeriesOf(o)
+		series.calls.Inc()
+		series.latency.Observe(elapsed)
+		series.flytekitSuccess.Inc()
+		series.flytekitLatency.Observe(elapsed)
 		return
 	}
 	code := status.Code(err)
@@ -113,27 +113,27 @@ func (o *observation) end(err error) {
 	m.flytekitFailure.WithLabelValues(o.taskType, o.method.operation, strconv.Itoa(httpStatus(code))).Inc()
 }
 
-// well is the series that a call which went well adds to. They are kept by route and method, because finding four series by
+// okSeries are the series that a successful call adds to. They are cached by route and method: looking four series up by
 // their labels costs a poll more than adding to them.
-type well struct {
+type okSeries struct {
 	calls, flytekitSuccess   prometheus.Counter
 	latency, flytekitLatency prometheus.Observer
 }
 
-type wellKey struct{ plugin, taskType, method string }
+type seriesKey struct{ plugin, taskType, method string }
 
-func (m *metrics) wellOf(o *observation) *well {
-	key := wellKey{o.plugin, o.taskType, o.method.name}
-	if known, ok := m.well.Load(key); ok {
-		return known.(*well)
+func (m *metrics) okSeriesOf(o *observation) *okSeries {
+	key := seriesKey{o.plugin, o.taskType, o.method.name}
+	if known, ok := m.ok.Load(key); ok {
+		return known.(*okSeries)
 	}
-	fresh := &well{
+	fresh := &okSeries{
 		calls:           m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, codes.OK.String()),
 		latency:         m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name),
 		flytekitSuccess: m.flytekitSuccess.WithLabelValues(o.taskType, o.method.operation),
 		flytekitLatency: m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation),
 	}
-	m.well.Store(key, fresh)
+	m.ok.Store(key, fresh)
 	return fresh
 }
 

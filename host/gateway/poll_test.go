@@ -87,7 +87,7 @@ func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
 				case !known && (got.GetPhase() != core.TaskExecution_RUNNING || !strings.Contains(got.GetMessage(), "not known yet") || !strings.Contains(got.GetMessage(), `plugin "echo"`)):
 					t.Errorf("not known: Flyte reads %v", got)
 				}
-				if n := f.acted(t, guarantee.LastKnownStatus); n != 1 {
+				if n := f.recorded(t, guarantee.LastKnownStatus); n != 1 {
 					t.Errorf("counted %d times", n)
 				}
 			}
@@ -185,11 +185,11 @@ func TestAJobThatNoPluginServesForLongHasFailed(t *testing.T) {
 		defer g.Shutdown(t.Context())
 		began := time.Now()
 		for {
-			trip, err := g.plan(t.Context(), method{name: "GetTask", polls: true, read: readPoll}, frameOf(get("x")))
+			call, err := g.plan(t.Context(), method{name: "GetTask", polls: true, read: readPoll}, frameOf(get("x")))
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := g.poll(t.Context(), trip)
+			answer, err := g.poll(t.Context(), call)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ func TestAJobThatNoPluginServesForLongHasFailed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if resource := response.GetResource(); resource.GetPhase() == core.TaskExecution_FAILED {
-				if took := time.Since(began); took != nobodyStale || !strings.Contains(resource.GetMessage(), "no plugin of this host serves") {
+				if took := time.Since(began); took != unservedMaxStale || !strings.Contains(resource.GetMessage(), "no plugin of this host serves") {
 					t.Errorf("after %v: %v", took, resource)
 				}
 				return
@@ -233,7 +233,7 @@ func TestTheCallersOwnCancellationIsNotAnswered(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	f.gateway.Server().GracefulStop() // the handler has ended: what it counted is there
-	if n := f.acted(t, guarantee.LastKnownStatus); n != 0 {
+	if n := f.recorded(t, guarantee.LastKnownStatus); n != 0 {
 		t.Errorf("counted %d times", n)
 	}
 }

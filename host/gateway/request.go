@@ -50,7 +50,7 @@ var (
 )
 
 // call is what the host reads of a request: enough to route it.
-type call struct {
+type requestInfo struct {
 	category plugin.Category
 	// hasTaskType says that the request carries the deprecated task_type.
 	hasTaskType bool
@@ -67,24 +67,24 @@ type call struct {
 }
 
 // readCreate reads a CreateTaskRequest.
-func readCreate(message []byte) (call, error) {
-	c, err := readTask(message, createTemplate, createMetadata)
+func readCreate(message []byte) (requestInfo, error) {
+	info, err := readTask(message, createTemplate, createMetadata)
 	if err == nil {
 		err = eachField(message, func(number protowire.Number, value field) error {
 			switch number {
 			case createInputs:
-				c.inputBytes += len(value.bytes)
+				info.inputBytes += len(value.bytes)
 			case createOutputPrefix:
-				value.text(&c.outputPrefix)
+				value.text(&info.outputPrefix)
 			}
 			return nil
 		})
 	}
-	return c, err
+	return info, err
 }
 
 // readSync reads the first ExecuteTaskSyncRequest of a stream, which must be the header.
-func readSync(message []byte) (call, error) {
+func readSync(message []byte) (requestInfo, error) {
 	var header []byte // parts of a message merge by being put together
 	err := eachField(message, func(number protowire.Number, value field) error {
 		switch {
@@ -100,15 +100,15 @@ func readSync(message []byte) (call, error) {
 	})
 	switch {
 	case err != nil:
-		return call{}, err
+		return requestInfo{}, err
 	case header == nil:
-		return call{}, errors.New("the first message of a sync call must be its header")
+		return requestInfo{}, errors.New("the first message of a sync call must be its header")
 	}
 	return readTask(header, headerTemplate, headerMetadata)
 }
 
-func readTask(message []byte, templateField, metadataField protowire.Number) (call, error) {
-	var c call
+func readTask(message []byte, templateField, metadataField protowire.Number) (requestInfo, error) {
+	var info requestInfo
 	var attempt core.TaskExecutionIdentifier
 	err := eachField(message, func(number protowire.Number, value field) error {
 		switch number {
@@ -116,9 +116,9 @@ func readTask(message []byte, templateField, metadataField protowire.Number) (ca
 			return eachField(value.bytes, func(number protowire.Number, value field) error {
 				switch number {
 				case templateType:
-					value.text(&c.category.Name)
+					value.text(&info.category.Name)
 				case templateVersion:
-					value.int32(&c.category.Version)
+					value.int32(&info.category.Version)
 				}
 				return nil
 			})
@@ -130,68 +130,68 @@ func readTask(message []byte, templateField, metadataField protowire.Number) (ca
 				if err := (proto.UnmarshalOptions{Merge: true, DiscardUnknown: true}).Unmarshal(value.bytes, &attempt); err != nil {
 					return errMalformed
 				}
-				c.attempt = pluginv1.IdempotencyKey(&attempt)
+				info.attempt = pluginv1.IdempotencyKey(&attempt)
 				execution := attempt.GetNodeExecutionId().GetExecutionId()
-				c.project, c.domain = execution.GetProject(), execution.GetDomain()
+				info.project, info.domain = execution.GetProject(), execution.GetDomain()
 				return nil
 			})
 		}
 		return nil
 	})
-	if err == nil && c.category.Name == "" {
+	if err == nil && info.category.Name == "" {
 		err = errNoCategory
 	}
-	return c, err
+	return info, err
 }
 
 // readPoll reads a GetTaskRequest, which has an output prefix besides what readJob reads.
-func readPoll(message []byte) (call, error) {
-	c, err := readJob(getTaskCategory)(message)
+func readPoll(message []byte) (requestInfo, error) {
+	info, err := readJob(getTaskCategory)(message)
 	if err == nil {
 		err = eachField(message, func(number protowire.Number, value field) error {
 			if number == getOutputPrefix {
-				value.text(&c.outputPrefix)
+				value.text(&info.outputPrefix)
 			}
 			return nil
 		})
 	}
-	return c, err
+	return info, err
 }
 
 // readJob returns the reader of a request about a job that exists, whose category stands in field categoryField. Flyte
 // before categories sent task_type alone; Flyte 2 sends the category alone.
-func readJob(categoryField protowire.Number) func(message []byte) (call, error) {
-	return func(message []byte) (call, error) {
-		var c call
+func readJob(categoryField protowire.Number) func(message []byte) (requestInfo, error) {
+	return func(message []byte) (requestInfo, error) {
+		var info requestInfo
 		var taskType string
 		err := eachField(message, func(number protowire.Number, value field) error {
 			switch number {
 			case jobTaskType:
-				c.hasTaskType = value.text(&taskType) || c.hasTaskType
+				info.hasTaskType = value.text(&taskType) || info.hasTaskType
 			case jobMeta:
 				if value.kind == protowire.BytesType {
-					c.meta = value.bytes
+					info.meta = value.bytes
 				}
 			case categoryField:
 				return eachField(value.bytes, func(number protowire.Number, value field) error {
 					switch number {
 					case categoryName:
-						value.text(&c.category.Name)
+						value.text(&info.category.Name)
 					case categoryVersion:
-						value.int32(&c.category.Version)
+						value.int32(&info.category.Version)
 					}
 					return nil
 				})
 			}
 			return nil
 		})
-		if c.category.Name == "" {
-			c.category.Name = taskType
+		if info.category.Name == "" {
+			info.category.Name = taskType
 		}
-		if err == nil && c.category.Name == "" {
+		if err == nil && info.category.Name == "" {
 			err = errNoCategory
 		}
-		return c, err
+		return info, err
 	}
 }
 

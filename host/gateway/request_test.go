@@ -56,24 +56,24 @@ func FuzzReadRequests(f *testing.F) {
 			compare(t, read, err, want)
 		}
 
-		settleAnswer(t, message)
+		checkNormalized(t, message)
 	})
 }
 
-// settleAnswer holds a settled answer to GetTask to what protobuf reads in it: there is a phase, and whatever the host
+// checkNormalized holds a normalized answer to GetTask to what protobuf reads in it: there is a phase, and whatever the host
 // has no business with is as it was.
-func settleAnswer(t *testing.T, message []byte) {
+func checkNormalized(t *testing.T, message []byte) {
 	t.Helper()
-	settled, _, _, err := settleGet(message, "p", guarantee.Every())
+	normalized, _, _, err := normalizeGet(message, "p", guarantee.Every())
 	var before, after admin.GetTaskResponse
 	if err != nil || proto.Unmarshal(message, &before) != nil {
 		return
 	}
-	if err := proto.Unmarshal(settled, &after); err != nil {
-		t.Fatalf("%x became %x: %v", message, settled, err)
+	if err := proto.Unmarshal(normalized, &after); err != nil {
+		t.Fatalf("%x became %x: %v", message, normalized, err)
 	}
 	if after.GetResource().GetPhase() == core.TaskExecution_UNDEFINED {
-		t.Errorf("%x became %x, without a phase", message, settled)
+		t.Errorf("%x became %x, without a phase", message, normalized)
 	}
 	for _, response := range []*admin.GetTaskResponse{&before, &after} {
 		if response.Resource == nil {
@@ -82,11 +82,11 @@ func settleAnswer(t *testing.T, message []byte) {
 		response.Resource.Phase, response.Resource.Message = 0, ""
 	}
 	if !proto.Equal(&before, &after) {
-		t.Errorf("%x became %x: other fields changed", message, settled)
+		t.Errorf("%x became %x: other fields changed", message, normalized)
 	}
 }
 
-func compare(t *testing.T, read call, err error, want plugin.Category) {
+func compare(t *testing.T, read requestInfo, err error, want plugin.Category) {
 	t.Helper()
 	switch {
 	case want.Name == "" && err == nil:

@@ -84,33 +84,33 @@ func readResource(raw []byte) (resource, error) {
 	return r, err
 }
 
-// settle changes what Flyte would trip over, as far as guarantees are kept, and tells which of them changed anything.
-func (r *resource) settle(pluginName string, kept guarantee.Set) (acted guarantee.Set) {
+// normalize corrects what Flyte cannot handle, as far as guarantees are enabled, and returns those that changed anything.
+func (r *resource) normalize(pluginName string, enabled guarantee.Set) (applied guarantee.Set) {
 	switch {
-	case r.phase != core.TaskExecution_UNDEFINED || !kept.Has(guarantee.BothFlytes):
+	case r.phase != core.TaskExecution_UNDEFINED || !enabled.Has(guarantee.BothFlytes):
 	case r.hasState: // agents from before phases answer with a state, which Flyte 2 does not know
 		r.phase = phaseOfState(r.state)
-		acted |= guarantee.SetOf(guarantee.BothFlytes)
+		applied |= guarantee.SetOf(guarantee.BothFlytes)
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
 		r.phase = phaseRetryableFailed
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
-		acted |= guarantee.SetOf(guarantee.BothFlytes)
+		applied |= guarantee.SetOf(guarantee.BothFlytes)
 	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
-	if r.phase == core.TaskExecution_FAILED && r.hasError && kept.Has(guarantee.RetryableErrors) {
+	if r.phase == core.TaskExecution_FAILED && r.hasError && enabled.Has(guarantee.RetryableErrors) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
 			r.phase = phaseRetryableFailed
-			acted |= guarantee.SetOf(guarantee.RetryableErrors)
+			applied |= guarantee.SetOf(guarantee.RetryableErrors)
 		}
 		if r.errorCode != "" {
 			r.message = join(r.errorCode, r.message)
-			acted |= guarantee.SetOf(guarantee.RetryableErrors)
+			applied |= guarantee.SetOf(guarantee.RetryableErrors)
 		}
 	}
-	if kept.Has(guarantee.SizeLimits) && r.fit(pluginName) {
-		acted |= guarantee.SetOf(guarantee.SizeLimits)
+	if enabled.Has(guarantee.SizeLimits) && r.fit(pluginName) {
+		applied |= guarantee.SetOf(guarantee.SizeLimits)
 	}
-	return acted
+	return applied
 }
 
 // fit cuts what Flyte cannot take. It says whether there was anything.
@@ -151,9 +151,9 @@ func (r *resource) append(to []byte) []byte {
 	return protowire.AppendBytes(to, out)
 }
 
-// settleGet puts a GetTaskResponse right, as far as guarantees are kept. acted says which of them changed anything, ended
-// whether the job has ended by this answer.
-func settleGet(message []byte, pluginName string, kept guarantee.Set) (settled []byte, acted guarantee.Set, ended bool, err error) {
+// normalizeGet normalizes a GetTaskResponse. applied are the guarantees that changed anything; ended says whether the job has
+// ended by this answer.
+func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (normalized []byte, applied guarantee.Set, ended bool, err error) {
 	raw, rest, err := takeField(message, responseResource)
 	if err != nil {
 		return nil, 0, false, err
@@ -162,10 +162,10 @@ func settleGet(message []byte, pluginName string, kept guarantee.Set) (settled [
 	if err != nil {
 		return nil, 0, false, err
 	}
-	if acted = r.settle(pluginName, kept); acted != 0 {
+	if applied = r.normalize(pluginName, enabled); applied != 0 {
 		message = r.append(rest)
 	}
-	return message, acted, terminal(r.phase), nil
+	return message, applied, terminal(r.phase), nil
 }
 
 // explained is a GetTaskResponse with an explanation before its message.
@@ -199,7 +199,7 @@ func terminal(phase core.TaskExecution_Phase) bool {
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
 // first, which must be the header with everything in it; and a phase that is not terminal costs it a worker for good.
-func mergeSync(messages [][]byte, pluginName string, kept guarantee.Set) (merged []byte, acted guarantee.Set, err error) {
+func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (merged []byte, applied guarantee.Set, err error) {
 	var header, outputs []byte
 	hasHeader, hasOutputs := false, false
 	for _, message := range messages {
@@ -232,24 +232,24 @@ func mergeSync(messages [][]byte, pluginName string, kept guarantee.Set) (merged
 	if err != nil {
 		return nil, 0, err
 	}
-	acted = r.settle(pluginName, kept)
+	applied = r.normalize(pluginName, enabled)
 	if hasOutputs {
-		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
 	if !terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
 		r.phase = core.TaskExecution_FAILED
-		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
 	if len(messages) > 1 {
-		acted |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
-	if acted == 0 {
+	if applied == 0 {
 		return messages[0], 0, nil
 	}
 	header = r.append(rest)
 	out := protowire.AppendTag(nil, syncResponseHeader, protowire.BytesType)
-	return protowire.AppendBytes(out, header), acted, nil
+	return protowire.AppendBytes(out, header), applied, nil
 }
 
 // takeField returns a message field, its parts put together as protobuf merges them, and the fields besides it.

@@ -36,7 +36,7 @@ type method struct {
 	operation  string // as in flytekit's metrics
 	generation generation
 	target     string // the plugin's full method name
-	read       func(message []byte) (call, error)
+	read       func(message []byte) (requestInfo, error)
 	// repeatable says that the plugin may be asked again when it died with the call.
 	repeatable bool
 	// creates says that the call makes a job: repeating it takes an idempotent plugin.
@@ -72,7 +72,7 @@ func (g *Gateway) register() {
 	}
 
 	answer := g.gather
-	if !g.kept.Has(guarantee.OneSyncAnswer) {
+	if !g.enabled.Has(guarantee.OneSyncAnswer) {
 		answer = g.relay
 	}
 	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync, sync: true}

@@ -25,7 +25,7 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 }
 
 // answerer passes a plugin's answer on. answered says that the plugin gave any.
-type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, t *trip) (answered bool, err error)
+type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error)
 
 func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
 	first := &frame{}
@@ -33,49 +33,49 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := caller.RecvMsg(first); err != nil {
 		return noFirstMessage(m, err)
 	}
-	t, err := g.plan(caller.Context(), m, first)
+	c, err := g.plan(caller.Context(), m, first)
 	if err != nil {
 		return err
 	}
-	observed.routed(t.found, t.header)
+	observed.routed(c.route, c.info)
 
-	limit := g.limits.of(t.found)
+	limit := g.limits.of(c.route)
 	if m.sync {
-		leave, err := limit.place(caller.Context(), t.found)
+		release, err := limit.acquireSlot(caller.Context(), c.route)
 		if err != nil {
 			return err
 		}
-		defer leave()
+		defer release()
 	}
-	if err := limit.turn(caller.Context(), t.found, 0); err != nil {
+	if err := limit.acquireRate(caller.Context(), c.route, 0); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(outgoing(caller.Context(), t.header))
+	ctx, cancel := context.WithCancel(outgoing(caller.Context(), c.info))
 	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
-	lease, agent, err := g.open(ctx, t)
+	lease, agent, err := g.open(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer lease.Release()
 
 	go passRequests(caller, agent, first.share())
-	answered, err := answer(caller, agent, t)
+	answered, err := answer(caller, agent, c)
 	caller.SetTrailer(passed(agent.Trailer()))
 	if err != nil && !answered && len(agent.Trailer()) == 0 && diedWith(ctx, lease) {
-		return died(t)
+		return died(c)
 	}
 	return err
 }
 
 // open opens the call to the plugin. Where there was no connection after all it tries again: nothing was sent yet.
-func (g *Gateway) open(ctx context.Context, t *trip) (route.Lease, grpc.ClientStream, error) {
-	desc := &grpc.StreamDesc{StreamName: t.method.name, ServerStreams: true, ClientStreams: true}
+func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.ClientStream, error) {
+	desc := &grpc.StreamDesc{StreamName: c.method.name, ServerStreams: true, ClientStreams: true}
 	for {
-		lease, err := g.acquire(ctx, t)
+		lease, err := g.acquire(ctx, c)
 		if err != nil {
 			return route.Lease{}, nil, err
 		}
-		agent, err := lease.Conn.NewStream(ctx, desc, t.method.target, grpc.ForceCodecV2(frameCodec))
+		agent, err := lease.Conn.NewStream(ctx, desc, c.method.target, grpc.ForceCodecV2(frameCodec))
 		if err == nil {
 			return lease, agent, nil
 		}
@@ -84,12 +84,12 @@ func (g *Gateway) open(ctx context.Context, t *trip) (route.Lease, grpc.ClientSt
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
 			return route.Lease{}, nil, err
 		}
-		g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
+		g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 	}
 }
 
 // relay passes an answer on frame by frame, as it comes.
-func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *trip) (answered bool, err error) {
+func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *routedCall) (answered bool, err error) {
 	for first := true; ; first = false {
 		message := &frame{}
 		err := agent.RecvMsg(message)
@@ -113,7 +113,7 @@ func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *tr
 }
 
 // gather collects the whole answer to a sync call and passes it on as the one message that FlytePropeller reads.
-func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, t *trip) (answered bool, err error) {
+func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error) {
 	var messages [][]byte
 	for {
 		message := &frame{}
@@ -130,11 +130,11 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, t *t
 	if err := passHeader(caller, agent); err != nil {
 		return true, err
 	}
-	merged, acted, err := mergeSync(messages, t.found.Target.Plugin(), g.kept)
+	merged, applied, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled)
 	if err != nil {
-		return true, noAnswer(t, err)
+		return true, noAnswer(c, err)
 	}
-	g.actedAll(t.found, acted)
+	g.recordAll(c.route, applied)
 	answer := &frame{}
 	defer answer.free()
 	answer.set(merged)

@@ -38,25 +38,25 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	if !m.creates { // a creation may outlive its caller: its request is left to the garbage collector
 		defer request.free()
 	}
-	t, err := g.plan(ctx, m, request)
+	c, err := g.plan(ctx, m, request)
 	if err != nil {
 		return nil, err
 	}
-	observed.routed(t.found, t.header)
+	observed.routed(c.route, c.info)
 
-	ctx = outgoing(ctx, t.header)
+	ctx = outgoing(ctx, c.info)
 	switch {
 	case m.creates:
-		return g.create(ctx, t)
+		return g.create(ctx, c)
 	case m.polls:
-		return g.poll(ctx, t)
+		return g.poll(ctx, c)
 	case m.deletes:
-		return g.delete(ctx, t)
+		return g.delete(ctx, c)
 	}
-	if err := g.limits.of(t.found).turn(ctx, t.found, 0); err != nil {
+	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
 		return nil, err
 	}
-	got, err := g.ask(ctx, t)
+	got, err := g.ask(ctx, c)
 	return deliver(ctx, got), err
 }
 
@@ -87,55 +87,55 @@ func deliver(ctx context.Context, got reply) *frame {
 // ask makes the call and, where that can do no harm, repeats it on the plugin's next instance when the one that had it
 // died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the user an
 // attempt.
-func (g *Gateway) ask(ctx context.Context, t *trip) (reply, error) {
+func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 	for sent := false; ; {
-		lease, err := g.acquire(ctx, t)
+		lease, err := g.acquire(ctx, c)
 		if err != nil {
 			return reply{sent: sent}, err
 		}
-		got, err := invoke(ctx, lease, t)
+		got, err := invoke(ctx, lease, c)
 		got.sent = got.sent || sent
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
 		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
 		// On a machine that has much to do, the news of its end may come later than the end of its connection.
-		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !t.maskedPoll(g)
+		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !c.maskedPoll(g)
 		lease.Release()
 		switch {
 		case err == nil:
 			return got, nil
 		case !got.sent && broken:
-			g.log.Info("repeating a call for which there was no connection", "plugin", t.found.Target.Plugin(), "method", t.method.name)
+			g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 		case notTaken && ctx.Err() == nil:
-			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", t.found.Target.Plugin(), "method", t.method.name)
-		case broken && (t.method.repeatable || t.method.creates && t.found.IdempotentCreate):
-			g.log.Warn("repeating a call whose plugin died", "plugin", t.found.Target.Plugin(), "method", t.method.name, "task_type", t.found.Category.Name)
+			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
+		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate):
+			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
 		case ended:
-			return got, died(t)
+			return got, died(c)
 		default:
 			return got, err
 		}
 	}
 }
 
-// maskedPoll says whether the trip has an answer from memory, which is better than one that comes late.
-func (t *trip) maskedPoll(g *Gateway) bool { return t.method.polls && t.masked(g) }
+// maskedPoll says whether the call has an answer from memory, which is better than one that comes late.
+func (c *routedCall) maskedPoll(g *Gateway) bool { return c.method.polls && c.masked(g) }
 
 // invoke makes the call on one instance.
-func invoke(ctx context.Context, lease route.Lease, t *trip) (reply, error) {
+func invoke(ctx context.Context, lease route.Lease, c *routedCall) (reply, error) {
 	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin}
 	var taker peer.Peer // nobody, where no connection took the call
-	err := lease.Conn.Invoke(ctx, t.method.target, t.request, got.message,
+	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
 		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
 	return got, err
 }
 
-// spare is what is kept of a caller's deadline when a plugin is not there, so that the caller reads why instead of
+// replyReserve is what is kept of a caller's deadline when a plugin is not there, so that the caller reads why instead of
 // running into its deadline. The deadline comes as the time that was left when the call was sent: what the call took to
 // get here has to fit in too.
-func spare(left time.Duration) time.Duration {
+func replyReserve(left time.Duration) time.Duration {
 	return min(left/10, time.Second)
 }
 
@@ -149,7 +149,7 @@ func beforeDeadline(ctx context.Context) time.Duration {
 		return waitWithoutDeadline
 	}
 	left := time.Until(deadline)
-	return left - spare(left)
+	return left - replyReserve(left)
 }
 
 // justBefore is a context that ends just before the caller's deadline, and after most at the latest, if most is not zero.
@@ -161,29 +161,29 @@ func justBefore(ctx context.Context, most time.Duration) (context.Context, conte
 	return context.WithTimeout(ctx, left)
 }
 
-// acquire gets a connection to the trip's plugin. While the plugin starts, or none of its servers can be reached, it
+// acquire gets a connection to the call's plugin. While the plugin starts, or none of its servers can be reached, it
 // waits: until just before the caller's deadline, and in polls that can be answered from memory for a moment.
-func (g *Gateway) acquire(ctx context.Context, t *trip) (route.Lease, error) {
-	target := t.found.Target
-	if lease, ok := target.TryAcquire(t.want); ok {
+func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, error) {
+	target := c.route.Target
+	if lease, ok := target.TryAcquire(c.want); ok {
 		if lease.Reachable() {
 			return lease, nil
 		}
 		lease.Release()
 	}
-	if !g.kept.Has(guarantee.WaitsForPlugin) {
+	if !g.enabled.Has(guarantee.WaitsForPlugin) {
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
-	patience := time.Duration(0)
-	if t.maskedPoll(g) {
-		patience = pollPatience
+	maxWait := time.Duration(0)
+	if c.maskedPoll(g) {
+		maxWait = pollMaxWait
 	}
-	waiting, cancel := justBefore(ctx, patience)
+	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
-	lease, err := acquireReachable(waiting, target, t.want)
+	lease, err := acquireReachable(waiting, target, c.want)
 	switch {
 	case err == nil:
-		g.acted(t.found, guarantee.WaitsForPlugin)
+		g.record(c.route, guarantee.WaitsForPlugin)
 		return lease, nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
@@ -229,6 +229,6 @@ func diedWith(ctx context.Context, lease route.Lease) bool {
 	return false
 }
 
-func died(t *trip) error {
-	return status.Errorf(codes.Unavailable, "plugin %q died while it answered %s for %s; it is being restarted", t.found.Target.Plugin(), t.method.name, t.found.Category)
+func died(c *routedCall) error {
+	return status.Errorf(codes.Unavailable, "plugin %q died while it answered %s for %s; it is being restarted", c.route.Target.Plugin(), c.method.name, c.route.Category)
 }

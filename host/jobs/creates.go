@@ -13,7 +13,7 @@ import (
 // time from anywhere.
 type Creates struct {
 	underWay singleflight.Group
-	answers  *otter.Cache[ID, remembered]
+	answers  *otter.Cache[ID, creation]
 	// attempts are the creations that jobs came from.
 	attempts *otter.Cache[ID, ID]
 	keep     time.Duration
@@ -29,8 +29,8 @@ type Made struct {
 	Unknown bool
 }
 
-// remembered is a creation that is over, and when it was: with a job, or with an error and perhaps a job.
-type remembered struct {
+// creation is one that has ended, and when: with a job, or with an error and perhaps a job.
+type creation struct {
 	Made
 	err error
 	at  time.Time
@@ -39,9 +39,9 @@ type remembered struct {
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
 func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 	return &Creates{
-		answers: otter.Must(&otter.Options[ID, remembered]{
+		answers: otter.Must(&otter.Options[ID, creation]{
 			MaximumWeight: maxBytes,
-			Weigher:       func(_ ID, r remembered) uint32 { return 2*entryBytes + uint32(len(r.Answer)) },
+			Weigher:       func(_ ID, r creation) uint32 { return 2*entryBytes + uint32(len(r.Answer)) },
 		}),
 		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / (2 * entryBytes))}),
 		keep:     keep,
@@ -57,7 +57,7 @@ func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 // that nothing can have been made, those who still have time try again, one of them at a time.
 func (c *Creates) Do(ctx context.Context, id ID, create func() (made Made, harmless bool, err error)) (answer []byte, repeated bool, err error) {
 	for {
-		if r, ok := c.over(id); ok {
+		if r, ok := c.completed(id); ok {
 			return r.Answer, true, r.err
 		}
 		outcome, own, err := c.join(ctx, id, create)
@@ -81,17 +81,17 @@ func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, er
 	begun := false
 	done := c.underWay.DoChan(string(id[:]), func() (any, error) {
 		// Another creation may have ended between the look into the memory and here.
-		if r, ok := c.over(id); ok {
+		if r, ok := c.completed(id); ok {
 			return outcome{answer: r.Answer}, r.err
 		}
 		begun = true
 		made, harmless, err := create()
 		switch {
 		case err == nil:
-			c.answers.Set(id, remembered{Made: made, at: time.Now()})
+			c.answers.Set(id, creation{Made: made, at: time.Now()})
 			c.attempts.Set(made.Job, id)
 		case made.Unknown:
-			c.answers.Set(id, remembered{err: err, at: time.Now()})
+			c.answers.Set(id, creation{err: err, at: time.Now()})
 		}
 		return outcome{made.Answer, harmless}, err
 	})
@@ -104,8 +104,8 @@ func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, er
 	}
 }
 
-// over is how the creation ended, where that is remembered.
-func (c *Creates) over(id ID) (remembered, bool) {
+// completed returns how the creation ended, where that is remembered.
+func (c *Creates) completed(id ID) (creation, bool) {
 	r, ok := c.answers.GetIfPresent(id)
 	return r, ok && time.Since(r.at) < c.keep
 }

@@ -10,21 +10,21 @@ import (
 // ready. Its methods may be called at any time from anywhere.
 type Polls struct {
 	mu   sync.Mutex
-	jobs map[ID]crowd
+	jobs map[ID]inFlight
 }
 
-// crowd is the polls of one job that are under way.
-type crowd struct {
+// inFlight is the polls of one job that are under way.
+type inFlight struct {
 	polls int
 	// progress is when the last one was answered, or the first of them began.
 	progress time.Time
 }
 
 const (
-	// few is how many polls of a job may be under way in any case: one that hangs must not keep others from an answer.
-	few = 2
-	// slow is for how long more may be under way without an answer to any.
-	slow = time.Second
+	// alwaysAllowed is how many polls of a job may be under way in any case: one that hangs must not keep others from an answer.
+	alwaysAllowed = 2
+	// stallTime is for how long more may be under way without an answer to any.
+	stallTime = time.Second
 )
 
 // Begin counts a poll in, which End counts out. It does not where as many are under way as may be, and none of them gets an
@@ -37,12 +37,12 @@ func (p *Polls) Begin(id ID) bool {
 	switch {
 	case !ok:
 		c.progress = now
-	case c.polls >= few && now.Sub(c.progress) > slow:
+	case c.polls >= alwaysAllowed && now.Sub(c.progress) > stallTime:
 		return false
 	}
 	c.polls++
 	if p.jobs == nil {
-		p.jobs = map[ID]crowd{}
+		p.jobs = map[ID]inFlight{}
 	}
 	p.jobs[id] = c
 	return true

@@ -498,7 +498,7 @@ func await(t *testing.T, instance *plugin.Instance) {
 	t.Helper()
 	select {
 	case <-instance.Done():
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		t.Fatal("the plugin lives")
 	}
 }

@@ -119,7 +119,7 @@ var errPanicked = errors.New("go-plugin panicked")
 
 // explainHandshake says what went wrong between the start of the program and its handshake line.
 func (s *start) explainHandshake(ctx context.Context, err error) error {
-	s.settle(ctx) // go-plugin killed it, if it had not ended before
+	s.awaitExit(ctx) // go-plugin killed it, if it had not ended before
 	line := s.proc.Handshake()
 	fields := strings.Split(line, "|")
 	switch {

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for what must happen; only a failing test takes that long.
-const patience = 20 * time.Second
+// maxWait is how long a test waits for what must happen; only a failing test takes that long.
+const maxWait = 20 * time.Second
 
 // host is what a host has around its plugins.
 type host struct {
@@ -129,14 +129,14 @@ func spec(name, mode string, args ...string) plugin.Spec {
 	return plugin.Spec{
 		Name: name, Command: badplugin.Command(mode, args...), TLS: true,
 		Env:          map[string]string{"GORACE": "atexit_sleep_ms=0"}, // or every test with -race waits a second for each exit
-		StartTimeout: patience, StopTimeout: patience,
+		StartTimeout: maxWait, StopTimeout: maxWait,
 	}
 }
 
 // eventually polls a condition until it holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(maxWait)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -144,7 +144,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("waited %v in vain until %s", patience, what)
+			t.Fatalf("waited %v in vain until %s", maxWait, what)
 		}
 	}
 }

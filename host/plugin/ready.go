@@ -167,13 +167,13 @@ func agentsOf(listed []*admin.Agent) ([]Agent, error) {
 }
 
 func distinct(categories []Category) []Category {
-	var kept []Category
+	var unique []Category
 	for _, category := range categories {
-		if !slices.Contains(kept, category) {
-			kept = append(kept, category)
+		if !slices.Contains(unique, category) {
+			unique = append(unique, category)
 		}
 	}
-	return kept
+	return unique
 }
 
 // failedCall is an error of one of the plugin's own calls, or that it did not answer in time.

@@ -93,14 +93,14 @@ func (r *Remote) watchConnection() {
 	for r.waitFor(r.ctx, func(s connectivity.State) bool { return s != connectivity.Ready }) {
 		since := time.Now()
 		limited, cancel := context.WithTimeout(r.ctx, r.pace.down)
-		if reason := r.trouble(limited); reason != nil {
+		if reason := r.unreachableReason(limited); reason != nil {
 			r.log.Warn("none of the plugin's servers can be reached", "address", r.spec.Address, "reason", reason)
 		}
 		back := r.waitFor(limited, func(s connectivity.State) bool { return s == connectivity.Ready })
 		cancel()
 		if !back {
 			if r.ctx.Err() == nil {
-				reason := cmp.Or(r.trouble(r.ctx), errComing)
+				reason := cmp.Or(r.unreachableReason(r.ctx), errComing)
 				r.end(fmt.Errorf("none of its servers could be reached for %v: %w", r.pace.down, reason))
 			}
 			return
@@ -124,8 +124,8 @@ func (r *Remote) waitFor(ctx context.Context, holds func(connectivity.State) boo
 
 var errComing = errors.New("one just came back")
 
-// trouble is why nobody can be reached; nil where somebody can again.
-func (r *Remote) trouble(ctx context.Context) error {
+// unreachableReason is why nobody can be reached; nil where somebody can again.
+func (r *Remote) unreachableReason(ctx context.Context) error {
 	if _, err := r.servers.trouble(); err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (r *Remote) watchAgents() {
 	}
 }
 
-// finish ends a Remote whose servers are well: the calls in flight may come to their end, as long as a stop may take.
+// finish ends a Remote whose servers still answer: the calls in flight may come to their end, as long as a stop may take.
 func (r *Remote) finish(reason error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.spec.StopTimeout)
 	defer cancel()
@@ -243,7 +243,7 @@ func (r *Remote) Reach(ctx context.Context) error {
 	}
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonTimeout)
 	defer cancel()
-	return fmt.Errorf("plugin %s: none of its servers can be reached: %w", r.spec.Name, cmp.Or(r.trouble(brief), errComing))
+	return fmt.Errorf("plugin %s: none of its servers can be reached: %w", r.spec.Name, cmp.Or(r.unreachableReason(brief), errComing))
 }
 
 // reasonTimeout bounds the question for a reason: somebody has waited for long enough.

@@ -35,7 +35,7 @@ import (
 // answers sync and async calls and Kubernetes' own question for its health all the while.
 func TestAFlytekitConnectorServerIsARemotePluginAsItIs(t *testing.T) {
 	address := serveFlytekit(t)
-	spec := plugin.Spec{Name: "flytekit", Address: []string{address}, StartTimeout: patience}
+	spec := plugin.Spec{Name: "flytekit", Address: []string{address}, StartTimeout: maxWait}
 	var remote *plugin.Remote
 	for range 12 { // more often than the server has threads
 		if remote != nil {
@@ -85,7 +85,7 @@ func callWebhook(t *testing.T, remote *plugin.Remote) {
 	}))
 	defer hook.Close()
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	stream, err := service.NewSyncAgentServiceClient(remote.Conn()).ExecuteTaskSync(ctx)
 	if err != nil {
@@ -121,7 +121,7 @@ func callWebhook(t *testing.T, remote *plugin.Remote) {
 // senseFile has flytekit's sensor agent wait for a file.
 func senseFile(t *testing.T, remote *plugin.Remote) {
 	agent := service.NewAsyncAgentServiceClient(remote.Conn())
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	path := filepath.Join(t.TempDir(), "awaited")
 	template := flytekitTask(t, "sensor", map[string]any{

@@ -24,7 +24,7 @@ func TestANameStandsForAllItsAddressesAsTheyComeAndGo(t *testing.T) {
 	other.address = net.JoinHostPort("127.0.0.3", port(t, one.address))
 	other.start()
 	zone.set("127.0.0.2", "127.0.0.3")
-	spec := plugin.Spec{Name: "named", Address: []string{net.JoinHostPort("agents.test", port(t, one.address))}, StartTimeout: patience}
+	spec := plugin.Spec{Name: "named", Address: []string{net.JoinHostPort("agents.test", port(t, one.address))}, StartTimeout: maxWait}
 	remote := connectTo(t, spec, quick)
 	wantAnswersFrom(t, remote, one.address, other.address)
 
@@ -45,7 +45,7 @@ func TestANameStandsForAllItsAddressesAsTheyComeAndGo(t *testing.T) {
 
 func TestANameThatDoesNotExistIsNamed(t *testing.T) {
 	startNameServer(t)
-	spec := plugin.Spec{Name: "lost", Address: []string{"nowhere.test:8000"}, StartTimeout: patience}
+	spec := plugin.Spec{Name: "lost", Address: []string{"nowhere.test:8000"}, StartTimeout: maxWait}
 	wantNoConnection(t, spec, plugin.StepConnect, "nowhere.test:8000", "the name nowhere.test", "check address")
 
 	// Where another address works it is used.

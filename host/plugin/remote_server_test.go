@@ -122,7 +122,7 @@ func (s *agentServer) GetTask(ctx context.Context, request *admin.GetTaskRequest
 }
 
 func remoteSpec(name string, servers ...*agentServer) plugin.Spec {
-	spec := plugin.Spec{Name: name, StartTimeout: patience}
+	spec := plugin.Spec{Name: name, StartTimeout: maxWait}
 	for _, s := range servers {
 		spec.Address = append(spec.Address, s.address)
 	}
@@ -180,7 +180,7 @@ func wantNoConnection(t *testing.T, spec plugin.Spec, step string, parts ...stri
 // poll asks for a job's state, and gives the address of the server that answered.
 func poll(t *testing.T, remote *plugin.Remote) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
 	answer, err := service.NewAsyncAgentServiceClient(remote.Conn()).GetTask(ctx, &admin.GetTaskRequest{})
 	return answer.GetResource().GetMessage(), err

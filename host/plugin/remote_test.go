@@ -125,7 +125,7 @@ func TestARemotePluginSurvivesAShortAbsenceOfAllItsServers(t *testing.T) {
 	// A call that asks for it waits.
 	created := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		_, err := service.NewAsyncAgentServiceClient(remote.Conn()).CreateTask(ctx, &admin.CreateTaskRequest{}, grpc.WaitForReady(true))
 		created <- err
@@ -450,7 +450,7 @@ func awaitRemote(t *testing.T, remote *plugin.Remote) {
 	t.Helper()
 	select {
 	case <-remote.Done():
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		t.Fatal("it lives on")
 	}
 }

@@ -100,7 +100,7 @@ func TestCertificatesThatWereReplacedAreInUseFromTheNextConnectionOn(t *testing.
 	spec.TLS = true
 	spec.RemoteTLS.CA = before.writeCertificate(dir, "ca.pem")
 	spec.RemoteTLS.Cert, spec.RemoteTLS.Key = before.writePair(dir, "host", "agenthost")
-	remote := connectTo(t, spec, plugin.Pace{Down: patience})
+	remote := connectTo(t, spec, plugin.Pace{Down: maxWait})
 	wantAnswersFrom(t, remote, server.address)
 
 	server.die()

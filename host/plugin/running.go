@@ -36,7 +36,7 @@ func (r *running) end(ctx context.Context) (process.Ending, error) {
 	ending := process.AlreadyEnded
 	var failed []error
 	if r.proc != nil {
-		ending = r.proc.Stop(ctx, r.polite())
+		ending = r.proc.Stop(ctx, r.shutdownRequest())
 		if ending == process.Unkillable {
 			failed = append(failed, fmt.Errorf("process %d %s: the kernel keeps it, most likely in a system call on a device or a network file system that does not answer", r.proc.PID(), ending))
 		}
@@ -71,8 +71,8 @@ func (r *running) closeClient() {
 	}
 }
 
-// polite is the request to shut down; nil where there is no connection to make it on.
-func (r *running) polite() func(context.Context) error {
+// shutdownRequest is the request to shut down; nil where there is no connection to make it on.
+func (r *running) shutdownRequest() func(context.Context) error {
 	if r.conn == nil {
 		return nil
 	}

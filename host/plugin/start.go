@@ -26,9 +26,9 @@ type Environment struct {
 const (
 	// failedStopTimeout is how long a plugin whose start failed may take to end before it is killed.
 	failedStopTimeout = 2 * time.Second
-	// settleTime is how long a handshake or call that failed waits for the news that the process has ended, which
+	// exitGrace is how long a handshake or call that failed waits for the news that the process has ended, which
 	// explains it.
-	settleTime = time.Second
+	exitGrace = time.Second
 )
 
 // Start starts the plugin and returns once it is ready for work, or with an error (a *StartError) and no process. The
@@ -106,7 +106,7 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 		return failed
 	}
 	if isUnavailable(err) {
-		s.settle(ctx)
+		s.awaitExit(ctx)
 	}
 	if exit, ended := s.exited(); ended && !exit.Ours {
 		failed.Exited = exit.String()
@@ -118,9 +118,9 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 	return failed
 }
 
-// settle gives the process a moment to end, and its output to be read, after something that looks like its end.
-func (s *start) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
+// awaitExit gives the process a moment to end, and its output to be read, after something that looks like its end.
+func (s *start) awaitExit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, exitGrace)
 	defer cancel()
 	s.proc.Wait(ctx) //nolint:errcheck // either way, what is known then is told
 }

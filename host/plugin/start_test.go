@@ -39,7 +39,7 @@ func TestAGoodPluginIsReadyForWorkWhenStartReturns(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("manifest (-want +got):\n%s", diff)
 		}
-		if instance.PID() <= 0 || time.Since(instance.Started()) > patience {
+		if instance.PID() <= 0 || time.Since(instance.Started()) > maxWait {
 			t.Errorf("pid %d, started %v", instance.PID(), instance.Started())
 		}
 		if err := instance.Stop(context.Background()); err != nil {
@@ -218,7 +218,7 @@ func TestAStartEndsWhenItsContextDoes(t *testing.T) {
 		if !errors.Is(err, enough) {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		t.Fatal("the start goes on")
 	}
 	h.wantNoLeftovers()

@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// routedCall is one call on its way to a plugin.
+type routedCall struct {
+	method method
+	info   requestInfo
+	route  route.Route
+	want   route.Want
+	// request is what the plugin gets.
+	request *frame
+	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
+	// for its status.
+	job jobs.ID
+}
+
+// plan reads a request, finds the plugin that answers it, and puts into the request what that plugin has to find there.
+func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCall, error) {
+	message := request.bytes()
+	info, err := m.read(message)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
+	}
+	c := &routedCall{method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}}
+	c.info.meta = nil // it refers to the request, which may be replaced
+
+	metaOfFlyte := info.meta
+	e, wrapped := open(info.meta)
+	if wrapped {
+		info.meta = e.meta
+	}
+	ok := c.lookup(g.routes.Table(), info, e)
+	if !ok && g.awaitStart(ctx) {
+		ok = c.lookup(g.routes.Table(), info, e)
+	}
+	switch served := ok && (g.enabled.Has(guarantee.VersionRouting) || c.route.Category == info.category); {
+	case served:
+	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs):
+		c.route = route.Route{Target: noPlugin{info.category}, Policy: route.Policy{MaxStale: unservedMaxStale}}
+	default:
+		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", info.category, info.scope())
+	}
+	if m.sync != c.route.Sync {
+		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
+		if c.route.Sync {
+			kind, use = "a sync", "ExecuteTaskSync"
+		}
+		return nil, status.Errorf(codes.FailedPrecondition, "%s was called for task category %s, which is served by %s agent (plugin %q): use %s",
+			m.name, info.category, kind, c.route.Target.Plugin(), use)
+	}
+
+	if c.route.Category != info.category && !c.unserved() {
+		g.record(c.route, guarantee.VersionRouting)
+	}
+	if e.plugin != "" && c.route.Target.Plugin() == e.plugin {
+		g.record(c.route, guarantee.Pinning)
+	}
+	switch {
+	case m.deletes:
+		c.job = c.creationID(metaOfFlyte)
+	case m.polls && c.remembersStatus():
+		c.job = c.statusID(metaOfFlyte)
+	}
+	if wrapped {
+		if message, err = withBytes(message, jobMeta, info.meta); err != nil {
+			return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
+		}
+		request.set(message)
+	}
+	if m.generation == flyte2 && c.route.ByTaskType && !m.creates && !info.hasTaskType && g.enabled.Has(guarantee.BothFlytes) {
+		request.set(withTaskType(request.bytes(), info.category.Name))
+		g.record(c.route, guarantee.BothFlytes)
+	}
+	return c, nil
+}
+
+// lookup finds the plugin that answers the call.
+func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) (ok bool) {
+	if e.plugin != "" {
+		if c.route, ok = table.LookupIn(e.plugin, info.category); ok {
+			c.want.Generation = e.generation // where that plugin is gone, its generations mean nothing
+			return true
+		}
+	}
+	if c.want.New {
+		c.route, ok = table.LookupNew(info.category, info.project, info.domain)
+	} else {
+		c.route, ok = table.Lookup(info.category)
+	}
+	return ok
+}
+
+// awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:
+// its table is not whole before. It says whether it had to wait.
+func (g *Gateway) awaitStart(ctx context.Context) bool {
+	select {
+	case <-g.synced:
+		return false
+	default:
+	}
+	waiting, cancel := justBefore(ctx, 0)
+	defer cancel()
+	select {
+	case <-g.synced:
+	case <-waiting.Done():
+	}
+	return true
+}
+
+// remembersStatus says whether the statuses of the plugin's jobs are remembered.
+func (c *routedCall) remembersStatus() bool {
+	policy := &c.route.Policy
+	return policy.MaxStale > 0 || policy.MinInterval > 0 || policy.Rate > 0
+}
+
+// statusID is what the status of a job is remembered under. Its meta, as Flyte has it, would not do alone: agents number their
+// jobs as they like, and several Flytes may share one host. The output prefix is another for every attempt anywhere. The
+// plugin is no part of it: what is known of a job stays true when another takes over its category, or none does.
+func (c *routedCall) statusID(meta []byte) jobs.ID {
+	return jobs.Identify(c.info.category.Name, c.info.outputPrefix, string(meta))
+}
+
+// creationID is what the creation of a job is remembered under for its deletion, which knows no output prefix.
+func (c *routedCall) creationID(meta []byte) jobs.ID {
+	return jobs.Identify(c.info.category.Name, string(meta))
+}
+
+// unservedMaxStale is for how long a plugin may come that serves jobs which none does (any more, or yet): polls of them are
+// answered nevertheless, and deletions fail. It is as long as the max_stale of a plugin whose configuration says nothing.
+const unservedMaxStale = 10 * time.Minute
+
+// noPlugin stands for the plugin of jobs that no plugin serves. They may have one soon: it could not be started when the
+// host was, or was taken out of the configuration by mistake.
+type noPlugin struct{ category plugin.Category }
+
+func (noPlugin) Plugin() string { return "" }
+
+func (noPlugin) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
+
+func (n noPlugin) Acquire(context.Context, route.Want) (route.Lease, error) {
+	return route.Lease{}, fmt.Errorf("no plugin of this host serves task category %s", n.category)
+}
+
+// unserved says that no plugin of this host serves the call's category.
+func (c *routedCall) unserved() bool {
+	_, none := c.route.Target.(noPlugin)
+	return none
+}
+
+// scope is the project and domain of a call, for messages.
+func (info *requestInfo) scope() string {
+	if info.project == "" && info.domain == "" {
+		return ""
+	}
+	return fmt.Sprintf(" in project %q, domain %q", info.project, info.domain)
+}
