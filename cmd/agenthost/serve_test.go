@@ -204,6 +204,7 @@ func TestOperatorsSeeMetricsHealthAndThePluginsLog(t *testing.T) {
 		`agenthost_plugin_info{plugin="echo",sdk=`,
 		`agenthost_call_duration_seconds_bucket{method="GetTask"`,
 		`agenthost_build_info{go="go1.`,
+		`agenthost_config_watched 1`,
 		`flyte_connector_requests_success_total{operation="create",task_type="echo_task"} 1`,
 	} {
 		if !strings.Contains(metrics, want) {
@@ -327,6 +328,36 @@ func TestTheConfigurationIsSwappedUnderRunningTasks(t *testing.T) {
 	}
 	if code := host.signal(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+// The limits of a user namespace are the real ones of the system, for one process.
+func TestAHostThatTheSystemDoesNotNotifySaysSo(t *testing.T) {
+	for limit, want := range map[string]string{
+		"max_inotify_instances": "fs.inotify.max_user_instances", "max_inotify_watches": "fs.inotify.max_user_watches",
+	} {
+		t.Run(limit, func(t *testing.T) {
+			p := newProgram(t, "serve", "-c", pluginsFile(t, nil))
+			p.cmd.Args = append([]string{"sh", "-c", "echo 0 > /proc/sys/user/" + limit + ` && exec "$@"`, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
+			p.cmd.Path = "/bin/sh"
+			p.cmd.SysProcAttr = &syscall.SysProcAttr{
+				Cloneflags:  syscall.CLONE_NEWUSER,
+				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+				GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+			}
+			p.start(t)
+			p.stderr.await(t, "agenthost is ready", 1)
+			p.stderr.await(t, "changes of the configuration's files are seen late", 1)
+			addresses := readyLine.FindStringSubmatch(p.stderr.String())
+			host := &served{p, addresses[1], addresses[2]}
+			agenthost(t, "status", "--admin", host.admin).expect(t, 0, want, "")
+			if metrics := host.get(t, "/metrics"); !strings.Contains(metrics, "agenthost_config_watched 0") {
+				t.Error("the metric does not show it")
+			}
+			if code := host.signal(t, syscall.SIGTERM); code != 0 || strings.Count(p.stderr.String(), "are seen late") != 1 {
+				t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+			}
+		})
 	}
 }
 

@@ -183,6 +183,9 @@ func renderStatus(status admin.Status) string {
 	if wrong := status.Host.ConfigError; wrong != "" {
 		fmt.Fprintf(&b, "THE CONFIGURATION HAS MISTAKES, the last sound one is in effect: %s\n", wrong)
 	}
+	if late := status.Host.ConfigWatchError; late != "" {
+		fmt.Fprintf(&b, "CHANGES OF THE CONFIGURATION ARE SEEN LATE: %s\n", late)
+	}
 	if len(status.Plugins) == 0 {
 		b.WriteString("no plugins are configured\n")
 		return b.String()

@@ -31,7 +31,7 @@ func serveStatus(t *testing.T, ready bool, plugins func() []fleet.Status) string
 	}
 	server := admin.New(admin.Options{
 		Version: "1.2.3", GRPC: "0.0.0.0:8000", Admin: listener.Addr().String(),
-		Plugins: plugins, Ready: func() bool { return ready }, ConfigError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
+		Plugins: plugins, Ready: func() bool { return ready }, ConfigError: func() string { return "" }, WatchError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -171,7 +171,7 @@ func aSwap() admin.Status {
 		return admin.InstanceStatus{State: "running", PID: pid, Started: &started, UptimeSeconds: 60, InFlight: inFlight, MemoryBytes: 5 << 20, CPUSeconds: 0.5}
 	}
 	return admin.Status{
-		Host: admin.HostStatus{Version: "1.2.3", Ready: true, ConfigError: "host.yaml:1: x: unknown key"},
+		Host: admin.HostStatus{Version: "1.2.3", Ready: true, ConfigError: "host.yaml:1: x: unknown key", ConfigWatchError: "no inotify"},
 		Plugins: []admin.PluginStatus{
 			{Name: "one", State: "running", PID: 11, Generations: []admin.GenerationStatus{
 				{ID: "0000aaaa", State: "running", Current: true, Percent: 100, Instances: []admin.InstanceStatus{process(11, 0)}},
@@ -196,6 +196,7 @@ func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
 	}
 	want := []string{
 		"THE CONFIGURATION HAS MISTAKES, the last sound one is in effect: host.yaml:1: x: unknown key",
+		"CHANGES OF THE CONFIGURATION ARE SEEN LATE: no inotify",
 		"one running - 11 0s 0 0 0 MiB 0.0s -",
 		"two running - 21 0s 0 5 0 MiB 0.0s -",
 		"1111bbbb current running -",

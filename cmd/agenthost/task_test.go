@@ -26,6 +26,13 @@ type program struct {
 
 func startAgenthost(t *testing.T, args ...string) *program {
 	t.Helper()
+	p := newProgram(t, args...)
+	p.start(t)
+	return p
+}
+
+func newProgram(t *testing.T, args ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +40,11 @@ func startAgenthost(t *testing.T, args ...string) *program {
 	p := &program{cmd: exec.Command(self, args...), stderr: &watched{more: make(chan struct{}, 1)}}
 	p.cmd.Env = append(os.Environ(), actAsAgenthost+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, p.stderr
+	return p
+}
+
+func (p *program) start(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +54,6 @@ func startAgenthost(t *testing.T, args ...string) *program {
 			_ = p.cmd.Wait()
 		}
 	})
-	return p
 }
 
 // signal asks the process to end, waits for it, and gives its exit code.

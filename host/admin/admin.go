@@ -32,6 +32,8 @@ type Options struct {
 	Reload func(ctx context.Context, dry bool, send func(ReloadLine))
 	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
 	ConfigError func() string
+	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
+	WatchError func() string
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Metrics is where the host's metrics are registered; the server adds its own to it.

@@ -21,10 +21,13 @@ func registerMetrics(options Options) {
 	valid := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_valid", Help: "1 while the configuration's files are sound; 0 while the last sound one is in effect instead.",
 	}, func() float64 { return truth(options.ConfigError() == "") })
+	watched := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "agenthost_config_watched", Help: "1 while the system notifies of changes of the configuration's files; 0 while they are only looked for now and then.",
+	}, func() float64 { return truth(options.WatchError() == "") })
 	rollbacks := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "agenthost_rollbacks_total", Help: "Generations that failed their probation, so that the one before came back.",
 	}, func() float64 { return float64(options.Rollbacks()) })
-	options.Metrics.MustRegister(build, ready, valid, rollbacks, &pluginCollector{plugins: options.Plugins},
+	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, &pluginCollector{plugins: options.Plugins},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 

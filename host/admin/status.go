@@ -31,6 +31,9 @@ type HostStatus struct {
 	Ready bool `json:"ready"`
 	// ConfigError is why the configuration's files, as they are now, are not in effect; the last sound configuration is.
 	ConfigError string `json:"config_error,omitempty"`
+	// ConfigWatchError is why changes of the configuration's files are seen late: the system does not notify of them, and the
+	// host only looks now and then.
+	ConfigWatchError string `json:"config_watch_error,omitempty"`
 }
 
 // PluginStatus is one configured plugin.
@@ -104,6 +107,7 @@ func (s *Server) status() Status {
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
 			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
+			ConfigWatchError: s.options.WatchError(),
 		},
 		Plugins: []PluginStatus{},
 	}

@@ -2,10 +2,12 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -26,24 +28,35 @@ type follower struct {
 func newFollower() (*follower, error) {
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the system gives no notifications: %w%s", err, limitBehind(err))
 	}
 	return &follower{notify: notify, dirs: map[string]bool{}, names: map[string]bool{}}, nil
+}
+
+// limitBehind names the limit of the system that is reached, if one is: the kernel's own words say nothing of it.
+func limitBehind(err error) string {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return " (all of this user's inotify instances or the process's files are in use: see fs.inotify.max_user_instances)"
+	case errors.Is(err, syscall.ENOSPC):
+		return " (all of this user's inotify watches are in use: see fs.inotify.max_user_watches)"
+	}
+	return ""
 }
 
 func (f *follower) close() { _ = f.notify.Close() }
 
 // follow watches for changes of these files from now on, and of no others. It is called again after every change, because
-// a change can move the directories that matter. The error is for directories that cannot be watched; the rest is.
+// a change can move the directories that matter. The error is for the first directory that cannot be watched; the rest is.
 func (f *follower) follow(paths []string) error {
-	var problems error
+	var problem error
 	const enough = 10 // directories that go on moving will be seen again at the next change
 	for range enough {
 		dirs, names := waysTo(paths)
-		problems = nil
-		for dir := range dirs { // also those that are watched: a directory may be another one under the same name
-			if err := f.notify.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-				problems = errors.Join(problems, err)
+		problem = nil
+		for _, dir := range sortedKeys(dirs) { // also those that are watched: a directory may be another one under the same name
+			if err := f.notify.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) && problem == nil {
+				problem = fmt.Errorf("%s cannot be watched: %w%s", dir, err, limitBehind(err))
 			}
 		}
 		for dir := range f.dirs {
@@ -57,7 +70,7 @@ func (f *follower) follow(paths []string) error {
 			break
 		}
 	}
-	return problems
+	return problem
 }
 
 // matters says whether an event may be about one of the files.

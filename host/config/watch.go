@@ -34,8 +34,8 @@ type Watcher struct {
 	MaxWait time.Duration
 	// Poll is how often to look without having been notified. Zero: DefaultPoll.
 	Poll time.Duration
-	// OnProblem, if there is one, is told, on the goroutine of Run, why the system cannot notify of some changes. The poll
-	// sees them all the same.
+	// OnProblem, if there is one, is told, on the goroutine of Run, when the system begins not to notify of some changes, and
+	// why; and with nil when it notifies of all again, which each poll tries for. The poll sees every change all the same.
 	OnProblem func(error)
 
 	sources  Sources
@@ -47,8 +47,9 @@ type Watcher struct {
 	read     uint64   // configurations so far
 	sums     sums
 
-	blind  bool   // for tests: nothing is notified
-	looked func() // for tests: called after each look
+	blind   bool         // for tests: nothing is notified
+	refused func() error // for tests: the system's refusal to notify, if it is one
+	looked  func()       // for tests: called after each look
 }
 
 // snapshot is what all files held at one moment.
@@ -88,15 +89,12 @@ func (w *Watcher) Run(ctx context.Context, onChange func(*Config, error)) {
 	r.quiet = time.NewTimer(0) // look once to begin with
 	defer r.quiet.Stop()
 	r.changingSince = time.Now()
-	if !w.blind {
-		follower, err := newFollower()
-		if err != nil {
-			r.problem(fmt.Errorf("changes of the configuration's files are seen every %s only: %w", orDefault(w.Poll, DefaultPoll), err))
-		} else {
-			r.follower = follower
-			defer follower.close()
+	defer func() {
+		if r.follower != nil {
+			r.follower.close()
 		}
-	}
+	}()
+	r.follow()
 	r.loop(ctx)
 }
 
@@ -123,24 +121,24 @@ func (w *Watcher) ask(ctx context.Context, dry bool) (*Config, error) {
 type run struct {
 	*Watcher
 	onChange func(*Config, error)
-	follower *follower // nil where the system cannot notify
+	follower *follower // nil while the system cannot notify
 	poll     *time.Ticker
 	quiet    *time.Timer
 	// changingSince is when a change was first suspected that is not settled yet; zero if there is none.
 	changingSince time.Time
 	// candidate is what the last look saw, if that was a change.
-	candidate   *snapshot
-	lastProblem string
+	candidate *snapshot
+	// told is the problem that OnProblem was told last; empty while there is none.
+	told string
 }
 
 func (r *run) loop(ctx context.Context) {
-	var events <-chan fsnotify.Event
-	var lost <-chan error
-	if r.follower != nil {
-		events, lost = r.follower.notify.Events, r.follower.notify.Errors
-		r.follow()
-	}
 	for {
+		var events <-chan fsnotify.Event
+		var lost <-chan error
+		if r.follower != nil {
+			events, lost = r.follower.notify.Events, r.follower.notify.Errors
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -150,7 +148,7 @@ func (r *run) loop(ctx context.Context) {
 			}
 		case err := <-lost: // look at everything
 			if !errors.Is(err, fsnotify.ErrEventOverflow) { // more at once than the system keeps is no problem
-				r.problem(fmt.Errorf("notifications of changed files were lost: %w", err))
+				r.tell(fmt.Errorf("notifications of changed files were lost: %w", err))
 			}
 			r.suspect()
 		case <-r.poll.C:
@@ -256,19 +254,43 @@ func isBlank(text []byte) bool { return len(bytes.TrimSpace(text)) == 0 }
 
 // follow tells the system which files matter now.
 func (r *run) follow() {
-	if r.follower == nil {
+	if r.blind {
 		return
 	}
-	if err := r.follower.follow(slices.Concat(r.sources.Files, r.current.WatchedFiles())); err != nil {
-		r.problem(fmt.Errorf("changes in a directory of the configuration are seen every %s only: %w", orDefault(r.Poll, DefaultPoll), err))
+	if err := r.tryToFollow(); err != nil {
+		r.tell(fmt.Errorf("changes of the configuration's files may be seen only every %s: %w", orDefault(r.Poll, DefaultPoll), err))
+		return
 	}
+	r.tell(nil)
 }
 
-// problem tells of a problem once.
-func (r *run) problem(err error) {
-	if r.OnProblem != nil && err.Error() != r.lastProblem {
-		r.lastProblem = err.Error()
-		r.OnProblem(err)
+func (r *run) tryToFollow() error {
+	if r.follower == nil {
+		if r.refused != nil {
+			if err := r.refused(); err != nil {
+				return err
+			}
+		}
+		follower, err := newFollower()
+		if err != nil {
+			return err
+		}
+		r.follower = follower
+	}
+	return r.follower.follow(slices.Concat(r.sources.Files, r.current.WatchedFiles()))
+}
+
+// tell reports a problem, or its end, once.
+func (r *run) tell(problem error) {
+	text := ""
+	if problem != nil {
+		text = problem.Error()
+	}
+	if text == r.told {
+		return
+	}
+	if r.told = text; r.OnProblem != nil {
+		r.OnProblem(problem)
 	}
 }
 

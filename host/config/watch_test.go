@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -427,6 +429,42 @@ func TestWhatIsNotNotifiedIsSeenByThePoll(t *testing.T) {
 	w.until("artefact", func(r report) bool { return r.config.Fingerprint("a") != before.Fingerprint("a") })
 	overwrite(t, path, onePlugin("b"))
 	w.untilPlugin("b")
+}
+
+func TestAProblemOfTheSystemIsToldOnceAndSoIsItsEnd(t *testing.T) {
+	path := write(t, "host.yaml", onePlugin("one"))
+	sources := config.Sources{Files: []string{path}}
+	var usedUp atomic.Bool
+	usedUp.Store(true)
+	told := make(chan error, 100)
+	w := watch(t, sources, load(t, sources), func(w *config.Watcher) {
+		w.Poll = 10 * time.Millisecond
+		w.OnProblem = func(err error) { told <- err }
+		w.OnNotify(func() error {
+			if usedUp.Load() {
+				return syscall.EMFILE
+			}
+			return nil
+		})
+	})
+	for range 10 {
+		<-w.looks
+	}
+	overwrite(t, path, onePlugin("two"))
+	w.untilPlugin("two") // by the poll
+	if first := <-told; !errors.Is(first, syscall.EMFILE) || len(told) != 0 {
+		t.Errorf("told %v, and %d more", first, len(told))
+	}
+	usedUp.Store(false)
+	if end := <-told; end != nil {
+		t.Errorf("told %v at its end", end)
+	}
+	for range 10 {
+		<-w.looks
+	}
+	if len(told) != 0 {
+		t.Errorf("told %v when all was well", <-told)
+	}
 }
 
 func TestAChangeBetweenLoadingAndWatchingIsSeen(t *testing.T) {

@@ -22,19 +22,39 @@ type reloader struct {
 	plugins *fleet.Fleet
 	log     *slog.Logger
 	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
+	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
 
 	mu      sync.Mutex
 	current *config.Config // what the fleet was last told
 }
 
 func newReloader(options Options, plugins *fleet.Fleet) *reloader {
-	return &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, log: options.Log, current: options.Config}
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, log: options.Log, current: options.Config}
+	r.watcher.OnProblem = r.watched
+	return r
 }
 
+// watched takes note of whether the system tells of changed files.
+func (r *reloader) watched(problem error) {
+	if problem == nil {
+		r.unseen.Store(nil)
+		r.log.Info("changes of the configuration's files are seen at once again")
+		return
+	}
+	why := problem.Error()
+	r.unseen.Store(&why)
+	r.log.Warn("changes of the configuration's files are seen late; SIGHUP and 'agenthost reload' take effect at once", "error", problem)
+}
+
+// watchError is why changes of files are seen late; empty where they are seen at once.
+func (r *reloader) watchError() string { return textOf(&r.unseen) }
+
 // configError is why the changed configuration is not in effect; empty where it is.
-func (r *reloader) configError() string {
-	if what := r.mistake.Load(); what != nil {
-		return *what
+func (r *reloader) configError() string { return textOf(&r.mistake) }
+
+func textOf(p *atomic.Pointer[string]) string {
+	if text := p.Load(); text != nil {
+		return *text
 	}
 	return ""
 }

@@ -130,7 +130,8 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 		h.admin = admin.New(admin.Options{
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, Rollbacks: h.plugins.Rollbacks,
+			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Rollbacks: h.plugins.Rollbacks,
 		})
 	}
 	return h
