@@ -3,39 +3,24 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 // followEvents gives the host's events to send until ctx ends, and connects again after each retry interval while there is no
 // stream: the host may be restarting, or be too old to have one.
-func followEvents(ctx context.Context, address string, retry time.Duration, send func(admin.Event)) {
+func followEvents(ctx context.Context, host adminclient.Client, retry time.Duration, send func(admin.Event)) {
 	for {
-		_ = streamEvents(ctx, address, send) // whether a host answers shows in its status
+		_ = host.Events(ctx, send) // whether a host answers shows in its status
 		select {
 		case <-time.After(retry):
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-func streamEvents(ctx context.Context, address string, send func(admin.Event)) error {
-	response, err := askHost(ctx, http.MethodGet, address, "/events")
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return refusal(address, response)
-	}
-	return eachLine(response.Body, func(e admin.Event) error {
-		send(e)
-		return nil
-	})
 }
 
 // eventLine writes an event for people: 12:34:56.789  duckdb 3fa1b2c4d5e6  running, was starting for 1.2s: cause.

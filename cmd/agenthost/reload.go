@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 func newReloadCommand() *cobra.Command {
@@ -46,7 +46,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			if output != outputJSON {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := reload(ctx, address, dryRun, shown)
+			report, err := reload(ctx, adminclient.Client{Address: address}, dryRun, shown)
 			if ctx.Err() != nil {
 				return &exitError{code: exitInterrupted, err: errors.New("interrupted; what the host has begun it will end")}
 			}
@@ -73,44 +73,21 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 }
 
 // reload asks the host, and shows the plan and the events as they come.
-func reload(ctx context.Context, address string, dryRun bool, shown io.Writer) (admin.ReloadReport, error) {
-	path := "/reload"
-	if dryRun {
-		path += "?dry_run=1"
-	}
-	response, err := askHost(ctx, http.MethodPost, address, path)
-	if err != nil {
-		return admin.ReloadReport{}, err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return admin.ReloadReport{}, refusal(address, response)
-	}
-	var report *admin.ReloadReport
+func reload(ctx context.Context, host adminclient.Client, dryRun bool, shown io.Writer) (admin.ReloadReport, error) {
 	planned := false
-	err = eachLine(response.Body, func(line admin.ReloadLine) error {
+	report, err := host.Reload(ctx, dryRun, func(line admin.ReloadLine) {
 		switch {
 		case line.Plan != nil:
 			planned = true
 			printPlan(shown, line.Plan)
 		case line.Event != nil:
 			fmt.Fprintln(shown, eventLine(*line.Event))
-		case line.Report != nil:
-			report = line.Report
-			if !planned && report.Error == "" {
-				printPlan(shown, report.Plan)
-			}
-			return io.EOF
 		}
-		return nil
 	})
-	if err == nil && report == nil {
-		err = errors.New("it closed the connection")
+	if err == nil && !planned && report.Error == "" {
+		printPlan(shown, report.Plan)
 	}
-	if err != nil {
-		return admin.ReloadReport{}, fmt.Errorf("the host at %s broke off while it reloaded: %w\nWhat it does now shows with: agenthost status", address, err)
-	}
-	return *report, nil
+	return report, err
 }
 
 // printPlan shows what changes. What does not is only counted.

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -19,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -42,12 +41,13 @@ Exits with 1 if the host does not answer.`,
 			if err != nil {
 				return err
 			}
+			host := adminclient.Client{Address: address}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			if !watch {
-				return showStatus(ctx, address, output, cmd.OutOrStdout())
+				return showStatus(ctx, host, output, cmd.OutOrStdout())
 			}
-			return watchStatus(ctx, address, output, interval, cmd.OutOrStdout())
+			return watchStatus(ctx, host, output, interval, cmd.OutOrStdout())
 		},
 	}
 	bindConfigFlags(cmd)
@@ -57,8 +57,10 @@ Exits with 1 if the host does not answer.`,
 	return cmd
 }
 
-func showStatus(ctx context.Context, address, output string, out io.Writer) error {
-	raw, status, err := fetchStatus(ctx, address)
+func showStatus(ctx context.Context, host adminclient.Client, output string, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	status, raw, err := host.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func showStatus(ctx context.Context, address, output string, out io.Writer) erro
 // watchStatus shows the status until ctx ends, and below it what happens meanwhile. On a terminal it stays in one place;
 // elsewhere each look follows the last, as one JSON value or table after the other, with the events between tables. A host
 // that does not answer is shown as such: it may come back.
-func watchStatus(ctx context.Context, address, output string, interval time.Duration, out io.Writer) error {
+func watchStatus(ctx context.Context, host adminclient.Client, output string, interval time.Duration, out io.Writer) error {
 	const home, clear = "\x1b[H", "\x1b[J"
 	interval = max(interval, 100*time.Millisecond)
 	inPlace := output != outputJSON && isTerminal(out)
@@ -84,7 +86,7 @@ func watchStatus(ctx context.Context, address, output string, interval time.Dura
 	defer cancel()
 	if output != outputJSON {
 		following.Go(func() {
-			followEvents(ctx, address, interval, func(e admin.Event) {
+			followEvents(ctx, host, interval, func(e admin.Event) {
 				select {
 				case events <- e:
 				case <-ctx.Done():
@@ -99,7 +101,7 @@ func watchStatus(ctx context.Context, address, output string, interval time.Dura
 	defer ticker.Stop()
 	var latest []string // events
 	for {
-		screen := lookOnce(ctx, address, output)
+		screen := lookOnce(ctx, host, output)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -141,9 +143,9 @@ func lastOf(lines []string, n int) []string {
 }
 
 // lookOnce gives the status or, in its place, why there is none.
-func lookOnce(ctx context.Context, address, output string) string {
+func lookOnce(ctx context.Context, host adminclient.Client, output string) string {
 	var screen strings.Builder
-	err := showStatus(ctx, address, output, &screen)
+	err := showStatus(ctx, host, output, &screen)
 	switch {
 	case err != nil && output == outputJSON:
 		_ = printJSON(&screen, map[string]string{"error": err.Error()}) // to memory
@@ -151,26 +153,6 @@ func lookOnce(ctx context.Context, address, output string) string {
 		fmt.Fprintf(&screen, "%v\n", err)
 	}
 	return screen.String()
-}
-
-// fetchStatus asks the host, and gives its answer both as it came and as it is understood.
-func fetchStatus(ctx context.Context, address string) ([]byte, admin.Status, error) {
-	var status admin.Status
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	response, err := askHost(ctx, http.MethodGet, address, "/status")
-	if err != nil {
-		return nil, status, err
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
-	if err != nil {
-		return nil, status, fmt.Errorf("the host at %s broke off its answer: %w", address, err)
-	}
-	if response.StatusCode != http.StatusOK || json.Unmarshal(raw, &status) != nil {
-		return nil, status, fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost", address, response.Status)
-	}
-	return raw, status, nil
 }
 
 func renderStatus(status admin.Status) string {

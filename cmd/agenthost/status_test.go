@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 // serveStatus runs the host's own admin server over plugins in the given states, and gives its address.
@@ -270,7 +271,7 @@ func TestStatusWatchFindsTheEventsOfAHostThatCameBack(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		followEvents(ctx, address, time.Millisecond, func(e admin.Event) {
+		followEvents(ctx, adminclient.Client{Address: address}, time.Millisecond, func(e admin.Event) {
 			select {
 			case lines <- e.State:
 			default:

@@ -1,0 +1,89 @@
+package adminclient
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/fleet"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hostOf is a client of a real admin server.
+func hostOf(t *testing.T, options admin.Options) Client {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func() string { return "" }
+	options.Metrics, options.ConfigError, options.WatchError = prometheus.NewRegistry(), none, none
+	options.Ready = func() bool { return true }
+	server := admin.New(options)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		if err := server.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		<-ended
+	})
+	return Client{Address: listener.Addr().String()}
+}
+
+func TestTheStatusIsWhatTheHostSays(t *testing.T) {
+	host := hostOf(t, admin.Options{Version: "1.2.3", Plugins: func() []fleet.Status { return []fleet.Status{{Name: "duckdb", State: fleet.Running}} }})
+	status, raw, err := host.Status(t.Context())
+	if err != nil || status.Host.Version != "1.2.3" || len(status.Plugins) != 1 || status.Plugins[0].Name != "duckdb" || len(raw) == 0 {
+		t.Errorf("got %+v, %s, %v", status, raw, err)
+	}
+}
+
+func TestEventsComeAsTheyHappenUntilTheHostStops(t *testing.T) {
+	events := make(chan fleet.Event)
+	host := hostOf(t, admin.Options{Events: func(context.Context) <-chan fleet.Event { return events }})
+	happened := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	go func() {
+		events <- fleet.Event{Time: happened, Plugin: "a", State: fleet.Running, Was: fleet.Starting, Lasted: time.Second}
+		close(events)
+	}()
+	var got []admin.Event
+	if err := host.Events(t.Context(), func(e admin.Event) { got = append(got, e) }); err != nil {
+		t.Error(err)
+	}
+	want := []admin.Event{{Time: happened, Plugin: "a", State: "running", Was: "starting", Seconds: 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAReloadIsFollowedToItsReport(t *testing.T) {
+	for _, dry := range []bool{false, true} {
+		plan := []config.Change{{Plugin: "a", Action: config.Added}}
+		host := hostOf(t, admin.Options{Reload: func(_ context.Context, asked bool, send func(admin.ReloadLine)) {
+			if asked != dry {
+				t.Errorf("the host was asked for a dry run: %v, want %v", asked, dry)
+			}
+			send(admin.ReloadLine{Plan: plan})
+			send(admin.ReloadLine{Report: &admin.ReloadReport{Plan: plan}})
+		}})
+		var lines []admin.ReloadLine
+		report, err := host.Reload(t.Context(), dry, func(line admin.ReloadLine) { lines = append(lines, line) })
+		if diff := cmp.Diff([]admin.ReloadLine{{Plan: plan}}, lines); err != nil || diff != "" {
+			t.Errorf("%v: %s", err, diff)
+		}
+		if diff := cmp.Diff(admin.ReloadReport{Plan: plan}, report); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
