@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // BenchmarkPoll is GetTask, the call that Flyte makes most, from 64 callers over real sockets: with nothing remembered,
@@ -32,7 +33,7 @@ func BenchmarkPoll(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			f := startClaims(b, nil, agent.claims(c.policy, asyncAgent("x")))
 			request := frameOf(&admin.GetTaskRequest{TaskType: "x", ResourceMeta: c.meta, TaskCategory: &admin.TaskCategory{Name: "x"}})
-			message, err := withBytes(request.bytes(), getOutputPrefix, []byte("s3://bucket/"+strings.Repeat("p", 80)))
+			message, err := fields.Set(request.bytes(), getOutputPrefix, []byte("s3://bucket/"+strings.Repeat("p", 80)))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // createWithoutDeadline bounds a creation whose caller set no deadline, since it does not end with its caller.
@@ -48,7 +49,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 		}
 		defer got.message.free()
 		message := bytes.Clone(got.message.bytes())
-		meta, _, err := takeField(message, createdMeta)
+		meta, _, err := fields.Take(message, createdMeta)
 		return jobs.Made{Answer: message, Job: c.creationID(meta)}, false, err
 	})
 	if ctx.Err() != nil {
@@ -77,7 +78,7 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 		return got, err
 	}
 	message := got.message.bytes()
-	meta, _, err := takeField(message, createdMeta)
+	meta, _, err := fields.Take(message, createdMeta)
 	if err != nil {
 		return got, noAnswer(c, err)
 	}
@@ -85,7 +86,7 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	// host itself.
 	if (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning) || sealed(meta) {
 		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal()
-		if message, err = withBytes(message, createdMeta, meta); err != nil {
+		if message, err = fields.Set(message, createdMeta, meta); err != nil {
 			return got, noAnswer(c, err)
 		}
 		got.message.set(message)

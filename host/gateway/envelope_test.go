@@ -15,6 +15,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/fields"
 	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
@@ -93,7 +94,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		// And a request with it keeps all else.
 		request := append(frameOf(&admin.GetTaskRequest{TaskType: "t", TaskCategory: &admin.TaskCategory{Name: "x"}}).bytes(), 0xfa, 0x3f, 1, 'n')
-		wrapped, err := withBytes(request, jobMeta, meta)
+		wrapped, err := fields.Set(request, jobMeta, meta)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,8 +165,8 @@ func TestAPinnedJobIsPolledWhereItWasMadeByEveryMethod(t *testing.T) {
 			if want := made.wanted; len(want) != 1 || want[0].Generation != "generation of maker" || want[0].New {
 				t.Errorf("%s%s wanted %+v", service, method, want)
 			}
-			gotMeta, gotRest, err := takeField(got, jobMeta)
-			_, sentRest, sentErr := takeField(request, jobMeta)
+			gotMeta, gotRest, err := fields.Take(got, jobMeta)
+			_, sentRest, sentErr := fields.Take(request, jobMeta)
 			if err := errors.Join(err, sentErr); err != nil || string(gotMeta) != "job 1" || !bytes.Equal(gotRest, sentRest) {
 				t.Errorf("%s%s: %x arrived as %x, %v", service, method, request, got, err)
 			}

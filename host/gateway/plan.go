@@ -12,6 +12,7 @@ import (
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // routedCall is one call on its way to a plugin.
@@ -75,7 +76,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		c.job = c.statusID(metaOfFlyte)
 	}
 	if wrapped {
-		if message, err = withBytes(message, jobMeta, info.meta); err != nil {
+		if message, err = fields.Set(message, jobMeta, info.meta); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
 		}
 		request.set(message)

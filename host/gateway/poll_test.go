@@ -24,6 +24,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // script answers polls one after the other; the last answer repeats.
@@ -273,7 +274,7 @@ func TestJobsThatShareAMetaAreNotMistakenForEachOther(t *testing.T) {
 	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x"), asyncAgent("y")), other.claims(usual, asyncAgent("z")))
 	polled := func(category, prefix string) core.TaskExecution_Phase {
 		message := frameOf(get(category)).bytes()
-		message, err := withBytes(message, getOutputPrefix, []byte(prefix))
+		message, err := fields.Set(message, getOutputPrefix, []byte(prefix))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +344,7 @@ func TestNoSecretOfAConnectionIsLoggedOrRepeated(t *testing.T) {
 	agent := startAgent(t, failing(codes.Unavailable))
 	f := startClaims(t, nil, agent.claims(route.Policy{MaxStale: time.Nanosecond}, asyncAgent("x")))
 	f.gateway.log = slog.New(slog.NewTextHandler(io.Writer(&logged), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	message, err := withBytes(frameOf(get("x")).bytes(), 5, []byte(secret))
+	message, err := fields.Set(frameOf(get("x")).bytes(), 5, []byte(secret))
 	if err != nil {
 		t.Fatal(err)
 	}

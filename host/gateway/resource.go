@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 const (
@@ -55,26 +56,26 @@ type resource struct {
 
 func readResource(raw []byte) (resource, error) {
 	r := resource{raw: raw}
-	err := eachField(raw, func(number protowire.Number, value field) error {
+	err := fields.Each(raw, func(number fields.Number, value fields.Value) error {
 		switch number {
 		case resourcePhase:
-			value.int32((*int32)(&r.phase))
+			value.Int32((*int32)(&r.phase))
 		case resourceState:
-			r.hasState = value.int32((*int32)(&r.state)) || r.hasState
+			r.hasState = value.Int32((*int32)(&r.state)) || r.hasState
 		case resourceMessage:
-			value.text(&r.message)
+			value.Text(&r.message)
 		case resourceOutputs:
-			if value.kind == protowire.BytesType {
-				r.outputs, r.hasOutputs = append(r.outputs[:len(r.outputs):len(r.outputs)], value.bytes...), true
+			if value.Kind == protowire.BytesType {
+				r.outputs, r.hasOutputs = append(r.outputs[:len(r.outputs):len(r.outputs)], value.Bytes...), true
 			}
 		case resourceAgentError:
 			r.hasError = true
-			return eachField(value.bytes, func(number protowire.Number, value field) error {
+			return fields.Each(value.Bytes, func(number fields.Number, value fields.Value) error {
 				switch number {
 				case agentErrorCode:
-					value.text(&r.errorCode)
+					value.Text(&r.errorCode)
 				case agentErrorKind:
-					value.int32((*int32)(&r.errorKind))
+					value.Int32((*int32)(&r.errorKind))
 				}
 				return nil
 			})
@@ -130,7 +131,7 @@ func (r *resource) fit(pluginName string) bool {
 // append appends the resource to a message that has one. Whatever the host does not read stays as the plugin sent it.
 func (r *resource) append(to []byte) []byte {
 	out := make([]byte, 0, len(r.message)+len(r.outputs)+64)
-	_ = eachRaw(r.raw, func(number protowire.Number, kind protowire.Type, raw []byte) { // it has been read once without an error
+	_ = fields.EachRaw(r.raw, func(number fields.Number, kind protowire.Type, raw []byte) { // it has been read once without an error
 		written := number == resourcePhase && kind == protowire.VarintType ||
 			(number == resourceMessage || number == resourceOutputs) && kind == protowire.BytesType
 		if !written {
@@ -138,23 +139,19 @@ func (r *resource) append(to []byte) []byte {
 		}
 	})
 	if r.hasOutputs {
-		out = protowire.AppendTag(out, resourceOutputs, protowire.BytesType)
-		out = protowire.AppendBytes(out, r.outputs)
+		out = fields.Append(out, resourceOutputs, r.outputs)
 	}
 	if r.message != "" {
-		out = protowire.AppendTag(out, resourceMessage, protowire.BytesType)
-		out = protowire.AppendString(out, r.message)
+		out = fields.Append(out, resourceMessage, r.message)
 	}
-	out = protowire.AppendTag(out, resourcePhase, protowire.VarintType)
-	out = protowire.AppendVarint(out, uint64(r.phase))
-	to = protowire.AppendTag(to, responseResource, protowire.BytesType)
-	return protowire.AppendBytes(to, out)
+	out = fields.AppendVarint(out, resourcePhase, uint64(r.phase))
+	return fields.Append(to, responseResource, out)
 }
 
 // normalizeGet normalizes a GetTaskResponse. applied are the guarantees that changed anything; ended says whether the job has
 // ended by this answer.
 func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (normalized []byte, applied guarantee.Set, ended bool, err error) {
-	raw, rest, err := takeField(message, responseResource)
+	raw, rest, err := fields.Take(message, responseResource)
 	if err != nil {
 		return nil, 0, false, err
 	}
@@ -170,7 +167,7 @@ func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (nor
 
 // explained is a GetTaskResponse with an explanation before its message.
 func explained(message []byte, explanation string) ([]byte, error) {
-	raw, rest, err := takeField(message, responseResource)
+	raw, rest, err := fields.Take(message, responseResource)
 	if err != nil {
 		return nil, err
 	}
@@ -203,13 +200,13 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 	var header, outputs []byte
 	hasHeader, hasOutputs := false, false
 	for _, message := range messages {
-		err := eachField(message, func(number protowire.Number, value field) error {
+		err := fields.Each(message, func(number fields.Number, value fields.Value) error {
 			switch {
-			case value.kind != protowire.BytesType:
+			case value.Kind != protowire.BytesType:
 			case number == syncResponseHeader:
-				header, hasHeader = append(header, value.bytes...), true
+				header, hasHeader = append(header, value.Bytes...), true
 			case number == syncResponseOutputs:
-				outputs, hasOutputs = append(outputs, value.bytes...), true
+				outputs, hasOutputs = append(outputs, value.Bytes...), true
 			}
 			return nil
 		})
@@ -220,13 +217,12 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 	if !hasHeader {
 		return nil, 0, errNoHeader
 	}
-	raw, rest, err := takeField(header, responseResource)
+	raw, rest, err := fields.Take(header, responseResource)
 	if err != nil {
 		return nil, 0, err
 	}
 	if hasOutputs { // first of all: what is too much together may be little in each part
-		raw = protowire.AppendTag(bytes.Clone(raw), resourceOutputs, protowire.BytesType)
-		raw = protowire.AppendBytes(raw, outputs)
+		raw = fields.Append(bytes.Clone(raw), resourceOutputs, outputs)
 	}
 	r, err := readResource(raw)
 	if err != nil {
@@ -248,32 +244,7 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 		return messages[0], 0, nil
 	}
 	header = r.append(rest)
-	out := protowire.AppendTag(nil, syncResponseHeader, protowire.BytesType)
-	return protowire.AppendBytes(out, header), applied, nil
-}
-
-// takeField returns a message field, its parts put together as protobuf merges them, and the fields besides it.
-func takeField(message []byte, wanted protowire.Number) (value, rest []byte, err error) {
-	parts := 0
-	err = eachField(message, func(number protowire.Number, f field) error {
-		if number == wanted && f.kind == protowire.BytesType {
-			if parts++; parts == 1 {
-				value = f.bytes
-			} else {
-				value = append(value[:len(value):len(value)], f.bytes...)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	err = eachRaw(message, func(number protowire.Number, kind protowire.Type, raw []byte) {
-		if number != wanted || kind != protowire.BytesType {
-			rest = append(rest, raw...)
-		}
-	})
-	return value, rest, err
+	return fields.Append(nil, syncResponseHeader, header), applied, nil
 }
 
 // cut shortens text to limit bytes, keeping the head and the tail: an error's cause stands at one of the two.
