@@ -16,35 +16,43 @@ ARG RUNTIME_BASE=debian:bookworm-slim
 
 FROM ${RUNTIME_BASE} AS runtime
 
-# What is downloaded: again only when go.mod or go.sum change.
-FROM ${BUILD_BASE} AS modules
-ARG GOPROXY
+FROM ${BUILD_BASE} AS sources
 WORKDIR /src
-COPY go.mod go.sum ./
-RUN go mod download
-
-FROM modules AS sources
+COPY go.work go.work.sum go.mod go.sum ./
 COPY cmd cmd
 COPY host host
 COPY tools tools
 COPY plugins plugins
 COPY proto proto
 COPY sdk/go sdk/go
+# Part of go.work; nothing of it is built here.
+COPY test/systems test/systems
+RUN mkdir /modules && find . -name 'go.*' ! -name '*.tmpl' -exec cp --parents -t /modules {} +
+
+# What is downloaded: again only when a go.mod or go.sum changes.
+FROM ${BUILD_BASE} AS modules
+ARG GOPROXY
+WORKDIR /src
+COPY --from=sources /modules ./
+RUN go mod graph >/dev/null && find . -name 'go*.sum' -exec awk '$2 !~ /[/]go.mod$/ {print $1 "@" $2}' {} + | sort -u | xargs go mod download
+
 # The packages that are not ours. It is the content of this list that keeps the next stage cached while our code changes.
+FROM modules AS list
+COPY --from=sources /src ./
 RUN go list -deps -f '{{if not .Standard}}{{if not .Module.Main}}{{.ImportPath}}{{end}}{{end}}' \
       ./cmd/agenthost $(dirname ./plugins/*/main.go) | sort -u >/dependencies
 
 # What takes minutes: compiling the dependencies.
 FROM modules AS dependencies
-COPY --from=sources /dependencies /dependencies
+COPY --from=list /dependencies /dependencies
 RUN xargs go build -trimpath </dependencies
 
 FROM dependencies AS build
-COPY --from=sources /src /src
+COPY --from=sources /src ./
 ARG VERSION=dev
 RUN set -eu; \
     build() { go build -trimpath -ldflags "-s -w -X main.buildVersion=$VERSION" -o "$1" "$2"; }; \
-    build /image/usr/local/bin/agenthost ./host; \
+    build /image/usr/local/bin/agenthost ./cmd/agenthost; \
     for main in plugins/*/main.go; do \
       name=$(basename "$(dirname "$main")"); \
       build "/image/plugins/$name/$name" "./plugins/$name"; \

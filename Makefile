@@ -47,6 +47,12 @@ test: toolchains build
 test-systems: toolchains
 	@scripts/test-systems
 
+## tidy: every go.mod and go.sum
+.PHONY: tidy
+tidy:
+	@scripts/tidy
+	@echo "tidy ok: $$(go list -m | wc -l) modules and scripts/tools"
+
 ## lint: formatting, linters, tidy modules, generated code up to date
 .PHONY: lint
 lint: toolchains

@@ -67,15 +67,15 @@ func run(m *testing.M, folders []string) (code int, err error) {
 	return code, err
 }
 
-// findRoot looks for go.mod upwards: tests run in the folders of their packages.
+// findRoot looks for go.work upwards: tests run in the folders of their packages.
 func findRoot() (string, error) {
 	dir, err := os.Getwd()
 	for ; err == nil; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no folder above holds go.mod")
+			return "", fmt.Errorf("no folder above holds go.work")
 		}
 	}
 	return "", err

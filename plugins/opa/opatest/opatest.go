@@ -1,4 +1,4 @@
-// Package opatest runs OPA's own server, built from this module's go.mod, for the tests of this plugin.
+// Package opatest runs OPA's own server, built from the go.mod of this plugin, for the tests of this plugin.
 package opatest
 
 import (
