@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/agenthost/agenthost/proto v0.1.0
 	github.com/agenthost/agenthost/sdk/go v0.1.0
-	github.com/agext/levenshtein v1.2.3
 	github.com/aws/aws-sdk-go-v2 v1.40.0
 	github.com/aws/aws-sdk-go-v2/config v1.32.2
 	github.com/aws/aws-sdk-go-v2/service/secretsmanager v1.40.2

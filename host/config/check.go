@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 // check finds what is wrong with the configuration as a whole, each part of which is right.
@@ -107,7 +109,7 @@ func (c *Config) checkRoutes() Errors {
 
 func noPlugin(name string, known []string) string {
 	message := fmt.Sprintf("no plugin is called %s", name)
-	switch near := nearest(name, known); {
+	switch near := nearest.Name(name, known); {
 	case near != "":
 		return message + fmt.Sprintf("; did you mean %s?", near)
 	case len(known) > 0:

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 const envPrefix = "AGENTHOST_"
@@ -112,7 +114,7 @@ func unknownVariable(parts []string, merged map[string]any) string {
 	plugins, _ := merged["plugins"].(map[string]any)
 	known := variableNames(configShape, strings.TrimSuffix(envPrefix, "_"), "_", sortedKeys(plugins))
 	message := "no configuration key has this name"
-	if near := nearest(envPrefix+strings.Join(parts, "__"), known); near != "" {
+	if near := nearest.Name(envPrefix+strings.Join(parts, "__"), known); near != "" {
 		message += fmt.Sprintf("; did you mean %s?", near)
 	}
 	return message + " (two underscores between levels)"

@@ -6,12 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 // didYouMean ends the message for an unknown key: the nearest sibling, or else where a key of that name does exist.
 func didYouMean(path []string, key string, s *shape) string {
-	if near := nearest(key, s.names()); near != "" {
+	if near := nearest.Name(key, s.names()); near != "" {
 		return fmt.Sprintf("; did you mean %s?", near)
 	}
 	if elsewhere := places(key, configShape, nil); len(elsewhere) > 0 {
@@ -37,18 +37,6 @@ func places(key string, s *shape, path []string) []string {
 		}
 	}
 	return found
-}
-
-// nearest proposes the known name that was probably meant; "" if none is near.
-func nearest(name string, known []string) string {
-	best, bestDistance := "", 1+max(2, len(name)/3)
-	for _, candidate := range known {
-		d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(candidate), nil)
-		if d < bestDistance && d < len(candidate) {
-			best, bestDistance = candidate, d
-		}
-	}
-	return best
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/secret"
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 // rule is what a value must be beyond its type. The same rule checks in Load and is published in the schema, as far as
@@ -106,7 +107,7 @@ func (r *rule) text(value string) error {
 		return nil
 	case r.enum != nil && !slices.Contains(r.enum, value):
 		err := fmt.Sprintf("expected %s, got %q", r.want, value)
-		if near := nearest(value, r.enum); near != "" {
+		if near := nearest.Name(value, r.enum); near != "" {
 			err += fmt.Sprintf("; did you mean %s?", near)
 		}
 		return errors.New(err)

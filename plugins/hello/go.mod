@@ -9,7 +9,6 @@ require (
 
 require (
 	github.com/agenthost/agenthost/proto v0.1.0 // indirect
-	github.com/agext/levenshtein v1.2.3 // indirect
 	github.com/bahlo/generic-list-go v0.2.0 // indirect
 	github.com/buger/jsonparser v1.6.1 // indirect
 	github.com/fatih/color v1.19.0 // indirect

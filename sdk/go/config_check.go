@@ -9,11 +9,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 func compileSchema(text string) (*jsonschema.Schema, error) {
@@ -117,15 +118,10 @@ func schemaAt(schema *jsonschema.Schema, location []string) *jsonschema.Schema {
 
 // suggest says which name was meant, or which there are.
 func suggest(name string, known []string) string {
-	best, distance := "", 3
-	for _, candidate := range known {
-		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(candidate), nil); d < distance {
-			best, distance = candidate, d
-		}
-	}
+	meant := nearest.Name(name, known)
 	switch {
-	case best != "":
-		return fmt.Sprintf("did you mean %q?", best)
+	case meant != "":
+		return fmt.Sprintf("did you mean %q?", meant)
 	case len(known) == 0:
 		return "there are no keys here"
 	}

@@ -4,7 +4,6 @@ go 1.26.0
 
 require (
 	github.com/agenthost/agenthost/proto v0.1.0
-	github.com/agext/levenshtein v1.2.3
 	github.com/flyteorg/flyte/flyteidl v1.14.0
 	github.com/google/go-cmp v0.7.0
 	github.com/hashicorp/go-hclog v1.6.3

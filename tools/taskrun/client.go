@@ -8,11 +8,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 // Flyte is a generation of Flyte. Their messages are the same on the wire, so v1's types serve for both; their services
@@ -180,11 +181,8 @@ func Find(agents []*admin.Agent, name string, version int32) (category *admin.Ta
 		return nil, false, fmt.Errorf("no agent serves task type %q: none serves any", name)
 	}
 	message := fmt.Sprintf("no agent serves task type %q; there are %s", name, strings.Join(known, ", "))
-	nearest := slices.MinFunc(known, func(a, b string) int {
-		return levenshtein.Distance(a, name, nil) - levenshtein.Distance(b, name, nil)
-	})
-	if levenshtein.Distance(nearest, name, nil) <= max(2, len(name)/3) {
-		message += fmt.Sprintf("; did you mean %s?", nearest)
+	if meant := nearest.Name(name, known); meant != "" {
+		message += fmt.Sprintf("; did you mean %s?", meant)
 	}
 	return nil, false, errors.New(message)
 }
