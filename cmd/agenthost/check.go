@@ -63,8 +63,8 @@ Exits with 1 if anything is wrong.`,
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })
-			if output == outputJSON {
-				if err := printJSON(cmd.OutOrStdout(), report); err != nil {
+			if isData(output) {
+				if err := printData(cmd.OutOrStdout(), output, report); err != nil {
 					return err
 				}
 			} else {
@@ -77,14 +77,14 @@ Exits with 1 if anything is wrong.`,
 		},
 	}
 	bindConfigFlags(cmd)
-	bindOutput(cmd, &output, outputText, outputJSON)
+	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&start, "start", false, "start each plugin, show its manifest, stop it")
 	return cmd
 }
 
 // progressTo is where a command tells what it is busy with: nowhere when a program reads its result.
 func progressTo(cmd *cobra.Command, output string) io.Writer {
-	if output == outputJSON {
+	if isData(output) {
 		return io.Discard
 	}
 	return cmd.ErrOrStderr()

@@ -72,7 +72,7 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 		{"task rnu", `unknown command "rnu"; did you mean run?`},
 		{"check extra", `unknown command "extra"`},
 		{"check --begin", "unknown flag: --begin"},
-		{"check -o yaml", "expected text or json"},
+		{"check -o xml", "expected text, json or yaml"},
 		{"schema extra", "See 'agenthost schema --help'."},
 		{"check --set novalue", "expected key=value"},
 		{"status --admin nowhere", "expected host:port"},
@@ -83,8 +83,9 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 		{"task run -t x --plugin-config {}", "--plugin-config is for a plugin command"},
 		{"task run -t x --sql a --sql-file b", "only one of them can be given"},
 		{"task run -t x -i novalue", "expected name=value"},
-		{"task run -t x --output rows", "expected name:TYPE"},
-		{"task run -t x --output rows:tabel", `unknown type "tabel"`},
+		{"task run -t x --want rows", "expected name:TYPE"},
+		{"task run -t x --output rows", "expected text, json or yaml; a wanted output is given with --want"},
+		{"task run -t x --want rows:tabel", `unknown type "tabel"`},
 		{"task run -t x --template missing.pb", "no such file"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -104,7 +105,7 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 func TestCompletionKnowsTheFlags(t *testing.T) {
 	agenthost(t, "completion", "bash").expect(t, 0, "agenthost", "")
 	agenthost(t, "__complete", "check", "--log-level", "").expect(t, 0, "debug\ninfo\nwarn\nerror\n", "")
-	agenthost(t, "__complete", "status", "--output", "").expect(t, 0, "table\njson\n", "")
+	agenthost(t, "__complete", "status", "--output", "").expect(t, 0, "table\njson\nyaml\n", "")
 }
 
 func TestVersionSaysWhatTheBinaryIsBuiltFrom(t *testing.T) {

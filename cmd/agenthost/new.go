@@ -49,8 +49,8 @@ $` + sdkVariable + `) it is that of a checkout.`,
 			if err != nil {
 				return err
 			}
-			if output == outputJSON {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"name": project.Name, "language": project.Language, "dir": dir, "files": files})
+			if isData(output) {
+				return printData(cmd.OutOrStdout(), output, map[string]any{"name": project.Name, "language": project.Language, "dir": dir, "files": files})
 			}
 			for _, file := range files {
 				fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(dir, file))
@@ -73,7 +73,7 @@ $` + sdkVariable + `) it is that of a checkout.`,
 			panic(err)
 		}
 	}
-	bindOutput(cmd, &output, outputText, outputJSON)
+	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	return cmd
 }
 

@@ -43,7 +43,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			shown := io.Discard
-			if output != outputJSON {
+			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
 			report, err := reload(ctx, adminclient.Client{Address: address}, dryRun, shown)
@@ -53,8 +53,8 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			if err != nil {
 				return err
 			}
-			if output == outputJSON {
-				if err := printJSON(cmd.OutOrStdout(), report); err != nil {
+			if isData(output) {
+				if err := printData(cmd.OutOrStdout(), output, report); err != nil {
 					return err
 				}
 			} else {
@@ -67,7 +67,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 		},
 	}
 	bindConfigFlags(cmd)
-	bindOutput(cmd, &output, outputText, outputJSON)
+	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change")
 	return cmd
 }

@@ -22,14 +22,17 @@ With -o markdown it prints the same for people to read.`,
   agenthost schema -o markdown | less`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text := config.Schema
-			if output == outputMarkdown {
-				text = config.Reference
+			switch output {
+			case outputYAML:
+				return printYAML(cmd.OutOrStdout(), config.Schema())
+			case outputMarkdown:
+				_, err := cmd.OutOrStdout().Write(config.Reference())
+				return err
 			}
-			_, err := cmd.OutOrStdout().Write(text())
+			_, err := cmd.OutOrStdout().Write(config.Schema())
 			return err
 		},
 	}
-	bindOutput(cmd, &output, outputJSON, outputMarkdown)
+	bindOutput(cmd, &output, outputJSON, outputYAML, outputMarkdown)
 	return cmd
 }

@@ -51,7 +51,7 @@ Exits with 1 if the host does not answer.`,
 		},
 	}
 	bindConfigFlags(cmd)
-	bindOutput(cmd, &output, outputTable, outputJSON)
+	bindOutput(cmd, &output, outputTable, outputJSON, outputYAML)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "how `long` to wait between two looks with --watch")
 	return cmd
@@ -64,27 +64,30 @@ func showStatus(ctx context.Context, host adminclient.Client, output string, out
 	if err != nil {
 		return err
 	}
-	if output == outputJSON {
-		_, err := out.Write(raw)
-		return err
+	switch output {
+	case outputJSON:
+		_, err = out.Write(raw)
+	case outputYAML:
+		err = printYAML(out, raw)
+	default:
+		_, err = io.WriteString(out, renderStatus(status))
 	}
-	_, err = io.WriteString(out, renderStatus(status))
 	return err
 }
 
 // watchStatus shows the status until ctx ends, and below it what happens meanwhile. On a terminal it stays in one place;
-// elsewhere each look follows the last, as one JSON value or table after the other, with the events between tables. A host
+// elsewhere each look follows the last, as one JSON value, YAML document or table after the other, with the events between tables. A host
 // that does not answer is shown as such: it may come back.
 func watchStatus(ctx context.Context, host adminclient.Client, output string, interval time.Duration, out io.Writer) error {
 	const home, clear = "\x1b[H", "\x1b[J"
 	interval = max(interval, 100*time.Millisecond)
-	inPlace := output != outputJSON && isTerminal(out)
+	inPlace := !isData(output) && isTerminal(out)
 	ctx, cancel := context.WithCancel(ctx)
 	events := make(chan admin.Event, 256)
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer cancel()
-	if output != outputJSON {
+	if !isData(output) {
 		following.Go(func() {
 			followEvents(ctx, host, interval, func(e admin.Event) {
 				select {
@@ -145,10 +148,13 @@ func lastOf(lines []string, n int) []string {
 // lookOnce gives the status or, in its place, why there is none.
 func lookOnce(ctx context.Context, host adminclient.Client, output string) string {
 	var screen strings.Builder
+	if output == outputYAML {
+		screen.WriteString("---\n") // one document after the other
+	}
 	err := showStatus(ctx, host, output, &screen)
 	switch {
-	case err != nil && output == outputJSON:
-		_ = printJSON(&screen, map[string]string{"error": err.Error()}) // to memory
+	case err != nil && isData(output):
+		_ = printData(&screen, output, map[string]string{"error": err.Error()}) // to memory
 	case err != nil:
 		fmt.Fprintf(&screen, "%v\n", err)
 	}

@@ -42,6 +42,7 @@ type taskRun struct {
 	timeout      time.Duration
 
 	output   string
+	former   []string // flags given by the names that they had
 	showRows int
 	logs     bool
 	quiet    bool
@@ -62,8 +63,8 @@ The task is a template that flytekit made (--template), or is put together from 
 ` + taskrun.InputHelp + `
 
 Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
-		Example: `  agenthost task run -t duckdb_query --sql "select 42 as answer" --output answer:int
-  agenthost task run -t duckdb_query --sql-file top.sql --input flights:dataset=./flights.parquet --input n=10 --output rows:dataset
+		Example: `  agenthost task run -t duckdb_query --sql "select 42 as answer" --want answer:int
+  agenthost task run -t duckdb_query --sql-file top.sql --input flights:dataset=./flights.parquet --input n=10 --want rows:dataset
   agenthost task run --template task.pb --input n=3 --address 10.0.0.7:8000
   agenthost task run -t duckdb_query --sql "select 1" --plugin-config '{"threads": 2}' -- ./bin/plugins/duckdb/duckdb`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -86,7 +87,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	flags.StringArrayVar(&r.task.Config, "task-config", nil, "`key=value` for the template's config field; may be repeated")
 	flags.StringArrayVarP(&r.task.Inputs, "input", "i", nil, "`name[:type]=value`, see above; may be repeated")
 	flags.StringVar(&r.task.InputsFile, "inputs-file", "", "`file` with inputs: a JSON object, or a protobuf LiteralMap")
-	flags.StringArrayVar(&r.task.Outputs, "output", nil, "wanted output `name:type`; may be repeated")
+	flags.StringArrayVar(&r.task.Outputs, "want", nil, "wanted output `name:type`; may be repeated")
 	flags.StringVar(&r.task.Name, "name", "", "`name` of the task (default: its type)")
 	flags.StringVar(&r.task.Project, "project", "", "`project` of the execution (default: the template's, else flytesnacks)")
 	flags.StringVar(&r.task.Domain, "domain", "", "`domain` of the execution (default: the template's, else development)")
@@ -97,8 +98,8 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	flags.StringVar(&r.outputPrefix, "output-prefix", "", "`URI` under which the agent writes outputs (default: a fresh temporary folder)")
 	flags.DurationVar(&r.timeout, "timeout", 0, "delete the job if it takes longer than `this`; 0: wait for ever")
 
-	flags.VarP(&choice{&r.output, []string{outputText, outputJSON}}, "format", "o", "`form` of the result: text or json")
-	r.output = outputText
+	bindOutput(cmd, &r.output, outputText, outputJSON, outputYAML)
+	r.bindFormerFlags(cmd)
 	flags.IntVar(&r.showRows, "show-rows", 10, "how `many` rows of a dataset to show, if its files are on this machine")
 	flags.BoolVar(&r.logs, "logs", false, "show the job's log lines")
 	flags.BoolVarP(&r.quiet, "quiet", "q", false, "show no progress")
@@ -107,6 +108,9 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 }
 
 func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
+	for _, warning := range r.former {
+		fmt.Fprintf(cmd.ErrOrStderr(), "agenthost: warning: %s\n", warning)
+	}
 	if r.flyte != 1 && r.flyte != 2 {
 		return usageError(fmt.Errorf("--flyte %d: expected 1 or 2", r.flyte))
 	}
@@ -172,8 +176,8 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 }
 
 func (r *taskRun) report(cmd *cobra.Command, result *taskrun.Result) error {
-	if r.output == outputJSON {
-		if err := printJSON(cmd.OutOrStdout(), result.Report(r.showRows)); err != nil {
+	if isData(r.output) {
+		if err := printData(cmd.OutOrStdout(), r.output, result.Report(r.showRows)); err != nil {
 			return err
 		}
 	} else if result.Succeeded() {

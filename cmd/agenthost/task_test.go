@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +83,7 @@ func TestTaskRunDrivesATaskThroughAHost(t *testing.T) {
 	host, address := servedHost(t)
 
 	for _, flyte := range []string{"1", "2"} {
-		got := agenthost(t, "task", "run", "-a", address, "--flyte", flyte, "-t", "echo_task", "--custom", "polls=2", "-i", "n=3", "-i", "name=a b", "--output", "n:int")
+		got := agenthost(t, "task", "run", "-a", address, "--flyte", flyte, "-t", "echo_task", "--custom", "polls=2", "-i", "n=3", "-i", "name=a b", "--want", "n:int")
 		got.expect(t, 0, "n = 3\nname = \"a b\"\n", "RUNNING  poll 1 of 2\n")
 		got.expect(t, 0, "", "SUCCEEDED after ")
 	}
@@ -108,6 +109,23 @@ func TestTaskRunDrivesATaskThroughAHost(t *testing.T) {
 
 	if code := host.signal(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("serve ended with %d:\n%s", code, host.stderr)
+	}
+}
+
+func TestTheFormerNamesOfFlagsWorkAndTellTheNewOnes(t *testing.T) {
+	run := func(flags ...string) outcome {
+		line := append([]string{"task", "run", "-q", "-t", "echo_sync_task", "-i", "n=3"}, flags...)
+		return agenthost(t, append(append(line, "--"), badplugin.Command("good")...)...)
+	}
+	former, now := run("--output", "n:int", "--format", "json"), run("--want", "n:int", "--output", "json")
+	var was, is taskrun.Report
+	if err := errors.Join(json.Unmarshal([]byte(former.stdout), &was), json.Unmarshal([]byte(now.stdout), &is)); err != nil || was.Outputs["n"] != 3.0 || is.Outputs["n"] != 3.0 {
+		t.Errorf("%v: the former flags gave %+v, the new ones %+v", err, former, now)
+	}
+	want := "agenthost: warning: --output n:int: a wanted output is given with --want; --output is the form of the result\n" +
+		"agenthost: warning: --format is called --output (-o) now\n"
+	if former.stderr != want || now.stderr != "" {
+		t.Errorf("the former flags said %q, want %q; the new ones %q", former.stderr, want, now.stderr)
 	}
 }
 
@@ -177,14 +195,14 @@ func TestTheProjectsOwnPlugins(t *testing.T) {
 	hello, duckdb := build(t, "hello"), build(t, "duckdb")
 
 	t.Run("hello greets", func(t *testing.T) {
-		agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--output", "greeting:str", "--", hello).
+		agenthost(t, "task", "run", "-t", "hello", "-i", "name=World", "--want", "greeting:str", "--", hello).
 			expect(t, 0, "greeting = \"Hello, World\"\n", "SUCCEEDED")
 	})
 
 	t.Run("a dataset that duckdb made is shown with its first rows", func(t *testing.T) {
 		settings := `{"state_dir": "` + t.TempDir() + `"}`
 		got := agenthost(t, "task", "run", "--template", "../../demo/task.yaml", "--plugin-config", settings, "--output-prefix", t.TempDir(), "--show-rows", "2",
-			"-i", "flights=../demo/data/flights.parquet", "-i", "airlines=../demo/data/airlines.csv", "-i", "min_flights=1000", "--", duckdb)
+			"-i", "flights=../../demo/data/flights.parquet", "-i", "airlines=../../demo/data/airlines.csv", "-i", "min_flights=1000", "--", duckdb)
 		got.expect(t, 0, "airline str", "RUNNING")
 		got.expect(t, 0, "ExpressJet Airlines Inc.", "files at ")
 		got.expect(t, 0, "2 of 11 rows", "")

@@ -29,9 +29,8 @@ func bindTaskCompletions(cmd *cobra.Command, r *taskRun) {
 			return types, cobra.ShellCompDirectiveNoFileComp
 		},
 		"flyte":  fixed("1", "2"),
-		"format": fixed(outputText, outputJSON),
 		"domain": fixed("development", "staging", "production"),
-		"output": fixed("rows:dataset", "value:int", "value:float", "value:str"),
+		"want":   fixed("rows:dataset", "value:int", "value:float", "value:str"),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
 			panic(err) // the flag was added before

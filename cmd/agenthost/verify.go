@@ -70,7 +70,7 @@ A check passes, fails, warns or is skipped with a reason. Exits with 1 if any fa
 	flags.BoolVar(&v.quick, "quick", false, "make a tenth of the calls in the search for leaks")
 	flags.BoolVar(&v.build, "build", false, "run the build: command of --spec first")
 	flags.BoolVar(&v.list, "list", false, "list the checks and why they are made, and stop")
-	bindOutput(cmd, &v.output, outputTable, outputJSON, outputJUnit)
+	bindOutput(cmd, &v.output, outputTable, outputJSON, outputYAML, outputJUnit)
 	flags.StringVar(&v.junit, "junit", "", "write JUnit's XML to this `file`, too")
 	for _, name := range []string{"spec", "task", "config"} {
 		if err := cmd.MarkFlagFilename(name, "yaml", "yml", "json", "pb"); err != nil {
@@ -222,8 +222,8 @@ func (v *verifyFlags) print(cmd *cobra.Command, report *verify.Report) error {
 		}
 	}
 	switch v.output {
-	case outputJSON:
-		return printJSON(cmd.OutOrStdout(), report)
+	case outputJSON, outputYAML:
+		return printData(cmd.OutOrStdout(), v.output, report)
 	case outputJUnit:
 		return report.JUnit(cmd.OutOrStdout())
 	}
@@ -233,7 +233,7 @@ func (v *verifyFlags) print(cmd *cobra.Command, report *verify.Report) error {
 
 func (v *verifyFlags) printList(out io.Writer) error {
 	checks := verify.Checks()
-	if v.output == outputJSON {
+	if isData(v.output) {
 		type listed struct {
 			Name   string `json:"name"`
 			Reason string `json:"reason"`
@@ -243,7 +243,7 @@ func (v *verifyFlags) printList(out io.Writer) error {
 		for i, check := range checks {
 			list[i] = listed{check.Name, check.Reason, check.Advice}
 		}
-		return printJSON(out, list)
+		return printData(out, v.output, list)
 	}
 	w := table.NewWriter()
 	w.SetStyle(table.StyleLight)

@@ -45,7 +45,7 @@ func TestVerifySaysWhichFlagMakesNoSense(t *testing.T) {
 		"no task file":    {[]string{"--task", "/nowhere/task.yaml", "x"}, "--task: "},
 		"no config file":  {[]string{"--config", "/nowhere/config.yaml", "x"}, "--config: "},
 		"tls":             {[]string{"--tls", "maybe", "x"}, "expected on or off"},
-		"unknown outputs": {[]string{"-o", "html", "x"}, "expected table or json or junit"},
+		"unknown outputs": {[]string{"-o", "html", "x"}, "expected table, json, yaml or junit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agenthost(t, append([]string{"verify"}, c.args...)...).expect(t, exitUsage, "", c.says)

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -74,20 +72,13 @@ func newVersionCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report := newBuildReport()
-			if output == outputJSON {
-				return printJSON(cmd.OutOrStdout(), report)
+			if isData(output) {
+				return printData(cmd.OutOrStdout(), output, report)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "agenthost %s (%s, %s)\n", report.Version, report.Go, report.Platform)
 			return nil
 		},
 	}
-	bindOutput(cmd, &output, outputText, outputJSON)
+	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	return cmd
-}
-
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }

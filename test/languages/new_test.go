@@ -67,7 +67,7 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 			if said := step(t, dir, "make", "verify"); !strings.Contains(said, ", 0 failed,") {
 				t.Errorf("make verify does not say that nothing failed:\n%s", said)
 			}
-			run := []string{hosttest.Program("agenthost"), "task", "run", "--quiet", "--type", "greeter", "--input", "name=Ada", "--output", "greeting:str"}
+			run := []string{hosttest.Program("agenthost"), "task", "run", "--quiet", "--type", "greeter", "--input", "name=Ada", "--want", "greeting:str"}
 			if takesConfig(language) {
 				run = append(run, "--plugin-config", `{"greeting": "Hello"}`)
 			}
