@@ -22,9 +22,9 @@ func TestAPlanReplacesExactlyWhatHasAnotherSpec(t *testing.T) {
 			keys = "command: [x], " + keys
 		}
 		next := loadText(t, keys)
-		replaced := config.Plan(base, next)[0].Action == config.Replaced
+		swapped := config.Plan(base, next)[0].Action == config.Swapped
 		another := plugin.SpecOf("a", base.Plugins["a"]).Hash() != plugin.SpecOf("a", next.Plugins["a"]).Hash()
-		if replaced != another {
+		if swapped != another {
 			t.Errorf("%s: the plan says %v, but the specs differ: %t", keys, config.Plan(base, next), another)
 		}
 	}

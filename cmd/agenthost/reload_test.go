@@ -48,7 +48,7 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.Local)
 func aPlan() []config.Change {
 	return []config.Change{
 		{Action: config.NeedsRestart, Keys: []string{"listen.grpc"}},
-		{Plugin: "duckdb", Action: config.Replaced, Keys: []string{"command", "secrets.token"}, Files: []string{"/etc/token"}},
+		{Plugin: "duckdb", Action: config.Swapped, Keys: []string{"command", "secrets.token"}, Files: []string{"/etc/token"}},
 		{Plugin: "hello", Action: config.Unchanged},
 		{Plugin: "openai", Action: config.Added},
 	}
@@ -76,7 +76,7 @@ func TestReloadTellsWhatChangedWhatStartedAndWhatFailed(t *testing.T) {
 	)
 	got := agenthost(t, "reload", "--admin", address)
 	wantOut := `host: needs restart: listen.grpc
-duckdb: replaced: command, secrets.token (new content in /etc/token)
+duckdb: swapped: command, secrets.token (new content in /etc/token)
 openai: added
 1 plugin unchanged
 12:00:00.000  duckdb 3fa1b2  starting: the configuration changed
@@ -142,7 +142,7 @@ func TestADryRunShowsThePlanAndDoesNothing(t *testing.T) {
 		sendLines(t, w, admin.ReloadLine{Report: &admin.ReloadReport{Plan: plan}})
 	}})
 	got := agenthost(t, "reload", "--admin", address, "--dry-run")
-	got.expect(t, 0, "duckdb: replaced: command, secrets.token (new content in /etc/token)\nopenai: added\n1 plugin unchanged\n", "")
+	got.expect(t, 0, "duckdb: swapped: command, secrets.token (new content in /etc/token)\nopenai: added\n1 plugin unchanged\n", "")
 	if strings.Contains(got.stdout, "reloaded") {
 		t.Errorf("it says that it reloaded:\n%s", got.stdout)
 	}

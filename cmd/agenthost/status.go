@@ -232,7 +232,7 @@ func generationRows(p admin.PluginStatus) []table.Row {
 		case g.Current:
 			name += " current"
 		case g.Percent > 0:
-			name += " on trial"
+			name += " canary"
 		}
 		if several && g.Percent > 0 {
 			name += fmt.Sprintf(", %d%% of new jobs", g.Percent)

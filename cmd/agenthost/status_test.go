@@ -183,7 +183,7 @@ func aSwap() admin.Status {
 			{Name: "three", State: "running", PID: 31, Reason: "old", SwapError: "no handshake", Generations: []admin.GenerationStatus{
 				{ID: "2222cccc", State: "running", Percent: 10, Version: "0.2.0", Instances: []admin.InstanceStatus{process(32, 1)}},
 				{ID: "3333dddd", State: "running", Current: true, Percent: 90, Version: "0.1.0", Instances: []admin.InstanceStatus{process(31, 7)}, Reason: "old"},
-				{ID: "4444eeee", State: "draining", Instances: []admin.InstanceStatus{process(30, 1)}, Reason: "replaced"},
+				{ID: "4444eeee", State: "draining", Instances: []admin.InstanceStatus{process(30, 1)}, Reason: "swapped"},
 			}},
 		},
 	}
@@ -204,12 +204,12 @@ func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
 		"instance 1 running 21 1m0s 0 2 5 MiB 0.5s",
 		"instance 2 restarting - - 4 0 - -",
 		"three running - 31 0s 0 0 0 MiB 0.0s -",
-		"2222cccc on trial, 10% of new jobs running 0.2.0 32 1m0s 0 1 5 MiB 0.5s",
+		"2222cccc canary, 10% of new jobs running 0.2.0 32 1m0s 0 1 5 MiB 0.5s",
 		"3333dddd current, 90% of new jobs running 0.1.0 31 1m0s 0 7 5 MiB 0.5s",
 		"4444eeee draining - 30 1m0s 0 1 5 MiB 0.5s",
 		"three DOES NOT RUN AS CONFIGURED: no handshake",
 		"three runs now; before: old",
-		"three generation 4444eeee is draining: replaced",
+		"three generation 4444eeee is draining: swapped",
 	}
 	next := 0
 	for _, line := range found {

@@ -144,7 +144,7 @@ func pluginStatus(p fleet.Status) PluginStatus {
 }
 
 func generationStatus(g fleet.GenerationStatus) GenerationStatus {
-	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.Current, Percent: g.Percent, Version: g.Version}
+	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.RoleCurrent, Percent: g.Percent, Version: g.Version}
 	for _, i := range g.Instances {
 		instance := InstanceStatus{
 			State: string(i.State), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight, MemoryBytes: i.MemoryBytes, CPUSeconds: i.CPUSeconds,

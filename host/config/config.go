@@ -132,9 +132,9 @@ type Plugin struct {
 	DrainTimeout time.Duration `koanf:"drain_timeout" check:"duration"`
 	// What happens after the process ended by itself or, with an address, after no server could be reached.
 	Restart Restart `koanf:"restart"`
-	// How long a new generation is on trial after it took over. A crash loop within that time brings the one before it back.
+	// How long a new generation is watched after the swap. A crash loop within that time brings the one before it back.
 	Probation time.Duration `koanf:"probation" check:"duration"`
-	// Whether a generation that fails its probation is replaced by the one before it. Otherwise it stays, and goes on restarting.
+	// Whether a generation that fails its probation is swapped back for the one before it. Otherwise it stays, and goes on restarting.
 	Rollback bool `koanf:"rollback"`
 	// How new jobs move to a new generation.
 	Rollout Rollout `koanf:"rollout"`

@@ -17,9 +17,8 @@ const (
 	Added Action = "added"
 	// Removed: the plugin is drained and stopped.
 	Removed Action = "removed"
-	// Replaced: what runs has changed. A new generation starts beside the running one, takes over, and the old one is drained
-	// and stopped.
-	Replaced Action = "replaced"
+	// Swapped: what runs has changed. The running generation is swapped for a new one, which starts beside it.
+	Swapped Action = "swapped"
 	// Updated: settings only. What runs goes on running.
 	Updated Action = "updated"
 	// Unchanged: nothing happens.
@@ -40,7 +39,7 @@ type Change struct {
 	Files []string `json:"files,omitempty"`
 }
 
-// String writes a change as a line, such as "duckdb: replaced: command, secrets.token (new content in /etc/secrets/token)".
+// String writes a change as a line, such as "duckdb: swapped: command, secrets.token (new content in /etc/secrets/token)".
 func (c Change) String() string {
 	text := cmp.Or(c.Plugin, "host") + ": " + strings.ReplaceAll(string(c.Action), "-", " ")
 	if len(c.Keys) > 0 {
@@ -95,7 +94,7 @@ func planPlugin(name string, current, next *Config) Change {
 		keys := differing(f.shape, fieldOf(&was, f), fieldOf(&is, f), []string{f.name})
 		change.Keys = append(change.Keys, keys...)
 		if len(keys) > 0 && f.spec {
-			change.Action = Replaced
+			change.Action = Swapped
 		} else if len(keys) > 0 && change.Action == Unchanged {
 			change.Action = Updated
 		}
@@ -105,7 +104,7 @@ func planPlugin(name string, current, next *Config) Change {
 		was, seenThen := current.contents[file.path]
 		is, seenNow := next.contents[file.path]
 		if file.plugin == name && seenThen && seenNow && was != is && slices.Contains(before, file) {
-			change.Action = Replaced
+			change.Action = Swapped
 			change.Keys, change.Files = append(change.Keys, file.key), append(change.Files, file.path)
 		}
 	}

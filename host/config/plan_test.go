@@ -54,11 +54,11 @@ plugins:
   moved: {address: ["h:1"]}
 `
 	want := []string{
-		"both: replaced: command, drain_timeout",
-		"deep: replaced: config.a.c, config.d, env.B, env.C, secrets.k",
+		"both: swapped: command, drain_timeout",
+		"deep: swapped: config.a.c, config.d, env.B, env.C, secrets.k",
 		"fresh: added",
 		"gone: removed",
-		"moved: replaced: address, command",
+		"moved: swapped: address, command",
 		"same: unchanged",
 		"settings: updated: instances, limits.burst, limits.rate, rollout.percent",
 	}
@@ -97,7 +97,7 @@ func TestAPlanNamesTheFileBehindASecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"a: replaced: secrets.token (new content in " + secret + ")", "b: unchanged"}
+	want := []string{"a: swapped: secrets.token (new content in " + secret + ")", "b: unchanged"}
 	if diff := cmp.Diff(want, lines(config.Plan(current, next))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -31,7 +31,7 @@ A change of one of these needs a restart of the host, but for ` + "`plugins` and
 `)
 	r.table(configShape, reflect.TypeFor[Config](), reflect.ValueOf(*Default()))
 	r.print("\n## A plugin: `plugins.<name>`\n\n%s\n\n", "A plugin has either a `command` or an `address`. The marks **cmd** and **addr** show the keys that are for one of the two only. "+
-		"A change of a key marked **new** makes a new generation of the plugin, which takes over from the running one; the others are settings, which "+
+		"A change of a key marked **new** makes a new generation of the plugin, for which the running one is swapped; the others are settings, which "+
 		"take effect at once.")
 	r.table(pluginShape, reflect.TypeFor[Plugin](), reflect.ValueOf(DefaultPlugin()))
 	r.print("\n## A route: an element of `routes`\n\nA key that is left out matches anything.\n\n")

@@ -254,7 +254,7 @@ func TestAKubernetesVolumeIsFollowed(t *testing.T) {
 		if r.err != nil {
 			t.Fatal(r.err)
 		}
-		want := []string{"b4: replaced: secrets.k (new content in " + secrets + "/k)"}
+		want := []string{"b4: swapped: secrets.k (new content in " + secrets + "/k)"}
 		if diff := cmp.Diff(want, lines(config.Plan(before, r.config))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

@@ -1,8 +1,8 @@
 // Package fleet keeps the configured plugins running.
 //
-// It is level-triggered: the configuration is the desired state, and each plugin has one owner goroutine (owner.go) that
-// moves the plugin towards it, whatever happens to its processes. An owner runs generations (generation.go), the
-// instances started from one spec; each instance is kept running by a slot (slot.go).
+// It is level-triggered: the configuration is the desired state, and each plugin has one supervisor goroutine (supervisor.go) that
+// moves the plugin towards it, whatever happens to its processes. A supervisor runs generations (generation.go), the
+// instances started from one spec; each instance is kept running by an instance slot (instanceslot.go).
 //
 // The fleet itself holds what concerns all plugins: which are wanted (Apply), and who serves which task category.
 // Whenever that changes it publishes a new route table; it never talks to the gateway.
@@ -58,7 +58,7 @@ var DefaultHealth = Health{Interval: 10 * time.Second, Timeout: 10 * time.Second
 type Fleet struct {
 	options   Options
 	memory    memory
-	settled   chan struct{}
+	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
 	stopping  atomic.Bool
@@ -66,11 +66,11 @@ type Fleet struct {
 	applying sync.Mutex // held while Apply changes what is wanted
 	round    int
 
-	mu      sync.Mutex
-	owners  map[string]*owner   // by plugin name
-	leaving map[*owner]struct{} // removed ones, which drain
-	claims  []route.Claim       // in the order of acceptance: who holds a category keeps it
-	rules   route.Rules
+	mu          sync.Mutex
+	supervisors map[string]*supervisor   // by plugin name
+	leaving     map[*supervisor]struct{} // removed ones, which drain
+	claims      []route.Claim            // in the order of acceptance: who holds a category keeps it
+	rules       route.Rules
 }
 
 // New returns a fleet without plugins.
@@ -79,15 +79,15 @@ func New(options Options) *Fleet {
 		options.Health = DefaultHealth
 	}
 	return &Fleet{
-		options: options, memory: memory{options.Memory, options.Log}, settled: make(chan struct{}),
-		owners: map[string]*owner{}, leaving: map[*owner]struct{}{},
+		options: options, memory: memory{options.Memory, options.Log}, synced: make(chan struct{}),
+		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{},
 	}
 }
 
 // Settled is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
 // tried, and what it served before the host was restarted is listed): from then on the list of task categories is as
 // complete as it can be.
-func (f *Fleet) Settled() <-chan struct{} { return f.settled }
+func (f *Fleet) Synced() <-chan struct{} { return f.synced }
 
 // Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has
 // changed get a new generation beside the current one, those that are gone are drained, and all others are left alone.
@@ -102,62 +102,62 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 
 	f.mu.Lock()
 	f.rules = rulesOf(settings)
-	var fresh, gone []*owner
+	var fresh, gone []*supervisor
 	for name := range settings.Plugins {
-		if f.owners[name] == nil {
-			f.owners[name] = newOwner(f, name)
-			fresh = append(fresh, f.owners[name])
+		if f.supervisors[name] == nil {
+			f.supervisors[name] = newSupervisor(f, name)
+			fresh = append(fresh, f.supervisors[name])
 		}
 	}
-	for name, o := range f.owners {
+	for name, s := range f.supervisors {
 		if _, wanted := settings.Plugins[name]; !wanted {
-			gone = append(gone, o)
-			delete(f.owners, name)
-			f.leaving[o] = struct{}{}
+			gone = append(gone, s)
+			delete(f.supervisors, name)
+			f.leaving[s] = struct{}{}
 		}
-		round.owners = append(round.owners, o)
+		round.supervisors = append(round.supervisors, s)
 	}
 	f.publish()
 	f.mu.Unlock()
 
-	for _, o := range gone {
-		o.want(&desired{settings: settings, round: f.round, removed: true})
-		go f.forget(o)
+	for _, s := range gone {
+		s.want(&desired{settings: settings, round: f.round, removed: true})
+		go f.forget(s)
 	}
-	for _, o := range round.owners {
-		if entry, wanted := settings.Plugins[o.name]; wanted {
-			spec := plugin.SpecOf(o.name, entry)
-			spec.Contents = settings.Fingerprint(o.name)
-			o.want(&desired{settings: settings, plugin: entry, spec: spec, round: f.round})
+	for _, s := range round.supervisors {
+		if entry, wanted := settings.Plugins[s.name]; wanted {
+			spec := plugin.SpecOf(s.name, entry)
+			spec.Contents = settings.Fingerprint(s.name)
+			s.want(&desired{settings: settings, plugin: entry, spec: spec, round: f.round})
 		}
 	}
-	for _, o := range fresh {
-		go o.run()
+	for _, s := range fresh {
+		go s.run()
 	}
-	go f.settle(fresh, f.round == 1)
+	go f.acceptInOrder(fresh, f.round == 1)
 	return round
 }
 
 // settle accepts plugins of a first start in the order of their names, so that every replica of a host settles a
 // conflict between two of them in the same way.
-func (f *Fleet) settle(fresh []*owner, first bool) {
-	slices.SortFunc(fresh, func(a, b *owner) int { return strings.Compare(a.name, b.name) })
-	for _, o := range fresh {
-		<-o.attempted
-		close(o.admitted)
-		<-o.decided
+func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
+	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
+	for _, s := range fresh {
+		<-s.attempted
+		close(s.admitted)
+		<-s.decided
 	}
 	if first {
-		close(f.settled)
+		close(f.synced)
 	}
 }
 
 // forget drops a removed plugin once it is gone.
-func (f *Fleet) forget(o *owner) {
-	<-o.stopped
+func (f *Fleet) forget(s *supervisor) {
+	<-s.stopped
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.leaving, o)
+	delete(f.leaving, s)
 }
 
 // accept puts a plugin's claim into the route table. It fails with a route.Conflict where another plugin already serves
@@ -199,16 +199,16 @@ func (f *Fleet) Stop(limit context.Context) {
 	f.applying.Lock()
 	defer f.applying.Unlock()
 	f.stopping.Store(true)
-	owners := f.all()
-	for _, o := range owners {
-		o.want(&desired{round: f.round + 1, removed: true})
-		defer context.AfterFunc(limit, o.hurry)()
+	supervisors := f.all()
+	for _, s := range supervisors {
+		s.want(&desired{round: f.round + 1, removed: true})
+		defer context.AfterFunc(limit, s.expedite)()
 	}
-	for _, o := range owners {
-		<-o.stopped
+	for _, s := range supervisors {
+		<-s.stopped
 	}
 	if f.round > 0 {
-		<-f.settled
+		<-f.synced
 	}
 	f.events.close()
 }
@@ -216,21 +216,21 @@ func (f *Fleet) Stop(limit context.Context) {
 // Status is what every plugin is doing now, by name. One that was removed and is wanted again stands there twice while
 // its old processes drain.
 func (f *Fleet) Status() []Status {
-	owners := f.all()
-	statuses := make([]Status, 0, len(owners))
-	for _, o := range owners {
-		statuses = append(statuses, o.status())
+	supervisors := f.all()
+	statuses := make([]Status, 0, len(supervisors))
+	for _, s := range supervisors {
+		statuses = append(statuses, s.status())
 	}
 	return statuses
 }
 
-// all are the owners, leaving ones too, by name.
-func (f *Fleet) all() []*owner {
+// all are the supervisors, leaving ones too, by name.
+func (f *Fleet) all() []*supervisor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	owners := slices.AppendSeq(slices.Collect(maps.Values(f.owners)), maps.Keys(f.leaving))
-	slices.SortStableFunc(owners, func(a, b *owner) int { return strings.Compare(a.name, b.name) })
-	return owners
+	supervisors := slices.AppendSeq(slices.Collect(maps.Values(f.supervisors)), maps.Keys(f.leaving))
+	slices.SortStableFunc(supervisors, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
+	return supervisors
 }
 
 // Rollbacks is how often a generation failed its probation and the one before it was brought back.

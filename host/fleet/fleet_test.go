@@ -45,9 +45,9 @@ func start(t *testing.T, commands map[string][]string) running {
 	}
 	f.Apply(settings)
 	select {
-	case <-f.Settled():
+	case <-f.Synced():
 	case <-soon(t).Done():
-		t.Fatal("the first start never settled")
+		t.Fatal("the first start never synced")
 	}
 	return f
 }
@@ -92,20 +92,20 @@ func soon(t *testing.T) context.Context {
 	return ctx
 }
 
-// owner is the owner of a plugin.
-func (f running) owner(name string) *owner {
+// supervisor is the supervisor of a plugin.
+func (f running) supervisor(name string) *supervisor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.owners[name]
+	return f.supervisors[name]
 }
 
 // status waits until a plugin is as wanted.
 func (f running) status(t *testing.T, name string, wanted func(Status) bool) Status {
 	t.Helper()
-	o := f.owner(name)
+	s := f.supervisor(name)
 	for ctx := soon(t); ; {
-		signal := *o.signal.Load()
-		status := o.status()
+		signal := *s.signal.Load()
+		status := s.status()
 		if wanted(status) {
 			return status
 		}
@@ -180,7 +180,7 @@ func TestAPluginThatCannotStartHoldsUpNobodyAndSaysWhy(t *testing.T) {
 
 	waiting, cancel := context.WithTimeout(soon(t), 20*time.Millisecond)
 	defer cancel()
-	if _, err := f.owner("broken").Acquire(waiting, route.Want{}); err == nil || !strings.Contains(err.Error(), "no such library") {
+	if _, err := f.supervisor("broken").Acquire(waiting, route.Want{}); err == nil || !strings.Contains(err.Error(), "no such library") {
 		t.Errorf("a caller that waited in vain hears %v", err)
 	}
 	// It never gives up.
@@ -282,7 +282,7 @@ func TestAHostIsReadyWhoseFirstConfigurationIsSupersededBeforeItIsUp(t *testing.
 	f.Apply(onePlugin(badplugin.Command("silent"))) // it has a minute to start
 	f.Apply(onePlugin(badplugin.Command("good")))
 	select {
-	case <-f.Settled():
+	case <-f.Synced():
 	case <-soon(t).Done():
 		t.Fatal("it never gets ready")
 	}
@@ -295,6 +295,6 @@ func TestAHostThatStartsWaitsForAPluginWhoseFirstProcessDied(t *testing.T) {
 	script := `if [ -e "$0" ]; then exec "$@"; fi; : > "$0"; exit 3`
 	f := start(t, map[string][]string{"echo": append([]string{"/bin/sh", "-c", script, marker}, badplugin.Command("good")...)})
 	if names := f.routes.Table().Names(); len(names) != 2 {
-		t.Errorf("settled with the task types %v", names)
+		t.Errorf("synced with the task types %v", names)
 	}
 }

@@ -15,10 +15,10 @@ import (
 
 // generation is the instances started from one spec.
 type generation struct {
-	owner *owner
-	id    string // the same for equal specs, on every host
-	spec  plugin.Spec
-	log   *slog.Logger
+	supervisor *supervisor
+	id         string // the same for equal specs, on every host
+	spec       plugin.Spec
+	log        *slog.Logger
 
 	// settings is the plugin's entry in the configuration: that of the spec, and what of later ones leaves the spec as it is.
 	settings atomic.Pointer[config.Plugin]
@@ -26,18 +26,18 @@ type generation struct {
 	ctx    context.Context // ends when the generation is retired
 	cancel context.CancelFunc
 
-	// Of the owner's goroutine:
-	slots    []*slot
-	ready    int              // slots that have come up
+	// Of the supervisor's goroutine:
+	slots    []*instanceSlot
+	ready    int              // instance slots that have come up
 	manifest *plugin.Manifest // of the first that came up
 
-	visible atomic.Pointer[[]*slot] // slots, for everybody else
+	visible atomic.Pointer[[]*instanceSlot] // slots, for everybody else
 }
 
-// report is what a slot tells the owner, and waits until the owner has taken note.
+// report is what an instance slot tells the supervisor, and waits until the supervisor has taken note.
 type report struct {
-	slot *slot
-	// instance is up. The owner answers whether it may take calls.
+	slot *instanceSlot
+	// instance is up. The supervisor answers whether it may take calls.
 	instance instance
 	// err is why an instance is not up; looping says that it happens again and again.
 	err     error
@@ -46,9 +46,9 @@ type report struct {
 	answer chan error
 }
 
-func newGeneration(o *owner, spec plugin.Spec, settings config.Plugin) *generation {
+func newGeneration(s *supervisor, spec plugin.Spec, settings config.Plugin) *generation {
 	id := spec.Hash()[:12]
-	g := &generation{owner: o, id: id, spec: spec, log: o.log.With("generation", id)}
+	g := &generation{supervisor: s, id: id, spec: spec, log: s.log.With("generation", id)}
 	g.settings.Store(&settings)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.resize(settings.Instances)
@@ -60,27 +60,27 @@ func (g *generation) configured() config.Plugin { return *g.settings.Load() }
 // origin is what the generation is made from, to make it again.
 func (g *generation) origin() *origin { return &origin{settings: g.configured(), spec: g.spec} }
 
-// resize starts slots, or retires the last ones, until there are n.
+// resize starts instance slots, or retires the last ones, until there are n.
 func (g *generation) resize(n int) {
 	n = max(n, 1)
 	for len(g.slots) < n {
-		s := newSlot(g, len(g.slots))
+		s := newInstanceSlot(g, len(g.slots))
 		g.slots = append(g.slots, s)
-		g.owner.running.Go(s.run)
+		g.supervisor.running.Go(s.run)
 	}
 	for len(g.slots) > n {
 		last := len(g.slots) - 1
 		g.slots[last].cancel()
 		g.slots = g.slots[:last]
 	}
-	visible := append([]*slot{}, g.slots...)
+	visible := append([]*instanceSlot{}, g.slots...)
 	g.visible.Store(&visible)
 }
 
 // start brings up an instance: a process, or a connection to an agent that runs elsewhere.
 func (g *generation) start(ctx context.Context) (instance, error) {
 	environment := plugin.Environment{
-		RunRoot: g.owner.fleet.options.RunRoot, Log: g.owner.fleet.options.Log, DialOptions: g.owner.fleet.options.DialOptions,
+		RunRoot: g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
 	}
 	if g.spec.Remote() {
 		connected, err := plugin.Connect(ctx, g.spec, environment)
@@ -114,7 +114,7 @@ func (g *generation) acquire() (route.Lease, bool) {
 	if len(slots) == 1 {
 		return slots[0].acquire()
 	}
-	var best *slot
+	var best *instanceSlot
 	fewest := 0
 	for _, s := range slots {
 		if inFlight, ok := s.load(); ok && (best == nil || inFlight < fewest) {

@@ -24,9 +24,9 @@ func restarted(t *testing.T, root *process.RunRoot, dir string, command []string
 	t.Cleanup(f.end)
 	f.Apply(onePlugin(command))
 	select {
-	case <-f.Settled():
+	case <-f.Synced():
 	case <-soon(t).Done():
-		t.Fatal("the start never settled")
+		t.Fatal("the start never synced")
 	}
 	return f
 }

@@ -9,10 +9,10 @@ type Action string
 const (
 	Unchanged Action = "unchanged" // its process stays; settings that leave it alone are in effect
 	Started   Action = "started"   // it is new
-	Swapped   Action = "swapped"   // a new generation has taken over
-	OnTrial   Action = "on trial"  // a new generation gets a share of new jobs
+	Swapped   Action = "swapped"   // calls go to a new generation
+	Canary    Action = "canary"    // a new generation gets a share of new jobs
 	Removed   Action = "removed"   // it has drained and is gone
-	Failed    Action = "failed"    // the new generation could not take over: the old one serves on
+	Failed    Action = "failed"    // the swap failed: the old generation serves on
 )
 
 // Outcome is what came of one plugin in a Round.
@@ -27,18 +27,18 @@ type Outcome struct {
 
 // Round is one Apply.
 type Round struct {
-	number int
-	owners []*owner
+	number      int
+	supervisors []*supervisor
 }
 
 // Wait waits until it is known of every plugin what came of it, and calls each (not at the same time) as it is. A plugin
 // that a newer Apply decides about first is not reported. The error is ctx's.
 func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
-	for _, o := range r.owners {
+	for _, s := range r.supervisors {
 		for {
-			signal := *o.signal.Load()
-			v := o.view.Load()
-			if decided := v.outcome.Action != Started || o.up(v); decided && v.outcome.round == r.number {
+			signal := *s.signal.Load()
+			v := s.view.Load()
+			if decided := v.outcome.Action != Started || s.up(v); decided && v.outcome.round == r.number {
 				outcome := v.outcome
 				if outcome.Action == Started {
 					outcome.Err = v.startError()
@@ -60,7 +60,7 @@ func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
 }
 
 // up says whether it is known how the first start went.
-func (o *owner) up(v *view) bool {
+func (s *supervisor) up(v *view) bool {
 	return v.manifest != nil || v.startError() != nil
 }
 

@@ -28,18 +28,18 @@ const (
 	Stopped State = "stopped"
 )
 
-// The states of a swap, in events.
+// The states of a swap. Only events have them.
 const (
-	// Swapping: a new generation is starting beside the current one.
-	Swapping State = "swapping"
-	// TookOver: it has taken over.
-	TookOver State = "swapped"
-	// Trial: it gets a share of new jobs.
-	Trial State = "on trial"
-	// SwapFailed: it could not take over; the old one serves on.
-	SwapFailed State = "swap failed"
-	// RolledBack: it failed its probation, and the one before it comes back.
-	RolledBack State = "rolled back"
+	// EventSwapping: a new generation is starting beside the current one.
+	EventSwapping State = "swapping"
+	// EventSwapped: calls go to it, and the old one drains.
+	EventSwapped State = "swapped"
+	// EventCanary: the new generation gets a share of new jobs.
+	EventCanary State = "canary"
+	// EventSwapFailed: the new generation is not ready, or claims a category of another plugin; the old one serves on.
+	EventSwapFailed State = "swap failed"
+	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
+	EventRolledBack State = "rolled back"
 )
 
 // States are the states of a plugin, in the order of a life.
@@ -53,13 +53,13 @@ type Status struct {
 	Since time.Time
 	// Reason is why it is not running, or, while it runs, why it last was not; nil when it always was.
 	Reason error
-	// SwapError is why the newest generation did not take over, while that is so.
+	// SwapError is why the last swap failed, while that matters.
 	SwapError error
 	// Restarts is how often processes of the current generation were started after the first.
 	Restarts int
 	// Manifest is the last accepted one; nil before the first.
 	Manifest *plugin.Manifest
-	// Generations are the current one, then those on trial or on their way.
+	// Generations are the current one, then the canary and the candidate.
 	Generations []GenerationStatus
 
 	// Of the current generation's running processes: sums, and the pid and start of the first.
@@ -85,9 +85,9 @@ type Role string
 
 // The roles.
 const (
-	Current   Role = "current"   // it takes the calls
-	OnProof   Role = "trial"     // it takes a share of new jobs
-	Candidate Role = "candidate" // it is on its way and takes none yet
+	RoleCurrent   Role = "current"   // it takes the calls
+	RoleCanary    Role = "canary"    // it takes a share of new jobs
+	RoleCandidate Role = "candidate" // it is on its way and takes none yet
 )
 
 // InstanceStatus is one instance at one moment. What the process is doing is zero where there is none.
@@ -103,23 +103,23 @@ type InstanceStatus struct {
 	CPUSeconds  float64
 }
 
-func (o *owner) status() Status {
-	v := o.view.Load()
-	status := Status{Name: o.name, State: Starting, Manifest: v.manifest, SwapError: v.swapError}
-	trial := 0
-	if v.trial != nil {
-		trial = v.percent
+func (s *supervisor) status() Status {
+	v := s.view.Load()
+	status := Status{Name: s.name, State: Starting, Manifest: v.manifest, SwapError: v.swapError}
+	canary := 0
+	if v.canary != nil {
+		canary = v.percent
 	}
 	if v.current != nil {
-		current := v.current.status(Current, 100-trial)
+		current := v.current.status(RoleCurrent, 100-canary)
 		status.Generations = append(status.Generations, current)
 		status.sum(current)
 	}
-	if v.trial != nil {
-		status.Generations = append(status.Generations, v.trial.status(OnProof, trial))
+	if v.canary != nil {
+		status.Generations = append(status.Generations, v.canary.status(RoleCanary, canary))
 	}
 	if v.candidate != nil {
-		status.Generations = append(status.Generations, v.candidate.status(Candidate, 0))
+		status.Generations = append(status.Generations, v.candidate.status(RoleCandidate, 0))
 	}
 	switch {
 	case v.stopped:
@@ -176,7 +176,7 @@ func (g *generation) status(role Role, percent int) GenerationStatus {
 	return status
 }
 
-func (s *slot) status() (status InstanceStatus, version string) {
+func (s *instanceSlot) status() (status InstanceStatus, version string) {
 	s.mu.Lock()
 	status = InstanceStatus{State: s.state, Since: s.since, Reason: s.reason, Restarts: s.restarts}
 	running := s.instance

@@ -115,21 +115,21 @@ func (asked) Done() <-chan struct{}     { return nil }
 
 func generationOf(id string, only instance) *generation {
 	g := &generation{id: id}
-	g.visible.Store(&[]*slot{{generation: g, instance: only}})
+	g.visible.Store(&[]*instanceSlot{{generation: g, instance: only}})
 	return g
 }
 
 // The swap comes between a call's look at the generation and its asking for a place there.
 func TestACallThatMeetsASwapGoesToTheSuccessor(t *testing.T) {
-	o := &owner{}
+	s := &supervisor{}
 	successor := generationOf("new", asked{first: func() {}, has: true})
-	o.view.Store(&view{current: generationOf("old", asked{first: func() { o.view.Store(&view{current: successor}) }})})
-	if lease, ok := o.TryAcquire(route.Want{}); !ok || lease.Generation != "new" {
+	s.view.Store(&view{current: generationOf("old", asked{first: func() { s.view.Store(&view{current: successor}) }})})
+	if lease, ok := s.TryAcquire(route.Want{}); !ok || lease.Generation != "new" {
 		t.Errorf("got %v, %v", lease, ok)
 	}
 	// Where there is no successor, it is told at once.
-	o.view.Store(&view{current: generationOf("old", asked{first: func() {}})})
-	if lease, ok := o.TryAcquire(route.Want{}); ok {
+	s.view.Store(&view{current: generationOf("old", asked{first: func() {}})})
+	if lease, ok := s.TryAcquire(route.Want{}); ok {
 		t.Errorf("got %v of an instance without a place", lease)
 	}
 }
@@ -144,7 +144,7 @@ func TestAnEqualSpecChangesNothing(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if after := f.status(t, "echo", isRunning); after.PID != before.PID {
-		t.Error("the process was replaced")
+		t.Error("the process was restarted")
 	}
 	if found := f.route(t, "echo_task"); found.Policy.Concurrency != 7 || !found.Pinned {
 		t.Errorf("the new settings are not in effect: %+v", found)
@@ -225,7 +225,7 @@ func TestARemovedPluginDrainsAndIsGoneAndMayComeBack(t *testing.T) {
 	}
 	round := f.Apply(config.Default())
 	if names := f.routes.Table().Names(); len(names) != 0 {
-		// The table is changed by the owner: wait for it.
+		// The table is changed by the supervisor: wait for it.
 		f.waitGone(t)
 	}
 	if got := f.apply(t, only(echo("2")))["echo"]; got.Action != Started || got.Err != nil {
@@ -283,7 +283,7 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 	next := echo("2")
 	next.Rollout.Percent = 25
 	got := f.apply(t, only(next))["echo"]
-	if got.Action != OnTrial {
+	if got.Action != Canary {
 		t.Fatalf("got %+v", got)
 	}
 	found := f.route(t, "echo_task")
@@ -298,7 +298,7 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 		}
 		count[lease.Generation]++
 		if lease.Pin != (lease.Generation == got.Generation) {
-			t.Fatalf("a job made on %q is pinned: %v; one on trial is, whatever the table said when its call began", lease.Generation, lease.Pin)
+			t.Fatalf("a job made on %q is pinned: %v; a canary's is, whatever the table said when its call began", lease.Generation, lease.Pin)
 		}
 		lease.Release()
 	}
@@ -322,7 +322,7 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 	}
 }
 
-func TestInstancesShareTheCallsAndOneThatDiesIsReplacedWhileTheOthersServe(t *testing.T) {
+func TestInstancesShareTheCallsAndOneThatDiesIsRestartedWhileTheOthersServe(t *testing.T) {
 	f := start(t, nil)
 	three := echo("1")
 	three.Instances = 3
@@ -377,7 +377,7 @@ func allRunning(s Status) bool {
 	return true
 }
 
-func TestAPluginThatHangsIsReplaced(t *testing.T) {
+func TestAPluginThatHangsIsRestarted(t *testing.T) {
 	f := startWith(t, Health{Interval: 20 * time.Millisecond, Timeout: time.Second, Misses: 2})
 	f.apply(t, only(echo("1")))
 	before := f.status(t, "echo", isRunning)
@@ -400,7 +400,7 @@ func TestEventsTellEveryChangeInOrder(t *testing.T) {
 	var told []string
 	for e := range events {
 		told = append(told, fmt.Sprintf("%s>%s", e.Was, e.State))
-		if e.State == TookOver {
+		if e.State == EventSwapped {
 			cancel()
 		}
 	}

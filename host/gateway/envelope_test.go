@@ -121,12 +121,12 @@ func pinnedFront(t *testing.T, name string, answer func(*received, grpc.ServerSt
 }
 
 // A rollout may begin between a call's look at the table and its lease.
-func TestAJobMadeOnTrialIsPinnedWhateverTheTableSaid(t *testing.T) {
+func TestAJobThatACanaryMakesIsPinnedWhateverTheTableSaid(t *testing.T) {
 	agent := startAgent(t, answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
 	target := restarting{leases: make(chan route.Lease, 1)}
-	target.leases <- route.Lease{Generation: "on trial", Pin: true, Conn: agent.conn, Release: func() {}}
+	target.leases <- route.Lease{Generation: "canary", Pin: true, Conn: agent.conn, Release: func() {}}
 	meta := startGateway(t, target, asyncAgent("x")).create(t, create("x"))
-	if e, ok := open(meta); !ok || e.plugin != "restarting" || e.generation != "on trial" || string(e.meta) != "job 1" {
+	if e, ok := open(meta); !ok || e.plugin != "restarting" || e.generation != "canary" || string(e.meta) != "job 1" {
 		t.Errorf("Flyte got %q", meta)
 	}
 }

@@ -36,7 +36,7 @@ type Want struct {
 	// Generation is the generation that made the job, as its Lease said. While it lives the call goes there; once it is
 	// gone, to the current one.
 	Generation string
-	// New says that the call makes a job: a rollout may send it to the generation on trial.
+	// New says that the call makes a job: a rollout may send it to the canary.
 	New bool
 }
 
@@ -46,7 +46,7 @@ type Lease struct {
 	// Generation names the generation of the instance: the same for equal specs, on every host.
 	Generation string
 	// Pin says that a job made there has to be polled there, whatever the Route says that the call came by: the generation is
-	// on trial, and may have come to be so in between.
+	// the canary, and may have become so in between.
 	Pin bool
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface

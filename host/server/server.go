@@ -121,7 +121,7 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, options.Sources), Log: log,
 	})
 	h.gateway = gateway.New(gateway.Options{
-		Routes: h.routes, Synced: h.plugins.Settled(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Routes: h.routes, Synced: h.plugins.Synced(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Without: without,
 	})
 	h.reloader = newReloader(options, h.plugins)
@@ -154,7 +154,7 @@ func (h *host) serve(ctx context.Context) error {
 	defer watched.Wait()
 	defer stopWatching()
 
-	started := h.plugins.Settled()
+	started := h.plugins.Synced()
 	for {
 		select {
 		case <-started:

@@ -33,13 +33,13 @@ type instance interface {
 	Stop(ctx context.Context) error
 }
 
-// slot keeps one instance of a generation running: start, serve until it ends, wait, start again, until the generation
+// instanceSlot keeps one instance of a generation running: start, serve until it ends, wait, start again, until the generation
 // is retired. Its goroutine is the only one that writes.
-type slot struct {
+type instanceSlot struct {
 	generation *generation
 	number     int
 	log        *slog.Logger
-	ctx        context.Context // ends when the slot, or its generation, is retired
+	ctx        context.Context // ends when the instance slot, or its generation, is retired
 	cancel     context.CancelFunc
 	retired    chan struct{} // closed when run has returned
 
@@ -51,14 +51,14 @@ type slot struct {
 	restarts int      // processes started after the first
 }
 
-func newSlot(g *generation, number int) *slot {
-	s := &slot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), state: Starting, since: time.Now()}
+func newInstanceSlot(g *generation, number int) *instanceSlot {
+	s := &instanceSlot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), state: Starting, since: time.Now()}
 	s.ctx, s.cancel = context.WithCancel(g.ctx)
 	return s
 }
 
-// run is the life of the slot.
-func (s *slot) run() {
+// run is the life of the instance slot.
+func (s *instanceSlot) run() {
 	defer close(s.retired)
 	defer s.become(Stopped, nil, nil, "")
 	g := s.generation
@@ -66,7 +66,7 @@ func (s *slot) run() {
 	for first := true; first || s.ctx.Err() == nil; first = false {
 		started, err := g.start(s.ctx)
 		if err == nil {
-			// It is there for calls before the owner hears of it, who may flip the table to it at once.
+			// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
 			s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
 			if err = s.tell(report{instance: started}); err == nil {
 				err = s.watch(started)
@@ -94,11 +94,11 @@ func (s *slot) run() {
 	}
 }
 
-// tell hands a report to the owner and returns its answer; an error too when the slot is retired meanwhile.
-func (s *slot) tell(r report) error {
+// tell hands a report to the supervisor and returns its answer; an error too when the instance slot is retired meanwhile.
+func (s *instanceSlot) tell(r report) error {
 	r.slot, r.answer = s, make(chan error, 1)
 	select {
-	case s.generation.owner.reports <- r:
+	case s.generation.supervisor.reports <- r:
 	case <-s.ctx.Done():
 		return errRetired
 	}
@@ -111,7 +111,7 @@ func (s *slot) tell(r report) error {
 }
 
 // watch returns why the instance has ended, or nil after the generation was retired and the instance with it.
-func (s *slot) watch(running instance) error {
+func (s *instanceSlot) watch(running instance) error {
 	sick := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -134,8 +134,8 @@ func (s *slot) watch(running instance) error {
 
 // examine asks the instance's health until ctx ends. A process that is there but does not answer, because it is
 // stopped or all its threads hang, is as good as dead, and nobody else would notice.
-func (s *slot) examine(ctx context.Context, running instance, sick chan<- error) {
-	rule := s.generation.owner.fleet.options.Health
+func (s *instanceSlot) examine(ctx context.Context, running instance, sick chan<- error) {
+	rule := s.generation.supervisor.fleet.options.Health
 	health := healthpb.NewHealthClient(running.Conn())
 	ticker := time.NewTicker(rule.Interval)
 	defer ticker.Stop()
@@ -159,16 +159,16 @@ func (s *slot) examine(ctx context.Context, running instance, sick chan<- error)
 			s.log.Warn("no answer to a health check", "misses", misses, "of", rule.Misses)
 		}
 		if misses >= rule.Misses {
-			sick <- fmt.Errorf("plugin %q did not answer %d health checks of %s each: it hangs, and is replaced", s.generation.spec.Name, misses, rule.Timeout)
+			sick <- fmt.Errorf("plugin %q did not answer %d health checks of %s each: it hangs, and is restarted", s.generation.spec.Name, misses, rule.Timeout)
 			return
 		}
 	}
 }
 
 // retire lets the calls under way end, up to drain_timeout, and stops the instance.
-func (s *slot) retire(running instance) {
+func (s *instanceSlot) retire(running instance) {
 	s.become(Draining, nil, nil, fmt.Sprintf("%d calls in flight", running.InFlight()))
-	draining, cancel := context.WithTimeout(s.generation.owner.patience, s.generation.configured().DrainTimeout)
+	draining, cancel := context.WithTimeout(s.generation.supervisor.drainLimit, s.generation.configured().DrainTimeout)
 	defer cancel()
 	if err := running.Drain(draining); err != nil {
 		s.log.Warn("calls under way at the end of the drain are cut off", "in_flight", running.InFlight())
@@ -178,8 +178,8 @@ func (s *slot) retire(running instance) {
 	}
 }
 
-// become changes the state, tells people, and wakes those who wait for an instance.
-func (s *slot) become(state State, reason error, running instance, detail string) {
+// become changes the state, emits the event, and wakes those who wait for an instance.
+func (s *instanceSlot) become(state State, reason error, running instance, detail string) {
 	s.mu.Lock()
 	was, since := s.state, s.since
 	s.state, s.since, s.instance = state, time.Now(), running
@@ -187,14 +187,14 @@ func (s *slot) become(state State, reason error, running instance, detail string
 		s.reason = reason
 	}
 	s.mu.Unlock()
-	s.generation.owner.changed(Event{
+	s.generation.supervisor.changed(Event{
 		Plugin: s.generation.spec.Name, Generation: s.generation.id, OfInstance: true, Instance: s.number,
 		State: state, Was: was, Cause: cause(reason, detail), Lasted: time.Since(since),
 	}, reason != nil)
 }
 
-// acquire takes a lease on the slot's instance.
-func (s *slot) acquire() (route.Lease, bool) {
+// acquire takes a lease on the instance slot's instance.
+func (s *instanceSlot) acquire() (route.Lease, bool) {
 	s.mu.Lock()
 	running := s.instance
 	s.mu.Unlock()
@@ -212,7 +212,7 @@ func (s *slot) acquire() (route.Lease, bool) {
 }
 
 // load is the number of calls in flight; ok is false where there is no instance.
-func (s *slot) load() (inFlight int, ok bool) {
+func (s *instanceSlot) load() (inFlight int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.instance == nil {
