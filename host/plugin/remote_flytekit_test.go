@@ -3,10 +3,6 @@ package plugin_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -175,12 +171,12 @@ func flytekitTask(t *testing.T, kind string, custom map[string]any) *core.TaskTe
 // serveFlytekit runs `pyflyte serve connector` and returns its address once somebody listens there.
 func serveFlytekit(t *testing.T) string {
 	t.Helper()
-	python, packages := flytekitConnector(t)
+	python := flytekitPython(t)
 	address, metrics := freeAddress(t), freeAddress(t)
 	var output bytes.Buffer
 	command := exec.Command(filepath.Join(filepath.Dir(python), "pyflyte"), "serve", "connector",
 		"--port", port(t, address), "--prometheus_port", port(t, metrics), "--worker", "4")
-	command.Env = append(os.Environ(), "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1", "HOME="+t.TempDir())
+	command.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "HOME="+t.TempDir())
 	command.Dir = t.TempDir()
 	command.Stdout, command.Stderr = &output, &output
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -214,35 +210,10 @@ func serveFlytekit(t *testing.T) string {
 	}
 }
 
-// flytekitConnector returns a Python with flytekit, and the directory of what its connector server needs beside it.
-func flytekitConnector(t *testing.T) (python, packages string) {
+// flytekitPython returns a Python with flytekit, and what its connector server needs beside it.
+func flytekitPython(t *testing.T) string {
 	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	python = strings.TrimSpace(run(t, filepath.Join(root, "scripts", "venv-flytekit")))
-	pins := filepath.Join("testdata", "flytekit", "requirements.txt")
-	content, err := os.ReadFile(pins)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(content)
-	packages = filepath.Join(root, ".cache", "flytekit-connector-"+hex.EncodeToString(sum[:6]))
-	if _, err := os.Stat(packages); err == nil {
-		return python, packages
-	}
-	made, err := os.MkdirTemp(filepath.Join(root, ".cache"), "flytekit-connector-*.tmp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(made)
-	run(t, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", made, "--requirement", pins)
-	// Where another run was faster, its directory is as good.
-	if err := os.Rename(made, packages); err != nil && !errors.Is(err, fs.ErrExist) {
-		t.Fatal(err)
-	}
-	return python, packages
+	return filepath.Join(strings.TrimSpace(run(t, filepath.Join("..", "..", "scripts", "venv"), "flytekit")), "python")
 }
 
 // run runs a command and gives what it printed on stdout.

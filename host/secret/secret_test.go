@@ -106,11 +106,11 @@ func TestThePatternIsThatOfSources(t *testing.T) {
 // startAWS runs moto, and makes it the cloud of this process.
 func startAWS(t *testing.T) aws.Config {
 	t.Helper()
-	install := exec.Command("../../scripts/venv-moto")
+	install := exec.Command("../../scripts/venv", "moto")
 	install.Stderr = os.Stderr
-	program, err := install.Output()
+	programs, err := install.Output()
 	if err != nil {
-		t.Fatalf("scripts/venv-moto: %v", err)
+		t.Fatalf("scripts/venv moto: %v", err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,7 +121,7 @@ func startAWS(t *testing.T) aws.Config {
 		t.Fatal(err)
 	}
 	listener.Close()
-	moto := exec.Command(string(bytes.TrimSpace(program)), "-H", host, "-p", port)
+	moto := exec.Command(filepath.Join(string(bytes.TrimSpace(programs)), "moto_server"), "-H", host, "-p", port)
 	if err := moto.Start(); err != nil {
 		t.Fatal(err)
 	}

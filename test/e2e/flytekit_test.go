@@ -161,9 +161,9 @@ type flytekit struct {
 
 func flytekitPython(t *testing.T) *flytekit {
 	t.Helper()
-	venv := exec.Command(hosttest.Root("scripts", "venv-flytekit"))
+	venv := exec.Command(hosttest.Root("scripts", "venv"), "flytekit")
 	return &flytekit{
-		interpreter: strings.TrimSpace(string(output(t, venv))),
+		interpreter: filepath.Join(strings.TrimSpace(string(output(t, venv))), "python"),
 		// A home of its own: flytekit reads configuration from there, and writes to it.
 		env: append(os.Environ(), "HOME="+t.TempDir(), "PYTHONDONTWRITEBYTECODE=1"),
 	}

@@ -90,12 +90,7 @@ func succeeding(tasks []task) []task {
 // venv makes an environment, and gives the folder of its programs.
 func venv(t *testing.T, name string) string {
 	t.Helper()
-	own := hosttest.Root("scripts", "venv-"+name)
-	command := exec.Command(own)
-	if _, err := os.Stat(own); err != nil {
-		command = exec.Command(hosttest.Root("scripts", "venv-pinned"), name)
-	}
-	return strings.TrimSpace(tool(t, command))
+	return strings.TrimSpace(tool(t, exec.Command(hosttest.Root("scripts", "venv"), name)))
 }
 
 // tool runs a program and gives what it prints.

@@ -17,13 +17,13 @@ import (
 // Servers of go-plugin's contract that others wrote, as their authors show how to use them. They are no Flyte agents, so
 // what only an agent can do is skipped; whatever else they do otherwise is in the table.
 func TestServersOfTheContractByOthers(t *testing.T) {
-	made := exec.Command("../../scripts/venv-peers")
+	made := exec.Command("../../scripts/venv", "peers")
 	made.Stderr = os.Stderr
 	path, err := made.Output()
 	if err != nil {
-		t.Fatalf("scripts/venv-peers: %v", err)
+		t.Fatalf("scripts/venv peers: %v", err)
 	}
-	python := string(bytes.TrimSpace(path))
+	python := filepath.Join(string(bytes.TrimSpace(path)), "python")
 
 	for name, c := range map[string]struct {
 		program string

@@ -98,12 +98,12 @@ func (e *Emulator) Stop() {
 // install makes the virtual environment, and gives its folder of programs.
 func install() (string, error) {
 	_, here, _, _ := runtime.Caller(0)
-	script := exec.Command(filepath.Join(filepath.Dir(here), "../../../scripts/venv-bqemulator"))
+	script := exec.Command(filepath.Join(filepath.Dir(here), "../../../scripts/venv"), "bqemulator")
 	var said bytes.Buffer
 	script.Stderr = &said
 	programs, err := script.Output()
 	if err != nil {
-		return "", fmt.Errorf("scripts/venv-bqemulator cannot install the emulator, which this test needs: %w\n%s", err, said.String())
+		return "", fmt.Errorf("scripts/venv bqemulator cannot install the emulator, which this test needs: %w\n%s", err, said.String())
 	}
 	return string(bytes.TrimSpace(programs)), nil
 }

@@ -186,7 +186,7 @@ func python(t *testing.T, input string, script string, args ...string) []byte {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	programs := strings.TrimSpace(string(run(exec.CommandContext(ctx, filepath.Join("..", "..", "..", "scripts", "venv-pinned"), "spark"))))
+	programs := strings.TrimSpace(string(run(exec.CommandContext(ctx, filepath.Join("..", "..", "..", "scripts", "venv"), "spark"))))
 	command := exec.CommandContext(ctx, filepath.Join(programs, "python"), append([]string{filepath.Join("..", "flytekit", script)}, args...)...)
 	command.Stdin = strings.NewReader(input)
 	// A home of its own: flytekit reads configuration from there, and writes to it.

@@ -32,14 +32,14 @@ var running = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 func Start(t testing.TB) *Server {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	install := exec.Command(filepath.Join(filepath.Dir(here), "../../../scripts/venv-moto"))
+	install := exec.Command(filepath.Join(filepath.Dir(here), "../../../scripts/venv"), "moto")
 	var said bytes.Buffer
 	install.Stderr = &said
-	program, err := install.Output()
+	programs, err := install.Output()
 	if err != nil {
-		t.Fatalf("scripts/venv-moto cannot install moto, which this test needs: %v\n%s", err, said.String())
+		t.Fatalf("scripts/venv moto cannot install moto, which this test needs: %v\n%s", err, said.String())
 	}
-	s := &Server{command: exec.Command(string(bytes.TrimSpace(program)), "-H", "127.0.0.1", "-p", "0")}
+	s := &Server{command: exec.Command(filepath.Join(string(bytes.TrimSpace(programs)), "moto_server"), "-H", "127.0.0.1", "-p", "0")}
 	// It must not outlive a test that is killed.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := s.command.StderrPipe()

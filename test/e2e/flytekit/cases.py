@@ -23,7 +23,7 @@ from flytekit.extend.backend.base_connector import AsyncConnectorExecutorMixin
 
 from agenthost.tasks import DuckDBQuery
 
-DEMO = pathlib.Path(__file__).resolve().parents[4] / "demo"
+DEMO = pathlib.Path(__file__).resolve().parents[3] / "demo"
 UTC = timezone.utc
 
 SETTINGS = SerializationSettings(

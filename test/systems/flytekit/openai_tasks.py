@@ -9,7 +9,7 @@ import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[4] / "plugins/openai/flytekit"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "plugins/openai/flytekit"))
 
 from flytekit import Secret
 from flytekit.types.file import JSONLFile

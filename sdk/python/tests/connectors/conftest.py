@@ -26,8 +26,7 @@ def venv() -> Callable[[str], pathlib.Path]:
     """The folder of programs of an environment that a script makes: `venv("connectors") / "agenthost-flytekit"`."""
 
     def make(name: str) -> pathlib.Path:
-        script = ROOT / "scripts" / f"venv-{name}"
-        command = [script] if script.exists() else [ROOT / "scripts" / "venv-pinned", name]
+        command = [ROOT / "scripts" / "venv", name]
         return pathlib.Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
     return make

@@ -16,11 +16,11 @@ final class Programs {
 
     /** Makes an environment, and returns the folder of its programs. */
     static Path environment(String name) throws IOException, InterruptedException {
-        Process process = new ProcessBuilder(REPOSITORY.resolve("scripts/venv-pinned").toString(), name)
+        Process process = new ProcessBuilder(REPOSITORY.resolve("scripts/venv").toString(), name)
                 .redirectError(ProcessBuilder.Redirect.INHERIT).start();
         String printed = new String(process.getInputStream().readAllBytes()).strip();
         if (process.waitFor() != 0) {
-            throw new IOException("scripts/venv-pinned %s failed".formatted(name));
+            throw new IOException("scripts/venv %s failed".formatted(name));
         }
         return Path.of(printed);
     }
