@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // contract is docs/contract.md, each paragraph in one line.
@@ -40,7 +42,7 @@ func TestTheContractNamesTheLimitsOfTheGateway(t *testing.T) {
 		fmt.Sprintf("inline outputs that make the answer larger than %d MiB", maxAnswer>>20),
 		fmt.Sprintf("the host remembers creations for %.0f min", createMemoryTime.Minutes()),
 		fmt.Sprintf("(%.0f min where there was none)", createWithoutDeadline.Minutes()),
-		fmt.Sprintf("RETRYABLE_FAILED (%d)", phaseRetryableFailed),
+		fmt.Sprintf("RETRYABLE_FAILED (%d)", pluginv1.PhaseRetryableFailed),
 	} {
 		if !strings.Contains(contract(t), part) {
 			t.Errorf("docs/contract.md does not say %q", part)

@@ -325,9 +325,9 @@ func TestAnUndefinedPhaseNeverLeavesTheHost(t *testing.T) {
 		"running":           {state(admin.State_RUNNING), core.TaskExecution_RUNNING},
 		"succeeded":         {state(admin.State_SUCCEEDED), core.TaskExecution_SUCCEEDED},
 		"permanent failure": {state(admin.State_PERMANENT_FAILURE), core.TaskExecution_FAILED},
-		"retryable failure": {state(admin.State_RETRYABLE_FAILURE), phaseRetryableFailed},
-		"neither":           {frameOf(&admin.GetTaskResponse{Resource: &admin.Resource{Message: "?"}}).bytes(), phaseRetryableFailed},
-		"nothing":           {nil, phaseRetryableFailed},
+		"retryable failure": {state(admin.State_RETRYABLE_FAILURE), pluginv1.PhaseRetryableFailed},
+		"neither":           {frameOf(&admin.GetTaskResponse{Resource: &admin.Resource{Message: "?"}}).bytes(), pluginv1.PhaseRetryableFailed},
+		"nothing":           {nil, pluginv1.PhaseRetryableFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agent := startAgent(t, func(_ *received, stream grpc.ServerStream) error {

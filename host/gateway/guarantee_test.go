@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
 )
 
@@ -116,13 +117,13 @@ func scenarios() []scenario {
 		{guarantee.RetryableErrors, func(t *testing.T, without []guarantee.ID) (*front, error) {
 			return polledWithout(t, without, &admin.Resource{
 				Phase: core.TaskExecution_FAILED, AgentError: &admin.AgentError{Code: "Quota", Kind: admin.AgentError_RECOVERABLE},
-			}, phaseRetryableFailed)
+			}, pluginv1.PhaseRetryableFailed)
 		}},
 		{guarantee.OneSyncAnswer, func(t *testing.T, without []guarantee.ID) (*front, error) {
 			f := startClaims(t, without, startAgent(t, answering(syncHeaderOf(&admin.Resource{Phase: core.TaskExecution_RUNNING}))).claims(route.Policy{}, syncAgent("s")))
 			answers, err := f.sync(soon(t), &admin.ExecuteTaskSyncRequest{Part: &admin.ExecuteTaskSyncRequest_Header{
 				Header: &admin.CreateRequestHeader{Template: &core.TaskTemplate{Type: "s"}}}})
-			if err == nil && !terminal(answers[0].GetHeader().GetResource().GetPhase()) {
+			if err == nil && !pluginv1.Terminal(answers[0].GetHeader().GetResource().GetPhase()) {
 				err = errors.New("a worker of FlytePropeller's is gone for good")
 			}
 			return f, err

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // polled is what Flyte reads when a plugin answers GetTask as given.
@@ -51,7 +53,7 @@ func TestDeletingAJobThatThePluginDoesNotKnowSucceeds(t *testing.T) {
 
 func TestARecoverableAgentErrorIsAPhaseAndItsCodeLeadsTheMessage(t *testing.T) {
 	for kind, want := range map[admin.AgentError_Kind]core.TaskExecution_Phase{
-		admin.AgentError_RECOVERABLE:     phaseRetryableFailed,
+		admin.AgentError_RECOVERABLE:     pluginv1.PhaseRetryableFailed,
 		admin.AgentError_NON_RECOVERABLE: core.TaskExecution_FAILED,
 	} {
 		got := polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
@@ -137,7 +139,7 @@ func TestSyncOutputsThatAreTooLargeTogetherOnlyAreAFailureThatSaysSo(t *testing.
 }
 
 func TestASyncAnswerIsAlwaysTheEndOfATask(t *testing.T) {
-	for phase := core.TaskExecution_UNDEFINED; phase <= phaseRetryableFailed; phase++ {
+	for phase := core.TaskExecution_UNDEFINED; phase <= pluginv1.PhaseRetryableFailed; phase++ {
 		answers, err := syncAnswers(t, syncHeaderOf(&admin.Resource{Phase: phase, Message: "m"}))
 		if err != nil || len(answers) != 1 {
 			t.Fatalf("%v: %d messages, %v", phase, len(answers), err)
@@ -146,7 +148,7 @@ func TestASyncAnswerIsAlwaysTheEndOfATask(t *testing.T) {
 		want := phase
 		switch phase {
 		case core.TaskExecution_UNDEFINED:
-			want = phaseRetryableFailed
+			want = pluginv1.PhaseRetryableFailed
 		case core.TaskExecution_QUEUED, core.TaskExecution_RUNNING, core.TaskExecution_INITIALIZING, core.TaskExecution_WAITING_FOR_RESOURCES:
 			want = core.TaskExecution_FAILED
 		}

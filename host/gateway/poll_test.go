@@ -24,6 +24,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -240,7 +241,7 @@ func TestTheCallersOwnCancellationIsNotAnswered(t *testing.T) {
 }
 
 func TestTheEndOfAJobIsNeverTakenBack(t *testing.T) {
-	for _, phase := range []core.TaskExecution_Phase{core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, phaseRetryableFailed} {
+	for _, phase := range []core.TaskExecution_Phase{core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, pluginv1.PhaseRetryableFailed} {
 		agent := startAgent(t, script(inPhase(phase, "the end"), failing(codes.Unavailable)))
 		f := startClaims(t, nil, agent.claims(route.Policy{MaxStale: time.Nanosecond}, asyncAgent("x")))
 		for range 3 {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -28,9 +29,6 @@ const (
 	agentErrorCode = 1 // AgentError
 	agentErrorKind = 3
 )
-
-// phaseRetryableFailed is TaskExecution.RETRYABLE_FAILED, which the newest flyteidl for Go does not have yet.
-const phaseRetryableFailed = core.TaskExecution_Phase(8)
 
 const (
 	// maxMessage is how much of a message Flyte gets, in bytes. It keeps messages in a custom resource of Kubernetes, and
@@ -93,14 +91,14 @@ func (r *resource) normalize(pluginName string, enabled guarantee.Set) (applied 
 		r.phase = phaseOfState(r.state)
 		applied |= guarantee.SetOf(guarantee.BothFlytes)
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
-		r.phase = phaseRetryableFailed
+		r.phase = pluginv1.PhaseRetryableFailed
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
 		applied |= guarantee.SetOf(guarantee.BothFlytes)
 	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
 	if r.phase == core.TaskExecution_FAILED && r.hasError && enabled.Has(guarantee.RetryableErrors) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
-			r.phase = phaseRetryableFailed
+			r.phase = pluginv1.PhaseRetryableFailed
 			applied |= guarantee.SetOf(guarantee.RetryableErrors)
 		}
 		if r.errorCode != "" {
@@ -162,7 +160,7 @@ func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (nor
 	if applied = r.normalize(pluginName, enabled); applied != 0 {
 		message = r.append(rest)
 	}
-	return message, applied, terminal(r.phase), nil
+	return message, applied, pluginv1.Terminal(r.phase), nil
 }
 
 // explained is a GetTaskResponse with an explanation before its message.
@@ -183,15 +181,6 @@ func explained(message []byte, explanation string) ([]byte, error) {
 func getAnswer(phase core.TaskExecution_Phase, message string) []byte {
 	r := resource{phase: phase, message: cut(message, maxMessage)}
 	return r.append(nil)
-}
-
-// terminal says whether a job in this phase has ended.
-func terminal(phase core.TaskExecution_Phase) bool {
-	switch phase {
-	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, phaseRetryableFailed:
-		return true
-	}
-	return false
 }
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
@@ -232,7 +221,7 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 	if hasOutputs {
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
 	}
-	if !terminal(r.phase) {
+	if !pluginv1.Terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
 		r.phase = core.TaskExecution_FAILED
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
@@ -284,6 +273,6 @@ func phaseOfState(state admin.State) core.TaskExecution_Phase {
 	case admin.State_PERMANENT_FAILURE:
 		return core.TaskExecution_FAILED
 	default:
-		return phaseRetryableFailed
+		return pluginv1.PhaseRetryableFailed
 	}
 }

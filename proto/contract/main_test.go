@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
@@ -128,8 +129,19 @@ func TestTheContractHasWhatNewerFlytesAdd(t *testing.T) {
 			t.Errorf("%s is %d, not %d", name, got, number)
 		}
 	}
-	if _, err := files.FindDescriptorByName("flyteidl.core.TaskExecution.RETRYABLE_FAILED"); err != nil {
+	phases, err := files.FindDescriptorByName("flyteidl.core.TaskExecution.Phase")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if phases.(protoreflect.EnumDescriptor).Values().ByName("RETRYABLE_FAILED") == nil {
 		t.Error("the phase RETRYABLE_FAILED is not in the contract")
+	}
+	values := phases.(protoreflect.EnumDescriptor).Values()
+	for i := range values.Len() {
+		value := values.Get(i)
+		if name := pluginv1.PhaseName(core.TaskExecution_Phase(value.Number())); name != string(value.Name()) {
+			t.Errorf("phase %d is %s in the contract, and PhaseName says %s", value.Number(), value.Name(), name)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // Phase is how far a task is.
@@ -20,17 +22,11 @@ const (
 	PhaseAborted             Phase = core.TaskExecution_ABORTED
 	PhaseFailed              Phase = core.TaskExecution_FAILED
 	// PhaseRetryableFailed spends one of the retries that the task's author allowed. Flyte knows it since 1.16.
-	PhaseRetryableFailed Phase = 8
+	PhaseRetryableFailed Phase = pluginv1.PhaseRetryableFailed
 )
 
 // Terminal says whether a phase is final.
-func Terminal(phase Phase) bool {
-	switch phase {
-	case PhaseSucceeded, PhaseAborted, PhaseFailed, PhaseRetryableFailed:
-		return true
-	}
-	return false
-}
+func Terminal(phase Phase) bool { return pluginv1.Terminal(phase) }
 
 // Outputs are a task's outputs by name, as Go values: what package literal can encode.
 type Outputs map[string]any

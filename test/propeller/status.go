@@ -9,10 +9,9 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
-)
 
-// phaseRetryableFailed is core.TaskExecution's RETRYABLE_FAILED, newer than the Go types.
-const phaseRetryableFailed core.TaskExecution_Phase = 8
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
 
 // resource is what Flyte keeps of an agent's answer.
 type resource struct {
@@ -37,7 +36,7 @@ func (r *resource) terminal(flyte Flyte) bool {
 	switch r.answer.GetPhase() {
 	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED:
 		return true
-	case phaseRetryableFailed:
+	case pluginv1.PhaseRetryableFailed:
 		return flyte == V2
 	}
 	return false
@@ -66,7 +65,7 @@ func (p *process) status(ctx context.Context, a *attempt, r *resource) (PhaseInf
 		return userFailure(PermanentFailure, code, "failed to run the job with aborted phase.", info), nil
 	case core.TaskExecution_FAILED:
 		return userFailure(PermanentFailure, code, "failed to run the job: "+message, info), nil
-	case phaseRetryableFailed:
+	case pluginv1.PhaseRetryableFailed:
 		return userFailure(RetryableFailure, code, "failed to run the job: "+message, info), nil
 	default:
 		if p.opts.Flyte == V2 || phase != core.TaskExecution_UNDEFINED {

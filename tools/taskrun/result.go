@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
@@ -50,12 +51,7 @@ type Link struct {
 func (r *Result) Succeeded() bool { return r.Phase == core.TaskExecution_SUCCEEDED }
 
 // PhaseName is the phase in Flyte's words.
-func (r *Result) PhaseName() string {
-	if r.Phase == retryableFailed {
-		return "RETRYABLE_FAILED"
-	}
-	return r.Phase.String()
-}
+func (r *Result) PhaseName() string { return pluginv1.PhaseName(r.Phase) }
 
 // Failure is what a failed task failed of.
 func (r *Result) Failure() string {

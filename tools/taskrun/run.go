@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 const (
@@ -217,15 +219,8 @@ func PhaseOf(resource *admin.Resource) (phase core.TaskExecution_Phase, ended bo
 			phase = core.TaskExecution_FAILED
 		}
 	}
-	switch phase {
-	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, retryableFailed:
-		return phase, true
-	}
-	return phase, false
+	return phase, pluginv1.Terminal(phase)
 }
-
-// retryableFailed is newer than the flyteidl that is compiled in.
-const retryableFailed = core.TaskExecution_Phase(8)
 
 // result reads the end of a task. An agent that gives no outputs in its answer has written them to the output prefix.
 func (r *run) result(resource *admin.Resource, isSync bool) *Result {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
@@ -224,7 +225,7 @@ func TestAFailedTaskIsAResultWithItsReason(t *testing.T) {
 	for want, p := range map[string]poll{
 		"ended FAILED after":       failed,
 		"Catalog: no such table":   failed,
-		"RETRYABLE_FAILED":         in(retryableFailed, "busy"),
+		"RETRYABLE_FAILED":         in(pluginv1.PhaseRetryableFailed, "busy"),
 		"ABORTED":                  in(core.TaskExecution_ABORTED, ""),
 		"the agent gave no reason": in(core.TaskExecution_ABORTED, ""),
 		"ended FAILED":             {resource: &admin.Resource{State: admin.State_PERMANENT_FAILURE}},

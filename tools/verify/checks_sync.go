@@ -6,6 +6,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
 
@@ -32,9 +33,9 @@ func syncChecks() []*Check {
 				}
 				phase, ended := taskrun.PhaseOf(resource)
 				if !ended {
-					return "", failed("%s: it answers with phase %s, which is not an end", s.name, phaseName(phase))
+					return "", failed("%s: it answers with phase %s, which is not an end", s.name, pluginv1.PhaseName(phase))
 				}
-				return phaseName(phase), nil
+				return pluginv1.PhaseName(phase), nil
 			}),
 		},
 		{

@@ -254,7 +254,7 @@ func deletesTwice(ctx context.Context, k *kit, s *sample) (string, error) {
 		return "then GetTask answers " + codeName(status.Code(err)), nil
 	}
 	phase, _ := taskrun.PhaseOf(resource)
-	return "then it is " + phaseName(phase), nil
+	return "then it is " + pluginv1.PhaseName(phase), nil
 }
 
 func deletesFinished(ctx context.Context, k *kit, s *sample) (string, error) {

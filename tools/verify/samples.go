@@ -16,6 +16,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/sdk/go/literal"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
@@ -53,9 +54,6 @@ func readSamples(tasks []Task) ([]*sample, error) {
 	return samples, nil
 }
 
-// retryableFailed is newer than the flyteidl that is compiled in.
-const retryableFailed = core.TaskExecution_Phase(8)
-
 func parsePhase(name string) (core.TaskExecution_Phase, error) {
 	switch name {
 	case "", "SUCCEEDED":
@@ -65,16 +63,9 @@ func parsePhase(name string) (core.TaskExecution_Phase, error) {
 	case "ABORTED":
 		return core.TaskExecution_ABORTED, nil
 	case "RETRYABLE_FAILED":
-		return retryableFailed, nil
+		return pluginv1.PhaseRetryableFailed, nil
 	}
 	return 0, fmt.Errorf("expect: phase: %q is not a terminal phase: SUCCEEDED, FAILED, RETRYABLE_FAILED or ABORTED", name)
-}
-
-func phaseName(phase core.TaskExecution_Phase) string {
-	if phase == retryableFailed {
-		return "RETRYABLE_FAILED"
-	}
-	return phase.String()
 }
 
 // request is a new attempt at a sample task, with an idempotency key and an output prefix of its own.
@@ -194,7 +185,7 @@ func (k *kit) follow(ctx context.Context, c caller, j job) (*admin.Resource, []s
 			return nil, phases, failed("GetTask fails: %s", describeError(err))
 		}
 		phase, ended := taskrun.PhaseOf(resource)
-		if name := phaseName(phase); len(phases) == 0 || phases[len(phases)-1] != name {
+		if name := pluginv1.PhaseName(phase); len(phases) == 0 || phases[len(phases)-1] != name {
 			phases = append(phases, name)
 		}
 		switch {
@@ -206,14 +197,14 @@ func (k *kit) follow(ctx context.Context, c caller, j job) (*admin.Resource, []s
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, phases, failed("it is still %s after %v", phaseName(phase), k.options.TaskTimeout)
+			return nil, phases, failed("it is still %s after %v", pluginv1.PhaseName(phase), k.options.TaskTimeout)
 		}
 	}
 }
 
 func (s *sample) endsAsExpected(resource *admin.Resource) error {
 	if phase, _ := taskrun.PhaseOf(resource); phase != s.phase {
-		return advise(failed("it ends %s and not %s: %s", phaseName(phase), phaseName(s.phase), shorten(orNothing(resource.GetMessage()))),
+		return advise(failed("it ends %s and not %s: %s", pluginv1.PhaseName(phase), pluginv1.PhaseName(s.phase), shorten(orNothing(resource.GetMessage()))),
 			"correct the plugin, or what the sample task expects")
 	}
 	return nil

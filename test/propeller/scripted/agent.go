@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/test/propeller/traces"
 )
 
@@ -279,8 +280,8 @@ func phaseOf(name string) core.TaskExecution_Phase {
 	switch name {
 	case "":
 		return core.TaskExecution_UNDEFINED
-	case "RETRYABLE_FAILED":
-		return 8 // newer than the Go types
+	case pluginv1.PhaseName(pluginv1.PhaseRetryableFailed): // newer than the Go types
+		return pluginv1.PhaseRetryableFailed
 	}
 	phase, ok := core.TaskExecution_Phase_value[name]
 	if !ok {
