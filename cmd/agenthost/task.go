@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/proto/agentclient"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
 
@@ -162,7 +163,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 
 	lines := newProgressLines(cmd.ErrOrStderr(), r.quiet)
 	options := taskrun.Options{
-		Flyte: taskrun.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, Watch: lines.show,
+		Flyte: agentclient.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, Watch: lines.show,
 	}
 	if r.logs {
 		options.Log = lines.log

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
 
@@ -25,7 +26,7 @@ func bindTaskCompletions(cmd *cobra.Command, r *taskRun) {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			defer conn.Close()
-			types, _ := taskrun.TaskTypes(ctx, conn, taskrun.Flyte(r.flyte)) // no host, no proposals
+			types, _ := taskrun.TaskTypes(ctx, conn, agentclient.Flyte(r.flyte)) // no host, no proposals
 			return types, cobra.ShellCompDirectiveNoFileComp
 		},
 		"flyte":  fixed("1", "2"),

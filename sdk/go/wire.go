@@ -4,52 +4,41 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // Fields that the linked flyteidl does not know: they arrive, and are sent, as unknown fields.
 const (
 	// flyteidl.admin.GetTaskRequest.output_prefix, since Flyte 1.15.1.
-	getOutputPrefixField protowire.Number = 4
+	getOutputPrefixField fields.Number = 4
 	// flyteidl2.connector: connection of CreateTaskRequest, GetTaskRequest, DeleteTaskRequest and CreateRequestHeader.
-	connectionField protowire.Number = 5
+	connectionField fields.Number = 5
 	// flyteidl2.core.Connection.
-	connectionTaskTypeField protowire.Number = 1
-	connectionSecretsField  protowire.Number = 2
-	connectionConfigsField  protowire.Number = 3
+	connectionTaskTypeField fields.Number = 1
+	connectionSecretsField  fields.Number = 2
+	connectionConfigsField  fields.Number = 3
 	// flyteidl.admin.GetTaskLogsResponseBody.structured_lines, and its LogLine.
-	structuredLinesField protowire.Number = 2
+	structuredLinesField fields.Number    = 2
 	lineTimestampField   protowire.Number = 1
 	lineMessageField     protowire.Number = 2
-	lineOriginatorField  protowire.Number = 3
+	lineOriginatorField  fields.Number    = 3
 )
 
 // bytesFields returns the values of a length-delimited field in order. Broken bytes end the search: protobuf has already
 // accepted them as unknown fields.
-func bytesFields(message []byte, field protowire.Number) [][]byte {
+func bytesFields(message []byte, wanted fields.Number) [][]byte {
 	var values [][]byte
-	for len(message) > 0 {
-		number, kind, length := protowire.ConsumeTag(message)
-		if length < 0 {
-			return values
+	_ = fields.Each(message, func(number fields.Number, value fields.Value) error {
+		if number == wanted && value.Kind == protowire.BytesType {
+			values = append(values, value.Bytes)
 		}
-		message = message[length:]
-		if number == field && kind == protowire.BytesType {
-			value, length := protowire.ConsumeBytes(message)
-			if length < 0 {
-				return values
-			}
-			values = append(values, value)
-		}
-		length = protowire.ConsumeFieldValue(number, kind, message)
-		if length < 0 {
-			return values
-		}
-		message = message[length:]
-	}
+		return nil
+	})
 	return values
 }
 
-func lastString(message []byte, field protowire.Number) string {
+func lastString(message []byte, field fields.Number) string {
 	values := bytesFields(message, field)
 	if len(values) == 0 {
 		return ""
@@ -88,17 +77,13 @@ func structuredLines(lines []LogLine) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			message = protowire.AppendTag(message, lineTimestampField, protowire.BytesType)
-			message = protowire.AppendBytes(message, stamp)
+			message = fields.Append(message, lineTimestampField, stamp)
 		}
-		message = protowire.AppendTag(message, lineMessageField, protowire.BytesType)
-		message = protowire.AppendString(message, line.Message)
+		message = fields.Append(message, lineMessageField, line.Message)
 		if line.Originator != OriginatorUnknown {
-			message = protowire.AppendTag(message, lineOriginatorField, protowire.VarintType)
-			message = protowire.AppendVarint(message, uint64(line.Originator))
+			message = fields.AppendVarint(message, lineOriginatorField, uint64(line.Originator))
 		}
-		field = protowire.AppendTag(field, structuredLinesField, protowire.BytesType)
-		field = protowire.AppendBytes(field, message)
+		field = fields.Append(field, structuredLinesField, message)
 	}
 	return field, nil
 }

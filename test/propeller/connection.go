@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agenthost/agenthost/proto/agentclient"
 )
 
 // connectionOf makes Flyte 2's Connection, on the wire, of what a template's custom struct says under the names of its fields. It
@@ -30,13 +29,8 @@ func connectionOf(ctx context.Context, opts *Options, custom *structpb.Struct, l
 		}
 		secrets[name] = value
 	}
-	var wire []byte
-	if taskType != "" {
-		wire = protowire.AppendTag(wire, 1, protowire.BytesType)
-		wire = protowire.AppendString(wire, taskType)
-	}
-	wire = appendMap(wire, 2, secrets)
-	return appendMap(wire, 3, configs), nil
+	connection := agentclient.Connection{TaskType: taskType, Secrets: secrets, Configs: configs}
+	return connection.Marshal(), nil
 }
 
 func readConnection(custom *structpb.Struct) (taskType string, secrets, configs map[string]string, err error) {
@@ -82,19 +76,6 @@ func readStrings(field json.RawMessage) (map[string]string, error) {
 		values[key] = text
 	}
 	return values, nil
-}
-
-func appendMap(wire []byte, field protowire.Number, values map[string]string) []byte {
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		var entry []byte
-		entry = protowire.AppendTag(entry, 1, protowire.BytesType)
-		entry = protowire.AppendString(entry, key)
-		entry = protowire.AppendTag(entry, 2, protowire.BytesType)
-		entry = protowire.AppendString(entry, values[key])
-		wire = protowire.AppendTag(wire, field, protowire.BytesType)
-		wire = protowire.AppendBytes(wire, entry)
-	}
-	return wire
 }
 
 // noSecrets is the executor's own secret manager.

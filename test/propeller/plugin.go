@@ -5,8 +5,9 @@ import (
 	"fmt"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // state is what Flyte writes down of an attempt between two rounds: all that survives a restart.
@@ -198,8 +199,7 @@ func (p *process) poll(ctx context.Context, current item) item {
 }
 
 // addUnknown adds a field that the Go types of flyteidl 1.14 do not have: a string, bytes or a message.
-func addUnknown(message proto.Message, field protowire.Number, value []byte) {
+func addUnknown(message proto.Message, field fields.Number, value []byte) {
 	reflected := message.ProtoReflect()
-	wire := protowire.AppendTag(reflected.GetUnknown(), field, protowire.BytesType)
-	reflected.SetUnknown(protowire.AppendBytes(wire, value))
+	reflected.SetUnknown(fields.Append(reflected.GetUnknown(), field, value))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,131 +12,16 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	"github.com/agenthost/agenthost/proto/nearest"
 )
 
-// Flyte is a generation of Flyte. Their messages are the same on the wire, so v1's types serve for both; their services
-// have different names, and Flyte 2 has no sync agents.
-type Flyte int
-
-// The generations.
-const (
-	Flyte1 Flyte = 1
-	Flyte2 Flyte = 2
-)
-
-// client makes the calls of one generation of Flyte.
-type client struct {
-	conn  grpc.ClientConnInterface
-	flyte Flyte
-}
-
-func (c client) async(method string) string {
-	if c.flyte == Flyte2 {
-		return "/flyteidl2.connector.AsyncConnectorService/" + method
-	}
-	return "/flyteidl.service.AsyncAgentService/" + method
-}
-
-func (c client) list(ctx context.Context) ([]*admin.Agent, error) {
-	method := "/flyteidl.service.AgentMetadataService/ListAgents"
-	if c.flyte == Flyte2 {
-		method = "/flyteidl2.connector.ConnectorMetadataService/ListConnectors"
-	}
-	var answer admin.ListAgentsResponse
-	if err := c.conn.Invoke(ctx, method, &admin.ListAgentsRequest{}, &answer); err != nil {
-		return nil, err
-	}
-	return answer.GetAgents(), nil
-}
-
-func (c client) create(ctx context.Context, request *admin.CreateTaskRequest) ([]byte, error) {
-	var answer admin.CreateTaskResponse
-	if err := c.conn.Invoke(ctx, c.async("CreateTask"), request, &answer); err != nil {
-		return nil, err
-	}
-	return answer.GetResourceMeta(), nil
-}
-
-func (c client) get(ctx context.Context, job job) (*admin.Resource, error) {
-	request := &admin.GetTaskRequest{TaskCategory: job.category, ResourceMeta: job.meta}
-	if c.flyte == Flyte1 { // Flyte 2 does not have the field
-		request.TaskType = job.category.GetName()
-	}
-	var answer admin.GetTaskResponse
-	if err := c.conn.Invoke(ctx, c.async("GetTask"), request, &answer); err != nil {
-		return nil, err
-	}
-	return answer.GetResource(), nil
-}
-
-func (c client) delete(ctx context.Context, job job) error {
-	request := &admin.DeleteTaskRequest{TaskCategory: job.category, ResourceMeta: job.meta}
-	if c.flyte == Flyte1 {
-		request.TaskType = job.category.GetName()
-	}
-	return c.conn.Invoke(ctx, c.async("DeleteTask"), request, &admin.DeleteTaskResponse{})
-}
-
-// logs reads log lines from token on, until the server has no more now, and gives the token for the next time.
-func (c client) logs(ctx context.Context, job job, token string, line func(*admin.GetTaskLogsResponseBody)) (next string, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, c.async("GetTaskLogs"))
-	if err != nil {
-		return token, err
-	}
-	request := &admin.GetTaskLogsRequest{TaskCategory: job.category, ResourceMeta: job.meta, Token: token}
-	if err := stream.SendMsg(request); err != nil && !errors.Is(err, io.EOF) { // EOF: the reason comes from RecvMsg
-		return token, err
-	}
-	if err := stream.CloseSend(); err != nil {
-		return token, err
-	}
-	for {
-		var part admin.GetTaskLogsResponse
-		if err := stream.RecvMsg(&part); errors.Is(err, io.EOF) {
-			return token, nil
-		} else if err != nil {
-			return token, err
-		}
-		if header := part.GetHeader(); header.GetToken() != "" {
-			token = header.GetToken()
-		}
-		if body := part.GetBody(); body != nil {
-			line(body)
-		}
-	}
-}
-
 // sync makes the one call of a sync agent. As FlytePropeller does, it reads the header; unlike it, also outputs that come
 // as a part of their own.
-func (c client) sync(ctx context.Context, request *admin.CreateTaskRequest) (*admin.Resource, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/flyteidl.service.SyncAgentService/ExecuteTaskSync")
-	if err != nil {
-		return nil, err
-	}
-	for _, part := range []*admin.ExecuteTaskSyncRequest{
-		{Part: &admin.ExecuteTaskSyncRequest_Header{Header: &admin.CreateRequestHeader{
-			Template: request.GetTemplate(), OutputPrefix: request.GetOutputPrefix(), TaskExecutionMetadata: request.GetTaskExecutionMetadata(),
-		}}},
-		{Part: &admin.ExecuteTaskSyncRequest_Inputs{Inputs: request.GetInputs()}},
-	} {
-		if err := stream.SendMsg(part); err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-	}
-	if err := stream.CloseSend(); err != nil {
-		return nil, err
-	}
+func (r *run) sync(ctx context.Context, request *admin.CreateTaskRequest) (*admin.Resource, error) {
 	var resource *admin.Resource
-	for {
-		var part admin.ExecuteTaskSyncResponse
-		if err := stream.RecvMsg(&part); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
+	for part, err := range r.client.Sync(ctx, request) {
+		if err != nil {
 			return nil, err
 		}
 		if header := part.GetHeader(); header != nil {
@@ -188,8 +72,8 @@ func Find(agents []*admin.Agent, name string, version int32) (category *admin.Ta
 }
 
 // TaskTypes lists the task types that are served, for completion.
-func TaskTypes(ctx context.Context, conn grpc.ClientConnInterface, flyte Flyte) ([]string, error) {
-	agents, err := client{conn, flyte}.list(ctx)
+func TaskTypes(ctx context.Context, conn grpc.ClientConnInterface, flyte agentclient.Flyte) ([]string, error) {
+	agents, err := agentclient.Client{Conn: conn, Flyte: flyte}.List(ctx)
 	if err != nil {
 		return nil, err
 	}

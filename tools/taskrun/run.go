@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -38,8 +39,8 @@ const (
 
 // Options say how a task is run.
 type Options struct {
-	// Flyte is the generation to speak; default Flyte1.
-	Flyte Flyte
+	// Flyte is the generation to speak; default agentclient.Flyte1.
+	Flyte agentclient.Flyte
 	// OutputPrefix is where the agent writes outputs.
 	OutputPrefix string
 	// Project and Domain are those of the execution.
@@ -60,29 +61,23 @@ type Progress struct {
 	Elapsed time.Duration
 }
 
-// job is what names a job in every call on it.
-type job struct {
-	category *admin.TaskCategory
-	meta     []byte
-}
-
 // ErrInterrupted is in the error of Run when ctx ended while the task ran. The job was deleted, or else the error says so.
 var ErrInterrupted = errors.New("interrupted")
 
 // Run runs a task to its end. A task that failed is no error: the Result says so. When ctx ends, the job is deleted.
 func Run(ctx context.Context, conn grpc.ClientConnInterface, task *Task, options Options) (*Result, error) {
 	if options.Flyte == 0 {
-		options.Flyte = Flyte1
+		options.Flyte = agentclient.Flyte1
 	}
 	if options.Watch == nil {
 		options.Watch = func(Progress) {}
 	}
-	r := &run{client: client{conn, options.Flyte}, task: task, options: options, began: time.Now()}
+	r := &run{client: agentclient.Client{Conn: conn, Flyte: options.Flyte}, task: task, options: options, began: time.Now()}
 	return r.run(ctx)
 }
 
 type run struct {
-	client  client
+	client  agentclient.Client
 	task    *Task
 	options Options
 	began   time.Time
@@ -101,7 +96,7 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 	}
 	if isSync {
 		r.tell("RUNNING", "one call: the agent is a sync one")
-		resource, err := r.client.sync(ctx, request)
+		resource, err := r.sync(ctx, request)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w; the call was cancelled", ErrInterrupted)
 		}
@@ -111,23 +106,24 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 		return r.result(resource, true), nil
 	}
 	r.tell("CREATING", "")
-	meta, err := r.client.create(ctx, request)
+	meta, err := r.client.Create(ctx, request)
+	job := agentclient.Job{Category: category, Meta: meta}
 	if ctx.Err() != nil {
 		if err != nil {
 			return nil, fmt.Errorf("%w while the job was being created; if the agent has made it all the same, nothing here knows its name", ErrInterrupted)
 		}
-		return nil, r.abandon(job{category, meta})
+		return nil, r.abandon(job)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating the job: %w", plain(err))
 	}
-	return r.poll(ctx, job{category, meta})
+	return r.poll(ctx, job)
 }
 
 func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {
 	listing, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	agents, err := r.client.list(listing)
+	agents, err := r.client.List(listing)
 	if ctx.Err() != nil {
 		return nil, false, ErrInterrupted
 	}
@@ -135,19 +131,19 @@ func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {
 		return nil, false, fmt.Errorf("asking which task types there are: %w", plain(err))
 	}
 	category, isSync, err := Find(agents, r.task.Template.GetType(), r.task.Template.GetTaskTypeVersion())
-	if err != nil && r.options.Flyte == Flyte2 {
+	if err != nil && r.options.Flyte == agentclient.Flyte2 {
 		err = fmt.Errorf("%w (Flyte 2 is not shown sync agents)", err)
 	}
 	return category, isSync, err
 }
 
 // poll asks until the job has ended.
-func (r *run) poll(ctx context.Context, job job) (*Result, error) {
+func (r *run) poll(ctx context.Context, job agentclient.Job) (*Result, error) {
 	wait, failures := firstPoll, 0
 	r.logs = logFollower{client: r.client, job: job, emit: r.options.Log}
 	for {
 		getting, cancel := context.WithTimeout(ctx, callTimeout)
-		resource, err := r.client.get(getting, job)
+		resource, err := r.client.Get(getting, job)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -180,21 +176,21 @@ func (r *run) poll(ctx context.Context, job job) (*Result, error) {
 }
 
 // abandon deletes the job of an interrupted run.
-func (r *run) abandon(job job) error {
+func (r *run) abandon(job agentclient.Job) error {
 	r.tell("DELETING", "interrupted")
 	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 	defer cancel()
-	if err := r.client.delete(ctx, job); err != nil {
+	if err := r.client.Delete(ctx, job); err != nil {
 		return fmt.Errorf("%w; the job could not be deleted and may still run: %w", ErrInterrupted, plain(err))
 	}
 	return fmt.Errorf("%w; the job was deleted", ErrInterrupted)
 }
 
 // abandonFailed deletes a job of which nothing is heard any more.
-func (r *run) abandonFailed(job job) error {
+func (r *run) abandonFailed(job agentclient.Job) error {
 	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 	defer cancel()
-	if err := r.client.delete(ctx, job); err != nil {
+	if err := r.client.Delete(ctx, job); err != nil {
 		return errors.New("the job could not be deleted either and may still run")
 	}
 	return errors.New("the job was deleted")
@@ -311,8 +307,8 @@ func ExecutionMetadata(template *core.TaskTemplate, options Options) *admin.Task
 
 // logFollower emits each log line of a job once, across calls.
 type logFollower struct {
-	client client
-	job    job
+	client agentclient.Client
+	job    agentclient.Job
 	emit   func(string)
 	token  string
 	// seen counts the lines for an agent without tokens, which starts from the beginning each time.
@@ -338,12 +334,18 @@ func (f *logFollower) follow(ctx context.Context) {
 			f.seen++
 		}
 	}
-	token, err := f.client.logs(ctx, f.job, f.token, func(body *admin.GetTaskLogsResponseBody) {
-		for _, text := range body.GetResults() {
+	var err error
+	for part, failed := range f.client.Logs(ctx, f.job, 0, f.token) {
+		if err = failed; err != nil {
+			break
+		}
+		if next := part.GetHeader().GetToken(); next != "" {
+			f.token = next
+		}
+		for _, text := range part.GetBody().GetResults() {
 			line(strings.TrimSuffix(text, "\n"))
 		}
-	})
-	f.token = token
+	}
 	if status.Code(err) == codes.Unimplemented {
 		f.off = true
 		f.emit("(this agent gives no logs)")

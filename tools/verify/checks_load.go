@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/agenthost/agenthost/proto/agentclient"
 )
 
 const (
@@ -99,13 +101,13 @@ func (l *load) one(ctx context.Context) error {
 
 // loadOn is the mixture for a process: health, the list of agents, and a poll, of a finished job where there is one.
 func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
-	c := caller{i.conn}
+	c := callerOn(i.conn)
 	l := &load{close: func(context.Context) {}}
 	l.add("Check", c.health)
 	listed, err := k.agents(ctx)
 	if err == nil {
 		l.add("ListAgents", func(ctx context.Context) error {
-			_, err := service.NewAgentMetadataServiceClient(c.conn).ListAgents(ctx, &admin.ListAgentsRequest{})
+			_, err := service.NewAgentMetadataServiceClient(c.Conn).ListAgents(ctx, &admin.ListAgentsRequest{})
 			return err
 		})
 	}
@@ -119,14 +121,14 @@ func (k *kit) loadOn(ctx context.Context, i *instance) (*load, error) {
 		if err != nil {
 			return nil, err
 		}
-		finished, err := k.complete(ctx, c, s, request, false)
+		finished, err := k.complete(ctx, c, s, request, nil)
 		if err != nil {
 			return nil, err
 		}
-		l.add("GetTask", func(ctx context.Context) error { _, err := c.get(ctx, finished.job); return err })
+		l.add("GetTask", func(ctx context.Context) error { _, err := c.Get(ctx, finished.job); return err })
 		l.close = func(ctx context.Context) { _ = k.deleteJob(ctx, i, s, finished.job, "DeleteTask") } // tasks/delete-finished tells
 	} else if kinds[false] && !k.failedBefore("unknown/") {
-		l.add("GetTask", func(ctx context.Context) error { _, err := c.get(ctx, unknownJob()); return err })
+		l.add("GetTask", func(ctx context.Context) error { _, err := c.Get(ctx, unknownJob()); return err })
 	}
 	return l, nil
 }
@@ -176,7 +178,7 @@ func givenUp(giveUp func(context.Context, int) (context.Context, context.CancelF
 					ctx, cancel := giveUp(ctx, n)
 					defer cancel()
 					if kinds[true] && n%2 == 0 {
-						_ = openSync(ctx, caller{i.conn}) // given up as well
+						_ = openSync(ctx, callerOn(i.conn)) // given up as well
 						return
 					}
 					_ = l.one(ctx)
@@ -212,7 +214,7 @@ func (k *kit) untilFree(ctx context.Context, call func(context.Context) error) e
 
 // openSync begins a sync call and waits, without ever sending anything.
 func openSync(ctx context.Context, c caller) error {
-	stream, err := service.NewSyncAgentServiceClient(c.conn).ExecuteTaskSync(ctx)
+	stream, err := service.NewSyncAgentServiceClient(c.Conn).ExecuteTaskSync(ctx)
 	if err != nil {
 		return err
 	}
@@ -231,7 +233,7 @@ func largeMessage(ctx context.Context, k *kit) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
 	defer cancel()
-	c := caller{i.conn}
+	c := callerOn(i.conn)
 	var meta []byte
 	if isSync {
 		_, err = c.sync(ctx, request)
@@ -246,7 +248,7 @@ func largeMessage(ctx context.Context, k *kit) (string, error) {
 	}
 	if !isSync {
 		category := &admin.TaskCategory{Name: request.GetTemplate().GetType(), Version: request.GetTemplate().GetTaskTypeVersion()}
-		_ = c.delete(ctx, job{category: category, meta: meta}) // tasks/delete tells
+		_ = c.Delete(ctx, agentclient.Job{Category: category, Meta: meta}) // tasks/delete tells
 	}
 	return fmt.Sprintf("%d MiB, answered with OK", largeInput>>20), nil
 }

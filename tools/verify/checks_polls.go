@@ -29,9 +29,9 @@ func pollsByLane(ctx context.Context, k *kit) (string, error) {
 	}
 	unknown := unknownJob()
 	asking, cancel := k.call(ctx)
-	_, want := caller{i.conn}.get(asking, unknown)
+	_, want := callerOn(i.conn).Get(asking, unknown)
 	cancel()
-	request, err := proto.Marshal(&admin.GetTaskRequest{TaskType: unknown.category.GetName(), TaskCategory: unknown.category, ResourceMeta: unknown.meta})
+	request, err := proto.Marshal(&admin.GetTaskRequest{TaskType: unknown.Category.GetName(), TaskCategory: unknown.Category, ResourceMeta: unknown.Meta})
 	if err != nil {
 		return "", err
 	}

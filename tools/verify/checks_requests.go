@@ -9,6 +9,8 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/proto/agentclient"
 )
 
 const adviceUnknown = "look the task category up before anything else, and answer one that no agent has with NOT_FOUND and its name"
@@ -30,7 +32,7 @@ func requestChecks() []*Check {
 			Reason: "the host makes a clear failure of NOT_FOUND; anything else is polled again until FlytePropeller gives up",
 			Advice: adviceUnknown,
 			run: unknownCategory(false, func(ctx context.Context, c caller) error {
-				_, err := c.get(ctx, unknownJob())
+				_, err := c.Get(ctx, unknownJob())
 				return err
 			}),
 		},
@@ -39,7 +41,7 @@ func requestChecks() []*Check {
 			Reason: "Flyte 2 repeats a deletion until it succeeds: the host takes NOT_FOUND for success, and nothing else",
 			Advice: adviceUnknown,
 			run: unknownCategory(false, func(ctx context.Context, c caller) error {
-				return c.delete(ctx, unknownJob())
+				return c.Delete(ctx, unknownJob())
 			}),
 		},
 		{
@@ -72,8 +74,8 @@ func requestChecks() []*Check {
 	}
 }
 
-func unknownJob() job {
-	return job{category: &admin.TaskCategory{Name: nobody}, meta: []byte(`{"id":"1"}`)}
+func unknownJob() agentclient.Job {
+	return agentclient.Job{Category: &admin.TaskCategory{Name: nobody}, Meta: []byte(`{"id":"1"}`)}
 }
 
 // unknownCategory is a check that makes a call on a task category that no agent has.
@@ -92,7 +94,7 @@ func unknownCategory(isSync bool, call func(context.Context, caller) error) func
 		}
 		ctx, cancel := k.call(ctx)
 		defer cancel()
-		if err := call(ctx, caller{i.conn}); status.Code(err) != codes.NotFound {
+		if err := call(ctx, callerOn(i.conn)); status.Code(err) != codes.NotFound {
 			return "", failed("task category %q, which it does not list, is answered with %s", nobody, answerName(err))
 		}
 		return "NOT_FOUND", nil
@@ -159,10 +161,10 @@ func garbageMeta(ctx context.Context, k *kit) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			j := job{category: category, meta: meta}
+			j := agentclient.Job{Category: category, Meta: meta}
 			for method, call := range map[string]func(context.Context) error{
-				"GetTask":    func(ctx context.Context) error { _, err := caller{i.conn}.get(ctx, j); return err },
-				"DeleteTask": func(ctx context.Context) error { return caller{i.conn}.delete(ctx, j) },
+				"GetTask":    func(ctx context.Context) error { _, err := callerOn(i.conn).Get(ctx, j); return err },
+				"DeleteTask": func(ctx context.Context) error { return callerOn(i.conn).Delete(ctx, j) },
 			} {
 				ctx, cancel := k.call(ctx)
 				err := call(ctx)
@@ -186,12 +188,12 @@ func emptyRequests(ctx context.Context, k *kit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c := caller{i.conn}
+	c := callerOn(i.conn)
 	calls := map[string]func(context.Context) error{}
 	if kinds[false] {
 		calls["CreateTask"] = func(ctx context.Context) error { _, err := c.create(ctx, &admin.CreateTaskRequest{}); return err }
-		calls["GetTask"] = func(ctx context.Context) error { _, err := c.get(ctx, job{}); return err }
-		calls["DeleteTask"] = func(ctx context.Context) error { return c.delete(ctx, job{}) }
+		calls["GetTask"] = func(ctx context.Context) error { _, err := c.Get(ctx, agentclient.Job{}); return err }
+		calls["DeleteTask"] = func(ctx context.Context) error { return c.Delete(ctx, agentclient.Job{}) }
 	}
 	if kinds[true] {
 		calls["ExecuteTaskSync"] = func(ctx context.Context) error { _, err := c.sync(ctx, &admin.CreateTaskRequest{}); return err }
@@ -224,7 +226,7 @@ func brokenRequests(ctx context.Context, k *kit) (string, error) {
 	}
 	for _, method := range []string{"CreateTask", "GetTask", "DeleteTask"} {
 		ctx, cancel := k.call(ctx)
-		err := caller{i.conn}.raw(ctx, "/flyteidl.service.AsyncAgentService/"+method, []byte{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x42})
+		err := callerOn(i.conn).raw(ctx, "/flyteidl.service.AsyncAgentService/"+method, []byte{0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x42})
 		cancel()
 		if lost(err) {
 			return "", failed("%s with bytes that are no protobuf message: %s", method, describeError(err))

@@ -71,7 +71,7 @@ func (k *kit) execute(ctx context.Context, s *sample) (*admin.Resource, *admin.C
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
 	defer cancel()
-	parts, err := caller{i.conn}.sync(ctx, request)
+	parts, err := callerOn(i.conn).sync(ctx, request)
 	switch {
 	case err != nil:
 		err = failed("%s: ExecuteTaskSync fails: %s", s.name, describeError(err))

@@ -5,17 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
-	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
@@ -133,7 +132,7 @@ func settled(ctx context.Context, k *kit, s *sample) (string, error) {
 	}
 	ctx, cancel := k.call(ctx)
 	defer cancel()
-	again, err := caller{i.conn}.get(ctx, finished.job)
+	again, err := callerOn(i.conn).Get(ctx, finished.job)
 	if err != nil {
 		return "", failed("%s: GetTask of the finished job fails: %s", s.name, describeError(err))
 	}
@@ -166,8 +165,7 @@ func asFlyte2Does(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	asFlyte2(request)
-	finished, err := k.complete(ctx, caller{i.conn}, s, request, true)
+	finished, err := k.complete(ctx, callerOn(i.conn), s, request, &agentclient.Connection{})
 	if err != nil {
 		return "", err
 	}
@@ -197,10 +195,10 @@ func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
 	metas, errs := make([][]byte, together+1), make([]error, together+1)
 	var calls sync.WaitGroup
 	for n := range together {
-		calls.Go(func() { metas[n], errs[n] = k.createJob(ctx, caller{i.conn}, request) })
+		calls.Go(func() { metas[n], errs[n] = k.createJob(ctx, callerOn(i.conn), request) })
 	}
 	calls.Wait()
-	metas[together], errs[together] = k.createJob(ctx, caller{i.conn}, request)
+	metas[together], errs[together] = k.createJob(ctx, callerOn(i.conn), request)
 	if err := errors.Join(errs...); err != nil {
 		return "", failed("%s: a repeated CreateTask fails: %s", s.name, describeError(errs[slices.IndexFunc(errs, func(err error) bool { return err != nil })]))
 	}
@@ -209,14 +207,14 @@ func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
 			return "", failed("%s: %d CreateTask calls with one idempotency key get different jobs: %.60q and %.60q", s.name, len(metas), metas[0], meta)
 		}
 	}
-	return fmt.Sprintf("%d calls, one job", len(metas)), k.deleteJob(ctx, i, s, job{category: s.category(), meta: metas[0]}, "DeleteTask")
+	return fmt.Sprintf("%d calls, one job", len(metas)), k.deleteJob(ctx, i, s, agentclient.Job{Category: s.category(), Meta: metas[0]}, "DeleteTask")
 }
 
 // deleteJob deletes a job; that it is not there is right, too.
-func (k *kit) deleteJob(ctx context.Context, i *instance, s *sample, j job, what string) error {
+func (k *kit) deleteJob(ctx context.Context, i *instance, s *sample, j agentclient.Job, what string) error {
 	ctx, cancel := k.call(ctx)
 	defer cancel()
-	if err := (caller{i.conn}).delete(ctx, j); err != nil && status.Code(err) != codes.NotFound {
+	if err := callerOn(i.conn).Delete(ctx, j); err != nil && status.Code(err) != codes.NotFound {
 		return failed("%s: %s fails: %s", s.name, what, describeError(err))
 	}
 	return nil
@@ -234,11 +232,11 @@ func deletesTwice(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	meta, err := k.createJob(ctx, caller{i.conn}, request)
+	meta, err := k.createJob(ctx, callerOn(i.conn), request)
 	if err != nil {
 		return "", failed("%s: CreateTask fails: %s", s.name, describeError(err))
 	}
-	j := job{category: s.category(), meta: meta}
+	j := agentclient.Job{Category: s.category(), Meta: meta}
 	for _, what := range []string{"DeleteTask", "the second DeleteTask of one job"} {
 		if err := k.deleteJob(ctx, i, s, j, what); err != nil {
 			return "", err
@@ -246,7 +244,7 @@ func deletesTwice(ctx context.Context, k *kit, s *sample) (string, error) {
 	}
 	ctx, cancel := k.call(ctx)
 	defer cancel()
-	resource, err := caller{i.conn}.get(ctx, j)
+	resource, err := callerOn(i.conn).Get(ctx, j)
 	if lost(err) {
 		return "", failed("%s: GetTask of the deleted job: %s", s.name, describeError(err))
 	}
@@ -283,7 +281,7 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	meta, err := k.createJob(ctx, caller{i.conn}, request)
+	meta, err := k.createJob(ctx, callerOn(i.conn), request)
 	if err != nil {
 		return "", failed("%s: CreateTask fails: %s", s.name, describeError(err))
 	}
@@ -291,7 +289,7 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 	if i, err = k.at(ctx, ready); err != nil {
 		return "", err
 	}
-	resource, _, err := k.follow(ctx, caller{i.conn}, job{category: s.category(), meta: meta})
+	resource, _, err := k.follow(ctx, callerOn(i.conn), agentclient.Job{Category: s.category(), Meta: meta})
 	if err == nil {
 		err = s.endsAsExpected(resource)
 	}
@@ -303,7 +301,7 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 			return "", fmt.Errorf("after a SIGKILL: %w", err)
 		}
 	}
-	return "", k.deleteJob(ctx, i, s, job{category: s.category(), meta: meta}, "DeleteTask")
+	return "", k.deleteJob(ctx, i, s, agentclient.Job{Category: s.category(), Meta: meta}, "DeleteTask")
 }
 
 func streamsLogs(ctx context.Context, k *kit, s *sample) (string, error) {
@@ -317,18 +315,14 @@ func streamsLogs(ctx context.Context, k *kit, s *sample) (string, error) {
 	}
 	ctx, cancel := k.call(ctx)
 	defer cancel()
-	stream, err := service.NewAsyncAgentServiceClient(i.conn).GetTaskLogs(ctx, &admin.GetTaskLogsRequest{
-		TaskType: finished.category.GetName(), TaskCategory: finished.category, ResourceMeta: finished.meta,
-	})
 	parts := 0
-	for err == nil {
-		_, err = stream.Recv()
+	for _, err = range callerOn(i.conn).Logs(ctx, finished.job, 0, "") {
 		if err == nil {
 			parts++
 		}
 	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case err == nil:
 		return fmt.Sprintf("%d messages", parts), nil
 	case status.Code(err) == codes.Unimplemented:
 		return "UNIMPLEMENTED", nil

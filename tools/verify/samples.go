@@ -16,6 +16,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/sdk/go/literal"
 	"github.com/agenthost/agenthost/tools/taskrun"
@@ -112,7 +113,7 @@ func (s *sample) category() *admin.TaskCategory {
 
 // finishedJob is a job that has come to its end.
 type finishedJob struct {
-	job
+	job      agentclient.Job
 	request  *admin.CreateTaskRequest
 	resource *admin.Resource
 	phases   []string // seen on the way, without repetitions
@@ -135,21 +136,22 @@ func (k *kit) finish(ctx context.Context, s *sample) (*finishedJob, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.finished, err = k.complete(ctx, caller{i.conn}, s, request, false); err != nil {
+	if s.finished, err = k.complete(ctx, callerOn(i.conn), s, request, nil); err != nil {
 		s.finished, s.broken = nil, err
 		return nil, &blocked{"tasks/completes", err}
 	}
 	return s.finished, nil
 }
 
-// complete makes a job and follows it to the end that is expected of it.
-func (k *kit) complete(ctx context.Context, c caller, s *sample, request *admin.CreateTaskRequest, flyte2 bool) (*finishedJob, error) {
+// complete makes a job and follows it to the end that is expected of it: as Flyte 2 does if there is a connection to send.
+func (k *kit) complete(ctx context.Context, c caller, s *sample, request *admin.CreateTaskRequest, connection *agentclient.Connection) (*finishedJob, error) {
 	began := time.Now()
+	connection.AddTo(request)
 	meta, err := k.createJob(ctx, c, request)
 	if err != nil {
 		return nil, failed("%s: CreateTask fails: %s", s.name, describeError(err))
 	}
-	finished := &finishedJob{job: job{category: s.category(), meta: meta, flyte2: flyte2}, request: request}
+	finished := &finishedJob{job: agentclient.Job{Category: s.category(), Meta: meta, CategoryOnly: connection != nil, Connection: connection}, request: request}
 	if finished.resource, finished.phases, err = k.follow(ctx, c, finished.job); err == nil {
 		err = s.endsAsExpected(finished.resource)
 	}
@@ -173,13 +175,13 @@ const (
 )
 
 // follow polls a job to its end.
-func (k *kit) follow(ctx context.Context, c caller, j job) (*admin.Resource, []string, error) {
+func (k *kit) follow(ctx context.Context, c caller, j agentclient.Job) (*admin.Resource, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
 	defer cancel()
 	var phases []string
 	for wait := firstPoll; ; wait = min(2*wait, slowPoll) {
 		polling, cancel := k.call(ctx)
-		resource, err := c.get(polling, j)
+		resource, err := c.Get(polling, j)
 		cancel()
 		if err != nil {
 			return nil, phases, failed("GetTask fails: %s", describeError(err))

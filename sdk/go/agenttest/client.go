@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -17,6 +17,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	agent "github.com/agenthost/agenthost/sdk/go"
 )
@@ -48,6 +49,8 @@ func newClient(t testing.TB, conn *grpc.ClientConn, stop func(context.Context) e
 func callOptions() grpc.DialOption {
 	return grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))
 }
+
+func (c *Client) calls() agentclient.Client { return agentclient.Client{Conn: c.conn} }
 
 // Conn is the connection, for calls that the client has no method for.
 func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
@@ -128,11 +131,11 @@ func (c *Client) Agents() []*admin.Agent {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
-	response, err := service.NewAgentMetadataServiceClient(c.conn).ListAgents(ctx, &admin.ListAgentsRequest{})
+	agents, err := c.calls().List(ctx)
 	if err != nil {
 		c.t.Fatalf("agenttest: ListAgents: %v", err)
 	}
-	return response.GetAgents()
+	return agents
 }
 
 // Create starts a job.
@@ -144,12 +147,12 @@ func (c *Client) Create(ctx context.Context, task Task) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := service.NewAsyncAgentServiceClient(c.conn).CreateTask(withKey(ctx, task), request)
+	meta, err := c.calls().Create(withKey(ctx, task), request)
 	if err != nil {
 		return nil, err
 	}
 	return &Job{
-		client: c, Category: agent.Category{Name: task.Type, Version: task.Version}, Meta: response.GetResourceMeta(),
+		client: c, Category: agent.Category{Name: task.Type, Version: task.Version}, Meta: meta,
 		OutputPrefix: request.GetOutputPrefix(), Connection: task.Connection,
 	}, nil
 }
@@ -163,34 +166,16 @@ func (c *Client) Execute(ctx context.Context, task Task) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(withKey(ctx, task))
-	defer cancel()
-	stream, err := service.NewSyncAgentServiceClient(c.conn).ExecuteTaskSync(ctx)
-	if err != nil {
+	next, stop := iter.Pull2(c.calls().Sync(withKey(ctx, task), request))
+	defer stop()
+	part, err, answered := next() // Flyte reads no more than one message
+	switch {
+	case err != nil:
 		return nil, err
+	case !answered:
+		return nil, errors.New("the plugin ended the call without an answer")
 	}
-	header := &admin.CreateRequestHeader{
-		Template: request.GetTemplate(), OutputPrefix: request.GetOutputPrefix(), TaskExecutionMetadata: request.GetTaskExecutionMetadata(),
-	}
-	header.ProtoReflect().SetUnknown(request.ProtoReflect().GetUnknown())
-	parts := []*admin.ExecuteTaskSyncRequest{
-		{Part: &admin.ExecuteTaskSyncRequest_Header{Header: header}},
-		{Part: &admin.ExecuteTaskSyncRequest_Inputs{Inputs: request.GetInputs()}},
-	}
-	for _, part := range parts {
-		// A failed send means that the call is over: Recv says why.
-		if err := stream.Send(part); err != nil {
-			break
-		}
-	}
-	if err := stream.CloseSend(); err != nil {
-		return nil, err
-	}
-	response, err := stream.Recv()
-	if err != nil {
-		return nil, err
-	}
-	return newResult(response.GetHeader().GetResource())
+	return newResult(part.GetHeader().GetResource())
 }
 
 // RunTask creates a task, or executes it if its agent is synchronous, waits for a terminal phase, deletes the job, and
@@ -238,6 +223,12 @@ type Job struct {
 	Connection *Connection
 }
 
+func (j *Job) named() agentclient.Job {
+	return agentclient.Job{
+		Category: j.category(), Meta: j.Meta, CategoryOnly: true, OutputPrefix: j.OutputPrefix, Connection: j.Connection,
+	}
+}
+
 func (j *Job) category() *admin.TaskCategory {
 	return &admin.TaskCategory{Name: j.Category.Name, Version: j.Category.Version}
 }
@@ -247,13 +238,11 @@ func (j *Job) Get(ctx context.Context) (*Result, error) {
 	if err := j.client.ensureConfigured(); err != nil {
 		return nil, err
 	}
-	request := &admin.GetTaskRequest{ResourceMeta: j.Meta, TaskCategory: j.category()}
-	request.ProtoReflect().SetUnknown(append(outputPrefixField(j.OutputPrefix), j.Connection.field()...))
-	response, err := service.NewAsyncAgentServiceClient(j.client.conn).GetTask(ctx, request)
+	resource, err := j.client.calls().Get(ctx, j.named())
 	if err != nil {
 		return nil, err
 	}
-	return newResult(response.GetResource())
+	return newResult(resource)
 }
 
 // Wait asks until the job has reached a terminal phase or ctx ends.
@@ -278,10 +267,7 @@ func (j *Job) Delete(ctx context.Context) error {
 	if err := j.client.ensureConfigured(); err != nil {
 		return err
 	}
-	request := &admin.DeleteTaskRequest{ResourceMeta: j.Meta, TaskCategory: j.category()}
-	request.ProtoReflect().SetUnknown(j.Connection.field())
-	_, err := service.NewAsyncAgentServiceClient(j.client.conn).DeleteTask(ctx, request)
-	return err
+	return j.client.calls().Delete(ctx, j.named())
 }
 
 // Logs reads the job's log to its end, and returns the lines and the token of the next page.
@@ -302,19 +288,7 @@ func (j *Job) FollowLogs(ctx context.Context, query agent.LogQuery, take func(li
 	if err := j.client.ensureConfigured(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := service.NewAsyncAgentServiceClient(j.client.conn).GetTaskLogs(ctx, &admin.GetTaskLogsRequest{
-		ResourceMeta: j.Meta, TaskCategory: j.category(), Lines: query.Lines, Token: query.Token,
-	})
-	if err != nil {
-		return err
-	}
-	for {
-		part, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for part, err := range j.client.calls().Logs(ctx, j.named(), query.Lines, query.Token) {
 		if err != nil {
 			return err
 		}
@@ -326,6 +300,7 @@ func (j *Job) FollowLogs(ctx context.Context, query agent.LogQuery, take func(li
 			return nil
 		}
 	}
+	return nil
 }
 
 // Metrics returns the job's metrics.

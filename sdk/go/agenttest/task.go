@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	agent "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/literal"
@@ -44,11 +45,7 @@ type Task struct {
 }
 
 // Connection is what Flyte 2 sends with a call, in clear.
-type Connection struct {
-	TaskType string
-	Secrets  map[string]string
-	Configs  map[string]string
-}
+type Connection = agentclient.Connection
 
 func (c *Client) createRequest(task Task) (*admin.CreateTaskRequest, error) {
 	inputs, err := literal.EncodeMap(task.Inputs, task.InputTypes)
@@ -77,7 +74,7 @@ func (c *Client) createRequest(task Task) (*admin.CreateTaskRequest, error) {
 	if request.OutputPrefix == "" {
 		request.OutputPrefix = c.t.TempDir()
 	}
-	request.ProtoReflect().SetUnknown(task.Connection.field())
+	task.Connection.AddTo(request)
 	if task.Change != nil {
 		task.Change(request)
 	}
