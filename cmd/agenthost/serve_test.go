@@ -24,6 +24,7 @@ import (
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/test/badplugin"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // served is a host in a process of its own, with echo plugins, and how to reach it.
@@ -107,21 +108,6 @@ func finish(t *testing.T, e *propeller.Execution) propeller.Result {
 		t.Errorf("the task came to no end: %v, after %+v", err, result.History)
 	}
 	return result
-}
-
-// until waits for what cannot announce itself.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	limit := time.After(20 * time.Second)
-	for !is() {
-		select {
-		case <-again.C:
-		case <-limit:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 func TestBothFlytesRunTasksThroughTheHost(t *testing.T) {
@@ -235,7 +221,7 @@ func TestATermSignalLetsCallsUnderWayEnd(t *testing.T) {
 	host := serveEcho(t)
 	f := flyte(t, propeller.V1, host.grpc)
 	execution := f.Submit(echoTask(t, "echo_sync_task", badplugin.Script{CreateDelay: "1s"}))
-	until(t, "the call is under way", func() bool { return host.status(t).InFlight > 0 })
+	wait.Until(t, "the call is under way", func() bool { return host.status(t).InFlight > 0 })
 	if code := host.signal(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("the host ended with %d:\n%s", code, host.stderr)
 	}
@@ -248,7 +234,7 @@ func TestNoPluginOutlivesAHostThatIsKilled(t *testing.T) {
 	host := serveEcho(t)
 	pid := host.status(t).PID
 	host.signal(t, syscall.SIGKILL)
-	until(t, "the plugin's process is gone", func() bool { return syscall.Kill(pid, 0) != nil })
+	wait.Until(t, "the plugin's process is gone", func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
 func TestAConfigurationThatAPluginRefusesIsLoggedWithItsFileAndKey(t *testing.T) {
@@ -310,7 +296,7 @@ func TestTheConfigurationIsSwappedUnderRunningTasks(t *testing.T) {
 	}
 	for _, version := range []string{"2", "3"} {
 		edit(version)
-		until(t, "version "+version+" serves", func() bool { return host.status(t).Version == version })
+		wait.Until(t, "version "+version+" serves", func() bool { return host.status(t).Version == version })
 	}
 	replaceFile(t, file, `{"plugins": {"echo": {"comand": ["x"]}}}`)
 	p.stderr.await(t, "did you mean", 1)

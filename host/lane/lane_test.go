@@ -26,6 +26,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -126,18 +128,8 @@ func open(t testing.TB, dial func(context.Context) (net.Conn, error)) *Lane {
 func openTo(t testing.TB, address string) *Lane {
 	t.Helper()
 	l := open(t, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) })
-	eventually(t, "calls are taken", l.Taking)
+	wait.Until(t, "calls are taken", l.Taking)
 	return l
-}
-
-// eventually waits for what is bound to come.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for looking := time.Now(); !holds(); time.Sleep(time.Millisecond) {
-		if time.Since(looking) > time.Minute {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 func asBytes(t testing.TB, w wanted) []byte {
@@ -240,7 +232,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 	everybodyAnswered := func() {
 		for caller := range answered {
 			before := answered[caller].Load()
-			eventually(t, "a caller is answered", func() bool { return answered[caller].Load() >= before+20 })
+			wait.Until(t, "a caller is answered", func() bool { return answered[caller].Load() >= before+20 })
 		}
 	}
 	for restart := range 4 {

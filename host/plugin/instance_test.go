@@ -26,6 +26,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestAJobRunsThroughTheConnection(t *testing.T) {
@@ -86,7 +87,7 @@ func TestPollsGoByAWayOfTheirOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		polls := instance.Polls()
-		eventually(t, "polls are taken", polls.Taking)
+		wait.Until(t, "polls are taken", polls.Taking)
 		answer, err := polls.Call(t.Context(), time.Time{}, request)
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestStopEndsAnyPluginInItsTime(t *testing.T) {
 		{name: "flood", command: []string{"flood"}, timeout: ample, ending: "ended when asked"},
 		{name: "stopped", command: []string{"good"}, timeout: short, ending: "ended on SIGTERM", before: func(t *testing.T, i *plugin.Instance) {
 			syscall.Kill(i.PID(), syscall.SIGSTOP)
-			eventually(t, "it is stopped", func() bool { return state(t, i.PID()) == "T" })
+			wait.Until(t, "it is stopped", func() bool { return state(t, i.PID()) == "T" })
 		}},
 		{name: "killed", command: []string{"good"}, timeout: ample, ending: "had already ended", before: func(t *testing.T, i *plugin.Instance) {
 			syscall.Kill(i.PID(), syscall.SIGKILL)
@@ -491,7 +492,7 @@ func TestManyStartsLeaveNoDescriptorsBehind(t *testing.T) {
 		cycle("dies-after-handshake") // where go-plugin may lose its connection
 		cycle("list-empty")
 	}
-	eventually(t, "the descriptors are closed", func() bool { return descriptors(t) <= before })
+	wait.Until(t, "the descriptors are closed", func() bool { return descriptors(t) <= before })
 }
 
 func await(t *testing.T, instance *plugin.Instance) {

@@ -19,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -105,11 +106,11 @@ func (h *host) wantFailure(spec plugin.Spec, step string, parts ...string) *plug
 // wantNoLeftovers waits until no run directory and no process of this host is left.
 func (h *host) wantNoLeftovers() {
 	h.t.Helper()
-	eventually(h.t, "nothing is left in the run root", func() bool {
+	wait.Until(h.t, "nothing is left in the run root", func() bool {
 		entries, err := os.ReadDir(h.root.Path())
 		return err == nil && len(entries) == 1 // its lock
 	})
-	eventually(h.t, "no process is left", func() bool { return len(processesNaming(h.t, h.root.Path())) == 0 })
+	wait.Until(h.t, "no process is left", func() bool { return len(processesNaming(h.t, h.root.Path())) == 0 })
 }
 
 // wantQuietChatter checks that go-plugin's own words never reach a log at info, and that every line names its plugin.
@@ -130,22 +131,6 @@ func spec(name, mode string, args ...string) plugin.Spec {
 		Name: name, Command: badplugin.Command(mode, args...), TLS: true,
 		Env:          map[string]string{"GORACE": "atexit_sleep_ms=0"}, // or every test with -race waits a second for each exit
 		StartTimeout: maxWait, StopTimeout: maxWait,
-	}
-}
-
-// eventually polls a condition until it holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(maxWait)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %v in vain until %s", maxWait, what)
-		}
 	}
 }
 
@@ -192,7 +177,7 @@ func (b *logBook) String() string {
 func (b *logBook) line(t *testing.T, message string) map[string]any {
 	t.Helper()
 	var found map[string]any
-	eventually(t, "the log says "+message, func() bool {
+	wait.Until(t, "the log says "+message, func() bool {
 		for text := range strings.Lines(b.String()) {
 			var fields map[string]any
 			if err := json.Unmarshal([]byte(text), &fields); err == nil && strings.Contains(fields["msg"].(string), message) {

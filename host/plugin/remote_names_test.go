@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/resolver/dns"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestANameStandsForAllItsAddressesAsTheyComeAndGo(t *testing.T) {
@@ -29,7 +30,7 @@ func TestANameStandsForAllItsAddressesAsTheyComeAndGo(t *testing.T) {
 	wantAnswersFrom(t, remote, one.address, other.address)
 
 	zone.set("127.0.0.2")
-	eventually(t, "the one that left is left alone", func() bool {
+	wait.Until(t, "the one that left is left alone", func() bool {
 		before := other.calls.Load()
 		for range 10 {
 			poll(t, remote)

@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestARemotePluginIsReadyForWorkWhenConnectReturns(t *testing.T) {
@@ -96,7 +97,7 @@ func TestPollsGoToAllServersAndNoneIsLostWhenOneDies(t *testing.T) {
 	}
 	one.die()
 	before := other.calls.Load()
-	eventually(t, "the other goes on", func() bool { return other.calls.Load() > before+100 })
+	wait.Until(t, "the other goes on", func() bool { return other.calls.Load() > before+100 })
 	stopPolls()
 	polls.Wait()
 	if remote.Err() != nil {
@@ -113,7 +114,7 @@ func TestARemotePluginSurvivesAShortAbsenceOfAllItsServers(t *testing.T) {
 	remote := connectTo(t, remoteSpec("pair", one, other), plugin.Pace{})
 	one.die()
 	other.die()
-	eventually(t, "polls fail", func() bool {
+	wait.Until(t, "polls fail", func() bool {
 		began := time.Now()
 		_, err := poll(t, remote)
 		if took := time.Since(began); took > 3*time.Second {
@@ -203,7 +204,7 @@ func TestAServerThatIsNotServingGetsNoCalls(t *testing.T) {
 	wantAnswersFrom(t, remote, one.address, other.address)
 	other.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	wantAnswersFrom(t, remote, one.address)
-	eventually(t, "the other is left alone", func() bool {
+	wait.Until(t, "the other is left alone", func() bool {
 		before := other.calls.Load()
 		for range 10 {
 			poll(t, remote)
@@ -219,7 +220,7 @@ func TestAServerThatStopsServingMayFinishItsCalls(t *testing.T) {
 	one.start()
 	remote := connectTo(t, remoteSpec("pair", one, other), quick)
 	var polls sync.WaitGroup
-	eventually(t, "a call goes to the one", func() bool { // which may be found well later than the other
+	wait.Until(t, "a call goes to the one", func() bool { // which may be found well later than the other
 		polls.Go(func() {
 			if _, err := poll(t, remote); err != nil {
 				t.Error(err)
@@ -233,7 +234,7 @@ func TestAServerThatStopsServingMayFinishItsCalls(t *testing.T) {
 		}
 	})
 	one.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	eventually(t, "the one is left alone", func() bool {
+	wait.Until(t, "the one is left alone", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		for range 4 {
@@ -319,7 +320,7 @@ func TestARemotePluginEndsWhenItsAgentsChange(t *testing.T) {
 		t.Fatal("it takes no calls")
 	}
 	server.agents.Store(&[]*admin.Agent{agentNamed("query", "sql"), agentNamed("chat", "ask")})
-	eventually(t, "it takes no new calls", func() bool {
+	wait.Until(t, "it takes no new calls", func() bool {
 		again, ok := remote.Acquire()
 		again()
 		return !ok
@@ -438,7 +439,7 @@ func wantAnswersFrom(t *testing.T, remote *plugin.Remote, addresses ...string) {
 	for _, address := range addresses {
 		missing[address] = true
 	}
-	eventually(t, strings.Join(addresses, " and ")+" have answered", func() bool {
+	wait.Until(t, strings.Join(addresses, " and ")+" have answered", func() bool {
 		if from, err := poll(t, remote); err == nil {
 			delete(missing, from)
 		}

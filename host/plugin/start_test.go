@@ -15,6 +15,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestAGoodPluginIsReadyForWorkWhenStartReturns(t *testing.T) {
@@ -211,7 +212,7 @@ func TestAStartEndsWhenItsContextDoes(t *testing.T) {
 		_, err := plugin.Start(ctx, spec("quiet", "silent"), h.environment())
 		ended <- err
 	}()
-	eventually(t, "the process runs", func() bool { return len(processesNaming(t, h.root.Path())) > 0 })
+	wait.Until(t, "the process runs", func() bool { return len(processesNaming(t, h.root.Path())) > 0 })
 	cancel(enough)
 	select {
 	case err := <-ended:

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestMain(m *testing.M) {
@@ -51,22 +52,6 @@ func actAsHost(base string) {
 // maxWait is how long a test waits for what must happen; only a failing test takes that long.
 const maxWait = 20 * time.Second
 
-// eventually polls a condition until it holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(maxWait)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited %v in vain until %s", maxWait, what)
-		}
-	}
-}
-
 // shell is a process that runs a script, with extra environment. It is killed at the end of the test.
 func shell(t *testing.T, script string, env ...string) *process.Process {
 	t.Helper()
@@ -84,7 +69,7 @@ func shell(t *testing.T, script string, env ...string) *process.Process {
 // says waits until a process has printed a line.
 func says(t *testing.T, p *process.Process, line string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("it says %q", line), func() bool {
+	wait.Until(t, fmt.Sprintf("it says %q", line), func() bool {
 		return strings.Contains("\n"+strings.Join(p.LastOutput(), "\n")+"\n", "\n"+line+"\n")
 	})
 }

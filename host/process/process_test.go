@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestAProcessSaysHowItEnded(t *testing.T) {
@@ -109,7 +110,7 @@ func TestAProcessOutlivesTheThreadThatStartedIt(t *testing.T) {
 	})
 	tid := <-thread
 	t.Cleanup(func() { p.Kill(context.Background()); <-p.Done() })
-	eventually(t, "the thread has ended", func() bool {
+	wait.Until(t, "the thread has ended", func() bool {
 		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", tid))
 		return os.IsNotExist(err)
 	})
@@ -136,14 +137,14 @@ func onMortalThread(do func()) {
 
 func TestTheProcessDiesWithItsHost(t *testing.T) {
 	_, child, _ := killedHost(t, "sleep", "1000")
-	eventually(t, "the child is gone", func() bool { return gone(child) })
+	wait.Until(t, "the child is gone", func() bool { return gone(child) })
 }
 
 // The kernel offers nothing for the children of a child: see the package comment. What the host's death leaves, the next
 // host on the same base finds.
 func TestTheNextHostRemovesWhatAKilledHostLeft(t *testing.T) {
 	base, child, dir := killedHost(t, "sh", "-c", `setsid sleep 1000 <&- >&- 2>&- & echo $! >"$RUN_DIR/grandchild"; wait`)
-	eventually(t, "the child is gone", func() bool { return gone(child) })
+	wait.Until(t, "the child is gone", func() bool { return gone(child) })
 	grandchild := readPID(t, filepath.Join(dir, "grandchild"))
 	if gone(grandchild) {
 		t.Log("the grandchild is gone already") // allowed, but not what this is about
@@ -152,7 +153,7 @@ func TestTheNextHostRemovesWhatAKilledHostLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the grandchild is gone", func() bool { return gone(grandchild) })
+	wait.Until(t, "the grandchild is gone", func() bool { return gone(grandchild) })
 	if _, err := os.Stat(filepath.Dir(dir)); !os.IsNotExist(err) {
 		t.Errorf("the dead host's root is still there: %v", err)
 	}
@@ -199,7 +200,7 @@ func killedHost(t *testing.T, command ...string) (base string, child int, dir st
 func readPID(t *testing.T, path string) int {
 	t.Helper()
 	var pid int
-	eventually(t, "there is a pid in "+path, func() bool {
+	wait.Until(t, "there is a pid in "+path, func() bool {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			return false
@@ -283,7 +284,7 @@ func TestTheGroupDiesWithItsLeader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := shell(t, `(trap '' TERM HUP; exec sleep 1000) & echo "$!"; wait`)
 			var child int
-			eventually(t, "the child's pid is known", func() bool {
+			wait.Until(t, "the child's pid is known", func() bool {
 				last := p.LastOutput()
 				if len(last) == 0 {
 					return false
@@ -294,7 +295,7 @@ func TestTheGroupDiesWithItsLeader(t *testing.T) {
 			})
 			end(t, p)
 			awaitEnd(t, p)
-			eventually(t, "the child is gone", func() bool { return gone(child) })
+			wait.Until(t, "the child is gone", func() bool { return gone(child) })
 		})
 	}
 }
@@ -309,7 +310,7 @@ func TestAChildThatLeftTheGroupHoldsNothingUp(t *testing.T) {
 	p := shell(t, `setsid sleep 1000 & echo $! >"$RUN_DIR/pid"; echo ready; wait`, "RUN_DIR="+dir.Path())
 	says(t, p, "ready")
 	child := readPID(t, filepath.Join(dir.Path(), "pid"))
-	eventually(t, "the child leads a session of its own", func() bool {
+	wait.Until(t, "the child leads a session of its own", func() bool {
 		session, err := unix.Getsid(child)
 		return err == nil && session == child
 	})
@@ -321,7 +322,7 @@ func TestAChildThatLeftTheGroupHoldsNothingUp(t *testing.T) {
 	if err := dir.Remove(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the child is gone", func() bool { return gone(child) })
+	wait.Until(t, "the child is gone", func() bool { return gone(child) })
 	if _, err := os.Stat(dir.Path()); !os.IsNotExist(err) {
 		t.Errorf("the directory is still there: %v", err)
 	}
@@ -340,7 +341,7 @@ func TestAHostThatInheritsOrphansLeavesNoZombies(t *testing.T) {
 	}
 	p := shell(t, `sleep 1000 & sleep 1000 & setsid sleep 1000 & echo $! >"$RUN_DIR/pid"; wait`, "RUN_DIR="+dir.Path())
 	stray := readPID(t, filepath.Join(dir.Path(), "pid"))
-	eventually(t, "all are there", func() bool {
+	wait.Until(t, "all are there", func() bool {
 		usage, err := p.Usage()
 		session, sidErr := unix.Getsid(stray)
 		return err == nil && usage.Processes == 3 && sidErr == nil && session == stray
@@ -353,7 +354,7 @@ func TestAHostThatInheritsOrphansLeavesNoZombies(t *testing.T) {
 	if err := dir.Remove(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "there are no children, dead or alive", func() bool {
+	wait.Until(t, "there are no children, dead or alive", func() bool {
 		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		return errors.Is(err, unix.ECHILD)
 	})
@@ -392,5 +393,5 @@ func TestAGroupThatIsKeptOutlivesItsLeader(t *testing.T) {
 		t.Error("the child was killed with its leader")
 	}
 	kill(t, child, syscall.SIGKILL)
-	eventually(t, "the child is gone", func() bool { return gone(child) })
+	wait.Until(t, "the child is gone", func() bool { return gone(child) })
 }

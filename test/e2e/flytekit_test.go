@@ -84,7 +84,7 @@ func TestRealFlytekitTasksRunThroughTheHost(t *testing.T) {
 			}
 
 			for name, execution := range executions {
-				if result := wait(t, execution); result.Phase == propeller.Succeeded {
+				if result := ended(t, execution); result.Phase == propeller.Succeeded {
 					writeProto(t, filepath.Join(outputs, name+".pb"), result.Outputs)
 				}
 			}
@@ -92,7 +92,7 @@ func TestRealFlytekitTasksRunThroughTheHost(t *testing.T) {
 			python.run(t, &verdicts, "read.py", compiled, outputs)
 			for _, c := range cases {
 				t.Run(c.Name, func(t *testing.T) {
-					result := wait(t, executions[c.Name])
+					result := ended(t, executions[c.Name])
 					if c.Fails != "" {
 						if result.Phase == propeller.Succeeded || !strings.Contains(result.Final.Reason, c.Fails) {
 							t.Errorf("ended as %s, saying %q; it should have failed, saying %q", result.Phase, result.Final.Reason, c.Fails)
@@ -141,8 +141,8 @@ func duckdb(t *testing.T) map[string]any {
 	return plugin
 }
 
-// wait waits for an execution's end.
-func wait(t *testing.T, execution *propeller.Execution) propeller.Result {
+// ended waits for an execution's end.
+func ended(t *testing.T, execution *propeller.Execution) propeller.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), taskLimit)
 	defer cancel()

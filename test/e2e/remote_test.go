@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // maxWait bounds what is bound to come.
@@ -55,11 +56,11 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 				server.server.GracefulStop()
 			}
 			submit(8)
-			await(t, "creations wait", func() bool { return creationsUnderWay.MatchString(h.Ask(t, "/metrics")) })
+			wait.Until(t, "creations wait", func() bool { return creationsUnderWay.MatchString(h.Ask(t, "/metrics")) })
 			for _, server := range servers {
 				server.start(t)
 			}
-			await(t, "all jobs have been made, and Flyte knows it", func() bool {
+			wait.Until(t, "all jobs have been made, and Flyte knows it", func() bool {
 				return outside.jobs() >= len(executions) && !creationsUnderWay.MatchString(h.Ask(t, "/metrics"))
 			})
 			// They die in the middle of polls, in turn and together.
@@ -78,7 +79,7 @@ func TestTasksOfAgentsElsewhereSurviveTheirServers(t *testing.T) {
 
 			outside.finish.Store(true)
 			for i, execution := range executions {
-				result := wait(t, execution)
+				result := ended(t, execution)
 				if result.Phase != propeller.Succeeded || result.Attempts != 1 {
 					t.Errorf("task %d ended as %s after %d attempts: %s", i, result.Phase, result.Attempts, result.Final.Reason)
 				}
@@ -139,20 +140,6 @@ func startFlyte(t *testing.T, flyte propeller.Flyte, h *hosttest.Host) *propelle
 	return p
 }
 
-// await waits for what is bound to come.
-func await(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
-	defer cancel()
-	for look := time.NewTicker(10 * time.Millisecond); !happened(); {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 // awaitPolls waits until so many more polls have been answered.
 func awaitPolls(t *testing.T, executions []*propeller.Execution, more int) {
 	t.Helper()
@@ -168,5 +155,5 @@ func awaitPolls(t *testing.T, executions []*propeller.Execution, more int) {
 		return count
 	}
 	before := polls()
-	await(t, "Flyte has polled", func() bool { return polls() >= before+more })
+	wait.Until(t, "Flyte has polled", func() bool { return polls() >= before+more })
 }

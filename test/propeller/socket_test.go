@@ -18,6 +18,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/propeller/scripted"
 	"github.com/agenthost/agenthost/test/propeller/traces"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestThousandsOfTasksRunOverARealSocketWithFewPollsAtOnce(t *testing.T) {
@@ -102,12 +103,12 @@ func TestATaskOutlivesAnAgentThatComesBackInTime(t *testing.T) {
 	})
 	defer p.Close()
 	execution := p.Submit(Task{Template: &core.TaskTemplate{Type: "asyncy", Custom: customOf(traces.Trace{})}})
-	eventually(t, "the first poll", func() bool { return len(first.Calls()) >= 2 })
+	wait.Until(t, "there was a first poll", func() bool { return len(first.Calls()) >= 2 })
 	first.Stop()
 	if err := <-firstEnded; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a failed poll", func() bool { calls := execution.Calls(); return calls[len(calls)-1].Err != nil })
+	wait.Until(t, "a poll has failed", func() bool { calls := execution.Calls(); return calls[len(calls)-1].Err != nil })
 
 	again, err := net.Listen("tcp", endpoint)
 	if err != nil {
@@ -140,18 +141,4 @@ func listen(t *testing.T, script scripted.Script, options ...grpc.ServerOption) 
 		}
 	})
 	return agent, listener.Addr().String()
-}
-
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("%s did not come", what)
-		}
-	}
 }

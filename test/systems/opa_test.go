@@ -13,6 +13,7 @@ import (
 	sdk "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // opaToken is what the server wants. Nothing may show it.
@@ -185,7 +186,7 @@ func checkDecisionLog(t *testing.T, host *hosttest.Host, tasks []task) {
 	}
 	for _, k := range tasks {
 		if k.Name != "broken" {
-			waitUntil(t, "the log has the decision of "+k.Name, func() bool { return logged(k.Name) })
+			wait.Until(t, "the log has the decision of "+k.Name, func() bool { return logged(k.Name) })
 		}
 	}
 	if logged("broken") {

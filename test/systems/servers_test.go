@@ -2,7 +2,6 @@ package systems
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -24,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // server runs a program that serves on a port until the test ends, from when it listens.
@@ -48,7 +49,7 @@ func server(t *testing.T, port int, command *exec.Cmd) {
 			t.Logf("%s, at last:\n%s", command, tail(log.Name()))
 		}
 	})
-	waitUntil(t, command.Path+" listens", func() bool {
+	wait.Until(t, command.Path+" listens", func() bool {
 		select {
 		case <-ended:
 			t.Fatalf("%s has ended", command)
@@ -81,39 +82,50 @@ type held struct {
 // hold starts one that changes, in answers for which about says so, one text into another.
 func hold(t *testing.T, target string, about func(*http.Request) bool, done, running string) *held {
 	t.Helper()
+	h := &held{}
+	h.url = rewriting(t, target, func(request *http.Request, body []byte) []byte {
+		if h.released.Load() || !about(request) {
+			return body
+		}
+		return bytes.ReplaceAll(body, []byte(done), []byte(running))
+	})
+	return h
+}
+
+// rewriting is the address of a proxy in front of a system, which gives change each answer's body and answers what that makes of it.
+func rewriting(t *testing.T, target string, change func(request *http.Request, body []byte) []byte) string {
+	t.Helper()
 	to, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &held{}
-	proxy := &httputil.ReverseProxy{
+	transport := &http.Transport{}
+	server := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
 			r.Out.Header.Del("Accept-Encoding") // so that answers can be read
 		},
 		ModifyResponse: func(response *http.Response) error {
-			if h.released.Load() || !about(response.Request) {
-				return nil
-			}
 			body, err := io.ReadAll(response.Body)
 			if err != nil {
 				return err
 			}
-			body = bytes.ReplaceAll(body, []byte(done), []byte(running))
-			response.Body = io.NopCloser(bytes.NewReader(body))
-			response.ContentLength = int64(len(body))
-			response.Header.Set("Content-Length", strconv.Itoa(len(body)))
+			changed := change(response.Request, body)
+			response.Body = io.NopCloser(bytes.NewReader(changed))
+			if len(changed) != len(body) {
+				response.ContentLength = int64(len(changed))
+				response.Header.Set("Content-Length", strconv.Itoa(len(changed)))
+			}
 			return nil
 		},
-		Transport: &http.Transport{},
-	}
-	server := httptest.NewServer(proxy)
-	t.Cleanup(func() {
-		server.Close()
-		proxy.Transport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is made above
+		Transport: transport,
 	})
-	h.url = server.URL
-	return h
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		transport.CloseIdleConnections()
+	})
+	return server.URL
 }
 
 // freePort finds a port that nobody listens on.
@@ -125,20 +137,6 @@ func freePort(t *testing.T) int {
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on tcp
-}
-
-// waitUntil waits for something that is bound to come.
-func waitUntil(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-	for look := time.NewTicker(20 * time.Millisecond); !happened(); {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 // getJSON reads a JSON answer.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // sides are two plugins for one system, on the same emulator of it.
@@ -150,7 +151,7 @@ func (s sides) swap(t *testing.T, tasks []task, each int, system *held, jobs fun
 			all = append(all, begun{k, k.submit(p, name, filepath.Join(outputs, name))})
 		}
 	}
-	waitUntil(t, "all jobs have been made", func() bool { return jobs()-before >= len(all) })
+	wait.Until(t, "all jobs have been made", func() bool { return jobs()-before >= len(all) })
 	h.Reload(t, patient(one("system", s.ours)))
 	system.released.Store(true)
 	for _, b := range all {

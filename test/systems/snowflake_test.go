@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -21,6 +17,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // maven builds the plugin in Java, with its tests' classes, once.
@@ -113,7 +110,7 @@ func TestSnowflakeQueryIsOneWhenThePluginDiesBeforeTheAnswer(t *testing.T) {
 	t.Cleanup(flyte.Close)
 
 	execution := k.submit(flyte, "cut-off", t.TempDir())
-	waitUntil(t, "Snowflake has taken the query", func() bool {
+	wait.Until(t, "Snowflake has taken the query", func() bool {
 		select {
 		case <-withheld:
 			return true
@@ -135,40 +132,18 @@ func TestSnowflakeQueryIsOneWhenThePluginDiesBeforeTheAnswer(t *testing.T) {
 // withhold is a proxy in front of a system that keeps the first answer with a text to itself, until whoever asked is gone.
 func withhold(t *testing.T, target, text string) (address string, withheld <-chan struct{}) {
 	t.Helper()
-	to, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
 	came := make(chan struct{})
 	var once sync.Once
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(to)
-			r.Out.Header.Del("Accept-Encoding") // so that answers can be read
-		},
-		ModifyResponse: func(response *http.Response) error {
-			body, err := io.ReadAll(response.Body)
-			if err != nil {
-				return err
-			}
-			response.Body = io.NopCloser(bytes.NewReader(body))
-			if bytes.Contains(body, []byte(text)) {
-				once.Do(func() {
-					close(came)
-					<-response.Request.Context().Done()
-				})
-			}
-			return nil
-		},
-		Transport: &http.Transport{},
-	}
-	server := httptest.NewServer(proxy)
-	t.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
-		proxy.Transport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is made above
+	address = rewriting(t, target, func(request *http.Request, body []byte) []byte {
+		if bytes.Contains(body, []byte(text)) {
+			once.Do(func() {
+				close(came)
+				<-request.Context().Done()
+			})
+		}
+		return body
 	})
-	return server.URL, came
+	return address, came
 }
 
 // pid is the process of a host's only plugin.
