@@ -208,6 +208,13 @@ type CrashLoop struct {
 	Window time.Duration `koanf:"window" check:"positive_duration"`
 }
 
+// What holds where a plugin's entry says nothing, and where there is no entry to say it.
+const (
+	DefaultStartTimeout = time.Minute
+	DefaultStopTimeout  = 10 * time.Second
+	DefaultMaxStale     = 10 * time.Minute
+)
+
 // The two values of Plugin.TLS.
 const (
 	TLSOn  = "on"
@@ -239,10 +246,10 @@ func DefaultPlugin() Plugin {
 		TLS:          TLSOn,
 		Instances:    1,
 		Limits:       Limits{Wait: 30 * time.Second},
-		Status:       Status{MaxStale: 10 * time.Minute},
+		Status:       Status{MaxStale: DefaultMaxStale},
 		Pin:          PinAuto,
-		StartTimeout: time.Minute,
-		StopTimeout:  10 * time.Second,
+		StartTimeout: DefaultStartTimeout,
+		StopTimeout:  DefaultStopTimeout,
 		DrainTimeout: 30 * time.Second,
 		Restart: Restart{
 			InitialBackoff: 200 * time.Millisecond,

@@ -418,7 +418,7 @@ func (s *supervisor) claim(v *view, g *generation) error {
 	settings := g.configured()
 	return s.fleet.accept(route.Claim{
 		Target: s, Manifest: *g.manifest, Policy: policyOf(settings),
-		Pinned: settings.Pin == "always" || v.canary != nil, NeverPinned: settings.Pin == "never",
+		Pinned: settings.Pin == config.PinAlways || v.canary != nil, NeverPinned: settings.Pin == config.PinNever,
 	})
 }
 
@@ -493,7 +493,7 @@ func (v *view) acquire(want route.Want) (route.Lease, bool) {
 		return route.Lease{}, false
 	}
 	lease, ok := g.acquire()
-	lease.Pin = g == v.canary && g.configured().Pin != "never"
+	lease.Pin = g == v.canary && g.configured().Pin != config.PinNever
 	return lease, ok
 }
 

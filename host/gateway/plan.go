@@ -3,11 +3,11 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
@@ -140,8 +140,8 @@ func (c *routedCall) creationID(meta []byte) jobs.ID {
 }
 
 // unservedMaxStale is for how long a plugin may come that serves jobs which none does (any more, or yet): polls of them are
-// answered nevertheless, and deletions fail. It is as long as the max_stale of a plugin whose configuration says nothing.
-const unservedMaxStale = 10 * time.Minute
+// answered nevertheless, and deletions fail.
+const unservedMaxStale = config.DefaultMaxStale
 
 // noPlugin stands for the plugin of jobs that no plugin serves. They may have one soon: it could not be started when the
 // host was, or was taken out of the configuration by mistake.

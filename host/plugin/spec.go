@@ -6,12 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-)
 
-// Defaults of the two timeouts of a Spec.
-const (
-	DefaultStartTimeout = 60 * time.Second
-	DefaultStopTimeout  = 10 * time.Second
+	"github.com/agenthost/agenthost/host/config"
 )
 
 // Spec is everything that defines a plugin: the process that the host starts, or, where Address is set, the servers
@@ -44,9 +40,9 @@ type Spec struct {
 	TLS bool
 	// RemoteTLS is how the two sides of a remote plugin's TLS know each other.
 	RemoteTLS RemoteTLS `json:",omitzero"`
-	// StartTimeout bounds the whole start, from the checksums to the list of agents. Zero: DefaultStartTimeout.
+	// StartTimeout bounds the whole start, from the checksums to the list of agents. Zero: config.DefaultStartTimeout.
 	StartTimeout time.Duration
-	// StopTimeout bounds how long a stop waits for the plugin before killing it. Zero: DefaultStopTimeout.
+	// StopTimeout bounds how long a stop waits for the plugin before killing it. Zero: config.DefaultStopTimeout.
 	StopTimeout time.Duration
 }
 
@@ -70,10 +66,10 @@ func (s Spec) Hash() string {
 
 func (s Spec) withDefaults() Spec {
 	if s.StartTimeout <= 0 {
-		s.StartTimeout = DefaultStartTimeout
+		s.StartTimeout = config.DefaultStartTimeout
 	}
 	if s.StopTimeout <= 0 {
-		s.StopTimeout = DefaultStopTimeout
+		s.StopTimeout = config.DefaultStopTimeout
 	}
 	return s
 }

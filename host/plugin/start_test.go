@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/test/badplugin"
 	"github.com/agenthost/agenthost/test/wait"
@@ -248,7 +249,7 @@ func TestEqualSpecsHaveEqualHashes(t *testing.T) {
 		t.Error("equal specs differ")
 	}
 	withDefault := base()
-	withDefault.StartTimeout = plugin.DefaultStartTimeout
+	withDefault.StartTimeout = config.DefaultStartTimeout
 	if base().Hash() != withDefault.Hash() {
 		t.Error("a default that is written out makes a difference")
 	}

@@ -23,7 +23,6 @@ func TestTheContractNamesTheLimitsOfOutput(t *testing.T) {
 		fmt.Sprintf("%d lines and %d KiB a second are let through, after a burst of %d,%03d lines or %d MiB",
 			linesPerSecond, bytesPerSecond>>10, linesBurst/1000, linesBurst%1000, bytesBurst>>20),
 		fmt.Sprintf("| SIGKILL, to the process group | %.0f s |", killWait.Seconds()),
-		fmt.Sprintf("half of `stop_timeout` (%.0f s)", DefaultStopTimeout.Seconds()),
 		fmt.Sprintf("| `%s` | `%s`, `%s`, `%s`, `%s` or `%s` |", keyLevel, levelTrace, levelDebug, levelInfo, levelWarn, levelError),
 		fmt.Sprintf("| `%s` | a string |", keyMessage),
 		fmt.Sprintf("| `%s` | RFC 3339", keyTimestamp),

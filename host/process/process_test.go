@@ -241,6 +241,7 @@ func TestStopTakesWhatItNeeds(t *testing.T) {
 		{"stopped", `echo ready; kill -STOP $$`, hang, short, process.Terminated},
 		{"stopped, ignores everything", `trap '' TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done`, nil, short, process.Killed},
 		{"has ended", `echo ready`, hang, ample, process.AlreadyEnded},
+		{"has no time", `echo ready; sleep 1000`, obey, 0, process.Killed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := shell(t, test.script)
@@ -252,8 +253,12 @@ func TestStopTakesWhatItNeeds(t *testing.T) {
 			if test.polite != nil {
 				polite = test.polite(&p)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), test.timeout)
-			defer cancel()
+			ctx := t.Context()
+			if test.timeout > 0 {
+				limited, cancel := context.WithTimeout(ctx, test.timeout)
+				defer cancel()
+				ctx = limited
+			}
 			began := time.Now()
 			if got := p.Stop(ctx, polite); got != test.want {
 				t.Errorf("it %v, want: it %v", got, test.want)

@@ -7,13 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// DefaultStopTimeout is how long Stop waits for the process to end by itself where its context has no deadline.
-	DefaultStopTimeout = 10 * time.Second
-	// killWait is how long a killed process is waited for. Only one in an uninterruptible system call takes longer
-	// than milliseconds, and then nothing helps but waiting for the device.
-	killWait = 5 * time.Second
-)
+// killWait is how long a killed process is waited for. Only one in an uninterruptible system call takes longer than
+// milliseconds, and then nothing helps but waiting for the device.
+const killWait = 5 * time.Second
 
 // Ending is what it took to end a process.
 type Ending int
@@ -49,7 +45,7 @@ func (e Ending) String() string {
 
 // Stop ends the process and its group, and says what it took. First polite is called (nil: skipped), with half of the
 // time that ctx leaves; then the group gets SIGTERM, for the rest of it; then SIGKILL. It returns when the process has
-// ended, and at the latest a few seconds after ctx has. A stopped (SIGSTOP) process is woken for its SIGTERM.
+// ended, and at the latest a few seconds after ctx has. Without a deadline there is no time to leave, and it is killed at once. A stopped (SIGSTOP) process is woken for its SIGTERM.
 //
 // An error from polite is taken as "it will not": the next step follows at once.
 func (p *Process) Stop(ctx context.Context, polite func(context.Context) error) Ending {
@@ -68,9 +64,7 @@ func (p *Process) stop(ctx context.Context, polite func(context.Context) error) 
 		return AlreadyEnded
 	}
 	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultStopTimeout)
-		defer cancel()
+		return p.kill()
 	}
 	if polite != nil && p.ask(ctx, polite) {
 		return Asked

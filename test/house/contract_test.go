@@ -66,8 +66,8 @@ func TestTheContractNamesTheConstantsOfTheCode(t *testing.T) {
 		fmt.Sprintf("| `%s` | to the plugin, ", pluginv1.IdempotencyKeyHeader),
 		fmt.Sprintf("| `%s` | from the plugin, trailer, value `1` |", pluginv1.NotTakenTrailer),
 		fmt.Sprintf("| `%s` | CreateTask calls with one idempotency key", pluginv1.CapabilityIdempotentCreate),
-		fmt.Sprintf("within `start_timeout` (default %.0f s)", plugin.DefaultStartTimeout.Seconds()),
-		fmt.Sprintf("| half of `stop_timeout` (%.0f s) |", plugin.DefaultStopTimeout.Seconds()),
+		fmt.Sprintf("within `start_timeout` (default %.0f s)", config.DefaultStartTimeout.Seconds()),
+		fmt.Sprintf("| half of `stop_timeout` (%.0f s) |", config.DefaultStopTimeout.Seconds()),
 		fmt.Sprintf("the host asks for health every %.0f s; a process that leaves three such calls in a row without any answer for %.0f s each",
 			health.Interval.Seconds(), health.Timeout.Seconds()),
 	} {

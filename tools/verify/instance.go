@@ -20,12 +20,13 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
-const defaultStartTimeout = plugin.DefaultStartTimeout
+const defaultStartTimeout = config.DefaultStartTimeout
 
 // launchOptions say how a start differs from the host's.
 type launchOptions struct {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 
-	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/process"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -45,7 +45,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.CallTimeout, 10*time.Second)
-	set(&o.StopTimeout, plugin.DefaultStopTimeout/2)
+	set(&o.StopTimeout, config.DefaultStopTimeout/2)
 	set(&o.TaskTimeout, 5*time.Minute)
 	if o.LeakCalls == 0 {
 		o.LeakCalls = 10_000
