@@ -20,6 +20,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/agenthost/agenthost/proto/nearest"
 )
 
 // The exit codes.
@@ -125,14 +127,23 @@ func orderly(cmd *cobra.Command) {
 				return cmd.Help()
 			}
 			message := fmt.Sprintf("unknown command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				message += fmt.Sprintf("; did you mean %s?", near[0])
+			if meant := nearest.Name(args[0], commandNames(cmd)); meant != "" {
+				message += fmt.Sprintf("; did you mean %s?", meant)
 			}
 			return usageError(errors.New(message))
 		}
-		cmd.SuggestionsMinimumDistance = 2
 	}
 	for _, child := range cmd.Commands() {
 		orderly(child)
 	}
+}
+
+func commandNames(parent *cobra.Command) []string {
+	var names []string
+	for _, child := range parent.Commands() {
+		if child.IsAvailableCommand() {
+			names = append(names, child.Name())
+		}
+	}
+	return names
 }
