@@ -47,6 +47,11 @@ test: toolchains build
 test-systems: toolchains
 	@scripts/test-systems
 
+## test-modules: `go install` of the host, and how little a new plugin depends on (a part of test)
+.PHONY: test-modules
+test-modules:
+	@scripts/test-modules
+
 ## tidy: every go.mod and go.sum
 .PHONY: tidy
 tidy:
