@@ -44,6 +44,8 @@ type agentReport struct {
 	Name       string   `json:"name"`
 	Sync       bool     `json:"sync"`
 	Categories []string `json:"categories"`
+	// Capabilities are what the plugin promises for single categories, by category.
+	Capabilities map[string][]string `json:"capabilities,omitempty"`
 }
 
 // startEach starts the plugins one after the other, so that each has the machine to itself, and fills the report in. The
@@ -138,11 +140,17 @@ func newManifestReport(m plugin.Manifest) *manifestReport {
 		report.ConfigSchema = json.RawMessage(m.ConfigSchema)
 	}
 	for _, agent := range m.Agents {
-		categories := make([]string, len(agent.Categories))
+		reported := agentReport{Name: agent.Name, Sync: agent.Sync, Categories: make([]string, len(agent.Categories))}
 		for i, c := range agent.Categories {
-			categories[i] = categoryName(c.Name, c.Version)
+			reported.Categories[i] = categoryName(c.Name, c.Version)
+			if promised := m.CategoryCapabilities[c]; len(promised) > 0 {
+				if reported.Capabilities == nil {
+					reported.Capabilities = map[string][]string{}
+				}
+				reported.Capabilities[reported.Categories[i]] = promised
+			}
 		}
-		report.Agents = append(report.Agents, agentReport{Name: agent.Name, Sync: agent.Sync, Categories: categories})
+		report.Agents = append(report.Agents, reported)
 	}
 	return report
 }
@@ -182,7 +190,14 @@ func (p checkedPlugin) print(out io.Writer) {
 		if a.Sync {
 			kind = "sync"
 		}
-		fmt.Fprintf(out, "  agent         %s (%s): %s\n", a.Name, kind, strings.Join(a.Categories, ", "))
+		categories := make([]string, len(a.Categories))
+		for i, category := range a.Categories {
+			categories[i] = category
+			if promised := a.Capabilities[category]; len(promised) > 0 {
+				categories[i] += " [" + strings.Join(promised, ", ") + "]"
+			}
+		}
+		fmt.Fprintf(out, "  agent         %s (%s): %s\n", a.Name, kind, strings.Join(categories, ", "))
 	}
 	for i, key := range configKeys(m.ConfigSchema) {
 		label := ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -137,5 +138,6 @@ func (g *generation) acquire() (route.Lease, bool) {
 
 // sameAgents says whether two manifests list the same.
 func sameAgents(a, b plugin.Manifest) bool {
-	return reflect.DeepEqual(a.Agents, b.Agents) && slices.Equal(a.Capabilities, b.Capabilities)
+	return reflect.DeepEqual(a.Agents, b.Agents) && slices.Equal(a.Capabilities, b.Capabilities) &&
+		maps.EqualFunc(a.CategoryCapabilities, b.CategoryCapabilities, slices.Equal)
 }

@@ -15,7 +15,8 @@ func (c Category) String() string {
 	return fmt.Sprintf("%q v%d", c.Name, c.Version)
 }
 
-// Idempotent says that the plugin makes one job of all CreateTask calls with one idempotency key.
-func (m Manifest) Idempotent() bool {
-	return slices.Contains(m.Capabilities, pluginv1.CapabilityIdempotentCreate)
+// IdempotentCreate says that the plugin makes one job of all CreateTask calls for the category with one idempotency key.
+func (m Manifest) IdempotentCreate(c Category) bool {
+	return slices.Contains(m.Capabilities, pluginv1.CapabilityIdempotentCreate) ||
+		slices.Contains(m.CategoryCapabilities[c], pluginv1.CapabilityIdempotentCreate)
 }

@@ -7,8 +7,10 @@ type Manifest struct {
 	Name, Version string
 	// SDK is what the plugin was built with, such as "agenthost-go 0.1.0 (go1.26)"; empty where it did not say.
 	SDK string
-	// Capabilities are what the plugin promises beyond the contract, such as "idempotent_create".
+	// Capabilities are what the plugin promises beyond the contract, such as "idempotent_create", for all its categories.
 	Capabilities []string
+	// CategoryCapabilities are what it promises for single categories in addition.
+	CategoryCapabilities map[Category][]string
 	// ConfigSchema is the JSON Schema of the plugin's `config:` block; empty where it takes none or did not say.
 	ConfigSchema string
 	// Agents are never empty, in the order in which the plugin listed them.

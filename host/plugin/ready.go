@@ -66,6 +66,13 @@ func (s *start) describe(ctx context.Context) error {
 	}
 	s.manifest.Version = answer.GetVersion()
 	s.manifest.Capabilities = answer.GetCapabilities()
+	for _, promised := range answer.GetCategoryCapabilities() {
+		if s.manifest.CategoryCapabilities == nil {
+			s.manifest.CategoryCapabilities = map[Category][]string{}
+		}
+		category := Category{Name: promised.GetName(), Version: promised.GetVersion()}
+		s.manifest.CategoryCapabilities[category] = append(s.manifest.CategoryCapabilities[category], promised.GetCapabilities()...)
+	}
 	s.manifest.ConfigSchema = answer.GetConfigSchema()
 	if sdk := answer.GetSdk(); sdk != nil {
 		s.manifest.SDK = strings.TrimSpace(sdk.GetName() + " " + sdk.GetVersion())

@@ -23,7 +23,7 @@ func TestAGoodPluginIsReadyForWorkWhenStartReturns(t *testing.T) {
 	for _, tls := range []bool{true, false} {
 		h := newHost(t)
 		good := spec("echo", "good", "-agents", "query:async:sql@2,sql@1;chat:sync:ask", "-version", "1.4.0",
-			"-capabilities", "idempotent_create,other", "-schema", `{"type":"object"}`)
+			"-capabilities", "idempotent_create,other,ask=patience", "-schema", `{"type":"object"}`)
 		good.TLS = tls
 		instance := h.start(good)
 		got := instance.Manifest()
@@ -33,6 +33,7 @@ func TestAGoodPluginIsReadyForWorkWhenStartReturns(t *testing.T) {
 		got.SDK = ""
 		want := plugin.Manifest{
 			Name: "badplugin", Version: "1.4.0", Capabilities: []string{"idempotent_create", "other"}, ConfigSchema: `{"type":"object"}`,
+			CategoryCapabilities: map[plugin.Category][]string{{Name: "ask"}: {"patience"}},
 			Agents: []plugin.Agent{
 				{Name: "query", Categories: []plugin.Category{{Name: "sql", Version: 2}, {Name: "sql", Version: 1}}},
 				{Name: "chat", Sync: true, Categories: []plugin.Category{{Name: "ask"}}},

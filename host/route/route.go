@@ -172,14 +172,13 @@ func (t *Table) conflict(claim Claim) *Conflict {
 }
 
 func (t *Table) add(claim Claim) {
-	idempotent := claim.Manifest.Idempotent()
 	for _, agent := range claim.Manifest.Agents {
 		for _, category := range agent.Categories {
 			t.byName[category.Name] = append(t.byName[category.Name], Route{
 				Category:         category,
 				Sync:             agent.Sync,
 				ByTaskType:       agent.ByTaskType,
-				IdempotentCreate: idempotent,
+				IdempotentCreate: claim.Manifest.IdempotentCreate(category),
 				Pinned:           !claim.NeverPinned && (claim.Pinned || t.rules.about(category.Name)),
 				Policy:           claim.Policy,
 				Agent:            agent.Name,

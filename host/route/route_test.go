@@ -129,6 +129,19 @@ func TestARouteCarriesWhatThePluginSaidOfItself(t *testing.T) {
 	}
 }
 
+func TestACreationMayBeRepeatedWhereThePluginPromisesItForTheCategory(t *testing.T) {
+	sql, shell := plugin.Category{Name: "sql", Version: 2}, plugin.Category{Name: "shell"}
+	table, _ := NewTable(Claim{Target: named("p"), Manifest: plugin.Manifest{
+		CategoryCapabilities: map[plugin.Category][]string{sql: {pluginv1.CapabilityIdempotentCreate}, shell: {"other"}},
+		Agents:               []plugin.Agent{agent("SQL", plugin.Category{Name: "sql"}, sql), agent("Shell", shell)},
+	}})
+	for category, want := range map[plugin.Category]bool{sql: true, {Name: "sql"}: false, shell: false} {
+		if found, _ := table.Lookup(category); found.IdempotentCreate != want {
+			t.Errorf("%v: %v, want %v", category, found.IdempotentCreate, want)
+		}
+	}
+}
+
 func TestAJobFindsThePluginThatMadeItWhoeverElseServesItsCategory(t *testing.T) {
 	table, conflicts := NewTable(
 		claim("old", agent("Spark", plugin.Category{Name: "spark", Version: 1}, plugin.Category{Name: "spark", Version: 2})),

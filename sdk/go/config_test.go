@@ -169,6 +169,32 @@ func TestAPluginWithoutConfigurationRefusesABlock(t *testing.T) {
 	}
 }
 
+func TestAnAgentsPromiseHoldsForItsCategoriesAndThatOfAllAgentsForThePlugin(t *testing.T) {
+	quick := agent.Sync("quick", syncFunc(succeed))
+	query := agent.Async("query", funcs{}, agent.IdempotentCreate(), agent.Also(agent.Category{Name: "report", Version: 2}))
+	for name, c := range map[string]struct {
+		options     []agent.Option
+		all, single string
+	}{
+		"one of two":       {[]agent.Option{query, agent.Async("shell", funcs{}), quick}, "[]", "[query/0 report/2]"},
+		"all asynchronous": {[]agent.Option{query, quick}, "[idempotent_create]", "[]"},
+		"the plugin":       {[]agent.Option{query, agent.Async("shell", funcs{}), agent.IdempotentCreate()}, "[idempotent_create]", "[]"},
+		"none":             {[]agent.Option{agent.Async("shell", funcs{})}, "[]", "[]"},
+	} {
+		described := agenttest.RunPlugin(t, agent.Plugin{Name: "p"}, c.options...).Describe()
+		single := []string{}
+		for _, promised := range described.GetCategoryCapabilities() {
+			single = append(single, fmt.Sprintf("%s/%d", promised.GetName(), promised.GetVersion()))
+			if got := promised.GetCapabilities(); len(got) != 1 || got[0] != "idempotent_create" {
+				t.Errorf("%s: %v", name, promised)
+			}
+		}
+		if all := fmt.Sprint(described.GetCapabilities()); all != c.all || fmt.Sprint(single) != c.single {
+			t.Errorf("%s: capabilities %s for all, %v for single categories", name, all, single)
+		}
+	}
+}
+
 func TestDescribeTellsNameVersionSDKCapabilitiesAndSchema(t *testing.T) {
 	client := agenttest.RunPlugin(t, agent.Plugin{Name: "duck", Version: "1.4.0"}, agent.Async("query", funcs{}), agent.IdempotentCreate(),
 		agent.Configure(func(context.Context, testConfig) error { return nil }))

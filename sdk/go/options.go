@@ -34,23 +34,29 @@ func Sync(category string, impl SyncAgent, options ...RegisterOption) Option {
 	return register(category, impl, impl, options)
 }
 
-// RegisterOption changes how an agent is registered.
-type RegisterOption func(*registration)
+// RegisterOption changes how an agent is registered: Named, AtVersion, Also, IdempotentCreate, Capabilities.
+type RegisterOption interface {
+	applyTo(*registration)
+}
+
+type registerFunc func(*registration)
+
+func (f registerFunc) applyTo(r *registration) { f(r) }
 
 // Named sets the agent's name in ListAgents and in errors; the default is its category. Registrations of one name and
 // kind are listed as one agent with several categories.
 func Named(name string) RegisterOption {
-	return func(r *registration) { r.name = name }
+	return registerFunc(func(r *registration) { r.name = name })
 }
 
 // AtVersion sets the version of the category that the registration names.
 func AtVersion(version int32) RegisterOption {
-	return func(r *registration) { r.categories[0].Version = version }
+	return registerFunc(func(r *registration) { r.categories[0].Version = version })
 }
 
 // Also makes the agent serve further categories.
 func Also(categories ...Category) RegisterOption {
-	return func(r *registration) { r.categories = append(r.categories, categories...) }
+	return registerFunc(func(r *registration) { r.categories = append(r.categories, categories...) })
 }
 
 // Configure lets the plugin take configuration: the `config:` block that the host's file has for it, as a C.
@@ -66,17 +72,23 @@ func Configure[C any](fn func(ctx context.Context, config C) error) Option {
 	return optionFunc(func(s *Server) error { return s.setConfiguration(configurationOf(fn)) })
 }
 
-// IdempotentCreate promises that two Create calls with the same Task.IdempotencyKey make one job, for every agent of
-// the plugin. Only then does the host repeat a Create whose answer was lost in a crash.
-func IdempotentCreate() Option { return Capabilities(pluginv1.CapabilityIdempotentCreate) }
+// Promise is what a plugin or an agent promises beyond the contract. As an Option it holds for every agent of the plugin,
+// as a RegisterOption for all categories of that agent.
+type Promise struct{ names []string }
+
+func (p Promise) apply(s *Server) error {
+	s.capabilities = append(s.capabilities, p.names...)
+	return nil
+}
+
+func (p Promise) applyTo(r *registration) { r.capabilities = append(r.capabilities, p.names...) }
+
+// IdempotentCreate promises that two Create calls with the same Task.IdempotencyKey make one job. Only then does the host
+// repeat a Create whose answer was lost in a crash.
+func IdempotentCreate() Promise { return Capabilities(pluginv1.CapabilityIdempotentCreate) }
 
 // Capabilities promises things by name. Names that the host does not know are ignored.
-func Capabilities(names ...string) Option {
-	return optionFunc(func(s *Server) error {
-		s.capabilities = append(s.capabilities, names...)
-		return nil
-	})
-}
+func Capabilities(names ...string) Promise { return Promise{names} }
 
 // OnClose adds something to do when the plugin stops, after the agents' own Close, in reverse order.
 func OnClose(fn func(ctx context.Context) error) Option {

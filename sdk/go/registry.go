@@ -16,6 +16,8 @@ type registration struct {
 	categories []Category
 	async      asyncHandler
 	sync       SyncAgent
+	// capabilities are what is promised for its categories.
+	capabilities []string
 }
 
 func (r *registration) kind() string {
@@ -37,7 +39,7 @@ func register(category string, handler, impl any, options []RegisterOption) Opti
 			r.sync, _ = handler.(SyncAgent)
 		}
 		for _, option := range options {
-			option(r)
+			option.applyTo(r)
 		}
 		if closing, ok := impl.(Closer); ok {
 			s.addAgentCloser(r.name, closing)

@@ -38,12 +38,14 @@ type pluginService struct {
 }
 
 func (s pluginService) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
+	plugin, single := s.server.promises()
 	return &pluginv1.DescribeResponse{
-		Name:         s.server.plugin.Name,
-		Version:      s.server.plugin.Version,
-		Sdk:          &pluginv1.Sdk{Name: "agenthost-go", Version: Version, Language: runtime.Version()},
-		Capabilities: s.server.capabilities,
-		ConfigSchema: s.server.configuration.schemaText(),
+		Name:                 s.server.plugin.Name,
+		Version:              s.server.plugin.Version,
+		Sdk:                  &pluginv1.Sdk{Name: "agenthost-go", Version: Version, Language: runtime.Version()},
+		Capabilities:         plugin,
+		CategoryCapabilities: single,
+		ConfigSchema:         s.server.configuration.schemaText(),
 	}, nil
 }
 

@@ -75,7 +75,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.BoolVar(&o.byTaskType, "by-task-type", false, "list only the deprecated supported_task_types")
 	flags.StringVar(&o.name, "name", "badplugin", "name in Describe")
 	flags.StringVar(&o.version, "version", "1.2.3", "version in Describe")
-	flags.StringVar(&o.capabilities, "capabilities", "", "capabilities in Describe, comma-separated")
+	flags.StringVar(&o.capabilities, "capabilities", "", "capabilities in Describe, comma-separated; as category=capability for one category at version 0")
 	flags.StringVar(&o.schema, "schema", "", "config schema in Describe")
 	flags.StringVar(&o.record, "record", "", "file to which every message received is appended; see ReadRecords")
 	flags.StringVar(&o.script, "script", "", "a Script as JSON, merged over that of every task")

@@ -112,13 +112,21 @@ type about struct {
 }
 
 func (a *about) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
-	return &pluginv1.DescribeResponse{
+	response := &pluginv1.DescribeResponse{
 		Name:         a.opts.name,
 		Version:      a.opts.version,
 		Sdk:          &pluginv1.Sdk{Name: "badplugin", Version: "0", Language: runtime.Version()},
-		Capabilities: strings.FieldsFunc(a.opts.capabilities, func(r rune) bool { return r == ',' }),
 		ConfigSchema: a.opts.schema,
-	}, nil
+	}
+	for promised := range strings.FieldsFuncSeq(a.opts.capabilities, func(r rune) bool { return r == ',' }) {
+		if category, capability, single := strings.Cut(promised, "="); single {
+			response.CategoryCapabilities = append(response.CategoryCapabilities,
+				&pluginv1.CategoryCapabilities{Name: category, Capabilities: []string{capability}})
+		} else {
+			response.Capabilities = append(response.Capabilities, promised)
+		}
+	}
+	return response, nil
 }
 
 func (a *about) Configure(_ context.Context, request *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {

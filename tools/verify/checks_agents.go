@@ -51,6 +51,12 @@ func agentChecks() []*Check {
 			run:    onAgents(agentKinds),
 		},
 		{
+			Name:   "agents/capabilities",
+			Reason: "what is promised for a task category that is not listed is promised for nothing",
+			Advice: "name the categories in category_capabilities as in ListAgents, by name and version",
+			run:    agentCapabilities,
+		},
+		{
 			Name:   "agents/get",
 			Reason: "tools ask for one agent by its name",
 			Advice: "answer GetAgent with the same as in ListAgents, and an unknown name with NOT_FOUND",
@@ -160,6 +166,29 @@ func agentKinds(listed []*admin.Agent) error {
 		}
 	}
 	return nil
+}
+
+func agentCapabilities(ctx context.Context, k *kit) (string, error) {
+	listed, err := k.agents(ctx)
+	if err != nil {
+		return "", err
+	}
+	described, err := k.described(ctx)
+	if err != nil {
+		return "", err
+	}
+	served := map[string]bool{}
+	for _, agent := range listed {
+		for _, category := range agent.GetSupportedTaskCategories() {
+			served[categoryName(category)] = true
+		}
+	}
+	for _, promised := range described.GetCategoryCapabilities() {
+		if category := categoryName(&admin.TaskCategory{Name: promised.GetName(), Version: promised.GetVersion()}); !served[category] {
+			return "", failed("Describe promises %s for the task category %s, which it does not list", strings.Join(promised.GetCapabilities(), ", "), category)
+		}
+	}
+	return "", nil
 }
 
 func agentByName(ctx context.Context, k *kit) (string, error) {

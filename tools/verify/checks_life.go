@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -116,6 +117,10 @@ func describes(ctx context.Context, k *kit) (string, error) {
 	said := answer.GetName() + " " + answer.GetVersion()
 	if len(answer.GetCapabilities()) > 0 {
 		said += ", " + strings.Join(answer.GetCapabilities(), ", ")
+	}
+	for _, promised := range answer.GetCategoryCapabilities() {
+		category := &admin.TaskCategory{Name: promised.GetName(), Version: promised.GetVersion()}
+		said += fmt.Sprintf(", %s for %s", strings.Join(promised.GetCapabilities(), ", "), categoryName(category))
 	}
 	if sdk := answer.GetSdk(); sdk.GetName() != "" {
 		said += ", built with " + strings.TrimSpace(sdk.GetName()+" "+sdk.GetVersion())

@@ -177,8 +177,8 @@ func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(described.GetCapabilities(), pluginv1.CapabilityIdempotentCreate) {
-		return "", skipped("it does not declare idempotent_create")
+	if category := s.category(); !described.Promises(pluginv1.CapabilityIdempotentCreate, category.GetName(), category.GetVersion()) {
+		return "", skipped("it does not declare idempotent_create for the sample's task category")
 	}
 	if _, err := k.finish(ctx, s); err != nil {
 		return "", err

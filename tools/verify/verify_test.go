@@ -121,6 +121,8 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"routes by task_type":          {good("routes-by-task-type"), []string{"tasks/flyte2"}, nil, "KeyError"},
 		"ends in no phase":             {good("good", "-script", `{"phase":"UNDEFINED"}`), []string{"sync/terminal", "tasks/completes"}, nil, "UNDEFINED"},
 		"declares idempotence only":    {good("good", "-capabilities", "idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
+		"declares it for one category": {good("good", "-capabilities", "echo_task=idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
+		"promises for no category":     {good("good", "-capabilities", "echo_tsak=idempotent_create"), []string{"agents/capabilities"}, nil, "echo_tsak"},
 		"fails a second deletion":      {good("good", "-script", `{"second_delete":"INTERNAL"}`), []string{"tasks/delete"}, nil, "the second DeleteTask"},
 		"forgets its jobs":             {good("good", "-script", `{"stateless":false}`), []string{"tasks/restart"}, nil, "NOT_FOUND"},
 		"answers a sync call RUNNING":  {onlySync(good("good", "-script", `{"phase":"RUNNING"}`)), []string{"sync/terminal"}, nil, "RUNNING"},

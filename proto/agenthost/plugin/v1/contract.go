@@ -23,7 +23,7 @@ const (
 	// call, it may be made again, on the plugin's next process. Its value is "1".
 	NotTakenTrailer = "agenthost-not-taken"
 
-	// CapabilityIdempotentCreate is the capability by which a plugin declares that CreateTask calls with one
-	// idempotency key make one job.
+	// CapabilityIdempotentCreate is the capability by which a plugin declares, for all its task categories or for single
+	// ones, that CreateTask calls with one idempotency key make one job.
 	CapabilityIdempotentCreate = "idempotent_create"
 )

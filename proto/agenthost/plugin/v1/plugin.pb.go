@@ -69,16 +69,20 @@ type DescribeResponse struct {
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// What the plugin was built with, such as {name: "agenthost-go", version: "0.1.0", language: "go1.26"}.
 	Sdk *Sdk `protobuf:"bytes,3,opt,name=sdk,proto3" json:"sdk,omitempty"`
-	// What the plugin promises beyond the contract. Names the host does not know are ignored. Known:
+	// What the plugin promises beyond the contract, for all its task categories. Names the host does not know are ignored.
+	// Known:
 	//
 	//	"idempotent_create": two CreateTask calls with the same idempotency key make one job, so the host may repeat a
 	//	CreateTask whose answer was lost in a crash.
 	Capabilities []string `protobuf:"bytes,4,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// The JSON Schema (draft 2020-12) of the plugin's `config:` block, as JSON text. Empty: the plugin takes no
 	// configuration.
-	ConfigSchema  string `protobuf:"bytes,5,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ConfigSchema string `protobuf:"bytes,5,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"`
+	// What the plugin promises for single task categories, in addition to `capabilities`. A host that does not know this
+	// field takes it that they promise nothing.
+	CategoryCapabilities []*CategoryCapabilities `protobuf:"bytes,6,rep,name=category_capabilities,json=categoryCapabilities,proto3" json:"category_capabilities,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *DescribeResponse) Reset() {
@@ -146,6 +150,77 @@ func (x *DescribeResponse) GetConfigSchema() string {
 	return ""
 }
 
+func (x *DescribeResponse) GetCategoryCapabilities() []*CategoryCapabilities {
+	if x != nil {
+		return x.CategoryCapabilities
+	}
+	return nil
+}
+
+// CategoryCapabilities is what a plugin promises for one of the task categories that it lists.
+type CategoryCapabilities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The category's name, as in ListAgents.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The category's version, as in ListAgents.
+	Version int32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The same names as in DescribeResponse.capabilities.
+	Capabilities  []string `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CategoryCapabilities) Reset() {
+	*x = CategoryCapabilities{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CategoryCapabilities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CategoryCapabilities) ProtoMessage() {}
+
+func (x *CategoryCapabilities) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CategoryCapabilities.ProtoReflect.Descriptor instead.
+func (*CategoryCapabilities) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CategoryCapabilities) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CategoryCapabilities) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *CategoryCapabilities) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
 type Sdk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -157,7 +232,7 @@ type Sdk struct {
 
 func (x *Sdk) Reset() {
 	*x = Sdk{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +244,7 @@ func (x *Sdk) String() string {
 func (*Sdk) ProtoMessage() {}
 
 func (x *Sdk) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +257,7 @@ func (x *Sdk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sdk.ProtoReflect.Descriptor instead.
 func (*Sdk) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Sdk) GetName() string {
@@ -216,7 +291,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -228,7 +303,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -241,7 +316,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ConfigureRequest) GetConfig() string {
@@ -261,7 +336,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +348,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +361,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConfigureResponse) GetErrors() []*ConfigError {
@@ -308,7 +383,7 @@ type ConfigError struct {
 
 func (x *ConfigError) Reset() {
 	*x = ConfigError{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +395,7 @@ func (x *ConfigError) String() string {
 func (*ConfigError) ProtoMessage() {}
 
 func (x *ConfigError) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +408,7 @@ func (x *ConfigError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigError.ProtoReflect.Descriptor instead.
 func (*ConfigError) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConfigError) GetKey() string {
@@ -355,13 +430,18 @@ var File_agenthost_plugin_v1_plugin_proto protoreflect.FileDescriptor
 const file_agenthost_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
 	" agenthost/plugin/v1/plugin.proto\x12\x13agenthost.plugin.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xb5\x01\n" +
+	"\x0fDescribeRequest\"\x95\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12*\n" +
 	"\x03sdk\x18\x03 \x01(\v2\x18.agenthost.plugin.v1.SdkR\x03sdk\x12\"\n" +
 	"\fcapabilities\x18\x04 \x03(\tR\fcapabilities\x12#\n" +
-	"\rconfig_schema\x18\x05 \x01(\tR\fconfigSchema\"O\n" +
+	"\rconfig_schema\x18\x05 \x01(\tR\fconfigSchema\x12^\n" +
+	"\x15category_capabilities\x18\x06 \x03(\v2).agenthost.plugin.v1.CategoryCapabilitiesR\x14categoryCapabilities\"h\n" +
+	"\x14CategoryCapabilities\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x12\"\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"O\n" +
 	"\x03Sdk\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
@@ -390,27 +470,29 @@ func file_agenthost_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_agenthost_plugin_v1_plugin_proto_rawDescData
 }
 
-var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_agenthost_plugin_v1_plugin_proto_goTypes = []any{
-	(*DescribeRequest)(nil),   // 0: agenthost.plugin.v1.DescribeRequest
-	(*DescribeResponse)(nil),  // 1: agenthost.plugin.v1.DescribeResponse
-	(*Sdk)(nil),               // 2: agenthost.plugin.v1.Sdk
-	(*ConfigureRequest)(nil),  // 3: agenthost.plugin.v1.ConfigureRequest
-	(*ConfigureResponse)(nil), // 4: agenthost.plugin.v1.ConfigureResponse
-	(*ConfigError)(nil),       // 5: agenthost.plugin.v1.ConfigError
+	(*DescribeRequest)(nil),      // 0: agenthost.plugin.v1.DescribeRequest
+	(*DescribeResponse)(nil),     // 1: agenthost.plugin.v1.DescribeResponse
+	(*CategoryCapabilities)(nil), // 2: agenthost.plugin.v1.CategoryCapabilities
+	(*Sdk)(nil),                  // 3: agenthost.plugin.v1.Sdk
+	(*ConfigureRequest)(nil),     // 4: agenthost.plugin.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),    // 5: agenthost.plugin.v1.ConfigureResponse
+	(*ConfigError)(nil),          // 6: agenthost.plugin.v1.ConfigError
 }
 var file_agenthost_plugin_v1_plugin_proto_depIdxs = []int32{
-	2, // 0: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
-	5, // 1: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
-	0, // 2: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
-	3, // 3: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
-	1, // 4: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
-	4, // 5: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 0: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
+	2, // 1: agenthost.plugin.v1.DescribeResponse.category_capabilities:type_name -> agenthost.plugin.v1.CategoryCapabilities
+	6, // 2: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
+	0, // 3: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
+	4, // 4: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
+	1, // 5: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
+	5, // 6: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_agenthost_plugin_v1_plugin_proto_init() }
@@ -424,7 +506,7 @@ func file_agenthost_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agenthost_plugin_v1_plugin_proto_rawDesc), len(file_agenthost_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
