@@ -340,6 +340,33 @@ def test_a_sync_agent_answers_once_in_the_declared_types(agenthost_run: Run) -> 
     assert "must end with a terminal phase, not RUNNING" in code_of(error)
 
 
+class Other(AsyncAgent[Count]):
+    task_type = "other"
+
+    def create(self, task: Task) -> Count:
+        return Count(1)
+
+    def get(self, job: Job[Count]) -> Resource:
+        return queued()
+
+    def delete(self, job: Job[Count]) -> None: ...
+
+
+class Promising(Counter):
+    idempotent_create = True
+
+
+def test_an_agents_promise_holds_for_its_categories_and_that_of_all_agents_for_the_plugin(agenthost_run: Run) -> None:
+    def promises(*agents: AsyncAgent[Count] | SyncAgent) -> tuple[list[str], list[tuple[str, int]]]:
+        said = agenthost_run(Plugin("p", "1", agents)).describe()
+        assert all(list(one.capabilities) == ["idempotent_create"] for one in said.category_capabilities)
+        return list(said.capabilities), [(one.name, one.version) for one in said.category_capabilities]
+
+    assert promises(Promising(), Other()) == ([], [("count", 0), ("count", 2), ("count_more", 0)])
+    assert promises(Promising(), Doubler()) == (["idempotent_create"], [])
+    assert promises(Other(), Doubler()) == ([], [])
+
+
 def test_contradicting_agents_are_refused() -> None:
     class Twin(SyncAgent):
         task_type = "count"

@@ -2,18 +2,32 @@
 
 An agent handles the tasks of one task type. It is a class with three methods, and a program with one line:
 
-    @dataclass
-    class Query:  # what Flyte keeps between the calls, as JSON
-        id: str
+    >>> from dataclasses import dataclass
+    >>> from agenthost.agent import AsyncAgent, Job, Plugin, Resource, Task, succeeded
 
-    class Warehouse(AsyncAgent[Query]):
-        task_type = "warehouse_query"
+    >>> @dataclass
+    ... class Query:  # what Flyte keeps between the calls, as JSON
+    ...     statement: str
 
-        async def create(self, task: Task) -> Query: ...     # start, return at once
-        async def get(self, job: Job[Query]) -> Resource: ... # how is it?
-        async def delete(self, job: Job[Query]) -> None: ...  # end it; fine if it is gone
+    >>> class Warehouse(AsyncAgent[Query]):
+    ...     task_type = "warehouse_query"
+    ...
+    ...     async def create(self, task: Task) -> Query:  # start, return at once
+    ...         return Query(task.input("statement", str))
+    ...
+    ...     async def get(self, job: Job[Query]) -> Resource:  # how is it?
+    ...         return succeeded({"ran": job.meta.statement})
+    ...
+    ...     async def delete(self, job: Job[Query]) -> None: ...  # end it; fine if it is gone
 
-    Plugin("warehouse", "1.0.0", [Warehouse()]).serve()
+    >>> plugin = Plugin("warehouse", "1.0.0", [Warehouse()])
+
+The program's last line is `plugin.serve()`. In a test:
+
+    >>> from agenthost.testing import run
+    >>> with run(plugin) as client:
+    ...     client.run_task("warehouse_query", inputs={"statement": "select 1"}).outputs
+    {'ran': 'select 1'}
 
 Methods may be plain functions too: those run in threads. For work that fits within a call, write a `SyncAgent` with one
 method, `execute`. `agenthost.testing` runs plugins in tests.

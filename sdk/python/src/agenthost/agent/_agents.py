@@ -107,7 +107,7 @@ class AsyncAgent(_Agent, Generic[M]):
     """
 
     idempotent_create: ClassVar[bool] = False
-    """Two calls of `create` with one idempotency key make one job."""
+    """Two calls of `create` with one idempotency key make one job, whatever other agents of the plugin do."""
 
     @abstractmethod
     def create(self, task: Task) -> M | Awaitable[M]:

@@ -10,7 +10,17 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from agenthost.plugin import CallError, ConfigError, Description, Lanes, LoadError, Service, serve
+from agenthost.plugin import (
+    CAPABILITY_IDEMPOTENT_CREATE,
+    CallError,
+    CategoryCapabilities,
+    ConfigError,
+    Description,
+    Lanes,
+    LoadError,
+    Service,
+    serve,
+)
 from agenthost.service import AgentService, Registered, Registry
 
 from ._agents import AsyncAgent, SyncAgent
@@ -43,6 +53,25 @@ class Plugin:
 
     def configure(self, type: type[C], function: Callable[[C], Awaitable[Any] | Any]) -> Plugin:
         """Takes a configuration, the plugin's `config:` block in the host's file, as a dataclass or pydantic model.
+
+        >>> from dataclasses import dataclass
+        >>> from agenthost.agent import Plugin, SyncAgent
+        >>> from agenthost.testing import run
+        >>> class Nothing(SyncAgent):
+        ...     task_type = "nothing"
+        ...     def execute(self, task): ...
+        >>> @dataclass
+        ... class Config:
+        ...     region: str
+        ...     retries: int = 3
+        >>> plugin = Plugin("nothing", "1", [Nothing()]).configure(Config, print)
+        >>> with run(plugin) as client:
+        ...     client.configure({"regoin": "eu"})
+        ...     client.configure({"region": "eu"})
+        [ConfigError(key='region', message='is required'), \
+ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
+        Config(region='eu', retries=3)
+        []
 
         Wrong keys and values are reported by key, all at once, before the function is called. What the function raises
         is an error of the configuration as a whole; what it returns may be a list of ConfigError. Tasks are refused
@@ -104,19 +133,30 @@ class Plugin:
         return Registry(found)
 
     def _description(self) -> Description:
-        idempotent = [agent for agent in self.agents if isinstance(agent, AsyncAgent)]
+        capabilities, category_capabilities = self._promises()
         return Description(
             name=self.name,
             version=self.version,
             sdk="agenthost-python",
             sdk_version=importlib.metadata.version("agenthost"),
             language=f"python{platform.python_version()}",
-            # The host asks again for any of the plugin's tasks, so that all must be able to take it.
-            capabilities=("idempotent_create",)
-            if idempotent and all(agent.idempotent_create for agent in idempotent)
-            else (),
+            capabilities=capabilities,
+            category_capabilities=category_capabilities,
             config_schema=self._configuration.schema if self._configuration else "",
         )
+
+    def _promises(self) -> tuple[tuple[str, ...], tuple[CategoryCapabilities, ...]]:
+        """The capabilities as Describe has them: for the plugin, and for single categories.
+
+        What every async agent promises is the plugin's promise, so that hosts that know no others hear of it too.
+        """
+        promise = (CAPABILITY_IDEMPOTENT_CREATE,)
+        asynchronous = [agent for agent in self.agents if isinstance(agent, AsyncAgent)]
+        promising = [agent for agent in asynchronous if agent.idempotent_create]
+        if promising and len(promising) == len(asynchronous):
+            return promise, ()
+        categories = (category for agent in promising for category in agent.categories())
+        return (), tuple(CategoryCapabilities(one.task_type, one.version, promise) for one in categories)
 
     async def _configured_with(self, block: str) -> Sequence[ConfigError]:
         if self._configuration is None:

@@ -91,6 +91,9 @@ def running(message: str = "") -> Resource:
 def succeeded(outputs: Mapping[str, Any] | None = None, *, types: str | None = None) -> Resource:
     """The job is done.
 
+    >>> succeeded({"rows": 3}).with_link("Console", "https://example.com/1").with_info(scanned=7).outputs
+    {'rows': 3}
+
     :param outputs: by name, as Python values. None: the job wrote outputs.pb below the output prefix itself, or the
         task has no outputs.
     :param types: what the outputs are encoded as: `task.output_types`, kept in the job's metadata. Without it each
@@ -105,7 +108,12 @@ def aborted(message: str = "") -> Resource:
 
 
 def failed(reason: str | BaseException) -> Resource:
-    """The job went wrong and would go wrong again. A UserFailure or SystemFailure shows its code."""
+    """The job went wrong and would go wrong again. A UserFailure or SystemFailure shows its code.
+
+    >>> from agenthost.agent import UserFailure
+    >>> failed(UserFailure("BadSQL", "no such table")).message
+    'no such table'
+    """
     return _failed(Phase.FAILED, reason)
 
 

@@ -46,6 +46,11 @@ def secret(key: str) -> Secret:
     FLYTE_SECRETS_FILE_PREFIX replace "_FSEC_", "/etc/secrets" and the file name's empty prefix. It is read anew each
     time, so that secrets can rotate.
 
+    >>> secret("api_key")
+    [secret]
+    >>> secret("api_key").reveal()
+    'k3y'
+
     :raises FailedPrecondition: there is none; the message says where it was looked for.
     """
     if not key or "/" in key or "\\" in key:

@@ -67,6 +67,16 @@ class Task:
     def input(self, name: str, type: Any = Any, default: Any = _MISSING) -> Any:
         """An input as a Python value, of a type if one is given: int, list[float], File, a dataclass, …
 
+        >>> from agenthost.agent import Plugin, SyncAgent, succeeded
+        >>> from agenthost.testing import run
+        >>> class Double(SyncAgent):
+        ...     task_type = "double"
+        ...     async def execute(self, task):
+        ...         return succeeded({"n": 2 * task.input("n", int), "unit": task.input("unit", str, "rows")})
+        >>> with run(Plugin("double", "1", [Double()])) as client:
+        ...     client.execute("double", inputs={"n": 21}).outputs
+        {'n': 42, 'unit': 'rows'}
+
         :param default: what an input that is absent or None stands for.
         :raises InvalidArgument: there is no such input, or it is of another type.
         """

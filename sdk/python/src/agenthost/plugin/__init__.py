@@ -13,7 +13,13 @@ import os
 # grpc's own lines about handshakes that failed have no form that a host could read. Read when grpc is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from ._contract import IDEMPOTENCY_KEY_HEADER, ConfigError, Description
+from ._contract import (
+    CAPABILITY_IDEMPOTENT_CREATE,
+    IDEMPOTENCY_KEY_HEADER,
+    CategoryCapabilities,
+    ConfigError,
+    Description,
+)
 from ._errors import CallError, LoadError, cut, status_of
 from ._guard import guarded, guarded_stream
 from ._hostlog import take_over
@@ -21,8 +27,10 @@ from ._lanes import Lanes
 from ._serve import Service, serve, start
 
 __all__ = [
+    "CAPABILITY_IDEMPOTENT_CREATE",
     "IDEMPOTENCY_KEY_HEADER",
     "CallError",
+    "CategoryCapabilities",
     "ConfigError",
     "Description",
     "Lanes",

@@ -22,6 +22,15 @@ CAPABILITY_IDEMPOTENT_CREATE = "idempotent_create"
 
 
 @dataclass(frozen=True)
+class CategoryCapabilities:
+    """What a plugin promises for one of its task categories."""
+
+    name: str
+    version: int
+    capabilities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Description:
     """What a plugin says of itself."""
 
@@ -31,6 +40,9 @@ class Description:
     sdk_version: str
     language: str
     capabilities: tuple[str, ...] = ()
+    """What it promises for all its task categories."""
+    category_capabilities: tuple[CategoryCapabilities, ...] = ()
+    """What it promises for single ones in addition."""
     config_schema: str = ""
 
 

@@ -21,7 +21,7 @@ from ._errors import Exited
 
 _log = logging.getLogger("agenthost")
 
-PATIENCE = 0.5
+MAX_WAIT = 0.5
 """Seconds after which a lane that has not begun a call counts as blocked."""
 
 LIMIT = 64
@@ -36,9 +36,9 @@ class Lanes:
     and from then on every call has a lane to itself: an agent that blocks once, blocks again.
     """
 
-    def __init__(self, name: str, patience: float = PATIENCE, limit: int = LIMIT) -> None:
+    def __init__(self, name: str, max_wait: float = MAX_WAIT, limit: int = LIMIT) -> None:
         self._name = name
-        self._patience = patience
+        self._max_wait = max_wait
         self._limit = limit
         self._lanes: list[_Lane] = []
         self._blocks = False
@@ -115,7 +115,7 @@ class Lanes:
         errand = _Errand(begin)
         try:
             self._choose().offer(errand)
-            if not self._blocks and not await errand.begun_within(self._patience):
+            if not self._blocks and not await errand.begun_within(self._max_wait):
                 self._blocks = True
                 _log.warning(
                     "an agent blocks its event loop: its calls get a thread each from now on",
@@ -124,7 +124,7 @@ class Lanes:
             while not errand.begun and len(self._lanes) < self._limit:
                 # Offered again, taken once: by the first lane that comes to it.
                 self._choose().offer(errand)
-                await errand.begun_within(self._patience)
+                await errand.begun_within(self._max_wait)
             return await errand.result()
         except asyncio.CancelledError:
             errand.cancel()

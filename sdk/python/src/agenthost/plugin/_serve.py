@@ -173,10 +173,10 @@ class Process:
             ),
         )
 
-    def end(self, patience: float = STOP_GRACE) -> asyncio.Task[None]:
+    def end(self, max_wait: float = STOP_GRACE) -> asyncio.Task[None]:
         """Begins the end; once, however often it is asked for."""
         if self._ending is None:
-            self._ending = asyncio.ensure_future(self._end(min(patience, STOP_GRACE)))
+            self._ending = asyncio.ensure_future(self._end(min(max_wait, STOP_GRACE)))
         return self._ending
 
     async def ended(self) -> None:
@@ -185,13 +185,13 @@ class Process:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._server.stop(ANSWER_GRACE), 2 * ANSWER_GRACE)
 
-    async def _end(self, patience: float) -> None:
+    async def _end(self, max_wait: float) -> None:
         """Calls under way get three quarters of the time, the agents' close the rest."""
-        left = await self._calls.drain(patience * 3 / 4)
+        left = await self._calls.drain(max_wait * 3 / 4)
         if left:
             _log.error("the plugin stops with calls under way", extra={"calls": left})
         try:
-            await asyncio.wait_for(self._service.close(), patience / 4)
+            await asyncio.wait_for(self._service.close(), max_wait / 4)
         except Exception:
             _log.exception("the plugin did not stop cleanly")
         self._closed.set()
@@ -203,6 +203,9 @@ class Process:
             version=d.version,
             sdk={"name": d.sdk, "version": d.sdk_version, "language": d.language},
             capabilities=d.capabilities,
+            category_capabilities=[
+                {"name": c.name, "version": c.version, "capabilities": c.capabilities} for c in d.category_capabilities
+            ],
             config_schema=d.config_schema,
         )
 
@@ -218,7 +221,7 @@ class Process:
 
     async def _shutdown(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         remaining = context.time_remaining()
-        # Four fifths of the host's patience, so that the answer still reaches it.
+        # Four fifths of what the host waits, so that the answer still reaches it.
         await asyncio.shield(self.end(STOP_GRACE if remaining is None else remaining * 4 / 5))
         return _contract.Empty()
 
