@@ -122,11 +122,7 @@ func completes(ctx context.Context, k *kit, s *sample) (string, error) {
 }
 
 func settled(ctx context.Context, k *kit, s *sample) (string, error) {
-	finished, err := k.finish(ctx, s)
-	if err != nil {
-		return "", err
-	}
-	i, err := k.at(ctx, ready)
+	finished, i, err := k.finished(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -180,10 +176,7 @@ func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
 	if category := s.category(); !described.Promises(pluginv1.CapabilityIdempotentCreate, category.GetName(), category.GetVersion()) {
 		return "", skipped("it does not declare idempotent_create for the sample's task category")
 	}
-	if _, err := k.finish(ctx, s); err != nil {
-		return "", err
-	}
-	i, err := k.at(ctx, ready)
+	_, i, err := k.finished(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -221,22 +214,10 @@ func (k *kit) deleteJob(ctx context.Context, i *instance, s *sample, j agentclie
 }
 
 func deletesTwice(ctx context.Context, k *kit, s *sample) (string, error) {
-	if _, err := k.finish(ctx, s); err != nil {
-		return "", err
-	}
-	i, err := k.at(ctx, ready)
+	i, _, j, err := k.started(ctx, s)
 	if err != nil {
 		return "", err
 	}
-	request, err := k.request(s)
-	if err != nil {
-		return "", err
-	}
-	meta, err := k.createJob(ctx, callerOn(i.conn), request)
-	if err != nil {
-		return "", failed("%s: CreateTask fails: %s", s.name, describeError(err))
-	}
-	j := agentclient.Job{Category: s.category(), Meta: meta}
 	for _, what := range []string{"DeleteTask", "the second DeleteTask of one job"} {
 		if err := k.deleteJob(ctx, i, s, j, what); err != nil {
 			return "", err
@@ -256,11 +237,7 @@ func deletesTwice(ctx context.Context, k *kit, s *sample) (string, error) {
 }
 
 func deletesFinished(ctx context.Context, k *kit, s *sample) (string, error) {
-	finished, err := k.finish(ctx, s)
-	if err != nil {
-		return "", err
-	}
-	i, err := k.at(ctx, ready)
+	finished, i, err := k.finished(ctx, s)
 	if err != nil {
 		return "", err
 	}
@@ -269,27 +246,17 @@ func deletesFinished(ctx context.Context, k *kit, s *sample) (string, error) {
 }
 
 func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
-	if _, err := k.finish(ctx, s); err != nil {
+	_, request, j, err := k.started(ctx, s)
+	if err != nil {
 		return "", err
 	}
 	s.finished = nil // its process is about to end
+	k.drop()
 	i, err := k.at(ctx, ready)
 	if err != nil {
 		return "", err
 	}
-	request, err := k.request(s)
-	if err != nil {
-		return "", err
-	}
-	meta, err := k.createJob(ctx, callerOn(i.conn), request)
-	if err != nil {
-		return "", failed("%s: CreateTask fails: %s", s.name, describeError(err))
-	}
-	k.drop()
-	if i, err = k.at(ctx, ready); err != nil {
-		return "", err
-	}
-	resource, _, err := k.follow(ctx, callerOn(i.conn), agentclient.Job{Category: s.category(), Meta: meta})
+	resource, _, err := k.follow(ctx, callerOn(i.conn), j)
 	if err == nil {
 		err = s.endsAsExpected(resource)
 	}
@@ -301,15 +268,11 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 			return "", fmt.Errorf("after a SIGKILL: %w", err)
 		}
 	}
-	return "", k.deleteJob(ctx, i, s, agentclient.Job{Category: s.category(), Meta: meta}, "DeleteTask")
+	return "", k.deleteJob(ctx, i, s, j, "DeleteTask")
 }
 
 func streamsLogs(ctx context.Context, k *kit, s *sample) (string, error) {
-	finished, err := k.finish(ctx, s)
-	if err != nil {
-		return "", err
-	}
-	i, err := k.at(ctx, ready)
+	finished, i, err := k.finished(ctx, s)
 	if err != nil {
 		return "", err
 	}

@@ -143,6 +143,33 @@ func (k *kit) finish(ctx context.Context, s *sample) (*finishedJob, error) {
 	return s.finished, nil
 }
 
+// finished is a finished job of a sample task, and a process to make calls on it to.
+func (k *kit) finished(ctx context.Context, s *sample) (*finishedJob, *instance, error) {
+	finished, err := k.finish(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	i, err := k.at(ctx, ready)
+	return finished, i, err
+}
+
+// started is a new job of a sample task that is known to complete, the process that made it and the request for it.
+func (k *kit) started(ctx context.Context, s *sample) (*instance, *admin.CreateTaskRequest, agentclient.Job, error) {
+	_, i, err := k.finished(ctx, s)
+	if err != nil {
+		return nil, nil, agentclient.Job{}, err
+	}
+	request, err := k.request(s)
+	if err != nil {
+		return nil, nil, agentclient.Job{}, err
+	}
+	meta, err := k.createJob(ctx, callerOn(i.conn), request)
+	if err != nil {
+		return nil, nil, agentclient.Job{}, failed("%s: CreateTask fails: %s", s.name, describeError(err))
+	}
+	return i, request, agentclient.Job{Category: s.category(), Meta: meta}, nil
+}
+
 // complete makes a job and follows it to the end that is expected of it: as Flyte 2 does if there is a connection to send.
 func (k *kit) complete(ctx context.Context, c caller, s *sample, request *admin.CreateTaskRequest, connection *agentclient.Connection) (*finishedJob, error) {
 	began := time.Now()
