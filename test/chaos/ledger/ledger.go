@@ -385,9 +385,8 @@ func (l *Ledger) get(request Request) (Answer, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen(request)
-	job, ok := l.jobs[request.Job]
-	if !ok || job.Agent != request.Agent {
-		l.strangers++
+	job, ok := l.job(request)
+	if !ok {
 		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
 	}
 	job.Polls++
@@ -437,14 +436,23 @@ func (l *Ledger) got(request Request) {
 	job.answered[request.Host] = time.Now()
 }
 
+// job is the job that a request asks about. One that the agent never made is noted.
+func (l *Ledger) job(request Request) (*Job, bool) {
+	job, ok := l.jobs[request.Job]
+	if !ok || job.Agent != request.Agent {
+		l.strangers++
+		return nil, false
+	}
+	return job, true
+}
+
 // delete cancels a job that runs. One that is over cannot be cancelled: that is 404, as with many a service.
 func (l *Ledger) delete(request Request) (Answer, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen(request)
-	job, ok := l.jobs[request.Job]
-	if !ok || job.Agent != request.Agent {
-		l.strangers++
+	job, ok := l.job(request)
+	if !ok {
 		return Answer{Message: "no such job: " + request.Job}, http.StatusNotFound
 	}
 	do, _ := l.take(request.Agent, Delete)
