@@ -197,6 +197,15 @@ func TestOperatorsSeeMetricsHealthAndThePluginsLog(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
+	published, err := os.ReadFile("../../docs/reference/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, exported := range regexp.MustCompile(`(?m)^# TYPE ((?:agenthost|flyte)_\S+) (\S+)$`).FindAllStringSubmatch(metrics, -1) {
+		if !strings.Contains(string(published), "| `"+exported[1]+"` | "+exported[2]+" |") {
+			t.Errorf("docs/reference/metrics.md lacks the %s %s", exported[2], exported[1])
+		}
+	}
 	status := host.status(t)
 	if status.PID == 0 || status.UptimeSeconds <= 0 || status.MemoryBytes == 0 || status.Version != "1.2.3" || len(status.Categories) != 2 {
 		t.Errorf("status: %+v", status)

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+var update = flag.Bool("update", false, "write docs/reference/metrics.md")
+
+func TestThePublishedMetricsAreUpToDate(t *testing.T) {
+	const path = "../../docs/reference/metrics.md"
+	current := metricsReference(t)
+	if *update {
+		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	published, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(current, string(published)); diff != "" {
+		t.Errorf("run: go test ./host/server -run TestThePublishedMetricsAreUpToDate -update\n%s", diff)
+	}
+}
+
+// noting is a registry that notes the types of vectors, which show in nothing else while they have no series.
+type noting struct {
+	*prometheus.Registry
+	types map[string]string // by name
+}
+
+func (n *noting) MustRegister(collectors ...prometheus.Collector) {
+	n.Registry.MustRegister(collectors...)
+	for _, collector := range collectors {
+		kind := ""
+		switch collector.(type) {
+		case *prometheus.CounterVec:
+			kind = "counter"
+		case *prometheus.GaugeVec:
+			kind = "gauge"
+		case *prometheus.HistogramVec:
+			kind = "histogram"
+		case *prometheus.SummaryVec:
+			kind = "summary"
+		default:
+			continue
+		}
+		for name := range describedBy(collector) {
+			n.types[name] = kind
+		}
+	}
+}
+
+type described struct {
+	help   string
+	labels []string
+}
+
+// A Desc tells what it is in its text only.
+var descText = regexp.MustCompile(`^Desc\{fqName: "([^"]*)", help: ("(?:[^"\\]|\\.)*"), unit: "[^"]*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
+
+func describedBy(collector prometheus.Collector) map[string]described {
+	descs := make(chan *prometheus.Desc)
+	go func() {
+		defer close(descs)
+		collector.Describe(descs)
+	}()
+	all := map[string]described{}
+	for desc := range descs {
+		parts := descText.FindStringSubmatch(desc.String())
+		if parts == nil {
+			panic("a metric is not described as expected: " + desc.String())
+		}
+		var d described
+		if _, err := fmt.Sscanf(parts[2], "%q", &d.help); err != nil {
+			panic(err)
+		}
+		for label := range strings.SplitSeq(parts[3], ",") {
+			if name, _, ok := strings.Cut(label, "="); ok {
+				d.labels = append(d.labels, name)
+			}
+		}
+		d.labels = append(d.labels, strings.FieldsFunc(parts[4], func(r rune) bool { return r == ',' })...)
+		all[parts[1]] = d
+	}
+	return all
+}
+
+// registered are the metrics of a host with a plugin.
+func registered(t *testing.T) (all map[string]described, types map[string]string) {
+	t.Helper()
+	registry := &noting{Registry: prometheus.NewRegistry(), types: map[string]string{}}
+	log := slog.New(slog.DiscardHandler)
+	front := gateway.New(gateway.Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: log, Metrics: registry})
+	t.Cleanup(func() { front.Shutdown(t.Context()) })
+	none := func() string { return "" }
+	admin.New(admin.Options{
+		Version: "1.2.3", Ready: func() bool { return true }, ConfigError: none, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
+		Plugins: func() []fleet.Status {
+			return []fleet.Status{{Name: "hello", State: fleet.Running, PID: 1, Started: time.Now(), Manifest: &plugin.Manifest{Version: "1"}}}
+		},
+	})
+	gathered, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range gathered {
+		registry.types[family.GetName()] = strings.ToLower(family.GetType().String())
+	}
+	return describedBy(registry.Registry), registry.types
+}
+
+func metricsReference(t *testing.T) string {
+	t.Helper()
+	all, types := registered(t)
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+<!-- Generated from what the host registers: go test ./host/server -run TestThePublishedMetricsAreUpToDate -update -->
+
+What ` + "`GET /metrics`" + ` on the admin address answers. Labels take their values from the configuration and the plugins' lists of
+agents, never from requests. [operating.md](../operating.md) says what to alert on. Besides, there are Go's usual metrics of the
+host's own process (` + "`go_…`, `process_…`" + `) and of the endpoint itself (` + "`promhttp_…`" + `).
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+`)
+	cell := strings.NewReplacer("|", `\|`, "<", "&lt;").Replace
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "promhttp_") {
+			continue
+		}
+		if types[name] == "" {
+			t.Errorf("the type of %s is not known", name)
+		}
+		labels := make([]string, len(all[name].labels))
+		for i, label := range all[name].labels {
+			labels[i] = "`" + label + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, types[name], strings.Join(labels, ", "), cell(all[name].help))
+	}
+	return b.String()
+}
