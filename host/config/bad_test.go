@@ -185,10 +185,10 @@ func loadErrors(t *testing.T, sources config.Sources) config.Errors {
 func TestABadFileDoesNotHideTheMistakesOfTheNext(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.yaml")
 	broken := write(t, "broken.toml", "a = [\n")
-	odd := write(t, "odd.ini", "a=1")
+	unknown := write(t, "odd.ini", "a=1")
 	wrong := write(t, "wrong.json", "{\n \"log\": {\"level\": \"loud\"}\n}")
 	got := loadErrors(t, config.Sources{
-		Files:   []string{missing, broken, odd, wrong},
+		Files:   []string{missing, broken, unknown, wrong},
 		Environ: []string{"AGENTHOST_LISTEN__GRPC=nowhere"},
 		Flags:   map[string]any{"log.format": "xml"},
 	})
@@ -196,7 +196,7 @@ func TestABadFileDoesNotHideTheMistakesOfTheNext(t *testing.T) {
 	for _, e := range got {
 		sources = append(sources, e.Source)
 	}
-	want := []string{missing, broken, odd, wrong, "environment variable AGENTHOST_LISTEN__GRPC", "command line"}
+	want := []string{missing, broken, unknown, wrong, "environment variable AGENTHOST_LISTEN__GRPC", "command line"}
 	if diff := cmp.Diff(want, sources); diff != "" {
 		t.Errorf("sources (-want +got):\n%s\n%v", diff, got)
 	}

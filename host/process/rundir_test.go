@@ -114,7 +114,7 @@ func TestABaseThatOthersCouldReachIntoIsRefused(t *testing.T) {
 
 func TestOnlyTheDeadAreSwept(t *testing.T) {
 	alive, base := runRoot(t)
-	kept, err := alive.Make()
+	living, err := alive.Make()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestOnlyTheDeadAreSwept(t *testing.T) {
 	if _, err := os.Stat(dead); !os.IsNotExist(err) {
 		t.Errorf("the dead host's root is still there: %v", err)
 	}
-	for _, path := range []string{kept.Path(), foreign} {
+	for _, path := range []string{living.Path(), foreign} {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("%s was swept: %v", path, err)
 		}

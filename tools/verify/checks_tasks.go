@@ -46,7 +46,7 @@ func taskChecks() []*Check {
 			Name:   "tasks/settled",
 			Reason: "a job that has ended is polled again, after a restart of FlytePropeller or a lost answer",
 			Advice: "answer GetTask of a finished job with its terminal phase and its outputs, every time",
-			run:    onSamples(settled),
+			run:    onSamples(endsTheSameAgain),
 		},
 		{
 			Name:   "tasks/flyte2",
@@ -121,7 +121,7 @@ func completes(ctx context.Context, k *kit, s *sample) (string, error) {
 	return fmt.Sprintf("%s after %s", strings.Join(finished.phases, ", "), taskrun.Seconds(finished.took)), nil
 }
 
-func settled(ctx context.Context, k *kit, s *sample) (string, error) {
+func endsTheSameAgain(ctx context.Context, k *kit, s *sample) (string, error) {
 	finished, i, err := k.finished(ctx, s)
 	if err != nil {
 		return "", err
