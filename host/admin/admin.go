@@ -40,15 +40,7 @@ type Options struct {
 	Metrics *prometheus.Registry
 }
 
-// Server answers operators:
-//
-//	/healthz   200 while the process is well: for a liveness probe
-//	/readyz    200 while Flyte may send work, 503 with the reason otherwise: for a readiness probe
-//	/metrics   Prometheus
-//	/status    Status as JSON
-//	/events    every change of state from now on, as newline-delimited JSON Events
-//	/reload    POST: the configuration is read again; ReloadLines, newline-delimited; ?dry_run=1 only plans
-//	/debug/pprof/  Go's profiles of the host
+// Server answers operators: see endpoints.
 type Server struct {
 	options Options
 	started time.Time
@@ -64,17 +56,64 @@ func New(options Options) *Server {
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(options.Metrics, promhttp.HandlerOpts{Registry: options.Metrics}))
-	mux.HandleFunc("GET /status", s.serveStatus)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", s.serveReady)
-	mux.HandleFunc("GET /events", s.serveEvents)
-	mux.HandleFunc("POST /reload", s.serveReload)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for _, e := range s.endpoints() {
+		mux.Handle(e.pattern, e.handler)
+	}
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	return s
+}
+
+// endpoint is one row of the API, of which docs/reference/admin-api.md is made.
+type endpoint struct {
+	pattern string
+	handler http.Handler
+	// parameters, answer and status are for people.
+	parameters, answer, status string
+}
+
+func (s *Server) endpoints() []endpoint {
+	metrics := s.options.Metrics
+	return []endpoint{
+		{
+			pattern: "GET /healthz", handler: http.HandlerFunc(serveHealth),
+			answer: "`ok`, while the process is well: for a liveness probe", status: "200",
+		},
+		{
+			pattern: "GET /readyz", handler: http.HandlerFunc(s.serveReady),
+			answer: "`ok` while Flyte may send work, else why not, and the state of each plugin: for a readiness probe", status: "200, 503",
+		},
+		{
+			pattern: "GET /metrics", handler: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}),
+			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
+		},
+		{
+			pattern: "GET /status", handler: http.HandlerFunc(s.serveStatus),
+			answer: "[Status](#status), as JSON", status: "200",
+		},
+		{
+			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents),
+			answer: "each change of state from now on, until the host stops: [Events](#event), as newline-delimited JSON", status: "200",
+		},
+		{
+			pattern: "POST /reload", handler: http.HandlerFunc(s.serveReload),
+			parameters: "`dry_run=1`: only plan, and do nothing",
+			answer:     "the configuration is read again, and what happens is told: [ReloadLines](#reloadline), as newline-delimited JSON", status: "200, also for a reload that fails: its report says so",
+		},
+		{
+			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index),
+			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200, 404",
+		},
+		{
+			pattern: "GET /debug/pprof/profile", handler: http.HandlerFunc(pprof.Profile),
+			parameters: "`seconds`: how long, by default 30",
+			answer:     "a profile of the processor", status: "200",
+		},
+		{
+			pattern: "GET /debug/pprof/trace", handler: http.HandlerFunc(pprof.Trace),
+			parameters: "`seconds`: how long, by default 1",
+			answer:     "a trace of the execution", status: "200",
+		},
+	}
 }
 
 // Serve answers on listener until Shutdown.
@@ -85,6 +124,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.endStreams()
 	return s.http.Shutdown(ctx)
 }
+
+func serveHealth(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if s.options.Ready() {

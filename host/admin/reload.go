@@ -10,33 +10,37 @@ import (
 // comes the plan, then the events as they happen, last the report. Without a report the host broke off. With ?dry_run=1 nothing
 // is done: the report, which has the plan, comes at once.
 type ReloadLine struct {
-	Plan   []config.Change `json:"plan,omitempty"`
-	Event  *Event          `json:"event,omitempty"`
-	Report *ReloadReport   `json:"report,omitempty"`
+	// What the configuration changed, which comes first.
+	Plan []config.Change `json:"plan,omitempty"`
+	// What happens meanwhile.
+	Event *Event `json:"event,omitempty"`
+	// What came of it, which comes last.
+	Report *ReloadReport `json:"report,omitempty"`
 }
 
 // ReloadReport is what a reload came to.
 type ReloadReport struct {
-	// Plan is what the configuration changed: the host itself first, then the plugins by name.
+	// What the configuration changed: the host itself first, then the plugins by name.
 	Plan []config.Change `json:"plan"`
-	// Plugins is what became of each plugin, by name; empty for a dry run.
+	// What became of each plugin, by name; empty for a dry run.
 	Plugins []PluginReload `json:"plugins,omitempty"`
-	// Error is why nothing was done, such as mistakes in the configuration; empty where something was.
+	// Why nothing was done, such as mistakes in the configuration; absent where something was.
 	Error string `json:"error,omitempty"`
-	// Errors are the mistakes in the configuration that Error sums up.
+	// The mistakes in the configuration that error sums up.
 	Errors config.Errors `json:"errors,omitempty"`
 }
 
 // PluginReload is what a reload did to one plugin.
 type PluginReload struct {
+	// The plugin's name.
 	Name string `json:"name"`
-	// Action is what was done, in the fleet's words, such as started, swapped, unchanged, removed.
+	// What was done: such as started, swapped, unchanged, removed.
 	Action string `json:"action"`
-	// State is the plugin's state afterwards, as in PluginStatus; empty for one that was removed.
+	// The plugin's state afterwards, as in PluginStatus; absent for one that was removed.
 	State string `json:"state,omitempty"`
-	// Error is why the new configuration does not serve; what served before goes on.
+	// Why the new configuration does not serve; what served before goes on.
 	Error string `json:"error,omitempty"`
-	// Seconds is how long it took.
+	// How long it took.
 	Seconds float64 `json:"seconds"`
 }
 
@@ -53,17 +57,20 @@ func (r ReloadReport) Failed() bool {
 // Event is one change of a plugin's state. GET /events streams them as newline-delimited JSON, in their order, until the
 // reader goes away.
 type Event struct {
-	Time   time.Time `json:"time"`
-	Plugin string    `json:"plugin"`
-	// Generation is the generation that changed; empty where the plugin as a whole did.
+	// When it happened.
+	Time time.Time `json:"time"`
+	// The plugin's name.
+	Plugin string `json:"plugin"`
+	// The generation that changed; absent where the plugin as a whole did.
 	Generation string `json:"generation,omitempty"`
-	// Instance is the number of the instance, from 0, where one of the generation's instances changed.
+	// The number of the instance, from 0, where one of the generation's instances changed.
 	Instance *int `json:"instance,omitempty"`
-	// State is what it is now, Was what it was before; Was is empty for what is new.
+	// What it is now: a state as in PluginStatus, or something that happens once, such as swapped or rolled back.
 	State string `json:"state"`
-	Was   string `json:"was,omitempty"`
-	// Cause is why.
+	// What it was before; absent for what is new.
+	Was string `json:"was,omitempty"`
+	// Why.
 	Cause string `json:"cause,omitempty"`
-	// Seconds is how long it was what it was before.
+	// How long it was what it was before.
 	Seconds float64 `json:"seconds"`
 }

@@ -13,93 +13,118 @@ import (
 // Status is what GET /status answers and `agenthost status` shows. It holds no configuration, no environment and no
 // secret.
 type Status struct {
-	Host    HostStatus     `json:"host"`
-	Plugins []PluginStatus `json:"plugins"` // by name
+	// The host itself.
+	Host HostStatus `json:"host"`
+	// The plugins, by name.
+	Plugins []PluginStatus `json:"plugins"`
 }
 
 // HostStatus is the host itself.
 type HostStatus struct {
-	Version string    `json:"version"`
-	PID     int       `json:"pid"`
+	// The host's version.
+	Version string `json:"version"`
+	// Its process.
+	PID int `json:"pid"`
+	// When it was started.
 	Started time.Time `json:"started"`
-	// UptimeSeconds is the time since Started.
+	// How long ago that is.
 	UptimeSeconds float64 `json:"uptime_seconds"`
-	// GRPC and Admin are the addresses in use, host:port.
-	GRPC  string `json:"grpc"`
+	// The address for Flyte that is in use, host:port.
+	GRPC string `json:"grpc"`
+	// The address for operators that is in use, host:port.
 	Admin string `json:"admin"`
-	// Ready is what /readyz and grpc.health.v1 say.
+	// Whether Flyte may send work, as /readyz and grpc.health.v1 say.
 	Ready bool `json:"ready"`
-	// ConfigError is why the configuration's files, as they are now, are not in effect; the last sound configuration is.
+	// Why the configuration's files, as they are now, are not in effect; the last sound configuration is.
 	ConfigError string `json:"config_error,omitempty"`
-	// ConfigWatchError is why changes of the configuration's files are seen late: the system does not notify of them, and the
-	// host only looks now and then.
+	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
+	// and then.
 	ConfigWatchError string `json:"config_watch_error,omitempty"`
 }
 
 // PluginStatus is one configured plugin.
 type PluginStatus struct {
+	// The name that the configuration gives it.
 	Name string `json:"name"`
-	// State is one of starting, running, restarting, crash-looping, refused, draining, stopped.
-	State string    `json:"state"`
+	// One of starting, running, restarting, crash-looping, refused, draining, stopped.
+	State string `json:"state"`
+	// Since when it is in this state.
 	Since time.Time `json:"since"`
-	// Reason is why it is not running or, while it runs, why it last was not. Empty when it always was.
+	// Why it is not running or, while it runs, why it last was not; absent when it always was.
 	Reason string `json:"reason,omitempty"`
-	// SwapError is why the newest configuration does not serve, while that is so; what served before goes on.
+	// Why the newest configuration does not serve, while that is so; what served before goes on.
 	SwapError string `json:"swap_error,omitempty"`
-	// Version and SDK are the plugin's own words.
+	// The plugin's version, in its own words.
 	Version string `json:"version,omitempty"`
-	SDK     string `json:"sdk,omitempty"`
-	// PID, Started and UptimeSeconds are the running process's; absent where there is none.
-	PID           int        `json:"pid,omitempty"`
-	Started       *time.Time `json:"started,omitempty"`
-	UptimeSeconds float64    `json:"uptime_seconds,omitempty"`
-	// Restarts is how often a process was started after the first.
+	// The SDK that it is written with, in its own words.
+	SDK string `json:"sdk,omitempty"`
+	// The running process; absent where there is none.
+	PID int `json:"pid,omitempty"`
+	// When that process was started.
+	Started *time.Time `json:"started,omitempty"`
+	// How long ago that is.
+	UptimeSeconds float64 `json:"uptime_seconds,omitempty"`
+	// How often a process was started after the first.
 	Restarts int `json:"restarts"`
-	// Categories stay listed while the plugin restarts.
-	Categories  []Category `json:"categories"`
-	InFlight    int        `json:"in_flight"`
-	MemoryBytes uint64     `json:"memory_bytes"`
-	CPUSeconds  float64    `json:"cpu_seconds"`
-	// Generations are those that have processes, the newest first. What stands above is of the current one, summed up over its
+	// The task categories that it serves. They stay listed while it restarts.
+	Categories []Category `json:"categories"`
+	// How many calls it is answering.
+	InFlight int `json:"in_flight"`
+	// Resident memory of its process group.
+	MemoryBytes uint64 `json:"memory_bytes"`
+	// Processor time of its running process group.
+	CPUSeconds float64 `json:"cpu_seconds"`
+	// The generations that have processes, the newest first. The fields above are the current one's, summed up over its
 	// instances.
 	Generations []GenerationStatus `json:"generations,omitempty"`
 }
 
 // GenerationStatus is the instances that were started from one spec of a plugin.
 type GenerationStatus struct {
-	// ID is the same for equal specs, on every host.
-	ID    string `json:"id"`
+	// The same for equal specs, on every host.
+	ID string `json:"id"`
+	// A state, as the plugin's.
 	State string `json:"state"`
-	// Current says that calls go here unless something else is said of them.
+	// Whether calls go here unless something else is said of them.
 	Current bool `json:"current"`
-	// Percent is the share of new jobs that it gets.
+	// The share of new jobs that it gets.
 	Percent int `json:"percent"`
-	// Version is the plugin's own word.
-	Version   string           `json:"version,omitempty"`
+	// The plugin's version, in its own words.
+	Version string `json:"version,omitempty"`
+	// The processes, in the order of their numbers.
 	Instances []InstanceStatus `json:"instances"`
-	// Reason is why it is not running or, while it runs, why it last was not.
+	// Why it is not running or, while it runs, why it last was not.
 	Reason string `json:"reason,omitempty"`
 }
 
 // InstanceStatus is one process of a generation, or the place of one that is being started.
 type InstanceStatus struct {
+	// A state, as the plugin's.
 	State string `json:"state"`
-	// PID, Started and UptimeSeconds are absent where there is no process, as with a remote agent.
-	PID           int        `json:"pid,omitempty"`
-	Started       *time.Time `json:"started,omitempty"`
-	UptimeSeconds float64    `json:"uptime_seconds,omitempty"`
-	// Restarts is how often a process was started after the first.
-	Restarts    int     `json:"restarts"`
-	InFlight    int     `json:"in_flight"`
-	MemoryBytes uint64  `json:"memory_bytes"`
-	CPUSeconds  float64 `json:"cpu_seconds"`
+	// The process; absent where there is none, as with an agent that runs elsewhere.
+	PID int `json:"pid,omitempty"`
+	// When it was started.
+	Started *time.Time `json:"started,omitempty"`
+	// How long ago that is.
+	UptimeSeconds float64 `json:"uptime_seconds,omitempty"`
+	// How often a process was started after the first.
+	Restarts int `json:"restarts"`
+	// How many calls it is answering.
+	InFlight int `json:"in_flight"`
+	// Resident memory of its process group.
+	MemoryBytes uint64 `json:"memory_bytes"`
+	// Processor time of its process group.
+	CPUSeconds float64 `json:"cpu_seconds"`
 }
 
 // Category is a task category that a plugin serves.
 type Category struct {
-	Name    string `json:"name"`
-	Version int32  `json:"version"`
-	Sync    bool   `json:"sync"`
+	// The name of the task type.
+	Name string `json:"name"`
+	// The version of the task type; 0 for one without.
+	Version int32 `json:"version"`
+	// Whether its agent is a sync one.
+	Sync bool `json:"sync"`
 }
 
 func (s *Server) status() Status {

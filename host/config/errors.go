@@ -12,14 +12,14 @@ type Errors []KeyError
 
 // KeyError is one thing that is wrong.
 type KeyError struct {
-	// Source is where the value came from: a file's path as it was given, "environment variable NAME" or "command line".
+	// Where the value came from: a file's path as it was given, "environment variable NAME" or "command line".
 	Source string `json:"source"`
-	// Line is the line in the file, counted from 1; 0 where it is not known.
+	// The line in the file, counted from 1; absent where it is not known.
 	Line int `json:"line,omitempty"`
-	// Key is the dotted key, such as plugins.duckdb.command; empty where the source as a whole is meant. A part that has a
+	// The dotted key, such as plugins.duckdb.command; absent where the source as a whole is meant. A part that has a
 	// dot itself is quoted.
 	Key string `json:"key,omitempty"`
-	// Message says what was expected and what was found.
+	// What was expected and what was found.
 	Message string `json:"message"`
 }
 

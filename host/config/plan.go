@@ -30,12 +30,13 @@ const (
 // Change is what a new configuration does to one plugin or to the host itself. It names keys and files, never values:
 // those may be nobody's business.
 type Change struct {
-	// Plugin is the plugin's name; empty for the host.
+	// The plugin's name; absent for the host itself.
 	Plugin string `json:"plugin,omitempty"`
+	// One of added, removed, replaced, updated, unchanged, needs-restart.
 	Action Action `json:"action"`
-	// Keys are the keys that differ, in order: below plugins.<name> for a plugin, whole for the host.
+	// The keys that differ, in order: below plugins.<name> for a plugin, whole for the host.
 	Keys []string `json:"keys,omitempty"`
-	// Files are the files whose content differs though the key that names them, which is one of Keys, does not.
+	// The files whose content differs though the key that names them, which is one of keys, does not.
 	Files []string `json:"files,omitempty"`
 }
 

@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var update = flag.Bool("update", false, "write docs/reference/admin-api.md")
+
+func TestThePublishedAPIIsUpToDate(t *testing.T) {
+	const path = "../../docs/reference/admin-api.md"
+	current := apiReference(t)
+	if *update {
+		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	published, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(current, string(published)); diff != "" {
+		t.Errorf("run: go test ./host/admin -run TestThePublishedAPIIsUpToDate -update\n%s", diff)
+	}
+}
+
+func apiReference(t *testing.T) string {
+	t.Helper()
+	p := &page{t: t, docs: fieldDocs(t), told: map[reflect.Type]bool{}}
+	p.print(`# Admin API
+
+<!-- Generated from host/admin: go test ./host/admin -run TestThePublishedAPIIsUpToDate -update -->
+
+HTTP on the host's admin address (` + "`listen.admin`" + `), for operators and probes. Nothing there holds configuration values, environment or
+secrets. Fields are added without notice: ignore what you do not know. A path that is not listed is 404, another method 405.
+
+| endpoint | parameters | answer | status |
+|---|---|---|---|
+`)
+	server := New(Options{Metrics: prometheus.NewRegistry()})
+	for _, e := range server.endpoints() {
+		p.print("| `%s` | %s | %s | %s |\n", e.pattern, cell(e.parameters), cell(e.answer), e.status)
+	}
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}} {
+		p.describe(reflect.TypeOf(root))
+	}
+	return p.text.String()
+}
+
+// page is one being written.
+type page struct {
+	t    *testing.T
+	text strings.Builder
+	docs map[string]string // of types, "Status", and of their fields, "Status.Host"
+	told map[reflect.Type]bool
+}
+
+func (p *page) print(format string, args ...any) { fmt.Fprintf(&p.text, format, args...) }
+
+// describe tells of a struct, and then of those in it.
+func (p *page) describe(t reflect.Type) {
+	if p.told[t] {
+		return
+	}
+	p.told[t] = true
+	p.print("\n## %s\n\n%s\n\n| field | type | meaning |\n|---|---|---|\n", t.Name(), p.doc(t.Name()))
+	var below []reflect.Type
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		kind, inner := jsonType(f.Type)
+		if inner != nil {
+			below = append(below, inner)
+		}
+		if strings.Contains(options, "omitempty") {
+			kind += ", may be absent"
+		}
+		p.print("| `%s` | %s | %s |\n", name, kind, cell(p.doc(t.Name()+"."+f.Name)))
+	}
+	for _, inner := range below {
+		p.describe(inner)
+	}
+}
+
+func (p *page) doc(name string) string {
+	if p.docs[name] == "" {
+		p.t.Errorf("%s has no comment, so that the page cannot say what it means", name)
+	}
+	return p.docs[name]
+}
+
+// jsonType is what a Go type is in JSON, and the struct that is in it, if one is.
+func jsonType(t reflect.Type) (kind string, inner reflect.Type) {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return "time (RFC 3339)", nil
+	case t.Kind() == reflect.Pointer:
+		return jsonType(t.Elem())
+	case t.Kind() == reflect.Slice:
+		kind, inner = jsonType(t.Elem())
+		return "list of " + kind, inner
+	case t.Kind() == reflect.Struct:
+		return "[" + t.Name() + "](#" + strings.ToLower(t.Name()) + ")", t
+	case t.Kind() == reflect.String:
+		return "text", nil
+	case t.Kind() == reflect.Bool:
+		return "bool", nil
+	}
+	return "number", nil
+}
+
+var cell = strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace
+
+// fieldDocs reads the comments of the types in the answers.
+func fieldDocs(t *testing.T) map[string]string {
+	t.Helper()
+	docs := map[string]string{}
+	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %v, no files", pattern, err)
+		}
+		for _, path := range paths {
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, decl := range file.Decls {
+				if decl, ok := decl.(*ast.GenDecl); ok && decl.Tok == token.TYPE {
+					addDocs(docs, decl)
+				}
+			}
+		}
+	}
+	return docs
+}
+
+func addDocs(docs map[string]string, decl *ast.GenDecl) {
+	for _, spec := range decl.Specs {
+		typed := spec.(*ast.TypeSpec)
+		docs[typed.Name.Name] = oneParagraph(decl.Doc.Text())
+		fields, ok := typed.Type.(*ast.StructType)
+		if !ok {
+			continue
+		}
+		for _, field := range fields.Fields.List {
+			about := field.Doc.Text()
+			if about == "" {
+				about = field.Comment.Text()
+			}
+			for _, name := range field.Names {
+				docs[typed.Name.Name+"."+name.Name] = oneParagraph(about)
+			}
+		}
+	}
+}
+
+func oneParagraph(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+func TestOtherMethodsAndPathsAreRefused(t *testing.T) {
+	server := New(Options{Metrics: prometheus.NewRegistry()})
+	for _, e := range server.endpoints() {
+		_, path, _ := strings.Cut(e.pattern, " ")
+		for target, want := range map[string]int{path: http.StatusMethodNotAllowed, "/no" + path: http.StatusNotFound} {
+			answer := httptest.NewRecorder()
+			server.http.Handler.ServeHTTP(answer, httptest.NewRequest(http.MethodPut, target, nil))
+			if answer.Code != want {
+				t.Errorf("PUT %s: %d, want %d", target, answer.Code, want)
+			}
+		}
+	}
+}
