@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
@@ -19,8 +18,7 @@ import (
 
 // instance is one running plugin, a process of ours or a server elsewhere.
 type instance interface {
-	Conn() *grpc.ClientConn
-	Polls() *lane.Lane
+	Conn() grpc.ClientConnInterface
 	Manifest() plugin.Manifest
 	PID() int
 	Started() time.Time
@@ -207,7 +205,7 @@ func (s *instanceSlot) acquire() (route.Lease, bool) {
 	}
 	remote, _ := running.(route.Remote)
 	return route.Lease{
-		Generation: s.generation.id, Conn: running.Conn(), Polls: running.Polls(), Remote: remote, Ended: running.Done(), Release: release,
+		Generation: s.generation.id, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
 	}, true
 }
 

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/config"
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
@@ -108,10 +107,9 @@ type asked struct {
 	has   bool
 }
 
-func (a asked) Acquire() (func(), bool) { a.first(); return func() {}, a.has }
-func (asked) Conn() *grpc.ClientConn    { return nil }
-func (asked) Polls() *lane.Lane         { return nil }
-func (asked) Done() <-chan struct{}     { return nil }
+func (a asked) Acquire() (func(), bool)      { a.first(); return func() {}, a.has }
+func (asked) Conn() grpc.ClientConnInterface { return nil }
+func (asked) Done() <-chan struct{}          { return nil }
 
 func generationOf(id string, only instance) *generation {
 	g := &generation{id: id}

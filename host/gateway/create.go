@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/guarantee"
@@ -58,7 +57,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	if err == nil && repeated {
 		g.record(c.route, guarantee.CreatesOnce)
 	}
-	own.message = &frame{buffers: mem.BufferSlice{mem.SliceBuffer(answer)}}
+	own.message = newFrame(answer)
 	return deliver(ctx, own), err
 }
 

@@ -408,7 +408,7 @@ func (r restarting) Acquire(ctx context.Context, _ route.Want) (route.Lease, err
 
 func leaseOn(agent *agentServer, ended chan struct{}, released *sync.WaitGroup) route.Lease {
 	released.Add(1)
-	return route.Lease{Conn: agent.conn, Polls: agent.polls, Ended: ended, Release: released.Done}
+	return route.Lease{Conn: agent.conn, Ended: ended, Release: released.Done}
 }
 
 func TestACallWaitsForAStartingPluginUntilJustBeforeItsDeadline(t *testing.T) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
@@ -13,6 +14,11 @@ import (
 // handed to grpc for sending may be sent again until then.
 type frame struct {
 	buffers mem.BufferSlice
+}
+
+// newFrame returns a frame with a message of the host's own.
+func newFrame(message []byte) *frame {
+	return &frame{buffers: mem.BufferSlice{mem.SliceBuffer(message)}}
 }
 
 // bytes returns the message in one piece, without copying it where it came in one.
@@ -52,6 +58,9 @@ func (f *frame) free() {
 type codec struct{ encoding.CodecV2 }
 
 var frameCodec encoding.CodecV2 = codec{encoding.GetCodecV2(proto.Name)}
+
+// withFrames is the option of every call to a plugin.
+var withFrames = grpc.ForceCodecV2(frameCodec)
 
 func (codec) Name() string { return "" }
 

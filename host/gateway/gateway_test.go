@@ -19,7 +19,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agenthost/agenthost/host/guarantee"
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -28,8 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // agentServer is an agent on a socket of its own. It keeps what came, frame by frame, and answers as told.
 type agentServer struct {
-	conn   *grpc.ClientConn
-	polls  *lane.Lane
+	conn   grpc.ClientConnInterface
 	server *grpc.Server
 	answer func(received *received, stream grpc.ServerStream) error
 
@@ -60,25 +58,16 @@ func startAgent(t testing.TB, answer func(*received, grpc.ServerStream) error) *
 	a := &agentServer{answer: answer}
 	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
 	address := serveOn(t, a.server)
-	a.conn = dial(t, address, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
-	a.polls = openLane(t, address)
-	return a
-}
-
-// openLane opens a way for polls, and waits until it takes them.
-func openLane(t testing.TB, address string) *lane.Lane {
-	t.Helper()
-	opened := lane.Open(lane.Options{
-		Dial:   func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
-		Method: pluginAsync + "GetTask", Scheme: "http", Authority: "localhost", Log: slog.New(slog.DiscardHandler),
-	})
-	t.Cleanup(opened.Close)
-	for looking := time.Now(); !opened.Taking(); time.Sleep(time.Millisecond) {
+	plain := dial(t, address, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
+	conn := plugin.NewConn(plain, "tcp", address, nil, slog.New(slog.DiscardHandler))
+	t.Cleanup(conn.Close)
+	a.conn = conn
+	for looking := time.Now(); !conn.PollStats().Connected; time.Sleep(time.Millisecond) {
 		if time.Since(looking) > time.Minute {
-			t.Fatal("the way for polls does not open")
+			t.Fatal("polls get no connection")
 		}
 	}
-	return opened
+	return a
 }
 
 func (a *agentServer) handle(_ any, stream grpc.ServerStream) error {
@@ -148,7 +137,7 @@ func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 	if !a.forgetful {
 		a.wanted = append(a.wanted, want)
 	}
-	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Polls: a.polls, Ended: make(chan struct{}), Release: func() {}}, true
+	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {

@@ -23,6 +23,9 @@ type routedCall struct {
 	want   route.Want
 	// request is what the plugin gets.
 	request *frame
+	// staleIfError says that a poll whose plugin gives no answer gets the last known status. That is better than an answer which
+	// comes late, and no error ever reaches the caller.
+	staleIfError bool
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.
 	job jobs.ID
@@ -74,6 +77,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		c.job = c.creationID(metaOfFlyte)
 	case m.polls && c.remembersStatus():
 		c.job = c.statusID(metaOfFlyte)
+		c.staleIfError = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus) // G5
 	}
 	if wrapped {
 		if message, err = fields.Set(message, jobMeta, info.meta); err != nil {

@@ -8,214 +8,180 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/internal/deadline"
 	"github.com/agenthost/agenthost/host/jobs"
-	"github.com/agenthost/agenthost/host/lane"
-	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // pollMaxWait is how long a poll waits for a plugin that is not there, or for the rate limit, before it is answered from
-// memory. A poll that
-// waits holds one of the few workers that Flyte polls all its jobs with, those of other plugins too.
+// memory. A poll that waits holds one of the few workers that Flyte polls all its jobs with, those of other plugins too.
 const pollMaxWait = time.Second
 
-// poll answers GetTask. Where the plugin's policy allows for stale answers it never fails: Flyte counts failed polls over
-// the whole life of a task, forgives none, and gives up on the sixth.
+// poll answers GetTask. Where the plugin's policy allows stale answers it never fails: Flyte counts failed polls over the
+// whole life of a task, forgives none, and gives up on the sixth.
 func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
-	if interval := c.route.Policy.MinInterval; interval > 0 && g.enabled.Has(guarantee.ThinnedPolls) {
-		if last, ok := g.statuses.Last(c.job); ok && last.Age < interval {
-			g.record(c.route, guarantee.ThinnedPolls)
-			return remembered(last), nil
-		}
+	// 1. Memory answers while the last status is fresh.
+	if last, ok := g.freshStatus(c); ok {
+		g.record(c.route, guarantee.ThinnedPolls) // G14
+		return newFrame(last.Answer), nil
 	}
-	if answer, err := g.pollTurn(ctx, c); answer != nil || err != nil {
+	asking, cancel := c.reserveReply(ctx)
+	defer cancel()
+
+	// 2. The poll waits until it may be passed on. Where it may not, memory answers.
+	if answer, err := g.admit(asking, c); answer != nil || err != nil {
 		return answer, err
 	}
-	if c.masked(g) && !g.polls.Begin(c.job) {
-		last, _ := g.statuses.Last(c.job)
-		return g.stale(ctx, c, last, errCrowded) // not the plugin's failure
+
+	// 3. The plugin is asked.
+	got, ended, err := g.askStatus(asking, c)
+	if c.staleIfError {
+		g.polls.End(c.job, err == nil) // which admit has begun
 	}
-	answer, err := g.pollNow(ctx, c)
-	if c.masked(g) {
-		g.polls.End(c.job, err == nil)
-	}
+
+	// 4. What came of it is recorded, and answered: with the last known status where it was an error.
 	switch {
-	case err == nil || !c.masked(g) || errors.Is(ctx.Err(), context.Canceled):
-		return answer, err
-	case status.Code(err) == codes.NotFound: // an answer, which it is another guarantee's to put right
+	case err == nil:
+		if c.remembersStatus() {
+			g.statuses.Answered(c.job, got.message.bytes(), ended)
+		}
+		return deliver(ctx, got), nil
+	case !c.staleIfError:
+		deliver(ctx, got)
+		return nil, err
+	case canceled(ctx), status.Code(err) == codes.NotFound: // an answer, which it is another guarantee's to put right
 		return nil, err
 	}
-	return g.mask(ctx, c, err)
+	last := g.statuses.Failed(c.job)
+	if !last.Ended && last.Failing >= c.route.Policy.MaxStale {
+		return g.endJob(c, last, err)
+	}
+	return g.answerStale(ctx, c, last, err)
+}
+
+// freshStatus is the last status of a job that is younger than the plugin's min_interval.
+func (g *Gateway) freshStatus(c *routedCall) (jobs.Status, bool) {
+	interval := c.route.Policy.MinInterval
+	if interval <= 0 || !g.enabled.Has(guarantee.ThinnedPolls) {
+		return jobs.Status{}, false
+	}
+	last, ok := g.statuses.Last(c.job)
+	return last, ok && last.Age < interval
+}
+
+// reserveReply is the context for asking the plugin: where memory may answer in its stead it ends just before the caller's
+// deadline, so that a plugin that hangs leaves time for that.
+func (c *routedCall) reserveReply(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.staleIfError {
+		return deadline.With(ctx, time.Now().Add(beforeDeadline(ctx)))
+	}
+	return ctx, func() {}
+}
+
+// admit waits until the rate limit lets the poll pass, and keeps polls of one job from piling up at the plugin. Where it
+// returns an answer or an error, the poll is over; none of these is the plugin's failure, and could end the job.
+//
+// The older the last status, the longer a poll waits for a new one. So polls that come all at once use up the quota, and no
+// job is left behind.
+func (g *Gateway) admit(ctx context.Context, c *routedCall) (*frame, error) {
+	if limit := g.limits.of(c.route); limit.rate != nil {
+		last, known := g.statuses.Last(c.job)
+		maxWait, maxStale := time.Duration(0), c.route.Policy.MaxStale
+		if known && g.enabled.Has(guarantee.ThinnedPolls) && (maxStale <= 0 || last.Age < maxStale) {
+			maxWait = max(pollMaxWait, last.Age/10)
+		}
+		err := limit.acquireRate(ctx, c.route, maxWait)
+		switch {
+		case err == nil:
+		case maxWait > 0 && !canceled(ctx):
+			g.record(c.route, guarantee.ThinnedPolls) // G14
+			return newFrame(last.Answer), nil
+		case c.staleIfError:
+			return g.answerStale(ctx, c, last, err)
+		default:
+			return nil, err
+		}
+	}
+	if c.staleIfError && !g.polls.Begin(c.job) {
+		last, _ := g.statuses.Last(c.job)
+		return g.answerStale(ctx, c, last, errCrowded)
+	}
+	return nil, nil
 }
 
 // errCrowded is why a poll is not passed on.
 var errCrowded = status.Error(codes.ResourceExhausted, "earlier polls of this job are under way, and none of them was answered for a second")
 
-// pollTurn waits for the poll's turn under the plugin's quota. Where that takes long, for the age of what is known, it
-// answers from memory: then the poll is over. The older the status, the longer a poll waits for a new one, so that polls
-// that come all at once use up the quota, and no job is left behind.
-func (g *Gateway) pollTurn(ctx context.Context, c *routedCall) (*frame, error) {
-	limit := g.limits.of(c.route)
-	if limit.rate == nil {
-		return nil, nil
-	}
-	last, ok := g.statuses.Last(c.job)
-	maxWait, maxStale := time.Duration(0), c.route.Policy.MaxStale
-	if ok && g.enabled.Has(guarantee.ThinnedPolls) && (maxStale <= 0 || last.Age < maxStale) {
-		maxWait = max(pollMaxWait, last.Age/10)
-	}
-	asking, cancel := g.asking(ctx, c)
-	defer cancel()
-	err := limit.acquireRate(asking, c.route, maxWait)
+// askStatus asks the plugin, and puts right in its answer what Flyte cannot handle. ended says that the job has ended by it.
+func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ended bool, err error) {
+	got, err = g.ask(ctx, c)
 	switch {
 	case err == nil:
-		return nil, nil
-	case maxWait > 0 && ctx.Err() == nil:
-		g.record(c.route, guarantee.ThinnedPolls)
-		return remembered(last), nil
-	case c.masked(g): // not the plugin's failure, and nothing that could end the job
-		return g.stale(ctx, c, last, err)
+	case got.answered && status.Code(err) == codes.NotFound && g.enabled.Has(guarantee.UnknownJobs):
+		// A poll answered with an error is repeated until the task is stranded: a job that is gone has failed.
+		g.record(c.route, guarantee.UnknownJobs) // G7
+		got.message.set(getAnswer(core.TaskExecution_FAILED,
+			fmt.Sprintf("plugin %q does not know this job: %s", c.route.Target.Plugin(), status.Convert(err).Message())))
+		return got, true, nil
+	default:
+		return got, false, err
 	}
-	return nil, err
-}
-
-// pollNow asks the plugin, and remembers what it says.
-func (g *Gateway) pollNow(ctx context.Context, c *routedCall) (*frame, error) {
-	got, err := g.askShortly(ctx, c)
-	if errors.Is(err, lane.ErrNotTaken) {
-		asking, cancel := g.asking(ctx, c)
-		defer cancel()
-		got, err = g.ask(asking, c)
-	}
-	if err != nil {
-		if got.answered && status.Code(err) == codes.NotFound && g.enabled.Has(guarantee.UnknownJobs) {
-			// A poll answered with an error is repeated until the task is stranded: a job that is gone has failed.
-			g.record(c.route, guarantee.UnknownJobs)
-			got.message.set(getAnswer(core.TaskExecution_FAILED,
-				fmt.Sprintf("plugin %q does not know this job: %s", c.route.Target.Plugin(), status.Convert(err).Message())))
-			g.remember(c, got.message.bytes(), true)
-			return deliver(ctx, got), nil
-		}
-		if !c.masked(g) {
-			deliver(ctx, got)
-		}
-		return nil, err
-	}
-	settled, applied, ended, err := normalizeGet(got.message.bytes(), c.route.Target.Plugin(), g.enabled)
+	normalized, applied, ended, err := normalizeGet(got.message.bytes(), c.route.Target.Plugin(), g.enabled)
 	if err != nil {
 		got.message.free()
-		return nil, noAnswer(c, err)
+		return reply{}, false, noAnswer(c, err)
 	}
 	if applied != 0 {
-		got.message.set(settled)
+		got.message.set(normalized)
 		g.recordAll(c.route, applied)
 	}
-	g.remember(c, settled, ended)
-	return deliver(ctx, got), nil
+	return got, ended, nil
 }
 
-// asking is for asking a plugin: where there is an answer from memory it gets less time than the caller has, so that a
-// plugin that hangs leaves time for that.
-func (g *Gateway) asking(ctx context.Context, c *routedCall) (context.Context, context.CancelFunc) {
-	if c.masked(g) {
-		return justBefore(ctx, 0)
+// answerStale answers with the last known status, and says why there is no newer one. An end that is known is never taken
+// back.
+func (g *Gateway) answerStale(ctx context.Context, c *routedCall, last jobs.Status, failure error) (*frame, error) {
+	if canceled(ctx) {
+		return nil, status.FromContextError(context.Canceled).Err()
 	}
-	return ctx, func() {}
+	g.record(c.route, guarantee.LastKnownStatus) // G5
+	if last.Ended {
+		return newFrame(last.Answer), nil
+	}
+	why := fmt.Sprintf("%s could not be asked: %s", c.describePlugin(), reason(failure))
+	if last.Answer == nil {
+		return newFrame(getAnswer(core.TaskExecution_RUNNING, "status not known yet; "+why)), nil
+	}
+	message, err := explained(last.Answer, fmt.Sprintf("status of %v ago; %s", rounded(last.Age), why))
+	if err != nil {
+		return nil, noAnswer(c, err)
+	}
+	return newFrame(message), nil
 }
 
-// askShortly asks by the short way, if there is an instance that has one.
-func (g *Gateway) askShortly(ctx context.Context, c *routedCall) (reply, error) {
-	lease, ok := c.route.Target.TryAcquire(c.want)
-	if !ok {
-		return reply{}, lane.ErrNotTaken
-	}
-	defer lease.Release()
-	if lease.Polls == nil {
-		return reply{}, lane.ErrNotTaken
-	}
-	var until time.Time
-	if c.masked(g) {
-		until = time.Now().Add(beforeDeadline(ctx))
-	}
-	answer, err := lease.Polls.Call(ctx, until, c.request.bytes())
-	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin, sent: true, answered: answer != nil}
-	if answer == nil {
-		return got, err
-	}
-	if len(answer.Trailer.Get(pluginv1.NotTakenTrailer)) > 0 {
-		return got, lane.ErrNotTaken
-	}
-	got.header, got.trailer = answer.Header, answer.Trailer
-	got.message.set(answer.Message)
-	return got, err
-}
-
-func (c *routedCall) masked(g *Gateway) bool {
-	return c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus)
-}
-
-func (g *Gateway) remember(c *routedCall, answer []byte, ended bool) {
-	if c.remembersStatus() {
-		g.statuses.Answered(c.job, answer, ended)
-	}
-}
-
-// mask answers a poll that failed: with what is known, for as long as that may stand; then with the end of the job. An
-// end that is known is never taken back.
+// endJob ends a job that could not be polled for longer than max_stale.
 //
 // The time runs from the first failure after the last answer, not from that answer: it may be long ago because nobody
 // asked, and that is no reason to end a job.
-func (g *Gateway) mask(ctx context.Context, c *routedCall, failure error) (*frame, error) {
-	last := g.statuses.Failed(c.job)
-	if last.Ended || last.Failing < c.route.Policy.MaxStale {
-		return g.stale(ctx, c, last, failure)
-	}
+func (g *Gateway) endJob(c *routedCall, last jobs.Status, failure error) (*frame, error) {
 	if !g.enabled.Has(guarantee.EndsUnreachable) {
 		return nil, failure
 	}
-	g.record(c.route, guarantee.EndsUnreachable)
+	g.record(c.route, guarantee.EndsUnreachable) // G6
 	g.log.Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", c.route.Target.Plugin(),
 		"task_type", c.route.Category.Name, "failing_for", last.Failing, "max_stale", c.route.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"
 	if last.Answer != nil {
 		known = fmt.Sprintf("its last known status is %v old", rounded(last.Age))
 	}
-	answer := &frame{}
-	answer.set(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("%s could not be asked about this job for %v, longer than the status.max_stale of %v, and %s: %s",
-		c.describePlugin(), rounded(last.Failing), c.route.Policy.MaxStale, known, reason(failure))))
-	return answer, nil
+	return newFrame(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("%s could not be asked about this job for %v, longer than the status.max_stale of %v, and %s: %s",
+		c.describePlugin(), rounded(last.Failing), c.route.Policy.MaxStale, known, reason(failure)))), nil
 }
 
-// stale answers with what is known, and says why it is no news.
-func (g *Gateway) stale(ctx context.Context, c *routedCall, last jobs.Status, failure error) (*frame, error) {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return nil, status.FromContextError(ctx.Err()).Err()
-	}
-	g.record(c.route, guarantee.LastKnownStatus)
-	if last.Ended {
-		return remembered(last), nil
-	}
-	why := fmt.Sprintf("%s could not be asked: %s", c.describePlugin(), reason(failure))
-	answer := &frame{}
-	if last.Answer == nil {
-		answer.set(getAnswer(core.TaskExecution_RUNNING, "status not known yet; "+why))
-		return answer, nil
-	}
-	message, err := explained(last.Answer, fmt.Sprintf("status of %v ago; %s", rounded(last.Age), why))
-	if err != nil {
-		return nil, noAnswer(c, err)
-	}
-	answer.set(message)
-	return answer, nil
-}
-
-// remembered is an answer as it was.
-func remembered(last jobs.Status) *frame {
-	return &frame{buffers: mem.BufferSlice{mem.SliceBuffer(last.Answer)}}
-}
+// canceled says that the caller has gone.
+func canceled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // describePlugin names the plugin of a call, for messages.
 func (c *routedCall) describePlugin() string {

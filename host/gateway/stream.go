@@ -75,7 +75,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.Cl
 		if err != nil {
 			return route.Lease{}, nil, err
 		}
-		agent, err := lease.Conn.NewStream(ctx, desc, c.method.target, grpc.ForceCodecV2(frameCodec))
+		agent, err := lease.Conn.NewStream(ctx, desc, c.method.target, withFrames)
 		if err == nil {
 			return lease, agent, nil
 		}

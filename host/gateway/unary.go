@@ -98,7 +98,7 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
 		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
 		// On a machine that has much to do, the news of its end may come later than the end of its connection.
-		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !c.maskedPoll(g)
+		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !c.staleIfError
 		lease.Release()
 		switch {
 		case err == nil:
@@ -118,15 +118,12 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 	}
 }
 
-// maskedPoll says whether the call has an answer from memory, which is better than one that comes late.
-func (c *routedCall) maskedPoll(g *Gateway) bool { return c.method.polls && c.masked(g) }
-
 // invoke makes the call on one instance.
 func invoke(ctx context.Context, lease route.Lease, c *routedCall) (reply, error) {
 	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin}
 	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
-		grpc.ForceCodecV2(frameCodec), grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
+		withFrames, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
 	return got, err
@@ -175,7 +172,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
 	maxWait := time.Duration(0)
-	if c.maskedPoll(g) {
+	if c.staleIfError {
 		maxWait = pollMaxWait
 	}
 	waiting, cancel := justBefore(ctx, maxWait)

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/process"
 )
 
@@ -54,12 +53,9 @@ func (i *Instance) watch() {
 	close(i.done)
 }
 
-// Conn is the connection to the plugin: go-plugin's own, with messages of any size. After the process has ended it
-// answers UNAVAILABLE, until Stop closes it.
-func (i *Instance) Conn() *grpc.ClientConn { return i.running.conn }
-
-// Polls is the way to the plugin for polls.
-func (i *Instance) Polls() *lane.Lane { return i.running.lane }
+// Conn is the connection to the plugin: go-plugin's own, with messages of any size, and one for polls beside it (a Conn). After
+// the process has ended it answers UNAVAILABLE, until Stop closes it.
+func (i *Instance) Conn() grpc.ClientConnInterface { return i.running.served }
 
 // Manifest is what the plugin said of itself when it started. It is not to be changed.
 func (i *Instance) Manifest() Manifest { return i.manifest }

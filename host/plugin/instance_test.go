@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	protocodec "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -71,35 +76,51 @@ func TestAJobRunsThroughTheConnection(t *testing.T) {
 	t.Errorf("no CreateTask among %d records", len(records))
 }
 
-// Polls have a connection of their own, with TLS and without.
-func TestPollsGoByAWayOfTheirOwn(t *testing.T) {
+// hostCodec is protobuf's by plain application/grpc, like the host's.
+type hostCodec struct{ encoding.CodecV2 }
+
+func (hostCodec) Name() string { return "" }
+
+// Polls have a connection of their own, with TLS and without, and no caller sees a difference.
+func TestPollsGoByAConnectionOfTheirOwn(t *testing.T) {
 	for _, withTLS := range []bool{true, false} {
 		h := newHost(t)
 		good := spec("echo", "good")
 		good.TLS = withTLS
 		instance := h.start(good)
-		created, err := service.NewAsyncAgentServiceClient(instance.Conn()).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)})
+		conn := instance.Conn().(*plugin.Conn)
+		created, err := service.NewAsyncAgentServiceClient(conn).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		request, err := proto.Marshal(&admin.GetTaskRequest{ResourceMeta: created.GetResourceMeta()})
-		if err != nil {
-			t.Fatal(err)
+		wait.Until(t, "polls have a connection", func() bool { return conn.PollStats().Connected })
+		poll := func(options ...grpc.CallOption) (*admin.GetTaskResponse, metadata.MD, *peer.Peer, error) {
+			header, server, response := metadata.MD{}, &peer.Peer{}, &admin.GetTaskResponse{}
+			options = append(options, grpc.Header(&header), grpc.Peer(server), grpc.ForceCodecV2(hostCodec{encoding.GetCodecV2(protocodec.Name)}))
+			err := conn.Invoke(t.Context(), service.AsyncAgentService_GetTask_FullMethodName, &admin.GetTaskRequest{ResourceMeta: created.GetResourceMeta()}, response, options...)
+			return response, header, server, err
 		}
-		polls := instance.Polls()
-		wait.Until(t, "polls are taken", polls.Taking)
-		answer, err := polls.Call(t.Context(), time.Time{}, request)
-		if err != nil {
-			t.Fatal(err)
+		got, header, server, err := poll()
+		if err != nil || got.GetResource().GetPhase() != core.TaskExecution_SUCCEEDED {
+			t.Errorf("TLS %v: got %v, %v", withTLS, got, err)
 		}
-		var got admin.GetTaskResponse
-		if err := proto.Unmarshal(answer.Message, &got); err != nil || got.GetResource().GetPhase() != core.TaskExecution_SUCCEEDED {
-			t.Errorf("TLS %v: got %v, %v", withTLS, &got, err)
+		if stats := conn.PollStats(); stats.Short != 1 || stats.Fallback != 0 {
+			t.Errorf("TLS %v: the poll did not go by it: %+v", withTLS, stats)
+		}
+		plain, plainHeader, plainServer, err := poll(grpc.WaitForReady(false)) // which only grpc-go knows
+		if stats := conn.PollStats(); stats.Short != 1 || stats.Fallback != 1 {
+			t.Errorf("TLS %v: the poll did not go by grpc-go: %+v", withTLS, stats)
+		}
+		if err != nil || !proto.Equal(plain, got) || !reflect.DeepEqual(plainHeader, header) {
+			t.Errorf("TLS %v: %v with %v, by grpc-go %v with %v, %v", withTLS, got, header, plain, plainHeader, err)
+		}
+		if server.Addr.String() != plainServer.Addr.String() || fmt.Sprintf("%T", server.AuthInfo) != fmt.Sprintf("%T", plainServer.AuthInfo) {
+			t.Errorf("TLS %v: from %v, by grpc-go %v", withTLS, server, plainServer)
 		}
 		if err := instance.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if polls.Taking() {
+		if _, _, _, err := poll(); err == nil || conn.PollStats().Connected {
 			t.Error("a stopped plugin takes polls")
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/process"
 )
 
@@ -197,10 +196,7 @@ func (r *Remote) end(reason error) {
 }
 
 // Conn is the connection to all servers, with messages of any size. Stop closes it.
-func (r *Remote) Conn() *grpc.ClientConn { return r.conn }
-
-// Polls is nil: polls are spread over the servers with everything else.
-func (r *Remote) Polls() *lane.Lane { return nil }
+func (r *Remote) Conn() grpc.ClientConnInterface { return r.conn }
 
 // Manifest is what the plugin said of itself when it was connected. It is not to be changed.
 func (r *Remote) Manifest() Manifest { return r.manifest }

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/process"
 )
 
@@ -25,7 +24,7 @@ type running struct {
 	client *plugin.Client
 	conns  *conns
 	conn   *grpc.ClientConn
-	lane   *lane.Lane
+	served *Conn // conn, and the connection for polls beside it
 }
 
 // clientWait bounds the wait for go-plugin to notice that its process has ended. Only an unkillable one makes it long.
@@ -41,8 +40,8 @@ func (r *running) end(ctx context.Context) (process.Ending, error) {
 			failed = append(failed, fmt.Errorf("process %d %s: the kernel keeps it, most likely in a system call on a device or a network file system that does not answer", r.proc.PID(), ending))
 		}
 	}
-	if r.lane != nil {
-		r.lane.Close()
+	if r.served != nil {
+		r.served.Close()
 	}
 	r.closeClient()
 	if r.rundir != nil {

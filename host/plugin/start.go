@@ -61,7 +61,8 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 			return nil, failed
 		}
 	}
-	s.openLane()
+	address := s.client.ReattachConfig().Addr
+	s.served = NewConn(s.conn, address.Network(), address.String(), s.tls, s.log)
 	return newInstance(s), nil
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
@@ -50,8 +49,6 @@ type Lease struct {
 	Pin bool
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
-	// Polls is the instance's way for polls, beside Conn. Nil where it has none.
-	Polls *lane.Lane
 	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.
 	Remote Remote
 	// Ended is closed when the instance's process has ended: an error of a call may then be put down to that.

@@ -51,9 +51,9 @@ func loadChecks() []*Check {
 		},
 		{
 			Name:   "load/polls",
-			Reason: "the host makes polls on a second connection, with a client that does little else; those that do not fit there cost it half as much again",
+			Reason: "the host polls by a second connection, with a cheaper client; a poll that this does not take costs it half as much again",
 			Advice: "accept a second connection, allow 100 streams or more on it, and answer with one message that is not compressed",
-			run:    pollsByLane,
+			run:    hostPolls,
 		},
 		{
 			Name:   "load/deadline",

@@ -2,24 +2,25 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/agenthost/agenthost/host/lane"
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
 const pollsAWorker = 13
 
-// pollsByLane asks about a job that nobody knows, as the host polls and through gRPC, and expects the same.
-func pollsByLane(ctx context.Context, k *kit) (string, error) {
+// hostPolls asks about a job that nobody knows, as the host polls and through gRPC, and expects the same.
+func hostPolls(ctx context.Context, k *kit) (string, error) {
 	i, err := k.able(ctx)
 	if err != nil {
 		return "", err
@@ -31,38 +32,36 @@ func pollsByLane(ctx context.Context, k *kit) (string, error) {
 	asking, cancel := k.call(ctx)
 	_, want := callerOn(i.conn).Get(asking, unknown)
 	cancel()
-	request, err := proto.Marshal(&admin.GetTaskRequest{TaskType: unknown.Category.GetName(), TaskCategory: unknown.Category, ResourceMeta: unknown.Meta})
-	if err != nil {
-		return "", err
-	}
 	trusted, err := i.trusted()
 	if err != nil {
 		return "", err
 	}
-	polls := plugin.OpenLane(i.shake.network, i.shake.address, trusted, slog.New(slog.DiscardHandler))
-	defer polls.Close()
-	if err := k.awaitLane(ctx, polls); err != nil {
+	conn := plugin.NewConn(i.conn, i.shake.network, i.shake.address, trusted, slog.New(slog.DiscardHandler))
+	defer conn.Close()
+	if err := k.awaitPollConnection(ctx, conn); err != nil {
 		return "", err
 	}
-	return k.pollMany(ctx, polls, request, want)
+	request := &admin.GetTaskRequest{TaskType: unknown.Category.GetName(), TaskCategory: unknown.Category, ResourceMeta: unknown.Meta}
+	return k.pollMany(ctx, conn, request, want)
 }
 
-// awaitLane waits until polls are taken.
-func (k *kit) awaitLane(ctx context.Context, polls *lane.Lane) error {
+// awaitPollConnection waits until polls have a connection of their own.
+func (k *kit) awaitPollConnection(ctx context.Context, conn *plugin.Conn) error {
 	ctx, cancel := k.call(ctx)
 	defer cancel()
-	for !polls.Taking() {
+	for !conn.PollStats().Connected {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
-			return warned("polls do not go by the host's own way: no second connection within %v", k.options.CallTimeout)
+			return warned("polls have no connection of their own: no second connection within %v", k.options.CallTimeout)
 		}
 	}
 	return nil
 }
 
 // pollMany polls with all workers at once.
-func (k *kit) pollMany(ctx context.Context, polls *lane.Lane, request []byte, want error) (string, error) {
+func (k *kit) pollMany(ctx context.Context, conn *plugin.Conn, request *admin.GetTaskRequest, want error) (string, error) {
+	codec := grpc.ForceCodecV2(hostCodec{encoding.GetCodecV2(proto.Name)})
 	began := time.Now()
 	results := make(chan error, workers*pollsAWorker)
 	var polling sync.WaitGroup
@@ -70,25 +69,25 @@ func (k *kit) pollMany(ctx context.Context, polls *lane.Lane, request []byte, wa
 		polling.Go(func() {
 			for range pollsAWorker {
 				ctx, cancel := k.call(ctx)
-				_, err := polls.Call(ctx, time.Time{}, request)
+				results <- conn.Invoke(ctx, service.AsyncAgentService_GetTask_FullMethodName, request, &admin.GetTaskResponse{}, codec)
 				cancel()
-				results <- err
 			}
 		})
 	}
 	polling.Wait()
 	close(results)
-	notTaken := 0
 	for err := range results {
-		switch {
-		case errors.Is(err, lane.ErrNotTaken):
-			notTaken++
-		case status.Code(err) != status.Code(want):
+		if status.Code(err) != status.Code(want) {
 			return "", failed("a poll is answered with %s, and through gRPC with %s", answerName(err), answerName(want))
 		}
 	}
-	if notTaken > 0 {
-		return "", warned("%d of %d polls, %d at once, do not go by the host's own way", notTaken, cap(results), workers)
+	if stats := conn.PollStats(); stats.Fallback > 0 {
+		return "", warned("%d of %d polls, %d at once, do not go by the connection for polls", stats.Fallback, cap(results), workers)
 	}
 	return fmt.Sprintf("%d polls, %d at once, in %v", cap(results), workers, time.Since(began).Round(time.Millisecond)), nil
 }
+
+// hostCodec is protobuf's by plain application/grpc, like the host's, whose calls with it go by the connection for polls.
+type hostCodec struct{ encoding.CodecV2 }
+
+func (hostCodec) Name() string { return "" }

@@ -129,7 +129,7 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"answers a sync call twice":    {good("good", "-script", `{"sync_parts":2}`), []string{"sync/one-message"}, nil, "2 messages"},
 		"takes small messages only":    {good("small-messages"), []string{"load/large-message"}, nil, "RESOURCE_EXHAUSTED"},
 		"takes few calls at a time":    {good("few-at-a-time"), []string{"load/concurrent"}, nil, "too many calls at once"},
-		"has few streams":              {good("few-streams"), nil, []string{"load/polls"}, "do not go by the host's own way"},
+		"has few streams":              {good("few-streams"), nil, []string{"load/polls"}, "do not go by the connection for polls"},
 		"is wedged by a deadline":      {good("wedged-by-deadline"), []string{"load/deadline"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"is wedged by a cancellation":  {good("wedged-by-cancellation"), []string{"load/cancellation"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"leaks memory":                 {good("leaks-memory"), []string{"load/leak"}, nil, "it grows with every"},

@@ -1,10 +1,8 @@
-package lane
+package pollconn
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,11 +17,10 @@ import (
 
 // answer is what has come of one so far.
 type answer struct {
-	late     bool // its time is over
-	odd      bool // it is not as gRPC has it, or does not come: the call has to be made another way
-	answered bool // its headers have come
-	header   metadata.MD
-	trailer  metadata.MD
+	unsupported bool // it is not as gRPC has it, or does not come: the call has to be made another way
+	answered    bool // its headers have come
+	header      metadata.MD
+	trailer     metadata.MD
 
 	head    []byte // of the message: its prefix, as long as that is not complete
 	message []byte
@@ -39,30 +36,34 @@ type answer struct {
 func (a *answer) field(f hpack.HeaderField, last bool) {
 	switch f.Name {
 	case ":status":
-		a.odd = a.odd || f.Value != "200"
-	case "content-type":
-		a.odd = a.odd || !strings.HasPrefix(f.Value, "application/grpc")
+		a.unsupported = a.unsupported || f.Value != "200"
+		return
 	case "grpc-status":
 		a.code = f.Value
+		return
 	case "grpc-message":
 		a.text = f.Value
+		return
+	case "grpc-encoding", "grpc-message-type", "grpc-timeout", "te", "user-agent":
+		return
+	case "content-type":
+		a.unsupported = a.unsupported || !strings.HasPrefix(f.Value, "application/grpc")
 	case "grpc-status-details-bin":
 		a.details = f.Value
-	case "grpc-encoding", "grpc-message-type", "grpc-timeout", "te", "user-agent":
 	default:
-		a.odd = a.odd || strings.HasPrefix(f.Name, ":")
-		into := &a.header
-		if last {
-			into = &a.trailer
-		}
-		a.keep(into, f.Name, f.Value)
+		a.unsupported = a.unsupported || strings.HasPrefix(f.Name, ":")
 	}
+	into := &a.header
+	if last {
+		into = &a.trailer
+	}
+	a.keep(into, f.Name, f.Value)
 }
 
 func (a *answer) keep(into *metadata.MD, name, value string) {
 	if strings.HasSuffix(name, binarySuffix) {
 		decoded, err := fromBase64(value)
-		a.odd = a.odd || err != nil
+		a.unsupported = a.unsupported || err != nil
 		value = decoded
 	}
 	if *into == nil {
@@ -73,7 +74,7 @@ func (a *answer) keep(into *metadata.MD, name, value string) {
 
 // headersEnd says that a block of headers is complete. Only the last may be a second one.
 func (a *answer) headersEnd(last bool) {
-	a.odd = a.odd || a.answered && !last
+	a.unsupported = a.unsupported || a.answered && !last
 	a.answered = true
 }
 
@@ -87,36 +88,26 @@ func (a *answer) part(data []byte) {
 			return
 		}
 		a.left = int(binary.BigEndian.Uint32(a.head[1:]))
-		a.odd = a.odd || a.head[0] != 0 // compressed, which nobody asked for
+		a.unsupported = a.unsupported || a.head[0] != 0 // compressed, which nobody asked for
 		a.message = make([]byte, 0, min(a.left, windowSize))
 	}
-	a.odd = a.odd || !a.answered || len(data) > a.left
+	a.unsupported = a.unsupported || !a.answered || len(data) > a.left
 	a.left -= len(data)
 	a.message = append(a.message, data...)
 }
 
-// result is what came of the call.
-func (a *answer) result() (*Answer, error) {
-	if a.late {
-		return nil, status.FromContextError(context.DeadlineExceeded).Err()
-	}
+// result is the call's error, if it has one.
+func (a *answer) result() error {
 	code, err := strconv.ParseUint(a.code, 10, 32)
-	if a.odd || err != nil {
-		return nil, ErrNotTaken
+	switch {
+	case a.unsupported || err != nil:
+		return ErrNotTaken
+	case code != uint64(codes.OK):
+		return a.failure(codes.Code(code))
+	case len(a.head) < prefix || a.left > 0:
+		return ErrNotTaken
 	}
-	got := &Answer{Header: a.header, Trailer: a.trailer}
-	if code != uint64(codes.OK) {
-		failed := a.failure(codes.Code(code))
-		if errors.Is(failed, ErrNotTaken) {
-			return nil, failed
-		}
-		return got, failed
-	}
-	if len(a.head) < prefix || a.left > 0 {
-		return nil, ErrNotTaken
-	}
-	got.Message = a.message
-	return got, nil
+	return nil
 }
 
 // failure is a status that is not OK, as the server gave it.

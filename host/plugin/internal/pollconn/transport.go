@@ -1,4 +1,4 @@
-package lane
+package pollconn
 
 import (
 	"cmp"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 )
 
 const (
@@ -25,10 +27,11 @@ const (
 	prefix = 5
 )
 
-// conn is one connection. It takes calls from the moment that it is ready until it is retired, and ends when the last of
+// transport is one HTTP/2 connection. It takes calls from the moment that it is ready until it is retired, and ends when the last of
 // them has.
-type conn struct {
+type transport struct {
 	raw            net.Conn
+	peer           peer.Peer     // the server
 	ready, retired chan struct{} // closed
 	wake           chan struct{} // has an element when there is something to write
 	end            func()        // closes ended
@@ -45,25 +48,25 @@ type conn struct {
 	expiry  *time.Timer // fires when the first call's time is over, or before
 	expires time.Time   // when that is; zero while it does not run
 	// What the server has room for: bytes of all requests, bytes of one, calls at once.
-	room, roomEach int64
-	most           uint32
+	window, streamWindow int64
+	maxCalls             uint32
 }
 
-func newConn(raw net.Conn, options Options) *conn {
-	c := &conn{
-		raw: raw, headers: newHeaders(options),
+func newTransport(raw net.Conn, auth credentials.AuthInfo, options Options) *transport {
+	t := &transport{
+		raw: raw, peer: peer.Peer{Addr: raw.RemoteAddr(), LocalAddr: raw.LocalAddr(), AuthInfo: auth}, headers: newHeaders(options),
 		ready: make(chan struct{}), retired: make(chan struct{}), wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		calls: map[uint32]*call{}, next: 1, taking: true,
-		room: defaultWindow, roomEach: defaultWindow, most: math.MaxUint32,
+		window: defaultWindow, streamWindow: defaultWindow, maxCalls: math.MaxUint32,
 	}
-	c.end = sync.OnceFunc(func() { close(c.ended) })
-	c.framer = http2.NewFramer(appender{c}, nil)
-	c.expiry = time.AfterFunc(math.MaxInt64, c.expire)
-	return c
+	t.end = sync.OnceFunc(func() { close(t.ended) })
+	t.framer = http2.NewFramer(appender{t}, nil)
+	t.expiry = time.AfterFunc(math.MaxInt64, t.expire)
+	return t
 }
 
-// appender is a conn's out as a writer.
-type appender struct{ *conn }
+// appender is a transport's out as a writer.
+type appender struct{ *transport }
 
 func (a appender) Write(p []byte) (int, error) {
 	a.out = append(a.out, p...)
@@ -71,78 +74,78 @@ func (a appender) Write(p []byte) (int, error) {
 }
 
 // serve reads and writes until the connection breaks, is ended, or ctx ends.
-func (c *conn) serve(ctx context.Context) error {
-	defer context.AfterFunc(ctx, c.end)()
-	c.greet()
+func (t *transport) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, t.end)()
+	t.greet()
 	var others sync.WaitGroup
 	var writeErr error
 	others.Go(func() {
-		defer c.end()
-		writeErr = c.write()
+		defer t.end()
+		writeErr = t.write()
 	})
 	others.Go(func() {
-		<-c.ended
-		_ = c.raw.Close()
+		<-t.ended
+		_ = t.raw.Close()
 	})
-	readErr := newReader(c).read()
-	c.retire(0)
-	c.end()
-	c.expiry.Stop()
+	readErr := newReader(t).read()
+	t.retire(0)
+	t.end()
+	t.expiry.Stop()
 	others.Wait()
 	return cmp.Or(writeErr, readErr)
 }
 
 // greet says what a client says first.
-func (c *conn) greet() {
-	c.send(func() {
-		c.out = append(c.out, http2.ClientPreface...)
-		_ = c.framer.WriteSettings(
+func (t *transport) greet() {
+	t.send(func() {
+		t.out = append(t.out, http2.ClientPreface...)
+		_ = t.framer.WriteSettings(
 			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
 			http2.Setting{ID: http2.SettingInitialWindowSize, Val: windowSize})
-		_ = c.framer.WriteWindowUpdate(0, windowSize-defaultWindow)
+		_ = t.framer.WriteWindowUpdate(0, windowSize-defaultWindow)
 	})
 }
 
 // send lets frames be added to what is to be written; nothing that writes to memory fails. A server that makes the client
 // speak, and does not listen, is left.
-func (c *conn) send(frames func()) {
-	c.mu.Lock()
+func (t *transport) send(frames func()) {
+	t.mu.Lock()
 	frames()
-	tooMuch := len(c.out) > 2*maxBacklog
-	c.mu.Unlock()
+	tooMuch := len(t.out) > 2*maxBacklog
+	t.mu.Unlock()
 	if tooMuch {
-		c.end()
+		t.end()
 	}
-	c.wakeWriter()
+	t.wakeWriter()
 }
 
-func (c *conn) wakeWriter() {
+func (t *transport) wakeWriter() {
 	select {
-	case c.wake <- struct{}{}:
+	case t.wake <- struct{}{}:
 	default: // it is awake
 	}
 }
 
 // write writes what there is, as much at once as has come together.
-func (c *conn) write() error {
-	var spare []byte
+func (t *transport) write() error {
+	var written []byte
 	for {
 		select {
-		case <-c.wake:
-		case <-c.ended:
+		case <-t.wake:
+		case <-t.ended:
 			return nil
 		}
 		runtime.Gosched() // lets callers that are ready to go add theirs
 		for {
-			c.mu.Lock()
-			frames := c.out
-			c.out = spare[:0]
-			c.mu.Unlock()
-			spare = frames
+			t.mu.Lock()
+			frames := t.out
+			t.out = written[:0]
+			t.mu.Unlock()
+			written = frames
 			if len(frames) == 0 {
 				break
 			}
-			if _, err := c.raw.Write(frames); err != nil {
+			if _, err := t.raw.Write(frames); err != nil {
 				return err
 			}
 		}

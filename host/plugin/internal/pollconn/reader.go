@@ -1,4 +1,4 @@
-package lane
+package pollconn
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ const (
 // reader reads what the server sends. What breaks HTTP/2's rules ends the connection; what is only no answer of gRPC's
 // ends its call.
 type reader struct {
-	*conn
+	*transport
 	frames  *http2.Framer
 	decoder *hpack.Decoder
 	greeted bool
@@ -30,8 +30,8 @@ type reader struct {
 	size int
 }
 
-func newReader(c *conn) *reader {
-	r := &reader{conn: c, frames: http2.NewFramer(nil, bufio.NewReaderSize(c.raw, 2*maxFrame))}
+func newReader(t *transport) *reader {
+	r := &reader{transport: t, frames: http2.NewFramer(nil, bufio.NewReaderSize(t.raw, 2*maxFrame))}
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.SetReuseFrames()
 	r.decoder = hpack.NewDecoder(4<<10, r.field) // HTTP/2's default
@@ -68,7 +68,7 @@ func (r *reader) take(frame http2.Frame) error {
 		r.data(f)
 	case *http2.RSTStreamFrame:
 		if one := r.waiting(f.StreamID); one != nil {
-			one.odd = true
+			one.unsupported = true
 			r.finish(one)
 		}
 	case *http2.GoAwayFrame:
@@ -79,7 +79,7 @@ func (r *reader) take(frame http2.Frame) error {
 		}
 	case *http2.WindowUpdateFrame:
 		if f.StreamID == 0 {
-			return r.moreRoom(int64(f.Increment))
+			return r.grow(int64(f.Increment))
 		}
 	case *http2.PushPromiseFrame:
 		return fmt.Errorf("the server pushes, which it was told not to")
@@ -103,9 +103,9 @@ func (r *reader) settings(f *http2.SettingsFrame) error {
 		failed = f.ForeachSetting(func(s http2.Setting) error {
 			switch s.ID {
 			case http2.SettingInitialWindowSize:
-				r.roomEach = int64(s.Val)
+				r.streamWindow = int64(s.Val)
 			case http2.SettingMaxConcurrentStreams:
-				r.most = s.Val
+				r.maxCalls = s.Val
 			case http2.SettingHeaderTableSize:
 				r.headers.resize(s.Val)
 			}
@@ -120,11 +120,11 @@ func (r *reader) settings(f *http2.SettingsFrame) error {
 	return failed
 }
 
-func (r *reader) moreRoom(bytes int64) error {
+func (r *reader) grow(bytes int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.room += bytes
-	if r.room > 1<<31-1 {
+	r.window += bytes
+	if r.window > 1<<31-1 {
 		return fmt.Errorf("the server made room for more than HTTP/2 can count")
 	}
 	return nil
@@ -152,7 +152,7 @@ func (r *reader) fragment(part []byte, last bool) error {
 	switch {
 	case r.ends:
 		r.finish(r.of)
-	case r.of.odd:
+	case r.of.unsupported:
 		r.drop(r.of)
 	}
 	return nil
@@ -176,8 +176,8 @@ func (r *reader) data(f *http2.DataFrame) {
 		return
 	}
 	one.part(f.Data())
-	one.odd = one.odd || f.StreamEnded() // without a status
-	if one.odd {
+	one.unsupported = one.unsupported || f.StreamEnded() // without a status
+	if one.unsupported {
 		r.drop(one)
 		return
 	}

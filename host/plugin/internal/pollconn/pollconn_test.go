@@ -1,4 +1,4 @@
-package lane
+package pollconn
 
 import (
 	"context"
@@ -19,10 +19,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -118,18 +120,39 @@ func listen(t testing.TB, address string) net.Listener {
 	return listener
 }
 
-func open(t testing.TB, dial func(context.Context) (net.Conn, error)) *Lane {
+func open(t testing.TB, dial func(context.Context) (net.Conn, error)) *Conn {
 	t.Helper()
-	l := Open(Options{Dial: dial, Method: method, Scheme: "http", Authority: "localhost", Log: slog.New(slog.DiscardHandler)})
-	t.Cleanup(l.Close)
-	return l
+	c := Open(Options{
+		Method: method, Scheme: "http", Authority: "localhost", Log: slog.New(slog.DiscardHandler),
+		Dial: func(ctx context.Context) (net.Conn, credentials.AuthInfo, error) {
+			raw, err := dial(ctx)
+			return raw, nil, err
+		},
+	})
+	t.Cleanup(c.Close)
+	return c
 }
 
-func openTo(t testing.TB, address string) *Lane {
+func openTo(t testing.TB, address string) *Conn {
 	t.Helper()
-	l := open(t, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) })
-	wait.Until(t, "calls are taken", l.Taking)
-	return l
+	c := open(t, func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) })
+	wait.Until(t, "calls are taken", c.Connected)
+	return c
+}
+
+// outcome is what a caller got.
+type outcome struct {
+	message         []byte
+	header, trailer metadata.MD
+	peer            peer.Peer
+	err             error
+}
+
+// invoke makes a call on a connection of any kind.
+func invoke(ctx context.Context, invoke func(context.Context, any, any, ...grpc.CallOption) error, request []byte) outcome {
+	var o outcome
+	o.err = invoke(ctx, &request, &o.message, grpc.ForceCodecV2(raw{}), grpc.Header(&o.header), grpc.Trailer(&o.trailer), grpc.Peer(&o.peer))
+	return o
 }
 
 func asBytes(t testing.TB, w wanted) []byte {
@@ -141,11 +164,11 @@ func asBytes(t testing.TB, w wanted) []byte {
 	return request
 }
 
-// The rule for everything that a lane takes.
-func TestALaneTellsWhatGRPCTells(t *testing.T) {
+// The rule for every call that is taken.
+func TestACallGivesWhatGRPCGives(t *testing.T) {
 	listener := listen(t, "127.0.0.1:0")
 	serve(t, listener)
-	l := openTo(t, listener.Addr().String())
+	c := openTo(t, listener.Addr().String())
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(1<<30)))
 	if err != nil {
@@ -180,33 +203,32 @@ func TestALaneTellsWhatGRPCTells(t *testing.T) {
 		ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(context.Background(), some.Draw(t, "metadata")), time.Minute)
 		defer cancel()
 
-		var want []byte
-		var header, trailer metadata.MD
-		wantErr := conn.Invoke(ctx, method, &request, &want, grpc.Header(&header), grpc.Trailer(&trailer))
-		got, gotErr := l.Call(ctx, time.Time{}, request)
-		if errors.Is(gotErr, ErrNotTaken) {
+		want := invoke(ctx, func(ctx context.Context, request, response any, options ...grpc.CallOption) error {
+			return conn.Invoke(ctx, method, request, response, options...)
+		}, request)
+		got := invoke(ctx, c.Invoke, request)
+		if errors.Is(got.err, ErrNotTaken) {
 			if len(request) <= maxFrame-prefix {
 				t.Fatalf("a request of %d bytes was not taken", len(request))
 			}
 			return
 		}
 		taken++
-		if !proto.Equal(status.Convert(gotErr).Proto(), status.Convert(wantErr).Proto()) {
-			t.Fatalf("status %v, by grpc %v", status.Convert(gotErr).Proto(), status.Convert(wantErr).Proto())
+		if !proto.Equal(status.Convert(got.err).Proto(), status.Convert(want.err).Proto()) {
+			t.Fatalf("status %v, by grpc %v", status.Convert(got.err).Proto(), status.Convert(want.err).Proto())
 		}
-		if string(got.Message) != string(want) {
-			t.Fatalf("message %.200s, by grpc %.200s", got.Message, want)
+		if string(got.message) != string(want.message) {
+			t.Fatalf("message %.200s, by grpc %.200s", got.message, want.message)
 		}
-		for _, own := range []string{"content-type", "grpc-status-details-bin"} {
-			delete(header, own)
-			delete(trailer, own)
+		if fmt.Sprint(got.header) != fmt.Sprint(want.header) || fmt.Sprint(got.trailer) != fmt.Sprint(want.trailer) {
+			t.Fatalf("metadata %v and %v, by grpc %v and %v", got.header, got.trailer, want.header, want.trailer)
 		}
-		if fmt.Sprint(got.Header) != fmt.Sprint(header) || fmt.Sprint(got.Trailer) != fmt.Sprint(trailer) {
-			t.Fatalf("metadata %v and %v, by grpc %v and %v", got.Header, got.Trailer, header, trailer)
+		if got.peer.Addr.String() != want.peer.Addr.String() {
+			t.Fatalf("from %v, by grpc %v", got.peer.Addr, want.peer.Addr)
 		}
 	})
 	if taken == 0 {
-		t.Error("the lane took no call")
+		t.Error("no call was taken")
 	}
 }
 
@@ -215,7 +237,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 	listener := listen(t, "127.0.0.1:0")
 	address := listener.Addr().String()
 	server := serve(t, listener)
-	l := openTo(t, address)
+	c := openTo(t, address)
 
 	var callers sync.WaitGroup
 	var answered [8]atomic.Int64
@@ -223,7 +245,7 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 	for caller := range answered {
 		callers.Go(func() {
 			for call := 0; enough.Err() == nil; call++ {
-				if oneCall(t, l, caller*1000+call%1000) {
+				if oneCall(t, c, caller*1000+call%1000) {
 					answered[caller].Add(1)
 				}
 			}
@@ -250,21 +272,21 @@ func TestEveryCallerGetsItsOwnAnswer(t *testing.T) {
 }
 
 // oneCall asks for an answer of a size, which nobody else asks for at the time, and gives up now and then.
-func oneCall(t *testing.T, l *Lane, size int) (answered bool) {
+func oneCall(t *testing.T, c *Conn, size int) (answered bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if rand.IntN(4) == 0 {
 		time.AfterFunc(time.Duration(rand.IntN(1000))*time.Microsecond, cancel)
 	}
-	got, err := l.Call(ctx, time.Now().Add(time.Minute), asBytes(t, wanted{Size: size}))
+	got := invoke(ctx, c.Invoke, asBytes(t, wanted{Size: size}))
 	var said given
 	switch {
-	case errors.Is(err, ErrNotTaken):
+	case errors.Is(got.err, ErrNotTaken):
 		time.Sleep(time.Millisecond) // there is nothing to ask before the next connection
-	case status.Code(err) == codes.Canceled:
-	case err != nil:
-		t.Errorf("a call for %d bytes: %v", size, err)
-	case json.Unmarshal(got.Message, &said) != nil || len(said.Filling) != size:
+	case status.Code(got.err) == codes.Canceled:
+	case got.err != nil:
+		t.Errorf("a call for %d bytes: %v", size, got.err)
+	case json.Unmarshal(got.message, &said) != nil || len(said.Filling) != size:
 		t.Errorf("a call for %d bytes got somebody else's answer, of %d", size, len(said.Filling))
 	default:
 		return true
@@ -290,5 +312,28 @@ func TestATimeoutIsWhatGRPCTakes(t *testing.T) {
 		if got != want {
 			t.Errorf("%v = %s, want %s", left, got, want)
 		}
+	}
+}
+
+// What it does not know how to honour is grpc-go's.
+func TestACallWithAnyOtherOptionIsNotTaken(t *testing.T) {
+	listener := listen(t, "127.0.0.1:0")
+	serve(t, listener)
+	c := openTo(t, listener.Addr().String())
+	request := asBytes(t, wanted{})
+	for name, options := range map[string][]grpc.CallOption{
+		"no codec":           nil,
+		"a codec that names": {grpc.ForceCodecV2(encoding.GetCodecV2("proto"))},
+		"a limit":            {grpc.ForceCodecV2(raw{}), grpc.MaxCallRecvMsgSize(1)},
+		"waiting":            {grpc.ForceCodecV2(raw{}), grpc.WaitForReady(true)},
+		"a later codec":      {grpc.ForceCodecV2(raw{}), grpc.ForceCodecV2(encoding.GetCodecV2("proto"))},
+	} {
+		var response []byte
+		if err := c.Invoke(t.Context(), &request, &response, options...); !errors.Is(err, ErrNotTaken) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := invoke(t.Context(), c.Invoke, request); got.err != nil {
+		t.Error(got.err)
 	}
 }

@@ -1,0 +1,91 @@
+package plugin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync/atomic"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/agenthost/agenthost/host/plugin/internal/pollconn"
+)
+
+// Conn is the connection to a plugin's process. A poll, GetTask with a codec of the caller's own (grpc.ForceCodecV2), goes by
+// a second connection with a cheaper client where that takes it; all else, and what that does not take, by grpc-go. A caller
+// sees no difference.
+type Conn struct {
+	conn            *grpc.ClientConn
+	polls           *pollconn.Conn
+	short, fallback atomic.Uint64
+}
+
+var _ grpc.ClientConnInterface = (*Conn)(nil)
+
+// serverName is what plugins are called on connections to them: they are all on this machine, and so are their certificates.
+const serverName = "localhost"
+
+// NewConn adds the connection for polls to one that was made to a plugin at the address of its handshake. tlsConfig is nil
+// for a plugin without TLS. Close must be called, and leaves conn open.
+func NewConn(conn *grpc.ClientConn, network, address string, tlsConfig *tls.Config, log *slog.Logger) *Conn {
+	scheme, security := "http", insecure.NewCredentials()
+	if tlsConfig != nil {
+		scheme, security = "https", credentials.NewTLS(tlsConfig)
+	}
+	polls := pollconn.Open(pollconn.Options{
+		Method: service.AsyncAgentService_GetTask_FullMethodName, Scheme: scheme, Authority: serverName, Log: log,
+		Dial: func(ctx context.Context) (net.Conn, credentials.AuthInfo, error) {
+			raw, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, nil, err
+			}
+			secured, auth, err := security.ClientHandshake(ctx, serverName, raw)
+			if err != nil {
+				_ = raw.Close()
+				return nil, nil, err
+			}
+			return secured, auth, nil
+		},
+	})
+	return &Conn{conn: conn, polls: polls}
+}
+
+// Invoke makes a call with one request and one answer. A poll may reach the plugin twice.
+func (c *Conn) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
+	if method != service.AsyncAgentService_GetTask_FullMethodName {
+		return c.conn.Invoke(ctx, method, request, response, options...)
+	}
+	err := c.polls.Invoke(ctx, request, response, options...)
+	if errors.Is(err, pollconn.ErrNotTaken) {
+		c.fallback.Add(1)
+		return c.conn.Invoke(ctx, method, request, response, options...)
+	}
+	c.short.Add(1)
+	return err
+}
+
+// NewStream begins a call with any number of messages.
+func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c.conn.NewStream(ctx, desc, method, options...)
+}
+
+// Close ends the connection for polls. Those under way and later ones go by grpc-go.
+func (c *Conn) Close() { c.polls.Close() }
+
+// PollStats says how polls go: `agenthost verify` tells authors by it whether their server takes the host's polls.
+type PollStats struct {
+	// Connected says that there is a connection for polls now.
+	Connected bool
+	// Short is how many polls went by it, Fallback how many by grpc-go.
+	Short, Fallback uint64
+}
+
+// PollStats is what the Conn has counted so far.
+func (c *Conn) PollStats() PollStats {
+	return PollStats{Connected: c.polls.Connected(), Short: c.short.Load(), Fallback: c.fallback.Load()}
+}
