@@ -27,13 +27,13 @@ const createWithoutDeadline = 10 * time.Minute
 // apart whose executions have equal names. The plugin is no part of it: an attempt that was made by one plugin is not made
 // again by the one that has taken over its category since.
 func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
-	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) {
+	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) { // G4
 		got, err := g.createNow(ctx, c)
 		return deliver(ctx, got), err
 	}
 	attempt := jobs.Identify(c.info.category.Name, c.info.attempt, c.info.outputPrefix)
 	var own reply
-	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) {
+	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) { // G4
 		detached, end, err := g.detach(ctx)
 		if err != nil {
 			return jobs.Made{}, true, err
@@ -44,7 +44,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 		if err != nil {
 			// What an idempotent plugin may have made, it will find again. Another one would make it again.
 			lost := got.sent && !got.answered
-			return jobs.Made{Unknown: lost && !c.route.IdempotentCreate}, !got.sent || lost && c.route.IdempotentCreate, err
+			return jobs.Made{Unknown: lost && !c.route.IdempotentCreate}, !got.sent || lost && c.route.IdempotentCreate, err // G4
 		}
 		defer got.message.free()
 		message := bytes.Clone(got.message.bytes())
@@ -55,7 +55,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	if err == nil && repeated {
-		g.record(c.route, guarantee.CreatesOnce)
+		g.record(c.route, guarantee.CreatesOnce) // G4
 	}
 	own.message = newFrame(answer)
 	return deliver(ctx, own), err
@@ -83,8 +83,8 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	}
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
-	if (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning) || sealed(meta) {
-		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal()
+	if (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning) || sealed(meta) { // G11
+		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal() // G11
 		if message, err = fields.Set(message, createdMeta, meta); err != nil {
 			return got, noAnswer(c, err)
 		}

@@ -21,13 +21,13 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 	}
 	got, err := g.ask(ctx, c)
 	switch {
-	case err == nil || !g.enabled.Has(guarantee.UnknownJobs):
+	case err == nil || !g.enabled.Has(guarantee.UnknownJobs): // G7
 	case got.answered && status.Code(err) == codes.NotFound:
-		g.record(c.route, guarantee.UnknownJobs)
+		g.record(c.route, guarantee.UnknownJobs) // G7
 		got.message.set(nil)
 		err = nil
 	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job).Failing >= c.route.Policy.MaxStale:
-		g.record(c.route, guarantee.UnknownJobs)
+		g.record(c.route, guarantee.UnknownJobs) // G7
 		job, _ := c.method.read(c.request.bytes())
 		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
 			"task_type", c.info.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", c.route.Policy.MaxStale)

@@ -120,7 +120,7 @@ func New(options Options) *Gateway {
 		g.synced = synced
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}
+	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true} // G13
 	if !g.enabled.Has(guarantee.KeepalivePings) {
 		enforcement = keepalive.EnforcementPolicy{}
 	}

@@ -20,7 +20,7 @@ func outgoing(ctx context.Context, info requestInfo) context.Context {
 		if crossing == nil {
 			crossing = metadata.MD{}
 		}
-		crossing.Set(pluginv1.IdempotencyKeyHeader, info.attempt)
+		crossing.Set(pluginv1.IdempotencyKeyHeader, info.attempt) // G4
 	}
 	if len(crossing) == 0 { // as in nearly every poll, of which there are many
 		return ctx

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -122,7 +121,7 @@ func (l *limit) count(r route.Route, which string, err error) {
 
 // refused is the error of a wait that was in vain.
 func refused(ctx context.Context, format string, args ...any) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if canceled(ctx) {
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	return status.Errorf(codes.ResourceExhausted, format, args...)

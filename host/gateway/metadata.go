@@ -39,7 +39,7 @@ func (g *Gateway) registerMetadata() {
 // list is the answer to ListAgents and, the bytes being the same, ListConnectors.
 func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 	response := &admin.ListAgentsResponse{}
-	for _, agent := range g.routes.Table().Agents() {
+	for _, agent := range g.routes.Table().Agents() { // G1
 		found := g.listedAgent(flyte, agent)
 		if found == nil {
 			continue
@@ -49,7 +49,7 @@ func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 			continue
 		}
 		for _, category := range agent.Categories {
-			g.record(route.Route{Target: agent.Target, Category: category}, guarantee.StableDiscovery)
+			g.record(route.Route{Target: agent.Target, Category: category}, guarantee.StableDiscovery) // G1
 		}
 	}
 	return response
@@ -58,7 +58,7 @@ func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 // agent is the answer to GetAgent and GetConnector: all that the agents of a name serve, in one.
 func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse, error) {
 	var found *admin.Agent
-	for _, agent := range g.routes.Table().Agents() {
+	for _, agent := range g.routes.Table().Agents() { // G1
 		listed := g.listedAgent(flyte, agent)
 		switch {
 		case agent.Name != name || listed == nil:
@@ -78,10 +78,10 @@ func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse,
 // listedAgent is an agent in the words of a generation of Flyte; nil where it must not hear of it. Flyte 2 has no sync
 // calls: it would send a sync agent CreateTask.
 func (g *Gateway) listedAgent(flyte generation, agent route.Agent) *admin.Agent {
-	if !g.enabled.Has(guarantee.BothFlytes) {
+	if !g.enabled.Has(guarantee.BothFlytes) { // G12
 		flyte = flyte1
 	}
-	if flyte == flyte2 && agent.Sync || !g.enabled.Has(guarantee.StableDiscovery) && !there(agent.Target) {
+	if flyte == flyte2 && agent.Sync || !g.enabled.Has(guarantee.StableDiscovery) && !there(agent.Target) { // G12 and G1
 		return nil
 	}
 	listed := &admin.Agent{Name: agent.Name, IsSync: agent.Sync}

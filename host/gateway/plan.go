@@ -50,9 +50,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if !ok && g.awaitStart(ctx) {
 		ok = c.lookup(g.routes.Table(), info, e)
 	}
-	switch served := ok && (g.enabled.Has(guarantee.VersionRouting) || c.route.Category == info.category); {
+	switch served := ok && (g.enabled.Has(guarantee.VersionRouting) || c.route.Category == info.category); { // G2
 	case served:
-	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs):
+	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs): // G5 and G7
 		c.route = route.Route{Target: noPlugin{info.category}, Policy: route.Policy{MaxStale: unservedMaxStale}}
 	default:
 		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", info.category, info.scope())
@@ -67,10 +67,10 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	}
 
 	if c.route.Category != info.category && !c.unserved() {
-		g.record(c.route, guarantee.VersionRouting)
+		g.record(c.route, guarantee.VersionRouting) // G2
 	}
 	if e.plugin != "" && c.route.Target.Plugin() == e.plugin {
-		g.record(c.route, guarantee.Pinning)
+		g.record(c.route, guarantee.Pinning) // G11
 	}
 	switch {
 	case m.deletes:
@@ -86,8 +86,8 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		request.set(message)
 	}
 	if m.generation == flyte2 && c.route.ByTaskType && !m.creates && !info.hasTaskType && g.enabled.Has(guarantee.BothFlytes) {
-		request.set(withTaskType(request.bytes(), info.category.Name))
-		g.record(c.route, guarantee.BothFlytes)
+		request.set(withTaskType(request.bytes(), info.category.Name)) // G12
+		g.record(c.route, guarantee.BothFlytes)                        // G12
 	}
 	return c, nil
 }
@@ -95,7 +95,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 // lookup finds the plugin that answers the call.
 func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) (ok bool) {
 	if e.plugin != "" {
-		if c.route, ok = table.LookupIn(e.plugin, info.category); ok {
+		if c.route, ok = table.LookupIn(e.plugin, info.category); ok { // G11
 			c.want.Generation = e.generation // where that plugin is gone, its generations mean nothing
 			return true
 		}

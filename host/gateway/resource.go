@@ -89,24 +89,24 @@ func (r *resource) normalize(pluginName string, enabled guarantee.Set) (applied 
 	case r.phase != core.TaskExecution_UNDEFINED || !enabled.Has(guarantee.BothFlytes):
 	case r.hasState: // agents from before phases answer with a state, which Flyte 2 does not know
 		r.phase = phaseOfState(r.state)
-		applied |= guarantee.SetOf(guarantee.BothFlytes)
+		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
 		r.phase = pluginv1.PhaseRetryableFailed
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
-		applied |= guarantee.SetOf(guarantee.BothFlytes)
+		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
 	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
 	if r.phase == core.TaskExecution_FAILED && r.hasError && enabled.Has(guarantee.RetryableErrors) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
 			r.phase = pluginv1.PhaseRetryableFailed
-			applied |= guarantee.SetOf(guarantee.RetryableErrors)
+			applied |= guarantee.SetOf(guarantee.RetryableErrors) // G8
 		}
 		if r.errorCode != "" {
 			r.message = join(r.errorCode, r.message)
-			applied |= guarantee.SetOf(guarantee.RetryableErrors)
+			applied |= guarantee.SetOf(guarantee.RetryableErrors) // G8
 		}
 	}
-	if enabled.Has(guarantee.SizeLimits) && r.fit(pluginName) {
+	if enabled.Has(guarantee.SizeLimits) && r.fit(pluginName) { // G10
 		applied |= guarantee.SetOf(guarantee.SizeLimits)
 	}
 	return applied
@@ -219,15 +219,15 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 	}
 	applied = r.normalize(pluginName, enabled)
 	if hasOutputs {
-		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if !pluginv1.Terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
 		r.phase = core.TaskExecution_FAILED
-		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if len(messages) > 1 {
-		applied |= guarantee.SetOf(guarantee.OneSyncAnswer)
+		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if applied == 0 {
 		return messages[0], 0, nil

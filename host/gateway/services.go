@@ -71,7 +71,7 @@ func (g *Gateway) register() {
 		g.server.RegisterService(&desc, nil)
 	}
 
-	answer := g.gather
+	answer := g.gather // G9
 	if !g.enabled.Has(guarantee.OneSyncAnswer) {
 		answer = g.relay
 	}

@@ -130,7 +130,7 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *r
 	if err := passHeader(caller, agent); err != nil {
 		return true, err
 	}
-	merged, applied, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled)
+	merged, applied, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled) // G9
 	if err != nil {
 		return true, noAnswer(c, err)
 	}

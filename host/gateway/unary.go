@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -107,7 +106,7 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 			g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 		case notTaken && ctx.Err() == nil:
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
-		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate):
+		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate): // G4
 			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
 		case ended:
@@ -149,11 +148,11 @@ func beforeDeadline(ctx context.Context) time.Duration {
 	return left - replyReserve(left)
 }
 
-// justBefore is a context that ends just before the caller's deadline, and after most at the latest, if most is not zero.
-func justBefore(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+// justBefore is a context that ends just before the caller's deadline, and after maxWait at the latest, if that is not zero.
+func justBefore(ctx context.Context, maxWait time.Duration) (context.Context, context.CancelFunc) {
 	left := beforeDeadline(ctx)
-	if most > 0 {
-		left = min(left, most)
+	if maxWait > 0 {
+		left = min(left, maxWait)
 	}
 	return context.WithTimeout(ctx, left)
 }
@@ -177,12 +176,12 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	}
 	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
-	lease, err := acquireReachable(waiting, target, c.want)
+	lease, err := acquireReachable(waiting, target, c.want) // G3
 	switch {
 	case err == nil:
-		g.record(c.route, guarantee.WaitsForPlugin)
+		g.record(c.route, guarantee.WaitsForPlugin) // G3
 		return lease, nil
-	case errors.Is(ctx.Err(), context.Canceled):
+	case canceled(ctx):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
 	default:
 		return route.Lease{}, status.Error(codes.Unavailable, err.Error())

@@ -79,7 +79,7 @@ type outcome struct {
 // join waits for the creation that is under way, or begins it. own says that it was this caller's.
 func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, error)) (result outcome, own bool, err error) {
 	begun := false
-	done := c.underWay.DoChan(string(id[:]), func() (any, error) {
+	done := c.underWay.DoChan(string(id[:]), func() (any, error) { // G4
 		// Another creation may have ended between the look into the memory and here.
 		if r, ok := c.completed(id); ok {
 			return outcome{answer: r.Answer}, r.err

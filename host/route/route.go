@@ -221,7 +221,7 @@ func (t *Table) best(category plugin.Category, eligible func(*Route) bool) (Rout
 		if !eligible(&routes[i]) {
 			continue
 		}
-		best = &routes[i]
+		best = &routes[i] // G2
 		if best.Category.Version == category.Version {
 			break
 		}
