@@ -21,6 +21,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,11 +63,7 @@ func startAgent(t testing.TB, answer func(*received, grpc.ServerStream) error) *
 	conn := plugin.NewConn(plain, "tcp", address, nil, slog.New(slog.DiscardHandler))
 	t.Cleanup(conn.Close)
 	a.conn = conn
-	for looking := time.Now(); !conn.PollStats().Connected; time.Sleep(time.Millisecond) {
-		if time.Since(looking) > time.Minute {
-			t.Fatal("polls get no connection")
-		}
-	}
+	wait.Until(t, "polls have a connection", func() bool { return conn.PollStats().Connected })
 	return a
 }
 
