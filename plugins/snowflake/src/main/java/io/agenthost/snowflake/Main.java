@@ -14,6 +14,6 @@ public final class Main {
     static Plugin plugin() {
         SnowflakeAgent agent = new SnowflakeAgent();
         return Plugin.named("snowflake", "1.0.0").configure(Settings.class, agent::configure)
-                .async("snowflake", agent, Registration.as("Snowflake")).idempotentCreate();
+                .async("snowflake", agent, new Registration().named("Snowflake")).idempotentCreate();
     }
 }

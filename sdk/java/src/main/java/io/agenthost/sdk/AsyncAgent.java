@@ -9,6 +9,22 @@ import java.util.List;
  * another process or a newer version of the plugin. So an {@code M}, commonly a record, holds ids and places, never
  * secrets, and is changed only by adding components that may be absent.
  *
+ * <pre>{@code
+ * final class Warehouse implements AsyncAgent<Warehouse.Query> {
+ *     record Query(String statement) {} // what Flyte keeps between the calls
+ *
+ *     public Query create(Task task) {
+ *         return new Query(task.input("statement", String.class)); // start, return at once
+ *     }
+ *
+ *     public Resource get(Job<Query> job) {
+ *         return Resource.succeeded(Map.of("ran", job.meta().statement())); // how is it?
+ *     }
+ *
+ *     public void delete(Job<Query> job) {} // end it; fine if it is gone
+ * }
+ * }</pre>
+ *
  * <p>Methods are called concurrently, each on a thread that may block. When the caller gives up or its deadline passes,
  * ten seconds by default, the thread is interrupted. What a method throws says that the call went wrong: an
  * {@link AgentException} with a code of its own, everything else as INTERNAL, with the stack in the log. A job that went
@@ -22,7 +38,7 @@ import java.util.List;
 public interface AsyncAgent<M> {
     /**
      * Starts a job. It can be called again for one attempt ({@link Task#idempotencyKey} says which), when an answer was
-     * lost; a plugin that then finds the job it already made should declare {@link Plugin#idempotentCreate}.
+     * lost; an agent that then finds the job it already made should promise {@link Registration#idempotentCreate}.
      */
     M create(Task task) throws Exception;
 

@@ -73,10 +73,10 @@ final class Calls implements ServerInterceptor {
     }
 
     /** Refuses new calls and waits for those in flight. Returns how many have not ended in time. */
-    synchronized int drain(Duration patience) throws InterruptedException {
+    synchronized int drain(Duration maxWait) throws InterruptedException {
         stopping = true;
-        long end = System.nanoTime() + patience.toNanos();
-        for (long left = patience.toNanos(); inFlight > 0 && left > 0; left = end - System.nanoTime()) {
+        long end = System.nanoTime() + maxWait.toNanos();
+        for (long left = maxWait.toNanos(); inFlight > 0 && left > 0; left = end - System.nanoTime()) {
             TimeUnit.NANOSECONDS.timedWait(this, left);
         }
         return inFlight;

@@ -1,5 +1,6 @@
 package io.agenthost.sdk;
 
+import io.agenthost.plugin.v1.CategoryCapabilities;
 import io.agenthost.plugin.v1.ConfigureRequest;
 import io.agenthost.plugin.v1.ConfigureResponse;
 import io.agenthost.plugin.v1.DescribeRequest;
@@ -7,6 +8,7 @@ import io.agenthost.plugin.v1.DescribeResponse;
 import io.agenthost.plugin.v1.PluginServiceGrpc;
 import io.agenthost.plugin.v1.Sdk;
 import io.grpc.stub.StreamObserver;
+import java.util.List;
 
 /** agenthost.plugin.v1.PluginService. */
 final class DescribeService extends PluginServiceGrpc.PluginServiceImplBase {
@@ -18,13 +20,36 @@ final class DescribeService extends PluginServiceGrpc.PluginServiceImplBase {
 
     @Override
     public void describe(DescribeRequest request, StreamObserver<DescribeResponse> answer) {
-        Services.answer(answer, () -> DescribeResponse.newBuilder()
-                .setName(services.plugin().name()).setVersion(services.plugin().version())
-                .setSdk(Sdk.newBuilder().setName("agenthost-java").setVersion(Plugin.SDK_VERSION)
-                        .setLanguage("java" + Runtime.version().feature()))
-                .addAllCapabilities(services.plugin().capabilities())
-                .setConfigSchema(services.plugin().configuration() == null ? "" : services.plugin().configuration().schemaText())
-                .build());
+        Services.answer(answer, () -> {
+            DescribeResponse.Builder said = DescribeResponse.newBuilder()
+                    .setName(services.plugin().name()).setVersion(services.plugin().version())
+                    .setSdk(Sdk.newBuilder().setName("agenthost-java").setVersion(Plugin.SDK_VERSION)
+                            .setLanguage("java" + Runtime.version().feature()))
+                    .setConfigSchema(services.plugin().configuration() == null ? "" : services.plugin().configuration().schemaText());
+            addPromises(said);
+            return said.build();
+        });
+    }
+
+    /**
+     * Adds the capabilities: for the plugin, and for single categories. What every asynchronous agent promises is the plugin's
+     * promise, so that hosts that know no others hear of it too.
+     */
+    private void addPromises(DescribeResponse.Builder said) {
+        List<String> whole = services.plugin().capabilities();
+        said.addAllCapabilities(whole);
+        if (whole.contains(Contract.CAPABILITY_IDEMPOTENT_CREATE)) {
+            return;
+        }
+        List<Registry.Registered> asynchronous = services.registry().all().stream().filter(agent -> agent.async() != null).toList();
+        List<Registry.Registered> promising = asynchronous.stream().filter(Registry.Registered::idempotentCreate).toList();
+        if (!promising.isEmpty() && promising.size() == asynchronous.size()) {
+            said.addCapabilities(Contract.CAPABILITY_IDEMPOTENT_CREATE);
+            return;
+        }
+        promising.stream().flatMap(agent -> agent.categories().stream()).forEach(category -> said.addCategoryCapabilities(
+                CategoryCapabilities.newBuilder().setName(category.name()).setVersion(category.version())
+                        .addCapabilities(Contract.CAPABILITY_IDEMPOTENT_CREATE)));
     }
 
     @Override

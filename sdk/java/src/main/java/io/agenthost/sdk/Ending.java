@@ -35,7 +35,7 @@ final class Ending {
     }
 
     /**
-     * Closes the agents, within the grace or within four fifths of the caller's patience if that is less, so that the
+     * Closes the agents, within the grace or within four fifths of what the caller waits if that is less, so that the
      * answer still reaches it.
      */
     private void end(Deadline deadline) {
@@ -44,8 +44,8 @@ final class Ending {
         }
         Duration grace = STOP_GRACE;
         if (deadline != null) {
-            Duration patience = Duration.ofNanos(deadline.timeRemaining(TimeUnit.NANOSECONDS)).multipliedBy(4).dividedBy(5);
-            grace = patience.compareTo(grace) < 0 ? patience : grace;
+            Duration maxWait = Duration.ofNanos(deadline.timeRemaining(TimeUnit.NANOSECONDS)).multipliedBy(4).dividedBy(5);
+            grace = maxWait.compareTo(grace) < 0 ? maxWait : grace;
         }
         for (String failure : listener.services().close(grace)) {
             LOG.error("the plugin did not stop cleanly: {}", failure);

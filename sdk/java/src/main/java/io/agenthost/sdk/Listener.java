@@ -96,11 +96,11 @@ final class Listener implements AutoCloseable {
     }
 
     /** Ends what stays open as long as the plugin lives, and waits for the last answers to leave. */
-    void stop(long patience, TimeUnit unit) throws InterruptedException {
+    void stop(long maxWait, TimeUnit unit) throws InterruptedException {
         health.enterTerminalState();
         control.release();
         server.shutdown();
-        if (!server.awaitTermination(patience, unit)) {
+        if (!server.awaitTermination(maxWait, unit)) {
             server.shutdownNow();
         }
     }

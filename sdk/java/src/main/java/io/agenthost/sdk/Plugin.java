@@ -51,7 +51,7 @@ public final class Plugin {
 
     /** Adds an asynchronous agent for a task category at version 0. */
     public Plugin async(String category, AsyncAgent<?> agent) {
-        return async(category, agent, Registration.PLAIN);
+        return async(category, agent, new Registration());
     }
 
     /** Adds an asynchronous agent, registered in a particular way. */
@@ -63,7 +63,7 @@ public final class Plugin {
 
     /** Adds a synchronous agent for a task category at version 0. */
     public Plugin sync(String category, SyncAgent agent) {
-        return sync(category, agent, Registration.PLAIN);
+        return sync(category, agent, new Registration());
     }
 
     /** Adds a synchronous agent, registered in a particular way. */
@@ -93,8 +93,9 @@ public final class Plugin {
     }
 
     /**
-     * Promises that two create calls with the same {@link Task#idempotencyKey} make one job, for every agent of the
-     * plugin. Only then does the host repeat a create whose answer was lost in a crash.
+     * Promises for every agent of the plugin that two create calls with the same {@link Task#idempotencyKey} make one job. Only
+     * then does the host repeat a create whose answer was lost in a crash. {@link Registration#idempotentCreate} promises it for
+     * one agent.
      */
     public Plugin idempotentCreate() {
         return capability(Contract.CAPABILITY_IDEMPOTENT_CREATE);

@@ -4,41 +4,68 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * How an agent is registered beyond its category: under another name, at another version, for more categories.
- * {@code Registration.atVersion(2).named("warehouse")}.
+ * How an agent is registered beyond its category: under another name, at another version, for more categories, with a promise.
+ * Each method returns a copy.
  *
- * @param name the agent's name in ListAgents and in errors, or null for its category; registrations of one name and kind
- *     are listed as one agent
- * @param version the version of the category that the registration names
- * @param also further categories
+ * <pre>{@code
+ * Plugin plugin = Plugin.named("warehouse", "1.0.0")
+ *         .async("warehouse_query", new Warehouse(), new Registration().named("Warehouse").atVersion(2).idempotentCreate());
+ * }</pre>
  */
-public record Registration(String name, int version, List<Category> also) {
-    static final Registration PLAIN = new Registration(null, 0, List.of());
+public final class Registration {
+    private final String name;
+    private final int version;
+    private final List<Category> also;
+    private final boolean createIsIdempotent;
 
-    /** Sets the agent's name. */
-    public static Registration as(String name) {
-        return PLAIN.named(name);
+    /** Under its category's name, at version 0. */
+    public Registration() {
+        this(null, 0, List.of(), false);
     }
 
-    /** Sets the category's version. */
-    public static Registration atVersion(int version) {
-        return new Registration(null, version, List.of());
+    private Registration(String name, int version, List<Category> also, boolean createIsIdempotent) {
+        this.name = name;
+        this.version = version;
+        this.also = also;
+        this.createIsIdempotent = createIsIdempotent;
     }
 
-    /** Makes the agent serve further categories. */
-    public static Registration alsoFor(Category... categories) {
-        return PLAIN.also(categories);
-    }
-
-    /** Sets the agent's name. */
+    /** Names the agent in ListAgents and in errors. Registrations of one name and kind are listed as one agent. */
     public Registration named(String name) {
-        return new Registration(name, version, also);
+        return new Registration(name, version, also, createIsIdempotent);
     }
 
-    /** Makes the agent serve further categories. */
+    /** At another version of the category that it is registered for. */
+    public Registration atVersion(int version) {
+        return new Registration(name, version, also, createIsIdempotent);
+    }
+
+    /** For further categories. */
     public Registration also(Category... categories) {
         List<Category> all = new ArrayList<>(also);
         all.addAll(List.of(categories));
-        return new Registration(name, version, List.copyOf(all));
+        return new Registration(name, version, List.copyOf(all), createIsIdempotent);
+    }
+
+    /**
+     * Promises that two create calls with the same {@link Task#idempotencyKey} make one job. Only then does the host repeat a
+     * create whose answer was lost in a crash. {@link Plugin#idempotentCreate} promises it for all agents.
+     */
+    public Registration idempotentCreate() {
+        return new Registration(name, version, also, true);
+    }
+
+    String nameOr(String category) {
+        return name == null ? category : name;
+    }
+
+    List<Category> categories(String category) {
+        List<Category> all = new ArrayList<>(List.of(new Category(category, version)));
+        all.addAll(also);
+        return List.copyOf(all);
+    }
+
+    boolean createIsIdempotent() {
+        return createIsIdempotent;
     }
 }

@@ -12,7 +12,7 @@ import java.util.stream.Collectors;
 /** The table of agents by category. It is written before serving and only read afterwards. */
 final class Registry {
     /** One agent with the categories that it serves. Exactly one of async and sync is set. */
-    record Registered(String name, List<Category> categories, AsyncAdapter<?> async, SyncAgent sync) {
+    record Registered(String name, List<Category> categories, boolean idempotentCreate, AsyncAdapter<?> async, SyncAgent sync) {
         String kind() {
             return sync != null ? "synchronous" : "asynchronous";
         }
@@ -21,20 +21,23 @@ final class Registry {
     private final List<Registered> all = new ArrayList<>();
     private final Map<String, TreeMap<Integer, Registered>> byName = new TreeMap<>();
 
+    List<Registered> all() {
+        return all;
+    }
+
     boolean isEmpty() {
         return all.isEmpty();
     }
 
     void add(String category, Registration how, AsyncAdapter<?> async, SyncAgent sync) {
-        List<Category> categories = new ArrayList<>(List.of(new Category(category, how.version())));
-        categories.addAll(how.also());
-        Registered added = new Registered(how.name() == null ? category : how.name(), categories, async, sync);
+        List<Category> categories = how.categories(category);
+        Registered added = new Registered(how.nameOr(category), categories, how.createIsIdempotent(), async, sync);
         if (added.name.isEmpty()) {
             throw new IllegalArgumentException("an agent needs a name");
         }
         for (Registered other : all) {
             if (other.name.equals(added.name) && !other.kind().equals(added.kind())) {
-                throw new IllegalArgumentException("the agent \"%s\" is registered as %s and as %s: give them two names with Registration.as"
+                throw new IllegalArgumentException("the agent \"%s\" is registered as %s and as %s: give them two names with Registration.named"
                         .formatted(added.name, other.kind(), added.kind()));
             }
         }

@@ -11,6 +11,11 @@ import java.util.Objects;
  * How a job is. Make one with {@link #running}, {@link #succeeded}, {@link #failed(String)} and so on; the {@code with…}
  * methods return a copy with more.
  *
+ * <pre>{@code
+ * Resource running = Resource.running("40 %").withLink("Console", "https://example.com/1").withInfo("rows", 3);
+ * Resource failed = Resource.failed("no such table").withUserError("BadSQL");
+ * }</pre>
+ *
  * @param phase how far it is
  * @param message shown to the user; Flyte 1 shows it for failures only
  * @param outputs the outputs of a succeeded task, as Java values; null: the job has written outputs.pb below the output
@@ -20,10 +25,10 @@ import java.util.Objects;
  *     or not declared, are errors. Without types each output takes what is natural
  * @param links shown with the task
  * @param customInfo kept with the task execution: anything that JSON can hold
- * @param failure whose fault a failure is and what code it has, or null
+ * @param error whose fault a failure is and what code it has, or null
  */
 public record Resource(Phase phase, String message, Map<String, ?> outputs, OutputTypes outputTypes, List<Link> links,
-        Map<String, ?> customInfo, Failure failure) {
+        Map<String, ?> customInfo, JobError error) {
 
     /** Makes a resource; collections are copied. */
     public Resource {
@@ -100,7 +105,7 @@ public record Resource(Phase phase, String message, Map<String, ?> outputs, Outp
 
     /** With another message. */
     public Resource withMessage(String message) {
-        return new Resource(phase, message, outputs, outputTypes, links, customInfo, failure);
+        return new Resource(phase, message, outputs, outputTypes, links, customInfo, error);
     }
 
     /** With one link more. */
@@ -112,28 +117,28 @@ public record Resource(Phase phase, String message, Map<String, ?> outputs, Outp
     public Resource withLink(Link link) {
         List<Link> more = new ArrayList<>(links);
         more.add(link);
-        return new Resource(phase, message, outputs, outputTypes, more, customInfo, failure);
+        return new Resource(phase, message, outputs, outputTypes, more, customInfo, error);
     }
 
     /** With a key of the custom info. */
     public Resource withInfo(String key, Object value) {
         Map<String, Object> more = new LinkedHashMap<>(customInfo == null ? Map.of() : customInfo);
         more.put(key, value);
-        return new Resource(phase, message, outputs, outputTypes, links, more, failure);
+        return new Resource(phase, message, outputs, outputTypes, links, more, error);
     }
 
     /** With the types that the outputs are written as. */
     public Resource withOutputTypes(OutputTypes types) {
-        return new Resource(phase, message, outputs, types, links, customInfo, failure);
+        return new Resource(phase, message, outputs, types, links, customInfo, error);
     }
 
-    /** With a failure's code, for what the task's author can mend. */
+    /** With an error's code, for what the task's author can mend. */
     public Resource withUserError(String code) {
-        return new Resource(phase, message, outputs, outputTypes, links, customInfo, new Failure(code, Failure.Origin.USER));
+        return new Resource(phase, message, outputs, outputTypes, links, customInfo, new JobError(code, JobError.Origin.USER));
     }
 
-    /** With a failure's code, for what the task's author cannot mend. */
+    /** With an error's code, for what the task's author cannot mend. */
     public Resource withSystemError(String code) {
-        return new Resource(phase, message, outputs, outputTypes, links, customInfo, new Failure(code, Failure.Origin.SYSTEM));
+        return new Resource(phase, message, outputs, outputTypes, links, customInfo, new JobError(code, JobError.Origin.SYSTEM));
     }
 }

@@ -87,10 +87,10 @@ final class Services {
      *
      * @return what did not go well
      */
-    List<String> close(Duration patience) {
+    List<String> close(Duration maxWait) {
         List<String> failures = new ArrayList<>();
         try {
-            int left = calls.drain(patience.multipliedBy(3).dividedBy(4));
+            int left = calls.drain(maxWait.multipliedBy(3).dividedBy(4));
             if (left > 0) {
                 failures.add("plugin %s stops with %d calls in flight".formatted(plugin.name(), left));
             }

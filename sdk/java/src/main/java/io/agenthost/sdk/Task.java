@@ -1,23 +1,32 @@
 package io.agenthost.sdk;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.flyteidl.admin.TaskExecutionMetadata;
 import com.flyteidl.core.Literal;
 import com.flyteidl.core.LiteralMap;
 import com.flyteidl.core.LiteralType;
+import com.flyteidl.core.Scalar;
 import com.flyteidl.core.TaskExecutionIdentifier;
 import com.flyteidl.core.TaskTemplate;
-import com.google.protobuf.InvalidProtocolBufferException;
-import com.google.protobuf.util.JsonFormat;
-import io.agenthost.sdk.internal.Json;
+import io.agenthost.sdk.literal.LiteralException;
 import io.agenthost.sdk.literal.Literals;
 import java.lang.reflect.Type;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 
-/** What an agent is asked to run. {@link Literals} lists which Java types inputs can be read as. */
+/**
+ * What an agent is asked to run. {@link Literals} lists which Java types inputs can be read as.
+ *
+ * <pre>{@code
+ * record Wanted(String statement, Optional<Integer> maxRows) {} // the inputs statement and max_rows
+ *
+ * SyncAgent agent = task -> {
+ *     Wanted wanted = task.inputs(Wanted.class);
+ *     return Resource.succeeded(Map.of("rows", wanted.maxRows().orElse(10)));
+ * };
+ * }</pre>
+ */
 public final class Task {
     private final Category category;
     private final TaskTemplate template;
@@ -98,14 +107,12 @@ public final class Task {
      * like an empty one.
      */
     public <T> T custom(Class<T> type) {
+        Literal custom = Literal.newBuilder().setScalar(Scalar.newBuilder().setGeneric(template.getCustom())).build();
         try {
-            return Json.MAPPER.readValue(JsonFormat.printer().print(template.getCustom()), type);
-        } catch (JsonProcessingException e) {
+            return Literals.decode(custom, type);
+        } catch (LiteralException e) {
             throw AgentException.invalidArgument("the custom part of the %s template does not fit: %s %s"
-                    .formatted(category.name(), Json.path(e), Json.describe(e))).causedBy(e);
-        } catch (InvalidProtocolBufferException e) {
-            throw AgentException.invalidArgument("the custom part of the %s template cannot be read: %s"
-                    .formatted(category.name(), e.getMessage())).causedBy(e);
+                    .formatted(category.name(), e.path(), e.problem())).causedBy(e);
         }
     }
 

@@ -112,19 +112,19 @@ final class Wire {
         if (resource.customInfo() != null) {
             message.setCustomInfo(structOf(resource.customInfo()));
         }
-        if (resource.failure() != null) {
-            message.setAgentError(agentError(resource.failure(), resource.phase()));
+        if (resource.error() != null) {
+            message.setAgentError(agentError(resource.error(), resource.phase()));
         }
         return message.build();
     }
 
-    private static AgentError agentError(Failure failure, Phase phase) {
-        AgentError.Builder error = AgentError.newBuilder().setCode(failure.code())
-                .setOrigin(ExecutionError.ErrorKind.valueOf(failure.origin().name()));
+    private static AgentError agentError(JobError error, Phase phase) {
+        AgentError.Builder message = AgentError.newBuilder().setCode(error.code())
+                .setOrigin(ExecutionError.ErrorKind.valueOf(error.origin().name()));
         if (phase == Phase.RETRYABLE_FAILED) {
-            error.setKind(AgentError.Kind.RECOVERABLE);
+            message.setKind(AgentError.Kind.RECOVERABLE);
         }
-        return error.build();
+        return message.build();
     }
 
     private static LiteralMap outputs(Map<String, ?> outputs, OutputTypes declared) {

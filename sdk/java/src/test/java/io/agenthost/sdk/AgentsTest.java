@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.annotation.JsonPropertyDescription;
 import com.flyteidl.core.LiteralType;
 import com.flyteidl.core.SimpleType;
+import io.agenthost.plugin.v1.DescribeResponse;
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestJob;
 import io.agenthost.sdk.testing.TestResult;
@@ -84,7 +85,7 @@ class AgentsTest {
 
     private static Plugin plugin() {
         return Plugin.named("test", "1.2.3")
-                .async("count", new Counter(), Registration.alsoFor(new Category("count", 2)))
+                .async("count", new Counter(), new Registration().also(new Category("count", 2)))
                 .sync("echo", new Echo());
     }
 
@@ -135,6 +136,47 @@ class AgentsTest {
             }
             byte[] gone = "{\"n\": 404}".getBytes(StandardCharsets.UTF_8);
             assertEquals(Status.Code.NOT_FOUND, refused(() -> test.job(new Category("count", 0), gone).delete()).getStatus().getCode());
+        }
+    }
+
+    @Test
+    void anAgentsPromiseHoldsForItsCategoriesAndThatOfAllAgentsForThePlugin() throws Exception {
+        Registration promising = new Registration().also(new Category("count", 2)).idempotentCreate();
+        Plugin mixed = Plugin.named("p", "1").async("count", new Counter(), promising).async("other", new Counter());
+        assertEquals(List.of(List.of(), List.of("count/0", "count/2")), promises(mixed));
+        Plugin all = Plugin.named("p", "1").async("count", new Counter(), promising).sync("echo", new Echo());
+        assertEquals(List.of(List.of("idempotent_create"), List.of()), promises(all));
+        Plugin whole = Plugin.named("p", "1").async("count", new Counter(), promising).async("other", new Counter()).idempotentCreate();
+        assertEquals(List.of(List.of("idempotent_create"), List.of()), promises(whole));
+        assertEquals(List.of(List.of(), List.of()), promises(Plugin.named("p", "1").async("count", new Counter())));
+    }
+
+    /** What Describe promises for the plugin, and for which single categories. */
+    private static List<List<String>> promises(Plugin plugin) throws Exception {
+        try (AgentTest test = AgentTest.of(plugin)) {
+            DescribeResponse said = test.describe();
+            said.getCategoryCapabilitiesList().forEach(promised -> assertEquals(List.of("idempotent_create"), promised.getCapabilitiesList()));
+            return List.of(said.getCapabilitiesList().stream().toList(),
+                    said.getCategoryCapabilitiesList().stream().map(promised -> promised.getName() + "/" + promised.getVersion()).toList());
+        }
+    }
+
+    record Limits(int maxRows, double ratio) {}
+
+    @Test
+    void theCustomPartIsReadAsARecord() throws Exception {
+        SyncAgent agent = task -> {
+            Limits limits = task.custom(Limits.class);
+            return Resource.succeeded(Map.of("max_rows", limits.maxRows(), "ratio", limits.ratio()));
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("limits", agent))) {
+            // All numbers of a custom part are floats on the wire.
+            TestResult result = test.run(TestTask.of("limits").custom(Map.of("max_rows", 3, "ratio", 2, "unknown", true)));
+            assertEquals(3L, result.output("max_rows", Long.class));
+            assertEquals(2.0, result.output("ratio", Double.class));
+            StatusRuntimeException wrong = refused(() -> test.run(TestTask.of("limits").custom(Map.of("max_rows", "three", "ratio", 2))));
+            assertEquals(Status.Code.INVALID_ARGUMENT, wrong.getStatus().getCode());
+            assertTrue(wrong.getMessage().contains("the custom part of the limits template does not fit: .max_rows"), wrong.getMessage());
         }
     }
 

@@ -84,9 +84,9 @@ class WireTest {
         SyncAgent sync = task -> Resource.succeeded();
         Plugin plugin = Plugin.named("p", "1").sync("a", sync);
         assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.sync("a", sync)).getMessage().contains("has two agents"));
-        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("a", new AgentsTest.Counter(), Registration.atVersion(2).named("b")))
+        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("a", new AgentsTest.Counter(), new Registration().atVersion(2).named("b")))
                 .getMessage().contains("agents of both kinds"));
-        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("b", new AgentsTest.Counter(), Registration.as("a")))
+        assertTrue(assertThrows(IllegalArgumentException.class, () -> plugin.async("b", new AgentsTest.Counter(), new Registration().named("a")))
                 .getMessage().contains("two names"));
     }
 }

@@ -41,24 +41,24 @@ import java.util.concurrent.TimeUnit;
  * {@link io.grpc.StatusRuntimeException}.
  *
  * <pre>{@code
- * try (AgentTest test = AgentTest.of(Plugin.named("hello", "1.0.0").async("hello", new Hello()))) {
- *     TestResult result = test.run(TestTask.of("hello").input("name", "Ada"));
- *     assertEquals("Hello, Ada", result.output("greeting", String.class));
+ * try (AgentTest test = AgentTest.of(Plugin.named("warehouse", "1.0.0").async("warehouse_query", new Warehouse()))) {
+ *     TestResult result = test.run(TestTask.of("warehouse_query").input("statement", "select 1"));
+ *     assertEquals("select 1", result.output("ran", String.class));
  * }
  * }</pre>
  */
 public final class AgentTest implements AutoCloseable {
     private static final Metadata.Key<String> IDEMPOTENCY_KEY = Metadata.Key.of("agenthost-idempotency-key", Metadata.ASCII_STRING_MARSHALLER);
-    private static final Duration PATIENCE = Duration.ofMinutes(1);
+    private static final Duration MAX_WAIT = Duration.ofMinutes(1);
 
     private final ManagedChannel channel;
     private final AutoCloseable end;
-    private final Duration patience;
+    private final Duration maxWait;
 
-    private AgentTest(ManagedChannel channel, AutoCloseable end, Duration patience) {
+    private AgentTest(ManagedChannel channel, AutoCloseable end, Duration maxWait) {
         this.channel = channel;
         this.end = end;
-        this.patience = patience;
+        this.maxWait = maxWait;
     }
 
     /** Runs the plugin in this process. */
@@ -71,7 +71,7 @@ public final class AgentTest implements AutoCloseable {
         return new AgentTest(channel, () -> {
             services.close();
             server.shutdownNow();
-        }, PATIENCE);
+        }, MAX_WAIT);
     }
 
     /** Starts the plugin's program as the host does: with its handshake, under mutual TLS, on a unix socket. */
@@ -85,16 +85,16 @@ public final class AgentTest implements AutoCloseable {
     }
 
     static AgentTest of(PluginProgram program) {
-        return new AgentTest(program.channel(), program, PATIENCE);
+        return new AgentTest(program.channel(), program, MAX_WAIT);
     }
 
     /** The same plugin with another limit on how long calls and jobs may take; the default is a minute. */
-    public AgentTest patience(Duration patience) {
-        return new AgentTest(channel, end, patience);
+    public AgentTest maxWait(Duration maxWait) {
+        return new AgentTest(channel, end, maxWait);
     }
 
-    Duration patience() {
-        return patience;
+    Duration maxWait() {
+        return maxWait;
     }
 
     /** A channel to the plugin, for calls that this class does not make. */
@@ -109,7 +109,7 @@ public final class AgentTest implements AutoCloseable {
 
     /** The agents as Flyte hears of them. */
     public List<Agent> agents() {
-        return AgentMetadataServiceGrpc.newBlockingStub(channel).withDeadlineAfter(patience.toMillis(), TimeUnit.MILLISECONDS)
+        return AgentMetadataServiceGrpc.newBlockingStub(channel).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS)
                 .listAgents(ListAgentsRequest.getDefaultInstance()).getAgentsList();
     }
 
@@ -139,7 +139,7 @@ public final class AgentTest implements AutoCloseable {
 
     /** Creates a job with an asynchronous agent. */
     public TestJob create(TestTask task) {
-        byte[] meta = AsyncAgentServiceGrpc.newBlockingStub(channel(task)).withDeadlineAfter(patience.toMillis(), TimeUnit.MILLISECONDS)
+        byte[] meta = AsyncAgentServiceGrpc.newBlockingStub(channel(task)).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS)
                 .createTask(CreateTaskRequest.newBuilder().setTemplate(task.template()).setInputs(task.inputs())
                         .setOutputPrefix(task.outputPrefix()).setUnknownFields(task.connection()).build())
                 .getResourceMeta().toByteArray();
@@ -155,7 +155,7 @@ public final class AgentTest implements AutoCloseable {
     public TestResult execute(TestTask task) throws InterruptedException {
         CompletableFuture<Resource> answer = new CompletableFuture<>();
         StreamObserver<ExecuteTaskSyncRequest> request = SyncAgentServiceGrpc.newStub(channel(task))
-                .withDeadlineAfter(patience.toMillis(), TimeUnit.MILLISECONDS).executeTaskSync(new FirstAnswer(answer));
+                .withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS).executeTaskSync(new FirstAnswer(answer));
         request.onNext(ExecuteTaskSyncRequest.newBuilder().setHeader(CreateRequestHeader.newBuilder().setTemplate(task.template())
                 .setOutputPrefix(task.outputPrefix()).setUnknownFields(task.connection())).build());
         request.onNext(ExecuteTaskSyncRequest.newBuilder().setInputs(task.inputs()).build());
@@ -168,11 +168,11 @@ public final class AgentTest implements AutoCloseable {
     }
 
     AsyncAgentServiceGrpc.AsyncAgentServiceBlockingStub async() {
-        return AsyncAgentServiceGrpc.newBlockingStub(channel).withDeadlineAfter(patience.toMillis(), TimeUnit.MILLISECONDS);
+        return AsyncAgentServiceGrpc.newBlockingStub(channel).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     private PluginServiceGrpc.PluginServiceBlockingStub plugin() {
-        return PluginServiceGrpc.newBlockingStub(channel).withDeadlineAfter(patience.toMillis(), TimeUnit.MILLISECONDS);
+        return PluginServiceGrpc.newBlockingStub(channel).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     private Channel channel(TestTask task) {

@@ -39,9 +39,9 @@ public final class TestJob {
                 .setOutputPrefix(outputPrefix).setUnknownFields(task.connection()).build()).getResource());
     }
 
-    /** Polls until the phase is terminal, and fails when that takes longer than the test's patience. */
+    /** Polls until the phase is terminal, and fails when that takes longer than the test's maximum wait. */
     public TestResult await() throws InterruptedException {
-        long end = System.nanoTime() + test.patience().toNanos();
+        long end = System.nanoTime() + test.maxWait().toNanos();
         while (true) {
             TestResult result = get();
             switch (result.phase()) {
@@ -50,7 +50,7 @@ public final class TestJob {
                 }
                 default -> {
                     if (System.nanoTime() > end) {
-                        throw new AssertionError("the job is still %s after %s: %s".formatted(result.phase(), test.patience(), result.message()));
+                        throw new AssertionError("the job is still %s after %s: %s".formatted(result.phase(), test.maxWait(), result.message()));
                     }
                 }
             }
