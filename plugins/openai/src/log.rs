@@ -40,13 +40,13 @@ pub async fn send(session: &Session, batch: &Value, query: LogsQuery, sink: LogS
 }
 
 fn line(message: String) -> LogLine {
-    LogLine { at: None, message }
+    message.into()
 }
 
 fn events(batch: &Value) -> Vec<LogLine> {
     let event = |key: &&str| {
         let at = DateTime::from_timestamp(batch[*key].as_i64()?, 0)?;
-        Some(LogLine { at: Some(at), message: key.trim_end_matches("_at").replace('_', " ") })
+        Some(LogLine { at: Some(at), ..line(key.trim_end_matches("_at").replace('_', " ")) })
     };
     let mut events: Vec<_> = EVENTS.iter().filter_map(event).collect();
     events.sort_by_key(|event| event.at);

@@ -4,16 +4,20 @@ use std::any::type_name;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
+use crate::category::Category;
+use crate::connection::Connection;
 use crate::contract::flyteidl::admin::LogLine as WireLine;
-use crate::contract::flyteidl::core::ExecutionMetricResult;
+use crate::error::{Error, Result};
 use crate::literal::timestamp;
-use crate::plugin::Category;
 use crate::resource::Resource;
+use crate::secret::Secret;
 use crate::task::Task;
-use crate::{Connection, Error, Result, Secret};
+
+pub use crate::contract::flyteidl::admin::LogLineOriginator as Originator;
 
 /// A job that was created before, perhaps by an older version of the plugin.
 #[derive(Clone, Debug)]
@@ -56,7 +60,7 @@ pub trait AsyncAgent: Send + Sync + 'static {
     }
 
     /// Answers queries for the job's metrics.
-    async fn metrics(&self, _job: Job<Self::Meta>, _query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>> {
+    async fn metrics(&self, _job: Job<Self::Meta>, _query: MetricsQuery) -> Result<Vec<Metric>> {
         Err(Error::unimplemented("this agent has no metrics"))
     }
 
@@ -98,20 +102,50 @@ pub struct MetricsQuery {
     /// The names of the metrics.
     pub queries: Vec<String>,
     /// The span of time, where it was said.
-    pub start: Option<prost_types::Timestamp>,
+    pub start: Option<DateTime<Utc>>,
     /// Its end.
-    pub end: Option<prost_types::Timestamp>,
+    pub end: Option<DateTime<Utc>>,
     /// The pause between two points.
-    pub step: Option<prost_types::Duration>,
+    pub step: Option<TimeDelta>,
+}
+
+/// What was measured for one of the queries.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metric {
+    /// The name of the metric, as it was asked for.
+    pub name: String,
+    /// The values, an object in the format of Prometheus's range queries.
+    pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One line of a job's log.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use agenthost::{LogLine, Originator};
+///
+/// let line = LogLine { originator: Originator::System, ..LogLine::from("3 workers started") };
+/// assert_eq!(line.message, "3 workers started");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogLine {
     /// When it was written, if that is known.
-    pub at: Option<chrono::DateTime<chrono::Utc>>,
+    pub at: Option<DateTime<Utc>>,
     /// What it says.
     pub message: String,
+    /// Who wrote it: the user's code, or the system that runs it.
+    pub originator: Originator,
+}
+
+impl From<String> for LogLine {
+    fn from(message: String) -> Self {
+        LogLine { message, ..Default::default() }
+    }
+}
+
+impl From<&str> for LogLine {
+    fn from(message: &str) -> Self {
+        message.to_string().into()
+    }
 }
 
 /// Takes log lines on their way to the caller.
@@ -127,7 +161,8 @@ pub(crate) enum LogPart {
 impl LogSink {
     /// Sends a line. An error says that the caller is gone: there is no use in going on.
     pub async fn line(&self, line: LogLine) -> Result<()> {
-        let wire = WireLine { timestamp: line.at.map(timestamp), message: line.message, ..Default::default() };
+        let wire =
+            WireLine { timestamp: line.at.map(timestamp), message: line.message, originator: line.originator.into() };
         self.send(LogPart::Line(wire)).await
     }
 
@@ -148,7 +183,7 @@ pub(crate) trait AnyAsync: Send + Sync {
     async fn get(&self, job: Job<Vec<u8>>) -> Result<Resource>;
     async fn delete(&self, job: Job<Vec<u8>>) -> Result<()>;
     async fn logs(&self, job: Job<Vec<u8>>, query: LogsQuery, sink: LogSink) -> Result<()>;
-    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>>;
+    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<Metric>>;
     async fn close(&self);
 }
 
@@ -201,7 +236,7 @@ impl<A: AsyncAgent> AnyAsync for Typed<A> {
         self.0.logs(Self::job(job)?, query, sink).await
     }
 
-    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<ExecutionMetricResult>> {
+    async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<Metric>> {
         self.0.metrics(Self::job(job)?, query).await
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 
 use prost::Message;
 
-use crate::{Result, Secret, secret};
+use crate::error::Result;
+use crate::secret::{Secret, secret};
 
 #[derive(Clone, PartialEq, Message)]
 struct Wire {

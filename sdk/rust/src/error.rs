@@ -10,6 +10,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Says that a call went wrong. (A *job* that failed is no error but a [`Resource::failed`](crate::Resource::failed).)
 ///
 /// Any other error becomes one through `?`, as INTERNAL; the constructors name another code.
+///
+/// ```
+/// use agenthost::{Error, Result};
+///
+/// fn rows(text: &str) -> Result<u64> {
+///     if text.is_empty() {
+///         return Err(Error::unavailable("the warehouse is closed").context("counting rows"));
+///     }
+///     Ok(text.parse()?)
+/// }
+/// # assert_eq!(rows("").unwrap_err().message(), "counting rows: the warehouse is closed");
+/// # assert_eq!(rows("many").unwrap_err().message(), "invalid digit found in string");
+/// ```
 pub struct Error {
     code: Code,
     message: String,

@@ -2,12 +2,13 @@
 //!
 //! An agent handles the tasks of some task types. It is a type with three methods, and a program with one line:
 //!
-//! ```no_run
+//! ```
+//! use agenthost::testing::{TestTask, run};
 //! use agenthost::{AsyncAgent, Job, Plugin, Resource, Result, Task};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]
-//! struct Query { id: String } // what Flyte keeps between the calls, as JSON
+//! struct Query { statement: String } // what Flyte keeps between the calls, as JSON
 //!
 //! struct Warehouse;
 //!
@@ -15,16 +16,22 @@
 //! impl AsyncAgent for Warehouse {
 //!     type Meta = Query;
 //!     async fn create(&self, task: Task) -> Result<Query> { // start, return at once
-//!         Ok(Query { id: task.input("statement")? })
+//!         Ok(Query { statement: task.input("statement")? })
 //!     }
 //!     async fn get(&self, job: Job<Query>) -> Result<Resource> { // how is it?
-//!         Ok(Resource::running(format!("{} goes on", job.meta.id)))
+//!         Ok(Resource::succeeded([("ran", job.meta.statement)]))
 //!     }
 //!     async fn delete(&self, job: Job<Query>) -> Result<()> { Ok(()) } // end it; fine if it is gone
 //! }
 //!
-//! fn main() {
-//!     Plugin::new("warehouse", "1.0.0").agent("warehouse_query", Warehouse).serve()
+//! fn plugin() -> Plugin { // the program's main is plugin().serve()
+//!     Plugin::new("warehouse", "1.0.0").agent("warehouse_query", Warehouse)
+//! }
+//!
+//! #[tokio::main] // a test
+//! async fn main() {
+//!     let task = TestTask::new("warehouse_query").input("statement", "select 1");
+//!     assert_eq!(run(plugin()).await.run(task).await.unwrap().output::<String>("ran"), "select 1");
 //! }
 //! ```
 //!
@@ -34,8 +41,10 @@
 //! **The one rule about jobs:** between `create` and `get` the process may have been replaced by a newer one. Everything that
 //! it takes to find the job again goes into the metadata; only ever add optional fields to it; never put a secret there.
 
+// Each module uses only those before it in the order that tests/modules.rs holds.
 mod agent;
 mod calls;
+mod category;
 mod config;
 mod connection;
 mod error;
@@ -58,13 +67,14 @@ pub mod contract {
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
 
-pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, MetricsQuery, SyncAgent, json_meta};
+pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, SyncAgent, json_meta};
 pub use async_trait::async_trait;
+pub use category::{Category, Registration};
 pub use config::{ByteSize, ConfigError};
 pub use connection::Connection;
 pub use error::{Error, Result};
 pub use literal::{decode, encode};
-pub use plugin::{Category, Plugin};
+pub use plugin::Plugin;
 pub use resource::{Outputs, Phase, Resource};
 pub use secret::{Secret, secret};
 pub use task::Task;

@@ -77,18 +77,22 @@ fn decode_primitive(primitive: &Primitive) -> Result<Value, String> {
         Some(primitive::Value::FloatValue(x)) => Value::Float(*x),
         Some(primitive::Value::StringValue(s)) => Value::Str(s.clone()),
         Some(primitive::Value::Boolean(b)) => Value::Bool(*b),
-        Some(primitive::Value::Datetime(at)) => Value::Datetime(
-            u32::try_from(at.nanos)
-                .ok()
-                .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
-                .ok_or_else(|| format!("is a datetime out of range: {} s", at.seconds))?,
-        ),
-        Some(primitive::Value::Duration(span)) => Value::Duration(
-            TimeDelta::try_seconds(span.seconds)
-                .and_then(|s| s.checked_add(&TimeDelta::nanoseconds(span.nanos.into())))
-                .ok_or_else(|| format!("is a timedelta out of range: {} s", span.seconds))?,
-        ),
+        Some(primitive::Value::Datetime(at)) => Value::Datetime(datetime(at)?),
+        Some(primitive::Value::Duration(span)) => Value::Duration(time_delta(span)?),
     })
+}
+
+pub(crate) fn datetime(at: &Timestamp) -> Result<DateTime<Utc>, String> {
+    u32::try_from(at.nanos)
+        .ok()
+        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
+        .ok_or_else(|| format!("is a datetime out of range: {} s", at.seconds))
+}
+
+pub(crate) fn time_delta(span: &Duration) -> Result<TimeDelta, String> {
+    TimeDelta::try_seconds(span.seconds)
+        .and_then(|s| s.checked_add(&TimeDelta::nanoseconds(span.nanos.into())))
+        .ok_or_else(|| format!("is a timedelta out of range: {} s", span.seconds))
 }
 
 /// Writes a value as a literal of the declared type, or of the natural one where there is none. The error says what the value

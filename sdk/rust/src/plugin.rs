@@ -1,6 +1,5 @@
 //! A plugin: some agents in one program.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -8,37 +7,12 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::agent::{AsyncAgent, Kind, SyncAgent, Typed};
+use crate::category::Registration;
 use crate::config::{ConfigError, Configuration};
 use crate::registry::{Registered, Registry};
-use crate::serve;
 
-/// A kind of task: its type, and the version of the type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Category {
-    /// The task type, such as `warehouse_query`.
-    pub name: String,
-    /// Its version, mostly 0.
-    pub version: i32,
-}
-
-impl Category {
-    /// A task type at a version.
-    pub fn new(name: impl Into<String>, version: i32) -> Self {
-        Category { name: name.into(), version }
-    }
-}
-
-impl From<&str> for Category {
-    fn from(name: &str) -> Self {
-        Category::new(name, 0)
-    }
-}
-
-impl fmt::Display for Category {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} version {}", self.name, self.version)
-    }
-}
+/// The capability by which an agent or a plugin promises that a creation may be repeated.
+pub(crate) const IDEMPOTENT_CREATE: &str = "idempotent_create";
 
 /// Some agents, and what the host is told of them. [`serve`](Plugin::serve) is the last call of a program.
 pub struct Plugin {
@@ -64,39 +38,30 @@ impl Plugin {
         }
     }
 
-    /// Adds an async agent for a task type, or, with [`Category::new`], for a version of it.
-    pub fn agent(self, category: impl Into<Category>, agent: impl AsyncAgent) -> Self {
-        self.agent_for([category.into()], agent)
+    /// Adds an async agent for a task type, or for what a [`Registration`] says.
+    pub fn agent(self, registration: impl Into<Registration>, agent: impl AsyncAgent) -> Self {
+        self.register(registration.into(), Kind::Async(Arc::new(Typed(agent))))
     }
 
-    /// Adds an async agent for several categories.
-    pub fn agent_for(self, categories: impl IntoIterator<Item = Category>, agent: impl AsyncAgent) -> Self {
-        self.register(categories, Kind::Async(Arc::new(Typed(agent))))
+    /// Adds a sync agent for a task type, or for what a [`Registration`] says.
+    pub fn sync_agent(self, registration: impl Into<Registration>, agent: impl SyncAgent) -> Self {
+        self.register(registration.into(), Kind::Sync(Arc::new(agent)))
     }
 
-    /// Adds a sync agent for a task type.
-    pub fn sync_agent(self, category: impl Into<Category>, agent: impl SyncAgent) -> Self {
-        self.sync_agent_for([category.into()], agent)
-    }
-
-    /// Adds a sync agent for several categories.
-    pub fn sync_agent_for(self, categories: impl IntoIterator<Item = Category>, agent: impl SyncAgent) -> Self {
-        self.register(categories, Kind::Sync(Arc::new(agent)))
-    }
-
-    fn register(mut self, categories: impl IntoIterator<Item = Category>, kind: Kind) -> Self {
-        let categories: Vec<_> = categories.into_iter().collect();
-        let name = categories.first().map(|c| c.name.clone()).unwrap_or_default();
-        if let Err(mistake) = self.registry.add(Registered { name, categories, kind }) {
+    fn register(mut self, registration: Registration, kind: Kind) -> Self {
+        let Registration { categories, name, idempotent_create } = registration;
+        let name = name.or_else(|| categories.first().map(|c| c.name.clone())).unwrap_or_default();
+        if let Err(mistake) = self.registry.add(Registered { name, categories, kind, idempotent_create }) {
             self.mistakes.push(mistake);
         }
         self
     }
 
-    /// Declares that two `create` calls with one [`idempotency_key`](crate::Task::idempotency_key) make one job: then the host
-    /// may repeat a call whose answer was lost in a crash.
+    /// Promises for all agents that two `create` calls with one [`idempotency_key`](crate::Task::idempotency_key) make one
+    /// job: then the host may repeat a call whose answer was lost in a crash. [`Registration::idempotent_create`] promises it
+    /// for one agent.
     pub fn idempotent_create(self) -> Self {
-        self.capability("idempotent_create")
+        self.capability(IDEMPOTENT_CREATE)
     }
 
     /// Declares a capability by name.
@@ -108,6 +73,31 @@ impl Plugin {
     /// Takes a configuration, the plugin's `config:` block in the host's file. Its type's JSON Schema (comments on fields become
     /// descriptions) is what the block is checked against, and wrong keys are told all at once, before the function is called.
     /// What the function returns as errors is told the same way. Tasks are refused until the configuration has come.
+    ///
+    /// ```
+    /// # use agenthost::{ConfigError, Plugin, Resource, Result, SyncAgent, Task, testing::run};
+    /// # struct Nothing;
+    /// # #[agenthost::async_trait]
+    /// # impl SyncAgent for Nothing {
+    /// #     async fn execute(&self, _: Task) -> Result<Resource> { Ok(Resource::succeeded(agenthost::Outputs::new())) }
+    /// # }
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Config {
+    ///     /// Where queries run.
+    ///     region: String,
+    /// }
+    ///
+    /// let plugin = Plugin::new("warehouse", "1.0.0").sync_agent("nothing", Nothing).configure(|config: Config| async move {
+    ///     match config.region.as_str() {
+    ///         "eu" => Ok(()),
+    ///         other => Err(vec![ConfigError::new("region", format!("must be eu, it is {other}"))]),
+    ///     }
+    /// });
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let errors = run(plugin).await.configure(serde_json::json!({"region": "us"})).await.unwrap();
+    /// # assert_eq!(errors, [ConfigError::new("region", "must be eu, it is us")]);
+    /// # });
+    /// ```
     pub fn configure<C, F, R>(mut self, function: F) -> Self
     where
         C: DeserializeOwned + JsonSchema + Send + 'static,
@@ -119,11 +109,5 @@ impl Plugin {
         }
         self.configuration = Some(Configuration::new(function));
         self
-    }
-
-    /// Serves the plugin until the host stops it, and ends the process. Log with `tracing`: level and fields arrive in the host's
-    /// log. What is printed arrives there, too.
-    pub fn serve(self) -> ! {
-        serve::run(self)
     }
 }

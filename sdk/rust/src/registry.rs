@@ -1,18 +1,25 @@
 //! Which agent handles which task category.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tonic::Status;
 
 use crate::agent::Kind;
+use crate::category::Category;
 use crate::contract::flyteidl::admin::{Agent, TaskCategory};
-use crate::plugin::Category;
 
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub name: String,
     pub categories: Vec<Category>,
     pub kind: Kind,
+    pub idempotent_create: bool,
+}
+
+impl Registered {
+    pub fn is_sync(&self) -> bool {
+        matches!(self.kind, Kind::Sync(_))
+    }
 }
 
 #[derive(Default)]
@@ -24,7 +31,10 @@ pub(crate) struct Registry {
 impl Registry {
     /// Adds an agent, or says what it contradicts.
     pub fn add(&mut self, agent: Registered) -> Result<(), String> {
-        let is_sync = matches!(agent.kind, Kind::Sync(_));
+        let is_sync = agent.is_sync();
+        if self.agents.iter().any(|other| other.name == agent.name && other.is_sync() != is_sync) {
+            return Err(format!("agent {} is registered as sync and as async: give them two names", agent.name));
+        }
         for category in &agent.categories {
             if category.name.is_empty() {
                 return Err(format!("agent {} has a task category without a name", agent.name));
@@ -37,8 +47,8 @@ impl Registry {
                 ));
             }
             if let Some(&other) = versions.values().next()
-                && matches!(self.agents.get(other).map(|a| &a.kind), Some(Kind::Sync(_))) != is_sync
                 && other != self.agents.len()
+                && self.agents[other].is_sync() != is_sync
             {
                 return Err(format!(
                     "task category {} has agents of both kinds: Flyte keeps one kind a name",
@@ -69,19 +79,26 @@ impl Registry {
         self.by_name.keys().cloned().collect::<Vec<_>>().join(", ")
     }
 
-    /// The agents as Flyte hears of them.
+    /// The agents as Flyte hears of them, sorted by name. Within an agent the highest version of a category comes last, which is
+    /// the one that Flyte 1 keeps.
+    #[allow(deprecated)] // supported_task_types is what Flyte before 1.13 reads
     pub fn listed(&self) -> Vec<Agent> {
-        self.agents
-            .iter()
-            .map(|agent| {
-                let category = |c: &Category| TaskCategory { name: c.name.clone(), version: c.version };
-                Agent {
-                    name: agent.name.clone(),
-                    is_sync: matches!(agent.kind, Kind::Sync(_)),
-                    supported_task_categories: agent.categories.iter().map(category).collect(),
-                    ..Default::default()
-                }
-            })
-            .collect()
+        let mut by_name: BTreeMap<&str, (bool, BTreeSet<(&str, i32)>)> = BTreeMap::new();
+        for agent in &self.agents {
+            let (_, categories) = by_name.entry(&agent.name).or_insert_with(|| (agent.is_sync(), BTreeSet::new()));
+            categories.extend(agent.categories.iter().map(|c| (c.name.as_str(), c.version)));
+        }
+        let listed = |(name, (is_sync, categories)): (&str, (bool, BTreeSet<(&str, i32)>))| {
+            let mut types: Vec<String> = categories.iter().map(|(name, _)| name.to_string()).collect();
+            types.dedup();
+            let category = |(name, version): (&str, i32)| TaskCategory { name: name.into(), version };
+            Agent {
+                name: name.into(),
+                is_sync,
+                supported_task_types: types,
+                supported_task_categories: categories.into_iter().map(category).collect(),
+            }
+        };
+        by_name.into_iter().map(listed).collect()
     }
 }

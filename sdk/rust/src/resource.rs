@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use crate::contract::flyteidl::admin::{AgentError, Resource as Wire, agent_error};
+use crate::contract::flyteidl::core::execution_error::ErrorKind;
 use crate::contract::flyteidl::core::{LiteralMap, LiteralType, TaskLog, task_log};
-use crate::error::bounded;
+use crate::error::{Error, Result, bounded};
 use crate::literal::{encode, to_struct};
 use crate::value::Value;
-use crate::{Error, Result};
 
 pub use crate::contract::flyteidl::core::task_execution::Phase;
 
@@ -47,6 +47,14 @@ impl FromIterator<(String, Value)> for Outputs {
 }
 
 /// How a job is. A job that failed is a resource; an [`Error`] says that the *call* went wrong.
+///
+/// ```
+/// use agenthost::{Phase, Resource};
+///
+/// let running = Resource::running("40 %").with_link("Console", "https://example.com/1").with_info("rows", 3);
+/// let failed = Resource::failed("no such table").with_user_error("BadSQL");
+/// # assert_eq!((running.phase(), failed.phase()), (Phase::Running, Phase::Failed));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Resource {
     phase: Phase,
@@ -56,6 +64,7 @@ pub struct Resource {
     links: Vec<(String, String)>,
     info: BTreeMap<String, serde_json::Value>,
     code: Option<String>,
+    kind: ErrorKind,
 }
 
 impl Resource {
@@ -123,9 +132,25 @@ impl Resource {
         self
     }
 
-    /// Gives a failure its code, such as `BadSQL`. It leads the message, because Flyte drops codes of polled jobs.
-    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+    /// Gives a failure its code, such as `Expired`, where it is open whose fault it is. The code leads the message, because
+    /// Flyte drops codes of polled jobs.
+    pub fn with_code(self, code: impl Into<String>) -> Self {
+        self.with_error(code, ErrorKind::Unknown)
+    }
+
+    /// Gives a failure that the task's author can mend its code, such as `BadSQL`.
+    pub fn with_user_error(self, code: impl Into<String>) -> Self {
+        self.with_error(code, ErrorKind::User)
+    }
+
+    /// Gives a failure that the task's author cannot mend its code, such as `QuotaExceeded`.
+    pub fn with_system_error(self, code: impl Into<String>) -> Self {
+        self.with_error(code, ErrorKind::System)
+    }
+
+    fn with_error(mut self, code: impl Into<String>, kind: ErrorKind) -> Self {
         self.code = Some(code.into());
+        self.kind = kind;
         self
     }
 
@@ -169,6 +194,7 @@ impl Resource {
         } else {
             agent_error::Kind::NonRecoverable
         };
+        let origin = self.kind;
         let link = |(name, uri)| TaskLog {
             name,
             uri,
@@ -181,7 +207,7 @@ impl Resource {
             outputs,
             log_links: self.links.into_iter().map(link).collect(),
             custom_info: (!self.info.is_empty()).then(|| to_struct(self.info)),
-            agent_error: self.code.map(|code| AgentError { code, kind: kind.into(), ..Default::default() }),
+            agent_error: self.code.map(|code| AgentError { code, kind: kind.into(), origin: origin.into() }),
             ..Default::default()
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{env, fmt, fs, path::PathBuf};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A secret's value. It prints as `[secret]`, so that no log or error shows it by accident.
 #[derive(Clone, PartialEq, Eq)]

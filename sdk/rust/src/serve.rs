@@ -48,17 +48,20 @@ const MAX_PATH: usize = 107;
 /// How long a peer may take for its side of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Serves a plugin until it is told to stop, and ends the process.
-pub(crate) fn run(plugin: Plugin) -> ! {
-    if env::var(COOKIE.0).as_deref() != Ok(COOKIE.1) {
-        eprintln!("{}", hint(&plugin));
-        std::process::exit(1);
+impl Plugin {
+    /// Serves the plugin until the host stops it, and ends the process. Log with `tracing`: level and fields arrive in the host's
+    /// log. What is printed arrives there, too.
+    pub fn serve(self) -> ! {
+        if env::var(COOKIE.0).as_deref() != Ok(COOKIE.1) {
+            eprintln!("{}", hint(&self));
+            std::process::exit(1);
+        }
+        let outcome = start(self);
+        if let Err(error) = &outcome {
+            eprintln!("[ERROR] {error}");
+        }
+        std::process::exit(outcome.is_err().into())
     }
-    let outcome = start(plugin);
-    if let Err(error) = &outcome {
-        eprintln!("[ERROR] {error}");
-    }
-    std::process::exit(outcome.is_err().into())
 }
 
 fn start(plugin: Plugin) -> Result<(), String> {

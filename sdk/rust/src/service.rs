@@ -14,11 +14,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, MetricsQuery, SyncAgent};
+use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, Metric, MetricsQuery, SyncAgent};
 use crate::calls::{Call, Calls};
+use crate::category::Category;
+use crate::config::ConfigError;
+use crate::connection::Connection;
 use crate::contract::agenthost::plugin::v1::{
-    self as pluginv1, ConfigureRequest, ConfigureResponse, DescribeRequest, DescribeResponse, Sdk,
-    plugin_service_server::PluginService,
+    self as pluginv1, CategoryCapabilities, ConfigureRequest, ConfigureResponse, DescribeRequest, DescribeResponse,
+    Sdk, plugin_service_server::PluginService,
 };
 use crate::contract::flyteidl::admin::{
     CreateTaskRequest, CreateTaskResponse, DeleteTaskRequest, DeleteTaskResponse, ExecuteTaskSyncRequest,
@@ -27,14 +30,16 @@ use crate::contract::flyteidl::admin::{
     GetTaskMetricsResponse, GetTaskRequest, GetTaskResponse, ListAgentsRequest, ListAgentsResponse, TaskCategory,
     execute_task_sync_request, execute_task_sync_response, get_task_logs_response,
 };
-use crate::contract::flyteidl::core::{LiteralMap, TaskTemplate};
+use crate::contract::flyteidl::core::{ExecutionMetricResult, Literal, LiteralMap, TaskTemplate};
 use crate::contract::flyteidl::service::{
     agent_metadata_service_server::AgentMetadataService, async_agent_service_server::AsyncAgentService,
     sync_agent_service_server::SyncAgentService,
 };
-use crate::plugin::{Category, Plugin};
+use crate::error::{Error, Result};
+use crate::literal::{datetime, time_delta, to_struct};
+use crate::plugin::{IDEMPOTENT_CREATE, Plugin};
 use crate::registry::Registered;
-use crate::{Connection, Error, Result, Task};
+use crate::task::Task;
 
 const IDEMPOTENCY_KEY: &str = "agenthost-idempotency-key";
 
@@ -150,7 +155,7 @@ fn of_template(template: &TaskTemplate) -> Category {
     Category { name: template.r#type.clone(), version: template.task_type_version }
 }
 
-fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, crate::contract::flyteidl::core::Literal> {
+fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
     inputs.map(|i| i.literals).unwrap_or_default()
 }
 
@@ -212,14 +217,19 @@ impl AsyncAgentService for Services {
             output_prefix: String::new(),
             connection: Connection::default(),
         };
+        let wrong = |what: &'static str| move |is: String| Status::invalid_argument(format!("the query's {what} {is}"));
         let query = MetricsQuery {
             queries: request.queries,
-            start: request.start_time,
-            end: request.end_time,
-            step: request.step,
+            start: request.start_time.as_ref().map(datetime).transpose().map_err(wrong("start_time"))?,
+            end: request.end_time.as_ref().map(datetime).transpose().map_err(wrong("end_time"))?,
+            step: request.step.as_ref().map(time_delta).transpose().map_err(wrong("step"))?,
         };
-        let results = guard(agent, "metrics", any.metrics(job, query)).await?;
-        Ok(Response::new(GetTaskMetricsResponse { results }))
+        let result = |metric: Metric| ExecutionMetricResult {
+            metric: metric.name,
+            data: Some(to_struct(metric.data.into_iter().collect())),
+        };
+        let measured = guard(agent, "metrics", any.metrics(job, query)).await?;
+        Ok(Response::new(GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() }))
     }
 
     type GetTaskLogsStream = Pin<Box<dyn Stream<Item = Result<GetTaskLogsResponse, Status>> + Send>>;
@@ -343,10 +353,33 @@ impl AgentMetadataService for Services {
     }
 }
 
+/// The capabilities as Describe has them: for the plugin, and for single categories. What every async agent promises is the
+/// plugin's promise, so that hosts that know no others hear of it too.
+fn promises(plugin: &Plugin) -> (Vec<String>, Vec<CategoryCapabilities>) {
+    let mut all = plugin.capabilities.clone();
+    let agents = plugin.registry.agents().iter();
+    let promising = agents.clone().filter(|agent| agent.idempotent_create && !agent.is_sync());
+    let asynchronous = agents.filter(|agent| !agent.is_sync()).count();
+    if all.iter().any(|capability| capability == IDEMPOTENT_CREATE) {
+        return (all, Vec::new());
+    }
+    if asynchronous > 0 && promising.clone().count() == asynchronous {
+        all.push(IDEMPOTENT_CREATE.into());
+        return (all, Vec::new());
+    }
+    let single = |category: &Category| CategoryCapabilities {
+        name: category.name.clone(),
+        version: category.version,
+        capabilities: vec![IDEMPOTENT_CREATE.into()],
+    };
+    (all, promising.flat_map(|agent| agent.categories.iter().map(single)).collect())
+}
+
 #[tonic::async_trait]
 impl PluginService for Services {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
         let plugin = &self.0.plugin;
+        let (capabilities, category_capabilities) = promises(plugin);
         Ok(Response::new(DescribeResponse {
             name: plugin.name.clone(),
             version: plugin.version.clone(),
@@ -355,7 +388,8 @@ impl PluginService for Services {
                 version: env!("CARGO_PKG_VERSION").into(),
                 language: "rust".into(),
             }),
-            capabilities: plugin.capabilities.clone(),
+            capabilities,
+            category_capabilities,
             config_schema: plugin.configuration.as_ref().map(|c| c.schema.to_string()).unwrap_or_default(),
         }))
     }
@@ -365,20 +399,17 @@ impl PluginService for Services {
         let outcome = match &self.0.plugin.configuration {
             Some(configuration) => {
                 AssertUnwindSafe(configuration.take(&block)).catch_unwind().await.unwrap_or_else(|panic| {
-                    Err(vec![crate::ConfigError::new(
-                        "",
-                        format!("the plugin panicked over it: {}", panic_message(&*panic)),
-                    )])
+                    Err(vec![ConfigError::new("", format!("the plugin panicked over it: {}", panic_message(&*panic)))])
                 })
             }
             None if block.is_empty() || block.trim() == "{}" => Ok(()),
-            None => Err(vec![crate::ConfigError::new("", "this plugin takes no configuration")]),
+            None => Err(vec![ConfigError::new("", "this plugin takes no configuration")]),
         };
         let errors = outcome.err().unwrap_or_default();
         if errors.is_empty() {
             self.0.configured.store(true, Ordering::Release);
         }
-        let error = |e: crate::ConfigError| pluginv1::ConfigError { key: e.key, message: e.message };
+        let error = |e: ConfigError| pluginv1::ConfigError { key: e.key, message: e.message };
         Ok(Response::new(ConfigureResponse { errors: errors.into_iter().map(error).collect() }))
     }
 }

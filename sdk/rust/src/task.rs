@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use crate::category::Category;
+use crate::connection::Connection;
 use crate::contract::flyteidl::admin::TaskExecutionMetadata;
-use crate::contract::flyteidl::core::{Literal, LiteralType, TaskTemplate, task_template};
+use crate::contract::flyteidl::core::{Literal, LiteralType, TaskTemplate, WorkflowExecutionIdentifier, task_template};
+use crate::error::{Error, Result};
 use crate::literal::{decode, from_struct};
-use crate::plugin::Category;
+use crate::secret::Secret;
 use crate::value::{FromValue, Value};
-use crate::{Connection, Error, Result, Secret};
 
 /// A task to run.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,28 @@ pub struct Task {
 impl Task {
     /// Reads an input, as `task.input::<i64>("limit")`: see [`FromValue`] for the types. `Option` takes one that is absent or
     /// None. The error is INVALID_ARGUMENT and names the input, what it is and what is needed.
+    ///
+    /// ```
+    /// # use agenthost::{Plugin, Resource, Result, SyncAgent, Task, testing::{TestTask, run}};
+    /// struct Double;
+    ///
+    /// #[agenthost::async_trait]
+    /// impl SyncAgent for Double {
+    ///     async fn execute(&self, task: Task) -> Result<Resource> {
+    ///         let n: i64 = task.input("n")?;
+    ///         let times: Option<i64> = task.input("times")?;
+    ///         Ok(Resource::succeeded([("n", n * times.unwrap_or(2))]))
+    ///     }
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() {
+    /// # let client = run(Plugin::new("double", "1").sync_agent("double", Double)).await;
+    /// # let result = client.execute(TestTask::new("double").input("n", 21)).await.unwrap();
+    /// # assert_eq!(result.output::<i64>("n"), 42);
+    /// # let wrong = client.execute(TestTask::new("double")).await.unwrap_err();
+    /// # assert!(wrong.message().contains("an int is needed"), "{wrong}");
+    /// # }
+    /// ```
     pub fn input<T: FromValue>(&self, name: &str) -> Result<T> {
         let Some(literal) = self.inputs.get(name) else {
             return T::absent()
@@ -101,7 +125,7 @@ impl Task {
         self.execution().map_or("", |e| &e.domain)
     }
 
-    fn execution(&self) -> Option<&crate::contract::flyteidl::core::WorkflowExecutionIdentifier> {
+    fn execution(&self) -> Option<&WorkflowExecutionIdentifier> {
         self.metadata.task_execution_id.as_ref()?.node_execution_id.as_ref()?.execution_id.as_ref()
     }
 

@@ -36,7 +36,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 use tower::service_fn;
 
-use crate::ConfigError;
+use crate::config::ConfigError;
 use crate::contract::agenthost::plugin::v1::{
     ConfigureRequest, DescribeRequest, DescribeResponse, plugin_service_client::PluginServiceClient,
 };
@@ -46,15 +46,15 @@ use crate::contract::flyteidl::admin::{
     execute_task_sync_response, get_task_logs_response,
 };
 use crate::contract::flyteidl::core::{
-    LiteralMap, LiteralType, NodeExecutionIdentifier, Sql, TaskExecutionIdentifier, TaskTemplate, TypedInterface,
-    Variable, VariableMap, WorkflowExecutionIdentifier, task_template,
+    Literal, LiteralMap, LiteralType, NodeExecutionIdentifier, Sql, TaskExecutionIdentifier, TaskTemplate,
+    TypedInterface, Variable, VariableMap, WorkflowExecutionIdentifier, task_template,
 };
 use crate::contract::flyteidl::service::{
     agent_metadata_service_client::AgentMetadataServiceClient, async_agent_service_client::AsyncAgentServiceClient,
     sync_agent_service_client::SyncAgentServiceClient,
 };
 use crate::contract::plugin::{Empty, grpc_controller_client::GrpcControllerClient};
-use crate::literal::{decode, encode, to_struct_value, type_of};
+use crate::literal::{decode, encode, from_struct, to_struct_value, type_of};
 use crate::plugin::Plugin;
 use crate::resource::Phase;
 use crate::serve::router;
@@ -63,13 +63,13 @@ use crate::tls::{self, Identity};
 use crate::value::{FromValue, Value};
 
 /// How long a job may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// A task to run: a type and what its template is to have. Mistakes in it panic, as they do in tests.
 #[derive(Clone, Debug, Default)]
 pub struct TestTask {
     template: TaskTemplate,
-    inputs: HashMap<String, crate::contract::flyteidl::core::Literal>,
+    inputs: HashMap<String, Literal>,
     output_prefix: String,
     key: Option<String>,
     timeout: Option<Duration>,
@@ -209,7 +209,7 @@ impl TestResult {
 
     /// The custom info as JSON.
     pub fn info(&self) -> serde_json::Value {
-        self.0.custom_info.as_ref().map_or(serde_json::Value::Null, crate::literal::from_struct)
+        self.0.custom_info.as_ref().map_or(serde_json::Value::Null, from_struct)
     }
 }
 
@@ -238,7 +238,7 @@ impl TestJob {
 
     /// Polls until the job has ended. It panics after a minute.
     pub async fn wait(&self) -> Result<TestResult, Status> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + MAX_WAIT;
         loop {
             let result = self.get().await?;
             if matches!(result.phase(), Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed) {

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use agenthost::contract::flyteidl::admin::{
+    GetTaskLogsRequest, GetTaskMetricsRequest, TaskCategory, get_task_logs_response,
+};
+use agenthost::contract::flyteidl::core::execution_error::ErrorKind;
 use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, UnionType, literal_type};
+use agenthost::contract::flyteidl::service::async_agent_service_client::AsyncAgentServiceClient;
 use agenthost::testing::{TestTask, run};
 use agenthost::{
-    AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Phase, Plugin, Resource, Result,
-    SyncAgent, Task, Value, async_trait, json_meta,
+    AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator,
+    Phase, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +59,9 @@ impl AsyncAgent for Counter {
     async fn get(&self, job: Job<Count>) -> Result<Resource> {
         match job.meta.n {
             0 => Ok(Resource::running("at it")),
-            n if n < 0 => Ok(Resource::retryable_failed("no more slots").with_code("Quota")),
+            -1 => Ok(Resource::retryable_failed("no more slots").with_code("Quota")),
+            -2 => Ok(Resource::failed("no such table").with_user_error("BadSQL")),
+            -3 => Ok(Resource::retryable_failed("the engine is down").with_system_error("Engine")),
             n => Ok(Resource::succeeded([("doubled", 2 * n)])
                 .with_link("Console", "https://example.com/1")
                 .with_info("key", job.meta.key)),
@@ -67,9 +74,19 @@ impl AsyncAgent for Counter {
 
     async fn logs(&self, _: Job<Count>, query: LogsQuery, sink: LogSink) -> Result<()> {
         for i in 0..query.lines.max(3) {
-            sink.line(LogLine { at: Some(chrono::Utc::now()), message: format!("line {i}") }).await?;
+            let line = LogLine::from(format!("line {i}"));
+            sink.line(LogLine { at: Some(chrono::Utc::now()), originator: Originator::System, ..line }).await?;
         }
         sink.next_token("3").await
+    }
+
+    async fn metrics(&self, job: Job<Count>, query: MetricsQuery) -> Result<Vec<Metric>> {
+        let span = (query.start.map(|at| at.timestamp()), query.end, query.step.map(|s| s.num_seconds()));
+        let metric = |name| {
+            let data = json!({"n": job.meta.n, "start": span.0, "open": span.1.is_none(), "step": span.2});
+            Metric { name, data: data.as_object().unwrap().clone() }
+        };
+        Ok(query.queries.into_iter().map(metric).collect())
     }
 
     fn decode_meta(meta: &[u8]) -> Result<Count> {
@@ -98,7 +115,7 @@ impl SyncAgent for Echo {
 
 fn plugin() -> Plugin {
     Plugin::new("test", "1.2.3")
-        .agent_for([Category::new("count", 0), Category::new("count", 2)], Counter::default())
+        .agent(Registration::new("count").also(Category::new("count", 2)), Counter::default())
         .sync_agent("echo", Echo)
 }
 
@@ -179,6 +196,43 @@ async fn a_failure_has_its_code_first() {
 }
 
 #[tokio::test]
+async fn a_failure_says_whose_it_is() {
+    let client = run(plugin()).await;
+    for (n, code, kind, origin) in
+        [(-1, "Quota", 1, ErrorKind::Unknown), (-2, "BadSQL", 0, ErrorKind::User), (-3, "Engine", 1, ErrorKind::System)]
+    {
+        let error = client.run(TestTask::new("count").input("n", n)).await.unwrap().0.agent_error.unwrap();
+        assert_eq!((error.code.as_str(), error.kind, error.origin()), (code, kind, origin));
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_asked_for_and_answered_in_the_authors_types() {
+    let mut jobs = AsyncAgentServiceClient::new(run(plugin()).await.channel());
+    let request = GetTaskMetricsRequest {
+        task_category: Some(TaskCategory { name: "count".into(), version: 0 }),
+        resource_meta: r#"{"n": 5, "key": ""}"#.into(),
+        queries: vec!["cpu".into()],
+        start_time: Some("1970-01-01T00:01:40Z".parse().unwrap()),
+        step: Some(std::time::Duration::from_secs(30).try_into().unwrap()),
+        ..Default::default()
+    };
+    let results = jobs.get_task_metrics(request.clone()).await.unwrap().into_inner().results;
+    let number = |key: &str| match results[0].data.as_ref().unwrap().fields[key].kind {
+        Some(prost_types::value::Kind::NumberValue(n)) => n,
+        ref other => panic!("{key} is {other:?}"),
+    };
+    assert_eq!((results.len(), results[0].metric.as_str()), (1, "cpu"));
+    assert_eq!((number("n"), number("start"), number("step")), (5., 100., 30.));
+
+    let endless = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+    let wrong =
+        jobs.get_task_metrics(GetTaskMetricsRequest { start_time: Some(endless), ..request }).await.unwrap_err();
+    assert_eq!(wrong.code(), Code::InvalidArgument);
+    assert!(wrong.message().contains("start_time is a datetime out of range"), "{wrong}");
+}
+
+#[tokio::test]
 async fn an_input_that_does_not_fit_is_named() {
     let client = run(plugin()).await;
     let missing = client.create(TestTask::new("count")).await.unwrap_err();
@@ -194,6 +248,21 @@ async fn an_input_that_does_not_fit_is_named() {
 async fn logs_stream_line_by_line() {
     let lines = run(plugin()).await.job("count", r#"{"n": 1, "key": ""}"#).logs().await.unwrap();
     assert_eq!(lines, ["line 0", "line 1", "line 2"]);
+}
+
+#[tokio::test]
+async fn a_log_line_says_when_it_was_written_and_by_whom() {
+    let request = GetTaskLogsRequest {
+        task_category: Some(TaskCategory { name: "count".into(), version: 0 }),
+        resource_meta: r#"{"n": 1, "key": ""}"#.into(),
+        ..Default::default()
+    };
+    let mut jobs = AsyncAgentServiceClient::new(run(plugin()).await.channel());
+    let mut stream = jobs.get_task_logs(request).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    let Some(get_task_logs_response::Part::Body(body)) = first.part else { panic!("{first:?}") };
+    assert_eq!(body.structured_lines[0].originator(), Originator::System);
+    assert!(body.structured_lines[0].timestamp.is_some());
 }
 
 #[tokio::test]
@@ -252,6 +321,37 @@ async fn the_plugin_says_who_it_is() {
     let listed: BTreeMap<_, _> =
         agents.iter().map(|a| (a.name.as_str(), (a.is_sync, a.supported_task_categories.len()))).collect();
     assert_eq!(listed, BTreeMap::from([("count", (false, 2)), ("echo", (true, 1))]));
+}
+
+#[tokio::test]
+async fn an_agents_promise_holds_for_its_categories_and_that_of_all_agents_for_the_plugin() {
+    let counts = || Registration::new("count").also(Category::new("count", 2)).idempotent_create();
+    let mixed = Plugin::new("p", "1").agent(counts(), Counter::default()).agent("other", Counter::default());
+    let all = || Plugin::new("p", "1").agent(counts(), Counter::default()).sync_agent("echo", Echo);
+    for (plugin, whole, single) in [
+        (mixed, vec![], vec![("count", 0), ("count", 2)]),
+        (all(), vec!["idempotent_create"], vec![]),
+        (all().agent("other", Counter::default()).idempotent_create(), vec!["idempotent_create"], vec![]),
+        (Plugin::new("p", "1").agent("count", Counter::default()), vec![], vec![]),
+    ] {
+        let said = run(plugin).await.describe().await.unwrap();
+        assert_eq!(said.capabilities, whole);
+        let promised: Vec<_> = said.category_capabilities.iter().map(|c| (c.name.as_str(), c.version)).collect();
+        assert_eq!(promised, single);
+        assert!(said.category_capabilities.iter().all(|c| c.capabilities == ["idempotent_create"]));
+    }
+}
+
+#[tokio::test]
+async fn agents_are_listed_and_called_by_their_names() {
+    let named = |version| Registration::new(Category::new("count", version)).named("abacus");
+    let plugin = Plugin::new("p", "1").agent(named(2), Counter::default()).agent(named(0), Counter::default());
+    let client = run(plugin).await;
+    let agents = client.agents().await.unwrap();
+    let versions: Vec<_> = agents[0].supported_task_categories.iter().map(|c| c.version).collect();
+    assert_eq!((agents.len(), agents[0].name.as_str(), versions), (1, "abacus", vec![0, 2]));
+    let missing = client.create(TestTask::new("count")).await.unwrap_err();
+    assert!(missing.message().starts_with("agent abacus: create: "), "{missing}");
 }
 
 /// What the plugin is told.
