@@ -44,7 +44,7 @@ type Config struct {
 	RunDir string `koanf:"run_dir" check:"directory"`
 	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
-	// The largest message, in bytes, that the host takes from Flyte or from a plugin.
+	// The largest message, in bytes, that the host takes from Flyte.
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
