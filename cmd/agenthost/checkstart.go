@@ -102,25 +102,10 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 	p.Seconds = time.Since(began).Seconds()
 	manifest := instance.Manifest()
 	p.Manifest = newManifestReport(manifest)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), configured.StopTimeout+5*time.Second)
-	defer cancel()
-	if err := instance.Stop(stop); err != nil {
+	if err := stopPlugin(instance, configured); err != nil {
 		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
 	}
 	return &manifest
-}
-
-// running is a plugin that has been started, or that runs elsewhere and has been reached.
-type running interface {
-	Manifest() plugin.Manifest
-	Stop(ctx context.Context) error
-}
-
-func startOrConnect(ctx context.Context, spec plugin.Spec, env plugin.Environment) (running, error) {
-	if !spec.Remote() {
-		return plugin.Start(ctx, spec, env)
-	}
-	return plugin.Connect(ctx, spec, env)
 }
 
 // nameOnly is a target that is never called: a check only asks the table who would serve what.

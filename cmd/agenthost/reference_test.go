@@ -84,15 +84,19 @@ func describeCommand(b *strings.Builder, cmd *cobra.Command) {
 	if cmd.Example != "" {
 		fmt.Fprintf(b, "```console\n%s\n```\n\n", unindented(cmd.Example))
 	}
-	var rows []string
+	var rows, deprecated []string
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden && f.Name != "help" {
+		switch {
+		case f.Hidden:
+			deprecated = append(deprecated, "Deprecated: "+f.Usage+"\n\n")
+		case f.Name != "help":
 			rows = append(rows, flagRow(f))
 		}
 	})
 	if len(rows) > 0 {
 		fmt.Fprintf(b, "| flag | value | default | |\n|---|---|---|---|\n%s\n", strings.Join(rows, ""))
 	}
+	b.WriteString(strings.Join(deprecated, ""))
 }
 
 func flagRow(f *pflag.Flag) string {

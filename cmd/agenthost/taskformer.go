@@ -8,8 +8,8 @@ import (
 )
 
 // bindFormerFlags keeps command lines working that were written when --output named the wanted outputs of `task run` and --format
-// the form of the result: docs/reference/cli.md tells what stands in their place. The two meanings of --output are told apart by
-// the colon.
+// the form of the result. The two meanings of --output are told apart by the colon. The usage of the hidden flag is for
+// docs/reference/cli.md.
 func (r *taskRun) bindFormerFlags(cmd *cobra.Command) {
 	output := cmd.Flags().Lookup("output")
 	form := output.Value
@@ -27,7 +27,7 @@ func (r *taskRun) bindFormerFlags(cmd *cobra.Command) {
 	cmd.Flags().Var(&formerFlag{form, func(value string) error {
 		r.former = append(r.former, "--format is called --output (-o) now")
 		return form.Set(value)
-	}}, "format", "")
+	}}, "format", "`--format FORM` is `--output FORM` now, and `--output name:type` is `--want name:type`.")
 	cmd.Flags().Lookup("format").Hidden = true
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -51,9 +50,7 @@ func startPlugin(ctx context.Context, command []string, settings map[string]any,
 		return nil, nil, err
 	}
 	stop := func() {
-		ctx, cancel := context.WithTimeout(context.Background(), configured.StopTimeout+5*time.Second)
-		defer cancel()
-		if err := instance.Stop(ctx); err != nil {
+		if err := stopPlugin(instance, configured); err != nil {
 			fmt.Fprintf(problems, "agenthost: stopping the plugin: %v\n", err)
 		}
 		remove()

@@ -17,6 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/fleet"
 )
 
 var update = flag.Bool("update", false, "write docs/reference/admin-api.md")
@@ -169,6 +172,20 @@ func addDocs(docs map[string]string, decl *ast.GenDecl) {
 }
 
 func oneParagraph(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+func TestTheCommentsNameEveryStateAndAction(t *testing.T) {
+	docs := fieldDocs(t)
+	for _, state := range fleet.States {
+		if !strings.Contains(docs["PluginStatus.State"], string(state)) {
+			t.Errorf("PluginStatus.State does not name %s", state)
+		}
+	}
+	for _, action := range []config.Action{config.Added, config.Removed, config.Swapped, config.Updated, config.Unchanged, config.NeedsRestart} {
+		if !strings.Contains(docs["Change.Action"], string(action)) {
+			t.Errorf("Change.Action does not name %s", action)
+		}
+	}
+}
 
 func TestOtherMethodsAndPathsAreRefused(t *testing.T) {
 	server := New(Options{Metrics: prometheus.NewRegistry()})

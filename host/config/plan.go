@@ -32,7 +32,7 @@ const (
 type Change struct {
 	// The plugin's name; absent for the host itself.
 	Plugin string `json:"plugin,omitempty"`
-	// One of added, removed, replaced, updated, unchanged, needs-restart.
+	// One of added, removed, swapped, updated, unchanged, needs-restart.
 	Action Action `json:"action"`
 	// The keys that differ, in order: below plugins.<name> for a plugin, whole for the host.
 	Keys []string `json:"keys,omitempty"`
