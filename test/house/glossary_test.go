@@ -21,12 +21,16 @@ var retired = map[string]string{
 	"trip":     "routed call",
 	"kept":     "enabled",
 	"acted":    "applied, recorded",
+	"lane":     "poll connection",
 	"patience": "maxWait",
+	"spare":    "reply reserve",
 	"settle":   "normalize, synced, or what it is about",
+	"settled":  "normalized, synced, or what it is about",
 	"settles":  "normalizes, or what it is about",
 	"trial":    "canary",
 	"poke":     "wake",
 	"hurry":    "expedite",
+	"odd":      "unsupported",
 }
 
 // declaration is one that a Go file makes.
