@@ -1,0 +1,208 @@
+// Everything that the Go SDK offers, in one plugin. A job does what its input "do" says. test/languages/features asks it, as it
+// asks the same example in the other languages.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	agent "github.com/agenthost/agenthost/sdk/go"
+)
+
+func main() {
+	agent.Serve(agent.Plugin{Name: "features", Version: "1.0.0"},
+		agent.Async("features_job", jobs{}, agent.Named("Features"), agent.Also(agent.Category{Name: "features_job", Version: 2}), agent.IdempotentCreate()),
+		agent.Async("features_plain", jobs{}, agent.Named("Plain")),
+		agent.Sync("features_echo", sync(echo)),
+		agent.Sync("features_custom", sync(custom)),
+		agent.Sync("features_together", sync(together)),
+		agent.Sync("features_point", sync(movePoint)),
+		agent.Configure(func(context.Context, config) error { return nil }),
+	)
+}
+
+type config struct {
+	Region  string         `json:"region" jsonschema:"description=Where jobs run.,required,enum=eu,enum=us"`
+	Grace   agent.Duration `json:"grace,omitempty"`
+	Memory  agent.Size     `json:"memory,omitempty"`
+	Hosts   []string       `json:"hosts,omitempty"`
+	Weights map[string]int `json:"weights,omitempty"`
+	Limits  *struct {
+		CPU int `json:"cpu,omitempty"`
+	} `json:"limits,omitempty"`
+}
+
+// meta is what Flyte keeps of a job.
+type meta struct {
+	Do          string            `json:"do"`
+	Key         string            `json:"key,omitempty"`
+	Prefix      string            `json:"prefix,omitempty"`
+	SecondsLeft float64           `json:"seconds_left,omitempty"`
+	Types       agent.OutputTypes `json:"types,omitempty"`
+}
+
+type jobs struct{}
+
+func (jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
+	do, err := agent.Input[string](task, "do")
+	if err != nil {
+		return meta{}, err
+	}
+	switch do {
+	case "unavailable":
+		return meta{}, agent.Unavailable("the warehouse is closed")
+	case "panic":
+		panic("out of order")
+	case "print":
+		fmt.Println("printed to stdout")
+		slog.Warn("logged", "rows", 3)
+	case "hold":
+		if err := hold(ctx, filepath.Join(task.OutputPrefix, "begun")); err != nil {
+			return meta{}, err
+		}
+	}
+	made := meta{Do: do, Key: task.IdempotencyKey, Prefix: task.OutputPrefix, Types: task.OutputTypes()}
+	if deadline, ok := ctx.Deadline(); ok {
+		made.SecondsLeft = time.Until(deadline).Seconds()
+	}
+	return made, nil
+}
+
+// hold waits until the file that it makes is gone.
+func hold(ctx context.Context, file string) error {
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (jobs) Get(_ context.Context, job agent.Job[meta]) (*agent.Resource, error) {
+	switch job.Meta.Do {
+	case "running":
+		running := agent.Running("half way").WithLink("Console", "https://example.com/1").WithInfo("rows", 3)
+		running.Links = append(running.Links, agent.Link{Name: "Queue", URI: "https://example.com/2", ShowWhilePending: true, HideOnceFinished: true})
+		return running, nil
+	case "user-error":
+		return agent.Failed(agent.UserError("BadSQL", errors.New("no such table"))), nil
+	case "system-error":
+		return agent.RetryableFailed(agent.SystemError("Quota", errors.New("no more slots"))), nil
+	case "typed":
+		return agent.Succeeded(agent.Outputs{"ratio": 1}).WithOutputTypes(job.Meta.Types), nil
+	}
+	variable, err := job.Secret("from_variable")
+	if err != nil {
+		return nil, err
+	}
+	file, err := job.Secret("from_file")
+	if err != nil {
+		return nil, err
+	}
+	outputs := agent.Outputs{
+		"key": job.Meta.Key, "created_prefix": job.Meta.Prefix, "polled_prefix": job.OutputPrefix, "seconds_left": job.Meta.SecondsLeft,
+		"variable": variable.Reveal(), "file": file.Reveal(), "printed": fmt.Sprint(variable),
+	}
+	if job.Connection != nil {
+		outputs["host"] = job.Connection.Configs["host"]
+	}
+	return agent.Succeeded(outputs), nil
+}
+
+func (jobs) Delete(context.Context, agent.Job[meta]) error { return nil }
+
+func (jobs) Logs(_ context.Context, _ agent.Job[meta], _ agent.LogQuery, out *agent.LogStream) error {
+	if err := out.Send(
+		agent.LogLine{Time: time.Unix(1e9, 0), Message: "first", Originator: agent.OriginatorUser},
+		agent.LogLine{Message: "second", Originator: agent.OriginatorSystem},
+	); err != nil {
+		return err
+	}
+	return out.NextToken("2")
+}
+
+func (jobs) Metrics(_ context.Context, _ agent.Job[meta], query agent.MetricsQuery) ([]*core.ExecutionMetricResult, error) {
+	var results []*core.ExecutionMetricResult
+	for _, name := range query.Queries {
+		data, err := structpb.NewStruct(map[string]any{"span": query.End.Sub(query.Start).Seconds(), "step": query.Step.Seconds()})
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, &core.ExecutionMetricResult{Metric: name, Data: data})
+	}
+	return results, nil
+}
+
+func (jobs) EncodeMeta(m meta) ([]byte, error) { return json.Marshal(m) }
+
+// DecodeMeta also reads what another program has written: "legacy:" and what the job does.
+func (jobs) DecodeMeta(data []byte) (m meta, err error) {
+	if do, ok := strings.CutPrefix(string(data), "legacy:"); ok {
+		return meta{Do: do}, nil
+	}
+	return m, json.Unmarshal(data, &m)
+}
+
+func (jobs) Close(context.Context) error {
+	slog.Info("closed")
+	return nil
+}
+
+// sync makes an agent of a function.
+type sync func(*agent.Task) (agent.Outputs, error)
+
+func (s sync) Execute(_ context.Context, task *agent.Task) (*agent.Resource, error) {
+	outputs, err := s(task)
+	return agent.Succeeded(outputs), err
+}
+
+func echo(task *agent.Task) (agent.Outputs, error) {
+	values, err := task.InputValues()
+	return values, err
+}
+
+type counted struct {
+	Count int    `json:"count"`
+	Label string `json:"label"`
+}
+
+func custom(task *agent.Task) (agent.Outputs, error) {
+	var c counted
+	err := task.Custom(&c)
+	return agent.Outputs{"count": c.Count, "label": c.Label}, err
+}
+
+func together(task *agent.Task) (agent.Outputs, error) {
+	var c counted
+	err := task.DecodeInputs(&c)
+	return agent.Outputs{"count": c.Count, "label": c.Label}, err
+}
+
+type point struct {
+	X     int    `json:"x"`
+	Label string `json:"label"`
+}
+
+func movePoint(task *agent.Task) (agent.Outputs, error) {
+	p, err := agent.Input[point](task, "point")
+	p.X++
+	return agent.Outputs{"point": p}, err
+}

@@ -1,0 +1,192 @@
+# Everything that the Python SDK offers, in one plugin. A job does what its input "do" says. test/languages/features
+# asks it, as it asks the same example in the other languages.
+import asyncio
+import datetime
+import enum
+import logging
+import pathlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from flyteidl.core import metrics_pb2
+
+from agenthost.agent import (
+    AsyncAgent,
+    Category,
+    Job,
+    LogLine,
+    LogQuery,
+    MetricsQuery,
+    NextToken,
+    Plugin,
+    Resource,
+    SyncAgent,
+    SystemFailure,
+    Task,
+    Unavailable,
+    UserFailure,
+    failed,
+    retryable_failed,
+    running,
+    succeeded,
+)
+
+log = logging.getLogger("features")
+
+
+class Region(enum.Enum):
+    EU = "eu"
+    US = "us"
+
+
+@dataclass
+class Limits:
+    cpu: int = 1
+
+
+@dataclass
+class Config:
+    region: Region = field(metadata={"description": "Where jobs run."})
+    hosts: list[str] = field(default_factory=list)
+    weights: dict[str, int] = field(default_factory=dict)
+    limits: Limits | None = None
+
+
+@dataclass
+class Meta:
+    """What Flyte keeps of a job."""
+
+    do: str
+    key: str = ""
+    prefix: str = ""
+    types: str = ""
+
+
+class Jobs(AsyncAgent[Meta]):
+    task_type = "features_job"
+    also = (Category("features_job", 2),)
+    name = "Features"
+    idempotent_create = True
+
+    async def create(self, task: Task) -> Meta:
+        do = task.input("do", str)
+        if do == "unavailable":
+            raise Unavailable("the warehouse is closed")
+        if do == "panic":
+            raise RuntimeError("out of order")
+        if do == "print":
+            print("printed to stdout")
+            log.warning("logged", extra={"rows": 3})
+        if do == "hold":
+            await hold(pathlib.Path(task.output_prefix, "begun"))
+        return Meta(do, task.idempotency_key, task.output_prefix, task.output_types)
+
+    async def get(self, job: Job[Meta]) -> Resource:
+        match job.meta.do:
+            case "running":
+                return running("half way").with_link("Console", "https://example.com/1").with_info(rows=3)
+            case "user-error":
+                return failed(UserFailure("BadSQL", "no such table"))
+            case "system-error":
+                return retryable_failed(SystemFailure("Quota", "no more slots"))
+            case "typed":
+                return succeeded({"ratio": 1}, types=job.meta.types)
+        secret = job.secret("from_variable")
+        outputs: dict[str, Any] = {
+            "key": job.meta.key,
+            "created_prefix": job.meta.prefix,
+            "polled_prefix": job.output_prefix,
+            "variable": secret.reveal(),
+            "file": job.secret("from_file").reveal(),
+            "printed": str(secret),
+        }
+        if job.connection is not None:
+            outputs["host"] = job.connection.configs["host"]
+        return succeeded(outputs)
+
+    async def delete(self, job: Job[Meta]) -> None: ...
+
+    async def logs(self, job: Job[Meta], query: LogQuery) -> AsyncIterator[Any]:
+        yield LogLine("first", datetime.datetime.fromtimestamp(1e9, datetime.timezone.utc), "USER")
+        yield LogLine("second", originator="SYSTEM")
+        yield NextToken("2")
+
+    async def metrics(self, job: Job[Meta], query: MetricsQuery) -> list[metrics_pb2.ExecutionMetricResult]:
+        assert query.start is not None and query.end is not None and query.step is not None
+        span, step = (query.end - query.start).total_seconds(), query.step.total_seconds()
+        results = [metrics_pb2.ExecutionMetricResult(metric=name) for name in query.queries]
+        for result in results:
+            result.data.update({"span": span, "step": step})
+        return results
+
+    def decode(self, data: bytes) -> Meta:
+        """Also reads what another program has written: "legacy:" and what the job does."""
+        if data.startswith(b"legacy:"):
+            return Meta(data.removeprefix(b"legacy:").decode())
+        return super().decode(data)
+
+    async def close(self) -> None:
+        log.info("closed")
+
+
+class Plain(Jobs):
+    task_type = "features_plain"
+    also = ()
+    name = "Plain"
+    idempotent_create = False
+
+
+async def hold(file: pathlib.Path) -> None:
+    """Waits until the file that it makes is gone."""
+    file.touch()
+    while file.exists():
+        await asyncio.sleep(0.01)
+
+
+class Echo(SyncAgent):
+    task_type = "features_echo"
+
+    async def execute(self, task: Task) -> Resource:
+        return succeeded(task.inputs())
+
+
+@dataclass
+class Counted:
+    count: int
+    label: str
+
+
+class Custom(SyncAgent):
+    task_type = "features_custom"
+
+    async def execute(self, task: Task) -> Resource:
+        counted = task.custom(Counted)
+        return succeeded({"count": counted.count, "label": counted.label})
+
+
+class Together(SyncAgent):
+    task_type = "features_together"
+
+    async def execute(self, task: Task) -> Resource:
+        counted = task.inputs_as(Counted)
+        return succeeded({"count": counted.count, "label": counted.label})
+
+
+@dataclass
+class Point:
+    x: int
+    label: str
+
+
+class MovePoint(SyncAgent):
+    task_type = "features_point"
+
+    async def execute(self, task: Task) -> Resource:
+        point = task.input("point", Point)
+        return succeeded({"point": Point(point.x + 1, point.label)})
+
+
+if __name__ == "__main__":
+    agents = [Jobs(), Plain(), Echo(), Custom(), Together(), MovePoint()]
+    Plugin("features", "1.0.0", agents).configure(Config, lambda config: None).serve()

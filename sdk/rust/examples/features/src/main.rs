@@ -1,0 +1,194 @@
+//! Everything that the Rust SDK offers, in one plugin. A job does what its input "do" says. test/languages/features asks it, as
+//! it asks the same example in the other languages.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use agenthost::{
+    AsyncAgent, ByteSize, Category, Error, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator,
+    Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+fn main() {
+    let jobs = Registration::new("features_job").also(Category::new("features_job", 2)).named("Features");
+    Plugin::new("features", "1.0.0")
+        .agent(jobs.idempotent_create(), Jobs)
+        .agent(Registration::new("features_plain").named("Plain"), Jobs)
+        .sync_agent("features_echo", Echo)
+        .sync_agent("features_custom", Custom)
+        .sync_agent("features_point", MovePoint)
+        .configure(|_: Config| async { Ok(()) })
+        .serve()
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code)] // what it is checked against is what matters
+struct Config {
+    /// Where jobs run.
+    region: Region,
+    memory: Option<ByteSize>,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    weights: BTreeMap<String, i64>,
+    limits: Option<Limits>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Region {
+    Eu,
+    Us,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code)]
+struct Limits {
+    cpu: Option<i64>,
+}
+
+/// What Flyte keeps of a job.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Meta {
+    r#do: String,
+    key: String,
+    prefix: String,
+    seconds_left: f64,
+}
+
+struct Jobs;
+
+#[async_trait]
+impl AsyncAgent for Jobs {
+    type Meta = Meta;
+
+    async fn create(&self, task: Task) -> Result<Meta> {
+        let what: String = task.input("do")?;
+        match what.as_str() {
+            "unavailable" => return Err(Error::unavailable("the warehouse is closed")),
+            "panic" => panic!("out of order"),
+            "print" => {
+                println!("printed to stdout");
+                tracing::warn!(rows = 3, "logged");
+            }
+            "hold" => hold(&Path::new(&task.output_prefix).join("begun")).await?,
+            _ => {}
+        }
+        let left = task.deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
+        Ok(Meta {
+            r#do: what,
+            key: task.idempotency_key,
+            prefix: task.output_prefix,
+            seconds_left: left.unwrap_or_default(),
+        })
+    }
+
+    async fn get(&self, job: Job<Meta>) -> Result<Resource> {
+        match job.meta.r#do.as_str() {
+            "running" => {
+                let running = Resource::running("half way").with_link("Console", "https://example.com/1");
+                return Ok(running.with_info("rows", 3));
+            }
+            "user-error" => return Ok(Resource::failed("no such table").with_user_error("BadSQL")),
+            "system-error" => return Ok(Resource::retryable_failed("no more slots").with_system_error("Quota")),
+            _ => {}
+        }
+        let secret = job.secret("from_variable")?;
+        let outputs = Outputs::new()
+            .with("printed", secret.to_string())
+            .with("variable", secret.reveal())
+            .with("file", job.secret("from_file")?.reveal())
+            .with("key", job.meta.key)
+            .with("created_prefix", job.meta.prefix)
+            .with("polled_prefix", job.output_prefix)
+            .with("seconds_left", job.meta.seconds_left);
+        Ok(Resource::succeeded(match job.connection.configs.get("host") {
+            Some(host) => outputs.with("host", host.as_str()),
+            None => outputs,
+        }))
+    }
+
+    async fn delete(&self, _: Job<Meta>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn logs(&self, _: Job<Meta>, _: LogsQuery, sink: LogSink) -> Result<()> {
+        let at = chrono::DateTime::from_timestamp(1_000_000_000, 0);
+        sink.line(LogLine { at, originator: Originator::User, ..LogLine::from("first") }).await?;
+        sink.line(LogLine { originator: Originator::System, ..LogLine::from("second") }).await?;
+        sink.next_token("2").await
+    }
+
+    async fn metrics(&self, _: Job<Meta>, query: MetricsQuery) -> Result<Vec<Metric>> {
+        let span = query.end.zip(query.start).map(|(end, start)| (end - start).num_seconds());
+        let step = query.step.map(|step| step.num_seconds());
+        let data = serde_json::Map::from_iter([("span".into(), span.into()), ("step".into(), step.into())]);
+        Ok(query.queries.into_iter().map(|name| Metric { name, data: data.clone() }).collect())
+    }
+
+    /// Also reads what another program has written: "legacy:" and what the job does.
+    fn decode_meta(meta: &[u8]) -> Result<Meta> {
+        match meta.strip_prefix(b"legacy:") {
+            Some(what) => Ok(Meta { r#do: String::from_utf8_lossy(what).into(), ..Meta::default() }),
+            None => json_meta(meta),
+        }
+    }
+
+    async fn close(&self) {
+        tracing::info!("closed");
+    }
+}
+
+/// Waits until the file that it makes is gone.
+async fn hold(file: &Path) -> Result<()> {
+    std::fs::write(file, "")?;
+    while file.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+struct Echo;
+
+#[async_trait]
+impl SyncAgent for Echo {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        Ok(Resource::succeeded(task.inputs()?.into_iter().collect::<Outputs>()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    count: i64,
+    label: String,
+}
+
+struct Custom;
+
+#[async_trait]
+impl SyncAgent for Custom {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let Counted { count, label } = task.custom()?;
+        Ok(Resource::succeeded([("count", Value::from(count)), ("label", Value::from(label))]))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Point {
+    x: i64,
+    label: String,
+}
+
+struct MovePoint;
+
+#[async_trait]
+impl SyncAgent for MovePoint {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let Json(point) = task.input::<Json<Point>>("point")?;
+        Ok(Resource::succeeded([("point", Json(Point { x: point.x + 1, ..point }))]))
+    }
+}
