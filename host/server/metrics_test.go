@@ -50,7 +50,7 @@ type noting struct {
 func (n *noting) MustRegister(collectors ...prometheus.Collector) {
 	n.Registry.MustRegister(collectors...)
 	for _, collector := range collectors {
-		kind := ""
+		var kind string
 		switch collector.(type) {
 		case *prometheus.CounterVec:
 			kind = "counter"
