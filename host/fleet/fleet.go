@@ -1,10 +1,11 @@
 // Package fleet keeps the configured plugins running.
 //
 // It is level-triggered: the configuration is the desired state, and each plugin has one supervisor goroutine (supervisor.go) that
-// moves the plugin towards it, whatever happens to its processes. A supervisor runs generations (generation.go), the
-// instances started from one spec; each instance is kept running by an instance slot (instanceslot.go).
+// moves the plugin towards it, whatever happens to its processes. What the next steps are is a function of values
+// (decide.go); the supervisor observes and acts (act.go). It runs generations (generation.go), the instances started from one
+// spec; each instance is kept running by an instance slot (instanceslot.go).
 //
-// The fleet itself holds what concerns all plugins: which are wanted (Apply), and who serves which task category.
+// The fleet itself holds what concerns all plugins: which are wanted (Apply), and who serves which task category (routes.go).
 // Whenever that changes it publishes a new route table; it never talks to the gateway.
 package fleet
 
@@ -58,10 +59,10 @@ var DefaultHealth = Health{Interval: 10 * time.Second, Timeout: 10 * time.Second
 type Fleet struct {
 	options   Options
 	memory    memory
+	routes    routes
 	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
-	stopping  atomic.Bool
 
 	applying sync.Mutex // held while Apply changes what is wanted
 	round    int
@@ -69,8 +70,6 @@ type Fleet struct {
 	mu          sync.Mutex
 	supervisors map[string]*supervisor   // by plugin name
 	leaving     map[*supervisor]struct{} // removed ones, which drain
-	claims      []route.Claim            // in the order of acceptance: who holds a category keeps it
-	rules       route.Rules
 }
 
 // New returns a fleet without plugins.
@@ -79,7 +78,7 @@ func New(options Options) *Fleet {
 		options.Health = DefaultHealth
 	}
 	return &Fleet{
-		options: options, memory: memory{options.Memory, options.Log}, synced: make(chan struct{}),
+		options: options, memory: memory{options.Memory, options.Log}, routes: routes{current: options.Routes}, synced: make(chan struct{}),
 		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{},
 	}
 }
@@ -100,8 +99,9 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.round++
 	round := &Round{number: f.round}
 
+	f.routes.setRules(rulesOf(settings))
+
 	f.mu.Lock()
-	f.rules = rulesOf(settings)
 	var fresh, gone []*supervisor
 	for name := range settings.Plugins {
 		if f.supervisors[name] == nil {
@@ -117,18 +117,17 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 		}
 		round.supervisors = append(round.supervisors, s)
 	}
-	f.publish()
 	f.mu.Unlock()
 
 	for _, s := range gone {
-		s.want(&desired{settings: settings, round: f.round, removed: true})
+		s.want(&desired{wanted: wanted{round: f.round, removed: true}, settings: settings})
 		go f.forget(s)
 	}
 	for _, s := range round.supervisors {
-		if entry, wanted := settings.Plugins[s.name]; wanted {
+		if entry, ok := settings.Plugins[s.name]; ok {
 			spec := plugin.SpecOf(s.name, entry)
 			spec.Contents = settings.Fingerprint(s.name)
-			s.want(&desired{settings: settings, plugin: entry, spec: spec, round: f.round})
+			s.want(&desired{wanted: wanted{revision: revisionOf(spec, entry), round: f.round}, settings: settings})
 		}
 	}
 	for _, s := range fresh {
@@ -160,48 +159,14 @@ func (f *Fleet) forget(s *supervisor) {
 	delete(f.leaving, s)
 }
 
-// accept puts a plugin's claim into the route table. It fails with a route.Conflict where another plugin already serves
-// one of its categories.
-func (f *Fleet) accept(claim route.Claim) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	claims := slices.Clone(f.claims)
-	if i := slices.IndexFunc(claims, func(c route.Claim) bool { return c.Target == claim.Target }); i >= 0 {
-		claims[i] = claim
-	} else {
-		claims = append(claims, claim)
-	}
-	if _, conflicts := f.rules.Table(claims...); len(conflicts) > 0 {
-		return conflicts[0]
-	}
-	f.claims = claims
-	f.publish()
-	return nil
-}
-
-// withdraw takes a plugin's claim out of the route table.
-func (f *Fleet) withdraw(target route.Target) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.claims = slices.DeleteFunc(slices.Clone(f.claims), func(c route.Claim) bool { return c.Target == target })
-	f.publish()
-}
-
-// publish makes the claims and rules the table that calls see. f.mu is held.
-func (f *Fleet) publish() {
-	table, _ := f.rules.Table(f.claims...) // a rule that is gone can leave two claims in conflict: the older one serves
-	f.options.Routes.Publish(table)
-}
-
 // Stop drains and stops all plugins side by side. When limit ends the draining does too; the processes are gone in any
 // case when Stop returns. Apply is not called any more.
 func (f *Fleet) Stop(limit context.Context) {
 	f.applying.Lock()
 	defer f.applying.Unlock()
-	f.stopping.Store(true)
 	supervisors := f.all()
 	for _, s := range supervisors {
-		s.want(&desired{round: f.round + 1, removed: true})
+		s.want(&desired{wanted: wanted{round: f.round + 1, removed: true, hostStops: true}})
 		defer context.AfterFunc(limit, s.expedite)()
 	}
 	for _, s := range supervisors {
@@ -235,11 +200,3 @@ func (f *Fleet) all() []*supervisor {
 
 // Rollbacks is how often a generation failed its probation and the one before it was brought back.
 func (f *Fleet) Rollbacks() int64 { return f.rollbacks.Load() }
-
-func rulesOf(settings *config.Config) route.Rules {
-	var rules route.Rules
-	for _, r := range settings.Routes {
-		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
-	}
-	return rules
-}

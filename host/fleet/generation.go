@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"reflect"
-	"slices"
 	"sync/atomic"
 
 	"github.com/agenthost/agenthost/host/config"
@@ -14,10 +11,11 @@ import (
 	"github.com/agenthost/agenthost/host/route"
 )
 
-// generation is the instances started from one spec.
+// generation is the instances started from one revision of a plugin.
 type generation struct {
 	supervisor *supervisor
-	id         string // the same for equal specs, on every host
+	number     int
+	id         string
 	spec       plugin.Spec
 	log        *slog.Logger
 
@@ -27,39 +25,31 @@ type generation struct {
 	ctx    context.Context // ends when the generation is retired
 	cancel context.CancelFunc
 
-	// Of the supervisor's goroutine:
-	slots    []*instanceSlot
-	ready    int              // instance slots that have come up
-	manifest *plugin.Manifest // of the first that came up
-
+	slots   []*instanceSlot                 // of the supervisor's goroutine
 	visible atomic.Pointer[[]*instanceSlot] // slots, for everybody else
 }
 
 // report is what an instance slot tells the supervisor, and waits until the supervisor has taken note.
 type report struct {
 	slot *instanceSlot
-	// instance is up. The supervisor answers whether it may take calls.
+	// instance is up.
 	instance instance
 	// err is why an instance is not up; looping says that it happens again and again.
 	err     error
 	looping bool
 
-	answer chan error
+	answer chan error // an error where the instance may not take calls
 }
 
-func newGeneration(s *supervisor, spec plugin.Spec, settings config.Plugin) *generation {
-	id := spec.Hash()[:12]
-	g := &generation{supervisor: s, id: id, spec: spec, log: s.log.With("generation", id)}
-	g.settings.Store(&settings)
+func newGeneration(s *supervisor, number int, r revision) *generation {
+	g := &generation{supervisor: s, number: number, id: r.id, spec: r.spec, log: s.log.With("generation", r.id)}
+	g.settings.Store(&r.settings)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.resize(settings.Instances)
+	g.resize(r.settings.Instances)
 	return g
 }
 
 func (g *generation) configured() config.Plugin { return *g.settings.Load() }
-
-// origin is what the generation is made from, to make it again.
-func (g *generation) origin() *origin { return &origin{settings: g.configured(), spec: g.spec} }
 
 // resize starts instance slots, or retires the last ones, until there are n.
 func (g *generation) resize(n int) {
@@ -102,13 +92,6 @@ var errRetired = errors.New("the generation is retired")
 // retire ends the generation in the background: its calls under way may end, up to drain_timeout.
 func (g *generation) retire() { g.cancel() }
 
-// abandon retires a generation, if there is one, that never took calls or no longer should.
-func (g *generation) abandon() {
-	if g != nil {
-		g.retire()
-	}
-}
-
 // acquire takes a lease on the instance with the fewest calls in flight.
 func (g *generation) acquire() (route.Lease, bool) {
 	slots := *g.visible.Load()
@@ -134,10 +117,4 @@ func (g *generation) acquire() (route.Lease, bool) {
 		}
 	}
 	return route.Lease{}, false
-}
-
-// sameAgents says whether two manifests list the same.
-func sameAgents(a, b plugin.Manifest) bool {
-	return reflect.DeepEqual(a.Agents, b.Agents) && slices.Equal(a.Capabilities, b.Capabilities) &&
-		maps.EqualFunc(a.CategoryCapabilities, b.CategoryCapabilities, slices.Equal)
 }

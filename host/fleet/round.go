@@ -38,15 +38,16 @@ func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
 		for {
 			signal := *s.signal.Load()
 			v := s.view.Load()
-			if decided := v.outcome.Action != Started || s.up(v); decided && v.outcome.round == r.number {
-				outcome := v.outcome
+			if decided := v.state.outcome.Action != Started || s.up(v); decided && v.state.outcome.round == r.number {
+				outcome := v.state.outcome
+				outcome.Plugin = s.name
 				if outcome.Action == Started {
 					outcome.Err = v.startError()
 				}
 				each(outcome)
 				break
 			}
-			if v.outcome.round > r.number || v.stopped {
+			if v.state.outcome.round > r.number || v.state.stopped {
 				break
 			}
 			select {
@@ -61,15 +62,15 @@ func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
 
 // up says whether it is known how the first start went.
 func (s *supervisor) up(v *view) bool {
-	return v.manifest != nil || v.startError() != nil
+	return v.state.manifest != nil || v.startError() != nil
 }
 
 // startError is why a plugin that never served does not.
 func (v *view) startError() error {
-	if v.refused != nil {
-		return v.refused
+	if v.state.refused != nil {
+		return v.state.refused
 	}
-	if v.manifest != nil || v.current == nil {
+	if v.state.manifest != nil || v.current == nil {
 		return nil
 	}
 	for _, s := range *v.current.visible.Load() {

@@ -105,10 +105,10 @@ type InstanceStatus struct {
 
 func (s *supervisor) status() Status {
 	v := s.view.Load()
-	status := Status{Name: s.name, State: Starting, Manifest: v.manifest, SwapError: v.swapError}
+	status := Status{Name: s.name, State: Starting, Manifest: v.state.manifest, SwapError: v.state.swapError}
 	canary := 0
 	if v.canary != nil {
-		canary = v.percent
+		canary = v.state.canary.settings.Rollout.Percent
 	}
 	if v.current != nil {
 		current := v.current.status(RoleCurrent, 100-canary)
@@ -122,12 +122,12 @@ func (s *supervisor) status() Status {
 		status.Generations = append(status.Generations, v.candidate.status(RoleCandidate, 0))
 	}
 	switch {
-	case v.stopped:
+	case v.state.stopped:
 		status.State = Stopped
-	case v.stopping:
+	case v.state.stopping:
 		status.State = Draining
-	case v.refused != nil:
-		status.State, status.Reason = Refused, v.refused
+	case v.state.refused != nil:
+		status.State, status.Reason = Refused, v.state.refused
 	}
 	return status
 }

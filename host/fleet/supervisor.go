@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -16,20 +17,17 @@ import (
 )
 
 // supervisor is the one goroutine that moves a plugin towards its entry in the configuration. It is level-triggered: whatever
-// happens, it compares what is wanted with what there is, and takes the next step. Everybody else reads its view.
-//
-// Up to three generations live side by side: the current one, which takes the calls; a candidate, which is on its way
-// and takes none yet; and, during a rollout, a canary, which takes a share of new jobs. Generations that were swapped for
-// another drain by themselves.
+// it observes, decide (decide.go) compares what is wanted with what there is, and the supervisor carries out the steps
+// (act.go). Everybody else reads its view.
 type supervisor struct {
 	fleet *Fleet
 	name  string
 	log   *slog.Logger
 
 	desired atomic.Pointer[desired]
-	woken   chan struct{} // something to reconcile; holds one token
+	woken   chan struct{} // something to look at; holds one token
 	reports chan report
-	running sync.WaitGroup // slots of all generations
+	running sync.WaitGroup // instance slots of all generations
 	// drainLimit ends when draining has to.
 	drainLimit context.Context
 	expedite   context.CancelFunc
@@ -37,47 +35,27 @@ type supervisor struct {
 	view   atomic.Pointer[view]
 	signal atomic.Pointer[chan struct{}] // closed at every change, and renewed
 
-	// The first start's order of events, see Fleet.acceptInOrder: the supervisor has tried, may claim its categories, has claimed.
+	// The first start's order of events, see Fleet.acceptInOrder: the plugin has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
 	stopped                      chan struct{} // closed when run has returned
 
-	born time.Time
-
 	// Of run alone:
-	first    bool             // the first start is still open
-	accepted bool             // the current generation's categories are in the table
-	previous *origin          // what the current generation was swapped for, to fall back on
-	flipped  time.Time        // when it did
-	rejected string           // the id of a spec that failed its probation: not tried again until the configuration changes
-	retry    <-chan time.Time // when a failed candidate is tried again
-	failures *failures        // of candidates
+	state       state
+	generations map[int]*generation // by number; those of state, and others that are not retired
+	retry       <-chan time.Time    // when a failed candidate is tried again
+	failures    *failures           // of candidates
 }
 
-// desired is what the configuration wants of a plugin.
+// desired is what the configuration wants of a plugin, and the whole of it.
 type desired struct {
+	wanted
 	settings *config.Config
-	plugin   config.Plugin
-	spec     plugin.Spec
-	round    int  // of Apply
-	removed  bool // the plugin, or the host, is to go
-}
-
-// origin is what a generation is made from.
-type origin struct {
-	settings config.Plugin
-	spec     plugin.Spec
 }
 
 // view is what there is of a plugin at one moment. It is never changed, only succeeded by another.
 type view struct {
+	state                      state
 	current, canary, candidate *generation
-	percent                    int // of new jobs that go to the canary
-	manifest                   *plugin.Manifest
-	refused                    error // a conflict keeps the plugin from serving at all
-	swapError                  error // why the last swap failed, while that matters
-	rolledBack                 bool
-	stopping, stopped          bool
-	outcome                    Outcome // of the last round that is decided
 }
 
 func newSupervisor(f *Fleet, name string) *supervisor {
@@ -85,7 +63,7 @@ func newSupervisor(f *Fleet, name string) *supervisor {
 		fleet: f, name: name, log: f.options.Log.With("plugin", name),
 		woken: make(chan struct{}, 1), reports: make(chan report),
 		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
-		first: true, born: time.Now(),
+		state: state{born: time.Now()}, generations: map[int]*generation{},
 	}
 	s.drainLimit, s.expedite = context.WithCancel(context.Background())
 	s.view.Store(&view{})
@@ -97,10 +75,6 @@ func newSupervisor(f *Fleet, name string) *supervisor {
 // want tells the supervisor what is wanted from now on.
 func (s *supervisor) want(d *desired) {
 	s.desired.Store(d)
-	s.wake()
-}
-
-func (s *supervisor) wake() {
 	select {
 	case s.woken <- struct{}{}:
 	default: // it will look anyway
@@ -114,330 +88,57 @@ func (s *supervisor) Plugin() string { return s.name }
 func (s *supervisor) run() {
 	defer close(s.stopped)
 	defer s.expedite()
-	for !s.view.Load().stopped {
+	for !s.state.stopped {
 		select {
 		case r := <-s.reports:
 			r.answer <- s.take(r)
 		case <-s.woken:
-			s.reconcile()
+			s.observe(looked{})
 		case <-s.retry:
 			s.retry = nil
-			s.reconcile()
+			s.observe(retryDue{})
 		}
 	}
 }
 
-// reconcile takes the next step from what there is to what is wanted.
-func (s *supervisor) reconcile() {
-	d := s.desired.Load()
-	if d.removed {
-		s.remove()
-		return
-	}
-	v := *s.view.Load()
-	if v.outcome.round != d.round { // a new round: what failed before may work now
-		if d.spec.Hash()[:12] != s.rejected {
-			s.rejected, v.rolledBack = "", false
-		}
-		s.retry, s.failures, v.refused, v.swapError = nil, newFailures(d.plugin.Restart), nil, nil
-	}
-	wanted, spec := d.plugin, d.spec
-	id := spec.Hash()[:12]
-	if id == s.rejected && s.previous != nil {
-		wanted, spec = s.previous.settings, s.previous.spec
-		id = spec.Hash()[:12]
-	}
-	switch {
-	case v.refused != nil || s.retry != nil:
-		// Nothing can be done now.
-	case v.current == nil:
-		v.current = newGeneration(s, spec, wanted)
-		s.accepted = false
-		v.outcome = Outcome{round: d.round, Plugin: s.name, Action: Started, Generation: id}
-	case v.current.id == id:
-		v.candidate.abandon()
-		v.canary.abandon()
-		v.candidate, v.canary = nil, nil
-		s.adjust(v.current, wanted)
-		if v.outcome.round != d.round {
-			v.outcome = Outcome{round: d.round, Plugin: s.name, Action: Unchanged, Generation: id}
-		}
-	case v.canary != nil && v.canary.id == id:
-		v.candidate.abandon()
-		v.candidate = nil
-		s.adjust(v.canary, wanted)
-		if v.percent = wanted.Rollout.Percent; v.percent >= 100 {
-			s.publish(v)
-			_ = s.promote(v.canary) // it reports by itself
-			return
-		}
-		if v.outcome.round != d.round {
-			v.outcome = Outcome{round: d.round, Plugin: s.name, Action: Canary, Generation: id}
-		}
-	case v.candidate != nil && v.candidate.id == id:
-		s.adjust(v.candidate, wanted)
-	default:
-		v.candidate.abandon()
-		v.candidate = newGeneration(s, spec, wanted)
-		s.emit(Event{Plugin: s.name, Generation: id, State: EventSwapping, Was: Running, Cause: "the configuration changed"}, false)
-	}
-	s.publish(v)
-	if s.accepted {
-		s.claim(&v, v.current) //nolint:errcheck // what is served already cannot be in conflict
-	}
-}
-
-// adjust hands a generation settings that leave its spec as it is.
-func (s *supervisor) adjust(g *generation, settings config.Plugin) {
-	g.settings.Store(&settings)
-	g.resize(settings.Instances)
-}
-
-// take notes what a slot reports, and answers whether its instance may take calls.
+// take observes what an instance slot reports. The answer is an error where the slot is retired.
 func (s *supervisor) take(r report) error {
-	v := *s.view.Load()
-	g := r.slot.generation
-	if r.err != nil {
-		s.explain(r.err)
-	}
-	switch g {
-	case v.current:
-		return s.takeCurrent(v, g, r)
-	case v.candidate:
-		return s.takeCandidate(v, g, r)
-	case v.canary:
-		if r.err != nil && r.looping {
-			s.reject(v, g, r.err)
-			return errRetired
-		}
-		return nil
-	}
-	return errRetired
-}
-
-func (s *supervisor) takeCurrent(v view, g *generation, r report) error {
-	if s.first && (r.err == nil || s.givenUp(r)) {
-		defer s.admit()()
+	if r.slot.ctx.Err() == nil {
+		generation := r.slot.generation.number
 		if r.err != nil {
-			s.recall(v, g)
+			s.explain(r.err)
+			s.observe(instanceFailed{generation, r.err, r.looping})
+		} else {
+			s.observe(instanceUp{generation, r.slot.number, r.instance.Manifest()})
 		}
 	}
-	if r.err != nil {
-		d := s.desired.Load()
-		probation := g.configured().Probation
-		if r.looping && s.previous != nil && !d.removed && g.configured().Rollback && time.Since(s.flipped) < probation && v.candidate == nil {
-			s.fallBack(v, g, r.err)
-		}
-		return nil
-	}
-	manifest := r.instance.Manifest()
-	if v.manifest != nil && g.manifest != nil && s.accepted && sameAgents(*g.manifest, manifest) {
-		return nil
-	}
-	g.manifest = &manifest
-	if err := s.claim(&v, g); err != nil {
-		v.current, v.refused = nil, err
-		s.publish(v)
-		g.retire()
-		s.emit(Event{Plugin: s.name, Generation: g.id, State: Refused, Was: Starting, Cause: err.Error()}, true)
-		return err
-	}
-	s.accepted = true
-	v.manifest = &manifest
-	s.publish(v)
-	s.fleet.memory.remember(s.name, manifest)
-	return nil
-}
-
-// admit has the plugin wait for its turn to claim its categories, where its first start is still open. What it returns says
-// that it has claimed them.
-func (s *supervisor) admit() (claimed func()) {
-	if !s.first {
-		return func() {}
-	}
-	close(s.attempted)
-	<-s.admitted
-	s.first = false
-	return func() { close(s.decided) }
-}
-
-// recall lists what the plugin served before the host was restarted, now that it does not start: calls wait for it, as they do
-// for one that crashed while the host ran.
-func (s *supervisor) recall(v view, g *generation) {
-	manifest, ok := s.fleet.memory.recall(s.name)
-	if !ok {
-		return
-	}
-	g.manifest = &manifest
-	if err := s.claim(&v, g); err != nil {
-		g.manifest = nil
-		s.log.Warn("what the plugin served before the host was restarted is not listed", "error", err)
-		return
-	}
-	s.accepted = true
-	s.log.Warn("the plugin does not start: what it served before the host was restarted stays listed, and calls wait for it")
-}
-
-// givenUp says that the host shall not wait any longer for a plugin that does not start: trying again does not help, has
-// not helped, or has taken start_timeout. A host that is ready without a plugin's task types makes Flyte send the plugin's
-// jobs elsewhere, so one process that died is no reason to be.
-func (s *supervisor) givenUp(r report) bool {
-	if started := (*plugin.StartError)(nil); errors.As(r.err, &started) {
-		switch started.Step {
-		case plugin.StepPrepare, plugin.StepLaunch, plugin.StepConfigure:
-			return true
-		}
-	}
-	return r.looping || time.Since(s.born) > s.desired.Load().spec.StartTimeout
-}
-
-func (s *supervisor) takeCandidate(v view, g *generation, r report) error {
-	if r.err != nil {
-		s.swapFailed(v, g, r.err)
+	if r.slot.ctx.Err() != nil {
 		return errRetired
 	}
-	if g.manifest == nil {
-		manifest := r.instance.Manifest()
-		g.manifest = &manifest
-	}
-	if g.ready++; g.ready < len(g.slots) {
-		return nil
-	}
-	percent := g.configured().Rollout.Percent
-	if percent < 100 && s.accepted {
-		v.canary, v.candidate, v.percent = g, nil, percent
-		s.view.Load().canary.abandon()
-		v.swapError = nil
-		s.recordOutcome(&v, Outcome{Action: Canary, Generation: g.id})
-		s.claim(&v, v.current) //nolint:errcheck // its categories are in the table; its jobs are pinned from now on
-		s.publish(v)           // after that, because now the canary gets jobs
-		s.emit(Event{Plugin: s.name, Generation: g.id, State: EventCanary, Was: EventSwapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
-		return nil
-	}
-	return s.promote(g)
-}
-
-// promote flips the table: from now on calls go to g, and what was current drains.
-func (s *supervisor) promote(g *generation) error {
-	defer s.admit()() // the first configuration may be superseded before its generation is up
-	v := *s.view.Load()
-	old, canary, candidate := v.current, v.canary, v.candidate
-	v.current, v.canary, v.candidate, v.percent = g, nil, nil, 0
-	v.manifest, v.swapError = g.manifest, nil
-	if err := s.claim(&v, g); err != nil {
-		s.swapFailed(*s.view.Load(), g, err)
-		return err
-	}
-	if s.accepted && old.id != s.rejected {
-		s.previous = old.origin()
-	}
-	if s.accepted && !v.rolledBack {
-		s.flipped = time.Now()
-	}
-	s.accepted = true
-	s.recordOutcome(&v, Outcome{Action: Swapped, Generation: g.id})
-	s.publish(v)
-	s.fleet.memory.remember(s.name, *g.manifest)
-	for _, g := range []*generation{old, canary, candidate} {
-		if g != nil && g != v.current {
-			g.retire()
-		}
-	}
-	s.emit(Event{Plugin: s.name, Generation: g.id, State: EventSwapped, Was: EventSwapping, Cause: "it is ready"}, false)
 	return nil
 }
 
-// swapFailed drops a candidate. What is current serves on, and the candidate is tried again later.
-func (s *supervisor) swapFailed(v view, g *generation, err error) {
-	v.candidate, v.swapError = nil, err
-	if v.canary == g {
-		v.canary = nil
-	}
-	s.recordOutcome(&v, Outcome{Action: Failed, Generation: g.id, Err: err})
-	s.publish(v)
-	g.retire()
-	if conflict := (route.Conflict{}); !errors.As(err, &conflict) {
-		wait, _ := s.failures.next(time.Now())
-		s.retry = time.After(max(wait, retryCandidate))
-	}
-	s.emit(Event{Plugin: s.name, Generation: g.id, State: EventSwapFailed, Was: EventSwapping, Cause: err.Error()}, true)
-}
-
-// retryCandidate is how long a candidate that failed is left alone at least: the plugin is served meanwhile.
-const retryCandidate = 5 * time.Second
-
-// fallBack brings back what the current generation replaced.
-func (s *supervisor) fallBack(v view, g *generation, err error) {
-	s.rejected, v.rolledBack = g.id, true
-	v.swapError = fmt.Errorf("generation %s crash-looped within its probation; the one before it is coming back: %w", g.id, err)
-	v.candidate = newGeneration(s, s.previous.spec, s.previous.settings)
-	s.publish(v)
-	s.fleet.rollbacks.Add(1)
-	s.emit(Event{Plugin: s.name, Generation: g.id, State: EventRolledBack, Was: CrashLooping, Cause: v.swapError.Error()}, true)
-}
-
-// reject withdraws a canary that crash-loops.
-func (s *supervisor) reject(v view, g *generation, err error) {
-	s.rejected, v.rolledBack, v.canary, v.percent = g.id, true, nil, 0
-	s.previous = v.current.origin()
-	v.swapError = fmt.Errorf("generation %s crash-looped as canary and is withdrawn: %w", g.id, err)
-	s.publish(v)
-	g.retire()
-	s.fleet.rollbacks.Add(1)
-	s.emit(Event{Plugin: s.name, Generation: g.id, State: EventRolledBack, Was: EventCanary, Cause: v.swapError.Error()}, true)
-}
-
-// remove takes the plugin's categories out of the table, drains it and ends the supervisor.
-func (s *supervisor) remove() {
-	if s.first { // never started: nobody waits for its outcome any more
-		s.first = false
-		close(s.attempted)
-		close(s.decided)
-	}
-	v := *s.view.Load()
-	if !s.fleet.stopping.Load() { // a host that stops keeps its types listed to the end
-		s.fleet.withdraw(s)
-		s.fleet.memory.forget(s.name)
-	}
-	v.stopping = true
-	s.publish(v)
-	for _, g := range []*generation{v.current, v.canary, v.candidate} {
-		if g != nil {
-			g.retire()
+// observe decides what is to be done after an observation, and does it.
+func (s *supervisor) observe(seen observation) {
+	for seen != nil {
+		var steps []step
+		s.state, steps = decide(s.desired.Load().wanted, s.state, seen, time.Now())
+		seen = nil
+		for _, next := range steps {
+			seen = next.carryOut(s)
 		}
 	}
-	s.running.Wait()
-	v.stopped = true
-	s.recordOutcome(&v, Outcome{Action: Removed})
-	s.publish(v)
-	s.emit(Event{Plugin: s.name, State: Stopped, Was: Draining, Cause: "it is no longer wanted"}, false)
 }
 
-// claim puts a generation's categories into the table, with what the configuration says of calls to them.
-func (s *supervisor) claim(v *view, g *generation) error {
-	settings := g.configured()
-	return s.fleet.accept(route.Claim{
-		Target: s, Manifest: *g.manifest, Policy: policyOf(settings),
-		Pinned: settings.Pin == config.PinAlways || v.canary != nil, NeverPinned: settings.Pin == config.PinNever,
+// publish makes the state the one that others see.
+func (s *supervisor) publish() {
+	current, canary, candidate := s.state.current.number, s.state.canary.number, s.state.candidate.number
+	s.view.Store(&view{
+		state: s.state, current: s.generations[current], canary: s.generations[canary], candidate: s.generations[candidate],
 	})
-}
-
-func policyOf(p config.Plugin) route.Policy {
-	return route.Policy{
-		MinInterval: p.Status.MinInterval, MaxStale: p.Status.MaxStale,
-		Concurrency: p.Limits.Concurrency, Wait: p.Limits.Wait, Rate: p.Limits.Rate, Burst: p.Limits.Burst,
-	}
-}
-
-// recordOutcome notes the outcome of the round.
-func (s *supervisor) recordOutcome(v *view, outcome Outcome) {
-	outcome.round, outcome.Plugin = s.desired.Load().round, s.name
-	v.outcome = outcome
-}
-
-// publish makes the view the one that others see.
-func (s *supervisor) publish(v view) {
-	s.view.Store(&v)
+	maps.DeleteFunc(s.generations, func(number int, g *generation) bool {
+		return g.ctx.Err() != nil && number != current && number != canary && number != candidate
+	})
 	s.notify()
 }
 
@@ -458,7 +159,7 @@ func (s *supervisor) emit(e Event, bad bool) {
 	if bad {
 		level = slog.LevelWarn
 	}
-	e.Time = time.Now()
+	e.Time, e.Plugin = time.Now(), s.name
 	s.log.Log(context.Background(), level, "plugin is "+string(e.State),
 		"generation", e.Generation, "instance", e.Instance, "state", e.State, "was", e.Was, "for", e.Lasted.Round(time.Millisecond), "cause", e.Cause)
 	s.fleet.events.send(e)
@@ -504,7 +205,7 @@ func (v *view) choose(want route.Want) *generation {
 		return v.current
 	case want.Generation == v.canary.id:
 		return v.canary
-	case want.New && rand.IntN(100) < v.percent:
+	case want.New && rand.IntN(100) < v.state.canary.settings.Rollout.Percent:
 		return v.canary
 	default:
 		return v.current
@@ -516,7 +217,7 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 	for {
 		signal := *s.signal.Load()
 		v := s.view.Load()
-		if v.stopping || v.stopped || v.refused != nil {
+		if v.state.stopping || v.state.stopped || v.state.refused != nil {
 			return route.Lease{}, s.unavailable()
 		}
 		if lease, ok := s.TryAcquire(want); ok {

@@ -1,0 +1,597 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// This file is all that the fleet decides about one plugin. decide is a function of values: it starts nothing, waits for
+// nothing and reads no clock. The supervisor tells it what it observed, and carries the steps out in their order (act.go).
+//
+// Up to three generations live side by side: the current one, which takes the calls; a candidate, which is on its way and
+// takes none yet; and, during a rollout, a canary, which takes a share of new jobs.
+//
+// A swap, from top to bottom: reconcile starts a candidate; instanceUp waits for all its instances; swapTo has it claim its
+// task categories; swapped makes it the current one. swapFailed drops it; fallBack and withdrawCanary are for one that
+// crash-loops later.
+
+// revision is what a generation is made from.
+type revision struct {
+	id       string // of the spec: the same for equal ones, on every host
+	spec     plugin.Spec
+	settings config.Plugin // the plugin's entry: that of the spec, and what of later ones leaves the spec as it is
+}
+
+func revisionOf(spec plugin.Spec, settings config.Plugin) revision {
+	return revision{id: spec.Hash()[:12], spec: spec, settings: settings}
+}
+
+// wanted is what the configuration asks of the plugin.
+type wanted struct {
+	revision
+	round     int  // of Apply
+	removed   bool // the plugin, or the host, is to go
+	hostStops bool // it is the host: its task categories stay listed to the end
+}
+
+// member is a generation of the plugin. The zero value is none.
+type member struct {
+	revision
+	number   int              // the how manieth of the plugin it is: another one of an equal spec has another number
+	up       []int            // the numbers of the instances that have come up
+	manifest *plugin.Manifest // of the first that has
+}
+
+func (m member) exists() bool { return m.number != 0 }
+
+func (m member) instances() int { return max(m.settings.Instances, 1) }
+
+func (m member) ready() bool { return len(m.up) >= m.instances() }
+
+// state is what there is of the plugin, and all that decisions remember. decide makes the next one of it.
+type state struct {
+	current, canary, candidate member
+
+	started int       // generations so far
+	round   int       // the last one of Apply that was looked at
+	outcome Outcome   // of the last round that has one
+	born    time.Time // when the plugin was first wanted
+	turn    turn      // to claim its categories, when plugins first start
+
+	accepted bool             // the current generation's categories are in the route table
+	manifest *plugin.Manifest // what the plugin said of itself when they were
+	refused  error            // a conflict keeps the plugin from serving at all
+
+	previous  revision  // what the current generation was swapped for, to fall back on
+	swappedAt time.Time // when that was: probation counts from then
+	rejected  []string  // ids that crash-looped too soon: not started again until the configuration names another
+	swapError error     // why the last swap failed, while that matters
+	retrying  bool      // a candidate failed, and is tried again when the timer says so
+
+	stopping, stopped bool
+}
+
+// turn is the plugin's turn to claim its categories when it first starts, see Fleet.acceptInOrder.
+type turn int
+
+const (
+	turnOpen turn = iota // it has not had it
+	turnHeld             // it is its turn
+	turnOver
+)
+
+// An observation is what the supervisor has seen.
+type observation interface {
+	weigh(d *decision)
+}
+
+type (
+	// looked: the configuration may have changed.
+	looked struct{}
+	// retryDue: a failed candidate was left alone for long enough.
+	retryDue struct{}
+	// instanceUp: an instance is ready.
+	instanceUp struct {
+		generation, instance int
+		manifest             plugin.Manifest
+	}
+	// instanceFailed: an instance did not start, or has ended. It is started again as long as its generation lives.
+	instanceFailed struct {
+		generation int
+		err        error
+		looping    bool // it happens again and again
+	}
+	// claimed: what came of claimCategories.
+	claimed struct {
+		claim claimCategories
+		err   error // a route.Conflict
+	}
+	// recalled: what came of recallManifest. There is no manifest where none is remembered.
+	recalled struct{ manifest *plugin.Manifest }
+	// drained: no instance is left.
+	drained struct{}
+)
+
+// A step is what the supervisor is to do. The last step of a decision may bring the next observation, no other does.
+type step interface {
+	carryOut(s *supervisor) observation
+}
+
+type (
+	startGeneration struct {
+		generation int
+		revision   revision
+	}
+	// retireGeneration lets the calls under way of a generation end, and stops it.
+	retireGeneration struct{ generation int }
+	// adjustGeneration hands a generation settings that leave its spec as it is.
+	adjustGeneration struct {
+		generation int
+		settings   config.Plugin
+	}
+	// publishView shows the state to calls, to Status and to Round.Wait.
+	publishView struct{}
+	// emitEvent tells of a change of state.
+	emitEvent struct {
+		event Event
+		bad   bool
+	}
+	logWarning struct {
+		message string
+		err     error
+	}
+
+	// claimCategories puts a generation's categories into the route table; it brings claimed.
+	claimCategories struct {
+		generation int
+		manifest   plugin.Manifest
+		settings   config.Plugin
+		canary     bool // there is one: jobs are pinned
+		recalled   bool // the manifest is a remembered one
+	}
+	// updateClaim is claimCategories for what is in the table already. Nothing can be in its way.
+	updateClaim struct{ claim claimCategories }
+	// withdrawClaim takes the plugin's categories out of the table.
+	withdrawClaim struct{}
+
+	// awaitTurn waits for the plugin's turn to claim its categories, passTurn gives it to the next one. skipTurn is for a
+	// plugin that will not claim any.
+	awaitTurn struct{}
+	passTurn  struct{}
+	skipTurn  struct{}
+
+	// rememberManifest keeps a manifest for the next start of the host, forgetManifest drops it; recallManifest brings
+	// recalled.
+	rememberManifest struct{ manifest plugin.Manifest }
+	forgetManifest   struct{}
+	recallManifest   struct{}
+
+	// scheduleRetry brings retryDue later, unless cancelRetry comes first, which also forgets how often it was tried.
+	scheduleRetry struct{}
+	cancelRetry   struct{ policy config.Restart }
+
+	countRollback struct{}
+	// awaitDrain waits for the end of all instances; it brings drained.
+	awaitDrain struct{}
+)
+
+// decision is one in the making.
+type decision struct {
+	state
+	wanted wanted
+	now    time.Time
+	steps  []step
+}
+
+// decide says what the plugin's state is after an observation, and what is to be done.
+func decide(wanted wanted, was state, seen observation, now time.Time) (state, []step) {
+	d := &decision{state: was, wanted: wanted, now: now}
+	if _, gone := seen.(drained); wanted.removed && !gone {
+		d.remove()
+	} else {
+		seen.weigh(d)
+	}
+	return d.state, d.steps
+}
+
+func (looked) weigh(d *decision) { d.reconcile() }
+
+func (retryDue) weigh(d *decision) {
+	d.retrying = false
+	d.reconcile()
+}
+
+// reconcile takes the next step from what there is to what is wanted.
+func (d *decision) reconcile() {
+	if d.round != d.wanted.round {
+		d.beginRound()
+	}
+	switch target := d.target(); {
+	case d.refused != nil || d.retrying:
+		// Nothing can be done now.
+	case !d.current.exists():
+		candidate, canary := take(&d.candidate), take(&d.canary)
+		d.current, d.accepted = d.start(target), false
+		d.record(Started, target.id, nil)
+		d.do(publishView{})
+		d.drop(candidate, canary)
+	case d.current.id == target.id:
+		candidate, canary := take(&d.candidate), take(&d.canary)
+		d.adjust(&d.current, target.settings)
+		d.recordFirst(Unchanged, target.id)
+		d.do(publishView{})
+		d.updateClaim()
+		d.drop(candidate, canary)
+	case d.canary.id == target.id:
+		d.drop(take(&d.candidate))
+		d.adjust(&d.canary, target.settings)
+		if target.settings.Rollout.Percent >= 100 {
+			d.do(publishView{})
+			d.swapTo(d.canary)
+			return
+		}
+		d.recordFirst(Canary, target.id)
+		d.do(publishView{})
+		d.updateClaim()
+	case d.candidate.id == target.id:
+		d.adjust(&d.candidate, target.settings)
+		d.do(publishView{})
+		d.updateClaim()
+		d.advance() // it may have fewer instances to wait for
+	default:
+		d.drop(take(&d.candidate))
+		d.candidate = d.start(target)
+		d.emit(Event{Generation: target.id, State: EventSwapping, Was: Running, Cause: "the configuration changed"}, false)
+		d.do(publishView{})
+		d.updateClaim()
+	}
+}
+
+// beginRound forgets what failed before: it may work now. A rejected id stays rejected while the configuration names it.
+func (d *decision) beginRound() {
+	if !slices.Contains(d.rejected, d.wanted.id) {
+		d.rejected = nil
+	}
+	d.round = d.wanted.round
+	d.refused, d.swapError, d.retrying = nil, nil, false
+	d.do(cancelRetry{d.wanted.settings.Restart})
+}
+
+// target is what the plugin is moved to: what is configured, or, where that was rejected, what was before.
+func (d *decision) target() revision {
+	switch {
+	case !slices.Contains(d.rejected, d.wanted.id):
+		return d.wanted.revision
+	case d.canFallBack():
+		return d.previous
+	case d.current.exists():
+		return d.current.revision
+	default:
+		return d.wanted.revision
+	}
+}
+
+func (d *decision) canFallBack() bool {
+	return d.previous.id != "" && !slices.Contains(d.rejected, d.previous.id)
+}
+
+// returning says that a generation is not a new one but comes back after another was rejected.
+func (d *decision) returning(m member) bool {
+	return len(d.rejected) > 0 && m.id == d.previous.id
+}
+
+func (o instanceUp) weigh(d *decision) {
+	switch o.generation {
+	case d.current.number:
+		d.currentUp(o)
+	case d.candidate.number:
+		if d.candidate.manifest == nil {
+			d.candidate.manifest = &o.manifest
+		}
+		d.candidate.up = append(slices.Clip(d.candidate.up), o.instance)
+		d.advance()
+	}
+}
+
+// currentUp has the plugin claim what it serves, if that is news.
+func (d *decision) currentUp(o instanceUp) {
+	known := d.accepted && d.manifest != nil && d.current.manifest != nil
+	if known && sameAgents(*d.current.manifest, o.manifest) {
+		return
+	}
+	d.current.manifest = &o.manifest
+	d.claim(d.current, d.canary.exists())
+}
+
+// advance gives a candidate that is ready its share of new jobs, or all calls.
+func (d *decision) advance() {
+	if !d.candidate.ready() {
+		return
+	}
+	percent := d.candidate.settings.Rollout.Percent
+	if percent >= 100 || !d.accepted || d.returning(d.candidate) {
+		d.swapTo(d.candidate)
+		return
+	}
+	before := d.canary
+	d.canary, d.swapError = take(&d.candidate), nil
+	d.record(Canary, d.canary.id, nil)
+	d.updateClaim()     // its jobs are pinned from now on
+	d.do(publishView{}) // after that, because now it gets jobs
+	d.drop(before)
+	d.emit(Event{Generation: d.canary.id, State: EventCanary, Was: EventSwapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
+}
+
+// swapTo has a generation claim its categories. All else waits for what comes of it.
+func (d *decision) swapTo(m member) { d.claim(m, false) }
+
+// claim waits for the plugin's turn, if it has not had it: its first configuration may be superseded before it is up, so that
+// is not only for its first generation.
+func (d *decision) claim(m member, canary bool) {
+	if d.turn == turnOpen {
+		d.turn = turnHeld
+		d.do(awaitTurn{})
+	}
+	d.do(claimCategories{generation: m.number, manifest: *m.manifest, settings: m.settings, canary: canary})
+}
+
+func (o claimed) weigh(d *decision) {
+	defer d.passTurn()
+	switch o.claim.generation {
+	case d.current.number:
+		switch {
+		case o.claim.recalled:
+			d.listed(o.err)
+		case o.err != nil:
+			d.refuse(o.err)
+		default:
+			d.accepted, d.manifest = true, d.current.manifest
+			d.do(publishView{}, rememberManifest{*d.manifest})
+		}
+	case d.candidate.number:
+		d.swappedOrNot(&d.candidate, o.err)
+	case d.canary.number:
+		d.swappedOrNot(&d.canary, o.err)
+	}
+}
+
+func (d *decision) swappedOrNot(m *member, err error) {
+	if err != nil {
+		d.swapFailed(m, err)
+		return
+	}
+	d.swapped(take(m))
+}
+
+// refuse stops a plugin that serves a category of another. It stays so until the configuration changes, or its candidate is
+// ready.
+func (d *decision) refuse(err error) {
+	refused := take(&d.current)
+	d.accepted, d.refused = false, err
+	d.do(publishView{})
+	d.drop(refused)
+	d.emit(Event{Generation: refused.id, State: Refused, Was: Starting, Cause: err.Error()}, true)
+}
+
+// swapped makes a generation the current one: calls go to it, and the others drain.
+func (d *decision) swapped(m member) {
+	old, canary, candidate := d.current, take(&d.canary), take(&d.candidate)
+	if d.accepted && !slices.Contains(d.rejected, old.id) {
+		d.previous = old.revision
+	}
+	d.current, d.accepted, d.manifest, d.swappedAt = m, true, m.manifest, d.now
+	d.refused, d.swapError = nil, nil
+	d.record(Swapped, m.id, nil)
+	d.do(publishView{}, rememberManifest{*m.manifest})
+	d.drop(old, canary, candidate)
+	d.emit(Event{Generation: m.id, State: EventSwapped, Was: EventSwapping, Cause: "it is ready"}, false)
+	if d.round == d.wanted.round && d.target().id != m.id {
+		d.reconcile() // one that came back has taken the place of a rollout
+	}
+}
+
+// swapFailed drops a candidate, or a canary that should have become current. What is current serves on. It is tried again
+// later; in a conflict only another configuration helps.
+func (d *decision) swapFailed(m *member, err error) {
+	failed := take(m)
+	d.swapError = err
+	d.record(Failed, failed.id, err)
+	d.do(publishView{})
+	d.updateClaim()
+	d.drop(failed)
+	if conflict := (route.Conflict{}); !errors.As(err, &conflict) {
+		d.retrying = true
+		d.do(scheduleRetry{})
+	}
+	d.emit(Event{Generation: failed.id, State: EventSwapFailed, Was: EventSwapping, Cause: err.Error()}, true)
+}
+
+func (o instanceFailed) weigh(d *decision) {
+	switch o.generation {
+	case d.current.number:
+		d.currentFailed(o)
+	case d.candidate.number:
+		d.swapFailed(&d.candidate, o.err)
+	case d.canary.number:
+		if o.looping {
+			d.withdrawCanary(o.err)
+		}
+	}
+}
+
+func (d *decision) currentFailed(o instanceFailed) {
+	settings := d.current.settings
+	switch {
+	case d.turn == turnOpen && d.givenUp(o):
+		d.turn = turnHeld
+		d.do(awaitTurn{}, recallManifest{})
+	case o.looping && settings.Rollback && d.now.Sub(d.swappedAt) < settings.Probation &&
+		d.canFallBack() && d.previous.id != d.current.id && !d.candidate.exists():
+		d.fallBack(o.err)
+	}
+}
+
+// givenUp says that the host shall not wait any longer for a plugin that does not start: trying again does not help, has
+// not helped, or has taken start_timeout. A host that is ready without a plugin's task types makes Flyte send the plugin's
+// jobs elsewhere, so one process that died is no reason to be.
+func (d *decision) givenUp(o instanceFailed) bool {
+	if failed := (*plugin.StartError)(nil); errors.As(o.err, &failed) {
+		switch failed.Step {
+		case plugin.StepPrepare, plugin.StepLaunch, plugin.StepConfigure:
+			return true
+		}
+	}
+	return o.looping || d.now.Sub(d.born) > d.wanted.spec.StartTimeout
+}
+
+// What the plugin served before the host was restarted is listed, now that it does not start: calls wait for it, as they do for
+// one that crashed while the host ran.
+func (o recalled) weigh(d *decision) {
+	if o.manifest == nil || !d.current.exists() {
+		d.passTurn()
+		return
+	}
+	d.current.manifest = o.manifest
+	d.do(claimCategories{generation: d.current.number, manifest: *o.manifest, settings: d.current.settings, recalled: true})
+}
+
+// listed is what came of a claim with a remembered manifest.
+func (d *decision) listed(err error) {
+	if err != nil {
+		d.current.manifest = nil
+		d.do(logWarning{"what the plugin served before the host was restarted is not listed", err})
+		return
+	}
+	d.accepted = true
+	d.do(logWarning{"the plugin does not start: what it served before the host was restarted stays listed, and calls wait for it", nil})
+}
+
+// fallBack brings back what the current generation was swapped for.
+func (d *decision) fallBack(err error) {
+	failed := d.current.id
+	d.reject(failed)
+	d.swapError = fmt.Errorf("generation %s crash-looped within its probation; the one before it is coming back: %w", failed, err)
+	d.candidate = d.start(d.previous)
+	d.do(publishView{}, countRollback{})
+	d.emit(Event{Generation: failed, State: EventRolledBack, Was: CrashLooping, Cause: d.swapError.Error()}, true)
+}
+
+// withdrawCanary ends a rollout. What is current gets all calls again.
+func (d *decision) withdrawCanary(err error) {
+	failed := take(&d.canary)
+	d.reject(failed.id)
+	if !slices.Contains(d.rejected, d.current.id) {
+		d.previous = d.current.revision
+	}
+	d.swapError = fmt.Errorf("generation %s crash-looped as canary and is withdrawn: %w", failed.id, err)
+	d.do(publishView{})
+	d.updateClaim()
+	d.drop(failed)
+	d.do(countRollback{})
+	d.emit(Event{Generation: failed.id, State: EventRolledBack, Was: EventCanary, Cause: d.swapError.Error()}, true)
+}
+
+func (d *decision) reject(id string) {
+	if !slices.Contains(d.rejected, id) {
+		d.rejected = append(slices.Clip(d.rejected), id)
+	}
+}
+
+// remove takes the plugin's categories out of the table and drains it.
+func (d *decision) remove() {
+	d.round = d.wanted.round
+	if d.turn == turnOpen { // nobody waits for its first start any more
+		d.turn = turnOver
+		d.do(skipTurn{})
+	}
+	d.passTurn()
+	if d.stopping {
+		return
+	}
+	d.stopping = true
+	if !d.wanted.hostStops {
+		d.do(withdrawClaim{}, forgetManifest{})
+	}
+	d.do(publishView{})
+	d.drop(d.current, d.canary, d.candidate) // Status shows them until they are gone
+	d.do(awaitDrain{})
+}
+
+func (drained) weigh(d *decision) {
+	d.round, d.stopped = d.wanted.round, true
+	d.record(Removed, "", nil)
+	d.do(publishView{})
+	d.emit(Event{State: Stopped, Was: Draining, Cause: "it is no longer wanted"}, false)
+}
+
+func (d *decision) do(steps ...step) { d.steps = append(d.steps, steps...) }
+
+func (d *decision) emit(event Event, bad bool) { d.do(emitEvent{event, bad}) }
+
+func (d *decision) start(r revision) member {
+	d.started++
+	d.do(startGeneration{d.started, r})
+	return member{revision: r, number: d.started}
+}
+
+// drop retires those generations that exist. One that calls can see is dropped after the state without it was published.
+func (d *decision) drop(members ...member) {
+	for _, m := range members {
+		if m.exists() {
+			d.do(retireGeneration{m.number})
+		}
+	}
+}
+
+// take takes a generation out of its role.
+func take(role *member) member {
+	m := *role
+	*role = member{}
+	return m
+}
+
+func (d *decision) adjust(m *member, settings config.Plugin) {
+	m.settings = settings
+	m.up = slices.DeleteFunc(slices.Clone(m.up), func(instance int) bool { return instance >= m.instances() })
+	d.do(adjustGeneration{m.number, settings})
+}
+
+// updateClaim puts what has changed of the current generation's settings, or about the canary, into the route table.
+func (d *decision) updateClaim() {
+	if d.accepted && d.current.exists() {
+		d.do(updateClaim{claimCategories{generation: d.current.number, manifest: *d.current.manifest, settings: d.current.settings, canary: d.canary.exists()}})
+	}
+}
+
+func (d *decision) passTurn() {
+	if d.turn == turnHeld {
+		d.turn = turnOver
+		d.do(passTurn{})
+	}
+}
+
+// record notes what came of the round.
+func (d *decision) record(action Action, id string, err error) {
+	d.outcome = Outcome{Action: action, Generation: id, Err: err, round: d.round}
+}
+
+// recordFirst is record for a round that has no outcome yet: what holds already is none of a later look's doing.
+func (d *decision) recordFirst(action Action, id string) {
+	if d.outcome.round != d.round {
+		d.record(action, id, nil)
+	}
+}
+
+// sameAgents says whether two manifests list the same.
+func sameAgents(a, b plugin.Manifest) bool {
+	return reflect.DeepEqual(a.Agents, b.Agents) && slices.Equal(a.Capabilities, b.Capabilities) &&
+		maps.EqualFunc(a.CategoryCapabilities, b.CategoryCapabilities, slices.Equal)
+}

@@ -1,0 +1,552 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// story is a plugin of which only the decisions are real: what they have done is written down, and what the supervisor would
+// see is told.
+type story struct {
+	fatal     func(string, ...any)
+	wanted    wanted
+	state     state
+	now       time.Time
+	conflicts func(claimCategories) bool // whether a claim meets another plugin's
+	memory    *plugin.Manifest           // what was remembered before the host was restarted
+	steps     []string                   // since the last observation
+
+	// What the steps have led to so far:
+	live      []int          // generations that were started and not retired
+	published state          // what calls see
+	claims    int            // claims that were accepted
+	listed    bool           // the categories are in the table
+	timer     bool           // for a retry
+	turns     map[string]int // what was done about the plugin's turn
+	rolled    []string       // ids that were rolled back in this round
+}
+
+func newStory(fatal func(string, ...any)) *story {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &story{fatal: fatal, now: now, state: state{born: now}, conflicts: func(claimCategories) bool { return false }, turns: map[string]int{}}
+}
+
+// see tells the plugin of an observation, and of all that follow from it.
+func (s *story) see(seen observation) {
+	s.steps = nil
+	for seen != nil {
+		before := s.state
+		var steps []step
+		s.state, steps = decide(s.wanted, before, seen, s.now)
+		seen = nil
+		for _, next := range steps {
+			if seen != nil {
+				s.fatal("%T comes after a step that brings an observation", next)
+			}
+			seen = s.carryOut(next)
+		}
+		if s.state.outcome.round < before.outcome.round {
+			s.fatal("the outcome of round %d comes after that of %d", s.state.outcome.round, before.outcome.round)
+		}
+	}
+}
+
+// carryOut does what act.go does, and holds the step to what has to be true of it whatever happens.
+func (s *story) carryOut(next step) observation {
+	told := ""
+	tell := func(format string, args ...any) { told = fmt.Sprintf(format, args...) }
+	defer func() { s.steps = append(s.steps, told) }()
+	switch next := next.(type) {
+	case startGeneration:
+		tell("start %d:%s", next.generation, next.revision.id)
+		if slices.Contains(s.rolled, next.revision.id) {
+			s.fatal("%s is started again in the round in which it was rejected", next.revision.id)
+		}
+		s.live = append(s.live, next.generation)
+	case retireGeneration:
+		tell("retire %d", next.generation)
+		s.alive(next.generation)
+		if seen := s.published; !seen.stopping && slices.Contains([]int{seen.current.number, seen.canary.number}, next.generation) {
+			s.fatal("generation %d is retired while calls go to it", next.generation)
+		}
+		s.live = slices.DeleteFunc(s.live, func(n int) bool { return n == next.generation })
+	case adjustGeneration:
+		tell("adjust %d", next.generation)
+		s.alive(next.generation)
+	case publishView:
+		tell("publish")
+		s.published = s.state
+	case emitEvent:
+		tell("emit %s", strings.TrimSpace(fmt.Sprint(next.event.State, " ", next.event.Generation)))
+		if next.event.State == EventRolledBack {
+			s.rolled = append(s.rolled, next.event.Generation)
+		}
+	case logWarning:
+		tell("warn")
+	case claimCategories:
+		tell("claim %d%s", next.generation, map[bool]string{true: " from memory"}[next.recalled])
+		s.alive(next.generation)
+		if s.conflicts(next) {
+			return claimed{next, route.Conflict{Owner: "another", Claims: "this"}}
+		}
+		s.listed = true
+		return claimed{claim: next}
+	case updateClaim:
+		tell("update %d%s", next.claim.generation, map[bool]string{true: " pinned"}[next.claim.canary])
+		if s.alive(next.claim.generation); !s.listed {
+			s.fatal("an update of what was never claimed")
+		}
+	case withdrawClaim:
+		tell("withdraw")
+		if s.listed = false; !s.wanted.removed {
+			s.fatal("the categories of a plugin that is wanted are withdrawn")
+		}
+	case awaitTurn, passTurn, skipTurn:
+		tell("%s", map[string]string{"awaitTurn": "await turn", "passTurn": "pass turn", "skipTurn": "skip turn"}[kind(next)])
+		s.turns[kind(next)]++
+	case rememberManifest:
+		tell("remember")
+	case forgetManifest:
+		tell("forget")
+	case recallManifest:
+		tell("recall")
+		return recalled{s.memory}
+	case scheduleRetry:
+		tell("schedule retry")
+		s.timer = true
+	case cancelRetry:
+		s.timer = false
+		tell("cancel retry")
+	case countRollback:
+		tell("count rollback")
+	case awaitDrain:
+		tell("drain")
+		if len(s.live) > 0 {
+			s.fatal("generations %v are never retired", s.live)
+		}
+		return drained{}
+	default:
+		s.fatal("an unknown step %T", next)
+	}
+	return nil
+}
+
+func kind(of step) string { return strings.TrimPrefix(fmt.Sprintf("%T", of), "fleet.") }
+
+func (s *story) alive(generation int) {
+	if !slices.Contains(s.live, generation) {
+		s.fatal("generation %d does not live", generation)
+	}
+}
+
+// An entry is what stands in the configuration: a spec, named by a letter, and settings.
+type entry func(*config.Plugin)
+
+func percent(n int) entry         { return func(p *config.Plugin) { p.Rollout.Percent = n } }
+func instances(n int) entry       { return func(p *config.Plugin) { p.Instances = n } }
+func noRollback(p *config.Plugin) { p.Rollback = false }
+
+func configured(id string, more ...entry) revision {
+	settings := config.DefaultPlugin()
+	for _, set := range more {
+		set(&settings)
+	}
+	return revision{id: id, spec: plugin.Spec{Name: "echo", StartTimeout: time.Minute}, settings: settings}
+}
+
+// serves is what the instances of a generation say of themselves: each spec serves a category of its own.
+func serves(id string) plugin.Manifest {
+	return plugin.Manifest{Agents: []plugin.Agent{asyncAgentOf("task_of_" + id)}}
+}
+
+// A chapter is something that happens.
+type chapter func(*story)
+
+func configure(id string, more ...entry) chapter {
+	return func(s *story) {
+		s.wanted = wanted{revision: configured(id, more...), round: s.wanted.round + 1}
+		s.rolled = nil
+		s.see(looked{})
+	}
+}
+
+func up(generation, instance int) chapter {
+	return func(s *story) { s.see(instanceUp{generation, instance, serves(s.idOf(generation))}) }
+}
+
+func (s *story) idOf(generation int) string {
+	for _, m := range []member{s.state.current, s.state.canary, s.state.candidate} {
+		if m.number == generation {
+			return m.id
+		}
+	}
+	return ""
+}
+
+var errDied = errors.New("it died")
+
+func fails(generation int) chapter {
+	return func(s *story) { s.see(instanceFailed{generation, errDied, false}) }
+}
+
+func crashLoops(generation int) chapter {
+	return func(s *story) { s.see(instanceFailed{generation, errDied, true}) }
+}
+
+func refusesItsConfiguration(generation int) chapter {
+	return func(s *story) {
+		s.see(instanceFailed{generation, &plugin.StartError{Step: plugin.StepConfigure, Err: errDied}, false})
+	}
+}
+
+func after(d time.Duration) chapter { return func(s *story) { s.now = s.now.Add(d); s.steps = nil } }
+
+func retried(s *story) { s.timer = false; s.see(retryDue{}) }
+
+func lookedAgain(s *story) { s.see(looked{}) }
+
+func conflict(s *story) { s.conflicts = func(claimCategories) bool { return true } }
+
+func noConflict(s *story) { s.conflicts = func(claimCategories) bool { return false } }
+
+func remembered(s *story) { m := serves("old"); s.memory = &m }
+
+func removed(s *story) {
+	s.wanted = wanted{round: s.wanted.round + 1, removed: true}
+	s.see(looked{})
+}
+
+func hostStops(s *story) {
+	s.wanted = wanted{round: s.wanted.round + 1, removed: true, hostStops: true}
+	s.see(looked{})
+}
+
+// Generations have numbers from 1, specs have letters: "start 2:b" starts generation 2 from spec b.
+func TestWhatIsDone(t *testing.T) {
+	serving := []chapter{configure("a"), up(1, 0)}
+	swappedTo := func(more ...chapter) []chapter {
+		return append([]chapter{configure("a"), up(1, 0), configure("b"), up(2, 0)}, more...)
+	}
+	canaryOf := func(more ...chapter) []chapter {
+		return append([]chapter{configure("a"), up(1, 0), configure("b", percent(10)), up(2, 0)}, more...)
+	}
+	then := func(before []chapter, more ...chapter) []chapter { return append(slices.Clone(before), more...) }
+	const returns = "publish, count rollback, emit rolled back b"
+	for promise, c := range map[string]struct {
+		story []chapter
+		want  string // the steps of the last chapter
+		comes Action // the outcome of its round
+	}{
+		// The first start.
+		"a plugin that is new is started": {[]chapter{configure("a")}, "cancel retry, start 1:a, publish", Started},
+		"it claims its categories when it is its turn": {
+			[]chapter{configure("a"), up(1, 0)}, "await turn, claim 1, publish, remember, pass turn", Started,
+		},
+		"one process that died holds up the others still": {[]chapter{configure("a"), fails(1)}, "", Started},
+		"a plugin that crash-loops holds up nobody":       {[]chapter{configure("a"), crashLoops(1)}, "await turn, recall, pass turn", Started},
+		"nor one that refuses its configuration":          {[]chapter{configure("a"), refusesItsConfiguration(1)}, "await turn, recall, pass turn", Started},
+		"nor one that takes longer than start_timeout": {
+			[]chapter{configure("a"), after(61 * time.Second), fails(1)}, "await turn, recall, pass turn", Started,
+		},
+		"of a plugin that does not start, what it last served is listed": {
+			[]chapter{remembered, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
+		},
+		"unless another plugin serves it": {
+			[]chapter{remembered, conflict, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
+		},
+		"once it is up, its own word counts": {
+			[]chapter{remembered, configure("a"), crashLoops(1), up(1, 0)}, "claim 1, publish, remember", Started,
+		},
+		"a plugin that claims another's category is refused": {
+			[]chapter{conflict, configure("a"), up(1, 0)}, "await turn, claim 1, publish, retire 1, emit refused a, pass turn", Started,
+		},
+		"and tried again with the next configuration": {
+			[]chapter{conflict, configure("a"), up(1, 0), configure("a")}, "cancel retry, start 2:a, publish", Started,
+		},
+		"a first configuration that is superseded before it is up takes its turn all the same": {
+			[]chapter{configure("a"), configure("b"), up(2, 0)},
+			"await turn, claim 2, publish, remember, retire 1, emit swapped b, pass turn", Swapped,
+		},
+
+		// Restarts.
+		"an instance that comes back with the same agents changes nothing": {then(serving, fails(1), up(1, 0)), "", Started},
+
+		// A swap.
+		"a changed spec starts a candidate beside the current generation": {
+			then(serving, configure("b")), "cancel retry, start 2:b, emit swapping b, publish, update 1", Started,
+		},
+		"when it is ready calls go to it, and only then is the old one retired": {
+			then(serving, configure("b"), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped,
+		},
+		"it is not ready before all its instances are": {then(serving, configure("b", instances(2)), up(2, 1)), "", Started},
+		"when they are it is swapped":                  {then(serving, configure("b", instances(2)), up(2, 1), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped},
+		"it waits for no instances that are no longer wanted": {
+			then(serving, configure("b", instances(2)), up(2, 0), configure("b")),
+			"cancel retry, adjust 2, publish, update 1, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
+		},
+		"nor counts those among the ones that are": {then(serving, configure("b", instances(2)), up(2, 1), configure("b")), "cancel retry, adjust 2, publish, update 1", Started},
+		"an equal spec with other settings leaves the process alone": {
+			then(serving, configure("a", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged,
+		},
+		"a newer spec supersedes a candidate": {
+			then(serving, configure("b"), configure("c")), "cancel retry, retire 2, start 3:c, emit swapping c, publish, update 1", Started,
+		},
+		"the old spec back in the file drops a candidate": {
+			then(serving, configure("b"), configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged,
+		},
+		"a candidate that fails leaves the current generation serving, and is tried again": {
+			then(serving, configure("b"), fails(2)), "publish, update 1, retire 2, schedule retry, emit swap failed b", Failed,
+		},
+		"when the time has come":  {then(serving, configure("b"), fails(2), retried), "start 3:b, emit swapping b, publish, update 1", Failed},
+		"and may succeed then":    {then(serving, configure("b"), fails(2), retried, up(3, 0)), "claim 3, publish, remember, retire 1, emit swapped b", Swapped},
+		"not before":              {then(serving, configure("b"), fails(2), lookedAgain), "", Failed},
+		"unless the file changes": {then(serving, configure("b"), fails(2), configure("b")), "cancel retry, start 3:b, emit swapping b, publish, update 1", Failed},
+		"against a conflict only another configuration helps": {
+			then(serving, configure("b"), conflict, up(2, 0)), "claim 2, publish, update 1, retire 2, emit swap failed b", Failed,
+		},
+		"a candidate heals a plugin that was refused meanwhile": {
+			then(serving, configure("b"), conflict, func(s *story) { s.see(instanceUp{1, 0, serves("other")}) }, noConflict, up(2, 0)),
+			"claim 2, publish, remember, emit swapped b", Swapped,
+		},
+
+		"another configuration supersedes that": {
+			then(serving, configure("b"), conflict, func(s *story) { s.see(instanceUp{1, 0, serves("other")}) }, configure("c")),
+			"cancel retry, start 3:c, publish, retire 2", Started,
+		},
+
+		// A canary.
+		"a candidate of a rollout becomes the canary, and jobs are pinned before it gets any": {
+			then(serving, configure("b", percent(10)), up(2, 0)), "update 1 pinned, publish, emit canary b", Canary,
+		},
+		"another share is in effect at once": {canaryOf(configure("b", percent(50))), "cancel retry, adjust 2, publish, update 1 pinned", Canary},
+		"100 % swap it": {
+			canaryOf(configure("b")), "cancel retry, adjust 2, publish, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
+		},
+		"the old spec back in the file withdraws it": {canaryOf(configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged},
+		"a newer canary takes its place":             {canaryOf(configure("c", percent(10)), up(3, 0)), "update 1 pinned, publish, retire 2, emit canary c", Canary},
+		"one that fails once is started again":       {canaryOf(fails(2)), "", Canary},
+		"one that crash-loops is withdrawn":          {canaryOf(crashLoops(2)), "publish, update 1, retire 2, count rollback, emit rolled back b", Canary},
+		"and not tried again":                        {canaryOf(crashLoops(2), configure("b", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged},
+		"until the configuration names another": {
+			canaryOf(crashLoops(2), configure("a"), configure("b", percent(10))), "cancel retry, start 3:b, emit swapping b, publish, update 1", Unchanged,
+		},
+
+		// A rollback.
+		"a generation that crash-loops within its probation is rolled back": {swappedTo(crashLoops(2)), "start 3:a, " + returns, Swapped},
+		"what was before it is swapped in":                                  {swappedTo(crashLoops(2), up(3, 0)), "claim 3, publish, remember, retire 2, emit swapped a", Swapped},
+		"all at once, whatever its rollout was": {
+			[]chapter{configure("a", percent(10)), up(1, 0), configure("b"), up(2, 0), crashLoops(2), up(3, 0)},
+			"claim 3, publish, remember, retire 2, emit swapped a", Swapped,
+		},
+		"it is tried again if it does not come up": {swappedTo(crashLoops(2), fails(3), retried), "start 4:a, emit swapping a, publish, update 2", Failed},
+		"what came back is not rolled back itself": {swappedTo(crashLoops(2), up(3, 0), crashLoops(3)), "", Swapped},
+		"what was rejected is not tried again":     {swappedTo(crashLoops(2), up(3, 0), configure("b", percent(20))), "cancel retry, adjust 3, publish, update 3", Unchanged},
+		"after its probation a crash loop is one":  {swappedTo(after(time.Hour), crashLoops(2)), "", Swapped},
+		"a single crash is no reason":              {swappedTo(fails(2)), "", Swapped},
+		"nor is any with rollback: false": {
+			then(serving, configure("b", noRollback), up(2, 0), crashLoops(2)), "", Swapped,
+		},
+		"nor is what was rejected brought back later": {
+			swappedTo(crashLoops(2), up(3, 0), configure("c"), fails(4), crashLoops(3)), "", Failed,
+		},
+		"it is tried again, too, if a canary goes meanwhile": {
+			swappedTo(configure("c", percent(10)), up(3, 0), crashLoops(2), crashLoops(3), fails(4), retried),
+			"start 5:a, emit swapping a, publish, update 2", Failed,
+		},
+		"a rollout goes on after one": {
+			swappedTo(configure("c", percent(10)), up(3, 0), crashLoops(2), up(4, 0)),
+			"claim 4, publish, remember, retire 2, retire 3, emit swapped a, start 5:c, emit swapping c, publish, update 4", Swapped,
+		},
+
+		// The end.
+		"a plugin that is removed is listed no longer, and drains": {
+			then(serving, removed), "withdraw, forget, publish, retire 1, drain, publish, emit stopped", Removed,
+		},
+		"with all its generations": {
+			canaryOf(configure("c"), removed), "withdraw, forget, publish, retire 1, retire 2, retire 3, drain, publish, emit stopped", Removed,
+		},
+		"a host that stops keeps its categories listed": {then(serving, hostStops), "publish, retire 1, drain, publish, emit stopped", Removed},
+		"a plugin that is removed before it was up holds up nobody": {
+			[]chapter{configure("a"), removed}, "skip turn, withdraw, forget, publish, retire 1, drain, publish, emit stopped", Removed,
+		},
+	} {
+		t.Run(promise, func(t *testing.T) {
+			s := newStory(t.Fatalf)
+			for _, next := range c.story {
+				next(s)
+			}
+			if got := strings.Join(s.steps, ", "); got != c.want || s.state.outcome.Action != c.comes {
+				t.Errorf("it is %s, after:\n\t%s\nwant %s, after:\n\t%s", s.state.outcome.Action, got, c.comes, c.want)
+			}
+		})
+	}
+}
+
+// The supervisor may see a report when a newer configuration is there but was not looked at: what the report leads to is what
+// came of the older one.
+func TestWhatComesOfARoundIsNotPutDownToTheNext(t *testing.T) {
+	s := newStory(t.Fatalf)
+	for _, next := range []chapter{configure("a"), up(1, 0), configure("b")} {
+		next(s)
+	}
+	s.wanted = wanted{revision: configured("c"), round: s.wanted.round + 1}
+	up(2, 0)(s)
+	if got := s.state.outcome; got.Action != Swapped || got.round != s.wanted.round-1 {
+		t.Errorf("in round %d, before it was looked at: %+v", s.wanted.round, got)
+	}
+	s.see(looked{})
+	up(3, 0)(s)
+	if got := s.state.outcome; got.Action != Swapped || got.Generation != "c" || got.round != s.wanted.round {
+		t.Errorf("in round %d: %+v", s.wanted.round, got)
+	}
+}
+
+// Whatever configurations, crashes, conflicts and pauses come in whatever order: the steps are ones that can be carried out
+// (see story.carryOut), generations are neither lost nor forgotten, and when things go well at last each plugin is what the
+// configuration wants, or has an outcome that says why not.
+func TestWhateverHappensEndsWell(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := newStory(t.Fatalf)
+		bad := map[string]bool{}
+		s.conflicts = func(c claimCategories) bool { return bad[c.manifest.Agents[0].Name] }
+		if rapid.Bool().Draw(t, "remembers") {
+			remembered(s)
+		}
+		draw := func(t *rapid.T) []entry {
+			return []entry{
+				percent(rapid.SampledFrom([]int{100, 10}).Draw(t, "percent")), instances(rapid.IntRange(1, 3).Draw(t, "instances")),
+				func(p *config.Plugin) { p.Rollback = rapid.Bool().Draw(t, "rollback") },
+			}
+		}
+		id := rapid.SampledFrom([]string{"a", "b", "c", "d"})
+		configure(id.Draw(t, "id"), draw(t)...)(s)
+		member := func(t *rapid.T) member {
+			m := rapid.SampledFrom([]member{s.state.current, s.state.canary, s.state.candidate}).Draw(t, "generation")
+			if !m.exists() {
+				t.Skip("there is none")
+			}
+			return m
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"a configuration": func(t *rapid.T) { configure(id.Draw(t, "id"), draw(t)...)(s) },
+			"a configuration that is not looked at yet": func(t *rapid.T) {
+				s.wanted = wanted{revision: configured(id.Draw(t, "id"), draw(t)...), round: s.wanted.round + 1}
+				s.rolled = nil
+			},
+			"a look": func(*rapid.T) { lookedAgain(s) },
+			"an instance is up": func(t *rapid.T) {
+				m := member(t)
+				instance := rapid.IntRange(0, m.instances()-1).Draw(t, "instance")
+				if slices.Contains(m.up, instance) {
+					t.Skip("it is")
+				}
+				up(m.number, instance)(s)
+			},
+			"other agents": func(t *rapid.T) { s.see(instanceUp{member(t).number, 0, serves(id.Draw(t, "id"))}) },
+			"a failure":    func(t *rapid.T) { fails(member(t).number)(s) },
+			"a crash loop": func(t *rapid.T) { crashLoops(member(t).number)(s) },
+			"a late report": func(t *rapid.T) {
+				s.see(instanceFailed{rapid.IntRange(0, s.state.started).Draw(t, "generation"), errDied, false})
+			},
+			"a pause": func(t *rapid.T) {
+				s.now = s.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+			},
+			"another plugin": func(t *rapid.T) { c := "task_of_" + id.Draw(t, "id"); bad[c] = !bad[c] },
+			"time to retry": func(t *rapid.T) {
+				if !s.timer {
+					t.Skip("nothing is retried")
+				}
+				retried(s)
+			},
+			"": func(t *rapid.T) { s.check(t.Fatalf) },
+		})
+		if rapid.Bool().Draw(t, "removed at last") {
+			removed(s)
+			if !s.state.stopped || s.listed || len(s.live) > 0 || s.turns["awaitTurn"]+s.turns["skipTurn"] != 1 {
+				t.Fatalf("removed, it is %+v", s.state)
+			}
+			return
+		}
+		clear(bad)
+		lookedAgain(s)
+		s.goWell()
+		s.check(t.Fatalf)
+		if s.state.outcome.round != s.wanted.round {
+			t.Fatalf("round %d has no outcome, the last is %+v", s.wanted.round, s.state.outcome)
+		}
+		is := &decision{state: s.state}
+		switch wanted := s.wanted.id; {
+		case is.refused != nil || is.outcome.Action == Failed && !is.retrying: // a conflict
+		case slices.Contains(is.rejected, wanted):
+			if !is.current.exists() || slices.Contains(is.rejected, is.current.id) && is.canFallBack() {
+				t.Fatalf("%s is rejected, and it is %+v", wanted, is.state)
+			}
+		case is.current.id != wanted && is.canary.id != wanted:
+			t.Fatalf("%s is wanted, and it is %+v", wanted, is.state)
+		}
+	})
+}
+
+// check holds the state to what is always true of it.
+func (s *story) check(fatal func(string, ...any)) {
+	var members []int
+	for _, m := range []member{s.state.current, s.state.canary, s.state.candidate} {
+		if m.exists() {
+			members = append(members, m.number)
+		}
+	}
+	slices.Sort(members)
+	slices.Sort(s.live)
+	switch {
+	case !slices.Equal(members, s.live):
+		fatal("generations %v live, and it knows of %v", s.live, members)
+	case s.state.retrying != s.timer:
+		fatal("it retries: %v, and there is a timer for it: %v", s.state.retrying, s.timer)
+	case s.state.accepted && (!s.listed || !s.state.current.exists() || s.state.current.manifest == nil):
+		fatal("it serves what is not listed: %+v", s.state)
+	case s.turns["awaitTurn"] != s.turns["passTurn"] || s.turns["awaitTurn"] > 1 || s.turns["skipTurn"] > 0:
+		fatal("turns %v", s.turns)
+	case s.state.current.exists() == (s.state.refused != nil) && s.state.round > 0:
+		fatal("current is %d, and it is refused: %v", s.state.current.number, s.state.refused)
+	}
+}
+
+// goWell lets all instances come up, and all that is retried be retried, until nothing happens any more.
+func (s *story) goWell() {
+	for range 100 {
+		switch next, instance := s.missing(); {
+		case next.exists():
+			up(next.number, instance)(s)
+		case s.timer:
+			retried(s)
+		default:
+			return
+		}
+	}
+	s.fatal("it never comes to rest")
+}
+
+// missing finds an instance that is still to come up. Those of generations that were up once have come back before.
+func (s *story) missing() (member, int) {
+	if m := s.state.candidate; m.exists() {
+		for instance := range m.instances() {
+			if !slices.Contains(m.up, instance) {
+				return m, instance
+			}
+		}
+	}
+	if m := s.state.current; m.exists() && m.manifest == nil {
+		return m, 0
+	}
+	return member{}, 0
+}

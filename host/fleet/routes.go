@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+// routes is who serves which task category: what the route table is built from. A change builds the table once, and publishes
+// what it built; where nothing changes, nothing is built.
+type routes struct {
+	current *route.Current
+
+	mu    sync.Mutex
+	rules route.Rules
+	// In the order of acceptance: who holds a category keeps it.
+	claims []route.Claim
+	// Those of the published table: a rule that is gone can leave two plugins in conflict, of which the older one serves.
+	conflicts []route.Conflict
+}
+
+// setRules makes rules those of the table.
+func (r *routes) setRules(rules route.Rules) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if reflect.DeepEqual(r.rules, rules) {
+		return
+	}
+	r.rules = rules
+	r.publish(r.build(r.claims))
+}
+
+// claim puts a plugin's claim in the place of its last one. It fails with a route.Conflict, and changes nothing, where another
+// plugin serves one of its categories. A conflict that was there before is no reason: it is between others, or this plugin is
+// the one that serves on.
+func (r *routes) claim(claim route.Claim) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	claims := slices.Clone(r.claims)
+	if i := slices.IndexFunc(claims, func(c route.Claim) bool { return c.Target == claim.Target }); i < 0 {
+		claims = append(claims, claim)
+	} else if claims[i] = claim; reflect.DeepEqual(r.claims[i], claim) {
+		return nil
+	}
+	next := r.build(claims)
+	for _, c := range next.conflicts {
+		name := claim.Target.Plugin()
+		if c.Claims == name || c.Owner == name && !slices.Contains(r.conflicts, c) {
+			return c
+		}
+	}
+	r.publish(next)
+	return nil
+}
+
+// withdraw takes a plugin's claim out of the table.
+func (r *routes) withdraw(target route.Target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	claims := slices.DeleteFunc(slices.Clone(r.claims), func(c route.Claim) bool { return c.Target == target })
+	if len(claims) < len(r.claims) {
+		r.publish(r.build(claims))
+	}
+}
+
+// built is a table and what it was built from.
+type built struct {
+	table     *route.Table
+	claims    []route.Claim
+	conflicts []route.Conflict
+}
+
+func (r *routes) build(claims []route.Claim) built {
+	table, conflicts := r.rules.Table(claims...)
+	return built{table, claims, conflicts}
+}
+
+func (r *routes) publish(next built) {
+	r.claims, r.conflicts = next.claims, next.conflicts
+	r.current.Publish(next.table)
+}
+
+func rulesOf(settings *config.Config) route.Rules {
+	var rules route.Rules
+	for _, r := range settings.Routes {
+		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
+	}
+	return rules
+}
