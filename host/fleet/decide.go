@@ -45,7 +45,7 @@ type wanted struct {
 // member is a generation of the plugin. The zero value is none.
 type member struct {
 	revision
-	number   int              // the how manieth of the plugin it is: another one of an equal spec has another number
+	number   int              // its place in the order in which they were started: another one of an equal spec has another
 	up       []int            // the numbers of the instances that have come up
 	manifest *plugin.Manifest // of the first that has
 }
@@ -218,20 +218,20 @@ func (d *decision) reconcile() {
 	case d.refused != nil || d.retrying:
 		// Nothing can be done now.
 	case !d.current.exists():
-		candidate, canary := take(&d.candidate), take(&d.canary)
+		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
 		d.current, d.accepted = d.start(target), false
 		d.record(Started, target.id, nil)
 		d.do(publishView{})
 		d.drop(candidate, canary)
 	case d.current.id == target.id:
-		candidate, canary := take(&d.candidate), take(&d.canary)
+		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
 		d.adjust(&d.current, target.settings)
 		d.recordFirst(Unchanged, target.id)
 		d.do(publishView{})
 		d.updateClaim()
 		d.drop(candidate, canary)
 	case d.canary.id == target.id:
-		d.drop(take(&d.candidate))
+		d.drop(vacate(&d.candidate))
 		d.adjust(&d.canary, target.settings)
 		if target.settings.Rollout.Percent >= 100 {
 			d.do(publishView{})
@@ -247,7 +247,7 @@ func (d *decision) reconcile() {
 		d.updateClaim()
 		d.advance() // it may have fewer instances to wait for
 	default:
-		d.drop(take(&d.candidate))
+		d.drop(vacate(&d.candidate))
 		d.candidate = d.start(target)
 		d.emit(Event{Generation: target.id, State: EventSwapping, Was: Running, Cause: "the configuration changed"}, false)
 		d.do(publishView{})
@@ -322,7 +322,7 @@ func (d *decision) advance() {
 		return
 	}
 	before := d.canary
-	d.canary, d.swapError = take(&d.candidate), nil
+	d.canary, d.swapError = vacate(&d.candidate), nil
 	d.record(Canary, d.canary.id, nil)
 	d.updateClaim()     // its jobs are pinned from now on
 	d.do(publishView{}) // after that, because now it gets jobs
@@ -368,13 +368,13 @@ func (d *decision) swappedOrNot(m *member, err error) {
 		d.swapFailed(m, err)
 		return
 	}
-	d.swapped(take(m))
+	d.swapped(vacate(m))
 }
 
 // refuse stops a plugin that serves a category of another. It stays so until the configuration changes, or its candidate is
 // ready.
 func (d *decision) refuse(err error) {
-	refused := take(&d.current)
+	refused := vacate(&d.current)
 	d.accepted, d.refused = false, err
 	d.do(publishView{})
 	d.drop(refused)
@@ -383,7 +383,7 @@ func (d *decision) refuse(err error) {
 
 // swapped makes a generation the current one: calls go to it, and the others drain.
 func (d *decision) swapped(m member) {
-	old, canary, candidate := d.current, take(&d.canary), take(&d.candidate)
+	old, canary, candidate := d.current, vacate(&d.canary), vacate(&d.candidate)
 	if d.accepted && !slices.Contains(d.rejected, old.id) {
 		d.previous = old.revision
 	}
@@ -401,7 +401,7 @@ func (d *decision) swapped(m member) {
 // swapFailed drops a candidate, or a canary that should have become current. What is current serves on. It is tried again
 // later; in a conflict only another configuration helps.
 func (d *decision) swapFailed(m *member, err error) {
-	failed := take(m)
+	failed := vacate(m)
 	d.swapError = err
 	d.record(Failed, failed.id, err)
 	d.do(publishView{})
@@ -486,7 +486,7 @@ func (d *decision) fallBack(err error) {
 
 // withdrawCanary ends a rollout. What is current gets all calls again.
 func (d *decision) withdrawCanary(err error) {
-	failed := take(&d.canary)
+	failed := vacate(&d.canary)
 	d.reject(failed.id)
 	if !slices.Contains(d.rejected, d.current.id) {
 		d.previous = d.current.revision
@@ -551,8 +551,8 @@ func (d *decision) drop(members ...member) {
 	}
 }
 
-// take takes a generation out of its role.
-func take(role *member) member {
+// vacate takes a generation out of its role.
+func vacate(role *member) member {
 	m := *role
 	*role = member{}
 	return m

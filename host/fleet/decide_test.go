@@ -249,28 +249,28 @@ func TestWhatIsDone(t *testing.T) {
 	}{
 		// The first start.
 		"a plugin that is new is started": {[]chapter{configure("a")}, "cancel retry, start 1:a, publish", Started},
-		"it claims its categories when it is its turn": {
+		"a plugin that is up claims its categories when it is its turn": {
 			[]chapter{configure("a"), up(1, 0)}, "await turn, claim 1, publish, remember, pass turn", Started,
 		},
-		"one process that died holds up the others still": {[]chapter{configure("a"), fails(1)}, "", Started},
-		"a plugin that crash-loops holds up nobody":       {[]chapter{configure("a"), crashLoops(1)}, "await turn, recall, pass turn", Started},
-		"nor one that refuses its configuration":          {[]chapter{configure("a"), refusesItsConfiguration(1)}, "await turn, recall, pass turn", Started},
-		"nor one that takes longer than start_timeout": {
+		"one process that died holds up the others still":         {[]chapter{configure("a"), fails(1)}, "", Started},
+		"a plugin that crash-loops holds up nobody":               {[]chapter{configure("a"), crashLoops(1)}, "await turn, recall, pass turn", Started},
+		"a plugin that refuses its configuration holds up nobody": {[]chapter{configure("a"), refusesItsConfiguration(1)}, "await turn, recall, pass turn", Started},
+		"a plugin that takes longer than start_timeout holds up nobody": {
 			[]chapter{configure("a"), after(61 * time.Second), fails(1)}, "await turn, recall, pass turn", Started,
 		},
 		"of a plugin that does not start, what it last served is listed": {
 			[]chapter{remembered, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
 		},
-		"unless another plugin serves it": {
+		"what a plugin last served is not listed if another one serves it": {
 			[]chapter{remembered, conflict, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
 		},
-		"once it is up, its own word counts": {
+		"what a plugin says counts, once it is up, for what it last served": {
 			[]chapter{remembered, configure("a"), crashLoops(1), up(1, 0)}, "claim 1, publish, remember", Started,
 		},
 		"a plugin that claims another's category is refused": {
 			[]chapter{conflict, configure("a"), up(1, 0)}, "await turn, claim 1, publish, retire 1, emit refused a, pass turn", Started,
 		},
-		"and tried again with the next configuration": {
+		"a refused plugin is tried again with the next configuration": {
 			[]chapter{conflict, configure("a"), up(1, 0), configure("a")}, "cancel retry, start 2:a, publish", Started,
 		},
 		"a first configuration that is superseded before it is up takes its turn all the same": {
@@ -285,16 +285,16 @@ func TestWhatIsDone(t *testing.T) {
 		"a changed spec starts a candidate beside the current generation": {
 			then(serving, configure("b")), "cancel retry, start 2:b, emit swapping b, publish, update 1", Started,
 		},
-		"when it is ready calls go to it, and only then is the old one retired": {
+		"when a candidate is ready calls go to it, and only then is the old generation retired": {
 			then(serving, configure("b"), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped,
 		},
-		"it is not ready before all its instances are": {then(serving, configure("b", instances(2)), up(2, 1)), "", Started},
-		"when they are it is swapped":                  {then(serving, configure("b", instances(2)), up(2, 1), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped},
-		"it waits for no instances that are no longer wanted": {
+		"a candidate is not ready before all its instances are":      {then(serving, configure("b", instances(2)), up(2, 1)), "", Started},
+		"a candidate is swapped in when all its instances are ready": {then(serving, configure("b", instances(2)), up(2, 1), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped},
+		"a candidate waits for no instances that are no longer wanted": {
 			then(serving, configure("b", instances(2)), up(2, 0), configure("b")),
 			"cancel retry, adjust 2, publish, update 1, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
 		},
-		"nor counts those among the ones that are": {then(serving, configure("b", instances(2)), up(2, 1), configure("b")), "cancel retry, adjust 2, publish, update 1", Started},
+		"a candidate's instances that are no longer wanted do not count": {then(serving, configure("b", instances(2)), up(2, 1), configure("b")), "cancel retry, adjust 2, publish, update 1", Started},
 		"an equal spec with other settings leaves the process alone": {
 			then(serving, configure("a", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged,
 		},
@@ -307,10 +307,10 @@ func TestWhatIsDone(t *testing.T) {
 		"a candidate that fails leaves the current generation serving, and is tried again": {
 			then(serving, configure("b"), fails(2)), "publish, update 1, retire 2, schedule retry, emit swap failed b", Failed,
 		},
-		"when the time has come":  {then(serving, configure("b"), fails(2), retried), "start 3:b, emit swapping b, publish, update 1", Failed},
-		"and may succeed then":    {then(serving, configure("b"), fails(2), retried, up(3, 0)), "claim 3, publish, remember, retire 1, emit swapped b", Swapped},
-		"not before":              {then(serving, configure("b"), fails(2), lookedAgain), "", Failed},
-		"unless the file changes": {then(serving, configure("b"), fails(2), configure("b")), "cancel retry, start 3:b, emit swapping b, publish, update 1", Failed},
+		"a failed candidate is started again when its time has come":                 {then(serving, configure("b"), fails(2), retried), "start 3:b, emit swapping b, publish, update 1", Failed},
+		"a failed candidate may succeed later":                                       {then(serving, configure("b"), fails(2), retried, up(3, 0)), "claim 3, publish, remember, retire 1, emit swapped b", Swapped},
+		"a failed candidate is not started again before its time has come":           {then(serving, configure("b"), fails(2), lookedAgain), "", Failed},
+		"a failed candidate is started again at once when the configuration changes": {then(serving, configure("b"), fails(2), configure("b")), "cancel retry, start 3:b, emit swapping b, publish, update 1", Failed},
 		"against a conflict only another configuration helps": {
 			then(serving, configure("b"), conflict, up(2, 0)), "claim 2, publish, update 1, retire 2, emit swap failed b", Failed,
 		},
@@ -319,7 +319,7 @@ func TestWhatIsDone(t *testing.T) {
 			"claim 2, publish, remember, emit swapped b", Swapped,
 		},
 
-		"another configuration supersedes that": {
+		"another configuration supersedes a plugin that was refused, and its candidate": {
 			then(serving, configure("b"), conflict, func(s *story) { s.see(instanceUp{1, 0, serves("other")}) }, configure("c")),
 			"cancel retry, start 3:c, publish, retire 2", Started,
 		},
@@ -328,42 +328,42 @@ func TestWhatIsDone(t *testing.T) {
 		"a candidate of a rollout becomes the canary, and jobs are pinned before it gets any": {
 			then(serving, configure("b", percent(10)), up(2, 0)), "update 1 pinned, publish, emit canary b", Canary,
 		},
-		"another share is in effect at once": {canaryOf(configure("b", percent(50))), "cancel retry, adjust 2, publish, update 1 pinned", Canary},
-		"100 % swap it": {
+		"another share of a canary is in effect at once": {canaryOf(configure("b", percent(50))), "cancel retry, adjust 2, publish, update 1 pinned", Canary},
+		"a share of all jobs swaps a canary in": {
 			canaryOf(configure("b")), "cancel retry, adjust 2, publish, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
 		},
-		"the old spec back in the file withdraws it": {canaryOf(configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged},
-		"a newer canary takes its place":             {canaryOf(configure("c", percent(10)), up(3, 0)), "update 1 pinned, publish, retire 2, emit canary c", Canary},
-		"one that fails once is started again":       {canaryOf(fails(2)), "", Canary},
-		"one that crash-loops is withdrawn":          {canaryOf(crashLoops(2)), "publish, update 1, retire 2, count rollback, emit rolled back b", Canary},
-		"and not tried again":                        {canaryOf(crashLoops(2), configure("b", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged},
-		"until the configuration names another": {
+		"the old spec back in the file withdraws a canary": {canaryOf(configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged},
+		"a newer canary takes the place of one":            {canaryOf(configure("c", percent(10)), up(3, 0)), "update 1 pinned, publish, retire 2, emit canary c", Canary},
+		"a canary that fails once is left to start again":  {canaryOf(fails(2)), "", Canary},
+		"a canary that crash-loops is withdrawn":           {canaryOf(crashLoops(2)), "publish, update 1, retire 2, count rollback, emit rolled back b", Canary},
+		"a canary that was withdrawn is not tried again":   {canaryOf(crashLoops(2), configure("b", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged},
+		"a canary that was withdrawn is tried again after the configuration named another": {
 			canaryOf(crashLoops(2), configure("a"), configure("b", percent(10))), "cancel retry, start 3:b, emit swapping b, publish, update 1", Unchanged,
 		},
 
 		// A rollback.
 		"a generation that crash-loops within its probation is rolled back": {swappedTo(crashLoops(2)), "start 3:a, " + returns, Swapped},
-		"what was before it is swapped in":                                  {swappedTo(crashLoops(2), up(3, 0)), "claim 3, publish, remember, retire 2, emit swapped a", Swapped},
-		"all at once, whatever its rollout was": {
+		"in a rollback the generation before is swapped in":                 {swappedTo(crashLoops(2), up(3, 0)), "claim 3, publish, remember, retire 2, emit swapped a", Swapped},
+		"what comes back in a rollback gets all calls, whatever its own rollout was": {
 			[]chapter{configure("a", percent(10)), up(1, 0), configure("b"), up(2, 0), crashLoops(2), up(3, 0)},
 			"claim 3, publish, remember, retire 2, emit swapped a", Swapped,
 		},
-		"it is tried again if it does not come up": {swappedTo(crashLoops(2), fails(3), retried), "start 4:a, emit swapping a, publish, update 2", Failed},
-		"what came back is not rolled back itself": {swappedTo(crashLoops(2), up(3, 0), crashLoops(3)), "", Swapped},
-		"what was rejected is not tried again":     {swappedTo(crashLoops(2), up(3, 0), configure("b", percent(20))), "cancel retry, adjust 3, publish, update 3", Unchanged},
-		"after its probation a crash loop is one":  {swappedTo(after(time.Hour), crashLoops(2)), "", Swapped},
-		"a single crash is no reason":              {swappedTo(fails(2)), "", Swapped},
-		"nor is any with rollback: false": {
+		"what does not come back in a rollback is tried again":                 {swappedTo(crashLoops(2), fails(3), retried), "start 4:a, emit swapping a, publish, update 2", Failed},
+		"what came back is not rolled back itself":                             {swappedTo(crashLoops(2), up(3, 0), crashLoops(3)), "", Swapped},
+		"what was rejected is not tried again":                                 {swappedTo(crashLoops(2), up(3, 0), configure("b", percent(20))), "cancel retry, adjust 3, publish, update 3", Unchanged},
+		"a generation that crash-loops after its probation is not rolled back": {swappedTo(after(time.Hour), crashLoops(2)), "", Swapped},
+		"a generation that crashes once is not rolled back":                    {swappedTo(fails(2)), "", Swapped},
+		"with rollback: false a generation is not rolled back": {
 			then(serving, configure("b", noRollback), up(2, 0), crashLoops(2)), "", Swapped,
 		},
-		"nor is what was rejected brought back later": {
+		"what was rejected is not what a later rollback brings back": {
 			swappedTo(crashLoops(2), up(3, 0), configure("c"), fails(4), crashLoops(3)), "", Failed,
 		},
-		"it is tried again, too, if a canary goes meanwhile": {
+		"what does not come back is tried again, too, if a canary is withdrawn meanwhile": {
 			swappedTo(configure("c", percent(10)), up(3, 0), crashLoops(2), crashLoops(3), fails(4), retried),
 			"start 5:a, emit swapping a, publish, update 2", Failed,
 		},
-		"a rollout goes on after one": {
+		"a rollout goes on after a rollback": {
 			swappedTo(configure("c", percent(10)), up(3, 0), crashLoops(2), up(4, 0)),
 			"claim 4, publish, remember, retire 2, retire 3, emit swapped a, start 5:c, emit swapping c, publish, update 4", Swapped,
 		},
@@ -372,7 +372,7 @@ func TestWhatIsDone(t *testing.T) {
 		"a plugin that is removed is listed no longer, and drains": {
 			then(serving, removed), "withdraw, forget, publish, retire 1, drain, publish, emit stopped", Removed,
 		},
-		"with all its generations": {
+		"a plugin that is removed drains with all its generations": {
 			canaryOf(configure("c"), removed), "withdraw, forget, publish, retire 1, retire 2, retire 3, drain, publish, emit stopped", Removed,
 		},
 		"a host that stops keeps its categories listed": {then(serving, hostStops), "publish, retire 1, drain, publish, emit stopped", Removed},

@@ -83,7 +83,7 @@ func New(options Options) *Fleet {
 	}
 }
 
-// Settled is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
+// Synced returns a channel that is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
 // tried, and what it served before the host was restarted is listed): from then on the list of task categories is as
 // complete as it can be.
 func (f *Fleet) Synced() <-chan struct{} { return f.synced }
@@ -100,7 +100,6 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	round := &Round{number: f.round}
 
 	f.routes.setRules(rulesOf(settings))
-
 	f.mu.Lock()
 	var fresh, gone []*supervisor
 	for name := range settings.Plugins {
@@ -137,8 +136,8 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	return round
 }
 
-// settle accepts plugins of a first start in the order of their names, so that every replica of a host settles a
-// conflict between two of them in the same way.
+// acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two in
+// conflict the same one serves on every replica of a host.
 func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
 	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
 	for _, s := range fresh {

@@ -46,7 +46,7 @@ type supervisor struct {
 	failures    *failures           // of candidates
 }
 
-// desired is what the configuration wants of a plugin, and the whole of it.
+// desired is what the configuration wants of the plugin, with all of the configuration.
 type desired struct {
 	wanted
 	settings *config.Config
@@ -91,7 +91,7 @@ func (s *supervisor) run() {
 	for !s.state.stopped {
 		select {
 		case r := <-s.reports:
-			r.answer <- s.take(r)
+			r.answer <- s.takeReport(r)
 		case <-s.woken:
 			s.observe(looked{})
 		case <-s.retry:
@@ -101,8 +101,8 @@ func (s *supervisor) run() {
 	}
 }
 
-// take observes what an instance slot reports. The answer is an error where the slot is retired.
-func (s *supervisor) take(r report) error {
+// takeReport observes what an instance slot reports. The answer is an error where the slot is retired.
+func (s *supervisor) takeReport(r report) error {
 	if r.slot.ctx.Err() == nil {
 		generation := r.slot.generation.number
 		if r.err != nil {
@@ -125,7 +125,7 @@ func (s *supervisor) observe(seen observation) {
 		s.state, steps = decide(s.desired.Load().wanted, s.state, seen, time.Now())
 		seen = nil
 		for _, next := range steps {
-			seen = next.carryOut(s)
+			seen = next.carryOut(s) // only that of the last step is one
 		}
 	}
 }
