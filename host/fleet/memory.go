@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/agenthost/agenthost/host/plugin"
 )
@@ -36,7 +38,7 @@ func (m memory) remember(name string, manifest plugin.Manifest) {
 
 // write replaces the file, so that nobody finds half of one: replicas may share the folder.
 func (m memory) write(name string, manifest plugin.Manifest) error {
-	content, err := json.Marshal(manifest)
+	content, err := json.Marshal(fileOf(manifest))
 	if err != nil {
 		return err
 	}
@@ -62,17 +64,18 @@ func (m memory) write(name string, manifest plugin.Manifest) error {
 
 // recall gives what a plugin last said of itself; false where that is not known.
 func (m memory) recall(name string) (plugin.Manifest, bool) {
-	var manifest plugin.Manifest
 	if m.dir == "" {
-		return manifest, false
+		return plugin.Manifest{}, false
 	}
 	content, err := os.ReadFile(m.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return manifest, false
+		return plugin.Manifest{}, false
 	}
+	var kept manifestFile
 	if err == nil {
-		err = json.Unmarshal(content, &manifest)
+		err = json.Unmarshal(content, &kept)
 	}
+	manifest := kept.manifest()
 	if err == nil && len(manifest.Agents) == 0 {
 		err = fmt.Errorf("%s names no agents", m.file(name))
 	}
@@ -81,6 +84,40 @@ func (m memory) recall(name string) (plugin.Manifest, bool) {
 		return plugin.Manifest{}, false
 	}
 	return manifest, true
+}
+
+// manifestFile is a manifest in JSON, whose objects have no keys of two parts.
+type manifestFile struct {
+	plugin.Manifest
+	CategoryCapabilities []categoryCapabilities `json:",omitempty"`
+}
+
+type categoryCapabilities struct {
+	Category     plugin.Category
+	Capabilities []string
+}
+
+func fileOf(manifest plugin.Manifest) manifestFile {
+	file := manifestFile{Manifest: manifest}
+	for category, capabilities := range manifest.CategoryCapabilities {
+		file.CategoryCapabilities = append(file.CategoryCapabilities, categoryCapabilities{category, capabilities})
+	}
+	slices.SortFunc(file.CategoryCapabilities, func(a, b categoryCapabilities) int {
+		return cmp.Or(cmp.Compare(a.Category.Name, b.Category.Name), cmp.Compare(a.Category.Version, b.Category.Version))
+	})
+	return file
+}
+
+func (f manifestFile) manifest() plugin.Manifest {
+	manifest := f.Manifest
+	manifest.CategoryCapabilities = nil
+	for _, of := range f.CategoryCapabilities {
+		if manifest.CategoryCapabilities == nil {
+			manifest.CategoryCapabilities = map[plugin.Category][]string{}
+		}
+		manifest.CategoryCapabilities[of.Category] = of.Capabilities
+	}
+	return manifest
 }
 
 // forget is for plugins that are wanted no longer.

@@ -64,8 +64,9 @@ func TestAPluginThatDoesNotStartAfterARestartOfTheHostStaysListed(t *testing.T) 
 
 	// Whoever calls it meanwhile waits until it is put right.
 	served := make(chan error, 1)
+	target, waiting := after.route(t, "echo_task").Target, soon(t)
 	go func() {
-		lease, err := after.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
+		lease, err := target.Acquire(waiting, route.Want{})
 		if err == nil {
 			lease.Release()
 		}
@@ -99,7 +100,10 @@ func TestAPluginThatDoesNotStartAfterARestartOfTheHostStaysListed(t *testing.T) 
 
 func TestAMemoryThatIsSpoiltIsNone(t *testing.T) {
 	m := memory{t.TempDir(), slog.New(slog.DiscardHandler)}
-	known := plugin.Manifest{Name: "a", Agents: []plugin.Agent{asyncAgentOf("x")}}
+	known := plugin.Manifest{
+		Name: "a", Agents: []plugin.Agent{asyncAgentOf("x")}, Capabilities: []string{"for all"},
+		CategoryCapabilities: map[plugin.Category][]string{{Name: "x"}: {"for one"}, {Name: "x", Version: 2}: {"for another"}},
+	}
 	m.remember("a/b", known)
 	if got, ok := m.recall("a/b"); !ok || !sameAgents(got, known) {
 		t.Errorf("it recalls %+v, %v", got, ok)
