@@ -71,11 +71,11 @@ func (m memory) recall(name string) (plugin.Manifest, bool) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return plugin.Manifest{}, false
 	}
-	var kept manifestFile
+	var file manifestFile
 	if err == nil {
-		err = json.Unmarshal(content, &kept)
+		err = json.Unmarshal(content, &file)
 	}
-	manifest := kept.manifest()
+	manifest := file.manifest()
 	if err == nil && len(manifest.Agents) == 0 {
 		err = fmt.Errorf("%s names no agents", m.file(name))
 	}
