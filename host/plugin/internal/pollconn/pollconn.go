@@ -6,6 +6,10 @@
 // server has no room for it, there is no connection, or an answer is not what a gRPC server sends, it returns [ErrNotTaken],
 // and the call has to be made through grpc-go, which knows what to do and what to say. So it is for calls that may be made
 // twice, and never a call's only way.
+//
+// It is here for speed alone. Without it, with all polls by grpc-go, the host forwards 0.87 as many polls for the same
+// processor time at 1 and at 16 callers, 0.84 at 64, and 0.76 at 256 (make bench, medians of alternating rounds, grpc-go
+// 1.84). Where that is 0.95 or more at all four, delete this package, [deadline] with it, and plugin.Conn.
 package pollconn
 
 import (
