@@ -2,39 +2,28 @@ package taskrun
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	_ "github.com/duckdb/duckdb-go/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
-// writeTable lets DuckDB, which writes the duckdb plugin's results too, write a query's rows.
-func writeTable(t *testing.T, path, query string) string {
-	t.Helper()
-	db, err := sql.Open("duckdb", "")
+// What is in testdata, DuckDB wrote: as the duckdb plugin writes its results, with COPY (SELECT …) TO '<name>.parquet'.
+
+func TestAPreviewShowsEveryColumnTypeReadably(t *testing.T) {
+	// SELECT 42 AS i, -7::TINYINT AS small, 0.5::DOUBLE AS f, 'héllo' AS s, true AS b, NULL::INTEGER AS nothing,
+	//   DATE '2024-01-31' AS day, TIMESTAMP '2024-01-31 12:00:00.25' AS at, DATE '1969-12-31' AS before,
+	//   12.50::DECIMAL(9,2) AS d32, -1234567890123456.78::DECIMAL(18,2) AS d64, -1.5::DECIMAL(38,1) AS d128,
+	//   [1, 2] AS list, {'a': 1, 'b': 'x'} AS struct
+	path, err := filepath.Abs("testdata/all.parquet")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	if _, err := db.Exec("COPY (" + query + ") TO '" + path + "'"); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestAPreviewShowsEveryColumnTypeReadably(t *testing.T) {
-	path := writeTable(t, filepath.Join(t.TempDir(), "all.parquet"), `
-		SELECT 42 AS i, -7::TINYINT AS small, 0.5::DOUBLE AS f, 'héllo' AS s, true AS b, NULL::INTEGER AS nothing,
-			DATE '2024-01-31' AS day, TIMESTAMP '2024-01-31 12:00:00.25' AS at, DATE '1969-12-31' AS before,
-			12.50::DECIMAL(9,2) AS d32, -1234567890123456.78::DECIMAL(18,2) AS d64, -1.5::DECIMAL(38,1) AS d128,
-			[1, 2] AS list, {'a': 1, 'b': 'x'} AS struct`)
 	p, err := newPreview(literal.StructuredDataset{URI: "file://" + path, Format: "parquet"}, 5)
 	if err != nil {
 		t.Fatal(err)
@@ -51,13 +40,8 @@ func TestAPreviewShowsEveryColumnTypeReadably(t *testing.T) {
 }
 
 func TestAPreviewOfAFolderCountsAllFilesAndShowsTheFirstRows(t *testing.T) {
-	folder := t.TempDir()
-	writeTable(t, filepath.Join(folder, "part-0.parquet"), "SELECT range AS n FROM range(3)")
-	writeTable(t, filepath.Join(folder, "part-1.parquet"), "SELECT range + 3 AS n FROM range(3)")
-	if err := os.WriteFile(filepath.Join(folder, "_SUCCESS"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := newPreview(literal.StructuredDataset{URI: folder}, 4)
+	// SELECT range AS n FROM range(3), and SELECT range + 3 AS n FROM range(3); beside them is a file that is no data.
+	p, err := newPreview(literal.StructuredDataset{URI: "testdata/parts"}, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +61,7 @@ func TestACSVPreviewKnowsTheTotalOnlyAtTheEnd(t *testing.T) {
 }
 
 func TestWhatCannotBePreviewedSaysWhy(t *testing.T) {
-	whole, err := os.ReadFile(writeTable(t, filepath.Join(t.TempDir(), "a.parquet"), "SELECT range AS n FROM range(1000)"))
+	whole, err := os.ReadFile("testdata/thousand.parquet") // SELECT range AS n FROM range(1000)
 	if err != nil {
 		t.Fatal(err)
 	}
