@@ -3,8 +3,8 @@
 //
 // A call travels through it in five steps: read the few fields that say where it goes (request.go), look the task
 // category up in the current route table (plan.go), get a connection to the plugin and wait for one while the plugin
-// restarts (Target.Acquire), forward the frames as they came (unary.go, stream.go), and put right in the answer what Flyte
-// would trip over (resource.go). Discovery is answered from the route table alone (metadata.go).
+// restarts (Target.Acquire), forward the frames as they came (unary.go, stream.go), and correct in the answer what Flyte
+// cannot handle (resource.go). Discovery is answered from the route table alone (metadata.go).
 //
 // Around that stand the guarantees (package guarantee) that need a memory or a mark: one attempt makes one job (create.go), a
 // poll always has an answer (poll.go), a job is polled where it was made (envelope.go). And the limits of what a plugin

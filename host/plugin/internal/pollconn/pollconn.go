@@ -38,7 +38,7 @@ const (
 
 // Options say where a poll connection leads.
 type Options struct {
-	// Dial makes a connection to the server: with TLS, if it is to be, which has to have settled on HTTP/2.
+	// Dial makes a connection to the server: with TLS, if it is to be, which has to have negotiated HTTP/2.
 	Dial func(context.Context) (net.Conn, credentials.AuthInfo, error)
 	// Method is the one to call, /package.Service/Method.
 	Method string
