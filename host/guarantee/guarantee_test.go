@@ -2,7 +2,9 @@ package guarantee
 
 import (
 	"flag"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,5 +89,34 @@ func TestASetHasItsMembers(t *testing.T) {
 func TestWhatIsNoGuaranteeIsNamed(t *testing.T) {
 	if _, err := Parse("G5", "G99", "masks"); err == nil || !strings.Contains(err.Error(), `"G99", "masks"`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Whoever looks for G7 finds the line that acts.
+func TestEveryGuaranteeHasALineThatActsForIt(t *testing.T) {
+	marked := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || filepath.Dir(path) == filepath.Join("..", "guarantee") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, mark := range regexp.MustCompile(`\S.*// (G\d+(?:,? (?:and )?G\d+)*)\n`).FindAllStringSubmatch(string(source), -1) {
+			for _, id := range regexp.MustCompile(`G\d+`).FindAllString(mark[1], -1) {
+				marked[id] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range All() {
+		if !marked[g.ID.String()] {
+			t.Errorf("no line of the host is marked with // %s, %s", g.ID, g.Name)
+		}
+		delete(marked, g.ID.String())
+	}
+	for id := range marked {
+		t.Errorf("lines are marked with %s, which is not in the table", id)
 	}
 }
