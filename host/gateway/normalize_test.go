@@ -83,6 +83,12 @@ func TestInlineOutputsThatFlyteCannotReadAreAFailureThatSaysSo(t *testing.T) {
 		t.Errorf("Flyte reads %.300v", got)
 	}
 	got = polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
+		Phase: pluginv1.PhaseRetryableFailed, Outputs: text(strings.Repeat("x", 5<<20)),
+	}}))
+	if !strings.Contains(got.GetMessage(), "the job ended RETRYABLE_FAILED") { // which flyteidl's Go types have no name for
+		t.Errorf("Flyte reads %.300v", got)
+	}
+	got = polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
 		Phase: core.TaskExecution_SUCCEEDED, Outputs: text(strings.Repeat("x", 3900<<10)),
 	}}))
 	if got.GetPhase() != core.TaskExecution_SUCCEEDED || len(got.GetOutputs().GetLiterals()["o0"].GetScalar().GetPrimitive().GetStringValue()) != 3900<<10 {

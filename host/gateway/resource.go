@@ -121,7 +121,7 @@ func (r *resource) fit(pluginName string) bool {
 	}
 	// Flyte could not read the answer, not now and not at any later poll.
 	r.message = cut(fmt.Sprintf("the job ended %s, but its inline outputs of %d bytes are more than the %d MiB that Flyte takes in an answer: the agent has to write them under output_prefix; plugin %q",
-		r.phase, len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
+		pluginv1.PhaseName(r.phase), len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
 	r.phase, r.outputs, r.hasOutputs = core.TaskExecution_FAILED, nil, false
 	return true
 }
@@ -222,7 +222,7 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if !pluginv1.Terminal(r.phase) {
-		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, r.phase), r.message)
+		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, pluginv1.PhaseName(r.phase)), r.message)
 		r.phase = core.TaskExecution_FAILED
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
