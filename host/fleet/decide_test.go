@@ -29,7 +29,6 @@ type story struct {
 	// What the steps have led to so far:
 	live      []int          // generations that were started and not retired
 	published state          // what calls see
-	claims    int            // claims that were accepted
 	listed    bool           // the categories are in the table
 	timer     bool           // for a retry
 	turns     map[string]int // what was done about the plugin's turn

@@ -76,7 +76,7 @@ func Configure[C any](fn func(ctx context.Context, config C) error) Option {
 // as a RegisterOption for all categories of that agent.
 type Promise struct{ names []string }
 
-func (p Promise) apply(s *Server) error {
+func (p Promise) apply(s *Server) error { //nolint:unparam // an Option may fail
 	s.capabilities = append(s.capabilities, p.names...)
 	return nil
 }

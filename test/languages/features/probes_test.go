@@ -340,7 +340,7 @@ var probes = map[string]func(*example) error{
 			return fmt.Errorf("the schema does not describe region: %s", e.Describe().GetConfigSchema())
 		}
 		if _, err := service.NewAsyncAgentServiceClient(e.Conn()).CreateTask(e.t.Context(), &admin.CreateTaskRequest{Template: &core.TaskTemplate{Type: jobType}}); status.Code(err) != codes.FailedPrecondition {
-			return fmt.Errorf("before its configuration, CreateTask says %v", err)
+			return fmt.Errorf("before its configuration, CreateTask says %w", err)
 		}
 		return e.misconfigured(map[string]any{"regoin": "eu", "hosts": 1}, "hosts", "region", "regoin")
 	},
