@@ -1,34 +1,18 @@
 package main
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/agenthost/agenthost/test/published"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/cli.md")
-
 func TestThePublishedCommandLineIsUpToDate(t *testing.T) {
-	const path = "../../docs/reference/cli.md"
-	current := commandReference(newRootCommand())
-	if *update {
-		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	published, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(current, string(published)); diff != "" {
-		t.Errorf("run: go test ./cmd/agenthost -run TestThePublishedCommandLineIsUpToDate -update\n%s", diff)
-	}
+	published.Check(t, "docs/reference/cli.md", commandReference(newRootCommand()))
 }
 
 // commandReference describes every command, from what its --help is made of.

@@ -1,44 +1,27 @@
 package admin
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/test/published"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/admin-api.md")
-
 func TestThePublishedAPIIsUpToDate(t *testing.T) {
-	const path = "../../docs/reference/admin-api.md"
-	current := apiReference(t)
-	if *update {
-		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	published, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(current, string(published)); diff != "" {
-		t.Errorf("run: go test ./host/admin -run TestThePublishedAPIIsUpToDate -update\n%s", diff)
-	}
+	published.Check(t, "docs/reference/admin-api.md", apiReference(t))
 }
 
 func apiReference(t *testing.T) string {

@@ -1,24 +1,15 @@
 package config_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/test/published"
 )
 
 func TestThePublishedReferenceIsUpToDate(t *testing.T) {
-	const path = "../../docs/reference/configuration.md"
-	published, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(config.Reference()), string(published)); diff != "" {
-		t.Errorf("run: go run ./cmd/agenthost schema -o markdown > docs/reference/configuration.md\n%s", diff)
-	}
+	published.Check(t, "docs/reference/configuration.md", string(config.Reference()))
 }
 
 func TestTheReferenceHasEveryKey(t *testing.T) {

@@ -1,7 +1,6 @@
 package guarantee
 
 import (
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,25 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/agenthost/agenthost/test/published"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/guarantees.md")
-
 func TestThePublishedTableIsUpToDate(t *testing.T) {
-	const path = "../../docs/reference/guarantees.md"
-	if *update {
-		if err := os.WriteFile(path, Reference(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	published, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(Reference()), string(published)); diff != "" {
-		t.Errorf("run: go test ./host/guarantee -update\n%s", diff)
-	}
+	published.Check(t, "docs/reference/guarantees.md", string(Reference()))
 }
 
 func TestIDsAreCountedFromOneWithoutAGap(t *testing.T) {

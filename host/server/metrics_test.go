@@ -1,18 +1,15 @@
 package server
 
 import (
-	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agenthost/agenthost/host/admin"
@@ -20,25 +17,11 @@ import (
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/published"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/metrics.md")
-
 func TestThePublishedMetricsAreUpToDate(t *testing.T) {
-	const path = "../../docs/reference/metrics.md"
-	current := metricsReference(t)
-	if *update {
-		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	published, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(current, string(published)); diff != "" {
-		t.Errorf("run: go test ./host/server -run TestThePublishedMetricsAreUpToDate -update\n%s", diff)
-	}
+	published.Check(t, "docs/reference/metrics.md", metricsReference(t))
 }
 
 // noting is a registry that notes the types of vectors, which show in nothing else while they have no series.
