@@ -1,4 +1,4 @@
-"""Puts the DuckDB extension that bqemulator would download where it looks for it, if it is started with HOME=<venv>/home."""
+"""Puts the DuckDB extension that bqemulator would download where it looks for it when started with HOME=<venv>/home."""
 
 import pathlib
 import shutil
