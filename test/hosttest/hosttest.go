@@ -76,7 +76,7 @@ func run(m *testing.M, folders []string) (code int, err error) {
 // prebuilt is a program that `make build` made, where the environment says that it did so just now: linking a host and its
 // plugins anew for each package takes longer than some of the tests. Empty: there is none.
 func prebuilt(folder string) string {
-	programs := os.Getenv("AGENTHOST_TEST_PROGRAMS")
+	programs := os.Getenv("PREBUILT_PROGRAMS")
 	if programs == "" {
 		return ""
 	}

@@ -74,8 +74,8 @@ class Task:
         ...     async def execute(self, task):
         ...         return succeeded({"n": 2 * task.input("n", int), "unit": task.input("unit", str, "rows")})
         >>> with run(Plugin("double", "1", [Double()])) as client:
-        ...     client.execute("double", inputs={"n": 21}).outputs
-        {'n': 42, 'unit': 'rows'}
+        ...     sorted(client.execute("double", inputs={"n": 21}).outputs.items())
+        [('n', 42), ('unit', 'rows')]
 
         :param default: what an input that is absent or None stands for.
         :raises InvalidArgument: there is no such input, or it is of another type.
