@@ -83,20 +83,26 @@ impl Registry {
     /// the one that Flyte 1 keeps.
     #[allow(deprecated)] // supported_task_types is what Flyte before 1.13 reads
     pub fn listed(&self) -> Vec<Agent> {
-        let mut by_name: BTreeMap<&str, (bool, BTreeSet<(&str, i32)>)> = BTreeMap::new();
-        for agent in &self.agents {
-            let (_, categories) = by_name.entry(&agent.name).or_insert_with(|| (agent.is_sync(), BTreeSet::new()));
-            categories.extend(agent.categories.iter().map(|c| (c.name.as_str(), c.version)));
+        #[derive(Default)]
+        struct Named<'a> {
+            is_sync: bool,
+            categories: BTreeSet<(&'a str, i32)>,
         }
-        let listed = |(name, (is_sync, categories)): (&str, (bool, BTreeSet<(&str, i32)>))| {
-            let mut types: Vec<String> = categories.iter().map(|(name, _)| name.to_string()).collect();
+        let mut by_name: BTreeMap<&str, Named> = BTreeMap::new();
+        for agent in &self.agents {
+            let named = by_name.entry(&agent.name).or_default();
+            named.is_sync = agent.is_sync();
+            named.categories.extend(agent.categories.iter().map(|c| (c.name.as_str(), c.version)));
+        }
+        let listed = |(name, agents): (&str, Named)| {
+            let mut types: Vec<String> = agents.categories.iter().map(|(name, _)| name.to_string()).collect();
             types.dedup();
             let category = |(name, version): (&str, i32)| TaskCategory { name: name.into(), version };
             Agent {
                 name: name.into(),
-                is_sync,
+                is_sync: agents.is_sync,
                 supported_task_types: types,
-                supported_task_categories: categories.into_iter().map(category).collect(),
+                supported_task_categories: agents.categories.into_iter().map(category).collect(),
             }
         };
         by_name.into_iter().map(listed).collect()
