@@ -30,7 +30,7 @@ type lake struct {
 func newLake(t *testing.T) lake {
 	t.Helper()
 	port := freePort(t)
-	server(t, port, exec.Command(venv(t, "moto"), "-H", "127.0.0.1", "-p", strconv.Itoa(port)))
+	server(t, port, exec.Command(filepath.Join(venv(t, "moto"), "moto_server"), "-H", "127.0.0.1", "-p", strconv.Itoa(port)))
 	l := lake{endpoint: "http://127.0.0.1:" + strconv.Itoa(port), folder: t.TempDir()}
 	l.put(t, "", nil) // the bucket
 	for source, key := range map[string]string{"airlines.csv": "airlines.csv", "flights.parquet": "flights/00000"} {
@@ -90,7 +90,7 @@ func TestDataIsRetrievedFromDiskAndS3(t *testing.T) {
 	l := newLake(t)
 	t.Setenv("DATA", l.folder)
 	t.Setenv("LAKE", "s3://lake")
-	flytekit := filepath.Dir(venv(t, "flytekit"))
+	flytekit := venv(t, "flytekit")
 	tasks := compile(t, flytekit, "retrieval")
 	h := startHost(t, one("system", l.plugin(t)))
 	p := startFlyte(t, propeller.V1, h)
