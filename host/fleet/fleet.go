@@ -83,9 +83,9 @@ func New(options Options) *Fleet {
 	}
 }
 
-// Synced returns a channel that is closed once every plugin of the first Apply was accepted or its start was given up for now (it goes on being
-// tried, and what it served before the host was restarted is listed): from then on the list of task categories is as
-// complete as it can be.
+// Synced returns a channel that is closed once every plugin of the first Apply was accepted or its start was given up for
+// now (it goes on being tried, and what it served before the host was restarted is listed): from then on the list of task
+// categories is as complete as it can be.
 func (f *Fleet) Synced() <-chan struct{} { return f.synced }
 
 // Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has

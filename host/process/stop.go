@@ -45,7 +45,8 @@ func (e Ending) String() string {
 
 // Stop ends the process and its group, and says what it took. First polite is called (nil: skipped), with half of the
 // time that ctx leaves; then the group gets SIGTERM, for the rest of it; then SIGKILL. It returns when the process has
-// ended, and at the latest a few seconds after ctx has. Without a deadline there is no time to leave, and it is killed at once. A stopped (SIGSTOP) process is woken for its SIGTERM.
+// ended, and at the latest a few seconds after ctx has. Where ctx has no deadline it is killed at once. A stopped (SIGSTOP)
+// process is woken for its SIGTERM.
 //
 // An error from polite is taken as "it will not": the next step follows at once.
 func (p *Process) Stop(ctx context.Context, polite func(context.Context) error) Ending {
