@@ -15,6 +15,10 @@ import (
 // asyncHandler is an AsyncAgent with its metadata as bytes, so that agents of all types fit in one table.
 type asyncHandler interface {
 	create(ctx context.Context, task *Task) ([]byte, error)
+	// finds says that the agent is a Finder; find and abandon are for such agents.
+	finds() bool
+	find(ctx context.Context, task *Task) ([]byte, error)
+	abandon(ctx context.Context, task *Task) error
 	get(ctx context.Context, job Job[[]byte]) (*Resource, error)
 	delete(ctx context.Context, job Job[[]byte]) error
 	logs(ctx context.Context, job Job[[]byte], query LogQuery, out *LogStream) error
@@ -24,7 +28,34 @@ type asyncHandler interface {
 type asyncAdapter[M any] struct{ impl AsyncAgent[M] }
 
 func (a asyncAdapter[M]) create(ctx context.Context, task *Task) ([]byte, error) {
-	meta, err := a.impl.Create(ctx, task)
+	return a.encode(a.impl.Create(ctx, task))
+}
+
+func (a asyncAdapter[M]) finds() bool {
+	_, ok := a.impl.(Finder[M])
+	return ok
+}
+
+func (a asyncAdapter[M]) find(ctx context.Context, task *Task) ([]byte, error) {
+	finder, ok := a.impl.(Finder[M])
+	if !ok {
+		return nil, errNoFinder
+	}
+	return a.encode(finder.Find(ctx, task))
+}
+
+func (a asyncAdapter[M]) abandon(ctx context.Context, task *Task) error {
+	finder, ok := a.impl.(Finder[M])
+	if !ok {
+		return errNoFinder
+	}
+	return finder.Abandon(ctx, task)
+}
+
+// errNoFinder is for callers who ask what the agent did not declare.
+var errNoFinder = status.Error(codes.Unimplemented, "it does not find jobs by their key")
+
+func (a asyncAdapter[M]) encode(meta M, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,21 @@ type AsyncAgent[M any] interface {
 	Delete(ctx context.Context, job Job[M]) error
 }
 
+// Finder is implemented by an AsyncAgent whose service tells by Task.IdempotencyKey whether an attempt has a job. Its
+// categories declare the capability find_by_key by that. With IdempotentCreate it lets the host accept a task whose job
+// cannot be made at once: a plugin that restarts, hangs or is over its limits then costs no attempt.
+//
+// Both methods must be right in every process of the plugin, also on another machine, for as long as Flyte may ask about
+// the task, and at the same time as a Create of the same attempt.
+type Finder[M any] interface {
+	// Find returns what Create returned for the attempt, and makes nothing: NotFound where no job was made, Abandoned where
+	// Abandon was called.
+	Find(ctx context.Context, task *Task) (M, error)
+	// Abandon gives the attempt up. A job that was made for it ends as by Delete, and none is made from now on: Create and Find
+	// return Abandoned. So something has to stay where they look. A second call succeeds too.
+	Abandon(ctx context.Context, task *Task) error
+}
+
 // SyncAgent does a task's whole work within one call.
 type SyncAgent interface {
 	// Execute does the work. Its resource must be terminal: Succeeded, Failed or RetryableFailed.

@@ -59,6 +59,11 @@ func Unavailable(format string, args ...any) error {
 	return &statusError{codes.Unavailable, fmt.Errorf(format, args...)}
 }
 
+// Abandoned is the error for an attempt that was given up, of which no job may be made: see Finder.
+func Abandoned(format string, args ...any) error {
+	return &statusError{codes.Aborted, fmt.Errorf(format, args...)}
+}
+
 // statusError carries a code and, unlike status.Error, wraps what caused it.
 type statusError struct {
 	code  codes.Code

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // registration is one agent with the categories that it serves. Exactly one of async and sync is set.
@@ -40,6 +42,9 @@ func register(category string, handler, impl any, options []RegisterOption) Opti
 		}
 		for _, option := range options {
 			option.applyTo(r)
+		}
+		if r.async != nil && r.async.finds() {
+			r.capabilities = append(r.capabilities, pluginv1.CapabilityFindByKey)
 		}
 		if closing, ok := impl.(Closer); ok {
 			s.addAgentCloser(r.name, closing)

@@ -24,10 +24,26 @@ func (s asyncService) CreateTask(ctx context.Context, request *admin.CreateTaskR
 		return nil, err
 	}
 	response := &admin.CreateTaskResponse{}
+	switch {
+	case asks(ctx, pluginv1.FindOnlyHeader):
+		return response, guard(registered, task.Category, "Find", func() (err error) {
+			response.ResourceMeta, err = registered.async.find(ctx, task)
+			return err
+		})
+	case asks(ctx, pluginv1.AbandonHeader):
+		return response, guard(registered, task.Category, "Abandon", func() error {
+			return registered.async.abandon(ctx, task)
+		})
+	}
 	return response, guard(registered, task.Category, "Create", func() (err error) {
 		response.ResourceMeta, err = registered.async.create(ctx, task)
 		return err
 	})
+}
+
+// asks says whether a call's metadata has a key, whatever its value: what asks for less than a creation must not make a job.
+func asks(ctx context.Context, key string) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, key)) > 0
 }
 
 func (s asyncService) GetTask(ctx context.Context, request *admin.GetTaskRequest) (*admin.GetTaskResponse, error) {

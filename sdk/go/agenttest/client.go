@@ -16,6 +16,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -143,11 +144,33 @@ func (c *Client) Create(ctx context.Context, task Task) (*Job, error) {
 	if err := c.ensureConfigured(); err != nil {
 		return nil, err
 	}
+	return c.create(withKey(ctx, task), task)
+}
+
+// Find returns the job that was made for a task's attempt, and makes none: NOT_FOUND where there is none, ABORTED where the
+// attempt was abandoned. The agent must be an agent.Finder.
+func (c *Client) Find(ctx context.Context, task Task) (*Job, error) {
+	if err := c.ensureConfigured(); err != nil {
+		return nil, err
+	}
+	return c.create(metadata.AppendToOutgoingContext(withKey(ctx, task), pluginv1.FindOnlyHeader, "1"), task)
+}
+
+// Abandon gives a task's attempt up. The agent must be an agent.Finder.
+func (c *Client) Abandon(ctx context.Context, task Task) error {
+	if err := c.ensureConfigured(); err != nil {
+		return err
+	}
+	_, err := c.create(metadata.AppendToOutgoingContext(withKey(ctx, task), pluginv1.AbandonHeader, "1"), task)
+	return err
+}
+
+func (c *Client) create(ctx context.Context, task Task) (*Job, error) {
 	request, err := c.createRequest(task)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := c.calls().Create(withKey(ctx, task), request)
+	meta, err := c.calls().Create(ctx, request)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,21 @@ const (
 	// call, it may be made again, on the plugin's next process. Its value is "1".
 	NotTakenTrailer = "agenthost-not-taken"
 
+	// FindOnlyHeader is the metadata key with which CreateTask makes nothing: it answers with the resource_meta of the job
+	// that was made for the attempt, NOT_FOUND where none was, or ABORTED where the attempt was abandoned. Its value is "1".
+	// Only a plugin that declares CapabilityFindByKey gets it.
+	FindOnlyHeader = "agenthost-find-only"
+
+	// AbandonHeader is the metadata key with which CreateTask gives an attempt up: a job that was made for it is deleted, and
+	// none is ever made for it from then on, because CreateTask and find answer ABORTED. Its value is "1". Only a plugin that
+	// declares CapabilityFindByKey gets it.
+	AbandonHeader = "agenthost-abandon"
+
+	// CapabilityFindByKey is the capability by which a plugin declares that it finds the job of an attempt by the idempotency
+	// key, and gives attempts up (FindOnlyHeader and AbandonHeader): in any of its processes, on any machine, for as long as
+	// Flyte may ask.
+	CapabilityFindByKey = "find_by_key"
+
 	// CapabilityIdempotentCreate is the capability by which a plugin declares, for all its task categories or for single
 	// ones, that CreateTask calls with one idempotency key make one job.
 	CapabilityIdempotentCreate = "idempotent_create"
