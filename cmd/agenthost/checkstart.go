@@ -116,7 +116,12 @@ func (n nameOnly) Plugin() string { return string(n) }
 func (n nameOnly) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
 
 func (n nameOnly) Acquire(context.Context, route.Want) (route.Lease, error) {
-	return route.Lease{}, fmt.Errorf("plugin %s is only being checked", n)
+	trouble, _ := n.Trouble()
+	return route.Lease{}, trouble
+}
+
+func (n nameOnly) Trouble() (route.Trouble, bool) {
+	return route.Trouble{Reason: fmt.Sprintf("plugin %q is only being checked", string(n))}, true
 }
 
 func newManifestReport(m plugin.Manifest) *manifestReport {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -34,6 +33,7 @@ type supervisor struct {
 
 	view   atomic.Pointer[view]
 	signal atomic.Pointer[chan struct{}] // closed at every change, and renewed
+	down   downtime
 
 	// The first start's order of events, see Fleet.acceptInOrder: the plugin has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
@@ -67,6 +67,8 @@ func newSupervisor(f *Fleet, name string) *supervisor {
 	}
 	s.drainLimit, s.expedite = context.WithCancel(context.Background())
 	s.view.Store(&view{})
+	born := s.state.born
+	s.down.since.Store(&born)
 	signal := make(chan struct{})
 	s.signal.Store(&signal)
 	return s
@@ -144,6 +146,7 @@ func (s *supervisor) publish() {
 
 // notify wakes everybody who waits for a change.
 func (s *supervisor) notify() {
+	s.down.look(s.available)
 	fresh := make(chan struct{})
 	close(*s.signal.Swap(&fresh))
 }
@@ -218,7 +221,7 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 		signal := *s.signal.Load()
 		v := s.view.Load()
 		if v.state.stopping || v.state.stopped || v.state.refused != nil {
-			return route.Lease{}, s.unavailable()
+			return route.Lease{}, s.inVain()
 		}
 		if lease, ok := s.TryAcquire(want); ok {
 			return lease, nil
@@ -226,17 +229,7 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 		select {
 		case <-signal:
 		case <-ctx.Done():
-			return route.Lease{}, s.unavailable()
+			return route.Lease{}, s.inVain()
 		}
 	}
-}
-
-// unavailable is what a caller hears who waited for the plugin in vain.
-func (s *supervisor) unavailable() error {
-	now := s.status()
-	since := time.Since(now.Since).Round(time.Millisecond)
-	if now.Reason == nil {
-		return fmt.Errorf("plugin %q is %s since %s", s.name, now.State, since)
-	}
-	return fmt.Errorf("plugin %q is %s since %s: %w", s.name, now.State, since, now.Reason)
 }

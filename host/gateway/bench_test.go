@@ -97,6 +97,8 @@ func (i instant) Acquire(context.Context, route.Want) (route.Lease, error) {
 	panic("it is always there")
 }
 
+func (instant) Trouble() (route.Trouble, bool) { return route.Trouble{}, false }
+
 func (instant) Invoke(_ context.Context, _ string, _, response any, _ ...grpc.CallOption) error {
 	response.(*frame).set(instantAnswer) //nolint:forcetypeassert // it is the gateway's own
 	return nil

@@ -107,6 +107,10 @@ func (e *elsewhere) Acquire(_ context.Context, want route.Want) (route.Lease, er
 	return lease, nil
 }
 
+func (e *elsewhere) Trouble() (route.Trouble, bool) {
+	return route.Trouble{Reason: "plugin \"elsewhere\" cannot be reached: connection refused"}, !e.Reachable()
+}
+
 func (e *elsewhere) Reachable() bool {
 	select {
 	case <-e.back:

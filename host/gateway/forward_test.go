@@ -406,6 +406,13 @@ func (r restarting) Acquire(ctx context.Context, _ route.Want) (route.Lease, err
 	}
 }
 
+func (r restarting) Trouble() (route.Trouble, bool) {
+	if r.err == nil {
+		return route.Trouble{}, false
+	}
+	return route.Trouble{Reason: r.err.Error()}, true
+}
+
 func leaseOn(agent *agentServer, ended chan struct{}, released *sync.WaitGroup) route.Lease {
 	released.Add(1)
 	return route.Lease{Conn: agent.conn, Ended: ended, Release: released.Done}

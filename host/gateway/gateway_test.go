@@ -120,7 +120,7 @@ func (a *agentServer) claims(policy route.Policy, agents ...plugin.Agent) route.
 	return route.Claim{Target: a, Policy: policy, Manifest: plugin.Manifest{Agents: agents}}
 }
 
-// Plugin, TryAcquire and Acquire make an agentServer a route.Target that is always there.
+// Plugin, TryAcquire, Acquire and Trouble make an agentServer a route.Target that is always there.
 func (a *agentServer) Plugin() string {
 	if a.name != "" {
 		return a.name
@@ -140,6 +140,8 @@ func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {
 	panic("it is always there")
 }
+
+func (a *agentServer) Trouble() (route.Trouble, bool) { return route.Trouble{}, false }
 
 func manifestOf(agents ...plugin.Agent) plugin.Manifest { return plugin.Manifest{Agents: agents} }
 

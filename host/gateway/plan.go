@@ -156,7 +156,12 @@ func (noPlugin) Plugin() string { return "" }
 func (noPlugin) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
 
 func (n noPlugin) Acquire(context.Context, route.Want) (route.Lease, error) {
-	return route.Lease{}, fmt.Errorf("no plugin of this host serves task category %s", n.category)
+	trouble, _ := n.Trouble()
+	return route.Lease{}, trouble
+}
+
+func (n noPlugin) Trouble() (route.Trouble, bool) {
+	return route.Trouble{Reason: fmt.Sprintf("no plugin of this host serves task category %s", n.category)}, true
 }
 
 // unserved says that no plugin of this host serves the call's category.

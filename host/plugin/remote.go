@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -38,9 +39,17 @@ type Remote struct {
 	stop     sync.Once
 
 	calls calls
-	done  chan struct{}
-	ended sync.Once
-	err   error // why it ended; written before done is closed
+	// outage is set while none of the servers can be reached.
+	outage atomic.Pointer[outage]
+	done   chan struct{}
+	ended  sync.Once
+	err    error // why it ended; written before done is closed
+}
+
+// outage is a time in which nobody can be reached.
+type outage struct {
+	since  time.Time
+	reason error
 }
 
 // pace is how often a Remote looks after its servers, and how long it waits for them.
@@ -91,8 +100,10 @@ func newRemote(c *connecting) *Remote {
 func (r *Remote) watchConnection() {
 	for r.waitFor(r.ctx, func(s connectivity.State) bool { return s != connectivity.Ready }) {
 		since := time.Now()
+		r.outage.Store(&outage{since, errLost})
 		limited, cancel := context.WithTimeout(r.ctx, r.pace.down)
 		if reason := r.unreachableReason(limited); reason != nil {
+			r.outage.Store(&outage{since, reason})
 			r.log.Warn("none of the plugin's servers can be reached", "address", r.spec.Address, "reason", reason)
 		}
 		back := r.waitFor(limited, func(s connectivity.State) bool { return s == connectivity.Ready })
@@ -104,6 +115,7 @@ func (r *Remote) watchConnection() {
 			}
 			return
 		}
+		r.outage.Store(nil)
 		r.log.Info("the plugin's servers can be reached again", "address", r.spec.Address, "after", time.Since(since).Round(time.Millisecond))
 	}
 }
@@ -121,7 +133,10 @@ func (r *Remote) waitFor(ctx context.Context, holds func(connectivity.State) boo
 	}
 }
 
-var errComing = errors.New("one just came back")
+var (
+	errComing = errors.New("one just came back")
+	errLost   = errors.New("the connection was lost")
+)
 
 // unreachableReason is why nobody can be reached; nil where somebody can again.
 func (r *Remote) unreachableReason(ctx context.Context) error {
@@ -228,6 +243,14 @@ func (r *Remote) Acquire() (release func(), ok bool) { return r.calls.acquire() 
 
 // Reachable says whether a server can be reached now.
 func (r *Remote) Reachable() bool { return r.conn.GetState() == connectivity.Ready }
+
+// Unreachable says since when and why no server can be reached; ok is false where one can. It waits for nothing.
+func (r *Remote) Unreachable() (since time.Time, reason error, ok bool) {
+	if out := r.outage.Load(); out != nil && !r.Reachable() {
+		return out.since, out.reason, true
+	}
+	return time.Time{}, nil, false
+}
 
 // Reach waits until a server can be reached. When ctx or the Remote ends first, it says why none can.
 func (r *Remote) Reach(ctx context.Context) error {

@@ -27,7 +27,19 @@ type Target interface {
 	// Acquire is TryAcquire, but waits for an instance while the plugin starts or restarts, until ctx ends. The error
 	// then says what the plugin is busy with.
 	Acquire(context.Context, Want) (Lease, error)
+	// Trouble says why no instance could take a call now; ok is false where one could. It waits for nothing.
+	Trouble() (trouble Trouble, ok bool)
 }
+
+// Trouble is why a plugin can take no call.
+type Trouble struct {
+	// Since is when it last could or, where it never could, when it was first wanted.
+	Since time.Time
+	// Reason names the plugin and what is the matter, in equal words where that is equal: Flyte groups errors by their text.
+	Reason string
+}
+
+func (t Trouble) Error() string { return t.Reason }
 
 // Want says which of a plugin's generations a call should go to. The zero value is any call about a job that is not
 // pinned: the current generation.

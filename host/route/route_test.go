@@ -19,6 +19,7 @@ type named string
 func (n named) Plugin() string                               { return string(n) }
 func (n named) TryAcquire(Want) (Lease, bool)                { panic("a table called its target") }
 func (n named) Acquire(context.Context, Want) (Lease, error) { panic("a table called its target") }
+func (n named) Trouble() (Trouble, bool)                     { panic("a table called its target") }
 
 func claim(name string, agents ...plugin.Agent) Claim {
 	return Claim{Target: named(name), Manifest: plugin.Manifest{Agents: agents}}

@@ -1,0 +1,102 @@
+package fleet
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/test/badplugin"
+)
+
+func TestTheTroubleOfAPluginIsToldInTheSameWordsEveryTime(t *testing.T) {
+	f := start(t, nil)
+	settings := config.Default()
+	for name, command := range map[string][]string{
+		"wordless": badplugin.Command("silent"),
+		"broken":   badplugin.Command("dies", "-code", "7", "-text", "no such library"),
+		"echo":     badplugin.Command("good"),
+		"twin":     badplugin.Command("good", "-version", "2"),
+	} {
+		p := config.DefaultPlugin()
+		p.Command = command
+		p.Restart.InitialBackoff, p.Restart.MaxBackoff = 10*time.Millisecond, 20*time.Millisecond
+		settings.Plugins[name] = p
+	}
+	settings.Plugins["killed"] = settings.Plugins["echo"]
+	killed := settings.Plugins["killed"]
+	killed.Command = badplugin.Command("good", "-agents", "other:async:other_task")
+	killed.Restart.InitialBackoff, killed.Restart.MaxBackoff = time.Minute, time.Minute
+	settings.Plugins["killed"] = killed
+	begun := time.Now()
+	f.Apply(settings)
+
+	if trouble, ok := f.supervisor("wordless").Trouble(); !ok || trouble.Reason != `plugin "wordless" is starting` || trouble.Since.Before(begun) || trouble.Since.After(time.Now()) {
+		t.Errorf("of a plugin that starts: %+v, %v", trouble, ok)
+	}
+	up := f.status(t, "killed", isRunning)
+	if trouble, ok := f.supervisor("killed").Trouble(); ok {
+		t.Errorf("a plugin that runs has the trouble %+v", trouble)
+	}
+	before := time.Now()
+	if err := syscall.Kill(up.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.status(t, "killed", func(s Status) bool { return s.State == Restarting })
+	if trouble, ok := f.supervisor("killed").Trouble(); !ok || trouble.Reason != `plugin "killed" is restarting: was killed by SIGKILL` || trouble.Since.Before(before) {
+		t.Errorf("of a plugin that was killed: %+v, %v", trouble, ok)
+	}
+
+	f.status(t, "broken", func(s Status) bool { return s.State == CrashLooping })
+	told := map[string]bool{}
+	for range 3 {
+		restarts := f.supervisor("broken").status().Restarts
+		f.status(t, "broken", func(s Status) bool { return s.Restarts > restarts })
+		trouble, ok := f.supervisor("broken").Trouble()
+		if !ok || trouble.Since.After(before) || !strings.HasPrefix(trouble.Reason, `plugin "broken" is crash-looping: `) || !strings.Contains(trouble.Reason, "no such library") {
+			t.Errorf("of a plugin that crash-loops: %+v, %v", trouble, ok)
+		}
+		told[trouble.Reason] = true
+	}
+	if len(told) != 1 {
+		t.Errorf("one reason, and the texts %v", told)
+	}
+
+	refused := f.status(t, "twin", func(s Status) bool { return s.State == Refused })
+	if trouble, ok := f.supervisor("twin").Trouble(); !ok || !strings.HasPrefix(trouble.Reason, `plugin "twin" is refused: `) || !strings.Contains(trouble.Reason, refused.Reason.Error()) {
+		t.Errorf("of a plugin that is refused: %+v, %v", trouble, ok)
+	}
+}
+
+func TestAPluginThatIsTakenOutSaysSo(t *testing.T) {
+	f := start(t, map[string][]string{"echo": badplugin.Command("good")})
+	target := f.route(t, "echo_task").Target
+	lease, err := target.Acquire(soon(t), route.Want{}) // it drains for as long as this is held
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.supervisor("echo")
+	f.Apply(config.Default())
+	for ctx := soon(t); ; {
+		signal := *s.signal.Load()
+		if s.status().State == Draining {
+			break
+		}
+		select {
+		case <-signal:
+		case <-ctx.Done():
+			t.Fatal("it never drains")
+		}
+	}
+	const want = `plugin "echo" is draining: it was taken out of the configuration`
+	if trouble, ok := target.Trouble(); !ok || trouble.Reason != want {
+		t.Errorf("trouble %+v, %v", trouble, ok)
+	}
+	if _, err := target.Acquire(soon(t), route.Want{}); err == nil || err.Error() != want {
+		t.Errorf("a call hears %v", err)
+	}
+	lease.Release()
+	<-s.stopped
+}
