@@ -265,6 +265,42 @@ plugins:
 	}
 }
 
+func TestAHostSaysWhereItKeepsWhatMustOutliveIt(t *testing.T) {
+	for own, warned := range map[bool]bool{false: true, true: false} {
+		run, state := shortDir(t)+"/r", ""
+		settings := "listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: " + run + "\n"
+		if own {
+			state = filepath.Join(t.TempDir(), "lib", "state")
+			settings += "state_dir: " + state + "\n"
+		} else {
+			state = run + "/state"
+		}
+		p := startAgenthost(t, "serve", "-c", writeFile(t, "host.yaml", settings))
+		p.stderr.await(t, "agenthost is ready", 1)
+		host := &served{p, "", readyLine.FindStringSubmatch(p.stderr.String())[2]}
+		if info, err := os.Stat(state); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", state, info, err)
+		}
+		shown := agenthost(t, "status", "--admin", host.admin).stdout
+		for where, text := range map[string]string{"log": p.stderr.String(), "status": shown} {
+			if strings.Contains(text, "state_dir ("+state+") is in run_dir") != warned {
+				t.Errorf("the %s, with state_dir %v:\n%s", where, own, text)
+			}
+		}
+		if code := host.signal(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("the host ended with %d", code)
+		}
+	}
+}
+
+func TestAStateDirectoryOfOthersKeepsTheHostFromStarting(t *testing.T) {
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	agenthost(t, "serve", "-c", writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nstate_dir: "+open+"\n")).expect(t, exitFailed, "", "state_dir: the state directory "+open+" can be entered by others")
+}
+
 func jsonList(words []string) string {
 	list, _ := json.Marshal(words) // strings can always be encoded
 	return string(list)

@@ -174,6 +174,9 @@ func renderStatus(status admin.Status) string {
 	if late := status.Host.ConfigWatchError; late != "" {
 		fmt.Fprintf(&b, "CHANGES OF THE CONFIGURATION ARE SEEN LATE: %s\n", late)
 	}
+	if warning := status.Host.StateWarning; warning != "" {
+		fmt.Fprintf(&b, "what the host keeps may not outlive it: %s\n", warning)
+	}
 	if len(status.Plugins) == 0 {
 		b.WriteString("no plugins are configured\n")
 		return b.String()

@@ -34,6 +34,8 @@ type Options struct {
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
 	WatchError func() string
+	// StateDir is where the host keeps what must outlive it, StateWarning why that may not last; empty where it does.
+	StateDir, StateWarning string
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Metrics is where the host's metrics are registered; the server adds its own to it.

@@ -40,6 +40,10 @@ type HostStatus struct {
 	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
 	// and then.
 	ConfigWatchError string `json:"config_watch_error,omitempty"`
+	// The directory for what must outlive the host: state_dir.
+	StateDir string `json:"state_dir"`
+	// Why what is kept there may not outlive the host; absent where it does.
+	StateWarning string `json:"state_warning,omitempty"`
 }
 
 // PluginStatus is one configured plugin.
@@ -132,7 +136,7 @@ func (s *Server) status() Status {
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
 			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
-			ConfigWatchError: s.options.WatchError(),
+			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning,
 		},
 		Plugins: []PluginStatus{},
 	}

@@ -27,7 +27,9 @@
 package config
 
 import (
+	"fmt"
 	"math"
+	"path/filepath"
 	"time"
 )
 
@@ -42,6 +44,10 @@ type Config struct {
 	// agenthost-<uid> in $XDG_RUNTIME_DIR or else in the system's temporary directory. Keep it short: a unix socket's path
 	// may have 107 bytes.
 	RunDir string `koanf:"run_dir" check:"directory"`
+	// A private directory for what must outlive the host, such as its keys and what its plugins last served; made if it is
+	// missing. It belongs on a disk or volume that outlives the machine's or the container's restart. Hosts on one machine may
+	// share it. Default: state in run_dir, which the host warns of.
+	StateDir string `koanf:"state_dir" check:"directory"`
 	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
 	// The largest message, in bytes, that the host takes from Flyte.
@@ -63,6 +69,15 @@ type Config struct {
 // OlderThan says that c was read before other, by the same [Watcher]: whoever takes configurations from several goroutines
 // (from Run and from Reload) must not put an older one in the place of a newer.
 func (c *Config) OlderThan(other *Config) bool { return c.read < other.read }
+
+// StateWarning says why what the host keeps in StateDir may not outlive it; empty where it does.
+func (c *Config) StateWarning() string {
+	below, err := filepath.Rel(c.RunDir, c.StateDir)
+	if err != nil || !filepath.IsLocal(below) {
+		return ""
+	}
+	return fmt.Sprintf("state_dir (%s) is in run_dir, which is for what need not outlive the host: set state_dir to a directory on a disk or volume that stays", c.StateDir)
+}
 
 // Listen says where the host listens.
 type Listen struct {
@@ -228,8 +243,8 @@ const (
 	PinNever  = "never"
 )
 
-// Default is the configuration before any layer is read: no plugins, and RunDir still empty, because it depends on the
-// environment that [Load] is given.
+// Default is the configuration before any layer is read: no plugins, and RunDir and StateDir still empty, because they
+// depend on the environment that [Load] is given.
 func Default() *Config {
 	return &Config{
 		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090"},

@@ -86,6 +86,9 @@ func (l *layers) config(environ []string) (*Config, error) {
 	c.RunDir = defaultRunDir(environ)
 	c.origins = l.origins
 	l.decode("", c)
+	if c.StateDir == "" {
+		c.StateDir = filepath.Join(c.RunDir, "state")
+	}
 	for name := range c.Plugins {
 		plugin := DefaultPlugin()
 		l.decode("plugins"+delim+name, &plugin)

@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
 	got := load(t, config.Sources{Environ: []string{"XDG_RUNTIME_DIR=/run/user/7"}})
 	want := config.Default()
 	want.RunDir = filepath.Join("/run/user/7", filepath.Base(got.RunDir))
+	want.StateDir = filepath.Join(want.RunDir, "state")
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("not the defaults (-want +got):\n%s", diff)
 	}
@@ -44,6 +46,7 @@ const everyKey = `
 listen: {grpc: "127.0.0.1:8001", admin: ""}
 log: {level: debug, format: json}
 run_dir: /run/agenthost
+state_dir: ./state
 shutdown_timeout: 1m
 max_message_size: 16MiB
 plugins:
@@ -91,6 +94,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Listen:          config.Listen{GRPC: "127.0.0.1:8001"},
 		Log:             config.Log{Level: "debug", Format: "json"},
 		RunDir:          "/run/agenthost",
+		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
 		MaxMessageSize:  16 * config.MiB,
 		Plugins: map[string]config.Plugin{"duckdb": {
@@ -123,5 +127,20 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("wrong (-want +got):\n%s", diff)
+	}
+}
+
+func TestAStateDirectoryInTheRunDirectoryIsWarnedOf(t *testing.T) {
+	for file, want := range map[string]bool{
+		"":                                       true,
+		"run_dir: /run/ah":                       true,
+		"run_dir: /run/ah\nstate_dir: /run/ah/s": true,
+		"run_dir: /run/ah\nstate_dir: /run/ahs":  false,
+		"run_dir: /run/ah\nstate_dir: /var/lib/agenthost/state": false,
+	} {
+		c := load(t, config.Sources{Files: []string{write(t, "host.yaml", file+"\n")}})
+		if got := c.StateWarning(); (got != "") != want || want && !strings.Contains(got, c.StateDir) {
+			t.Errorf("%q: %q", file, got)
+		}
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/prometheus/procfs"
+
+	"github.com/agenthost/agenthost/host/internal/privatedir"
 )
 
 const (
@@ -59,7 +59,7 @@ func OpenRunRoot(base string) (*RunRoot, error) {
 		return nil, fmt.Errorf("the base of run directories %s is %d bytes long, but unix sockets below it leave room for %d: choose a shorter one",
 			base, len(base), room-(len(root.path)-len(base)))
 	}
-	if err := ownDir(base); err != nil {
+	if err := privatedir.Make("the base of run directories", base); err != nil {
 		return nil, err
 	}
 	unlock, err := lockBase(base)
@@ -112,37 +112,6 @@ func (d *RunDir) Path() string { return d.path }
 // Remove removes the directory with all in it, and kills processes whose environment still names it. It is for after
 // the process has ended, and may be called more than once.
 func (d *RunDir) Remove() error { return removeWithProcesses(d.path) }
-
-// ownDir makes sure that dir is there and that nobody else can reach into it.
-func ownDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return fmt.Errorf("cannot make the base of run directories: %w", err)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cannot make the base of run directories: %w", err)
-	}
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return fmt.Errorf("cannot look at the base of run directories: %w", err)
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.IsDir():
-		return fmt.Errorf("the base of run directories %s is a %s, not a directory: remove it or choose another", dir, kindOf(info.Mode()))
-	case ok && int(stat.Uid) != os.Geteuid():
-		return fmt.Errorf("the base of run directories %s belongs to user %d, not to user %d who runs this: choose another", dir, stat.Uid, os.Geteuid())
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("the base of run directories %s can be entered by others (mode %04o): chmod 0700 it or choose another", dir, info.Mode().Perm())
-	}
-	return nil
-}
-
-func kindOf(mode fs.FileMode) string {
-	if mode&fs.ModeSymlink != 0 {
-		return "symbolic link"
-	}
-	return "file"
-}
 
 func lockBase(base string) (unlock func(), err error) {
 	lock := flock.New(filepath.Join(base, lockName))

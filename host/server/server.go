@@ -26,6 +26,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/state"
 )
 
 // Options are what a host is run with.
@@ -47,6 +48,14 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer runRoot.Close()
+	stateDir, err := state.Open(options.Config.StateDir)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	defer stateDir.Close()
+	if warning := options.Config.StateWarning(); warning != "" {
+		options.Log.Warn("what the host keeps may not outlive it", "problem", warning)
+	}
 	bound, err := bind(options.Config.Listen)
 	if err != nil {
 		return err
@@ -131,7 +140,7 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
-			Rollbacks: h.plugins.Rollbacks,
+			Rollbacks: h.plugins.Rollbacks, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
 		})
 	}
 	return h
