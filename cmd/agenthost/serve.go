@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
 )
 
@@ -43,8 +42,11 @@ signal ends the host at once; no plugin outlives it.`,
 				debug.SetGCPercent(gcPercent)
 			}
 			context.AfterFunc(ctx, stop) // the second signal finds its default effect
+			defer outliveReaders()()
+			log := logging.New(settings.Log, cmd.ErrOrStderr())
+			defer log.Close(logLimit)
 			return server.Run(ctx, server.Options{
-				Sources: sources, Config: settings, Hangup: hangups(ctx), Version: version(), Log: newLogger(settings.Log, cmd.ErrOrStderr()),
+				Sources: sources, Config: settings, Hangup: hangups(ctx), Version: version(), Log: log.Logger, LogLost: log.Lost,
 			})
 		},
 	}
@@ -53,6 +55,18 @@ signal ends the host at once; no plugin outlives it.`,
 // gcPercent lets the heap grow to five times what lives in it, which is a few MiB: with Go's default of two a busy host
 // spends a seventh of its time on collecting garbage. GOGC overrides it.
 const gcPercent = 400
+
+// logLimit is how long the end of the host waits for whoever reads its log.
+const logLimit = 2 * time.Second
+
+// outliveReaders lets the process live when whoever reads its stdout or stderr goes away, until undo is called. Go ends a
+// program at a write to either that nobody reads, even where SIGPIPE was ignored when it started; a program that takes
+// the signal gets an error from the write instead. Taken, not ignored: a plugin would inherit that.
+func outliveReaders() (undo func()) {
+	signals := make(chan os.Signal, 1) // nobody looks
+	signal.Notify(signals, syscall.SIGPIPE)
+	return func() { signal.Stop(signals) }
+}
 
 // hangups sends whenever SIGHUP arrives, until ctx ends.
 func hangups(ctx context.Context) <-chan struct{} {
@@ -73,15 +87,4 @@ func hangups(ctx context.Context) <-chan struct{} {
 		}
 	}()
 	return hangups
-}
-
-// newLogger is the host's log, into which the plugins' lines are merged.
-func newLogger(settings config.Log, out io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(settings.Level)) // config has checked it
-	options := &slog.HandlerOptions{Level: level}
-	if settings.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options))
-	}
-	return slog.New(slog.NewTextHandler(out, options))
 }

@@ -293,6 +293,89 @@ func TestAHostSaysWhereItKeepsWhatMustOutliveIt(t *testing.T) {
 	}
 }
 
+// The reader of the log goes away, as journald does when it is restarted, and comes back: for a pipe that has a name it can.
+func TestAHostOutlivesTheReaderOfItsLog(t *testing.T) {
+	for _, how := range []string{`exec "$@"`, `trap "" PIPE; exec "$@"`} {
+		pipe := filepath.Join(t.TempDir(), "log")
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		both, err := os.OpenFile(pipe, os.O_RDWR, 0) // so that neither side waits for the other
+		if err != nil {
+			t.Fatal(err)
+		}
+		writer, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newProgram(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")}))
+		p.cmd.Args = append([]string{"sh", "-c", how, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
+		p.cmd.Path = "/bin/sh"
+		p.cmd.Stdout, p.cmd.Stderr = writer, writer
+		p.start(t)
+		writer.Close()
+		reads(t, both, "agenthost is ready", p)
+		addresses := readyLine.FindStringSubmatch(p.stderr.String())
+		host := &served{p, addresses[1], addresses[2]}
+		both.Close()
+
+		hangup := func() {
+			if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil { // each is a line of the log
+				t.Fatal(err)
+			}
+		}
+		hangup()
+		wait.Until(t, "a line is lost", func() bool { return !strings.Contains(host.get(t, "/metrics"), "agenthost_log_lines_lost_total 0") })
+		agenthost(t, "status", "--admin", host.admin).expect(t, 0, "it cannot be written: write /dev/stderr: broken pipe", "")
+		if result := finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{}))); result.Phase != propeller.Succeeded {
+			t.Errorf("a task came to %+v", result.Final)
+		}
+
+		if both, err = os.OpenFile(pipe, os.O_RDWR, 0); err != nil {
+			t.Fatal(err)
+		}
+		hangup()
+		reads(t, both, "lines of this log were lost here", p)
+		both.Close()
+		if code := host.signal(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("started by %q the host ended with %d: %v", how, code, p.cmd.ProcessState)
+		}
+	}
+}
+
+// reads takes what a program logs from a pipe, until it has logged a text.
+func reads(t *testing.T, pipe *os.File, until string, p *program) {
+	t.Helper()
+	if err := pipe.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 64<<10)
+	for !strings.Contains(p.stderr.String(), until) {
+		n, err := pipe.Read(buffer)
+		if err != nil {
+			t.Fatalf("waiting for %q: %v, after\n%s", until, err, p.stderr)
+		}
+		p.stderr.Write(buffer[:n])
+	}
+}
+
+// A command that prints ends with the reader of its output, as any does.
+func TestACommandWhoseOutputNobodyReadsEnds(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram(t, "schema")
+	p.cmd.Stdout = writer
+	reader.Close()
+	p.start(t)
+	writer.Close()
+	_ = p.cmd.Wait() // the state says how
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGPIPE {
+		t.Errorf("it ended with %v", p.cmd.ProcessState)
+	}
+}
+
 func TestAStateDirectoryOfOthersKeepsTheHostFromStarting(t *testing.T) {
 	open := t.TempDir()
 	if err := os.Chmod(open, 0o755); err != nil {

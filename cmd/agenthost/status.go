@@ -174,6 +174,9 @@ func renderStatus(status admin.Status) string {
 	if late := status.Host.ConfigWatchError; late != "" {
 		fmt.Fprintf(&b, "CHANGES OF THE CONFIGURATION ARE SEEN LATE: %s\n", late)
 	}
+	if lost := status.Host.LogLinesLost; lost > 0 {
+		fmt.Fprintf(&b, "lines of the host's log that were lost: %d%s\n", lost, prefixed("; it cannot be written: ", status.Host.LogError))
+	}
 	if warning := status.Host.StateWarning; warning != "" {
 		fmt.Fprintf(&b, "what the host keeps may not outlive it: %s\n", warning)
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
 	WatchError func() string
+	// LogLost is how many lines of the log could not be written, and why the last one could not; empty while lines can be.
+	LogLost func() (lines int64, why string)
 	// StateDir is where the host keeps what must outlive it, StateWarning why that may not last; empty where it does.
 	StateDir, StateWarning string
 	// Rollbacks is how often a generation failed its probation.
@@ -54,6 +56,9 @@ type Server struct {
 
 // New returns a server that is not serving yet.
 func New(options Options) *Server {
+	if options.LogLost == nil {
+		options.LogLost = func() (int64, string) { return 0, "" }
+	}
 	s := &Server{options: options, started: time.Now()}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)

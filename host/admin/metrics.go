@@ -27,7 +27,10 @@ func registerMetrics(options Options) {
 	rollbacks := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "agenthost_rollbacks_total", Help: "Generations that failed their probation, so that the one before came back.",
 	}, func() float64 { return float64(options.Rollbacks()) })
-	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, &pluginCollector{plugins: options.Plugins},
+	logLost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "agenthost_log_lines_lost_total", Help: "Lines of the host's log that could not be written: nobody read it, or not fast enough, or the disk was full.",
+	}, func() float64 { lines, _ := options.LogLost(); return float64(lines) })
+	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 

@@ -40,6 +40,10 @@ type HostStatus struct {
 	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
 	// and then.
 	ConfigWatchError string `json:"config_watch_error,omitempty"`
+	// How many lines of the log could not be written.
+	LogLinesLost int64 `json:"log_lines_lost"`
+	// Why the last of them could not; absent while lines can be written.
+	LogError string `json:"log_error,omitempty"`
 	// The directory for what must outlive the host: state_dir.
 	StateDir string `json:"state_dir"`
 	// Why what is kept there may not outlive the host; absent where it does.
@@ -140,6 +144,7 @@ func (s *Server) status() Status {
 		},
 		Plugins: []PluginStatus{},
 	}
+	status.Host.LogLinesLost, status.Host.LogError = s.options.LogLost()
 	for _, p := range s.options.Plugins() {
 		status.Plugins = append(status.Plugins, pluginStatus(p))
 	}

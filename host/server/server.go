@@ -39,6 +39,8 @@ type Options struct {
 	// Version is the host's version, for log, status and metrics.
 	Version string
 	Log     *slog.Logger
+	// LogLost is how many lines of the log could not be written, and why the last one could not; it may be nil.
+	LogLost func() (lines int64, why string)
 }
 
 // Run runs a host until ctx ends, and then lets calls under way end.
@@ -140,7 +142,7 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
-			Rollbacks: h.plugins.Rollbacks, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
+			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
 		})
 	}
 	return h
