@@ -23,15 +23,15 @@ const createWithoutDeadline = 10 * time.Minute
 // caller's deadline, but does not end when he goes away, not even when nobody is left: by then the plugin may have made
 // the job, and only its answer tells how it is called. Whoever comes later finds it in memory.
 //
-// An attempt is what Flyte names it by (execution, node, task, retry) and where its outputs go, which tells two Flytes
-// apart whose executions have equal names. The plugin is no part of it: an attempt that was made by one plugin is not made
+// An attempt is what Flyte names it by (execution, node, task, retry) and where its outputs go, which tells apart the uses
+// of one subworkflow and two Flytes whose executions have equal names: the idempotency key. The plugin is no part of it: an attempt that was made by one plugin is not made
 // again by the one that has taken over its category since.
 func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) { // G4
 		got, err := g.createNow(ctx, c)
 		return deliver(ctx, got), err
 	}
-	attempt := jobs.Identify(c.info.category.Name, c.info.attempt, c.info.outputPrefix)
+	attempt := jobs.Identify(c.info.category.Name, c.info.attempt)
 	var own reply
 	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) { // G4
 		detached, end, err := g.detach(ctx)

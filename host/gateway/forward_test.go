@@ -152,12 +152,12 @@ func TestTheIdempotencyKeyNamesTheAttemptAndIsTheHostsToGive(t *testing.T) {
 		NodeExecutionId: &core.NodeExecutionIdentifier{NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Project: "p", Domain: "d", Name: "e"}},
 		RetryAttempt:    2,
 	}
-	request.TaskExecutionMetadata = &admin.TaskExecutionMetadata{TaskExecutionId: id}
+	request.TaskExecutionMetadata, request.OutputPrefix = &admin.TaskExecutionMetadata{TaskExecutionId: id}, "s3://b/f1-n1-0-n0-0"
 	ctx := metadata.AppendToOutgoingContext(soon(t), pluginv1.IdempotencyKeyHeader, "forged")
 	if _, err := f.call(ctx, async1+"CreateTask", request); err != nil {
 		t.Fatal(err)
 	}
-	if got := agent.only(t).metadata.Get(pluginv1.IdempotencyKeyHeader); !slices.Equal(got, []string{pluginv1.IdempotencyKey(id)}) {
+	if got := agent.only(t).metadata.Get(pluginv1.IdempotencyKeyHeader); !slices.Equal(got, []string{pluginv1.IdempotencyKey(id, request.GetOutputPrefix())}) {
 		t.Errorf("the agent got key %q", got)
 	}
 }

@@ -22,8 +22,9 @@ const (
 
 	createdMeta = 1 // CreateTaskResponse
 
-	headerTemplate = 1 // CreateRequestHeader
-	headerMetadata = 3
+	headerTemplate     = 1 // CreateRequestHeader
+	headerOutputPrefix = 2
+	headerMetadata     = 3
 
 	syncHeader = 1 // ExecuteTaskSyncRequest; one or the other
 	syncInputs = 2
@@ -68,14 +69,11 @@ type requestInfo struct {
 
 // readCreate reads a CreateTaskRequest.
 func readCreate(message []byte) (requestInfo, error) {
-	info, err := readTask(message, createTemplate, createMetadata)
+	info, err := readTask(message, createTemplate, createOutputPrefix, createMetadata)
 	if err == nil {
 		err = fields.Each(message, func(number fields.Number, value fields.Value) error {
-			switch number {
-			case createInputs:
+			if number == createInputs {
 				info.inputBytes += len(value.Bytes)
-			case createOutputPrefix:
-				value.Text(&info.outputPrefix)
 			}
 			return nil
 		})
@@ -104,10 +102,10 @@ func readSync(message []byte) (requestInfo, error) {
 	case header == nil:
 		return requestInfo{}, errors.New("the first message of a sync call must be its header")
 	}
-	return readTask(header, headerTemplate, headerMetadata)
+	return readTask(header, headerTemplate, headerOutputPrefix, headerMetadata)
 }
 
-func readTask(message []byte, templateField, metadataField fields.Number) (requestInfo, error) {
+func readTask(message []byte, templateField, prefixField, metadataField fields.Number) (requestInfo, error) {
 	var info requestInfo
 	var attempt core.TaskExecutionIdentifier
 	err := fields.Each(message, func(number fields.Number, value fields.Value) error {
@@ -122,6 +120,8 @@ func readTask(message []byte, templateField, metadataField fields.Number) (reque
 				}
 				return nil
 			})
+		case prefixField:
+			value.Text(&info.outputPrefix)
 		case metadataField:
 			return fields.Each(value.Bytes, func(number fields.Number, value fields.Value) error {
 				if number != metadataExecutionID || value.Kind != protowire.BytesType {
@@ -130,14 +130,14 @@ func readTask(message []byte, templateField, metadataField fields.Number) (reque
 				if err := (proto.UnmarshalOptions{Merge: true, DiscardUnknown: true}).Unmarshal(value.Bytes, &attempt); err != nil {
 					return fields.ErrMalformed
 				}
-				info.attempt = pluginv1.IdempotencyKey(&attempt)
-				execution := attempt.GetNodeExecutionId().GetExecutionId()
-				info.project, info.domain = execution.GetProject(), execution.GetDomain()
 				return nil
 			})
 		}
 		return nil
 	})
+	info.attempt = pluginv1.IdempotencyKey(&attempt, info.outputPrefix)
+	execution := attempt.GetNodeExecutionId().GetExecutionId()
+	info.project, info.domain = execution.GetProject(), execution.GetDomain()
 	if err == nil && info.category.Name == "" {
 		err = errNoCategory
 	}

@@ -35,7 +35,7 @@ func FuzzReadRequests(f *testing.F) {
 		if proto.Unmarshal(message, &create) == nil {
 			want := plugin.Category{Name: create.GetTemplate().GetType(), Version: create.GetTemplate().GetTaskTypeVersion()}
 			compare(t, read, err, want)
-			if attempt := pluginv1.IdempotencyKey(create.GetTaskExecutionMetadata().GetTaskExecutionId()); err == nil && read.attempt != attempt {
+			if attempt := pluginv1.IdempotencyKey(create.GetTaskExecutionMetadata().GetTaskExecutionId(), create.GetOutputPrefix()); err == nil && read.attempt != attempt {
 				t.Errorf("read attempt %q, protobuf reads %q", read.attempt, attempt)
 			}
 		}
@@ -43,7 +43,11 @@ func FuzzReadRequests(f *testing.F) {
 		read, err = readSync(message)
 		var sync admin.ExecuteTaskSyncRequest
 		if proto.Unmarshal(message, &sync) == nil && sync.GetHeader() != nil {
-			compare(t, read, err, plugin.Category{Name: sync.GetHeader().GetTemplate().GetType(), Version: sync.GetHeader().GetTemplate().GetTaskTypeVersion()})
+			header := sync.GetHeader()
+			compare(t, read, err, plugin.Category{Name: header.GetTemplate().GetType(), Version: header.GetTemplate().GetTaskTypeVersion()})
+			if attempt := pluginv1.IdempotencyKey(header.GetTaskExecutionMetadata().GetTaskExecutionId(), header.GetOutputPrefix()); err == nil && read.attempt != attempt {
+				t.Errorf("read attempt %q, protobuf reads %q", read.attempt, attempt)
+			}
 		}
 
 		read, err = readJob(getTaskCategory)(message)

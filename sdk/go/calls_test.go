@@ -418,8 +418,8 @@ func TestATaskCarriesWhatTheCallerSent(t *testing.T) {
 	}
 	var wrong struct{ ProjectID int }
 	wantStatus(t, task.Custom(&wrong), codes.InvalidArgument, "ProjectID must be an integer of 64 bits, not string")
-	if task.IdempotencyKey != pluginv1.IdempotencyKey(id) || task.IdempotencyKey == "" {
-		t.Errorf("the idempotency key is not derived from the execution id: %q", task.IdempotencyKey)
+	if task.IdempotencyKey != pluginv1.IdempotencyKey(id, "s3://b/p") || task.IdempotencyKey == "" {
+		t.Errorf("the idempotency key is not derived from the execution id and the output prefix: %q", task.IdempotencyKey)
 	}
 	client.RunTask(t.Context(), agenttest.Task{Type: "capture", ExecutionID: id, IdempotencyKey: "from-the-host"})
 	if task.IdempotencyKey != "from-the-host" {

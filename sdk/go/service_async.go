@@ -163,7 +163,7 @@ func newTask(ctx context.Context, template *core.TaskTemplate, inputs *core.Lite
 	if sent := metadata.ValueFromIncomingContext(ctx, pluginv1.IdempotencyKeyHeader); len(sent) > 0 && sent[0] != "" {
 		task.IdempotencyKey = sent[0]
 	} else {
-		task.IdempotencyKey = pluginv1.IdempotencyKey(task.ExecutionID)
+		task.IdempotencyKey = pluginv1.IdempotencyKey(task.ExecutionID, outputPrefix)
 	}
 	return task
 }

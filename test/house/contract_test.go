@@ -250,7 +250,7 @@ func TestTheExampleOfAnIdempotencyKeyIsThatOfItsAttempt(t *testing.T) {
 			ExecutionId: &core.WorkflowExecutionIdentifier{Project: "flytesnacks", Domain: "development", Name: "f3a"},
 		},
 		RetryAttempt: 2,
-	})
+	}, "s3://flyte-data/metadata/propeller/flytesnacks-development-f3a/n0/data/2")
 	if key != example(t, "idempotency key") {
 		t.Errorf("the key is %s", key)
 	}

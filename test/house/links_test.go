@@ -77,7 +77,7 @@ func TestPathsInDocumentsAreThere(t *testing.T) {
 			}
 			path := regexp.MustCompile(`\.[A-Za-z]+$`).ReplaceAllStringFunc(match[1], func(ending string) string {
 				switch ending {
-				case ".go", ".md", ".binpb", ".proto", ".yaml":
+				case ".go", ".md", ".binpb", ".json", ".proto", ".yaml":
 					return ending
 				}
 				return ""

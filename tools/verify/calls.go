@@ -38,7 +38,7 @@ func (c caller) sync(ctx context.Context, request *admin.CreateTaskRequest) ([]*
 }
 
 func withKey(ctx context.Context, request *admin.CreateTaskRequest) context.Context {
-	key := pluginv1.IdempotencyKey(request.GetTaskExecutionMetadata().GetTaskExecutionId())
+	key := pluginv1.IdempotencyKey(request.GetTaskExecutionMetadata().GetTaskExecutionId(), request.GetOutputPrefix())
 	return metadata.AppendToOutgoingContext(ctx, pluginv1.IdempotencyKeyHeader, key)
 }
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -150,24 +151,22 @@ def test_each_attempt_has_a_key(client: Client) -> None:
     assert all(len(key) == 64 for key in keys)
 
 
-def test_the_key_is_the_one_that_the_host_computes() -> None:
+KEYS = Path(__file__).parents[3] / "proto/agenthost/plugin/v1/testdata/idempotency_keys.json"
+
+
+@pytest.mark.parametrize("case", json.loads(KEYS.read_text(encoding="utf-8")), ids=lambda case: case["name"])
+def test_the_key_is_that_of_the_contract(case: dict[str, Any]) -> None:
     from flyteidl.core import identifier_pb2
 
     from agenthost.agent._dialect import idempotency_key
 
-    execution = identifier_pb2.TaskExecutionIdentifier(retry_attempt=2)
-    execution.node_execution_id.node_id = "n0"
-    run = execution.node_execution_id.execution_id
-    run.project, run.domain, run.name = "p", "d", "run"
-    task = execution.task_id
-    task.project, task.domain, task.name, task.version = "p", "d", "t", "v1"
-    import hashlib
-
-    fields = [b"p", b"d", b"run", b"n0", b"p", b"d", b"t", b"v1", b"2"]
-    framed = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
-    assert idempotency_key(execution) == hashlib.sha256(framed).hexdigest()
-    run.name = ""
-    assert idempotency_key(execution) == ""
+    run = identifier_pb2.WorkflowExecutionIdentifier(**case["execution"])
+    execution = identifier_pb2.TaskExecutionIdentifier(
+        task_id=identifier_pb2.Identifier(**case["task"]),
+        node_execution_id=identifier_pb2.NodeExecutionIdentifier(node_id=case["node"], execution_id=run),
+        retry_attempt=case["retry_attempt"],
+    )
+    assert idempotency_key(execution, case["output_prefix"]) == case["key"]
 
 
 def test_outputs_take_the_types_that_the_job_kept(client: Client) -> None:

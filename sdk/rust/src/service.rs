@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, Metric, MetricsQuery, SyncAgent};
+use crate::attempt::idempotency_key;
 use crate::calls::{Call, Calls};
 use crate::category::Category;
 use crate::config::ConfigError;
@@ -126,8 +127,9 @@ fn category(named: Option<TaskCategory>, task_type: String) -> Category {
     }
 }
 
-fn key(metadata: &tonic::metadata::MetadataMap) -> String {
-    metadata.get(IDEMPOTENCY_KEY).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string()
+/// The attempt's name as the host sent it.
+fn key(metadata: &tonic::metadata::MetadataMap) -> Option<String> {
+    metadata.get(IDEMPOTENCY_KEY).and_then(|v| v.to_str().ok()).filter(|key| !key.is_empty()).map(str::to_string)
 }
 
 /// The caller's deadline, from gRPC's own header: digits and a unit.
@@ -162,16 +164,18 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
 #[tonic::async_trait]
 impl AsyncAgentService for Services {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
-        let (idempotency_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
+        let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let request = request.into_inner();
         let template = request.template.unwrap_or_default();
+        let metadata = request.task_execution_metadata.unwrap_or_default();
         let (_call, agent, any) = self.begin_async(&of_template(&template), "CreateTask")?;
         let task = Task {
             category: of_template(&template),
             template,
+            idempotency_key: sent_key
+                .unwrap_or_else(|| idempotency_key(metadata.task_execution_id.as_ref(), &request.output_prefix)),
             output_prefix: request.output_prefix,
-            metadata: request.task_execution_metadata.unwrap_or_default(),
-            idempotency_key,
+            metadata,
             deadline,
             connection: connection(&request.connection)?,
             max_dataset_size: 0,
@@ -284,7 +288,7 @@ impl SyncAgentService for Services {
         request: Request<Streaming<ExecuteTaskSyncRequest>>,
     ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
         use execute_task_sync_request::Part;
-        let (idempotency_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
+        let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
             return Err(Status::invalid_argument("the first message of a sync call must be its header"));
@@ -307,12 +311,14 @@ impl SyncAgentService for Services {
                 }
             }
         }
+        let metadata = header.task_execution_metadata.unwrap_or_default();
         let task = Task {
             category,
             template,
+            idempotency_key: sent_key
+                .unwrap_or_else(|| idempotency_key(metadata.task_execution_id.as_ref(), &header.output_prefix)),
             output_prefix: header.output_prefix,
-            metadata: header.task_execution_metadata.unwrap_or_default(),
-            idempotency_key,
+            metadata,
             deadline,
             connection: connection(&header.connection)?,
             max_dataset_size: header.max_dataset_size_bytes,

@@ -7,6 +7,7 @@ use std::path::Path;
 const ORDER: &[&str] = &[
     // What everything speaks of.
     "contract",
+    "attempt",
     "error",
     "secret",
     "connection",

@@ -153,13 +153,14 @@ var probes = map[string]func(*example) error{
 	},
 	"idempotency-key-own": func(e *example) error {
 		var id *core.TaskExecutionIdentifier
-		outputs, err := e.outputs(agenttest.Task{Change: func(request *admin.CreateTaskRequest) {
+		prefix := e.t.TempDir()
+		outputs, err := e.outputs(agenttest.Task{OutputPrefix: prefix, Change: func(request *admin.CreateTaskRequest) {
 			id = request.GetTaskExecutionMetadata().GetTaskExecutionId()
 		}})
 		if err != nil {
 			return err
 		}
-		return want("key", outputs["key"], any(pluginv1.IdempotencyKey(id)))
+		return want("key", outputs["key"], any(pluginv1.IdempotencyKey(id, prefix)))
 	},
 	"deadline": func(e *example) error {
 		ctx, cancel := context.WithTimeout(e.t.Context(), time.Hour)

@@ -89,7 +89,8 @@ def _task(one: Registered, request: Any, inputs: Any, metadata: Mapping[str, str
         literals=inputs,
         output_prefix=request.output_prefix,
         metadata=execution,
-        idempotency_key=metadata.get(IDEMPOTENCY_KEY_HEADER) or idempotency_key(execution.task_execution_id),
+        idempotency_key=metadata.get(IDEMPOTENCY_KEY_HEADER)
+        or idempotency_key(execution.task_execution_id, request.output_prefix),
         connection=_connection(request),
     )
 
@@ -136,8 +137,8 @@ def _fields(data: bytes) -> Any:
     return UnknownFieldSet(empty_pb2.Empty.FromString(data))
 
 
-def idempotency_key(execution: Any) -> str:
-    """Names a task attempt, as the host does: the SHA-256 of nine fields, each with its length before it."""
+def idempotency_key(execution: Any, output_prefix: str) -> str:
+    """Names a task attempt, as the host does: the SHA-256 of ten fields, each with its length before it."""
     node, task = execution.node_execution_id, execution.task_id
     run = node.execution_id
     if not run.name:
@@ -145,7 +146,7 @@ def idempotency_key(execution: Any) -> str:
     digest = hashlib.sha256()
     for text in (
         *(run.project, run.domain, run.name, node.node_id),
-        *(task.project, task.domain, task.name, task.version, str(execution.retry_attempt)),
+        *(task.project, task.domain, task.name, task.version, str(execution.retry_attempt), output_prefix),
     ):
         data = text.encode()
         digest.update(len(data).to_bytes(4, "big") + data)

@@ -34,7 +34,7 @@ final class AsyncService extends AsyncAgentServiceGrpc.AsyncAgentServiceImplBase
     public void createTask(CreateTaskRequest request, StreamObserver<CreateTaskResponse> answer) {
         Services.answer(answer, () -> {
             Task task = new Task(request.getTemplate(), request.getInputs(), request.getOutputPrefix(), request.getTaskExecutionMetadata(),
-                    IdempotencyKey.of(request.getTaskExecutionMetadata()), 0, Wire.connectionOf(request));
+                    IdempotencyKey.of(request.getTaskExecutionMetadata(), request.getOutputPrefix()), 0, Wire.connectionOf(request));
             Registry.Registered agent = find(task.category());
             return Guard.run(agent.name(), task.category(), "Create", () ->
                     CreateTaskResponse.newBuilder().setResourceMeta(agent.async().create(task)).build());

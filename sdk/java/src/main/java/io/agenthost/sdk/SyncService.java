@@ -53,7 +53,7 @@ final class SyncService extends SyncAgentServiceGrpc.SyncAgentServiceImplBase {
                     throw AgentException.invalidArgument("the call has no header: ExecuteTaskSync needs a header with the task's template first");
                 }
                 return execute(new Task(header.getTemplate(), inputs.build(), header.getOutputPrefix(), header.getTaskExecutionMetadata(),
-                        IdempotencyKey.of(header.getTaskExecutionMetadata()), header.getMaxDatasetSizeBytes(), Wire.connectionOf(header)));
+                        IdempotencyKey.of(header.getTaskExecutionMetadata(), header.getOutputPrefix()), header.getMaxDatasetSizeBytes(), Wire.connectionOf(header)));
             });
         }
     }

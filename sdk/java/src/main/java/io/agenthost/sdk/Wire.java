@@ -72,7 +72,7 @@ final class Wire {
     }
 
     /** Names a task attempt as proto/agenthost/plugin/v1/idempotency.go says, for callers that did not send its name. */
-    static String idempotencyKey(TaskExecutionIdentifier id) {
+    static String idempotencyKey(TaskExecutionIdentifier id, String outputPrefix) {
         var execution = id.getNodeExecutionId().getExecutionId();
         var task = id.getTaskId();
         if (execution.getName().isEmpty()) {
@@ -80,7 +80,7 @@ final class Wire {
         }
         MessageDigest digest = sha256();
         for (String field : List.of(execution.getProject(), execution.getDomain(), execution.getName(), id.getNodeExecutionId().getNodeId(),
-                task.getProject(), task.getDomain(), task.getName(), task.getVersion(), Integer.toUnsignedString(id.getRetryAttempt()))) {
+                task.getProject(), task.getDomain(), task.getName(), task.getVersion(), Integer.toUnsignedString(id.getRetryAttempt()), outputPrefix)) {
             byte[] bytes = field.getBytes(StandardCharsets.UTF_8);
             digest.update(ByteBuffer.allocate(4).putInt(bytes.length).array());
             digest.update(bytes);

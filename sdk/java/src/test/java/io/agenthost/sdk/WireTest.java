@@ -14,6 +14,8 @@ import io.agenthost.sdk.internal.Json;
 import io.agenthost.sdk.literal.Types;
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestTask;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
@@ -21,16 +23,29 @@ import org.junit.jupiter.api.Test;
 
 /** What crosses between host and agent, beyond inputs and outputs. */
 class WireTest {
-    /** The same attempt and the same key as in proto/agenthost/plugin/v1/idempotency_test.go: hosts and SDKs agree on it for ever. */
+    record Golden(String name, WorkflowName execution, String node, TaskName task, long retryAttempt, String outputPrefix, String key) {
+        record WorkflowName(String project, String domain, String name) {}
+
+        record TaskName(String project, String domain, String name, String version) {}
+
+        TaskExecutionIdentifier attempt() {
+            return TaskExecutionIdentifier.newBuilder()
+                    .setTaskId(Identifier.newBuilder().setProject(task.project).setDomain(task.domain).setName(task.name).setVersion(task.version))
+                    .setNodeExecutionId(NodeExecutionIdentifier.newBuilder().setNodeId(node).setExecutionId(WorkflowExecutionIdentifier.newBuilder()
+                            .setProject(execution.project).setDomain(execution.domain).setName(execution.name)))
+                    .setRetryAttempt((int) retryAttempt).build();
+        }
+    }
+
+    /** Hosts and the SDKs of all languages agree on the keys: the contract has them in one file. */
     @Test
-    void theIdempotencyKeyIsThatOfTheContract() {
-        TaskExecutionIdentifier attempt = TaskExecutionIdentifier.newBuilder()
-                .setTaskId(Identifier.newBuilder().setProject("flytesnacks").setDomain("development").setName("etl.query").setVersion("v1"))
-                .setNodeExecutionId(NodeExecutionIdentifier.newBuilder().setNodeId("n0").setExecutionId(
-                        WorkflowExecutionIdentifier.newBuilder().setProject("flytesnacks").setDomain("development").setName("f3a")))
-                .setRetryAttempt(2).build();
-        assertEquals("a6860e8c0cb70438863d3a099990c260ef9650bbc803000647512dbf25bf5cb4", Wire.idempotencyKey(attempt));
-        assertEquals("", Wire.idempotencyKey(TaskExecutionIdentifier.getDefaultInstance()));
+    void idempotencyKeysAreThoseOfTheContract() throws Exception {
+        String keys = Files.readString(Path.of("../../proto/agenthost/plugin/v1/testdata/idempotency_keys.json"));
+        Golden[] cases = Json.MAPPER.readValue(keys, Golden[].class);
+        assertTrue(cases.length >= 12, "there are " + cases.length + " cases");
+        for (Golden golden : cases) {
+            assertEquals(golden.key, Wire.idempotencyKey(golden.attempt(), golden.outputPrefix), golden.name);
+        }
     }
 
     record Wanted(long maxRows, Optional<String> region) {}
