@@ -2,16 +2,19 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/test/hosttest"
 )
 
 func TestEveryGuaranteeHasWhatIsLostWithoutIt(t *testing.T) {
@@ -58,7 +61,7 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	defer os.RemoveAll(kept)
 	t.Setenv("TMPDIR", kept)
 	o := options{
-		host: hostWithout(t), plugin: build(t, "./test/chaos"),
+		host: hostWithout(t), plugin: hosttest.Program("chaos"),
 		length: 3 * time.Second, maxWait: 15 * time.Second, jobs: 60, seed: 3, only: []string{"swap"}, out: t.Output(),
 	}
 	versions := all[1]
@@ -72,9 +75,18 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	}
 }
 
+// builtWithout is the host that can go without guarantees, built once.
+var builtWithout = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp(hosttest.Bin(), "without-")
+	if err != nil {
+		return "", err
+	}
+	return buildHostWithout(context.Background(), hosttest.Root(), dir)
+})
+
 func hostWithout(t *testing.T) string {
 	t.Helper()
-	program, err := buildHostWithout(t.Context(), "../..", t.TempDir())
+	program, err := builtWithout()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +126,7 @@ func said(t *testing.T, host, variable string) string {
 }
 
 func TestOnlyATestBuildGoesWithoutGuarantees(t *testing.T) {
-	released, built := build(t, "./cmd/agenthost"), hostWithout(t)
+	released, built := hosttest.Program("agenthost"), hostWithout(t)
 	for _, c := range []struct{ name, host, variable, want, never string }{
 		{"a released host knows no such variable", released, "CHAOS_WITHOUT=G5", "agenthost has stopped", "G5"},
 		{"nor its old name", released, "AGENTHOST_INTERNAL_WITHOUT=G5", "AGENTHOST_INTERNAL_WITHOUT: ", "agenthost is ready"},

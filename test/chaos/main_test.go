@@ -1,45 +1,22 @@
 package main
 
 import (
-	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/agenthost/agenthost/test/chaos/agent"
+	"github.com/agenthost/agenthost/test/hosttest"
 )
 
+// The programs are without the race detector, which makes processes slow.
 func TestMain(m *testing.M) {
 	agent.Main()
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// build makes a program of this repository.
-func build(t *testing.T, source string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), filepath.Base(source))
-	command := exec.Command("go", "build", "-o", program, source)
-	command.Dir = "../.."
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("go build %s: %v\n%s", source, err, out)
-	}
-	return program
+	hosttest.Main(m, "cmd/agenthost", "plugins/hello", "test/chaos")
 }
 
 func TestNoJobIsLostInAShortChaos(t *testing.T) {
 	err := runChaos(t.Context(), options{
-		host: build(t, "./cmd/agenthost"), plugin: build(t, "./test/chaos"), // without the race detector, which makes processes slow
+		host: hosttest.Program("agenthost"), plugin: hosttest.Program("chaos"),
 		length: 15 * time.Second, maxWait: 45 * time.Second, jobs: 300, seed: 11, out: t.Output(),
 	})
 	if err != nil {
@@ -49,7 +26,7 @@ func TestNoJobIsLostInAShortChaos(t *testing.T) {
 
 func TestPollsDoNotFailWhileAPluginIsSwapped(t *testing.T) {
 	err := runSwap(t.Context(), swapOptions{
-		host: build(t, "./cmd/agenthost"), plugin: build(t, "./plugins/hello"),
+		host: hosttest.Program("agenthost"), plugin: hosttest.Program("hello"),
 		calls: 10_000, callers: 16, every: 200 * time.Millisecond, out: t.Output(),
 	})
 	if err != nil {

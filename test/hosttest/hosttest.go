@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +69,7 @@ func run(m *testing.M, folders []string) (code int, err error) {
 	}
 	code = m.Run()
 	if code == 0 {
+		http.DefaultClient.CloseIdleConnections()
 		err = goleak.Find()
 	}
 	return code, err
