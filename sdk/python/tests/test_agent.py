@@ -71,7 +71,6 @@ class Counter(AsyncAgent[Count]):
         self.deleted: list[int] = []
         self.closed = False
         self.hold = threading.Event()
-        self.blocking = threading.Semaphore(0)
 
     async def create(self, task: Task) -> Count:
         mode = task.custom().get("mode")
@@ -82,7 +81,6 @@ class Counter(AsyncAgent[Count]):
         if mode == "unavailable":
             raise Unavailable("the warehouse sleeps")
         if mode == "block":
-            self.blocking.release()
             self.hold.wait(60)
         return Count(task.input("n", int, 3), task.idempotency_key, task.output_types)
 
@@ -212,21 +210,6 @@ def test_an_input_of_another_type_is_named(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as error:
         client.create("count", inputs={"n": "many"})
     assert code_of(error).startswith('INVALID_ARGUMENT: agent Counter: Create: input "n": ')
-
-
-def test_a_call_that_blocks_its_loop_holds_up_no_other(client: Client, counter: Counter) -> None:
-    blocked = [threading.Thread(target=client.create, args=("count",), kwargs={"custom": {"mode": "block"}})]
-    blocked.append(threading.Thread(target=client.create, args=("count",), kwargs={"custom": {"mode": "block"}}))
-    for thread in blocked:
-        thread.start()
-        assert counter.blocking.acquire(timeout=30)  # before the next call: one that has begun on the loop stays there
-    try:
-        assert client.run_task("count").phase == Phase.SUCCEEDED
-        assert client.agents()
-    finally:
-        counter.hold.set()
-    for thread in blocked:
-        thread.join()
 
 
 def test_logs_are_streamed_with_time_and_token(client: Client) -> None:

@@ -30,6 +30,8 @@ def http(answer: Callable[[str, str, Any, Mapping[str, str]], Answer]) -> Iterat
     """Serves answer(method, path, body, headers) -> (status, JSON). Gives the server's address as a URL."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # clients use their connections again
+
         def handle_any(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             data = self.rfile.read(length).decode()
@@ -65,7 +67,9 @@ def free_port() -> int:
 @contextlib.contextmanager
 def program(command: Sequence[Any], port: int, env: Mapping[str, str]) -> Iterator[None]:
     """Runs a server until the block ends, from when it listens."""
-    process = subprocess.Popen([str(part) for part in command], env=dict(env), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [str(part) for part in command], env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -77,7 +81,7 @@ def program(command: Sequence[Any], port: int, env: Mapping[str, str]) -> Iterat
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.communicate(timeout=30)
 
 
 def private_key() -> str:
@@ -190,7 +194,7 @@ def tls_proxy(folder: pathlib.Path, domain: str, port: int) -> Iterator[dict[str
 
     Gives the environment variables by which a client finds it, and takes its certificate for the domain's.
     """
-    authority = _write_certificates(folder, domain)
+    authority = _write_certificates(folder, f"*.{domain}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
 
@@ -234,11 +238,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def _write_certificates(folder: pathlib.Path, domain: str) -> pathlib.Path:
-    """Writes server.pem, key and certificate for the domain, and the authority's certificate, whose file it returns."""
+def _write_certificates(folder: pathlib.Path, host: str) -> pathlib.Path:
+    """Writes server.pem, key and certificate for a host, and the authority's certificate, whose file it returns."""
     authority_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Local authority")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"*.{domain}")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.timezone.utc)
 
     def signed(name: x509.Name, public: Any, is_authority: bool) -> bytes:
@@ -255,7 +259,7 @@ def _write_certificates(folder: pathlib.Path, domain: str) -> pathlib.Path:
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
             )
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"*.{domain}")]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         )
         return builder.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
@@ -280,7 +284,10 @@ def fakesnow(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[dict[str,
 
 @contextlib.contextmanager
 def slurm(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[dict[str, str]]:
-    """A Slurm cluster whose login node OpenSSH's configuration calls "cluster". Gives the variables for its users."""
+    """A Slurm cluster whose login node OpenSSH's configuration calls "cluster".
+
+    Gives the variables for its users: those of OpenSSH, which flytekit's connector reads, and those of Flyte 2's.
+    """
     port, ssh = free_port(), folder / ".ssh"
     ssh.mkdir(mode=0o700)
     key = ed25519.Ed25519PrivateKey.generate()
@@ -296,4 +303,24 @@ def slurm(programs: pathlib.Path, folder: pathlib.Path) -> Iterator[dict[str, st
     script = pathlib.Path(__file__).with_name("slurm_cluster.py")
     env = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
     with program([programs / "python", script, port, folder, ssh / "authorized_keys"], port, env):
-        yield {"HOME": str(folder)}
+        yield {
+            "HOME": str(folder),
+            "FLYTE_SLURM_HOST": "127.0.0.1",
+            "FLYTE_SLURM_PORT": str(port),
+            "FLYTE_SLURM_USERNAME": "ada",
+            "FLYTE_SLURM_SSH_PRIVATE_KEY": (ssh / "key").read_text(),
+            "FLYTE_SLURM_SKIP_HOST_KEY_VERIFICATION": "true",
+        }
+
+
+@contextlib.contextmanager
+def fakejobs(folder: pathlib.Path, token: str) -> Iterator[dict[str, str]]:
+    """A Databricks workspace that takes a token. Gives the variables by which a connector finds it and trusts it."""
+    root = pathlib.Path(__file__).parents[4]
+    built, port = root / ".cache" / "fakejobs", free_port()
+    subprocess.run(["go", "build", "-o", built, "./plugins/databricks/fakejobs/cmd"], cwd=root, check=True)
+    authority = _write_certificates(folder, "localhost")
+    pem = folder / "server.pem"
+    command = [built, "-address", f"127.0.0.1:{port}", "-cert", pem, "-key", pem, "-token", f"{token}=ada"]
+    with program(command, port, {}):
+        yield {"FLYTE_DATABRICKS_INSTANCE": f"localhost:{port}", "SSL_CERT_FILE": str(authority)}

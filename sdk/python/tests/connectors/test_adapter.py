@@ -94,7 +94,7 @@ def test_errors_keep_their_meaning_and_the_traceback_goes_to_the_log(client: Cli
     assert status(error).startswith('NOT_FOUND: no agent here serves task category "sensor"')
 
 
-def test_calls_that_block_hold_up_no_other(client: Client, tmp_path: pathlib.Path) -> None:
+def test_calls_that_block_hold_up_no_other_connector_and_are_told(client: Client, tmp_path: pathlib.Path) -> None:
     gate = tmp_path / "gate"
     custom = {"mode": "block", "gate": str(gate)}
     blocked = [
@@ -103,13 +103,19 @@ def test_calls_that_block_hold_up_no_other(client: Client, tmp_path: pathlib.Pat
     for thread in blocked:
         thread.start()
     try:
+        told = json.loads(client.wrote("an agent blocks its event loop"))
         assert client.create("quiet").wait().phase == Phase.SUCCEEDED
-        assert client.create("misbehaving").wait().phase == Phase.SUCCEEDED
         assert all(thread.is_alive() for thread in blocked)
     finally:
         gate.touch()
     for thread in blocked:
         thread.join()
+    assert told["agent"] == "Misbehaving"
+    file = HERE / "misbehaving.py"
+    line = file.read_text().splitlines().index("        time.sleep(0.02)") + 1
+    assert told["stands_at"] == f"{file}:{line} in wait_for"
+    assert json.loads(client.wrote("the agent's event loop goes on"))["stood_at"] == told["stands_at"]
+    assert client.create("misbehaving").wait().phase == Phase.SUCCEEDED
 
 
 def test_logs_come_as_they_are_written(client: Client, tmp_path: pathlib.Path) -> None:

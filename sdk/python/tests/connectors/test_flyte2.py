@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pathlib
 import time
@@ -127,6 +128,72 @@ def test_snowflake_runs_a_query_with_a_key_from_the_connection(venv: Venv, host:
         assert found.phase == Phase.SUCCEEDED, found.message
         assert found.outputs is not None
         assert found.outputs["results"].uri.startswith("snowflake://ada/org-analytics/WH/DB/PUBLIC/")
+
+
+def slurm_script(folder: pathlib.Path, script: str, late: float = 0) -> dict[str, Any]:
+    return {
+        "script": f"#!/bin/sh\n{script}",
+        "working_dir": str(folder),
+        "sbatch": {"partition": "debug"},
+        "late": late,
+    }
+
+
+def test_slurm_runs_a_script(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
+    with servers.slurm(venv("flyte2"), tmp_path) as env:
+        flyte = Flyte2(host({"slurm": plugin(venv, "slurm_script", env=env)}), {}, {})
+        script = slurm_script(tmp_path / "work", 'echo "Hello, $FLYTE_INPUT_NAME"')
+        meta = flyte.create("slurm_script", custom=script, inputs={"name": "Ada"})
+        found = flyte.wait("slurm_script", meta)
+        assert found.phase == Phase.SUCCEEDED, found.message
+        assert pathlib.Path(json.loads(meta)["stdout_path"]).read_text() == "Hello, Ada\n"
+        endless = flyte.create("slurm_script", custom=slurm_script(tmp_path / "work", "sleep 3600"))
+        flyte.delete("slurm_script", endless)
+        assert flyte.wait("slurm_script", endless).phase == Phase.ABORTED
+
+
+@pytest.mark.parametrize("seconds", [0.6, 2])
+def test_slurm_s_connection_outlives_a_loop_that_was_late(
+    venv: Venv, agenthost_command: Callable[..., Client], tmp_path: pathlib.Path, seconds: float
+) -> None:
+    program = [venv("flyte2") / "agenthost-flyte2", "--task-types", "slurm_script", "--modules", "late"]
+    with servers.slurm(venv("flyte2"), tmp_path) as env, concurrent.futures.ThreadPoolExecutor(8) as threads:
+        client = agenthost_command(program, env={**env, "PYTHONPATH": str(pathlib.Path(__file__).parent)})
+
+        def submit(late: float) -> Phase:
+            custom = slurm_script(tmp_path / "work", "echo done", late)
+            return client.run_task("slurm_script", custom=custom).phase
+
+        assert list(threads.map(submit, [0, seconds, *[0] * 6])) == [Phase.SUCCEEDED] * 8
+
+
+@pytest.fixture
+def databricks(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Flyte2]:
+    with servers.fakejobs(tmp_path, "dapi-test") as env:
+        client = host({"databricks": plugin(venv, "databricks", env=env)})
+        yield Flyte2(client, {"databricks_token": "dapi-test"}, {})
+
+
+DATABRICKS = {
+    "databricksConf": {
+        "run_name": "test",
+        "new_cluster": {
+            "spark_version": "15.4.x-scala2.12",
+            "node_type_id": "i3.xlarge",
+            "num_workers": 1,
+            "docker_image": {"url": "example.com/image:1"},
+        },
+    },
+    "sparkConf": {"spark.executor.cores": "1"},
+}
+
+
+def test_databricks_runs_a_job(databricks: Flyte2) -> None:
+    meta = databricks.create("databricks", custom=DATABRICKS)
+    found = databricks.wait("databricks", meta)
+    assert found.phase == Phase.SUCCEEDED, found.message
+    assert [link.name for link in found.resource.log_links] == ["Databricks Console"]
+    databricks.delete("databricks", meta)
 
 
 def test_what_a_connector_lacks_is_unimplemented(venv: Venv, host: Host) -> None:

@@ -6,8 +6,10 @@ that: no line of a connector is changed, and nothing is put into its process.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -157,6 +159,27 @@ def test_the_webhook_posts_what_its_task_says(venv: Venv, host: Host) -> None:
         assert received == [("POST", "/hook", {"greet": "Ada"}, "t")] * 2
         result = client.execute("webhook", custom=custom | {"url": f"{url}/elsewhere", "data": {}})
         assert result.phase == Phase.FAILED
+
+
+@pytest.mark.parametrize("seconds", [0.6, 2])
+def test_the_webhook_s_client_outlives_a_loop_that_was_late(
+    venv: Venv, agenthost_command: Callable[..., Client], seconds: float
+) -> None:
+    program = [venv("connectors") / "agenthost-flytekit", "--task-types", "webhook", "--modules", "late"]
+    client = agenthost_command(program, env={"PYTHONPATH": str(pathlib.Path(__file__).parent)})
+
+    def hook(*request: Any) -> servers.Answer:
+        time.sleep(0.05)  # as long as a network takes: who asks has to wait in its loop
+        return 200, {}
+
+    with servers.http(hook) as url, concurrent.futures.ThreadPoolExecutor(8) as threads:
+
+        def post(late: float) -> str:
+            custom = {"url": url, "method": "POST", "headers": {}, "data": {}, "timeout_sec": 10, "late": late}
+            return client.execute("webhook", custom=custom).resource.message
+
+        answers = [*threads.map(post, [0] * 4), *threads.map(post, [seconds, *[0] * 27])]
+        assert answers == ["Webhook was successfully invoked!"] * 32
 
 
 @pytest.fixture

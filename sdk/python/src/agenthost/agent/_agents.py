@@ -76,6 +76,9 @@ class _Agent(ABC):
     """More categories of the same agent."""
     name: ClassVar[str] = ""
     """What Flyte calls the agent; the task type if it is empty."""
+    shared_loop: ClassVar[str] = ""
+    """Agents of a plugin that give the same name here run in one event loop, and can share the clients that belong to
+    it. By default each has a loop of its own, and goes on while another's is blocked."""
 
     def close(self) -> Awaitable[None] | None:
         """Called when the plugin stops, behind the last call. May be async."""
@@ -103,7 +106,9 @@ class AsyncAgent(_Agent, Generic[M]):
     Flyte repeats a `create` whose answer it did not get. `task.idempotency_key` is the same each time: name the
     external job by it and find that job again, then set `idempotent_create`, and the host repeats calls after a crash.
 
-    Each method may be `async def` or plain. A plain one runs in a thread, and an async one that blocks is moved to one.
+    Each method may be `async def` or plain. A plain one runs in a thread. The async ones run in the agent's own event
+    loop, always the same: clients may be kept between calls. One that blocks delays this agent and no other, and the
+    log says where it stands.
     """
 
     idempotent_create: ClassVar[bool] = False

@@ -32,16 +32,16 @@ class Native(Dialect):
         return getattr(agent_pb2, name, None) or getattr(literals_pb2, name)
 
     async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
-        meta = await one.lanes.here(one.agent.create, _task(one, request, request.inputs, metadata))
+        meta = await one.loop.here(one.agent.create, _task(one, request, request.inputs, metadata))
         return agent_pb2.CreateTaskResponse(resource_meta=one.agent.encode(meta))
 
     async def get(self, one: Registered, request: Any) -> Any:
-        resource = await one.lanes.here(one.agent.get, _job(one, request))
+        resource = await one.loop.here(one.agent.get, _job(one, request))
         return agent_pb2.GetTaskResponse(resource=to_message(resource))
 
     async def delete(self, one: Registered, request: Any) -> Any:
         with contextlib.suppress(NotFound):  # what is gone need not be ended
-            await one.lanes.here(one.agent.delete, _job(one, request))
+            await one.loop.here(one.agent.delete, _job(one, request))
         return agent_pb2.DeleteTaskResponse()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
@@ -51,17 +51,17 @@ class Native(Dialect):
             end=request.end_time.ToDatetime() if request.HasField("end_time") else None,
             step=request.step.ToTimedelta() if request.HasField("step") else None,
         )
-        results = await one.lanes.here(one.agent.metrics, _job(one, request), query)
+        results = await one.loop.here(one.agent.metrics, _job(one, request), query)
         return agent_pb2.GetTaskMetricsResponse(results=results)
 
     async def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
         query = LogQuery(request.lines, request.token)
-        async for part in one.lanes.stream(one.agent.logs, _job(one, request), query):
+        async for part in one.loop.stream_here(one.agent.logs, _job(one, request), query):
             yield _log_part(part)
 
     async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
         task = _task(one, header, inputs, metadata)
-        resource = await one.lanes.here(one.agent.execute, task)
+        resource = await one.loop.here(one.agent.execute, task)
         message = to_message(resource, task.output_types)
         if not resource.phase.terminal:
             raise FailedPrecondition(

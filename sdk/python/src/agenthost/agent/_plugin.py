@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import logging
 import os
@@ -12,11 +13,11 @@ from typing import Any, NoReturn, TypeVar
 
 from agenthost.plugin import (
     CAPABILITY_IDEMPOTENT_CREATE,
+    AgentLoop,
     CallError,
     CategoryCapabilities,
     ConfigError,
     Description,
-    Lanes,
     LoadError,
     Service,
     serve,
@@ -46,7 +47,7 @@ class Plugin:
         self.name = name
         self.version = version
         self.agents = list(agents)
-        self._lanes: dict[int, Lanes] = {}
+        self._loops: dict[int | str, AgentLoop] = {}
         self._configuration: Configuration[Any] | None = None
         self._configure: Callable[[Any], Any] | None = None
         self._configured = False
@@ -76,6 +77,9 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         Wrong keys and values are reported by key, all at once, before the function is called. What the function raises
         is an error of the configuration as a whole; what it returns may be a list of ConfigError. Tasks are refused
         until the configuration has come.
+
+        The function, async or plain, runs in the event loop of the agent whose method it is, or else of the plugin's
+        first agent: clients that it makes are that agent's, and of those that share its loop (`shared_loop`).
         """
         if self._configuration is not None:
             raise LoadError(f"plugin {self.name} has two configurations: a plugin takes one")
@@ -107,7 +111,6 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         for agent in self.agents:
             if isinstance(agent, AsyncAgent):
                 adapter(agent.metadata_type())
-            lanes = self._lanes.setdefault(id(agent), Lanes(agent.agent_name()))
             for category in agent.categories():
                 if any((one.task_type, one.version) == (category.task_type, category.version) for one in found):
                     raise LoadError(
@@ -127,7 +130,7 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
                         category.task_type,
                         category.version,
                         isinstance(agent, SyncAgent),
-                        lanes,
+                        self._loop_of(agent),
                     )
                 )
         return Registry(found)
@@ -176,7 +179,7 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
     async def _apply(self, configuration: Any) -> list[ConfigError]:
         assert self._configure is not None
         try:
-            returned = await Lanes(self.name).call(self._configure, configuration)
+            returned = await self._loop_of(self._configuring()).set_up(self._configure, configuration)
         except CallError:
             raise
         except Exception as e:
@@ -190,12 +193,23 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
                 f"plugin {self.name} has no configuration yet: the host must call Configure before the first task"
             )
 
+    def _loop_of(self, agent: Agent) -> AgentLoop:
+        return self._loops.setdefault(agent.shared_loop or id(agent), AgentLoop())
+
+    def _configuring(self) -> Agent:
+        """The agent whose loop the configuring function runs in."""
+        owner = getattr(self._configure, "__self__", None)
+        return next((agent for agent in self.agents if agent is owner), self.agents[0])
+
     async def _close(self) -> None:
-        for agent in reversed(self.agents):
-            try:
-                await self._lanes[id(agent)].call(agent.close)
-            except Exception:
-                _log.exception("an agent did not close cleanly", extra={"agent": agent.agent_name()})
+        # All at once: one whose loop is blocked would keep the others from it.
+        await asyncio.gather(*(self._close_one(agent) for agent in self.agents))
+
+    async def _close_one(self, agent: Agent) -> None:
+        try:
+            await self._loop_of(agent).call(agent.close)
+        except Exception:
+            _log.exception("an agent did not close cleanly", extra={"agent": agent.agent_name()})
 
     def _hint(self) -> str:
         program = os.path.abspath(sys.argv[0])

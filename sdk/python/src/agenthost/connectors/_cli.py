@@ -18,6 +18,7 @@ from ._loading import import_lazy
 
 def main(program: str, dialect: ConnectorDialect) -> NoReturn:
     arguments = _parser(program, dialect).parse_args()
+    dialect.share_loop = arguments.share_loop
     # As flytekit's and Flyte 2's own servers do: modules beside the caller can be given too.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -50,6 +51,11 @@ def _parser(program: str, dialect: ConnectorDialect) -> argparse.ArgumentParser:
         default=[],
         metavar="MODULE,…",
         help=f"modules to import that register connectors, besides the installed plugins of {dialect.distribution}",
+    )
+    parser.add_argument(
+        "--share-loop",
+        action="store_true",
+        help="run all connectors in one event loop, for those that share a client (default: one each)",
     )
     parser.add_argument("--name", help="what the plugin calls itself (default: the package of its connectors)")
     return parser

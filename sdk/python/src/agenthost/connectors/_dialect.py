@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
+from agenthost.plugin import AgentLoop
 from agenthost.service import Dialect, Registry
 
 
@@ -13,6 +15,16 @@ class ConnectorDialect(Dialect):
 
     distribution: str
     """The package that has the registry, for people."""
+
+    share_loop = False
+    """Whether all connectors run in one event loop, for those that share clients."""
+
+    def __init__(self) -> None:
+        self._loops: dict[int | None, AgentLoop] = {}
+
+    def loop_of(self, connector: Any) -> AgentLoop:
+        """The loop of a connector, the same for all its task categories."""
+        return self._loops.setdefault(None if self.share_loop else id(connector), AgentLoop())
 
     @abstractmethod
     def load(self, modules: Sequence[str]) -> Registry:

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from agenthost.plugin import Lanes, take_over
+from agenthost.plugin import take_over
 from agenthost.service import Registered, Registry
 
 from ._dialect import ConnectorDialect
@@ -39,7 +39,7 @@ class Flyte2(ConnectorDialect):
         import_modules(modules)
         registry = importlib.import_module("flyte.connectors").ConnectorRegistry._REGISTRY
         found = [
-            Registered(one, one.name, key.task_type_name, key.task_type_version, False, Lanes(one.name))
+            Registered(one, one.name, key.task_type_name, key.task_type_version, False, self.loop_of(one))
             for key, one in registry.items()
         ]
         return Registry(found, [failure for failure in failures if failure])
@@ -52,7 +52,7 @@ class Flyte2(ConnectorDialect):
 
     async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         template = request.template
-        meta = await one.lanes.here(
+        meta = await one.loop.here(
             one.agent.create,
             task_template=template,
             inputs=await _native_inputs(template, request.inputs),
@@ -65,18 +65,20 @@ class Flyte2(ConnectorDialect):
     async def get(self, one: Registered, request: Any) -> Any:
         from flyte.connectors._connector import get_resource_proto
 
-        resource = await one.lanes.here(one.agent.get, resource_meta=_meta(one, request), **_connection(request))
+        resource = await one.loop.here(one.agent.get, resource_meta=_meta(one, request), **_connection(request))
         return self.message("GetTaskResponse")(resource=await get_resource_proto(resource))
 
     async def delete(self, one: Registered, request: Any) -> Any:
-        await one.lanes.here(one.agent.delete, resource_meta=_meta(one, request), **_connection(request))
+        await one.loop.here(one.agent.delete, resource_meta=_meta(one, request), **_connection(request))
         return self.message("DeleteTaskResponse")()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
-        return await one.lanes.here(one.agent.get_metrics, resource_meta=_meta(one, request))
+        return await one.loop.here(one.agent.get_metrics, resource_meta=_meta(one, request))
 
-    def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        return one.lanes.stream(one.agent.get_logs, resource_meta=_meta(one, request), token=request.token)
+    async def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
+        parts = one.loop.stream_here(one.agent.get_logs, resource_meta=_meta(one, request), token=request.token)
+        async for part in parts:
+            yield part
 
     def listed(self, name: str, is_sync: bool, categories: list[Any]) -> Any:
         return self.message("Agent")(name=name, supported_task_categories=categories)

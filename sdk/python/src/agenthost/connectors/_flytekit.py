@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from agenthost.plugin import Lanes, LoadError, take_over
+from agenthost.plugin import LoadError, take_over
 from agenthost.service import Registered, Registry
 
 from ._dialect import ConnectorDialect
@@ -34,7 +34,7 @@ class Flytekit(ConnectorDialect):
             take_over(logger)
         registry, sync = _backend()
         found = [
-            Registered(one, one.name, category.name, category.version, isinstance(one, sync), Lanes(one.name))
+            Registered(one, one.name, category.name, category.version, isinstance(one, sync), self.loop_of(one))
             for category, one in registry.items()
         ]
         return Registry(found, [failure for failure in failures if failure])
@@ -49,7 +49,7 @@ class Flytekit(ConnectorDialect):
         from flytekit.models.task import TaskExecutionMetadata
 
         method = one.agent.create
-        meta = await one.lanes.here(
+        meta = await one.loop.here(
             method,
             **_accepted(
                 method,
@@ -62,22 +62,23 @@ class Flytekit(ConnectorDialect):
         return self.message("CreateTaskResponse")(resource_meta=meta.encode())
 
     async def get(self, one: Registered, request: Any) -> Any:
-        resource = await one.lanes.here(one.agent.get, resource_meta=_meta(one, request))
+        resource = await one.loop.here(one.agent.get, resource_meta=_meta(one, request))
         return self.message("GetTaskResponse")(resource=await _resource(resource))
 
     async def delete(self, one: Registered, request: Any) -> Any:
-        await one.lanes.here(one.agent.delete, resource_meta=_meta(one, request))
+        await one.loop.here(one.agent.delete, resource_meta=_meta(one, request))
         return self.message("DeleteTaskResponse")()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
-        return await one.lanes.here(one.agent.get_metrics, resource_meta=_meta(one, request))
+        return await one.loop.here(one.agent.get_metrics, resource_meta=_meta(one, request))
 
-    def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        return one.lanes.stream(one.agent.get_logs, resource_meta=_meta(one, request))
+    async def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
+        async for part in one.loop.stream_here(one.agent.get_logs, resource_meta=_meta(one, request)):
+            yield part
 
     async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
         method = one.agent.do
-        resource = await one.lanes.here(
+        resource = await one.loop.here(
             method,
             **_accepted(
                 method,

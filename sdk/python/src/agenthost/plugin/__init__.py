@@ -23,17 +23,17 @@ from ._contract import (
 from ._errors import CallError, LoadError, cut, status_of
 from ._guard import guarded, guarded_stream
 from ._hostlog import take_over
-from ._lanes import Lanes
+from ._loop import AgentLoop
 from ._serve import Service, serve, start
 
 __all__ = [
     "CAPABILITY_IDEMPOTENT_CREATE",
     "IDEMPOTENCY_KEY_HEADER",
+    "AgentLoop",
     "CallError",
     "CategoryCapabilities",
     "ConfigError",
     "Description",
-    "Lanes",
     "LoadError",
     "Service",
     "cut",

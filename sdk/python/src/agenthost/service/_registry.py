@@ -8,19 +8,19 @@ from typing import Any
 
 import grpc
 
-from agenthost.plugin import CallError, Lanes, LoadError
+from agenthost.plugin import AgentLoop, CallError, LoadError
 
 
 @dataclass(frozen=True)
 class Registered:
-    """An agent (Flyte 2: connector) under one task category, and the threads that its calls run in."""
+    """An agent (Flyte 2: connector) under one task category, and the loop that its calls run in."""
 
     agent: Any
     name: str
     task_type: str
     version: int
     is_sync: bool
-    lanes: Lanes
+    loop: AgentLoop
 
     @property
     def kind(self) -> str:

@@ -19,7 +19,7 @@ from ._registry import Registered, Registry
 
 
 class Dialect(ABC):
-    """How agents of one kind are called. The calls run in the agent's own lanes."""
+    """How agents of one kind are called. Its calls run in the agent's own loop."""
 
     has_sync = True
     """Whether there are synchronous agents."""
@@ -43,7 +43,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
-        """Runs in the host's loop: streams what the agent yields in its lane."""
+        """An async generator function: yields messages as the agent yields."""
 
     async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
         raise NotImplementedError
@@ -61,6 +61,8 @@ class AgentService:
         self._check_ready = check_ready
         self._dialect = dialect
         self._registry = registry
+        for one in registry.all():
+            one.loop.serves(one.name)
 
     def register(self, server: grpc.aio.Server) -> None:
         d = self._dialect
@@ -98,19 +100,19 @@ class AgentService:
         template = request.template
         one = await self._find(context, template.type, template.task_type_version, is_sync=False)
         return await self._guarded(
-            context, one, "Create", one.lanes.call(self._dialect.create, one, request, _metadata(context))
+            context, one, "Create", one.loop.call(self._dialect.create, one, request, _metadata(context))
         )
 
     def _job_call(self, method: str, call: Callable[[Registered, Any], Any]) -> Callable[..., Any]:
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             one = await self._find_job(context, request)
-            return await self._guarded(context, one, method, one.lanes.call(call, one, request))
+            return await self._guarded(context, one, method, one.loop.call(call, one, request))
 
         return answer
 
     async def _logs(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         one = await self._find_job(context, request)
-        parts = self._dialect.logs(one, request)
+        parts = one.loop.stream(self._dialect.logs, one, request)
         async for part in guarded_stream(context, one.name, one.task_type, "Logs", parts):
             yield part
 
@@ -131,7 +133,7 @@ class AgentService:
         template = header.template
         one = await self._find(context, template.type, template.task_type_version, is_sync=True)
         yield await self._guarded(
-            context, one, "Execute", one.lanes.call(self._dialect.execute, one, header, inputs, _metadata(context))
+            context, one, "Execute", one.loop.call(self._dialect.execute, one, header, inputs, _metadata(context))
         )
 
     async def _list(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
