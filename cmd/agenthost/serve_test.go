@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/test/badplugin"
 	"github.com/agenthost/agenthost/test/propeller"
 	"github.com/agenthost/agenthost/test/wait"
@@ -340,6 +341,56 @@ func TestAHostOutlivesTheReaderOfItsLog(t *testing.T) {
 		if code := host.signal(t, syscall.SIGTERM); code != 0 {
 			t.Errorf("started by %q the host ended with %d: %v", how, code, p.cmd.ProcessState)
 		}
+	}
+}
+
+// Where run_dir is in /tmp, somebody cleans up there one day.
+func TestAHostOutlivesACleanUpOfItsRunDirectory(t *testing.T) {
+	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good", "-capabilities", "idempotent_create")})
+	settings, err := config.Load(config.Sources{Files: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, "agenthost is ready", 1)
+	addresses := readyLine.FindStringSubmatch(p.stderr.String())
+	host := &served{p, addresses[1], addresses[2]}
+	runs := func(after string) {
+		t.Helper()
+		if result := finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{Stateless: true}))); result.Phase != propeller.Succeeded {
+			t.Errorf("after %s a task came to %+v", after, result.Final)
+		}
+	}
+
+	locks, err := filepath.Glob(settings.RunDir + "/*/lock")
+	if err != nil || len(locks) != 1 {
+		t.Fatalf("the host has the locks %q: %v", locks, err)
+	}
+	for _, lock := range append(locks, settings.RunDir+"/lock") {
+		if err := os.Remove(lock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := host.status(t)
+	agenthost(t, "check", "--start", "-c", file).expect(t, 0, "echo: ok", "")
+	if after := host.status(t); after.PID != before.PID || after.Restarts != 0 {
+		t.Errorf("a check beside the host had its plugin restarted: %+v", after)
+	}
+	runs("the loss of the locks")
+
+	if err := os.RemoveAll(settings.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, "the plugin runs again", func() bool { s := host.status(t); return s.State == "running" && s.PID != before.PID })
+	runs("the loss of run_dir")
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+	}
+	if _, err := os.Stat(filepath.Dir(locks[0])); !os.IsNotExist(err) {
+		t.Errorf("the host left its root: %v", err)
 	}
 }
 

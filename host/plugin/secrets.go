@@ -6,26 +6,28 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/secret"
 )
 
-func secretsDir(rundir string) string { return filepath.Join(rundir, "secrets") }
+// secretsName is the folder in an instance's run directory.
+const secretsName = "secrets"
+
+func secretsDir(rundir string) string { return filepath.Join(rundir, secretsName) }
 
 // secretName is what can be a file's name and a variable's.
 var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// WriteSecrets reads each secret from where it is and writes it, byte for byte, as a file of mode 0600 into the private
+// WriteSecrets reads each secret from where it is and writes it, byte for byte, as a file of mode 0600 into the run
 // directory of the instance, under the lower-case name by which agents look for it. Errors name the secret and its
 // source, never a value.
-func (s Spec) WriteSecrets(ctx context.Context, rundir string) error {
-	dir := secretsDir(rundir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
+	if err := rundir.Folder(secretsName); err != nil {
 		return fmt.Errorf("cannot make the directory of secrets: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
@@ -36,15 +38,11 @@ func (s Spec) WriteSecrets(ctx context.Context, rundir string) error {
 		if unread := (*secret.Error)(nil); errors.As(err, &unread) {
 			return advise(fmt.Errorf("secret %s: %w", name, err), unread.Advice)
 		}
-		file, err := os.OpenFile(filepath.Join(dir, strings.ToLower(name)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		err = rundir.Write(filepath.Join(secretsName, strings.ToLower(name)), value)
 		if errors.Is(err, fs.ErrExist) {
 			return advise(fmt.Errorf("secret %s: another secret has the same name in lower case", name), "rename one of the two")
 		}
 		if err != nil {
-			return fmt.Errorf("secret %s: %w", name, err)
-		}
-		_, err = file.Write(value)
-		if err = errors.Join(err, file.Close()); err != nil {
 			return fmt.Errorf("secret %s: %w", name, err)
 		}
 	}

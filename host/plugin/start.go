@@ -61,6 +61,9 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 			return nil, failed
 		}
 	}
+	if err := s.rundir.HoldSockets(); err != nil {
+		s.log.Warn("its socket is lost if somebody cleans up run_dir", "error", err)
+	}
 	address := s.client.ReattachConfig().Addr
 	s.served = NewConn(s.conn, address.Network(), address.String(), s.tls, s.log)
 	return newInstance(s), nil
@@ -93,7 +96,7 @@ func (s *start) prepare(ctx context.Context) error {
 		return err
 	}
 	s.rundir = rundir
-	return s.spec.WriteSecrets(ctx, rundir.Path())
+	return s.spec.WriteSecrets(ctx, rundir)
 }
 
 // failed is err as the error that Start returns, with what is known of the process.

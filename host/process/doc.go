@@ -9,6 +9,7 @@
 //	…
 //	ending := p.Stop(ctx, askPolitely)                              // ask, SIGTERM, SIGKILL: always ends
 //	dir.Remove()
+//	remade, err := root.Keep()                                      // every minute: cleaners of /tmp do no harm
 //
 // # What comes out of it
 //

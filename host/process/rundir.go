@@ -2,18 +2,17 @@ package process
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/prometheus/procfs"
 
 	"github.com/agenthost/agenthost/host/internal/privatedir"
@@ -36,12 +35,18 @@ const (
 // RunRoot is one host's private directory, with a subdirectory for each process that it runs: sockets, secrets and
 // whatever else must not be seen by others and must not outlive the host.
 //
-// Several hosts may share a base directory. Each holds a lock in its own root for as long as it lives, which is how
-// OpenRunRoot tells the living from the dead, whatever their process ids.
+// Several hosts may share a base directory. Each locks its own root for as long as it lives, which is how OpenRunRoot
+// tells the living from the dead, whatever their process ids.
+//
+// Base directories are often where others clean up by age, and a host may run for months: see Keep.
 type RunRoot struct {
 	base, path string
-	lock       *flock.Flock
-	made       atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	locks  *rootLocks
+	made   int
+	dirs   map[*RunDir]struct{}
+	closed bool
 }
 
 // OpenRunRoot makes a root below base, and removes the roots that dead hosts left there, with the processes that they
@@ -54,30 +59,42 @@ func OpenRunRoot(base string) (*RunRoot, error) {
 	}
 	id := make([]byte, 4)
 	rand.Read(id) // never fails
-	root := &RunRoot{base: base, path: filepath.Join(base, hex.EncodeToString(id))}
+	root := &RunRoot{base: base, path: filepath.Join(base, hex.EncodeToString(id)), dirs: map[*RunDir]struct{}{}}
 	if room := maxSocketPath - socketRoom - dirRoom; len(root.path) > room {
 		return nil, fmt.Errorf("the base of run directories %s is %d bytes long, but unix sockets below it leave room for %d: choose a shorter one",
 			base, len(base), room-(len(root.path)-len(base)))
 	}
-	if err := privatedir.Make("the base of run directories", base); err != nil {
+	if err := root.make(sweep); err != nil {
 		return nil, err
-	}
-	unlock, err := lockBase(base)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := sweep(base); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(root.path, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make a run directory: %w", err)
-	}
-	root.lock = flock.New(filepath.Join(root.path, lockName))
-	if locked, err := root.lock.TryLock(); err != nil || !locked {
-		return nil, fmt.Errorf("cannot lock the new run directory %s: %w", root.path, errors.Join(err, os.RemoveAll(root.path)))
 	}
 	return root, nil
+}
+
+// make makes the base, where it is not there, and the root, locked. In between, under the base's lock, comes first.
+func (r *RunRoot) make(first func(base string) error) error {
+	if err := privatedir.Make("the base of run directories", r.base); err != nil {
+		return err
+	}
+	unlock, err := lockBase(r.base)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := first(r.base); err != nil {
+		return err
+	}
+	if err := os.Mkdir(r.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot make a run directory: %w", err)
+	}
+	locks, err := lockRoot(r.path)
+	if err != nil {
+		return fmt.Errorf("cannot lock the run directory %s: %w", r.path, err)
+	}
+	if r.locks != nil {
+		r.locks.close()
+	}
+	r.locks = locks
+	return nil
 }
 
 // Path is the root's directory.
@@ -85,43 +102,73 @@ func (r *RunRoot) Path() string { return r.path }
 
 // Make makes a directory for one process, with mode 0700.
 func (r *RunRoot) Make() (*RunDir, error) {
-	path := filepath.Join(r.path, strconv.FormatInt(r.made.Add(1), 10))
-	if err := os.Mkdir(path, 0o700); err != nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.keep(); err != nil {
+		return nil, err
+	}
+	r.made++
+	d := &RunDir{root: r, path: filepath.Join(r.path, strconv.Itoa(r.made)), sockets: map[string]int{}}
+	if err := os.Mkdir(d.path, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make a run directory: %w", err)
 	}
-	return &RunDir{path: path}, nil
+	r.dirs[d] = struct{}{}
+	return d, nil
 }
 
 // Close removes the root and everything in it, and ends processes that still name it in their environment.
 func (r *RunRoot) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	for d := range r.dirs {
+		d.release()
+	}
 	unlock, err := lockBase(r.base)
+	if errors.Is(err, fs.ErrNotExist) { // somebody removed it all; processes may still be there
+		unlock, err = func() {}, nil
+	}
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return errors.Join(removeWithProcesses(r.path), r.lock.Close())
+	return errors.Join(removeWithProcesses(r.path), r.locks.close())
 }
-
-// RunDir is the private directory of one process.
-type RunDir struct{ path string }
-
-// Path is the directory. A process that is given it, or a file in it, in an environment variable is recognised by it:
-// Remove finds its children wherever they went.
-func (d *RunDir) Path() string { return d.path }
-
-// Remove removes the directory with all in it, and kills processes whose environment still names it. It is for after
-// the process has ended, and may be called more than once.
-func (d *RunDir) Remove() error { return removeWithProcesses(d.path) }
 
 func lockBase(base string) (unlock func(), err error) {
-	lock := flock.New(filepath.Join(base, lockName))
-	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
-	defer cancel()
-	if _, err := lock.TryLockContext(ctx, 20*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("cannot lock the base of run directories %s (is another host stuck in its start?): %w", base, err)
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
+		locks, err := lockRoot(base)
+		if err == nil {
+			return func() { _ = locks.close() }, nil
+		}
+		if !errors.Is(err, privatedir.ErrHeld) || time.Now().After(deadline) {
+			return nil, fmt.Errorf("cannot lock the base of run directories %s (is another host stuck in its start?): %w", base, err)
+		}
 	}
-	return func() { _ = lock.Close() }, nil
 }
+
+// rootLocks are the two locks of a root, or of the base: on the directory itself, which cannot go without it; and on a
+// file in it, which is all that hosts of former releases know.
+type rootLocks struct{ dir, file *privatedir.Lock }
+
+// lockRoot takes both; privatedir.ErrHeld: somebody holds one of them.
+func lockRoot(path string) (*rootLocks, error) {
+	dir, err := privatedir.TryLock(path)
+	if err != nil {
+		return nil, err
+	}
+	file, err := privatedir.TryLockFile(filepath.Join(path, lockName))
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &rootLocks{dir, file}, nil
+}
+
+func (l *rootLocks) close() error { return errors.Join(l.dir.Close(), l.file.Close()) }
 
 // sweep removes the roots whose hosts are dead. It needs the base's lock, under which roots are made.
 func sweep(base string) error {
@@ -134,12 +181,12 @@ func sweep(base string) error {
 			continue // the base's own lock, or nothing of ours
 		}
 		path := filepath.Join(base, entry.Name())
-		lock := flock.New(filepath.Join(path, lockName))
-		if locked, err := lock.TryLock(); err != nil || !locked {
+		locks, err := lockRoot(path)
+		if err != nil {
 			continue // its host lives, or it is not ours to judge
 		}
-		err := removeWithProcesses(path)
-		_ = lock.Close()
+		err = removeWithProcesses(path)
+		_ = locks.close()
 		if err != nil {
 			return fmt.Errorf("cannot sweep what a dead host left: %w", err)
 		}

@@ -1,12 +1,15 @@
 package process_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/agenthost/agenthost/host/internal/privatedir"
 	"github.com/agenthost/agenthost/host/process"
 )
 
@@ -143,5 +146,178 @@ func TestOnlyTheDeadAreSwept(t *testing.T) {
 	}
 	if _, err := os.Stat(second.Path()); !os.IsNotExist(err) {
 		t.Errorf("a closed root is still there: %v", err)
+	}
+}
+
+// lived is a host's root with one process in it, which lives and listens.
+type lived struct {
+	base   string
+	root   *process.RunRoot
+	dir    *process.RunDir
+	proc   *process.Process
+	socket string
+}
+
+func livedRoot(t *testing.T) lived {
+	t.Helper()
+	root, base := runRoot(t)
+	dir, err := root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.Folder("secrets"), dir.Write("secrets/token", []byte("secret"))); err != nil {
+		t.Fatal(err)
+	}
+	l := lived{base, root, dir, shell(t, "exec sleep 1000", "RUN_DIR="+dir.Path()), filepath.Join(dir.Path(), "plugin123")}
+	listener, err := net.Listen("unix", l.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Write([]byte("it"))
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() { listener.Close(); <-done })
+	if err := dir.HoldSockets(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// expect holds that nothing is missing, and that nobody else can look at it.
+func (l lived) expect(t *testing.T, after string) {
+	t.Helper()
+	for path, want := range map[string]os.FileMode{
+		l.base: 0o700, l.root.Path(): 0o700, l.dir.Path(): 0o700, filepath.Join(l.dir.Path(), "secrets"): 0o700, filepath.Join(l.dir.Path(), "secrets", "token"): 0o600,
+	} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("after %s: %s: %v", after, path, err)
+		}
+	}
+	if content, err := os.ReadFile(filepath.Join(l.dir.Path(), "secrets", "token")); string(content) != "secret" {
+		t.Errorf("after %s the secret is %q: %v", after, content, err)
+	}
+	conn, err := net.Dial("unix", l.socket)
+	if err != nil {
+		t.Errorf("after %s the socket cannot be reached: %v", after, err)
+		return
+	}
+	defer conn.Close()
+	answer := make([]byte, 2)
+	if _, err := conn.Read(answer); err != nil || string(answer) != "it" {
+		t.Errorf("after %s somebody else answers: %q, %v", after, answer, err)
+	}
+}
+
+// another is a second host on the same base, which comes and goes.
+func (l lived) another(t *testing.T, after string) {
+	t.Helper()
+	root, err := process.OpenRunRoot(l.base)
+	if err != nil {
+		t.Fatalf("after %s: %v", after, err)
+	}
+	if err := root.Close(); err != nil {
+		t.Errorf("after %s: %v", after, err)
+	}
+	if l.proc.PID() == 0 || gone(l.proc.PID()) {
+		t.Errorf("after %s another host killed the process of one that lives", after)
+	}
+}
+
+func TestWhatACleanerRemovesComesBack(t *testing.T) {
+	for _, what := range []string{".", "ROOT", "ROOT/lock", "lock", "ROOT/1", "ROOT/1/secrets", "ROOT/1/secrets/token", "ROOT/1/plugin123"} {
+		l := livedRoot(t)
+		path := filepath.Join(l.base, strings.Replace(what, "ROOT", filepath.Base(l.root.Path()), 1))
+		for _, after := range []string{what, what + ", again"} {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			l.another(t, after)
+			remade, err := l.root.Keep()
+			if err != nil || what != "lock" && what != "." && (len(remade) == 0 || remade[0] != path) {
+				t.Errorf("after %s it made %q anew: %v", after, remade, err)
+			}
+			l.expect(t, after)
+			l.another(t, after)
+		}
+		if remade, err := l.root.Keep(); err != nil || len(remade) > 0 {
+			t.Errorf("after %s, with nothing missing, it made %q anew: %v", what, remade, err)
+		}
+	}
+}
+
+func TestAProcessCanBeStartedAtOnceAfterACleanUp(t *testing.T) {
+	l := livedRoot(t)
+	if err := os.RemoveAll(l.base); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := l.root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir.Path()); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("it is %v: %v", info, err)
+	}
+	l.expect(t, "everything was removed")
+}
+
+func TestWhatIsKeptLooksUsed(t *testing.T) {
+	l := livedRoot(t)
+	other, err := process.OpenRunRoot(l.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	own := []string{l.base, l.root.Path(), filepath.Join(l.root.Path(), "lock"), l.dir.Path(), filepath.Join(l.dir.Path(), "secrets", "token"), l.socket}
+	long := time.Now().Add(-30 * 24 * time.Hour)
+	for _, path := range append(own, other.Path()) {
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.root.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range own {
+		if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) > time.Hour {
+			t.Errorf("%s is from %v: %v", path, info.ModTime(), err)
+		}
+	}
+	if info, err := os.Stat(other.Path()); err != nil || time.Since(info.ModTime()) < time.Hour {
+		t.Errorf("another host's root is from %v: %v", info.ModTime(), err)
+	}
+}
+
+// Hosts of former releases know the lock in the file only.
+func TestHostsOfFormerReleasesAndThisOneLeaveEachOtherAlone(t *testing.T) {
+	l := livedRoot(t)
+	if _, err := privatedir.TryLockFile(filepath.Join(l.root.Path(), "lock")); !errors.Is(err, privatedir.ErrHeld) {
+		t.Errorf("one of them would take this one for dead: %v", err)
+	}
+	former := filepath.Join(l.base, "0badcafe")
+	if err := os.Mkdir(former, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := privatedir.TryLockFile(filepath.Join(former, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.another(t, "it was started")
+	if _, err := os.Stat(former); err != nil {
+		t.Errorf("a living host of a former release was swept: %v", err)
+	}
+	lock.Close()
+	l.another(t, "the former one died")
+	if _, err := os.Stat(former); !os.IsNotExist(err) {
+		t.Errorf("a dead host of a former release was not swept: %v", err)
 	}
 }

@@ -58,6 +58,11 @@ func Run(ctx context.Context, options Options) error {
 	if warning := options.Config.StateWarning(); warning != "" {
 		options.Log.Warn("what the host keeps may not outlive it", "problem", warning)
 	}
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	var keeper sync.WaitGroup
+	keeper.Go(func() { keepFiles(keeping, runRoot, stateDir, options.Log) })
+	defer keeper.Wait()
+	defer stopKeeping()
 	bound, err := bind(options.Config.Listen)
 	if err != nil {
 		return err

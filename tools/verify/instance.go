@@ -64,7 +64,7 @@ func (k *kit) launch(ctx context.Context, o launchOptions) (*instance, error) {
 	}
 	i := &instance{dir: dir, printed: &transcript{}, reached: started}
 	spec := plugin.Spec{Command: k.subject.Command, Dir: k.subject.Dir, Env: k.subject.Env, InheritEnv: k.subject.InheritEnv, Secrets: k.subject.Secrets}
-	if err := spec.WriteSecrets(ctx, dir.Path()); err != nil {
+	if err := spec.WriteSecrets(ctx, dir); err != nil {
 		return nil, err
 	}
 	protocol := map[string]string{"PLUGIN_MIN_PORT": "10000", "PLUGIN_MAX_PORT": "25000", "PLUGIN_PROTOCOL_VERSIONS": o.versions}

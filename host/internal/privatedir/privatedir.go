@@ -48,31 +48,41 @@ func kindOf(mode fs.FileMode) string {
 }
 
 // ErrHeld says that somebody else holds the lock.
-var ErrHeld = errors.New("the directory is locked by another process")
+var ErrHeld = errors.New("it is locked by another process")
 
-// Lock is a lock on a directory, held until Close or the end of the process.
+// Lock is a lock on a directory or a file, held until Close or the end of the process.
 type Lock struct {
 	path string
-	dir  *os.File
+	file *os.File
 }
 
 // TryLock locks the directory at path for itself alone; ErrHeld: somebody else holds it.
 func TryLock(path string) (*Lock, error) {
+	return tryLock(path, os.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// TryLockFile locks the file at path for itself alone, and makes it where it does not exist; ErrHeld: somebody else holds
+// it. It is for those who know no other lock.
+func TryLockFile(path string) (*Lock, error) {
+	return tryLock(path, os.O_RDONLY|os.O_CREATE)
+}
+
+func tryLock(path string, flags int) (*Lock, error) {
 	for {
-		dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		file, err := os.OpenFile(path, flags|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		l := &Lock{path: path, dir: dir}
+		l := &Lock{path: path, file: file}
 		err = l.flock(unix.LOCK_EX)
 		if err == nil && l.Stands() {
 			return l, nil
 		}
-		dir.Close()
+		file.Close()
 		if err != nil {
 			return nil, err
 		}
-		// The directory was replaced between the two calls: what is there now is another.
+		// It was replaced between the two calls: what is there now is another.
 	}
 }
 
@@ -85,7 +95,7 @@ func TryShare(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lock{path: path, dir: dir}
+	l := &Lock{path: path, file: dir}
 	if err := l.flock(unix.LOCK_SH); err != nil {
 		dir.Close()
 		return nil, err
@@ -95,7 +105,7 @@ func TryShare(path string) (*Lock, error) {
 
 func (l *Lock) flock(how int) error {
 	for {
-		err := unix.Flock(int(l.dir.Fd()), how|unix.LOCK_NB)
+		err := unix.Flock(int(l.file.Fd()), how|unix.LOCK_NB)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EWOULDBLOCK):
@@ -108,9 +118,9 @@ func (l *Lock) flock(how int) error {
 	}
 }
 
-// Stands says whether the locked directory is still the one at its path.
+// Stands says whether what is locked is still the one at its path.
 func (l *Lock) Stands() bool {
-	held, err := l.dir.Stat()
+	held, err := l.file.Stat()
 	if err != nil {
 		return false
 	}
@@ -119,4 +129,4 @@ func (l *Lock) Stands() bool {
 }
 
 // Close gives the lock up.
-func (l *Lock) Close() error { return l.dir.Close() }
+func (l *Lock) Close() error { return l.file.Close() }
