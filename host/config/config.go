@@ -207,7 +207,8 @@ func (r Route) Covers(other Route) bool {
 // Restart says how a plugin that ended by itself is started again. It always is: a crash loop slows down and is
 // reported, but never gives up.
 type Restart struct {
-	// The wait before the first restart. It doubles with each further failure.
+	// The wait before the first restart. It doubles with each further start that fails. A call that waits for a plugin which had
+	// answered others ends it at once.
 	InitialBackoff time.Duration `koanf:"initial_backoff" check:"positive_duration"`
 	// The longest wait between two restarts.
 	MaxBackoff time.Duration `koanf:"max_backoff" check:"positive_duration"`

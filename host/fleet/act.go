@@ -113,7 +113,7 @@ func (recallManifest) carryOut(s *supervisor) observation {
 const retryCandidate = 5 * time.Second
 
 func (scheduleRetry) carryOut(s *supervisor) observation {
-	wait, _ := s.failures.next(time.Now())
+	wait, _ := s.failures.next(time.Now(), false)
 	s.retry = time.After(max(wait, retryCandidate))
 	return nil
 }

@@ -14,6 +14,7 @@ type failures struct {
 	rule    config.CrashLoop
 	backoff *backoff.ExponentialBackOff
 	at      []time.Time // the recent ones, oldest first
+	starts  []time.Time // those of them that speak against the plugin's starts
 }
 
 func newFailures(policy config.Restart) *failures {
@@ -26,15 +27,24 @@ func newFailures(policy config.Restart) *failures {
 	return &failures{rule: policy.CrashLoop, backoff: exponential}
 }
 
-// next records a failure and says how long to wait, and whether this is a crash loop. A loop waits the longest wait:
-// it slows down, and never gives up. A plugin that held out for the whole window starts over with the shortest.
-func (f *failures) next(now time.Time) (wait time.Duration, looping bool) {
+// next records a failure, and says how long to wait and whether this is a crash loop. A loop waits the longest wait: it slows
+// down, and never gives up. A plugin that held out for the whole window starts over with the shortest.
+//
+// sound says that what has failed was sound: such a plugin is back as soon as it is started, so it makes neither later waits
+// longer nor a failed start one of many.
+func (f *failures) next(now time.Time, sound bool) (wait time.Duration, looping bool) {
 	f.at = within(append(f.at, now), now, f.rule.Window)
-	if len(f.at) == 1 {
+	looping = crashLoop(f.at, now, f.rule)
+	if sound {
+		f.starts = nil
+	} else {
+		f.starts = within(append(f.starts, now), now, f.rule.Window)
+	}
+	if len(f.starts) <= 1 {
 		f.backoff.Reset()
 	}
 	wait = f.backoff.NextBackOff()
-	if looping = crashLoop(f.at, now, f.rule); looping {
+	if sound && looping || crashLoop(f.starts, now, f.rule) {
 		wait = max(wait, f.backoff.MaxInterval)
 	}
 	return wait, looping

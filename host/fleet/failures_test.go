@@ -44,7 +44,7 @@ func TestAFailedPluginIsAlwaysStartedAgain(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "failures") {
 			pause := time.Duration(rapid.IntRange(0, 200).Draw(t, "seconds")) * time.Second
 			now = now.Add(pause)
-			wait, looping := f.next(now)
+			wait, looping := f.next(now, false)
 			if wait <= 0 || wait > policy.MaxBackoff*14/10 {
 				t.Fatalf("wait %v", wait)
 			}
@@ -64,12 +64,35 @@ func TestFailuresInARowWaitLonger(t *testing.T) {
 	policy.CrashLoop.Failures = 1000
 	f := newFailures(policy)
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	first, _ := f.next(now)
+	first, _ := f.next(now, false)
 	var last time.Duration
 	for range 5 {
-		last, _ = f.next(now)
+		last, _ = f.next(now, false)
 	}
 	if last < 4*first {
 		t.Errorf("the first wait was %v, the sixth %v", first, last)
+	}
+}
+
+// Sound ends do not make the wait after a failed start longer, though they count for the crash loop.
+func TestAFailedStartAfterManySoundEndsIsTheFirst(t *testing.T) {
+	policy := config.DefaultPlugin().Restart
+	f := newFailures(policy)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range policy.CrashLoop.Failures {
+		f.next(now, true)
+		now = now.Add(time.Second)
+	}
+	if wait, looping := f.next(now, true); !looping || wait < policy.MaxBackoff {
+		t.Errorf("as long as nobody waits for it, a plugin that ends again and again waits %v (looping %v)", wait, looping)
+	}
+	if wait, looping := f.next(now, false); !looping || wait > policy.InitialBackoff*14/10 {
+		t.Errorf("the first failed start waits %v (looping %v)", wait, looping)
+	}
+	for range policy.CrashLoop.Failures - 2 {
+		f.next(now, false)
+	}
+	if wait, _ := f.next(now, false); wait < policy.MaxBackoff {
+		t.Errorf("a loop of failed starts waits %v", wait)
 	}
 }

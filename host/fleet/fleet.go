@@ -63,6 +63,8 @@ type Fleet struct {
 	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
+	// starts is what tests start instances with.
+	starts func(context.Context, plugin.Spec) (instance, error)
 
 	applying sync.Mutex // held while Apply changes what is wanted
 	round    int

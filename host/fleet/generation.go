@@ -70,6 +70,9 @@ func (g *generation) resize(n int) {
 
 // start brings up an instance: a process, or a connection to an agent that runs elsewhere.
 func (g *generation) start(ctx context.Context) (instance, error) {
+	if starts := g.supervisor.fleet.starts; starts != nil {
+		return starts(ctx, g.spec)
+	}
 	environment := plugin.Environment{
 		RunRoot: g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
 	}

@@ -27,6 +27,7 @@ type instance interface {
 	Err() error
 	Acquire() (release func(), ok bool)
 	InFlight() int
+	Sound() bool
 	Drain(ctx context.Context) error
 	Stop(ctx context.Context) error
 }
@@ -62,6 +63,7 @@ func (s *instanceSlot) run() {
 	g := s.generation
 	failures := newFailures(g.configured().Restart)
 	for first := true; first || s.ctx.Err() == nil; first = false {
+		began := time.Now()
 		started, err := g.start(s.ctx)
 		if err == nil {
 			// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
@@ -71,7 +73,8 @@ func (s *instanceSlot) run() {
 			}
 		}
 		if err != nil && s.ctx.Err() == nil {
-			wait, looping := failures.next(time.Now())
+			sound := started != nil && started.Sound()
+			wait, looping := failures.next(time.Now(), sound)
 			state := Restarting
 			if looping {
 				state = CrashLooping
@@ -79,13 +82,19 @@ func (s *instanceSlot) run() {
 			s.mu.Lock()
 			s.restarts++
 			s.mu.Unlock()
-			s.become(state, err, nil, "next start in "+wait.Round(time.Millisecond).String())
+			next := "next start in " + wait.Round(time.Millisecond).String()
+			if sound {
+				next += ", or when a call waits for it"
+			}
+			s.become(state, err, nil, next)
 			clearUp(started)
 			if s.tell(report{err: err, looping: looping}) == nil {
-				select {
-				case <-time.After(wait):
-				case <-s.ctx.Done():
+				over := time.Now().Add(wait)
+				early := over
+				if sound {
+					early = began.Add(restartsApart)
 				}
+				s.generation.supervisor.demand.pause(s.ctx, early, over)
 			}
 		}
 		clearUp(started)

@@ -34,6 +34,7 @@ type supervisor struct {
 	view   atomic.Pointer[view]
 	signal atomic.Pointer[chan struct{}] // closed at every change, and renewed
 	down   downtime
+	demand demand
 
 	// The first start's order of events, see Fleet.acceptInOrder: the plugin has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
@@ -197,6 +198,10 @@ func (v *view) acquire(want route.Want) (route.Lease, bool) {
 		return route.Lease{}, false
 	}
 	lease, ok := g.acquire()
+	if !ok && g == v.canary && want.Generation == "" { // a new job need not wait for a canary that is away
+		g = v.current
+		lease, ok = g.acquire()
+	}
 	lease.Pin = g == v.canary && g.configured().Pin != config.PinNever
 	return lease, ok
 }
@@ -217,6 +222,7 @@ func (v *view) choose(want route.Want) *generation {
 
 // Acquire implements route.Target.
 func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease, error) {
+	waits := false
 	for {
 		signal := *s.signal.Load()
 		v := s.view.Load()
@@ -225,6 +231,11 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 		}
 		if lease, ok := s.TryAcquire(want); ok {
 			return lease, nil
+		}
+		if !waits {
+			waits = true
+			s.demand.begin()
+			defer s.demand.end()
 		}
 		select {
 		case <-signal:

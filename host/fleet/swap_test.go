@@ -320,6 +320,35 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 	}
 }
 
+func TestNewJobsDoNotWaitForACanaryThatIsAway(t *testing.T) {
+	f := start(t, nil)
+	f.apply(t, only(echo("1")))
+	next := echo("2")
+	next.Rollout.Percent = 99
+	next.Restart.InitialBackoff, next.Restart.MaxBackoff = 5*time.Minute, 5*time.Minute
+	canary := f.apply(t, only(next))["echo"].Generation
+	ofCanary := func(s Status) (found InstanceStatus) {
+		for _, g := range s.Generations {
+			if g.ID == canary {
+				found = g.Instances[0]
+			}
+		}
+		return found
+	}
+	up := f.status(t, "echo", func(s Status) bool { return ofCanary(s).State == Running })
+	if err := syscall.Kill(ofCanary(up).PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.status(t, "echo", func(s Status) bool { return ofCanary(s).State == Restarting })
+	for range 20 {
+		lease, ok := f.route(t, "echo_task").Target.TryAcquire(route.Want{New: true})
+		if !ok || lease.Generation == canary || lease.Pin {
+			t.Fatalf("a new job gets %+v, %v", lease, ok)
+		}
+		lease.Release()
+	}
+}
+
 func TestInstancesShareTheCallsAndOneThatDiesIsRestartedWhileTheOthersServe(t *testing.T) {
 	f := start(t, nil)
 	three := echo("1")

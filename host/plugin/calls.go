@@ -10,6 +10,7 @@ import (
 type calls struct {
 	mu       sync.Mutex
 	inFlight int
+	taken    bool          // any so far
 	refusing bool          // no new calls
 	idle     chan struct{} // where somebody waits for it: closed when inFlight comes to 0 while refusing
 }
@@ -22,6 +23,7 @@ func (c *calls) acquire() (release func(), ok bool) {
 		return func() {}, false
 	}
 	c.inFlight++
+	c.taken = true
 	held := true
 	return func() { c.release(&held) }, true
 }
@@ -44,6 +46,13 @@ func (c *calls) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.inFlight
+}
+
+// untouched says that no call was ever counted in.
+func (c *calls) untouched() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.taken
 }
 
 // drain refuses new calls and waits until none is in flight, or until ctx ends.

@@ -23,6 +23,7 @@ type Conn struct {
 	conn            *grpc.ClientConn
 	polls           *pollconn.Conn
 	short, fallback atomic.Uint64
+	answered        answered
 }
 
 var _ grpc.ClientConnInterface = (*Conn)(nil)
@@ -57,6 +58,12 @@ func NewConn(conn *grpc.ClientConn, network, address string, tlsConfig *tls.Conf
 
 // Invoke makes a call with one request and one answer. A poll may reach the plugin twice.
 func (c *Conn) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
+	err := c.invoke(ctx, method, request, response, options...)
+	c.answered.note(method, err)
+	return err
+}
+
+func (c *Conn) invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
 	if method != service.AsyncAgentService_GetTask_FullMethodName {
 		return c.conn.Invoke(ctx, method, request, response, options...)
 	}
@@ -71,8 +78,12 @@ func (c *Conn) Invoke(ctx context.Context, method string, request, response any,
 
 // NewStream begins a call with any number of messages.
 func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	return c.conn.NewStream(ctx, desc, method, options...)
+	stream, err := c.conn.NewStream(ctx, desc, method, options...)
+	return c.answered.stream(method, stream, err)
 }
+
+// Answered says whether the plugin has answered a call on one of its agents.
+func (c *Conn) Answered() bool { return c.answered.has.Load() }
 
 // Close ends the connection for polls. Those under way and later ones go by grpc-go.
 func (c *Conn) Close() { c.polls.Close() }

@@ -87,6 +87,9 @@ func (i *Instance) Acquire() (release func(), ok bool) { return i.calls.acquire(
 // InFlight is the number of calls acquired and not yet released.
 func (i *Instance) InFlight() int { return i.calls.count() }
 
+// Sound says that nothing speaks against the plugin itself: it has answered a call on one of its agents, or never got one.
+func (i *Instance) Sound() bool { return i.running.served.Answered() || i.calls.untouched() }
+
 // Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
 // are left.
 func (i *Instance) Drain(ctx context.Context) error {

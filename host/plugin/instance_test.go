@@ -321,6 +321,66 @@ func TestDrainWaitsForTheCallsInFlightAndRefusesNewOnes(t *testing.T) {
 	}
 }
 
+// Whether a plugin is to blame for its end shows in whether it has answered a call on an agent, if it had any.
+func TestAPluginIsSoundThatHasAnsweredACallOrNeverGotOne(t *testing.T) {
+	for name, call := range map[string]func(agent grpc.ClientConnInterface) error{
+		"CreateTask": func(agent grpc.ClientConnInterface) error {
+			_, err := service.NewAsyncAgentServiceClient(agent).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)})
+			return err
+		},
+		"an error of GetTask": func(agent grpc.ClientConnInterface) error {
+			_, err := service.NewAsyncAgentServiceClient(agent).GetTask(t.Context(), &admin.GetTaskRequest{ResourceMeta: []byte("{}")})
+			if status.Code(err) != codes.NotFound {
+				return fmt.Errorf("it is %w", err)
+			}
+			return nil
+		},
+		"ExecuteTaskSync": func(agent grpc.ClientConnInterface) error {
+			stream, err := service.NewSyncAgentServiceClient(agent).ExecuteTaskSync(t.Context())
+			if err != nil {
+				return err
+			}
+			header := &admin.CreateRequestHeader{Template: template(t, nil)}
+			if err := stream.Send(&admin.ExecuteTaskSyncRequest{Part: &admin.ExecuteTaskSyncRequest_Header{Header: header}}); err != nil {
+				return err
+			}
+			if err := stream.CloseSend(); err != nil {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		},
+	} {
+		instance := newHost(t).start(spec("echo", "good"))
+		if !instance.Sound() {
+			t.Errorf("%s: one that never got a call is not sound", name)
+		}
+		release, _ := instance.Acquire()
+		if _, err := service.NewAgentMetadataServiceClient(instance.Conn()).ListAgents(t.Context(), &admin.ListAgentsRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if instance.Sound() {
+			t.Errorf("%s: one that has answered ListAgents only is sound", name)
+		}
+		if err := call(instance.Conn()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		release()
+		if !instance.Sound() {
+			t.Errorf("one that has answered %s is not sound", name)
+		}
+		if err := instance.Stop(t.Context()); err != nil || !instance.Sound() {
+			t.Errorf("%s: after its end it is not (%v)", name, err)
+		}
+	}
+	dying := newHost(t).start(spec("echo", "good", "-script", `{"crash_in": "create"}`))
+	release, _ := dying.Acquire()
+	defer release()
+	if _, err := service.NewAsyncAgentServiceClient(dying.Conn()).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)}); err == nil || dying.Sound() {
+		t.Errorf("one that its first call killed is sound (%v)", err)
+	}
+}
+
 func TestUsageCountsTheWholeGroup(t *testing.T) {
 	h := newHost(t)
 	alone, err := h.start(spec("alone", "good")).Usage()

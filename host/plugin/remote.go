@@ -38,7 +38,8 @@ type Remote struct {
 	watchers sync.WaitGroup
 	stop     sync.Once
 
-	calls calls
+	calls    calls
+	answered answered
 	// outage is set while none of the servers can be reached.
 	outage atomic.Pointer[outage]
 	done   chan struct{}
@@ -211,7 +212,7 @@ func (r *Remote) end(reason error) {
 }
 
 // Conn is the connection to all servers, with messages of any size. Stop closes it.
-func (r *Remote) Conn() grpc.ClientConnInterface { return r.conn }
+func (r *Remote) Conn() grpc.ClientConnInterface { return notedConn{r.conn, &r.answered} }
 
 // Manifest is what the plugin said of itself when it was connected. It is not to be changed.
 func (r *Remote) Manifest() Manifest { return r.manifest }
@@ -270,6 +271,9 @@ const reasonTimeout = 100 * time.Millisecond
 
 // InFlight is the number of calls acquired and not yet released.
 func (r *Remote) InFlight() int { return r.calls.count() }
+
+// Sound says that nothing speaks against the plugin itself, as that of an Instance does.
+func (r *Remote) Sound() bool { return r.answered.has.Load() || r.calls.untouched() }
 
 // Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
 // are left.

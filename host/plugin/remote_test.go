@@ -51,6 +51,9 @@ func TestARemotePluginIsReadyForWorkWhenConnectReturns(t *testing.T) {
 	if !ok || remote.InFlight() != 1 {
 		t.Fatalf("acquired %v, in flight %d", ok, remote.InFlight())
 	}
+	if !remote.Sound() {
+		t.Error("it has answered a creation and is not sound")
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := remote.Drain(ended); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "plugin elsewhere: drain: 1 calls are still in flight") {
