@@ -15,7 +15,8 @@
 | error                      | its message                                              |
 
 The way back follows the type that the task declares: an int becomes a float where a float is declared, and a union
-names its variant. Without a declared type it takes what is natural for the value; dataclasses become generic.
+names its variant. Without a declared type it takes what is natural for the value. Dataclasses and pydantic models
+become msgpack, and dicts where a struct is declared.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgpack
+import pydantic
 import pydantic_core
 from flyteidl.core import literals_pb2, types_pb2
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format
 
 _MSGPACK = "msgpack"
 _UTC = datetime.timezone.utc
@@ -223,8 +224,10 @@ def _simple(value: Any, simple: int, strict: bool) -> Any:
         return _natural(int(value))
     if simple == types_pb2.FLOAT and number and not (strict and isinstance(value, int)):
         return _natural(float(value))
-    if simple == types_pb2.STRUCT and (isinstance(value, (dict, list)) or dataclasses.is_dataclass(value)):
-        return _struct(value)
+    if simple == types_pb2.STRUCT and (
+        isinstance(value, (dict, list, pydantic.BaseModel)) or dataclasses.is_dataclass(value)
+    ):
+        return _packed(value)
     plain = {t.Value("STRING"): str, t.Value("BOOLEAN"): bool, t.Value("DATETIME"): datetime.datetime}
     plain |= {t.Value("DURATION"): datetime.timedelta, t.Value("BINARY"): (bytes, Binary)}
     if simple in plain and isinstance(value, plain[simple]):
@@ -251,8 +254,8 @@ def _natural(value: Any) -> Any:
     if isinstance(value, Mapping):
         entries = {str(key): to_literal(entry) for key, entry in value.items()}
         return literals_pb2.Literal(map=literals_pb2.LiteralMap(literals=entries))
-    if dataclasses.is_dataclass(value):
-        return _struct(value)
+    if dataclasses.is_dataclass(value) or isinstance(value, pydantic.BaseModel):
+        return _packed(value)
     raise LiteralError(f"a {type(value).__name__} has no form as a literal: {value!r:.80}")
 
 
@@ -299,19 +302,30 @@ def _dataset(value: StructuredDataset, declared: Any) -> Any:
     return literals_pb2.Literal(scalar=literals_pb2.Scalar(structured_dataset=dataset))
 
 
-def _struct(value: Any) -> Any:
-    plain = pydantic_core.to_jsonable_python(value)
-    if isinstance(plain, dict) and _all_finite(plain):
-        generic = struct_pb2.Struct()
-        generic.update(plain)
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(generic=generic))
-    # Only an object fits a generic literal.
-    return _natural(Binary(msgpack.packb(plain), _MSGPACK))
+def _packed(value: Any) -> Any:
+    """As flytekit writes dataclasses, pydantic models and dicts: protobuf's Struct would make floats of all numbers."""
+    try:
+        return _natural(Binary(msgpack.packb(_plain(value)), _MSGPACK))
+    except (OverflowError, ValueError, TypeError) as e:
+        raise LiteralError(f"a {type(value).__name__} cannot be written as msgpack: {e}") from None
 
 
-def _all_finite(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_all_finite(entry) for entry in value.values())
-    if isinstance(value, list):
-        return all(_all_finite(element) for element in value)
-    return not isinstance(value, float) or math.isfinite(value)
+def _plain(value: Any) -> Any:
+    """What msgpack has a form for; the rest is written as flytekit reads it (mashumaro's forms)."""
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(element) for element in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, pydantic.BaseModel):
+        return _plain(value.model_dump())
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    return _plain(pydantic_core.to_jsonable_python(value))

@@ -241,4 +241,5 @@ def _type_of(literal: literals_pb2.Literal) -> Any:
         return types_pb2.LiteralType(structured_dataset_type=table)
     if scalar.HasField("none_type"):
         return types_pb2.LiteralType(simple=types_pb2.NONE)
-    return types_pb2.LiteralType(simple=types_pb2.STRUCT if scalar.HasField("generic") else types_pb2.BINARY)
+    struct = scalar.HasField("generic") or scalar.binary.tag == "msgpack"
+    return types_pb2.LiteralType(simple=types_pb2.STRUCT if struct else types_pb2.BINARY)

@@ -1,0 +1,113 @@
+"""Dataclasses, pydantic models and dicts are what flytekit has them be."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from typing import Any, Optional
+
+import pydantic
+import pytest
+from flyteidl.core import literals_pb2, types_pb2
+from flytekit.core.context_manager import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
+from flytekit.models.literals import Literal
+
+from agenthost.agent._literals import LiteralError, to_literal, to_python
+from agenthost.agent._typed import read
+
+STRUCT = types_pb2.LiteralType(simple=types_pb2.STRUCT)
+BENT = 2**53 + 1
+"""The first whole number that a float cannot hold."""
+
+
+class Level(enum.Enum):
+    LOW = "low"
+
+
+@dataclasses.dataclass
+class Inner:
+    n: int
+    ratio: float
+
+
+@dataclasses.dataclass
+class Everything:
+    n: int
+    ratio: float
+    text: str
+    flag: bool
+    inner: Inner
+    numbers: list[int]
+    by_name: dict[str, float]
+    by_number: dict[int, str]
+    when: datetime.datetime
+    long: datetime.timedelta
+    level: Level
+    nothing: Optional[int] = None
+
+
+EVERYTHING = Everything(
+    n=BENT,
+    ratio=3.0,
+    text="grün",
+    flag=True,
+    inner=Inner(-(2**63), 1e300),
+    numbers=[BENT, 0],
+    by_name={"a": 2.0},
+    by_number={7: "seven"},
+    when=datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.timezone.utc),
+    long=datetime.timedelta(seconds=90.5),
+    level=Level.LOW,
+)
+
+
+class Model(pydantic.BaseModel):
+    n: int
+    inner: dict[str, list[int]]
+
+
+def flytekit_reads(literal: Any, expected: Any) -> Any:
+    read = Literal.from_flyte_idl(literal)
+    return TypeEngine.to_python_value(FlyteContextManager.current_context(), read, expected)
+
+
+def flytekit_writes(value: Any) -> Any:
+    context = FlyteContextManager.current_context()
+    declared = TypeEngine.to_literal_type(type(value))
+    return TypeEngine.to_literal(context, value, type(value), declared).to_flyte_idl()
+
+
+@pytest.mark.parametrize("value", [EVERYTHING, Model(n=BENT, inner={"a": [BENT]})], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("declared", [None, STRUCT], ids=["natural", "declared"])
+def test_flytekit_reads_what_is_written_and_the_other_way_round(value: Any, declared: Any) -> None:
+    written = to_literal(value, declared)
+    assert written.scalar.binary.tag == "msgpack"
+    assert flytekit_reads(written, type(value)) == value
+    assert read(to_python(flytekit_writes(value)), type(value), strict=False) == value
+    assert read(to_python(written), type(value), strict=False) == value
+
+
+def test_a_dict_keeps_its_numbers_and_keys() -> None:
+    value = {"n": BENT, "whole": 3, "ratio": 3.0, "data": b"\x00\xff", "nested": [{"n": 2**63}, None], 7: "seven"}
+    written = to_literal(value, STRUCT)
+    for found in (flytekit_reads(written, dict), to_python(written)):
+        assert found == value
+        assert [type(found[key]) for key in ("whole", "ratio")] == [int, float]
+
+
+def test_a_generic_literal_is_still_read() -> None:
+    """What older plugins and flytekits wrote."""
+    generic = literals_pb2.Literal()
+    generic.scalar.generic.update({"n": 3, "ratio": 0.5})
+    assert read(to_python(generic), Inner, strict=False) == Inner(3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [({"n": 2**64}, "Integer value out of range"), ({"n": object()}, "Unable to serialize unknown type")],
+)
+def test_what_msgpack_has_no_form_for_is_refused(value: Any, why: str) -> None:
+    with pytest.raises(LiteralError, match=f"a dict cannot be written as msgpack: {why}"):
+        to_literal(value, STRUCT)
