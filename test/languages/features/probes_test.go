@@ -115,11 +115,12 @@ var probes = map[string]func(*example) error{
 		})
 	},
 	"inputs-dataclass": func(e *example) error {
-		result, err := e.execute(pointType, map[string]any{"point": map[string]any{"x": 1, "label": "a"}}, nil)
+		// 2^53+1 is the first whole number that a float, such as JSON's or a protobuf Struct's, does not hold.
+		result, err := e.execute(pointType, map[string]any{"point": map[string]any{"x": int64(1) << 53, "label": "a"}}, nil)
 		if err != nil {
 			return err
 		}
-		return want("point", fmt.Sprint(result.Outputs["point"]), "map[label:a x:2]")
+		return want("point", fmt.Sprint(result.Outputs["point"]), "map[label:a x:9007199254740993]")
 	},
 	"inputs-together": func(e *example) error {
 		result, err := e.execute(togetherType, map[string]any{"count": 3, "label": "a"}, nil)

@@ -39,7 +39,7 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
 
     record Counted(int count, String label) {}
 
-    record Point(int x, String label) {}
+    record Point(long x, String label) {}
 
     public static void main(String[] args) {
         Plugin.named("features", "1.0.0")
