@@ -32,6 +32,13 @@ const (
 )
 
 func main() {
+	if os.Getpid() == 1 {
+		code, err := asFirstProcess()
+		if err == nil {
+			os.Exit(code)
+		}
+		fmt.Fprintf(os.Stderr, "agenthost: what plugins leave behind will not be reaped: %v\n", err)
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
