@@ -47,7 +47,7 @@ type Options struct {
 	Project, Domain string
 	// Watch, if set, hears of every change and of every passing second.
 	Watch func(Progress)
-	// Log, if set, gets the job's log lines, as far as the agent gives them.
+	// Log, if set, gets the job's log lines, as far as the agent gives them, with their time and who wrote them.
 	Log func(line string)
 }
 
@@ -342,12 +342,29 @@ func (f *logFollower) follow(ctx context.Context) {
 		if next := part.GetHeader().GetToken(); next != "" {
 			f.token = next
 		}
-		for _, text := range part.GetBody().GetResults() {
-			line(strings.TrimSuffix(text, "\n"))
+		lines, malformed := agentclient.LogLines(part.GetBody())
+		if err = malformed; err != nil {
+			break
+		}
+		for _, found := range lines {
+			line(shown(found))
 		}
 	}
 	if status.Code(err) == codes.Unimplemented {
 		f.off = true
 		f.emit("(this agent gives no logs)")
 	}
+}
+
+// shown is a log line as text: when, by whom, what, as far as it is known.
+func shown(line agentclient.LogLine) string {
+	var b strings.Builder
+	if !line.Time.IsZero() {
+		b.WriteString(line.Time.UTC().Format("2006-01-02T15:04:05.000Z  "))
+	}
+	if by := line.By(); by != "" {
+		fmt.Fprintf(&b, "%-6s  ", by)
+	}
+	b.WriteString(line.Message)
+	return b.String()
 }

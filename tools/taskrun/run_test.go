@@ -24,8 +24,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/proto/fields"
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
@@ -38,12 +40,14 @@ type agent struct {
 	service.UnimplementedSyncAgentServiceServer
 	service.UnimplementedAgentMetadataServiceServer
 
-	sync    bool
-	polls   []poll
-	logs    [][]string // new lines at each call of GetTaskLogs
-	tokens  bool       // whether log calls go on from a token
-	deleted chan string
-	polled  chan int
+	sync  bool
+	polls []poll
+	logs  [][]string // new lines at each call of GetTaskLogs
+	// structured comes behind the lines of each call.
+	structured *admin.GetTaskLogsResponseBody
+	tokens     bool // whether log calls go on from a token
+	deleted    chan string
+	polled     chan int
 
 	mu      sync.Mutex
 	created []*admin.CreateTaskRequest
@@ -135,6 +139,9 @@ func (a *agent) GetTaskLogs(request *admin.GetTaskLogsRequest, stream service.As
 		if err := stream.Send(&admin.GetTaskLogsResponse{Part: &admin.GetTaskLogsResponse_Body{Body: body}}); err != nil {
 			return err
 		}
+	}
+	if a.structured != nil {
+		return stream.Send(&admin.GetTaskLogsResponse{Part: &admin.GetTaskLogsResponse_Body{Body: a.structured}})
 	}
 	return nil
 }
@@ -334,6 +341,32 @@ func TestLogLinesAreShownOnceWithTokensAndWithout(t *testing.T) {
 		if diff := cmp.Diff([]string{"one", "two", "three", "four"}, lines); diff != "" {
 			t.Errorf("tokens %t: %s", tokens, diff)
 		}
+	}
+}
+
+func TestStructuredLogLinesAreShownWithTheirTimeAndOriginator(t *testing.T) {
+	at, err := proto.Marshal(timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []byte // flyteidl.admin.LogLine, which the linked flyteidl does not know
+	for _, line := range [][]byte{
+		fields.AppendVarint(fields.Append(fields.Append(nil, 1, at), 2, "first\n"), 3, 1),
+		fields.AppendVarint(fields.Append(nil, 2, "second"), 3, 2),
+		fields.Append(nil, 2, "third"),
+	} {
+		lines = fields.Append(lines, 2, line)
+	}
+	structured := &admin.GetTaskLogsResponseBody{Results: []string{"first", "second", "third"}} // the same again, as SDKs send them
+	structured.ProtoReflect().SetUnknown(lines)
+	a := &agent{logs: [][]string{{"plain"}}, structured: structured, polls: []poll{in(core.TaskExecution_RUNNING, ""), succeeded(nil)}}
+	var shown []string
+	if _, err := Run(t.Context(), serve(t, a), query(t), Options{Log: func(line string) { shown = append(shown, line) }}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"plain", "2026-01-02T03:04:05.006Z  USER    first", "SYSTEM  second", "third"}
+	if diff := cmp.Diff(want, shown); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -315,7 +315,7 @@ func (j *Job) FollowLogs(ctx context.Context, query agent.LogQuery, take func(li
 		if err != nil {
 			return err
 		}
-		lines, err := structuredLines(part.GetBody())
+		lines, err := logLines(part.GetBody())
 		if err != nil {
 			return err
 		}

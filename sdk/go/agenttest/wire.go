@@ -2,40 +2,20 @@ package agenttest
 
 import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/agenthost/agenthost/proto/fields"
+	"github.com/agenthost/agenthost/proto/agentclient"
 	agent "github.com/agenthost/agenthost/sdk/go"
 )
 
-// structuredLines reads GetTaskLogsResponseBody.structured_lines = 2: {timestamp = 1, message = 2, originator = 3}.
-func structuredLines(body *admin.GetTaskLogsResponseBody) ([]agent.LogLine, error) {
-	var lines []agent.LogLine
-	err := fields.Each(body.ProtoReflect().GetUnknown(), func(number fields.Number, value fields.Value) error {
-		if number != 2 {
-			return nil
-		}
-		line := agent.LogLine{}
-		err := fields.Each(value.Bytes, func(number fields.Number, value fields.Value) error {
-			switch number {
-			case 1:
-				stamp := &timestamppb.Timestamp{}
-				if err := proto.Unmarshal(value.Bytes, stamp); err != nil {
-					return err
-				}
-				line.Time = stamp.AsTime()
-			case 2:
-				value.Text(&line.Message)
-			case 3:
-				line.Originator = agent.Originator(value.Varint)
-			}
-			return nil
-		})
-		lines = append(lines, line)
-		return err
-	})
+// logLines are the lines of a part of a log.
+func logLines(body *admin.GetTaskLogsResponseBody) ([]agent.LogLine, error) {
+	found, err := agentclient.LogLines(body)
+	lines := make([]agent.LogLine, len(found))
+	for i, line := range found {
+		lines[i] = agent.LogLine{Time: line.Time, Message: line.Message, Originator: agent.Originator(line.Originator)}
+	}
 	return lines, err
 }
 

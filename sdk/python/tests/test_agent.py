@@ -214,7 +214,8 @@ def test_an_input_of_another_type_is_named(client: Client) -> None:
 
 def test_logs_are_streamed_with_time_and_token(client: Client) -> None:
     job = client.create("count")
-    assert list(job.logs(lines=5)) == [LogLine("lines 5"), LogLine("second"), NextToken("more")]
+    second = LogLine("second", datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc), "SYSTEM")
+    assert list(job.logs(lines=5)) == [LogLine("lines 5"), second, NextToken("more")]
     request = agent_pb2.GetTaskLogsRequest(task_category=job.category, resource_meta=job.meta)
     parts = list(client.async_agents.GetTaskLogs(request))
     (line,) = parts[1].body.structured_lines

@@ -141,12 +141,14 @@ def slurm_script(folder: pathlib.Path, script: str, late: float = 0) -> dict[str
 
 def test_slurm_runs_a_script(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
     with servers.slurm(venv("flyte2"), tmp_path) as env:
-        flyte = Flyte2(host({"slurm": plugin(venv, "slurm_script", env=env)}), {}, {})
+        client = host({"slurm": plugin(venv, "slurm_script", env=env)})
+        flyte = Flyte2(client, {}, {})
         script = slurm_script(tmp_path / "work", 'echo "Hello, $FLYTE_INPUT_NAME"')
         meta = flyte.create("slurm_script", custom=script, inputs={"name": "Ada"})
         found = flyte.wait("slurm_script", meta)
         assert found.phase == Phase.SUCCEEDED, found.message
         assert pathlib.Path(json.loads(meta)["stdout_path"]).read_text() == "Hello, Ada\n"
+        assert [line.message for line in client.job("slurm_script", meta).logs()][1:] == ["Hello, Ada"]
         endless = flyte.create("slurm_script", custom=slurm_script(tmp_path / "work", "sleep 3600"))
         flyte.delete("slurm_script", endless)
         assert flyte.wait("slurm_script", endless).phase == Phase.ABORTED

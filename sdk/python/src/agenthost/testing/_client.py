@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import time
@@ -195,8 +196,10 @@ class Job:
         for part in self.client.async_agents.GetTaskLogs(request, timeout=TIMEOUT):
             if part.HasField("header"):
                 yield NextToken(part.header.token)
-            for text in part.body.results:
-                yield LogLine(text)
+            if part.body.structured_lines:  # the plain ones are then the same again
+                yield from map(_log_line, part.body.structured_lines)
+            else:
+                yield from map(LogLine, part.body.results)
 
     def _about(self, request: Any, **more: Any) -> Any:
         return request(task_category=self.category, resource_meta=self.meta, **more)
@@ -206,6 +209,11 @@ def result(resource: Any) -> Result:
     """A resource in Python values."""
     outputs = {name: to_python(literal) for name, literal in resource.outputs.literals.items()}
     return Result(Phase(resource.phase), resource.message, outputs if resource.HasField("outputs") else None, resource)
+
+
+def _log_line(line: Any) -> LogLine:
+    time = line.timestamp.ToDatetime(datetime.timezone.utc) if line.HasField("timestamp") else None
+    return LogLine(line.message, time, agent_pb2.LogLineOriginator.Name(line.originator))
 
 
 def _variables(types: Mapping[str, Any]) -> Any:
