@@ -121,6 +121,10 @@ var errPanicked = errors.New("go-plugin panicked")
 func (s *start) explainHandshake(ctx context.Context, err error) error {
 	s.awaitExit(ctx) // go-plugin killed it, if it had not ended before
 	line := s.proc.Handshake()
+	like := s.proc.LikeHandshake()
+	if like != "" {
+		like = fmt.Sprintf(" (the line %q is none)", like)
+	}
 	fields := strings.Split(line, "|")
 	switch {
 	case line == "" && s.saidNoCookie():
@@ -130,12 +134,12 @@ func (s *start) explainHandshake(ctx context.Context, err error) error {
 		return advise(errors.New(s.proc.HandshakeProblem()),
 			"stdout is for the handshake line alone: let the plugin print to stderr")
 	case ctx.Err() != nil && line == "":
-		return advise(fmt.Errorf("no handshake line came on its stdout: %w", context.Cause(ctx)),
+		return advise(fmt.Errorf("no handshake line came on its stdout%s: %w", like, context.Cause(ctx)),
 			"if it needs longer to start, raise start_timeout; if it is a plugin at all, it prints 1|1|unix|<socket>|grpc|<certificate>")
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case line == "":
-		return advise(errors.New("it ended, or closed its stdout, before its handshake"), "run its command by hand to see why")
+		return advise(errors.New("it ended, or closed its stdout, before its handshake"+like), "run its command by hand to see why")
 	case fields[0] != "1":
 		return advise(fmt.Errorf("its handshake line has core protocol version %s, go-plugin's is 1", fields[0]), "build it with a current SDK")
 	case fields[1] != fmt.Sprint(pluginv1.ProtocolVersion):

@@ -83,6 +83,7 @@ func TestAPluginThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 		{mode: "netrpc", step: plugin.StepHandshake, parts: []string{"does not say grpc"}},
 		{mode: "silent", timeout: 300 * time.Millisecond, step: plugin.StepHandshake, parts: []string{"no handshake line", "start_timeout of 300ms", "raise start_timeout"}},
 		{mode: "slow", args: []string{"-delay", "1h"}, timeout: 300 * time.Millisecond, step: plugin.StepHandshake, parts: []string{"no handshake line", "raise start_timeout"}},
+		{mode: "prints-no-handshake", timeout: 5 * time.Second, step: plugin.StepHandshake, parts: []string{`no handshake line came on its stdout (the line "1|2|3|4" is none)`, "raise start_timeout"}},
 		{mode: "sigstop-early", timeout: 300 * time.Millisecond, step: plugin.StepHandshake, parts: []string{"no handshake line"}},
 		{mode: "prints-for-ever", step: plugin.StepHandshake, parts: []string{"without a handshake line among them", "progress: ", "print to stderr"}},
 		{mode: "dies", args: []string{"-code", "3", "-text", "cannot find libduckdb.so"}, step: plugin.StepHandshake, parts: []string{"before its handshake", "exited with code 3", "cannot find libduckdb.so", "by hand"}},
@@ -233,6 +234,16 @@ func TestAPluginMayPrintBeforeItsHandshake(t *testing.T) {
 	line := h.log.line(t, "Picked up JAVA_TOOL_OPTIONS")
 	if line["level"] != "WARN" || line["plugin"] != "jvm" || !strings.Contains(line["msg"].(string), "before its handshake") {
 		t.Errorf("logged as %v", line)
+	}
+}
+
+func TestAPluginMayPrintWhatIsLikeAHandshake(t *testing.T) {
+	h := newHost(t)
+	h.start(spec("table", "prints-like-a-handshake"))
+	for _, printed := range []string{"1|2|3|4", "loading the model... "} {
+		if line := h.log.line(t, "before its handshake: "+printed); line["level"] != "WARN" {
+			t.Errorf("logged as %v", line)
+		}
 	}
 }
 

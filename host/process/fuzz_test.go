@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ func FuzzStdout(f *testing.F) {
 	for _, seed := range []string{
 		"1|1|unix|/x|grpc|\n", "hello\n1|1|tcp|127.0.0.1:1|grpc|abc|true\nmore", "1|1|unix|", "|||||", "\x00\xff\n\n1|", "1|1|unix|" + strings.Repeat("a", 20000) + "\n1|1|unix|/x",
 		strings.Repeat("noise\n", 250) + "1|1|unix|/x|grpc|\n", "-1|1|unix|/x", "99999999999|1|unix|/x", " 1|1|unix|/x|grpc|",
+		"1|2|3|4\n1|1|unix|/x|grpc|\n", "Loading... 1|1|unix|/x|grpc|QUJD|true\n", "2|1|unix|/x|grpc|\n1|1|unix|/x|grpc\n", "1|1|unix|/x|netrpc\n", "1|1|unix|/a|grpc|1|1|unix|/b|grpc|\n",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -89,12 +91,15 @@ func FuzzStdout(f *testing.F) {
 		if o.dropped.timer != nil {
 			o.dropped.timer.Stop()
 		}
-		o.handshakes.finish()
+		o.stdoutEnded()
 		var got bytes.Buffer
 		got.ReadFrom(o.handshakes)
 		if got.Len() == 0 {
 			if o.filter.found {
 				t.Fatal("a handshake was found and lost")
+			}
+			if whole := firstWhole(printed); whole != "" && o.filter.problem == "" {
+				t.Fatalf("the handshake %q was passed over", whole)
 			}
 			return
 		}
@@ -102,7 +107,35 @@ func FuzzStdout(f *testing.F) {
 		if o.filter.problem != "" || strings.Contains(line, "\n") || len(line) > maxHandshake || len(strings.Split(line, "|")) < 4 {
 			t.Fatalf("go-plugin gets %.200q, the problem is %q", got.String(), o.filter.problem)
 		}
+		if !isWhole(line) && (firstWhole(printed) != "" || !strings.Contains(line, "|unix|") && !strings.Contains(line, "|tcp|")) {
+			t.Fatalf("go-plugin gets %.200q for a handshake", line)
+		}
 	})
+}
+
+// firstWhole is the first line that is a handshake and nothing else.
+func firstWhole(printed []byte) string {
+	for line := range strings.SplitSeq(string(printed), "\n") {
+		if line = strings.TrimSuffix(line, "\r"); len(line) <= maxHandshake && isWhole(line) {
+			return line
+		}
+	}
+	return ""
+}
+
+// isWhole says by another way than the filter's whether a line is a handshake.
+func isWhole(line string) bool {
+	fields := strings.Split(line, "|")
+	if len(fields) < 5 || len(fields) > 7 || fields[0] != "1" || len(fields[1]) > 9 || fields[2] != "unix" && fields[2] != "tcp" || fields[3] == "" || fields[4] != "grpc" {
+		return false
+	}
+	if _, err := strconv.ParseUint(fields[1], 10, 32); err != nil {
+		return false
+	}
+	if len(fields) > 5 && strings.Trim(strings.TrimRight(fields[5], "="), "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") != "" || strings.Contains(line, "===") {
+		return false
+	}
+	return len(fields) < 7 || fields[6] == "" || fields[6] == "true" || fields[6] == "false"
 }
 
 // However the bytes of a stream are cut into writes, the lines are the same, none is longer than allowed, and what was

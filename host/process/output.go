@@ -32,6 +32,7 @@ type output struct {
 	mu        sync.Mutex // guards what follows
 	filter    handshakeFilter
 	handshake string
+	better    *time.Timer // set while a better handshake line is waited for
 	stderr    logLines
 	tail      tail
 	lines     *rate.Limiter
@@ -61,7 +62,7 @@ func newOutput(watch func(Stream, []byte, int)) *output {
 // follow starts to read both pipes, until their ends or an error such as a deadline that was set on them.
 func (o *output) follow(stdout, stderr io.Reader) {
 	o.readers.Add(2)
-	go o.read(stdout, o.stdoutLine, o.handshakes.finish)
+	go o.read(stdout, o.stdoutLine, o.stdoutEnded)
 	go o.read(stderr, o.stderrLine, func() {})
 }
 
@@ -92,25 +93,65 @@ func (o *output) stdoutLine(line []byte, cut int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.watch(Stdout, line, cut)
-	v, giveUp := o.filter.sort(line, cut)
-	switch v {
+	s := o.filter.sort(line, cut)
+	switch s.verdict {
 	case handshake:
-		o.handshake = string(line)
-		o.handshakes.push(line)
-	case noise:
-		o.log(line, cut, func() []byte {
-			encoded, _ := encodeText(levelWarn, "printed before its handshake: "+string(line), cut, stdoutField)
-			return encoded
+		if s.before != "" {
+			o.noise([]byte(s.before), 0)
+		}
+		o.shake(s.handshake)
+	case faulty:
+		o.better = time.AfterFunc(betterWait, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.settle()
 		})
+	case noise:
+		o.noise(line, cut)
 	case chatter:
 		o.log(line, cut, func() []byte {
 			encoded, _ := encodeText(levelDebug, string(line), cut, stdoutField)
 			return encoded
 		})
 	}
-	if giveUp {
+	if s.giveUp {
 		o.handshakes.finish()
 	}
+}
+
+// noise logs what came before the handshake. It needs mu.
+func (o *output) noise(line []byte, cut int) {
+	o.log(line, cut, func() []byte {
+		encoded, _ := encodeText(levelWarn, "printed before its handshake: "+string(line), cut, stdoutField)
+		return encoded
+	})
+}
+
+// shake passes the handshake on. It needs mu.
+func (o *output) shake(line string) {
+	o.handshake = line
+	o.handshakes.push([]byte(line))
+	if passed := o.filter.faulty; passed != "" && passed != line {
+		o.noise([]byte(passed), 0)
+	}
+	if o.better != nil {
+		o.better.Stop()
+	}
+}
+
+// settle takes a handshake line with a mistake for what there is. It needs mu.
+func (o *output) settle() {
+	if line, ok := o.filter.settle(); ok {
+		o.shake(line)
+	}
+}
+
+// stdoutEnded is for the end of stdout: no better handshake can come any more.
+func (o *output) stdoutEnded() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.settle()
+	o.handshakes.finish()
 }
 
 var stdoutField = map[string]any{keyStream: "stdout"}
@@ -177,6 +218,13 @@ func (p *Process) HandshakeProblem() string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
 	return p.output.filter.problem
+}
+
+// LikeHandshake is a line on stdout that had the form of a handshake and was none, where none came; empty otherwise.
+func (p *Process) LikeHandshake() string {
+	p.output.mu.Lock()
+	defer p.output.mu.Unlock()
+	return p.output.filter.nearest()
 }
 
 // LastOutput is the last lines that the process printed on either pipe, oldest first and clean, bounded in number and

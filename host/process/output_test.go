@@ -134,6 +134,50 @@ func TestAFloodIsThinnedAndCounted(t *testing.T) {
 	}
 }
 
+// What is taken for the handshake, among what else is printed. The script prints these words and waits.
+func TestOnlyAWholeHandshakeIsOne(t *testing.T) {
+	const whole = "1|1|unix|/run/x|grpc|QUJD"
+	for printed, want := range map[string]string{
+		`1|2|3|4\n` + whole + `\n`:                          whole,
+		`a | b | c | d\n1|1|udp|x|grpc|\n` + whole + `\n`:   whole,
+		`Loading...` + whole + `\n`:                         whole,
+		`10%%\r100%%\r` + whole + `\r\n`:                    whole,
+		`step 1` + whole + `|\n`:                            whole + "|",
+		`{"progress": "1|1|unix"} ` + whole + `|true\n`:     whole + "|true",
+		`  1|1|tcp|127.0.0.1:7|grpc  \n`:                    "1|1|tcp|127.0.0.1:7|grpc",
+		`1|99|unix|/run/x|grpc|\n`:                          "1|99|unix|/run/x|grpc|", // of another version, and whole
+		`2|1|unix|/run/y|grpc|\n` + whole + `\n`:            whole,
+		`1|1|unix|/run/y\n1|1|unix|/run/z\n` + whole + `\n`: whole,
+		// Nothing better follows: what is wrong with it is for whoever reads it to say.
+		`1|2|3|4\n2|1|unix|/run/y|grpc|\n`:   "2|1|unix|/run/y|grpc|",
+		`1|1|unix|/run/y\n1|1|unix|/run/z\n`: "1|1|unix|/run/y",
+		`1|1|unix|/run/y|netrpc|\n`:          "1|1|unix|/run/y|netrpc|",
+		`1|1|unix|/run/y|grpc|no base64!\n`:  "1|1|unix|/run/y|grpc|no base64!",
+		whole + `|true|and|more\n`:           whole + "|true|and|more", // of a later go-plugin
+	} {
+		p := shell(t, `printf '`+printed+`'; exec sleep 1000`)
+		line, err := bufio.NewReader(p.Stdout()).ReadString('\n')
+		if err != nil || line != want+"\n" {
+			t.Errorf("of %q it takes %q, want %q: %v", printed, line, want, err)
+		}
+	}
+}
+
+func TestAFaultyHandshakeIsKnownWhenStdoutEnds(t *testing.T) {
+	p := shell(t, `echo '2|1|unix|/run/y|grpc|'; exec >&-; exec sleep 1000`)
+	if got := read(t, p.Stdout()); got != "2|1|unix|/run/y|grpc|\n" {
+		t.Errorf("it takes %q", got)
+	}
+}
+
+func TestWhereNoHandshakeCameTheLineMostLikeOneIsNamed(t *testing.T) {
+	p := shell(t, `echo hello; echo '1|2|3|4'; echo 'a|b|c|d'`)
+	awaitEnd(t, p)
+	if got := p.LikeHandshake(); got != "1|2|3|4" {
+		t.Errorf("it is %q", got)
+	}
+}
+
 func TestTheLastOutputIsShortAndNamesTheCause(t *testing.T) {
 	p := shell(t, `
 		echo 'panic: index out of range' >&2

@@ -48,6 +48,12 @@ var modes = map[string]func(*options){
 		say(os.Stdout, "hello from a print that was left in")
 		serve(o)
 	},
+	"prints-like-a-handshake": func(o *options) {
+		say(os.Stdout, "1|2|3|4")
+		fmt.Print("loading the model... ") // and no newline
+		serve(o)
+	},
+	"prints-no-handshake": func(*options) { say(os.Stdout, "1|2|3|4"); forever() },
 	"prints-for-ever": func(*options) {
 		for i := 0; ; i++ {
 			say(os.Stdout, fmt.Sprintf("progress: %d", i))

@@ -124,10 +124,14 @@ func stdoutBefore(ctx context.Context, k *kit) (string, error) {
 	}
 	lines, _ := i.printed.of(process.Stdout)
 	for n, line := range lines {
-		if line == i.line && n > 0 {
+		before, found := strings.CutSuffix(strings.TrimSpace(line), i.line)
+		switch {
+		case !found:
+		case n > 0:
 			return "", failed("it printed %d lines before its handshake, the first being %.80q", n, lines[0])
-		}
-		if line == i.line {
+		case before != "":
+			return "", failed("it printed %.80q before its handshake, on the same line", before)
+		default:
 			return "", nil
 		}
 	}

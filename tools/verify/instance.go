@@ -253,7 +253,7 @@ func (t *transcript) add(from process.Stream, line []byte) (stray bool) {
 		return false
 	}
 	stray = t.shaken
-	t.shaken = t.shaken || bytes.HasPrefix(line, []byte("1|"))
+	t.shaken = t.shaken || bytes.Contains(line, []byte("|grpc"))
 	return stray
 }
 

@@ -99,6 +99,7 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"speaks another version":       {good("wrong-version"), []string{"handshake/line"}, nil, `is "99"`},
 		"speaks another core version":  {good("wrong-core"), []string{"handshake/line", "handshake/cookie", "handshake/wrong-cookie"}, nil, "made its handshake"},
 		"prints before the handshake":  {good("prints-first"), []string{"handshake/stdout-before"}, nil, "Picked up JAVA_TOOL_OPTIONS"},
+		"prints what is like one":      {good("prints-like-a-handshake"), []string{"handshake/stdout-before"}, nil, "1|2|3|4"},
 		"prints after the handshake":   {good("prints-later", "-text", "Loading…"), nil, []string{"logs/stdout-after"}, "Loading…"},
 		"claims any version":           {good("any-version"), []string{"handshake/unknown-versions", "handshake/versions"}, nil, "99"},
 		"listens elsewhere":            {good("socket-elsewhere"), []string{"handshake/address"}, nil, "is not in PLUGIN_UNIX_SOCKET_DIR"},
