@@ -421,6 +421,9 @@ func TestATaskCarriesWhatTheCallerSent(t *testing.T) {
 	if task.IdempotencyKey != pluginv1.IdempotencyKey(id, "s3://b/p") || task.IdempotencyKey == "" {
 		t.Errorf("the idempotency key is not derived from the execution id and the output prefix: %q", task.IdempotencyKey)
 	}
+	if former := task.FormerIdempotencyKey(); former != pluginv1.FormerIdempotencyKey(id) || former == task.IdempotencyKey {
+		t.Errorf("the former key is %q", former)
+	}
 	client.RunTask(t.Context(), agenttest.Task{Type: "capture", ExecutionID: id, IdempotencyKey: "from-the-host"})
 	if task.IdempotencyKey != "from-the-host" {
 		t.Errorf("the host's idempotency key is ignored: %q", task.IdempotencyKey)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // Task is what an agent is asked to run. It must not be changed.
@@ -30,6 +32,10 @@ type Task struct {
 	// Connection is what Flyte 2 sends; nil elsewhere.
 	Connection *Connection
 }
+
+// FormerIdempotencyKey is the key that hosts gave the attempt before keys had the output prefix in them: other attempts could have
+// the same one. A job that is found by it is this attempt's only if its output prefix is, too; none is made under it.
+func (t *Task) FormerIdempotencyKey() string { return pluginv1.FormerIdempotencyKey(t.ExecutionID) }
 
 // Custom reads the template's custom part into a struct with json tags. Fields that the struct lacks are ignored, an
 // absent custom part leaves the struct as it is.

@@ -113,17 +113,41 @@ func (a *Agent) Create(_ context.Context, task *sdk.Task) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	id := jobID(task)
+	if former, ok, err := formerJob(store, task); ok || err != nil {
+		return Meta{Job: former}, err
+	}
+	id := jobID(task.IdempotencyKey)
 	if err := store.Submit(id, spec); err != nil {
 		return Meta{}, sdk.Unavailable("%w", err)
 	}
 	return Meta{Job: id}, nil
 }
 
-func jobID(task *sdk.Task) string {
+// formerJob finds the attempt's job where it was made under the former key, which other attempts could have too: they have
+// other output prefixes.
+func formerJob(store *jobs.Store, task *sdk.Task) (id string, found bool, err error) {
+	key := task.FormerIdempotencyKey()
+	if key == "" {
+		return "", false, nil
+	}
+	id = jobID(key)
+	data, err := store.Spec(id)
+	if errors.Is(err, jobs.ErrUnknown) {
+		return "", false, nil
+	} else if err != nil {
+		return "", false, sdk.Unavailable("%w", err)
+	}
+	var former spec
+	if err := json.Unmarshal(data, &former); err != nil {
+		return "", false, fmt.Errorf("job %s cannot be read back: %w", id, err)
+	}
+	return id, former.OutputPrefix == task.OutputPrefix, nil
+}
+
+func jobID(key string) string {
 	const length = 32
-	if len(task.IdempotencyKey) >= length {
-		return task.IdempotencyKey[:length]
+	if len(key) >= length {
+		return key[:length]
 	}
 	random := make([]byte, length/2)
 	_, _ = rand.Read(random) // never fails

@@ -162,6 +162,61 @@ func TestTheSameAttemptIsOneJob(t *testing.T) {
 	}
 }
 
+// Flyte gives the tasks of a subworkflow that is used twice equal ids.
+func TestTheTasksOfASubworkflowThatIsUsedTwiceAreTwoJobs(t *testing.T) {
+	client := serve(t, map[string]any{"max_concurrent": 4})
+	bucket := t.TempDir()
+	used := func(sql, prefix string, n int) agenttest.Task {
+		query := task(sql, sdk.OutputTypes{"n": literal.Simple(core.SimpleType_INTEGER)})
+		query.ExecutionID, query.OutputPrefix, query.Inputs = execution("f1"), filepath.Join(bucket, prefix), map[string]any{"n": n}
+		return query
+	}
+	for n, prefix := range []string{"f1-n0-0-n0-0", "f1-n1-0-n0-0", "f1-n0-1-n0-0"} { // the last: the first use, repeated
+		query := used("select $n as n", prefix, n)
+		job, again := create(t, client, query), create(t, client, query)
+		if string(job.Meta) != string(again.Meta) {
+			t.Errorf("%s is two jobs: %s and %s", prefix, job.Meta, again.Meta)
+		}
+		result, err := job.Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := agenttest.Output[int](t, result, "n"); got != n {
+			t.Errorf("%s answers %d, want %d", prefix, got, n)
+		}
+	}
+
+	first, second := create(t, client, used(forever, "f2-n0-0-n0-0", 0)), create(t, client, used(forever, "f2-n1-0-n0-0", 0))
+	until(t, second, "ran", running)
+	if err := first.Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, first, "ended", func(r *agenttest.Result) bool { return r.Phase == sdk.PhaseAborted })
+	if result, err := second.Get(t.Context()); err != nil || !running(result) {
+		t.Errorf("the deletion of one made the other %+v, %v", result, err)
+	}
+	if err := second.Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The former key named both of the two attempts; the job on disk has the output prefix of one.
+func TestAJobOfBeforeIsFoundByItsFormerKeyForItsOwnAttemptOnly(t *testing.T) {
+	client := serve(t, nil)
+	query := task("select 1", nil)
+	query.ExecutionID, query.OutputPrefix = execution("f1"), filepath.Join(t.TempDir(), "f1-n0-0-n0-0")
+	before := query
+	before.IdempotencyKey = (&sdk.Task{ExecutionID: query.ExecutionID}).FormerIdempotencyKey() // as an older host says
+	former := create(t, client, before)
+	if again := create(t, client, query); string(again.Meta) != string(former.Meta) {
+		t.Errorf("the attempt whose job is %s got %s", former.Meta, again.Meta)
+	}
+	query.OutputPrefix = filepath.Join(t.TempDir(), "f1-n1-0-n0-0")
+	if other := create(t, client, query); string(other.Meta) == string(former.Meta) {
+		t.Errorf("another attempt got the job %s", other.Meta)
+	}
+}
+
 func TestWhatTheAuthorGotWrongIsAFailureAndNoErrorOfCreate(t *testing.T) {
 	client := serve(t, map[string]any{"query_timeout": "20s"})
 	noPrefix := task("select 1", sdk.OutputTypes{"r": dataset})

@@ -175,6 +175,20 @@ func (s *Store) Submit(id string, spec []byte) error {
 	return nil
 }
 
+// Spec returns what a job is to do, or ErrUnknown.
+func (s *Store) Spec(id string) ([]byte, error) {
+	if !validID.MatchString(id) {
+		return nil, fmt.Errorf("job %q: %w", id, ErrUnknown)
+	}
+	spec, err := os.ReadFile(filepath.Join(s.dir, id, specFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("job %s: %w", id, ErrUnknown)
+	} else if err != nil {
+		return nil, fmt.Errorf("job %s: %w", id, err)
+	}
+	return spec, nil
+}
+
 // Status tells how far a job is, or ErrUnknown.
 func (s *Store) Status(id string) (Status, error) {
 	if !validID.MatchString(id) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"go.uber.org/goleak"
 
 	agent "github.com/agenthost/agenthost/sdk/go"
@@ -104,6 +105,24 @@ func TestEveryTaskIsAnAttemptOfItsOwn(t *testing.T) {
 	}
 	if len(seen) != 3 {
 		t.Errorf("3 tasks have %d idempotency keys", len(seen))
+	}
+}
+
+func TestCallsWithOneExecutionIDAreOneAttemptUnlessTheirOutputPrefixesDiffer(t *testing.T) {
+	id := &core.TaskExecutionIdentifier{NodeExecutionId: &core.NodeExecutionIdentifier{
+		NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Name: "f1"},
+	}}
+	var metas []string
+	for _, prefix := range []string{"", "", "s3://b/f1-n1-0-n0-0"} {
+		client := agenttest.Run(t, agent.Async("countdown", newCountdown())) // a plugin each, as after a restart
+		job, err := client.Create(t.Context(), agenttest.Task{Type: "countdown", Inputs: map[string]any{"gets": 0}, ExecutionID: id, OutputPrefix: prefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		metas = append(metas, string(job.Meta))
+	}
+	if metas[0] != metas[1] || metas[1] == metas[2] {
+		t.Errorf("their jobs are %q", metas)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
+	"testing"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
@@ -32,7 +34,8 @@ type Task struct {
 	Config map[string]string
 	// SQL becomes the template's sql.statement.
 	SQL string
-	// OutputPrefix defaults to a temporary folder of the test, as a plain path.
+	// OutputPrefix defaults to a temporary folder of the test, as a plain path: the same for the same ExecutionID, so that two
+	// calls with one are calls for one attempt.
 	OutputPrefix string
 	// ExecutionID defaults to one that is new for every call.
 	ExecutionID *core.TaskExecutionIdentifier
@@ -72,13 +75,32 @@ func (c *Client) createRequest(task Task) (*admin.CreateTaskRequest, error) {
 		TaskExecutionMetadata: &admin.TaskExecutionMetadata{TaskExecutionId: id, Namespace: "test-development"},
 	}
 	if request.OutputPrefix == "" {
-		request.OutputPrefix = c.t.TempDir()
+		request.OutputPrefix = outputFolder(c.t, task.ExecutionID)
 	}
 	task.Connection.AddTo(request)
 	if task.Change != nil {
 		task.Change(request)
 	}
 	return request, nil
+}
+
+// outputFolders has the folders of attempts by test and execution id. A test may run one plugin after the other.
+var outputFolders sync.Map
+
+func outputFolder(t testing.TB, id *core.TaskExecutionIdentifier) string {
+	type attempt struct {
+		t  testing.TB
+		id string
+	}
+	of := attempt{t, pluginv1.IdempotencyKey(id, "")}
+	if of.id == "" {
+		return t.TempDir()
+	}
+	made, loaded := outputFolders.LoadOrStore(of, sync.OnceValue(t.TempDir))
+	if !loaded {
+		t.Cleanup(func() { outputFolders.Delete(of) })
+	}
+	return made.(func() string)()
 }
 
 func (c *Client) newExecutionID(task *core.Identifier) *core.TaskExecutionIdentifier {
