@@ -48,6 +48,46 @@ func TestTheSameAttemptTwiceIsOneJob(t *testing.T) {
 	}
 }
 
+// Flyte gives the tasks of a subworkflow that is used twice equal ids: they differ in output prefix and inputs only.
+func TestTheTasksOfASubworkflowThatIsUsedTwiceAreTwoJobs(t *testing.T) {
+	client, proxy := serve(t, nil)
+	var jobs []*agenttest.Job
+	for n, prefix := range []string{"s3://b/f1-n0-0-n0-0", "s3://b/f1-n1-0-n0-0", "s3://b/f1-n0-1-n0-0"} { // the last: the first use, repeated
+		query := task("select @n as n", nil)
+		query.OutputPrefix, query.Inputs = prefix, map[string]any{"n": n}
+		query.InputTypes = sdk.OutputTypes{"n": {Type: &core.LiteralType_Simple{Simple: core.SimpleType_INTEGER}}}
+		query.ExecutionID = &core.TaskExecutionIdentifier{NodeExecutionId: &core.NodeExecutionIdentifier{
+			NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{Project: "p", Domain: "d", Name: "f1"},
+		}}
+		job, again := create(t, client, query), create(t, client, query)
+		if string(job.Meta) != string(again.Meta) {
+			t.Errorf("%s is two jobs: %s and %s", prefix, job.Meta, again.Meta)
+		}
+		if result := get(t, job); result.Phase != sdk.PhaseSucceeded {
+			t.Errorf("%s is %s: %s", prefix, result.Phase, result.Message)
+		}
+		jobs = append(jobs, job)
+	}
+	asked := map[string]string{} // the parameter that a job was made with
+	for _, call := range proxy.Calls(bqtest.Insert) {
+		if _, known := asked[call.Job]; !known { // later ones are refused
+			asked[call.Job] = fmt.Sprint(call.Configuration("query", "queryParameters"))
+		}
+	}
+	for n, job := range jobs {
+		if got := asked[fmt.Sprint(metaOf(t, job)["job_id"])]; !strings.Contains(got, fmt.Sprintf("value:%d", n)) {
+			t.Errorf("the job of input %d has the parameters %s", n, got)
+		}
+	}
+	proxy.Change(func(job map[string]any) { job["status"] = map[string]any{"state": "RUNNING"} })
+	if err := jobs[0].Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if calls := proxy.Calls(bqtest.Cancel); len(calls) != 1 || calls[0].Job != metaOf(t, jobs[0])["job_id"] {
+		t.Errorf("cancelled: %v", calls)
+	}
+}
+
 func TestAJobWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
 	client, proxy := serve(t, nil)
 	proxy.Lose()

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/databricks/databricks-sdk-go/service/jobs"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc/codes"
 
 	"github.com/agenthost/agenthost/plugins/databricks/agent"
@@ -171,6 +174,42 @@ func TestTheSameAttemptIsOneRun(t *testing.T) {
 	create(t, client, agenttest.Task{Type: agent.LegacyTaskType, Custom: task("once", map[string]any{"notebookPath": "/n"}).Custom})
 	if made := len(workspace.Submitted()) - before; made != 2 {
 		t.Errorf("two tasks have made %d runs", made)
+	}
+}
+
+// Flyte gives the tasks of a subworkflow that is used twice equal ids: they differ in output prefix and inputs only.
+func TestTheTasksOfASubworkflowThatIsUsedTwiceAreTwoRuns(t *testing.T) {
+	secret(t, "FLYTE_DATABRICKS_ACCESS_TOKEN", adasToken)
+	client, workspace := serve(t, nil)
+	workspace.Live("used", fakejobs.Going("RUNNING", ""))
+	var runs []*agenttest.Job
+	for n, prefix := range []string{"s3://b/f1-n0-0-n0-0", "s3://b/f1-n1-0-n0-0", "s3://b/f1-n0-1-n0-0"} { // the last: the first use, repeated
+		inputs := fmt.Sprintf("s3://b/inputs-%d.pb", n)
+		wanted := task("used", nil)
+		wanted.ExecutionID, wanted.OutputPrefix = execution("analytics", "f1", 0), prefix
+		wanted.Change = func(request *admin.CreateTaskRequest) {
+			request.Template.Target = &core.TaskTemplate_Container{Container: &core.Container{Args: []string{"pyflyte-execute", "--inputs", inputs}}}
+		}
+		run, again := create(t, client, wanted), create(t, client, wanted)
+		if runOf(t, run) != runOf(t, again) {
+			t.Errorf("%s is two runs: %s and %s", prefix, run.Meta, again.Meta)
+		}
+		if submitted := fmt.Sprint(workspace.Submitted()[runOf(t, run)]); !strings.Contains(submitted, inputs) {
+			t.Errorf("%s has the run that was submitted as %s", prefix, submitted)
+		}
+		get(t, run)
+		runs = append(runs, run)
+	}
+	if err := runs[0].Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := runs[0].Wait(t.Context()); err != nil || result.Phase != sdk.PhaseAborted {
+		t.Errorf("the deleted run is %+v, %v", result, err)
+	}
+	for _, run := range runs[1:] {
+		if result := get(t, run); result.Phase != sdk.PhaseRunning {
+			t.Errorf("the deletion of another made run %s %+v", run.Meta, result)
+		}
 	}
 }
 
