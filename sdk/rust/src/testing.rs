@@ -72,6 +72,7 @@ pub struct TestTask {
     inputs: HashMap<String, Literal>,
     output_prefix: String,
     key: Option<String>,
+    named: bool,
     timeout: Option<Duration>,
     metadata: Option<TaskExecutionMetadata>,
 }
@@ -156,7 +157,14 @@ impl TestTask {
         self
     }
 
-    /// The attempt's idempotency key. Without it each call is an attempt of its own.
+    /// The attempt, as Flyte names it: unless a key is set, the plugin makes it of this and the output prefix.
+    pub fn attempt(mut self, id: TaskExecutionIdentifier) -> Self {
+        self.metadata = Some(TaskExecutionMetadata { task_execution_id: Some(id), ..Default::default() });
+        self.named = true;
+        self
+    }
+
+    /// The attempt's idempotency key. Without it, and without an [`attempt`](Self::attempt), each call is an attempt of its own.
     pub fn idempotency_key(mut self, key: &str) -> Self {
         self.key = Some(key.into());
         self
@@ -170,9 +178,11 @@ impl TestTask {
 
     fn request<T>(&self, message: T) -> Request<T> {
         static ATTEMPTS: AtomicU64 = AtomicU64::new(1);
-        let key = self.key.clone().unwrap_or_else(|| format!("{:064x}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
+        let own = || (!self.named).then(|| format!("{:064x}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
         let mut request = Request::new(message);
-        request.metadata_mut().insert("agenthost-idempotency-key", key.parse().expect("an idempotency key"));
+        if let Some(key) = self.key.clone().or_else(own) {
+            request.metadata_mut().insert("agenthost-idempotency-key", key.parse().expect("an idempotency key"));
+        }
         if let Some(timeout) = self.timeout {
             request.set_timeout(timeout);
         }

@@ -1,6 +1,9 @@
 //! Batches: one for each attempt, every state, their log, their end.
 
 use agenthost::Phase;
+use agenthost::contract::flyteidl::core::{
+    NodeExecutionIdentifier, TaskExecutionIdentifier, WorkflowExecutionIdentifier,
+};
 use agenthost::testing::{Client, TestJob};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -55,6 +58,33 @@ async fn the_same_attempt_at_once_is_one_batch() {
     let (a, b, c) = tokio::join!(client.create(task.clone()), client.create(task.clone()), client.create(task));
     assert_eq!((id(&a.unwrap()), server.batches().len()), (id(&b.unwrap()), 1));
     assert_eq!(id(&c.unwrap()), server.batches()[0]["id"].as_str().unwrap());
+}
+
+/// Flyte gives the tasks of a subworkflow that is used twice equal ids: they differ in output prefix and inputs only.
+#[tokio::test]
+async fn each_use_of_a_subworkflow_has_a_batch() {
+    let (server, client) = both().await;
+    let execution = WorkflowExecutionIdentifier { name: "f1".into(), ..Default::default() };
+    let node = NodeExecutionIdentifier { node_id: "n0".into(), execution_id: Some(execution) };
+    let id_of_all = TaskExecutionIdentifier { node_execution_id: Some(node), ..Default::default() };
+    let mut jobs = Vec::new();
+    for (prefix, input) in [
+        ("s3://b/f1-n0-0-n0-0", "file-1"),
+        ("s3://b/f1-n1-0-n0-0", "file-2"),
+        ("s3://b/f1-n0-1-n0-0", "file-3"), // the first use, repeated
+    ] {
+        server.file(input, "{}");
+        let task = batch().input("input_file_id", input).attempt(id_of_all.clone()).output_prefix(prefix);
+        let job = client.create(task.clone()).await.unwrap();
+        assert_eq!(id(&job), id(&client.create(task).await.unwrap()), "{prefix}");
+        jobs.push((job, input));
+    }
+    jobs[0].0.delete().await.unwrap();
+    for (job, input) in &jobs {
+        let made = server.batches().into_iter().find(|batch| batch["id"] == id(job)).unwrap();
+        let cancelled = made["status"].as_str().unwrap().starts_with("cancel");
+        assert_eq!((&made["input_file_id"], cancelled), (&json!(input), *input == "file-1"));
+    }
 }
 
 #[tokio::test]

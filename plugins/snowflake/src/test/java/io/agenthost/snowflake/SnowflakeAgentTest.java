@@ -10,9 +10,14 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.flyteidl.admin.GetTaskMetricsRequest;
 import com.flyteidl.admin.TaskCategory;
+import com.flyteidl.core.NodeExecutionIdentifier;
+import com.flyteidl.core.SimpleType;
+import com.flyteidl.core.TaskExecutionIdentifier;
+import com.flyteidl.core.WorkflowExecutionIdentifier;
 import com.flyteidl.service.AsyncAgentServiceGrpc;
 import com.google.protobuf.ByteString;
 import io.agenthost.sdk.ConfigError;
+import io.agenthost.sdk.literal.Types;
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestJob;
 import io.agenthost.sdk.testing.TestResult;
@@ -24,6 +29,7 @@ import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.X509EncodedKeySpec;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.Map;
@@ -165,6 +171,25 @@ class SnowflakeAgentTest extends OnFakesnow {
         assertNotEquals(meta(first), meta(agent.create(task("select").idempotencyKey("three"))));
         assertEquals("agenthost-one", query(first).tag);
         assertEquals(List.of("idempotent_create"), agent.describe().getCapabilitiesList());
+    }
+
+    /** Flyte gives the tasks of a subworkflow that is used twice equal ids: they differ in output prefix and inputs only. */
+    @Test
+    void makesAQueryForEachUseOfASubworkflow() throws Exception {
+        snow.held = "RUNNING";
+        TaskExecutionIdentifier id = TaskExecutionIdentifier.newBuilder().setNodeExecutionId(NodeExecutionIdentifier.newBuilder().setNodeId("n0")
+                .setExecutionId(WorkflowExecutionIdentifier.newBuilder().setProject("p").setDomain("d").setName("f1"))).build();
+        List<TestJob> jobs = new ArrayList<>();
+        // The last: the first use, repeated.
+        for (String prefix : List.of("s3://b/f1-n0-0-n0-0", "s3://b/f1-n1-0-n0-0", "s3://b/f1-n0-1-n0-0")) {
+            TestTask task = task("kinds").input("i", jobs.size(), Types.simple(SimpleType.INTEGER)).executionId(id).outputPrefix(prefix);
+            TestJob job = agent.create(task);
+            assertEquals(meta(job), meta(agent.create(task)), prefix);
+            assertTrue(query(job).bindings.toString().contains("\"value\":\"%d\"".formatted(jobs.size())), query(job).bindings.toString());
+            jobs.add(job);
+        }
+        jobs.get(0).delete();
+        assertEquals(List.of("ABORTED", "RUNNING", "RUNNING"), List.of(jobs.get(0).get().phase(), jobs.get(1).get().phase(), jobs.get(2).get().phase()));
     }
 
     /** The request's id stands in where the history does not list the query yet, for another process and session, too. */

@@ -141,7 +141,7 @@ public final class AgentTest implements AutoCloseable {
     public TestJob create(TestTask task) {
         byte[] meta = AsyncAgentServiceGrpc.newBlockingStub(channel(task)).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS)
                 .createTask(CreateTaskRequest.newBuilder().setTemplate(task.template()).setInputs(task.inputs())
-                        .setOutputPrefix(task.outputPrefix()).setUnknownFields(task.connection()).build())
+                        .setOutputPrefix(task.outputPrefix()).setTaskExecutionMetadata(task.metadata()).setUnknownFields(task.connection()).build())
                 .getResourceMeta().toByteArray();
         return new TestJob(this, new Category(task.template().getType(), task.template().getTaskTypeVersion()), meta, task);
     }
@@ -157,7 +157,7 @@ public final class AgentTest implements AutoCloseable {
         StreamObserver<ExecuteTaskSyncRequest> request = SyncAgentServiceGrpc.newStub(channel(task))
                 .withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS).executeTaskSync(new FirstAnswer(answer));
         request.onNext(ExecuteTaskSyncRequest.newBuilder().setHeader(CreateRequestHeader.newBuilder().setTemplate(task.template())
-                .setOutputPrefix(task.outputPrefix()).setUnknownFields(task.connection())).build());
+                .setOutputPrefix(task.outputPrefix()).setTaskExecutionMetadata(task.metadata()).setUnknownFields(task.connection())).build());
         request.onNext(ExecuteTaskSyncRequest.newBuilder().setInputs(task.inputs()).build());
         request.onCompleted();
         try {

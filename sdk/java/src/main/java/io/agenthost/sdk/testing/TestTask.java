@@ -1,8 +1,10 @@
 package io.agenthost.sdk.testing;
 
+import com.flyteidl.admin.TaskExecutionMetadata;
 import com.flyteidl.core.LiteralMap;
 import com.flyteidl.core.LiteralType;
 import com.flyteidl.core.Sql;
+import com.flyteidl.core.TaskExecutionIdentifier;
 import com.flyteidl.core.TaskTemplate;
 import com.flyteidl.core.TypedInterface;
 import com.flyteidl.core.Variable;
@@ -22,6 +24,7 @@ public final class TestTask {
     private final LiteralMap.Builder inputs = LiteralMap.newBuilder();
     private final Map<String, String> secrets = new LinkedHashMap<>();
     private String outputPrefix = "";
+    private TaskExecutionIdentifier executionId = TaskExecutionIdentifier.getDefaultInstance();
     private String idempotencyKey = "";
 
     private TestTask(TaskTemplate.Builder template) {
@@ -91,6 +94,12 @@ public final class TestTask {
         return this;
     }
 
+    /** Sets the name that Flyte gives the attempt. Where no key is set, the plugin makes it of this and the output prefix. */
+    public TestTask executionId(TaskExecutionIdentifier id) {
+        executionId = id;
+        return this;
+    }
+
     /** Sets the name of the attempt that the host sends. */
     public TestTask idempotencyKey(String key) {
         idempotencyKey = key;
@@ -113,6 +122,10 @@ public final class TestTask {
 
     String outputPrefix() {
         return outputPrefix;
+    }
+
+    TaskExecutionMetadata metadata() {
+        return TaskExecutionMetadata.newBuilder().setTaskExecutionId(executionId).build();
     }
 
     String idempotencyKey() {
