@@ -44,6 +44,7 @@ var badFiles = []struct {
 	{"negative duration", "shutdown_timeout: -1s\n", []string{`1: shutdown_timeout: expected a duration of 0s or more, such as 30s or 5m, got "-1s"`}},
 	{"no duration", "shutdown_timeout: soon\n", []string{`1: shutdown_timeout: expected a duration`}},
 	{"no time to start", "plugins: {a: {command: [x], start_timeout: 0s}}\n", []string{"1: plugins.a.start_timeout: expected a duration of at least 1ms, such as 30s or 5m, got 0s"}},
+	{"a negative grace", "create: {removed_grace: -1s}\n", []string{`1: create.removed_grace: expected a duration of 0s or more`}},
 	{"a state directory that is no path", "state_dir: \"a\\0b\"\n", []string{"1: state_dir: expected a path"}},
 	{"a state directory as a mapping", "state_dir: {path: /var/lib/agenthost}\n", []string{"1: state_dir: expected a path, got a mapping"}},
 	{"no size", "max_message_size: big\n", []string{`1: max_message_size: expected a size such as 64MiB, got "big"`}},

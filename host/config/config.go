@@ -52,6 +52,8 @@ type Config struct {
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
 	// The largest message, in bytes, that the host takes from Flyte.
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
+	// How tasks are accepted that their plugin cannot take now.
+	Create Create `koanf:"create" live:"true"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
 	// Which plugin gets a new job, where several serve one task type or one is kept for certain projects or domains. The first
@@ -93,6 +95,13 @@ type Log struct {
 	Level string `koanf:"level" check:"log_level"`
 	// text for people, json for collectors.
 	Format string `koanf:"format" check:"log_format"`
+}
+
+// Create is how tasks are accepted that their plugin cannot take now.
+type Create struct {
+	// For how long after a plugin was taken out of the configuration new tasks for it wait for its return, each until just before
+	// its caller's deadline, instead of failing at once.
+	RemovedGrace time.Duration `koanf:"removed_grace" check:"duration"`
 }
 
 // Plugin is one configured plugin. It has either a command, a process that the host starts, keeps and stops; or an
@@ -252,6 +261,7 @@ func Default() *Config {
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
+		Create:          Create{RemovedGrace: 2 * time.Minute},
 		Plugins:         map[string]Plugin{},
 	}
 }

@@ -49,6 +49,7 @@ run_dir: /run/agenthost
 state_dir: ./state
 shutdown_timeout: 1m
 max_message_size: 16MiB
+create: {removed_grace: 30s}
 plugins:
   duckdb:
     command: [./bin/duckdb, --verbose]
@@ -97,6 +98,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
 		MaxMessageSize:  16 * config.MiB,
+		Create:          config.Create{RemovedGrace: 30 * time.Second},
 		Plugins: map[string]config.Plugin{"duckdb": {
 			Command:    []string{folder + "/bin/duckdb", "--verbose"},
 			Dir:        filepath.Dir(folder) + "/work",

@@ -56,7 +56,7 @@ func (t updateClaim) carryOut(s *supervisor) observation {
 }
 
 func (withdrawClaim) carryOut(s *supervisor) observation {
-	s.fleet.routes.withdraw(s)
+	s.fleet.routes.withdraw(s, s.desired.Load().settings.Create.RemovedGrace)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/route"
@@ -20,6 +21,7 @@ type routes struct {
 	claims []route.Claim
 	// Those of the published table: a rule that is gone can leave two plugins in conflict, of which the older one serves.
 	conflicts []route.Conflict
+	removed   []route.Removed // the latest last
 }
 
 // setRules makes rules those of the table.
@@ -56,14 +58,20 @@ func (r *routes) claim(claim route.Claim) error {
 	return nil
 }
 
-// withdraw takes a plugin's claim out of the table.
-func (r *routes) withdraw(target route.Target) {
+// withdraw takes the claim of a removed plugin out of the table, which remembers it for grace.
+func (r *routes) withdraw(target route.Target, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	claims := slices.DeleteFunc(slices.Clone(r.claims), func(c route.Claim) bool { return c.Target == target })
-	if len(claims) < len(r.claims) {
-		r.publish(r.build(claims))
+	i := slices.IndexFunc(r.claims, func(c route.Claim) bool { return c.Target == target })
+	if i < 0 {
+		return
 	}
+	now := time.Now()
+	r.removed = slices.DeleteFunc(slices.Clone(r.removed), func(gone route.Removed) bool {
+		return !now.Before(gone.Until) || gone.Plugin == target.Plugin()
+	})
+	r.removed = append(r.removed, route.Removed{Plugin: target.Plugin(), Manifest: r.claims[i].Manifest, At: now, Until: now.Add(grace)})
+	r.publish(r.build(slices.Delete(slices.Clone(r.claims), i, i+1)))
 }
 
 // built is a table and what it was built from.
@@ -74,7 +82,7 @@ type built struct {
 }
 
 func (r *routes) build(claims []route.Claim) built {
-	table, conflicts := r.rules.Table(claims...)
+	table, conflicts := r.rules.TableAfter(r.removed, claims...)
 	return built{table, claims, conflicts}
 }
 

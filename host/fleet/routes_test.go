@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
@@ -51,8 +52,8 @@ func TestTheRouteTableIsBuiltOnceAChange(t *testing.T) {
 		{"a conflict", func() error { return r.claim(claimOf(c, 1, "x")) }, 1, false, true},
 		{"the same rules", func() error { r.setRules(route.Rules{apart[0]}); return nil }, 0, false, false},
 		{"other rules", func() error { r.setRules(append(apart, route.Rule{Task: "y", Plugin: "c"})); return nil }, 1, true, false},
-		{"a plugin goes", func() error { r.withdraw(c); return nil }, 1, true, false},
-		{"it has gone", func() error { r.withdraw(c); return nil }, 0, false, false},
+		{"a plugin goes", func() error { r.withdraw(c, time.Minute); return nil }, 1, true, false},
+		{"it has gone", func() error { r.withdraw(c, time.Minute); return nil }, 0, false, false},
 	} {
 		before := r.current.Table()
 		b.asked = 0

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
@@ -78,6 +79,7 @@ func TestAPluginThatIsTakenOutSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := f.supervisor("echo")
+	before := time.Now()
 	f.Apply(config.Default())
 	for ctx := soon(t); ; {
 		signal := *s.signal.Load()
@@ -99,4 +101,23 @@ func TestAPluginThatIsTakenOutSaysSo(t *testing.T) {
 	}
 	lease.Release()
 	<-s.stopped
+
+	// The table knows for a while that it was there, and no longer when it is back.
+	gone, ok := f.routes.Table().Removed(plugin.Category{Name: "echo_task", Version: 3})
+	if grace := gone.Until.Sub(gone.At); !ok || gone.Plugin != "echo" || gone.At.Before(before) || grace != config.Default().Create.RemovedGrace || len(gone.Manifest.Agents) == 0 {
+		t.Errorf("of a plugin that was taken out it knows %+v, %v", gone, ok)
+	}
+	if _, ok := f.routes.Table().Removed(plugin.Category{Name: "never"}); ok {
+		t.Error("what never was there counts as removed")
+	}
+	f.apply(t, only(echo("2")))
+	if found := f.route(t, "echo_task"); found.Target == target {
+		t.Error("the removed plugin takes calls")
+	}
+	settings := config.Default()
+	settings.Create.RemovedGrace = 0
+	f.apply(t, settings)
+	if gone, ok := f.routes.Table().Removed(plugin.Category{Name: "echo_task"}); ok {
+		t.Errorf("without a grace it knows %+v", gone)
+	}
 }

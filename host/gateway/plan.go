@@ -50,6 +50,11 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if !ok && g.awaitStart(ctx) {
 		ok = c.lookup(g.routes.Table(), info, e)
 	}
+	if !ok && c.want.New {
+		if ok, err = g.awaitReturn(ctx, c, info); err != nil {
+			return nil, err
+		}
+	}
 	switch served := ok && (g.enabled.Has(guarantee.VersionRouting) || c.route.Category == info.category); { // G2
 	case served:
 	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs): // G5 and G7
@@ -123,6 +128,33 @@ func (g *Gateway) awaitStart(ctx context.Context) bool {
 	case <-waiting.Done():
 	}
 	return true
+}
+
+// awaitReturn has a call that makes a job wait for a plugin that was removed a short while ago, until just before its caller's
+// deadline: NOT_FOUND at once would cost a task all its attempts within a second, and the plugin may have been removed by
+// mistake. ok is false where there was no such plugin.
+func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestInfo) (ok bool, err error) {
+	removed, known := g.routes.Table().Removed(info.category)
+	if !known || !g.enabled.Has(guarantee.WaitsForPlugin) {
+		return false, nil
+	}
+	waiting, cancel := justBefore(ctx, 0)
+	defer cancel()
+	for {
+		changed := g.routes.Changed()
+		if c.lookup(g.routes.Table(), info, envelope{}) {
+			g.record(c.route, guarantee.WaitsForPlugin) // G3
+			return true, nil
+		}
+		select {
+		case <-changed:
+		case <-waiting.Done():
+			if canceled(ctx) {
+				return false, status.FromContextError(ctx.Err()).Err()
+			}
+			return false, status.Error(codes.Unavailable, removed.Reason())
+		}
+	}
 }
 
 // remembersStatus says whether the statuses of the plugin's jobs are remembered.

@@ -177,6 +177,15 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
 	lease, err := acquireReachable(waiting, target, c.want) // G3
+	if err != nil && waiting.Err() == nil && c.want.New {
+		ok, gone := g.awaitReturn(ctx, c, c.info)
+		switch {
+		case gone != nil:
+			return route.Lease{}, gone
+		case ok && c.route.Target != target: // another is in its place
+			return g.acquire(ctx, c)
+		}
+	}
 	switch {
 	case err == nil:
 		g.record(c.route, guarantee.WaitsForPlugin) // G3

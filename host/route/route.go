@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -138,11 +139,27 @@ func (c Conflict) Error() string {
 		c.Owner, c.Claims, c.Category, c.Owner, c.Claims)
 }
 
+// Removed is a plugin that was taken out of the configuration a short while ago: its categories are not unknown, and it may
+// have been a mistake.
+type Removed struct {
+	// Plugin is the plugin's name, Manifest what it served.
+	Plugin   string
+	Manifest plugin.Manifest
+	// At is when it was taken out, and Until for how long it counts as just removed.
+	At, Until time.Time
+}
+
+// Reason is why the plugin can take no call, in the same words for all.
+func (r Removed) Reason() string {
+	return fmt.Sprintf("plugin %q was taken out of the configuration", r.Plugin)
+}
+
 // Table maps task categories to plugins. The zero value is an empty table.
 type Table struct {
-	byName map[string][]Route // ascending by version
-	rules  Rules
-	agents []Agent
+	removed []Removed          // the latest last
+	byName  map[string][]Route // ascending by version
+	rules   Rules
+	agents  []Agent
 }
 
 // NewTable builds a table without rules.
@@ -150,8 +167,11 @@ func NewTable(claims ...Claim) (*Table, []Conflict) { return Rules(nil).Table(cl
 
 // Table builds a table from claims. Where two plugins claim one category and no rule tells them apart, the earlier claim
 // wins, and the later plugin is left out as a whole: half a plugin would be a surprise that nobody asked for.
-func (r Rules) Table(claims ...Claim) (*Table, []Conflict) {
-	table := &Table{byName: map[string][]Route{}, rules: r}
+func (r Rules) Table(claims ...Claim) (*Table, []Conflict) { return r.TableAfter(nil, claims...) }
+
+// TableAfter is Table where plugins were removed before, the latest last.
+func (r Rules) TableAfter(removed []Removed, claims ...Claim) (*Table, []Conflict) {
+	table := &Table{byName: map[string][]Route{}, rules: r, removed: removed}
 	var conflicts []Conflict
 	for _, claim := range claims {
 		if conflict := table.conflict(claim); conflict != nil {
@@ -244,6 +264,20 @@ func (t *Table) best(category plugin.Category, eligible func(*Route) bool) (Rout
 	return *best, true
 }
 
+// Removed finds the plugin that served a category, in whatever version, until it was removed. It is for categories that Lookup
+// does not find.
+func (t *Table) Removed(category plugin.Category) (Removed, bool) {
+	for _, removed := range slices.Backward(t.removed) {
+		for _, agent := range removed.Manifest.Agents {
+			served := slices.ContainsFunc(agent.Categories, func(c plugin.Category) bool { return c.Name == category.Name })
+			if served && time.Now().Before(removed.Until) {
+				return removed, true
+			}
+		}
+	}
+	return Removed{}, false
+}
+
 // Names returns the names of all categories, sorted.
 func (t *Table) Names() []string {
 	names := make([]string, 0, len(t.byName))
@@ -254,11 +288,24 @@ func (t *Table) Names() []string {
 	return names
 }
 
-// Current is the place where the fleet publishes and the gateway reads.
-type Current struct{ table atomic.Pointer[Table] }
+// Current is the place where the fleet publishes and the gateway reads. The zero value has an empty table.
+type Current struct {
+	table atomic.Pointer[Table]
+
+	mu      sync.Mutex
+	changed chan struct{} // closed by the next Publish; nil where nobody waits for it
+}
 
 // Publish makes table the one that calls see from now on.
-func (c *Current) Publish(table *Table) { c.table.Store(table) }
+func (c *Current) Publish(table *Table) {
+	c.table.Store(table)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
 
 // Table returns the table of this moment; an empty one before the first Publish.
 func (c *Current) Table() *Table {
@@ -266,4 +313,14 @@ func (c *Current) Table() *Table {
 		return table
 	}
 	return &Table{}
+}
+
+// Changed returns a channel that the next Publish closes. Whoever looks at the Table after that misses no change.
+func (c *Current) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.changed
 }
