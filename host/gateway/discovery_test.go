@@ -186,7 +186,7 @@ func TestMetricsNameThePluginAndKeepFlytekitsNames(t *testing.T) {
 		message proto.Message
 	}{
 		{"CreateTask", create("x")}, {"GetTask", get("x")}, {"GetTask", get("x")},
-		{"CreateTask", create("made up")}, // must not become a label
+		{"CreateTask", create("made up")}, {"GetTask", get("made up, too")}, // must not become labels
 	} {
 		_, _ = f.call(soon(t), async1+request.method, request.message)
 	}
@@ -195,11 +195,13 @@ func TestMetricsNameThePluginAndKeepFlytekitsNames(t *testing.T) {
 # TYPE agenthost_calls_total counter
 agenthost_calls_total{code="NotFound",method="CreateTask",plugin="",task_type=""} 1
 agenthost_calls_total{code="OK",method="CreateTask",plugin="echo",task_type="x"} 1
+agenthost_calls_total{code="OK",method="GetTask",plugin="",task_type=""} 1
 agenthost_calls_total{code="OK",method="GetTask",plugin="echo",task_type="x"} 2
-# HELP flyte_connector_requests_failure_total Calls that failed, as flytekit's connector server names them; error_code is HTTP's.
+# HELP flyte_connector_requests_failure_total Calls that failed, as flytekit's connector server names them; error_code is HTTP's. Polls that were answered from memory because the plugin failed are among them.
 # TYPE flyte_connector_requests_failure_total counter
-flyte_connector_requests_failure_total{error_code="404",operation="create",task_type=""} 1
-# HELP flyte_connector_requests_success_total Calls that succeeded, as flytekit's connector server names them.
+flyte_connector_requests_failure_total{error_code="404",operation="create",task_type="unknown"} 1
+flyte_connector_requests_failure_total{error_code="503",operation="get",task_type="unknown"} 1
+# HELP flyte_connector_requests_success_total Calls that succeeded, as flytekit's connector server names them; task_type is unknown where no plugin serves it.
 # TYPE flyte_connector_requests_success_total counter
 flyte_connector_requests_success_total{operation="create",task_type="x"} 1
 flyte_connector_requests_success_total{operation="get",task_type="x"} 2
@@ -212,6 +214,32 @@ flyte_connector_requests_success_total{operation="get",task_type="x"} 2
 		if n, err := testutil.GatherAndCount(f.registry, name); err != nil || n == 0 {
 			t.Errorf("%s: %d series, %v", name, n, err)
 		}
+	}
+}
+
+// Alerts that were made for flytekit's connector server see a plugin whose polls fail, which Flyte is spared.
+func TestPollsAnsweredInAPluginsPlaceAreFailuresInFlytekitsMetrics(t *testing.T) {
+	agent := startAgent(t, script(answering(running), failing(codes.Internal)))
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	for range 4 {
+		if _, err := f.poll(soon(t), get("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `
+# HELP agenthost_calls_total Calls from Flyte that have ended. Plugin and task type are empty where no plugin serves the call.
+# TYPE agenthost_calls_total counter
+agenthost_calls_total{code="OK",method="GetTask",plugin="echo",task_type="x"} 4
+# HELP flyte_connector_requests_failure_total Calls that failed, as flytekit's connector server names them; error_code is HTTP's. Polls that were answered from memory because the plugin failed are among them.
+# TYPE flyte_connector_requests_failure_total counter
+flyte_connector_requests_failure_total{error_code="500",operation="get",task_type="x"} 3
+# HELP flyte_connector_requests_success_total Calls that succeeded, as flytekit's connector server names them; task_type is unknown where no plugin serves it.
+# TYPE flyte_connector_requests_success_total counter
+flyte_connector_requests_success_total{operation="get",task_type="x"} 1
+`
+	if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "agenthost_calls_total",
+		"flyte_connector_requests_success_total", "flyte_connector_requests_failure_total"); err != nil {
+		t.Error(err)
 	}
 }
 

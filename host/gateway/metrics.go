@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"sync"
@@ -57,10 +58,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"plugin", "limit", "outcome"}),
 
 		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them.",
+			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them; task_type is " + unknownTaskType + " where no plugin serves it.",
 		}, []string{"task_type", "operation"}),
 		flytekitFailure: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "flyte_connector_requests_failure_total", Help: "Calls that failed, as flytekit's connector server names them; error_code is HTTP's.",
+			Name: "flyte_connector_requests_failure_total", Help: "Calls that failed, as flytekit's connector server names them; error_code is HTTP's. Polls that were answered from memory because the plugin failed are among them.",
 		}, []string{"task_type", "operation", "error_code"}),
 		flytekitLatency: prometheus.NewSummaryVec(prometheus.SummaryOpts{
 			Name: "flyte_connector_request_latency_seconds", Help: "Time of calls, as flytekit's connector server names it.",
@@ -73,12 +74,18 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
+// unknownTaskType stands in flytekit's metrics for all the task types that no plugin serves.
+const unknownTaskType = "unknown"
+
 // observation is one call being measured.
 type observation struct {
 	metrics          *metrics
 	method           method
 	started          time.Time
 	plugin, taskType string
+	// hidden is the plugin's failure, of which the caller is spared the error. The host's own metrics tell of it as a
+	// guarantee that saved the call; alerts on flytekit's know of failures only.
+	hidden error
 }
 
 func (m *metrics) begin(called method) *observation {
@@ -98,7 +105,7 @@ func (o *observation) end(err error) {
 	elapsed := time.Since(o.started).Seconds()
 	m := o.metrics
 	o.method.inFlight.Dec()
-	if err == nil {
+	if err == nil && o.hidden == nil {
 		series := m.okSeriesOf(o)
 		series.calls.Inc()
 		series.latency.Observe(elapsed)
@@ -106,12 +113,15 @@ func (o *observation) end(err error) {
 		series.flytekitLatency.Observe(elapsed)
 		return
 	}
-	code := status.Code(err)
-	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, code.String()).Inc()
+	failure := status.Code(cmp.Or(err, o.hidden))
+	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, status.Code(err).String()).Inc()
 	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
-	m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation).Observe(elapsed)
-	m.flytekitFailure.WithLabelValues(o.taskType, o.method.operation, strconv.Itoa(httpStatus(code))).Inc()
+	m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation).Observe(elapsed)
+	m.flytekitFailure.WithLabelValues(o.flytekitType(), o.method.operation, strconv.Itoa(httpStatus(failure))).Inc()
 }
+
+// flytekitType is the task type in flytekit's metrics.
+func (o *observation) flytekitType() string { return cmp.Or(o.taskType, unknownTaskType) }
 
 // okSeries are the series that a successful call adds to. They are cached by route and method: looking four series up by
 // their labels costs a poll more than adding to them.
@@ -130,8 +140,8 @@ func (m *metrics) okSeriesOf(o *observation) *okSeries {
 	fresh := &okSeries{
 		calls:           m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, codes.OK.String()),
 		latency:         m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name),
-		flytekitSuccess: m.flytekitSuccess.WithLabelValues(o.taskType, o.method.operation),
-		flytekitLatency: m.flytekitLatency.WithLabelValues(o.taskType, o.method.operation),
+		flytekitSuccess: m.flytekitSuccess.WithLabelValues(o.flytekitType(), o.method.operation),
+		flytekitLatency: m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation),
 	}
 	m.ok.Store(key, fresh)
 	return fresh

@@ -29,6 +29,8 @@ type routedCall struct {
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.
 	job jobs.ID
+	// hidden is the plugin's failure, where memory or an end answers in its place.
+	hidden error
 }
 
 // plan reads a request, finds the plugin that answers it, and puts into the request what that plugin has to find there.

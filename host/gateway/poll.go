@@ -54,6 +54,7 @@ func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	case canceled(ctx), status.Code(err) == codes.NotFound: // an answer, which it is another guarantee's to put right
 		return nil, err
 	}
+	c.hidden = err
 	last := g.statuses.Failed(c.job)
 	if !last.Ended && last.Failing >= c.route.Policy.MaxStale {
 		return g.endJob(c, last, err)
@@ -106,6 +107,7 @@ func (g *Gateway) admit(ctx context.Context, c *routedCall) (*frame, error) {
 	}
 	if c.staleIfError && !g.polls.Begin(c.job) {
 		last, _ := g.statuses.Last(c.job)
+		c.hidden = errCrowded
 		return g.answerStale(ctx, c, last, errCrowded)
 	}
 	return nil, nil

@@ -48,7 +48,9 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	case m.creates:
 		return g.create(ctx, c)
 	case m.polls:
-		return g.poll(ctx, c)
+		answer, err := g.poll(ctx, c)
+		observed.hidden = c.hidden
+		return answer, err
 	case m.deletes:
 		return g.delete(ctx, c)
 	}
