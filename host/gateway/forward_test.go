@@ -364,25 +364,58 @@ func TestAnUndefinedPhaseNeverLeavesTheHost(t *testing.T) {
 	})
 }
 
-func TestFlyte2FillsTheTaskTypeOnlyForAgentsThatRouteByIt(t *testing.T) {
+// jobRequest is what all requests about a job have.
+type jobRequest interface {
+	proto.Message
+	GetTaskType() string
+	GetTaskCategory() *admin.TaskCategory
+	GetResourceMeta() []byte
+}
+
+// Agents from before task categories read task_type alone, Flyte 2's and others task_category alone; and of the callers, too,
+// there are some that send the one, the other or both.
+func TestEachAgentFindsTheCategoryWhereItReadsIt(t *testing.T) {
 	agent := startAgent(t, answering(running))
-	old := asyncAgent("old")
+	old, versioned := asyncAgent("old"), asyncAgent("versioned")
 	old.ByTaskType = true
-	f := startGateway(t, agent, asyncAgent("new"), old)
+	versioned.Categories[0].Version = 3
+	f := startGateway(t, agent, asyncAgent("new"), old, versioned)
+	category := func(name string, version int32) *admin.TaskCategory {
+		return &admin.TaskCategory{Name: name, Version: version}
+	}
 	for _, c := range []struct {
-		category string
-		want     string
-	}{{"new", ""}, {"old", "old"}} {
-		agent.received = nil
-		if _, err := f.call(soon(t), async2+"GetTask", get(c.category)); err != nil {
-			t.Fatal(err)
-		}
-		got := &admin.GetTaskRequest{}
-		if err := proto.Unmarshal(agent.only(t).frames[0], got); err != nil {
-			t.Fatal(err)
-		}
-		if got.GetTaskType() != c.want || string(got.GetResourceMeta()) != "job 1" {
-			t.Errorf("%s: the agent got %v", c.category, got)
+		services, taskType string
+		category           *admin.TaskCategory
+		wantType           string
+		want               *admin.TaskCategory
+	}{
+		{async2, "", category("new", 0), "", category("new", 0)},
+		{async2, "", category("old", 0), "old", category("old", 0)},
+		{async1, "", category("old", 0), "old", category("old", 0)},
+		{async1, "new", category("new", 0), "new", category("new", 0)},
+		{async1, "new", nil, "new", category("new", 0)},
+		{async1, "new", category("", 0), "new", category("new", 0)},
+		{async1, "old", nil, "old", nil},
+		{async1, "versioned", nil, "versioned", category("versioned", 3)},
+		{async1, "versioned", category("", 3), "versioned", category("versioned", 3)},
+	} {
+		for method, request := range map[string]jobRequest{
+			"GetTask":        &admin.GetTaskRequest{TaskType: c.taskType, TaskCategory: c.category, ResourceMeta: []byte("job 1")},
+			"DeleteTask":     &admin.DeleteTaskRequest{TaskType: c.taskType, TaskCategory: c.category, ResourceMeta: []byte("job 1")},
+			"GetTaskMetrics": &admin.GetTaskMetricsRequest{TaskType: c.taskType, TaskCategory: c.category, ResourceMeta: []byte("job 1")},
+			"GetTaskLogs":    &admin.GetTaskLogsRequest{TaskType: c.taskType, TaskCategory: c.category, ResourceMeta: []byte("job 1")},
+		} {
+			agent.received = nil
+			if _, err := f.call(soon(t), c.services+method, request); err != nil {
+				t.Fatal(err)
+			}
+			got := request.ProtoReflect().New().Interface().(jobRequest)
+			if err := proto.Unmarshal(agent.only(t).frames[0], got); err != nil {
+				t.Fatal(err)
+			}
+			if got.GetTaskType() != c.wantType || !proto.Equal(got.GetTaskCategory(), c.want) || string(got.GetResourceMeta()) != "job 1" {
+				t.Errorf("%s with %q and %v: the agent got %v", method, c.taskType, c.category, got)
+			}
 		}
 	}
 }

@@ -92,11 +92,26 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		}
 		request.set(message)
 	}
-	if m.generation == flyte2 && c.route.ByTaskType && !m.creates && !info.hasTaskType && g.enabled.Has(guarantee.BothFlytes) {
-		request.set(withTaskType(request.bytes(), info.category.Name)) // G12
-		g.record(c.route, guarantee.BothFlytes)                        // G12
-	}
+	g.addCategory(c)
 	return c, nil
+}
+
+// addCategory names the category of a job where its agent reads it. Flyte 2 leaves out the deprecated task_type, Flyte 1
+// before categories sends nothing else, and an agent that finds nothing where it looks fails a poll, or takes a job that it
+// is to delete for gone.
+func (g *Gateway) addCategory(c *routedCall) {
+	m, info := c.method, &c.info
+	switch {
+	case m.category == 0, c.unserved(), !g.enabled.Has(guarantee.BothFlytes):
+		return
+	case c.route.ByTaskType && !info.hasTaskType:
+		c.request.set(withTaskType(c.request.bytes(), info.category.Name)) // G12
+	case !c.route.ByTaskType && !info.hasCategory:
+		c.request.set(withCategory(c.request.bytes(), m.category, c.route.Category)) // G12
+	default:
+		return
+	}
+	g.record(c.route, guarantee.BothFlytes) // G12
 }
 
 // lookup finds the plugin that answers the call.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 
@@ -53,8 +54,9 @@ var (
 // call is what the host reads of a request: enough to route it.
 type requestInfo struct {
 	category plugin.Category
-	// hasTaskType says that the request carries the deprecated task_type.
-	hasTaskType bool
+	// hasCategory and hasTaskType say which of the two names the category in a request about a job that exists: the field
+	// for it, the deprecated task_type, or both.
+	hasCategory, hasTaskType bool
 	// inputBytes is the size of the inputs where the request carries them.
 	inputBytes int
 	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
@@ -167,7 +169,7 @@ func readJob(categoryField fields.Number) func(message []byte) (requestInfo, err
 		err := fields.Each(message, func(number fields.Number, value fields.Value) error {
 			switch number {
 			case jobTaskType:
-				info.hasTaskType = value.Text(&taskType) || info.hasTaskType
+				value.Text(&taskType)
 			case jobMeta:
 				if value.Kind == protowire.BytesType {
 					info.meta = value.Bytes
@@ -185,7 +187,8 @@ func readJob(categoryField fields.Number) func(message []byte) (requestInfo, err
 			}
 			return nil
 		})
-		if info.category.Name == "" {
+		info.hasCategory, info.hasTaskType = info.category.Name != "", taskType != ""
+		if !info.hasCategory {
 			info.category.Name = taskType
 		}
 		if err == nil && info.category.Name == "" {
@@ -193,6 +196,15 @@ func readJob(categoryField fields.Number) func(message []byte) (requestInfo, err
 		}
 		return info, err
 	}
+}
+
+// withCategory returns the message with the task category set in a field.
+func withCategory(message []byte, field fields.Number, category plugin.Category) []byte {
+	value := fields.Append(nil, categoryName, category.Name)
+	if category.Version != 0 {
+		value = fields.AppendVarint(value, categoryVersion, uint64(int64(category.Version)))
+	}
+	return fields.Append(bytes.Clone(message), field, value) // what the field holds already merges with it
 }
 
 // withTaskType returns the message with the deprecated task_type set.

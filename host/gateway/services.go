@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/proto/fields"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
 )
 
@@ -37,6 +38,8 @@ type method struct {
 	generation generation
 	target     string // the plugin's full method name
 	read       func(message []byte) (requestInfo, error)
+	// category is the field of the task category in a request about a job that exists; 0 in others.
+	category fields.Number
 	// repeatable says that the plugin may be asked again when it died with the call.
 	repeatable bool
 	// creates says that the call makes a job: repeating it takes an idempotent plugin.
@@ -56,10 +59,10 @@ func (g *Gateway) register() {
 		{flyteidl2.ServiceConnector, "flyteidl2/connector/service.proto", flyte2},
 	} {
 		create := method{name: "CreateTask", operation: "create", read: readCreate, creates: true}
-		get := method{name: "GetTask", operation: "get", read: readPoll, repeatable: true, polls: true}
-		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), repeatable: true, deletes: true}
-		metrics := method{name: "GetTaskMetrics", operation: "get_metrics", read: readJob(metricTaskCategory), repeatable: true}
-		logs := method{name: "GetTaskLogs", operation: "get_logs", read: readJob(logsTaskCategory)}
+		get := method{name: "GetTask", operation: "get", read: readPoll, category: getTaskCategory, repeatable: true, polls: true}
+		del := method{name: "DeleteTask", operation: "delete", read: readJob(getTaskCategory), category: getTaskCategory, repeatable: true, deletes: true}
+		metrics := method{name: "GetTaskMetrics", operation: "get_metrics", read: readJob(metricTaskCategory), category: metricTaskCategory, repeatable: true}
+		logs := method{name: "GetTaskLogs", operation: "get_logs", read: readJob(logsTaskCategory), category: logsTaskCategory}
 
 		desc := grpc.ServiceDesc{ServiceName: service.name, Metadata: service.file, HandlerType: (*any)(nil)}
 		for _, m := range []method{create, get, del, metrics} {

@@ -198,6 +198,17 @@ def test_databricks_runs_a_job(databricks: Flyte2) -> None:
     databricks.delete("databricks", meta)
 
 
+def test_a_caller_of_before_task_categories_finds_its_jobs(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
+    """It sends the deprecated task_type alone, which Flyte 2's messages do not have."""
+    with servers.slurm(venv("flyte2"), tmp_path) as env:
+        client = host({"slurm": plugin(venv, "slurm_script", env=env)})
+        meta = client.create("slurm_script", custom=slurm_script(tmp_path / "work", "sleep 3600")).meta
+        poll = agent_pb2.GetTaskRequest(task_type="slurm_script", resource_meta=meta)
+        assert client.async_agents.GetTask(poll).resource.phase == Phase.RUNNING
+        client.async_agents.DeleteTask(agent_pb2.DeleteTaskRequest(task_type="slurm_script", resource_meta=meta))
+        assert client.async_agents.GetTask(poll).resource.phase == Phase.ABORTED
+
+
 def test_what_a_connector_lacks_is_unimplemented(venv: Venv, host: Host) -> None:
     client = host({"bigquery": plugin(venv, "bigquery_query_job_task")})
     meta = json.dumps({"job_id": "j", "project": "p", "location": "US", "user_agent": ""}).encode()
