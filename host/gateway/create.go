@@ -92,6 +92,7 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	}
 	if c.remembersStatus() {
 		g.statuses.Forget(c.statusID(meta)) // of an earlier job that had this name
+		g.statuses.Forget(c.statusIDWith("", meta))
 	}
 	return got, nil
 }

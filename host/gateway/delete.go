@@ -3,12 +3,16 @@ package gateway
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/guarantee"
 )
+
+// maxDeletePause is how far apart two failed deletions of one job are at most; jobs may have one name.
+const maxDeletePause = 30 * time.Minute
 
 // delete answers DeleteTask. Flyte 2 deletes every job, long forgotten ones too, and repeats a deletion that fails without
 // bound, while it keeps the task's record. So a job that is gone is deleted.
@@ -26,7 +30,7 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 		g.record(c.route, guarantee.UnknownJobs) // G7
 		got.message.set(nil)
 		err = nil
-	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job).Failing >= c.route.Policy.MaxStale:
+	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job, maxDeletePause).Failing >= c.route.Policy.MaxStale:
 		g.record(c.route, guarantee.UnknownJobs) // G7
 		job, _ := c.method.read(c.request.bytes())
 		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
@@ -35,6 +39,7 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 	}
 	if err == nil {
 		g.creates.Gone(c.job)
+		g.statuses.Forget(c.job) // how long it could not be deleted
 	}
 	return deliver(ctx, got), err
 }

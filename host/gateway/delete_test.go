@@ -47,6 +47,24 @@ func TestADeletionThatNoPluginServesFailsForAWhileAndIsThenDone(t *testing.T) {
 	})
 }
 
+// An agent may give a later job the meta of an earlier one, whose deletion has failed here and went through at another host.
+func TestADeletionIsNotDoneForTheFailuresOfAnEarlierJobWithItsMeta(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Options{Routes: &route.Current{}, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		defer g.Shutdown(t.Context())
+		for range 3 {
+			call, err := g.plan(t.Context(), method{name: "DeleteTask", deletes: true, read: readJob(getTaskCategory)}, frameOf(get("x")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.delete(t.Context(), call); status.Code(err) != codes.Unavailable {
+				t.Errorf("of a deletion that comes for the first time Flyte reads %v", err)
+			}
+			time.Sleep(2 * time.Hour)
+		}
+	})
+}
+
 func TestADeletionReachesAPluginThatComesBack(t *testing.T) {
 	agent := startAgent(t, answering(&admin.DeleteTaskResponse{}))
 	f := startClaims(t, nil)

@@ -183,9 +183,16 @@ func (c *routedCall) remembersStatus() bool {
 // statusID is what the status of a job is remembered under. Its meta, as Flyte has it, would not do alone: agents number their
 // jobs as they like, and several Flytes may share one host. The output prefix is another for every attempt anywhere. The
 // plugin is no part of it: what is known of a job stays true when another takes over its category, or none does.
-func (c *routedCall) statusID(meta []byte) jobs.ID {
-	return jobs.Identify(c.info.category.Name, c.info.outputPrefix, string(meta))
+func (c *routedCall) statusID(meta []byte) jobs.ID { return c.statusIDWith(c.info.outputPrefix, meta) }
+
+func (c *routedCall) statusIDWith(outputPrefix string, meta []byte) jobs.ID {
+	return jobs.Identify(c.info.category.Name, outputPrefix, string(meta))
 }
+
+// named says that what is remembered under statusID is this job's. Flyte before 1.15.1 polls without an output prefix: then it
+// may be another's that had the same meta, such as an earlier run of a sensor, whose meta is its configuration. That a new job
+// has the name hears only the replica that makes it.
+func (c *routedCall) named() bool { return c.info.outputPrefix != "" }
 
 // creationID is what the creation of a job is remembered under for its deletion, which knows no output prefix.
 func (c *routedCall) creationID(meta []byte) jobs.ID {

@@ -45,7 +45,7 @@ func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	switch {
 	case err == nil:
 		if c.remembersStatus() {
-			g.statuses.Answered(c.job, got.message.bytes(), ended)
+			g.remember(c, got.message.bytes(), ended)
 		}
 		return deliver(ctx, got), nil
 	case !c.staleIfError:
@@ -55,11 +55,29 @@ func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 		return nil, err
 	}
 	c.hidden = err
-	last := g.statuses.Failed(c.job)
+	last := g.statuses.Failed(c.job, c.failurePause())
 	if !last.Ended && last.Failing >= c.route.Policy.MaxStale {
 		return g.endJob(c, last, err)
 	}
 	return g.answerStale(ctx, c, last, err)
+}
+
+// remember keeps what the plugin has said of the job. An end answers in the plugin's stead for ever, so it is kept only under a
+// name that no other job has.
+func (g *Gateway) remember(c *routedCall, answer []byte, ended bool) {
+	if ended && !c.named() {
+		g.statuses.Forget(c.job)
+		return
+	}
+	g.statuses.Answered(c.job, answer, ended)
+}
+
+// failurePause is how far apart two failed polls of one job are at most, where jobs may have one name.
+func (c *routedCall) failurePause() time.Duration {
+	if c.named() {
+		return 0
+	}
+	return max(5*time.Minute, c.route.Policy.MaxStale/2)
 }
 
 // freshStatus is the last status of a job that is younger than the plugin's min_interval.

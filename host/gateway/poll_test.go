@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,12 @@ func inPhase(phase core.TaskExecution_Phase, message string) func(*received, grp
 func hang(call *received, _ grpc.ServerStream) error {
 	<-call.context.Done()
 	return call.context.Err()
+}
+
+// of is a poll of the job whose outputs go there.
+func of(prefix string, request *admin.GetTaskRequest) *admin.GetTaskRequest {
+	request.ProtoReflect().SetUnknown(fields.Append(nil, getOutputPrefix, prefix)) // flyteidl's module is older than the field
+	return request
 }
 
 func TestAnyFailureOfAPollIsAnsweredWithTheLastStatusAndSaysSo(t *testing.T) {
@@ -245,7 +252,7 @@ func TestTheEndOfAJobIsNeverTakenBack(t *testing.T) {
 		agent := startAgent(t, script(inPhase(phase, "the end"), failing(codes.Unavailable)))
 		f := startClaims(t, nil, agent.claims(route.Policy{MaxStale: time.Nanosecond}, asyncAgent("x")))
 		for range 3 {
-			if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != phase || got.GetMessage() != "the end" {
+			if got, err := f.poll(soon(t), of("s3://a", get("x"))); err != nil || got.GetPhase() != phase || got.GetMessage() != "the end" {
 				t.Errorf("%v became %v, %v", phase, got, err)
 			}
 		}
@@ -274,20 +281,11 @@ func TestJobsThatShareAMetaAreNotMistakenForEachOther(t *testing.T) {
 	other.name = "other"
 	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x"), asyncAgent("y")), other.claims(usual, asyncAgent("z")))
 	polled := func(category, prefix string) core.TaskExecution_Phase {
-		message := frameOf(get(category)).bytes()
-		message, err := fields.Set(message, getOutputPrefix, []byte(prefix))
+		got, err := f.poll(soon(t), of(prefix, get(category)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := f.callRaw(soon(t), async1+"GetTask", message)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response := &admin.GetTaskResponse{}
-		if err := proto.Unmarshal(raw, response); err != nil {
-			t.Fatal(err)
-		}
-		return response.GetResource().GetPhase()
+		return got.GetPhase()
 	}
 	if got := polled("x", "s3://a"); got != core.TaskExecution_SUCCEEDED {
 		t.Fatalf("got %v", got)
@@ -302,21 +300,113 @@ func TestJobsThatShareAMetaAreNotMistakenForEachOther(t *testing.T) {
 	}
 }
 
-func TestANewJobDoesNotInheritTheStatusOfAnEarlierOneWithItsName(t *testing.T) {
-	agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
-		if strings.HasSuffix(call.method, "CreateTask") {
-			return stream.SendMsg(frameOf(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
-		}
-		return inPhase(core.TaskExecution_SUCCEEDED, "")(call, stream)
-	})
-	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
-	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_SUCCEEDED {
-		t.Fatal(got, err)
+// Two hosts serve one plugin whose jobs share a meta. One host makes the jobs; the other polls them for a Flyte that sends no output
+// prefix, to the end of the first.
+func TestAReplicaDoesNotGiveAJobTheEndOfAnEarlierOneWithItsMeta(t *testing.T) {
+	for name, c := range map[string]struct {
+		policy route.Policy
+		// then is what the plugin answers of the second job.
+		then func(*received, grpc.ServerStream) error
+	}{
+		"the plugin cannot be asked":      {usual, failing(codes.Unavailable)},
+		"polls are thinned":               {route.Policy{MinInterval: time.Hour, MaxStale: time.Minute}, inPhase(core.TaskExecution_RUNNING, "")},
+		"polls are limited":               {route.Policy{Rate: 0.001, MaxStale: time.Minute}, inPhase(core.TaskExecution_RUNNING, "")},
+		"polls are thinned, none stale":   {route.Policy{MinInterval: time.Hour}, inPhase(core.TaskExecution_RUNNING, "")},
+		"the plugin could not for longer": {route.Policy{MaxStale: time.Hour}, failing(codes.Unavailable)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var poll atomic.Value
+			poll.Store(inPhase(core.TaskExecution_SUCCEEDED, "the first"))
+			agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
+				if strings.HasSuffix(call.method, "CreateTask") {
+					return stream.SendMsg(frameOf(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
+				}
+				return poll.Load().(func(*received, grpc.ServerStream) error)(call, stream)
+			})
+			maker, poller := startClaims(t, nil, agent.claims(usual, asyncAgent("x"))), startClaims(t, nil, agent.claims(c.policy, asyncAgent("x")))
+			maker.create(t, attempt("x", 0))
+			if got, err := poller.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_SUCCEEDED {
+				t.Fatal(got, err)
+			}
+			maker.create(t, attempt("x", 1))
+			poll.Store(c.then)
+			for range 2 {
+				if got, err := poller.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
+					t.Errorf("the second job is %v, %v", got, err)
+				}
+			}
+		})
 	}
-	f.create(t, create("x"))
-	agent.server.Stop()
-	if got, err := f.poll(soon(t), get("x")); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
-		t.Errorf("Flyte reads %v, %v", got, err)
+}
+
+// Where Flyte says where the outputs go, two jobs with one meta are two, and each keeps its own end.
+func TestReplicasTellJobsWithOneMetaApartByTheirOutputPrefix(t *testing.T) {
+	agent := startAgent(t, script(inPhase(core.TaskExecution_SUCCEEDED, "the first"), failing(codes.Unavailable)))
+	policy := route.Policy{MaxStale: time.Minute, MinInterval: time.Hour}
+	poller := startClaims(t, nil, agent.claims(policy, asyncAgent("x")))
+	for _, want := range []struct {
+		prefix string
+		phase  core.TaskExecution_Phase
+	}{{"s3://a", core.TaskExecution_SUCCEEDED}, {"s3://b", core.TaskExecution_RUNNING}, {"s3://a", core.TaskExecution_SUCCEEDED}} {
+		if got, err := poller.poll(soon(t), of(want.prefix, get("x"))); err != nil || got.GetPhase() != want.phase {
+			t.Errorf("%s is %v, %v", want.prefix, got, err)
+		}
+	}
+}
+
+// A Flyte that polls without an output prefix creates with one.
+func TestANewJobIsNotKnownByAnEarlierOnesFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Options{Routes: &route.Current{}, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		defer g.Shutdown(t.Context())
+		poll := func() core.TaskExecution_Phase {
+			call, err := g.plan(t.Context(), method{name: "GetTask", polls: true, read: readPoll}, frameOf(get("x")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := g.poll(t.Context(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response := &admin.GetTaskResponse{}
+			if err := proto.Unmarshal(answer.bytes(), response); err != nil {
+				t.Fatal(err)
+			}
+			return response.GetResource().GetPhase()
+		}
+		for range 2 { // two jobs with one meta: the first was aborted, at another host
+			if got := poll(); got != core.TaskExecution_RUNNING {
+				t.Errorf("a job that is polled for the first time is %v", got)
+			}
+			time.Sleep(2 * unservedMaxStale)
+		}
+		for range 10 {
+			poll()
+			time.Sleep(unservedMaxStale / 9)
+		}
+		if got := poll(); got != core.TaskExecution_FAILED {
+			t.Errorf("after so long, the job that is polled all the time is %v", got)
+		}
+	})
+}
+
+func TestANewJobDoesNotInheritTheStatusOfAnEarlierOneWithItsName(t *testing.T) {
+	for _, prefix := range []string{"", "s3://bucket/e/n0/0"} { // Flyte before 1.15.1 sends it in CreateTask only
+		agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
+			if strings.HasSuffix(call.method, "CreateTask") {
+				return stream.SendMsg(frameOf(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
+			}
+			return inPhase(core.TaskExecution_SUCCEEDED, "")(call, stream)
+		})
+		f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+		if got, err := f.poll(soon(t), of(prefix, get("x"))); err != nil || got.GetPhase() != core.TaskExecution_SUCCEEDED {
+			t.Fatal(got, err)
+		}
+		f.create(t, attempt("x", 0))
+		agent.server.Stop()
+		if got, err := f.poll(soon(t), of(prefix, get("x"))); err != nil || got.GetPhase() != core.TaskExecution_RUNNING {
+			t.Errorf("with the output prefix %q, Flyte reads %v, %v", prefix, got, err)
+		}
 	}
 }
 

@@ -62,10 +62,10 @@ func TestFailuresAreTimedFromTheFirstUntilAnAnswer(t *testing.T) {
 		for i := range 5 {
 			time.Sleep(time.Minute)
 			since := time.Duration(i) * time.Minute
-			if got := statuses.Failed(known); got.Failing != since || got.Age != since+time.Minute || string(got.Answer) != "running" {
+			if got := statuses.Failed(known, 0); got.Failing != since || got.Age != since+time.Minute || string(got.Answer) != "running" {
 				t.Errorf("failure %d: %+v", i, got)
 			}
-			if got := statuses.Failed(unknown); got.Failing != since || got.Answer != nil {
+			if got := statuses.Failed(unknown, 0); got.Failing != since || got.Answer != nil {
 				t.Errorf("failure %d of what is not known: %+v", i, got)
 			}
 		}
@@ -75,9 +75,33 @@ func TestFailuresAreTimedFromTheFirstUntilAnAnswer(t *testing.T) {
 		for _, job := range []ID{known, unknown} {
 			statuses.Answered(job, []byte("running"), false)
 			time.Sleep(time.Minute)
-			if got := statuses.Failed(job); got.Failing != 0 || got.Age != time.Minute {
+			if got := statuses.Failed(job, 0); got.Failing != 0 || got.Age != time.Minute {
 				t.Errorf("the first failure after an answer: %+v", got)
 			}
+		}
+	})
+}
+
+func TestFailuresThatComeFarApartAreNotCountedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		statuses, job, other := NewStatuses(1<<20), Identify("job"), Identify("other")
+		for i, want := range []time.Duration{0, time.Minute, 2 * time.Minute} {
+			if got := statuses.Failed(job, time.Minute); got.Failing != want {
+				t.Errorf("failure %d: %+v", i, got)
+			}
+			time.Sleep(time.Minute)
+		}
+		statuses.Failed(other, 0)
+		time.Sleep(time.Second)
+		if got := statuses.Failed(job, time.Minute); got.Failing != 0 {
+			t.Errorf("after a pause: %+v", got)
+		}
+		if got := statuses.Failed(job, time.Minute); got.Failing != 0 {
+			t.Errorf("at once: %+v", got)
+		}
+		time.Sleep(time.Hour)
+		if got := statuses.Failed(other, 0); got.Failing != time.Hour+time.Second {
+			t.Errorf("without a limit: %+v", got)
 		}
 	})
 }

@@ -31,8 +31,8 @@ type Status struct {
 type entry struct {
 	answer []byte
 	ended  bool
-	// answered and failed are moments, zero for never.
-	answered, failed atomic.Int64
+	// answered, failed and lastFailed are moments, zero for never. failed is that of the first failure after the answer.
+	answered, failed, lastFailed atomic.Int64
 }
 
 // entryBytes is what an entry takes besides its answer, about.
@@ -67,11 +67,16 @@ func (s *Statuses) Answered(id ID, answer []byte, ended bool) {
 	s.entries.Set(id, e)
 }
 
-// Failed remembers that there was no answer, and returns what is known nevertheless.
-func (s *Statuses) Failed(id ID) Status {
+// Failed remembers that there was no answer, and returns what is known nevertheless. Failures that come farther apart than
+// pause are not counted together: under a name that several jobs have, they may be different ones' failures. 0 is no limit.
+func (s *Statuses) Failed(id ID, pause time.Duration) Status {
 	fresh := &entry{}
 	e, _ := s.entries.SetIfAbsent(id, fresh) // what stands there afterwards
-	e.failed.CompareAndSwap(0, s.now())
+	now := s.now()
+	if before := e.lastFailed.Swap(now); pause > 0 && before != 0 && now-before > int64(pause) {
+		e.failed.Store(now)
+	}
+	e.failed.CompareAndSwap(0, now)
 	return s.status(e)
 }
 
