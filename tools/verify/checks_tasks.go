@@ -62,6 +62,12 @@ func taskChecks() []*Check {
 			run: onSamples(idempotent),
 		},
 		{
+			Name:   "tasks/attempts",
+			Reason: "Flyte gives the tasks of a subworkflow that is used twice equal task_execution_ids and two output prefixes: with one job, one of them gets the other's result",
+			Advice: "make the job's id from the metadata " + pluginv1.IdempotencyKeyHeader + " as it is; without a host, make the key of the task_execution_id and the output prefix",
+			run:    onSamples(apart),
+		},
+		{
 			Name:   "tasks/delete",
 			Reason: "an aborted task must stop costing money, and Flyte repeats a deletion whose answer it did not see",
 			Advice: "make DeleteTask of a job that is gone succeed, or answer it with NOT_FOUND",
@@ -168,13 +174,59 @@ func asFlyte2Does(ctx context.Context, k *kit, s *sample) (string, error) {
 	return "", k.deleteJob(ctx, i, s, finished.job, "DeleteTask")
 }
 
-func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
+// promisesIdempotence skips the check where it does not.
+func promisesIdempotence(ctx context.Context, k *kit, s *sample) error {
 	described, err := k.described(ctx)
+	if err != nil {
+		return err
+	}
+	if category := s.category(); !described.Promises(pluginv1.CapabilityIdempotentCreate, category.GetName(), category.GetVersion()) {
+		return skipped("it does not declare idempotent_create for the sample's task category")
+	}
+	return nil
+}
+
+// apart tells two attempts apart that differ in their output prefixes only. The deletion of one leaves the other alone.
+func apart(ctx context.Context, k *kit, s *sample) (string, error) {
+	if err := promisesIdempotence(ctx, k, s); err != nil {
+		return "", err
+	}
+	i, request, first, err := k.started(ctx, s)
 	if err != nil {
 		return "", err
 	}
-	if category := s.category(); !described.Promises(pluginv1.CapabilityIdempotentCreate, category.GetName(), category.GetVersion()) {
-		return "", skipped("it does not declare idempotent_create for the sample's task category")
+	other, err := k.request(s)
+	if err != nil {
+		return "", err
+	}
+	other.TaskExecutionMetadata = request.GetTaskExecutionMetadata()
+	meta, err := k.createJob(ctx, callerOn(i.conn), other)
+	if err != nil {
+		return "", failed("%s: a CreateTask with another output prefix fails: %s", s.name, describeError(err))
+	}
+	if bytes.Equal(meta, first.Meta) {
+		if s.phase != core.TaskExecution_SUCCEEDED { // there may be no job, and the resource_meta say why
+			return "", k.deleteJob(ctx, i, s, first, "DeleteTask")
+		}
+		return "", failed("%s: two CreateTask calls that differ in their output prefixes get one job: %.60q", s.name, meta)
+	}
+	if err := k.deleteJob(ctx, i, s, first, "DeleteTask"); err != nil {
+		return "", err
+	}
+	second := agentclient.Job{Category: s.category(), Meta: meta}
+	resource, _, err := k.follow(ctx, callerOn(i.conn), second)
+	if err == nil {
+		err = s.endsAsExpected(resource)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: after the deletion of a job that differs in its output prefix: %w", s.name, err)
+	}
+	return "two output prefixes, two jobs", k.deleteJob(ctx, i, s, second, "DeleteTask")
+}
+
+func idempotent(ctx context.Context, k *kit, s *sample) (string, error) {
+	if err := promisesIdempotence(ctx, k, s); err != nil {
+		return "", err
 	}
 	_, i, err := k.finished(ctx, s)
 	if err != nil {

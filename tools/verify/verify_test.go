@@ -61,7 +61,7 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
 		}
 	}
-	if want := []string{"tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
+	if want := []string{"tasks/attempts", "tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
 		t.Errorf("skipped: %v, want %v", named(report, verify.Skipped), want)
 	}
 }
@@ -123,6 +123,7 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"ends in no phase":             {good("good", "-script", `{"phase":"UNDEFINED"}`), []string{"sync/terminal", "tasks/completes"}, nil, "UNDEFINED"},
 		"declares idempotence only":    {good("good", "-capabilities", "idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
 		"declares it for one category": {good("good", "-capabilities", "echo_task=idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
+		"names jobs by execution id":   {good("names-jobs-by-execution-id", "-capabilities", "idempotent_create"), []string{"tasks/attempts"}, nil, "get one job"},
 		"promises for no category":     {good("good", "-capabilities", "echo_tsak=idempotent_create"), []string{"agents/capabilities"}, nil, "echo_tsak"},
 		"fails a second deletion":      {good("good", "-script", `{"second_delete":"INTERNAL"}`), []string{"tasks/delete"}, nil, "the second DeleteTask"},
 		"forgets its jobs":             {good("good", "-script", `{"stateless":false}`), []string{"tasks/restart"}, nil, "NOT_FOUND"},
