@@ -93,8 +93,8 @@ func (f *handshakeFilter) sort(line []byte, cut int) sorted {
 	return sorted{verdict: noise}
 }
 
-// settle gives the line with a mistake, where there is one and no better one came.
-func (f *handshakeFilter) settle() (line string, ok bool) {
+// takeFaulty gives the line with a mistake, where there is one and no better one came.
+func (f *handshakeFilter) takeFaulty() (line string, ok bool) {
 	if f.found || f.problem != "" || f.faulty == "" {
 		return "", false
 	}

@@ -104,7 +104,7 @@ func (o *output) stdoutLine(line []byte, cut int) {
 		o.better = time.AfterFunc(betterWait, func() {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.settle()
+			o.takeFaulty()
 		})
 	case noise:
 		o.noise(line, cut)
@@ -139,9 +139,9 @@ func (o *output) shake(line string) {
 	}
 }
 
-// settle takes a handshake line with a mistake for what there is. It needs mu.
-func (o *output) settle() {
-	if line, ok := o.filter.settle(); ok {
+// takeFaulty takes a handshake line with a mistake for what there is. It needs mu.
+func (o *output) takeFaulty() {
+	if line, ok := o.filter.takeFaulty(); ok {
 		o.shake(line)
 	}
 }
@@ -150,7 +150,7 @@ func (o *output) settle() {
 func (o *output) stdoutEnded() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.settle()
+	o.takeFaulty()
 	o.handshakes.finish()
 }
 
