@@ -12,6 +12,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
+	"github.com/agenthost/agenthost/host/takeover"
 )
 
 func newServeCommand() *cobra.Command {
@@ -22,12 +23,21 @@ func newServeCommand() *cobra.Command {
 SIGINT. A changed configuration is taken up while calls go on: when a file changes, on SIGHUP, and on 'agenthost reload'.
 
 At the end readiness turns off, calls under way end (up to shutdown_timeout), and the plugins are stopped. A second
-signal ends the host at once; no plugin outlives it.`,
+signal ends the host at once; no plugin outlives it.
+
+Listens on the sockets of systemd's socket activation, where there are any, and tells systemd when it is ready, reloads and
+stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 		Example: `  agenthost serve --config configs/local.yaml
   agenthost serve -c base.yaml -c production.yaml --log-format json
   AGENTHOST_LISTEN__GRPC=127.0.0.1:9000 agenthost serve -c configs/local.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			before, err := takeover.Inherit()
+			if err != nil {
+				return err
+			}
+			defer func() { before.Fail(err) }()
+			program := ownProgram()
 			sources, err := configSources(cmd)
 			if err != nil {
 				return err
@@ -47,6 +57,7 @@ signal ends the host at once; no plugin outlives it.`,
 			defer log.Close(logLimit)
 			return server.Run(ctx, server.Options{
 				Sources: sources, Config: settings, Hangup: hangups(ctx), Version: version(), Log: log.Logger, LogLost: log.Lost,
+				Before: before, Program: program, Args: os.Args[1:],
 			})
 		},
 	}

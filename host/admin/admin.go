@@ -30,6 +30,9 @@ type Options struct {
 	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
 	// last.
 	Reload func(ctx context.Context, dry bool, send func(ReloadLine))
+	// Upgrade has a new host take over, and sends what happens line by line, the report last. With force it does so too where a
+	// plugin that runs here does not run there.
+	Upgrade func(ctx context.Context, force bool, send func(UpgradeLine))
 	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
@@ -105,6 +108,11 @@ func (s *Server) endpoints() []endpoint {
 			pattern: "POST /reload", handler: http.HandlerFunc(s.serveReload),
 			parameters: "`dry_run=1`: only plan, and do nothing",
 			answer:     "the configuration is read again, and what happens is told: [ReloadLines](#reloadline), as newline-delimited JSON", status: "200, also for a reload that fails: its report says so",
+		},
+		{
+			pattern: "POST /upgrade", handler: http.HandlerFunc(s.serveUpgrade),
+			parameters: "`force=1`: also where a plugin that runs does not run in the new host",
+			answer:     "a new host is started from the program as it is now, takes over, and this one ends: [UpgradeLines](#upgradeline), as newline-delimited JSON. Answered on the host's own machine only", status: "200, also for an upgrade that fails: its report says so; 403",
 		},
 		{
 			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index),

@@ -13,9 +13,10 @@ const envPrefix = "AGENTHOST_"
 
 // reservedEnv are the variables with our prefix that are no configuration keys.
 var reservedEnv = []string{
-	"AGENTHOST_CONFIG",  // the files to read, for the command line
-	"AGENTHOST_ADDRESS", // the host that `agenthost task run` talks to
-	"AGENTHOST_PLUGIN",  // the plugin contract's magic cookie
+	"AGENTHOST_CONFIG",   // the files to read, for the command line
+	"AGENTHOST_ADDRESS",  // the host that `agenthost task run` talks to
+	"AGENTHOST_PLUGIN",   // the plugin contract's magic cookie
+	"AGENTHOST_TAKEOVER", // what an upgrade hands over
 }
 
 // Kubernetes puts variables for each Service into every pod of its namespace: for one that is called agenthost, or

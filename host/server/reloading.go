@@ -20,6 +20,7 @@ import (
 type reloader struct {
 	watcher *config.Watcher
 	plugins *fleet.Fleet
+	notify  notifier
 	log     *slog.Logger
 	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
 	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
@@ -28,8 +29,8 @@ type reloader struct {
 	current *config.Config // what the fleet was last told
 }
 
-func newReloader(options Options, plugins *fleet.Fleet) *reloader {
-	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, log: options.Log, current: options.Config}
+func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config}
 	r.watcher.OnProblem = r.watched
 	return r
 }
@@ -68,7 +69,9 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 			select {
 			case <-hangup:
 				r.log.Info("SIGHUP: reading the configuration again")
+				r.notify.reloading()
 				r.changed(r.watcher.Reload(ctx))
+				r.notify.ready()
 			case <-ctx.Done():
 				return
 			}

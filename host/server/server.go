@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -27,6 +25,7 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/state"
+	"github.com/agenthost/agenthost/host/takeover"
 )
 
 // Options are what a host is run with.
@@ -39,6 +38,11 @@ type Options struct {
 	// Version is the host's version, for log, status and metrics.
 	Version string
 	Log     *slog.Logger
+	// Before is the host that this one takes over from; nil: none.
+	Before *takeover.Predecessor
+	// Program and Args are what an upgrade starts: this program, as it will be then. Empty: there are no upgrades.
+	Program string
+	Args    []string
 	// LogLost is how many lines of the log could not be written, and why the last one could not; it may be nil.
 	LogLost func() (lines int64, why string)
 }
@@ -63,7 +67,7 @@ func Run(ctx context.Context, options Options) error {
 	keeper.Go(func() { keepFiles(keeping, runRoot, stateDir, options.Log) })
 	defer keeper.Wait()
 	defer stopKeeping()
-	bound, err := bind(options.Config.Listen)
+	bound, err := bind(options.Config.Listen, options.Before)
 	if err != nil {
 		return err
 	}
@@ -72,49 +76,13 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	h := newHost(options, runRoot, bound, without)
+	h := newHost(ctx, options, runRoot, bound, without)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
 	return err
-}
-
-// listeners are where a host listens.
-type listeners struct {
-	grpc, admin net.Listener // admin is nil where it is off
-}
-
-func bind(addresses config.Listen) (listeners, error) {
-	var l listeners
-	var err error
-	if l.grpc, err = listen("listen.grpc", addresses.GRPC); err != nil {
-		return listeners{}, err
-	}
-	if addresses.Admin == "" {
-		return l, nil
-	}
-	if l.admin, err = listen("listen.admin", addresses.Admin); err != nil {
-		l.close()
-		return listeners{}, err
-	}
-	return l, nil
-}
-
-// addresses are those in use, for people.
-func (l listeners) addresses() (grpc, admin string) {
-	if l.admin == nil {
-		return l.grpc.Addr().String(), "off"
-	}
-	return l.grpc.Addr().String(), l.admin.Addr().String()
-}
-
-func (l listeners) close() {
-	_ = l.grpc.Close() // whoever serves has closed it already
-	if l.admin != nil {
-		_ = l.admin.Close()
-	}
 }
 
 // host is the parts of a running host.
@@ -126,13 +94,19 @@ type host struct {
 	gateway   *gateway.Gateway
 	admin     *admin.Server // nil where it is off
 	reloader  *reloader
+	notify    notifier
 	ready     atomic.Bool
+	upgrading atomic.Bool
+	succeeded chan struct{} // closed when a new host has taken over
+	stopping  context.Context
 }
 
-func newHost(options Options, runRoot *process.RunRoot, bound listeners, without guarantee.Set) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, bound listeners, without guarantee.Set) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
-	h := &host{options: options, listeners: bound, routes: &route.Current{}}
+	h := &host{
+		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx,
+	}
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, options.Sources), Log: log,
 	})
@@ -140,13 +114,13 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 		Routes: h.routes, Synced: h.plugins.Synced(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Without: without,
 	})
-	h.reloader = newReloader(options, h.plugins)
+	h.reloader = newReloader(options, h.plugins, h.notify)
 	if bound.admin != nil {
 		grpcAddress, adminAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
 		})
 	}
@@ -156,10 +130,15 @@ func newHost(options Options, runRoot *process.RunRoot, bound listeners, without
 // serve answers until ctx ends or one of the servers fails.
 func (h *host) serve(ctx context.Context) error {
 	ended := make(chan error, 2)
-	if h.admin != nil {
-		go func() { ended <- h.admin.Serve(h.listeners.admin) }()
+	answer := func() {
+		if h.admin != nil {
+			go func() { ended <- h.admin.Serve(h.listeners.admin) }()
+		}
+		go func() { ended <- h.gateway.Server().Serve(h.listeners.grpc) }()
 	}
-	go func() { ended <- h.gateway.Server().Serve(h.listeners.grpc) }()
+	if h.options.Before == nil {
+		answer()
+	}
 
 	grpcAddress, adminAddress := h.listeners.addresses()
 	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "plugins", len(h.options.Config.Plugins))
@@ -175,10 +154,19 @@ func (h *host) serve(ctx context.Context) error {
 		select {
 		case <-started:
 			started = nil
-			h.ready.Store(true)
 			h.gateway.SetReady(true)
+			if h.options.Before != nil {
+				if err := h.takeOver(ctx); err != nil {
+					return err
+				}
+				answer()
+			}
+			h.ready.Store(true)
+			h.notify.ready()
 			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
+			return nil
+		case <-h.succeeded:
 			return nil
 		case err := <-ended:
 			return err
@@ -191,6 +179,9 @@ func (h *host) stop() {
 	timeout := h.options.Config.ShutdownTimeout
 	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
 	h.ready.Store(false)
+	if !h.isSucceeded() {
+		h.notify.stopping()
+	}
 	limit, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	h.gateway.Shutdown(limit)
@@ -199,6 +190,16 @@ func (h *host) stop() {
 		_ = h.admin.Shutdown(limit)
 	}
 	h.options.Log.Info("agenthost has stopped")
+}
+
+// isSucceeded says that a new host has taken over.
+func (h *host) isSucceeded() bool {
+	select {
+	case <-h.succeeded:
+		return true
+	default:
+		return false
+	}
 }
 
 // memoryOf is the folder for what hosts with these files remember between two starts. Others on the machine have theirs: a
@@ -212,16 +213,4 @@ func memoryOf(runDir string, sources config.Sources) string {
 		fmt.Fprintf(id, "%q", file)
 	}
 	return filepath.Join(runDir, "manifests", hex.EncodeToString(id.Sum(nil)))
-}
-
-// listen opens a listener, and on failure says which key to change.
-func listen(key, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s: %s is in use by another process: stop that, or choose another port (%s in the configuration)", key, address, key)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
-	}
-	return listener, nil
 }

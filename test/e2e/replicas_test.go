@@ -78,15 +78,19 @@ func createHello(t *testing.T, client service.AsyncAgentServiceClient, name stri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 	defer cancel()
-	created, err := client.CreateTask(ctx, &admin.CreateTaskRequest{
-		Template: &core.TaskTemplate{Type: "hello"},
-		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{"name": {Value: &core.Literal_Scalar{Scalar: &core.Scalar{
-			Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_StringValue{StringValue: name}}}}}}}},
-	})
+	created, err := client.CreateTask(ctx, helloTask(name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return created.GetResourceMeta()
+}
+
+func helloTask(name string) *admin.CreateTaskRequest {
+	return &admin.CreateTaskRequest{
+		Template: &core.TaskTemplate{Type: "hello"},
+		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{"name": {Value: &core.Literal_Scalar{Scalar: &core.Scalar{
+			Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_StringValue{StringValue: name}}}}}}}},
+	}
 }
 
 // wantGreeting polls a job of the hello agent.

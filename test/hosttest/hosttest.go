@@ -131,13 +131,19 @@ type Host struct {
 // test ends it is stopped, which must work; after a failure its log is shown.
 func Start(t *testing.T, settings map[string]any) *Host {
 	t.Helper()
+	return StartProgram(t, Program("agenthost"), settings)
+}
+
+// StartProgram is Start with another program than the one that Main has built.
+func StartProgram(t *testing.T, program string, settings map[string]any) *Host {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "agenthost-") // not t.TempDir: a test's name would make a socket's path too long
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	h := &Host{
-		replica:  replica.Replica{Name: "host", Program: Program("agenthost"), Config: filepath.Join(dir, "agenthost.json"), Logs: dir},
+		replica:  replica.Replica{Name: "host", Program: program, Config: filepath.Join(dir, "agenthost.json"), Logs: dir},
 		dir:      dir,
 		settings: settings,
 	}
@@ -182,6 +188,12 @@ func (h *Host) Admin() string {
 	_, admin, _ := h.replica.Ready()
 	return admin
 }
+
+// Config is the path of its configuration.
+func (h *Host) Config() string { return h.replica.Config }
+
+// PID is its process.
+func (h *Host) PID() int { return h.replica.PID() }
 
 // Ask gives what the admin address answers for a path.
 func (h *Host) Ask(t *testing.T, path string) string {

@@ -85,7 +85,8 @@ func (l *life) follow(stderr io.Reader, log *os.File) {
 		line, err := lines.ReadString('\n')
 		_, _ = log.WriteString(line) // a full disk loses a log, and no more
 		var entry struct{ Msg, GRPC, Admin string }
-		if strings.Contains(line, "agenthost is ready") && json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "agenthost is ready" {
+		if l.grpc == "" && strings.Contains(line, "agenthost is ready") && // after an upgrade another host says so on the same pipe
+			json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "agenthost is ready" {
 			l.grpc, l.admin = entry.GRPC, entry.Admin
 			close(l.ready)
 		}

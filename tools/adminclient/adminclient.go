@@ -88,6 +88,40 @@ func (c Client) Reload(ctx context.Context, dry bool, follow func(admin.ReloadLi
 	return *report, nil
 }
 
+// Upgrade has a new host take over from the host, and waits for the report. What was started is given to follow before it.
+func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.UpgradeStart)) (admin.UpgradeReport, error) {
+	path := "/upgrade"
+	if force {
+		path += "?force=1"
+	}
+	response, err := c.ask(ctx, http.MethodPost, path)
+	if err != nil {
+		return admin.UpgradeReport{}, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return admin.UpgradeReport{}, c.refusal(response)
+	}
+	var report *admin.UpgradeReport
+	err = eachLine(response.Body, func(line admin.UpgradeLine) error {
+		switch {
+		case line.Report != nil:
+			report = line.Report
+			return io.EOF
+		case line.Started != nil:
+			follow(*line.Started)
+		}
+		return nil
+	})
+	if err == nil && report == nil {
+		err = errors.New("it closed the connection")
+	}
+	if err != nil {
+		return admin.UpgradeReport{}, fmt.Errorf("the host at %s broke off while it upgraded: %w\nWho serves now shows with: agenthost status", c.Address, err)
+	}
+	return *report, nil
+}
+
 // ask sends a request. The caller closes the answer's body.
 func (c Client) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, nil)

@@ -1,0 +1,274 @@
+// Package takeover hands the listeners of a host over to a new one while both run, so that an upgrade refuses no
+// connection.
+//
+// The old host starts the new one with its listeners and one end of a socket:
+//
+//	successor, err := takeover.Start(program, args, listeners)
+//	report, err := successor.Await(ctx)                        // until the new host has started its plugins
+//	err = successor.Commit()                                   // or successor.Abandon()
+//
+// and the new one, which accepts no connection before it is told to:
+//
+//	predecessor, err := takeover.Inherit()                     // nil: this host was started by nobody like that
+//	listener, ok := predecessor.Listener("grpc", "0.0.0.0:8000")
+//	err = predecessor.Ready(ctx, report)                       // or predecessor.Fail(err)
+//
+// Until Commit the old host is as it was, whatever becomes of the new one.
+package takeover
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Variable tells the new host what it was given: the keys and configured addresses of its listeners, as JSON.
+	Variable = "AGENTHOST_TAKEOVER"
+	// firstFile is the descriptor of the socket; those of the listeners follow.
+	firstFile = 3
+	// stopWait is how long a new host that is not wanted may take to stop its plugins before it is killed.
+	stopWait = 15 * time.Second
+)
+
+// Listener is one listener that is handed over.
+type Listener struct {
+	// Key is what it is for, Address what the configuration says of it, such as "0.0.0.0:8000".
+	Key, Address string
+	// Listener is nil in the new host where it has been taken.
+	Listener net.Listener `json:"-"`
+}
+
+// Report is what a new host says once it has started its plugins, or that it could not.
+type Report struct {
+	// Version is the new host's.
+	Version string
+	// Plugins are what became of them.
+	Plugins []Plugin
+	// Error is why the new host cannot take over; empty where it can.
+	Error string
+}
+
+// Plugin is a plugin of the new host.
+type Plugin struct {
+	Name    string
+	Running bool
+	// Reason is why it is not running.
+	Reason string
+}
+
+// Successor is a new host, seen from the old one.
+type Successor struct {
+	cmd    *exec.Cmd
+	socket net.Conn
+	ended  chan struct{} // closed when it has ended
+	err    error         // how; written before ended is closed
+}
+
+// Start starts a new host with the listeners. Its environment, directory and standard files are this process's.
+func Start(program string, args []string, listeners []Listener) (*Successor, error) {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	said, err := json.Marshal(listeners)
+	if err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	s := &Successor{cmd: exec.Command(program, args...), socket: ours, ended: make(chan struct{})}
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	s.cmd.Env = append(os.Environ(), Variable+"="+string(said))
+	s.cmd.ExtraFiles = []*os.File{theirs}
+	for _, l := range listeners {
+		file, err := fileOf(l.Listener)
+		if err != nil {
+			return nil, errors.Join(err, ours.Close())
+		}
+		defer file.Close()
+		s.cmd.ExtraFiles = append(s.cmd.ExtraFiles, file)
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start %s: %w", program, err), ours.Close())
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// socketPair is a stream between two processes: a connection here, a file for the other.
+func socketPair() (net.Conn, *os.File, error) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a socket for the new host: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(ends[0]), "takeover"), os.NewFile(uintptr(ends[1]), "takeover")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conn, theirs, nil
+}
+
+func fileOf(l net.Listener) (*os.File, error) {
+	filer, ok := l.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("a listener of type %T cannot be handed over", l)
+	}
+	return filer.File()
+}
+
+// PID is the new host's process id.
+func (s *Successor) PID() int { return s.cmd.Process.Pid }
+
+// Await waits until the new host has started its plugins. An error says why it will not take over.
+func (s *Successor) Await(ctx context.Context) (Report, error) {
+	defer context.AfterFunc(ctx, func() { _ = s.socket.SetReadDeadline(time.Unix(1, 0)) })()
+	line, err := bufio.NewReader(s.socket).ReadBytes('\n')
+	switch {
+	case ctx.Err() != nil:
+		return Report{}, fmt.Errorf("the new host is not ready: %w", context.Cause(ctx))
+	case errors.Is(err, io.EOF):
+		<-s.ended // it closes the socket by ending, and no other way
+		return Report{}, fmt.Errorf("the new host ended before it was ready (%s): the log may say why", howEnded(s.err))
+	case err != nil:
+		return Report{}, fmt.Errorf("the new host cannot be heard: %w", err)
+	}
+	var report Report
+	if err := json.Unmarshal(line, &report); err != nil {
+		return Report{}, fmt.Errorf("the new host is not understood: %w", err)
+	}
+	if report.Error != "" {
+		return report, fmt.Errorf("the new host cannot start: %s", report.Error)
+	}
+	return report, nil
+}
+
+func howEnded(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
+}
+
+// Commit lets the new host accept connections. After an error it does not.
+func (s *Successor) Commit() error {
+	if _, err := s.socket.Write([]byte(goWord)); err != nil {
+		return fmt.Errorf("the new host has gone: %w", err)
+	}
+	return s.socket.Close()
+}
+
+// goWord is what the old host says when the new one may accept connections.
+const goWord = "go\n"
+
+// Abandon ends the new host, and returns when it has ended.
+func (s *Successor) Abandon() {
+	_ = s.socket.Close()                      // which it takes as a no
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	timer := time.AfterFunc(stopWait, func() { _ = s.cmd.Process.Kill() })
+	defer timer.Stop()
+	<-s.ended
+}
+
+// Predecessor is the old host, seen from the new one. All methods may be called on nil, where there is none.
+type Predecessor struct {
+	socket    net.Conn
+	listeners []Listener
+}
+
+// Inherit takes what the old host has handed over, once; nil where this process was not started by one.
+func Inherit() (*Predecessor, error) {
+	said, ok := os.LookupEnv(Variable)
+	if !ok {
+		return nil, nil
+	}
+	if err := os.Unsetenv(Variable); err != nil {
+		return nil, err
+	}
+	p := &Predecessor{}
+	if err := json.Unmarshal([]byte(said), &p.listeners); err != nil {
+		return nil, fmt.Errorf("%s: %w: it is for a host that upgrades, and for nobody else to set", Variable, err)
+	}
+	err := inherited(firstFile, func(file *os.File) (err error) { p.socket, err = net.FileConn(file); return err })
+	for i := range p.listeners {
+		l := &p.listeners[i]
+		err = errors.Join(err, inherited(firstFile+1+i, func(file *os.File) (err error) { l.Listener, err = net.FileListener(file); return err }))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", Variable, err)
+	}
+	return p, nil
+}
+
+func inherited(descriptor int, take func(*os.File) error) error {
+	file := os.NewFile(uintptr(descriptor), fmt.Sprintf("inherited descriptor %d", descriptor))
+	defer file.Close()
+	return take(file)
+}
+
+// Listener is the listener for this key, where the old host has it at the same configured address.
+func (p *Predecessor) Listener(key, address string) (net.Listener, bool) {
+	if p == nil {
+		return nil, false
+	}
+	for i := range p.listeners {
+		if l := &p.listeners[i]; l.Key == key && l.Address == address && l.Listener != nil {
+			taken := l.Listener
+			l.Listener = nil
+			return taken, true
+		}
+	}
+	return nil, false
+}
+
+// Ready tells the old host that this one has started, closes the listeners that were not taken, and returns nil when this
+// one is to accept connections.
+func (p *Predecessor) Ready(ctx context.Context, report Report) error {
+	for _, l := range p.listeners {
+		if l.Listener != nil {
+			l.Listener.Close()
+		}
+	}
+	defer p.socket.Close()
+	if err := p.tell(report); err != nil {
+		return fmt.Errorf("the old host has gone: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = p.socket.SetReadDeadline(time.Unix(1, 0)) })()
+	if answer, err := bufio.NewReader(p.socket).ReadString('\n'); answer != goWord {
+		return fmt.Errorf("the old host goes on, and this one is not wanted: %w", errors.Join(err, ctx.Err()))
+	}
+	return nil
+}
+
+// Fail tells the old host why this one does not start. After Ready it has no effect.
+func (p *Predecessor) Fail(reason error) {
+	if p == nil || reason == nil {
+		return
+	}
+	_ = p.tell(Report{Error: strings.TrimSpace(reason.Error())}) // who does not hear it sees the end of the process
+	_ = p.socket.Close()
+}
+
+func (p *Predecessor) tell(report Report) error {
+	line, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	_, err = p.socket.Write(append(line, '\n'))
+	return err
+}
