@@ -55,8 +55,12 @@ func (t updateClaim) carryOut(s *supervisor) observation {
 	return nil
 }
 
-func (withdrawClaim) carryOut(s *supervisor) observation {
-	s.fleet.routes.withdraw(s, s.desired.Load().settings.Create.RemovedGrace)
+func (t withdrawClaim) carryOut(s *supervisor) observation {
+	grace := time.Duration(0)
+	if t.removed {
+		grace = s.desired.Load().settings.Create.RemovedGrace
+	}
+	s.fleet.routes.withdraw(s, grace)
 	return nil
 }
 
@@ -93,18 +97,18 @@ func (skipTurn) carryOut(s *supervisor) observation {
 }
 
 func (t rememberManifest) carryOut(s *supervisor) observation {
-	s.fleet.memory.remember(s.name, t.manifest)
+	s.fleet.memory.remember(s.name, t.runs, t.manifest)
 	return nil
 }
 
 func (forgetManifest) carryOut(s *supervisor) observation {
-	s.fleet.memory.forget(s.name)
+	s.forgetManifest()
 	return nil
 }
 
 func (recallManifest) carryOut(s *supervisor) observation {
-	if manifest, ok := s.fleet.memory.recall(s.name); ok {
-		return recalled{&manifest}
+	if last, ok := s.fleet.memory.recall(s.name); ok {
+		return recalled{&last.manifest}
 	}
 	return recalled{}
 }

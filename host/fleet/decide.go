@@ -68,6 +68,7 @@ type state struct {
 
 	accepted bool             // the current generation's categories are in the route table
 	manifest *plugin.Manifest // what the plugin said of itself when they were
+	recalled *plugin.Manifest // what it served before the host was restarted: listed already, though it has not said so yet
 	refused  error            // a conflict keeps the plugin from serving at all
 
 	previous  revision  // what the current generation was swapped for, to fall back on
@@ -114,6 +115,8 @@ type (
 		claim claimCategories
 		err   error // a route.Conflict
 	}
+	// categoriesLost: another plugin has taken what was claimed before its turn.
+	categoriesLost struct{ conflict route.Conflict }
 	// recalled: what came of recallManifest. There is no manifest where none is remembered.
 	recalled struct{ manifest *plugin.Manifest }
 	// drained: no instance is left.
@@ -159,8 +162,8 @@ type (
 	}
 	// updateClaim is claimCategories for what is in the table already. Nothing can be in its way.
 	updateClaim struct{ claim claimCategories }
-	// withdrawClaim takes the plugin's categories out of the table.
-	withdrawClaim struct{}
+	// withdrawClaim takes the plugin's categories out of the table; removed says that the plugin was taken out of the configuration.
+	withdrawClaim struct{ removed bool }
 
 	// awaitTurn waits for the plugin's turn to claim its categories, passTurn gives it to the next one. skipTurn is for a
 	// plugin that will not claim any.
@@ -170,9 +173,12 @@ type (
 
 	// rememberManifest keeps a manifest for the next start of the host, forgetManifest drops it; recallManifest brings
 	// recalled.
-	rememberManifest struct{ manifest plugin.Manifest }
-	forgetManifest   struct{}
-	recallManifest   struct{}
+	rememberManifest struct {
+		manifest plugin.Manifest
+		runs     []string
+	}
+	forgetManifest struct{}
+	recallManifest struct{}
 
 	// scheduleRetry brings retryDue later, unless cancelRetry comes first, which also forgets how often it was tried.
 	scheduleRetry struct{}
@@ -220,6 +226,9 @@ func (d *decision) reconcile() {
 	case !d.current.exists():
 		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
 		d.current, d.accepted = d.start(target), false
+		if d.recalled != nil {
+			d.current.manifest, d.recalled, d.accepted = d.recalled, nil, true
+		}
 		d.record(Started, target.id, nil)
 		d.do(publishView{})
 		d.drop(candidate, canary)
@@ -317,7 +326,7 @@ func (d *decision) advance() {
 		return
 	}
 	percent := d.candidate.settings.Rollout.Percent
-	if percent >= 100 || !d.accepted || d.returning(d.candidate) {
+	if percent >= 100 || !d.served() || d.returning(d.candidate) {
 		d.swapTo(d.candidate)
 		return
 	}
@@ -329,6 +338,9 @@ func (d *decision) advance() {
 	d.drop(before)
 	d.emit(Event{Generation: d.canary.id, State: EventCanary, Was: EventSwapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
 }
+
+// served says that the current generation has been up, not only a former one that is remembered.
+func (d *decision) served() bool { return d.accepted && d.manifest != nil }
 
 // swapTo has a generation claim its categories. All else waits for what comes of it.
 func (d *decision) swapTo(m member) { d.claim(m, false) }
@@ -354,7 +366,7 @@ func (o claimed) weigh(d *decision) {
 			d.refuse(o.err)
 		default:
 			d.accepted, d.manifest = true, d.current.manifest
-			d.do(publishView{}, rememberManifest{*d.manifest})
+			d.do(publishView{}, rememberManifest{*d.manifest, runs(d.current.spec)})
 		}
 	case d.candidate.number:
 		d.swappedOrNot(&d.candidate, o.err)
@@ -375,6 +387,9 @@ func (d *decision) swappedOrNot(m *member, err error) {
 // ready.
 func (d *decision) refuse(err error) {
 	refused := vacate(&d.current)
+	if d.accepted && d.manifest == nil { // what it served before is listed
+		d.do(withdrawClaim{})
+	}
 	d.accepted, d.refused = false, err
 	d.do(publishView{})
 	d.drop(refused)
@@ -384,13 +399,13 @@ func (d *decision) refuse(err error) {
 // swapped makes a generation the current one: calls go to it, and the others drain.
 func (d *decision) swapped(m member) {
 	old, canary, candidate := d.current, vacate(&d.canary), vacate(&d.candidate)
-	if d.accepted && !slices.Contains(d.rejected, old.id) {
+	if d.served() && !slices.Contains(d.rejected, old.id) {
 		d.previous = old.revision
 	}
 	d.current, d.accepted, d.manifest, d.swappedAt = m, true, m.manifest, d.now
 	d.refused, d.swapError = nil, nil
 	d.record(Swapped, m.id, nil)
-	d.do(publishView{}, rememberManifest{*m.manifest})
+	d.do(publishView{}, rememberManifest{*m.manifest, runs(m.spec)})
 	d.drop(old, canary, candidate)
 	d.emit(Event{Generation: m.id, State: EventSwapped, Was: EventSwapping, Cause: "it is ready"}, false)
 	if d.round == d.wanted.round && d.target().id != m.id {
@@ -463,11 +478,22 @@ func (o recalled) weigh(d *decision) {
 	d.do(claimCategories{generation: d.current.number, manifest: *o.manifest, settings: d.current.settings, recalled: true})
 }
 
+func (o categoriesLost) weigh(d *decision) {
+	switch {
+	case !d.accepted || !d.current.exists():
+		// It has nothing to lose, or has heard of it as it claimed.
+	case d.manifest == nil: // it has not been up yet
+		d.listed(o.conflict)
+	default:
+		d.refuse(o.conflict)
+	}
+}
+
 // listed is what came of a claim with a remembered manifest.
 func (d *decision) listed(err error) {
 	if err != nil {
-		d.current.manifest = nil
-		d.do(logWarning{"what the plugin served before the host was restarted is not listed", err})
+		d.current.manifest, d.accepted = nil, false
+		d.do(logWarning{notListed, err})
 		return
 	}
 	d.accepted = true
@@ -488,7 +514,7 @@ func (d *decision) fallBack(err error) {
 func (d *decision) withdrawCanary(err error) {
 	failed := vacate(&d.canary)
 	d.reject(failed.id)
-	if !slices.Contains(d.rejected, d.current.id) {
+	if d.current.exists() && !slices.Contains(d.rejected, d.current.id) {
 		d.previous = d.current.revision
 	}
 	d.swapError = fmt.Errorf("generation %s crash-looped as canary and is withdrawn: %w", failed.id, err)
@@ -518,7 +544,7 @@ func (d *decision) remove() {
 	}
 	d.stopping = true
 	if !d.wanted.hostStops {
-		d.do(withdrawClaim{}, forgetManifest{})
+		d.do(withdrawClaim{removed: true}, forgetManifest{})
 	}
 	d.do(publishView{})
 	d.drop(d.current, d.canary, d.candidate) // Status shows them until they are gone

@@ -68,7 +68,7 @@ func (s *story) carryOut(next step) observation {
 	switch next := next.(type) {
 	case startGeneration:
 		tell("start %d:%s", next.generation, next.revision.id)
-		if slices.Contains(s.rolled, next.revision.id) {
+		if other := s.state.previous.id; slices.Contains(s.rolled, next.revision.id) && other != "" && !slices.Contains(s.state.rejected, other) {
 			s.fatal("%s is started again in the round in which it was rejected", next.revision.id)
 		}
 		s.live = append(s.live, next.generation)
@@ -107,8 +107,8 @@ func (s *story) carryOut(next step) observation {
 		}
 	case withdrawClaim:
 		tell("withdraw")
-		if s.listed = false; !s.wanted.removed {
-			s.fatal("the categories of a plugin that is wanted are withdrawn")
+		if s.listed = false; next.removed != s.wanted.removed || !next.removed && s.state.manifest != nil {
+			s.fatal("the categories of a plugin that is wanted and has served are withdrawn")
 		}
 	case awaitTurn, passTurn, skipTurn:
 		tell("%s", map[string]string{"awaitTurn": "await turn", "passTurn": "pass turn", "skipTurn": "skip turn"}[kind(next)])
@@ -220,6 +220,17 @@ func noConflict(s *story) { s.conflicts = func(claimCategories) bool { return fa
 
 func remembered(s *story) { m := serves("old"); s.memory = &m }
 
+// listed is a plugin of which is known from the start what it served.
+func listed(s *story) {
+	remembered(s)
+	s.state.recalled, s.listed = s.memory, true
+}
+
+func loses(s *story) {
+	s.listed = false
+	s.see(categoriesLost{route.Conflict{Owner: "another", Claims: "this"}})
+}
+
 func removed(s *story) {
 	s.wanted = wanted{round: s.wanted.round + 1, removed: true}
 	s.see(looked{})
@@ -265,6 +276,24 @@ func TestWhatIsDone(t *testing.T) {
 		},
 		"what a plugin says counts, once it is up, for what it last served": {
 			[]chapter{remembered, configure("a"), crashLoops(1), up(1, 0)}, "claim 1, publish, remember", Started,
+		},
+		"a plugin whose categories are listed from the first moment claims what it serves now": {
+			[]chapter{listed, configure("a"), up(1, 0)}, "await turn, claim 1, publish, remember, pass turn", Started,
+		},
+		"what a plugin serves whose categories are listed from the first moment stays listed when it does not start": {
+			[]chapter{listed, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
+		},
+		"what a plugin served is listed no longer when it is refused": {
+			[]chapter{listed, conflict, configure("a"), up(1, 0)}, "await turn, claim 1, withdraw, publish, retire 1, emit refused a, pass turn", Started,
+		},
+		"what a plugin served is listed no longer when another one has it by its turn": {
+			[]chapter{listed, configure("a"), loses}, "warn", Started,
+		},
+		"a plugin whose categories another one has by its turn is refused": {
+			[]chapter{listed, configure("a"), up(1, 0), loses}, "publish, retire 1, emit refused a", Started,
+		},
+		"a generation that was never up shares no jobs with its successor": {
+			[]chapter{listed, configure("a"), configure("b", percent(10)), up(2, 0)}, "await turn, claim 2, publish, remember, retire 1, emit swapped b, pass turn", Swapped,
 		},
 		"a plugin that claims another's category is refused": {
 			[]chapter{conflict, configure("a"), up(1, 0)}, "await turn, claim 1, publish, retire 1, emit refused a, pass turn", Started,
@@ -418,8 +447,11 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 		s := newStory(t.Fatalf)
 		bad := map[string]bool{}
 		s.conflicts = func(c claimCategories) bool { return bad[c.manifest.Agents[0].Name] }
-		if rapid.Bool().Draw(t, "remembers") {
+		switch rapid.IntRange(0, 2).Draw(t, "remembers") {
+		case 1:
 			remembered(s)
+		case 2:
+			listed(s)
 		}
 		draw := func(t *rapid.T) []entry {
 			return []entry{

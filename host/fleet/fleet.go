@@ -25,6 +25,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	statedir "github.com/agenthost/agenthost/host/state"
 )
 
 // Options configure a Fleet.
@@ -37,8 +38,8 @@ type Options struct {
 	DialOptions []grpc.DialOption
 	// Health is when a plugin that does not answer counts as hanging. Zero: DefaultHealth.
 	Health Health
-	// Memory is a folder that outlives the host, for what it remembers of its plugins until its next start; made when it is
-	// needed. Empty: nothing is remembered.
+	// State is where the host remembers what its plugins serve until its next start, in the folder Memory. Nil: nowhere.
+	State  *statedir.Dir
 	Memory string
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
@@ -60,6 +61,7 @@ type Fleet struct {
 	options   Options
 	memory    memory
 	routes    routes
+	listed    chan struct{}
 	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
@@ -72,6 +74,7 @@ type Fleet struct {
 	mu          sync.Mutex
 	supervisors map[string]*supervisor   // by plugin name
 	leaving     map[*supervisor]struct{} // removed ones, which drain
+	recent      map[string]lastServed    // what was forgotten a short while ago, by plugin name
 }
 
 // New returns a fleet without plugins.
@@ -80,8 +83,8 @@ func New(options Options) *Fleet {
 		options.Health = DefaultHealth
 	}
 	return &Fleet{
-		options: options, memory: memory{options.Memory, options.Log}, routes: routes{current: options.Routes}, synced: make(chan struct{}),
-		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{},
+		options: options, memory: memory{options.State, options.Memory, options.Log}, routes: routes{current: options.Routes}, listed: make(chan struct{}), synced: make(chan struct{}),
+		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 }
 
@@ -89,6 +92,10 @@ func New(options Options) *Fleet {
 // now (it goes on being tried, and what it served before the host was restarted is listed): from then on the list of task
 // categories is as complete as it can be.
 func (f *Fleet) Synced() <-chan struct{} { return f.synced }
+
+// Listed returns a channel that is closed once the table has at least what the plugins of the first Apply served before the host
+// was restarted, and what those serve of which that is not known: at once, where it is known of all.
+func (f *Fleet) Listed() <-chan struct{} { return f.listed }
 
 // Apply makes settings what is wanted, and returns at once. Plugins that are new are started, those whose spec has
 // changed get a new generation beside the current one, those that are gone are drained, and all others are left alone.
@@ -131,6 +138,10 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 			s.want(&desired{wanted: wanted{revision: revisionOf(spec, entry), round: f.round}, settings: settings})
 		}
 	}
+	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
+	for _, s := range fresh {
+		s.recall()
+	}
 	for _, s := range fresh {
 		go s.run()
 	}
@@ -139,12 +150,26 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 }
 
 // acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two in
-// conflict the same one serves on every replica of a host.
+// conflict the same one serves on every replica of a host. Those whose categories are listed already hold up nobody.
 func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
-	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
 	for _, s := range fresh {
+		if s.listed {
+			close(s.admitted)
+		}
+	}
+	for _, s := range fresh {
+		if s.listed {
+			f.routes.confirm(s)
+			continue
+		}
 		<-s.attempted
 		close(s.admitted)
+		<-s.decided
+	}
+	if first {
+		close(f.listed)
+	}
+	for _, s := range fresh {
 		<-s.decided
 	}
 	if first {

@@ -8,68 +8,63 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/url"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
+	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	statedir "github.com/agenthost/agenthost/host/state"
 )
 
-// memory is what plugins said of themselves, kept in a folder over restarts of the host: one file each. A plugin that
-// cannot be started after a restart would else take its task types off the list, and Flyte 1 hands jobs of a type that is not
-// listed to its container plugin. The zero value remembers nothing.
+// memory is what plugins said of themselves, kept in the state directory over restarts of the host: one file each. A host that
+// started without it would take a plugin's task types off the list until the plugin is up, and Flyte 1 hands jobs of a type
+// that is not listed to its container plugin. The zero value remembers nothing.
 type memory struct {
-	dir string
-	log *slog.Logger
+	state  *statedir.Dir
+	folder string
+	log    *slog.Logger
 }
 
-func (m memory) file(name string) string { return filepath.Join(m.dir, url.PathEscape(name)+".json") }
+// memoryFormat is the format of the files.
+const memoryFormat = 1
 
-// remember keeps a plugin's manifest. Where that fails the host works on, and only its next start knows less.
-func (m memory) remember(name string, manifest plugin.Manifest) {
-	if m.dir == "" {
+func (m memory) file(name string) string { return path.Join(m.folder, url.PathEscape(name)+".json") }
+
+// remember keeps a plugin's manifest, and what ran when it said so. Where that fails the host works on, and only its next start
+// knows less.
+func (m memory) remember(name string, runs []string, manifest plugin.Manifest) {
+	if m.state == nil {
 		return
 	}
-	if err := m.write(name, manifest); err != nil {
+	content, err := json.Marshal(fileOf(runs, manifest))
+	if known, _, unread := m.state.Read(m.file(name), memoryFormat); unread == nil && bytes.Equal(known, content) {
+		return
+	}
+	if err == nil {
+		err = m.state.Write(m.file(name), memoryFormat, content)
+	}
+	if err != nil {
 		m.log.Warn("what the plugin serves cannot be kept for the next start of the host", "plugin", name, "error", err)
 	}
 }
 
-// write replaces the file, so that nobody finds half of one: replicas may share the folder.
-func (m memory) write(name string, manifest plugin.Manifest) error {
-	content, err := json.Marshal(fileOf(manifest))
-	if err != nil {
-		return err
-	}
-	if known, err := os.ReadFile(m.file(name)); err == nil && bytes.Equal(known, content) {
-		return nil
-	}
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
-		return err
-	}
-	next, err := os.CreateTemp(m.dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = next.Write(content)
-	if err = errors.Join(err, next.Close()); err == nil {
-		err = os.Rename(next.Name(), m.file(name))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(next.Name()))
-	}
-	return nil
+// lastServed is what a plugin said of itself, and what ran then.
+type lastServed struct {
+	manifest plugin.Manifest
+	runs     []string
+	until    time.Time // it counts
 }
 
 // recall gives what a plugin last said of itself; false where that is not known.
-func (m memory) recall(name string) (plugin.Manifest, bool) {
-	if m.dir == "" {
-		return plugin.Manifest{}, false
+func (m memory) recall(name string) (lastServed, bool) {
+	if m.state == nil {
+		return lastServed{}, false
 	}
-	content, err := os.ReadFile(m.file(name))
+	content, _, err := m.state.Read(m.file(name), memoryFormat)
 	if errors.Is(err, fs.ErrNotExist) {
-		return plugin.Manifest{}, false
+		return lastServed{}, false
 	}
 	var file manifestFile
 	if err == nil {
@@ -77,18 +72,19 @@ func (m memory) recall(name string) (plugin.Manifest, bool) {
 	}
 	manifest := file.manifest()
 	if err == nil && len(manifest.Agents) == 0 {
-		err = fmt.Errorf("%s names no agents", m.file(name))
+		err = fmt.Errorf("%s names no agents", m.state.Path(m.file(name)))
 	}
 	if err != nil {
 		m.log.Warn("what the plugin served before the host was restarted cannot be read", "plugin", name, "error", err)
-		return plugin.Manifest{}, false
+		return lastServed{}, false
 	}
-	return manifest, true
+	return lastServed{manifest: manifest, runs: file.Runs}, true
 }
 
 // manifestFile is a manifest in JSON, whose objects have no keys of two parts.
 type manifestFile struct {
 	plugin.Manifest
+	Runs                 []string               // the command or the addresses
 	CategoryCapabilities []categoryCapabilities `json:",omitempty"`
 }
 
@@ -97,8 +93,8 @@ type categoryCapabilities struct {
 	Capabilities []string
 }
 
-func fileOf(manifest plugin.Manifest) manifestFile {
-	file := manifestFile{Manifest: manifest}
+func fileOf(runs []string, manifest plugin.Manifest) manifestFile {
+	file := manifestFile{Manifest: manifest, Runs: runs}
 	for category, capabilities := range manifest.CategoryCapabilities {
 		file.CategoryCapabilities = append(file.CategoryCapabilities, categoryCapabilities{category, capabilities})
 	}
@@ -122,10 +118,63 @@ func (f manifestFile) manifest() plugin.Manifest {
 
 // forget is for plugins that are wanted no longer.
 func (m memory) forget(name string) {
-	if m.dir == "" {
+	if m.state == nil {
 		return
 	}
-	if err := os.Remove(m.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := m.state.Remove(m.file(name)); err != nil {
 		m.log.Warn("what a removed plugin served cannot be forgotten", "plugin", name, "error", err)
 	}
+}
+
+// recall has the plugin's categories listed from the first moment, where it is known what it served and it is the same plugin
+// still: calls wait until it is up.
+func (s *supervisor) recall() {
+	wanted := s.desired.Load()
+	last, ok := s.fleet.memory.recall(s.name)
+	if !ok {
+		last, ok = s.fleet.removedLately(s.name)
+	}
+	if !ok || !slices.Equal(last.runs, runs(wanted.spec)) {
+		return
+	}
+	claim := claimCategories{manifest: last.manifest, settings: wanted.revision.settings, recalled: true}
+	if err := s.fleet.routes.claimEarly(claim.routes(s)); err != nil {
+		s.log.Warn(notListed, "error", err)
+		return
+	}
+	s.state.recalled, s.listed = &last.manifest, true
+}
+
+// notListed is a warning.
+const notListed = "what the plugin served before is not listed until it is up"
+
+// forgetManifest drops what is remembered of a plugin that was removed; not at once, for it may have been a mistake.
+func (s *supervisor) forgetManifest() {
+	last, ok := s.fleet.memory.recall(s.name)
+	s.fleet.memory.forget(s.name)
+	if !ok {
+		return
+	}
+	last.until = time.Now().Add(s.desired.Load().settings.Create.RemovedGrace)
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	s.fleet.recent[s.name] = last
+}
+
+// removedLately is what a plugin served that was removed a short while ago.
+func (f *Fleet) removedLately(name string) (lastServed, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(f.recent, func(_ string, r lastServed) bool { return !now.Before(r.until) })
+	last, ok := f.recent[name]
+	return last, ok
+}
+
+// runs is what of a spec makes a plugin the one that it was: another command or address may be another plugin.
+func runs(spec plugin.Spec) []string {
+	if spec.Remote() {
+		return spec.Address
+	}
+	return spec.Command
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,14 +14,15 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	statedir "github.com/agenthost/agenthost/host/state"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
 
 // restarted is a fleet of a host that has just started with a plugin, and with what hosts before it have remembered.
-func restarted(t *testing.T, root *process.RunRoot, dir string, command []string) running {
+func restarted(t *testing.T, root *process.RunRoot, dir *statedir.Dir, command []string) running {
 	t.Helper()
 	routes := &route.Current{}
-	f := running{New(Options{Routes: routes, RunRoot: root, Memory: dir, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
+	f := running{New(Options{Routes: routes, RunRoot: root, State: dir, Memory: "manifests", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
 	t.Cleanup(f.end)
 	f.Apply(onePlugin(command))
 	select {
@@ -29,6 +31,20 @@ func restarted(t *testing.T, root *process.RunRoot, dir string, command []string
 		t.Fatal("the start never synced")
 	}
 	return f
+}
+
+func openState(t *testing.T) *statedir.Dir {
+	t.Helper()
+	dir, err := statedir.Open(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dir.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 func (f running) end() {
@@ -49,7 +65,7 @@ func onePlugin(command []string) *config.Config {
 }
 
 func TestAPluginThatDoesNotStartAfterARestartOfTheHostStaysListed(t *testing.T) {
-	root, dir := openRunRoot(t), filepath.Join(t.TempDir(), "memory")
+	root, dir := openRunRoot(t), openState(t)
 	before := restarted(t, root, dir, badplugin.Command("good"))
 	names := strings.Join(before.routes.Table().Names(), " ")
 	before.end()
@@ -99,22 +115,129 @@ func TestAPluginThatDoesNotStartAfterARestartOfTheHostStaysListed(t *testing.T) 
 }
 
 func TestAMemoryThatIsSpoiltIsNone(t *testing.T) {
-	m := memory{t.TempDir(), slog.New(slog.DiscardHandler)}
+	m := memory{openState(t), "manifests", slog.New(slog.DiscardHandler)}
 	known := plugin.Manifest{
 		Name: "a", Agents: []plugin.Agent{asyncAgentOf("x")}, Capabilities: []string{"for all"},
 		CategoryCapabilities: map[plugin.Category][]string{{Name: "x"}: {"for one"}, {Name: "x", Version: 2}: {"for another"}},
 	}
-	m.remember("a/b", known)
-	if got, ok := m.recall("a/b"); !ok || !sameAgents(got, known) {
+	m.remember("a/b", []string{"x"}, known)
+	if got, ok := m.recall("a/b"); !ok || !sameAgents(got.manifest, known) || !slices.Equal(got.runs, []string{"x"}) {
 		t.Errorf("it recalls %+v, %v", got, ok)
 	}
 	for _, content := range []string{"", "{", "{}", "null", `{"Agents": 3}`} {
-		if err := os.WriteFile(m.file("a/b"), []byte(content), 0o600); err != nil {
+		if err := m.state.Write(m.file("a/b"), memoryFormat, []byte(content)); err != nil {
 			t.Fatal(err)
 		}
 		if got, ok := m.recall("a/b"); ok {
 			t.Errorf("of %q it makes %+v", content, got)
 		}
+	}
+}
+
+// A host that starts lists at once what its plugins last served, though one of them takes its time; that one gets the calls
+// that come meanwhile when it is up.
+func TestWhatPluginsLastServedIsListedFromTheFirstMoment(t *testing.T) {
+	root, dir, marker := openRunRoot(t), openState(t), filepath.Join(t.TempDir(), "up")
+	// A shell that is the plugin as soon as there is a marker.
+	slow := append([]string{"/bin/sh", "-c", `while [ ! -e "$0" ]; do sleep 0.01; done; exec "$@"`, marker}, badplugin.Command("good")...)
+	touch := func() {
+		t.Helper()
+		if err := os.WriteFile(marker, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	touch()
+	before := restarted(t, root, dir, slow)
+	names := strings.Join(before.routes.Table().Names(), " ")
+	before.end()
+
+	again := func(command []string) running {
+		routes := &route.Current{}
+		f := running{New(Options{Routes: routes, RunRoot: root, State: dir, Memory: "manifests", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
+		t.Cleanup(f.end)
+		f.Apply(onePlugin(command))
+		return f
+	}
+	if err := os.Remove(marker); err != nil {
+		t.Fatal(err)
+	}
+	f := again(slow)
+	if got := strings.Join(f.routes.Table().Names(), " "); got != names || names == "" {
+		t.Errorf("%q is listed, %q was before the restart", got, names)
+	}
+	select {
+	case <-f.Listed():
+	case <-soon(t).Done():
+		t.Fatal("the list is never whole")
+	}
+	select {
+	case <-f.Synced():
+		t.Error("the host has started without its plugin")
+	default:
+	}
+	if trouble, ok := f.route(t, "echo_task").Target.Trouble(); !ok || trouble.Reason != `plugin "echo" is starting` {
+		t.Errorf("its trouble is %+v, %v", trouble, ok)
+	}
+	touch()
+	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{New: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Release()
+	<-f.Synced()
+
+	// It is put back after a moment's removal.
+	f.apply(t, onePlugin(nil))
+	if err := os.Remove(marker); err != nil {
+		t.Fatal(err)
+	}
+	f.Apply(onePlugin(slow))
+	f.route(t, "echo_task")
+	touch()
+	f.status(t, "echo", isRunning)
+	f.end()
+
+	// Another command may be another plugin.
+	other := again(append(badplugin.Command("silent"), "-agents", "x:async:x"))
+	if got := other.routes.Table().Names(); len(got) > 0 {
+		t.Errorf("%q of another command is listed", got)
+	}
+}
+
+// Whichever of two plugins with one category is remembered, the one serves that would without a memory.
+func TestAMemoryDecidesNoConflict(t *testing.T) {
+	for _, remembers := range []string{"a", "b"} {
+		root, dir := openRunRoot(t), openState(t)
+		commands := map[string][]string{
+			"a": badplugin.Command("good", "-agents", "one:async:query"),
+			"b": badplugin.Command("good", "-agents", "two:async:query"),
+		}
+		begin := func(names ...string) running {
+			routes := &route.Current{}
+			f := running{New(Options{Routes: routes, RunRoot: root, State: dir, Memory: "manifests", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
+			t.Cleanup(f.end)
+			settings := config.Default()
+			for _, name := range names {
+				p := config.DefaultPlugin()
+				p.Command = commands[name]
+				settings.Plugins[name] = p
+			}
+			f.Apply(settings)
+			select {
+			case <-f.Synced():
+			case <-soon(t).Done():
+				t.Fatal("the start never synced")
+			}
+			return f
+		}
+		before := begin(remembers)
+		before.end()
+		f := begin("a", "b")
+		f.status(t, "b", func(s Status) bool { return s.State == Refused })
+		if got := f.route(t, "query").Target.Plugin(); got != "a" {
+			t.Errorf("where %s is remembered, %s serves", remembers, got)
+		}
+		f.end()
 	}
 }
 

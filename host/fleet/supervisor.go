@@ -26,7 +26,8 @@ type supervisor struct {
 	desired atomic.Pointer[desired]
 	woken   chan struct{} // something to look at; holds one token
 	reports chan report
-	running sync.WaitGroup // instance slots of all generations
+	losses  chan route.Conflict // holds one
+	running sync.WaitGroup      // instance slots of all generations
 	// drainLimit ends when draining has to.
 	drainLimit context.Context
 	expedite   context.CancelFunc
@@ -39,6 +40,7 @@ type supervisor struct {
 	// The first start's order of events, see Fleet.acceptInOrder: the plugin has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
 	stopped                      chan struct{} // closed when run has returned
+	listed                       bool          // its categories were before it ran, see recall
 
 	// Of run alone:
 	state       state
@@ -62,7 +64,7 @@ type view struct {
 func newSupervisor(f *Fleet, name string) *supervisor {
 	s := &supervisor{
 		fleet: f, name: name, log: f.options.Log.With("plugin", name),
-		woken: make(chan struct{}, 1), reports: make(chan report),
+		woken: make(chan struct{}, 1), reports: make(chan report), losses: make(chan route.Conflict, 1),
 		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
 		state: state{born: time.Now()}, generations: map[int]*generation{},
 	}
@@ -84,6 +86,14 @@ func (s *supervisor) want(d *desired) {
 	}
 }
 
+// lose tells the supervisor that another plugin has taken the categories that it claimed before its turn.
+func (s *supervisor) lose(conflict route.Conflict) {
+	select {
+	case s.losses <- conflict:
+	default: // it will hear of the loss anyway
+	}
+}
+
 // Plugin implements route.Target.
 func (s *supervisor) Plugin() string { return s.name }
 
@@ -97,6 +107,8 @@ func (s *supervisor) run() {
 			r.answer <- s.takeReport(r)
 		case <-s.woken:
 			s.observe(looked{})
+		case conflict := <-s.losses:
+			s.observe(categoriesLost{conflict})
 		case <-s.retry:
 			s.retry = nil
 			s.observe(retryDue{})

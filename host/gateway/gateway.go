@@ -33,10 +33,10 @@ import (
 type Options struct {
 	// Routes is where the fleet publishes route tables.
 	Routes *route.Current
-	// Synced is closed once the table has what the plugins of a start serve. Until then calls and discovery wait for it: an
-	// incomplete list would make FlytePropeller forget types, and send their tasks elsewhere. Nil: there is no start to wait
-	// for.
-	Synced <-chan struct{}
+	// Synced is closed once the table has what the plugins of a start serve, Listed once it has at least what each of them served
+	// before the start. Until then calls of unknown categories and discovery wait for them: an incomplete list would make
+	// FlytePropeller forget types, and send their tasks elsewhere. Nil: there is no start to wait for.
+	Synced, Listed <-chan struct{}
 	// MaxMessageSize is the largest frame accepted from Flyte, in bytes.
 	MaxMessageSize int
 	Log            *slog.Logger
@@ -56,6 +56,7 @@ type Gateway struct {
 	health  *health.Server
 	enabled guarantee.Set
 	synced  <-chan struct{}
+	listed  <-chan struct{}
 
 	statuses *jobs.Statuses
 	polls    jobs.Polls
@@ -118,6 +119,9 @@ func New(options Options) *Gateway {
 		synced := make(chan struct{})
 		close(synced)
 		g.synced = synced
+	}
+	if g.listed = options.Listed; g.listed == nil {
+		g.listed = g.synced
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	enforcement := keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true} // G13

@@ -112,8 +112,12 @@ func discovery[Request, Response any](g *Gateway, name string, answer func(*Requ
 			if err := decode(request); err != nil {
 				return nil, err
 			}
-			g.awaitStart(ctx)
-			return answer(request)
+			await(ctx, g.listed)
+			response, err := answer(request)
+			if err != nil && g.awaitStart(ctx) {
+				return answer(request)
+			}
+			return response, err
 		},
 	}
 }

@@ -132,16 +132,18 @@ func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) (o
 
 // awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:
 // its table is not whole before. It says whether it had to wait.
-func (g *Gateway) awaitStart(ctx context.Context) bool {
+func (g *Gateway) awaitStart(ctx context.Context) bool { return await(ctx, g.synced) }
+
+func await(ctx context.Context, begun <-chan struct{}) bool {
 	select {
-	case <-g.synced:
+	case <-begun:
 		return false
 	default:
 	}
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	select {
-	case <-g.synced:
+	case <-begun:
 	case <-waiting.Done():
 	}
 	return true

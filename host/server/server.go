@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"path"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -76,7 +77,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	h := newHost(ctx, options, runRoot, bound, without)
+	h := newHost(ctx, options, runRoot, stateDir, bound, without)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -101,17 +102,17 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, bound listeners, without guarantee.Set) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
 		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx,
 	}
 	h.plugins = fleet.New(fleet.Options{
-		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), Memory: memoryOf(settings.RunDir, options.Sources), Log: log,
+		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 	})
 	h.gateway = gateway.New(gateway.Options{
-		Routes: h.routes, Synced: h.plugins.Synced(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Without: without,
 	})
 	h.reloader = newReloader(options, h.plugins, h.notify)
@@ -202,9 +203,9 @@ func (h *host) isSucceeded() bool {
 	}
 }
 
-// memoryOf is the folder for what hosts with these files remember between two starts. Others on the machine have theirs: a
-// plugin of theirs may have the same name and be another.
-func memoryOf(runDir string, sources config.Sources) string {
+// memoryOf is the folder in the state directory for what hosts with these files remember between two starts. Others on the
+// machine have theirs: a plugin of theirs may have the same name and be another.
+func memoryOf(sources config.Sources) string {
 	id := fnv.New64a()
 	for _, file := range sources.Files {
 		if absolute, err := filepath.Abs(file); err == nil {
@@ -212,5 +213,5 @@ func memoryOf(runDir string, sources config.Sources) string {
 		}
 		fmt.Fprintf(id, "%q", file)
 	}
-	return filepath.Join(runDir, "manifests", hex.EncodeToString(id.Sum(nil)))
+	return path.Join("manifests", hex.EncodeToString(id.Sum(nil)))
 }
