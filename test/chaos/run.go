@@ -329,7 +329,7 @@ func (c *chaos) runEntries() []string {
 		}
 		switch path {
 		case c.settings.runDir, filepath.Join(c.settings.runDir, "lock"):
-		case filepath.Join(c.settings.runDir, "manifests"):
+		case filepath.Join(c.settings.runDir, "manifests"), filepath.Join(c.settings.runDir, "state"):
 			return filepath.SkipDir
 		default:
 			left = append(left, path)
