@@ -118,6 +118,21 @@ def test_calls_that_block_hold_up_no_other_connector_and_are_told(client: Client
     assert client.create("misbehaving").wait().phase == Phase.SUCCEEDED
 
 
+def test_connectors_share_a_loop_where_they_are_told_to(
+    program: str, agenthost_command: Command, tmp_path: pathlib.Path
+) -> None:
+    arguments = [program, "--task-types", "misbehaving,quiet", "--modules", "misbehaving", "--share-loop"]
+    client = agenthost_command(arguments, env=ENV)
+    custom = {"mode": "block", "gate": str(tmp_path / "gate")}
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        blocked = threads.submit(client.create, "misbehaving", custom=custom)
+        told = json.loads(client.wrote("an agent blocks its event loop"))
+        waiting = threads.submit(client.create, "quiet")
+        (tmp_path / "gate").touch()
+        assert blocked.result().wait().phase == waiting.result().wait().phase == Phase.SUCCEEDED
+    assert told["agent"] == "Misbehaving, Quiet"
+
+
 def test_logs_come_as_they_are_written(client: Client, tmp_path: pathlib.Path) -> None:
     gate = tmp_path / "gate"
     lines: Iterator[Any] = client.create("misbehaving", custom={"gate": str(gate)}).logs()
