@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import logging
 import threading
@@ -263,6 +264,24 @@ def test_a_blocked_loop_is_told_once_with_its_place_and_holds_up_no_other_agent(
     assert "blocks its event loop" in told["msg"]
     assert (ended["agent"], ended["stood_at"]) == ("gate", told["stands_at"])
     assert ended["seconds"] >= 0.5
+
+
+def test_native_code_that_lets_no_thread_run_is_told(agenthost_run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    class Native(SyncAgent):
+        task_type = "native"
+
+        async def execute(self, task: Task) -> Resource:
+            ctypes.PyDLL(None).usleep(2_500_000)  # with Python's lock, unlike time.sleep
+            await asyncio.to_thread(until, lambda: bool(told()))
+            return succeeded()
+
+    def told() -> list[dict[str, Any]]:
+        return [vars(record) for record in caplog.records if "native code held Python's lock" in record.msg]
+
+    with caplog.at_level(logging.WARNING, "agenthost"):
+        agenthost_run(Plugin("p", "1", [Native()])).execute("native")
+    assert told()[0]["agents_with_calls"] == "native"
+    assert told()[0]["seconds"] >= 2
 
 
 def test_a_call_whose_caller_has_gone_is_not_begun_when_the_loop_goes_on(agenthost_run: Run) -> None:

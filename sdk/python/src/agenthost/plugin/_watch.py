@@ -23,6 +23,10 @@ MISSED = 2
 """How many looks a loop may miss. They are counted, not timed: a busy machine delays whoever looks, too."""
 
 
+STANDSTILL = 2.0
+"""Seconds that a look may be late before that is worth a line: then no thread of the process ran."""
+
+
 class Pulse:
     """Whether one event loop comes round while there are calls for it."""
 
@@ -47,8 +51,17 @@ class Pulse:
             self._calls -= 1
 
     @property
+    def name(self) -> str:
+        """The agents whose loop it is."""
+        return self._name()
+
+    @property
+    def has_calls(self) -> bool:
+        return self._calls > 0
+
+    @property
     def needs_watching(self) -> bool:
-        return self._calls > 0 or self._answered_at is None
+        return self.has_calls or self._answered_at is None
 
     def look(self) -> None:
         """Asks the loop for an answer, and says where it stands when it has given none."""
@@ -60,7 +73,7 @@ class Pulse:
         if self._stands_at:
             self._tell_end(self._answered_at - self._asked_at)
         self._missed, self._stands_at = 0, ""
-        if self._calls:
+        if self.has_calls:
             self._asked_at, self._answered_at = time.monotonic(), None
             self._loop.call_soon_threadsafe(self._answer)
 
@@ -76,7 +89,7 @@ class Pulse:
             "an agent blocks its event loop, and its calls wait: in an async method, await an async client, or write a "
             "plain method, which runs in a thread",
             extra={
-                "agent": self._name(),
+                "agent": self.name,
                 "stands_at": self._stands_at,
                 "stack": "".join(traceback.StackSummary.from_list(stack).format()),
             },
@@ -85,7 +98,7 @@ class Pulse:
     def _tell_end(self, seconds: float) -> None:
         _log.warning(
             "the agent's event loop goes on",
-            extra={"agent": self._name(), "stood_at": self._stands_at, "seconds": round(seconds, 1)},
+            extra={"agent": self.name, "stood_at": self._stands_at, "seconds": round(seconds, 1)},
         )
 
 
@@ -113,7 +126,21 @@ class _Watch:
                 self._awake.clear()
                 if not self._needed():  # asked again: a call may have come before it was cleared
                     self._awake.wait()
+            asleep = time.monotonic()
             time.sleep(INTERVAL)
+            late = time.monotonic() - asleep - INTERVAL
+            if late > STANDSTILL:
+                self._tell_standstill(late)
+
+    def _tell_standstill(self, seconds: float) -> None:
+        _log.warning(
+            "no thread of this plugin ran for a while, that of health checks neither: native code held Python's lock, "
+            "or the machine had no time for it",
+            extra={
+                "seconds": round(seconds, 1),
+                "agents_with_calls": ", ".join(pulse.name for pulse in list(self._pulses) if pulse.has_calls),
+            },
+        )
 
     def _needed(self) -> bool:
         return any(pulse.needs_watching for pulse in list(self._pulses))
