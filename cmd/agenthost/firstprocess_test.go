@@ -87,6 +87,7 @@ func TestAsTheFirstProcessOfAContainerNothingStaysAZombie(t *testing.T) {
 		t.Errorf("the host says of it: %q", reason)
 	}
 
+	agenthost(t, "upgrade", "--admin", host.admin).expect(t, exitFailed, "", "serves on: this host is the program of a container: replace the container")
 	if code := host.signal(t, syscall.SIGTERM); code != 0 || !strings.Contains(p.stderr.String(), "agenthost has stopped") {
 		t.Errorf("on SIGTERM it ended with %d", code)
 	}

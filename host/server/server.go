@@ -155,14 +155,16 @@ func (h *host) serve(ctx context.Context) error {
 		select {
 		case <-started:
 			started = nil
-			h.gateway.SetReady(true)
 			if h.options.Before != nil {
 				if err := h.takeOver(ctx); err != nil {
 					return err
 				}
-				answer()
 			}
 			h.ready.Store(true)
+			h.gateway.SetReady(true)
+			if h.options.Before != nil {
+				answer()
+			}
 			h.notify.ready()
 			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
@@ -179,8 +181,7 @@ func (h *host) serve(ctx context.Context) error {
 func (h *host) stop() {
 	timeout := h.options.Config.ShutdownTimeout
 	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
-	h.ready.Store(false)
-	if !h.isSucceeded() {
+	if h.ready.Swap(false) && !h.isSucceeded() { // one that never took over is none of systemd's
 		h.notify.stopping()
 	}
 	limit, cancel := context.WithTimeout(context.Background(), timeout)

@@ -15,6 +15,7 @@ type Pausable struct {
 	acceptor
 	closed chan struct{}
 	once   sync.Once
+	inside sync.RWMutex // read-locked while the system is asked for a connection
 
 	mu      sync.Mutex
 	resumed chan struct{} // open while it is paused
@@ -41,7 +42,9 @@ func NewPausable(l net.Listener) (*Pausable, error) {
 // Accept implements net.Listener. While the listener is paused it waits.
 func (p *Pausable) Accept() (net.Conn, error) {
 	for {
+		p.inside.RLock()
 		conn, err := p.acceptor.Accept()
+		p.inside.RUnlock()
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return conn, err
 		}
@@ -56,12 +59,17 @@ func (p *Pausable) Accept() (net.Conn, error) {
 	}
 }
 
-// Pause has Accept wait.
+// Pause has Accept wait. When it returns, nothing is accepted any more.
 func (p *Pausable) Pause() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resumed = make(chan struct{})
-	return p.SetDeadline(time.Unix(1, 0))
+	if err := p.SetDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	p.inside.Lock() // an Accept under way ends at once
+	defer p.inside.Unlock()
+	return nil
 }
 
 // Resume ends a pause.

@@ -160,7 +160,41 @@ func (l *load) job(ctx context.Context, client service.AsyncAgentServiceClient, 
 	return nil
 }
 
+// toldSystemd stands for systemd, and gives what it was told so far.
+func toldSystemd(t *testing.T) func() string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	var mu sync.Mutex
+	var told strings.Builder
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buffer := make([]byte, 4<<10)
+		for {
+			size, err := socket.Read(buffer)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			told.WriteString(string(buffer[:size]) + "\n")
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() { socket.Close(); <-done })
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return told.String()
+	}
+}
+
 func TestAnUpgradeRefusesNoConnectionAndFailsNoCall(t *testing.T) {
+	told := toldSystemd(t)
 	u := startUpgradable(t)
 	l := &load{stop: make(chan struct{})}
 	l.run(t, 6, l.jobs(t.Context(), u.Endpoint()))
@@ -203,12 +237,18 @@ func TestAnUpgradeRefusesNoConnectionAndFailsNoCall(t *testing.T) {
 		if now := hostPID(u.Admin()); now == before || now == 0 {
 			t.Errorf("process %d answers, after process %d", now, before)
 		}
+		if main := fmt.Sprintf("MAINPID=%d\nREADY=1\n", hostPID(u.Admin())); !strings.Contains(told(), main) {
+			t.Errorf("systemd was told\n%s, not %q", told(), main)
+		}
 		more(200)
 		wait.Until(t, "the old host has ended", func() bool { return processEnded(before) })
 		more(100)
 	}
 	close(l.stop)
 	l.clients.Wait()
+	if strings.Contains(told(), "STOPPING=1") {
+		t.Errorf("systemd was told that the service stops:\n%s", told())
+	}
 	t.Logf("%d connections, %d calls", l.connections.Load(), l.calls.Load())
 }
 
@@ -243,12 +283,10 @@ func TestAnUpgradeThatCannotBeLeavesTheHostAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for content, why := range map[string]string{`{"lisen": {}}`: "did you mean listen?"} {
-		if err := os.WriteFile(u.Config(), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		refused(why)
+	if err := os.WriteFile(u.Config(), []byte(`{"lisen": {}}`), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	refused("did you mean listen?")
 	if err := os.WriteFile(u.Config(), sound, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/agenthost/agenthost/test/badplugin"
+	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
+)
+
+// notified is a socket like systemd's, and what it was told.
+type notified struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func notifySocket(t *testing.T) (*notified, string) {
+	t.Helper()
+	path := filepath.Join(shortDir(t), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, done := &notified{}, make(chan struct{})
+	go func() {
+		defer close(done)
+		buffer := make([]byte, 4<<10)
+		for {
+			size, err := socket.Read(buffer)
+			if err != nil {
+				return
+			}
+			n.mu.Lock()
+			n.told = append(n.told, string(buffer[:size]))
+			n.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() { socket.Close(); <-done })
+	return n, path
+}
+
+// await waits for a message that matches a pattern, and forgets it and those before it.
+func (n *notified) await(t *testing.T, pattern string) {
+	t.Helper()
+	want := regexp.MustCompile(`^(?:` + pattern + `)$`)
+	wait.Until(t, "systemd is told "+pattern, func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for i, message := range n.told {
+			if want.MatchString(message) {
+				n.told = n.told[i+1:]
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// activated has a program started with these sockets, as systemd does.
+func (p *program) activated(t *testing.T, names string, sockets ...net.Listener) {
+	t.Helper()
+	for _, socket := range sockets {
+		file, err := socket.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { file.Close() })
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, file)
+	}
+	p.cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
+	p.cmd.Path = "/bin/sh"
+	p.cmd.Env = append(p.cmd.Env, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)), "LISTEN_FDNAMES="+names)
+}
+
+func listenTCP(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+func TestAHostListensWhereSystemdDoesAndTellsItWhatItDoes(t *testing.T) {
+	for _, names := range []string{"admin:grpc", "agenthost.socket:agenthost.socket"} {
+		grpc, admin := listenTCP(t), listenTCP(t)
+		early, err := net.Dial("tcp", grpc.Addr().String()) // waits for the host, which is not there
+		if err != nil {
+			t.Fatal(err)
+		}
+		early.Close()
+		told, path := notifySocket(t)
+		file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
+		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+grpc.Addr().String(), "--set", "listen.admin="+admin.Addr().String())
+		p.activated(t, names, admin, grpc)
+		p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+path)
+		p.start(t)
+		told.await(t, "READY=1")
+		host := &served{p, grpc.Addr().String(), admin.Addr().String()}
+		if result := finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{}))); result.Phase != propeller.Succeeded {
+			t.Errorf("a task came to %+v", result.Final)
+		}
+		host.get(t, "/readyz")
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		told.await(t, `RELOADING=1\nMONOTONIC_USEC=[0-9]+`)
+		told.await(t, "READY=1")
+		if code := host.signal(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+		}
+		told.await(t, "STOPPING=1")
+	}
+}
+
+func TestASocketThatIsForNothingIsNamed(t *testing.T) {
+	stray := listenTCP(t)
+	p := newProgram(t, "serve", "-c", pluginsFile(t, nil))
+	p.activated(t, "stray.socket", stray)
+	p.start(t)
+	_ = p.cmd.Wait() // the code is what counts
+	want := "systemd passes the socket " + stray.Addr().String() + " (stray.socket), which is neither listen.grpc nor listen.admin"
+	if code := p.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(p.stderr.String(), want) {
+		t.Errorf("it ended with %d:\n%s", code, p.stderr)
+	}
+}
+
+func TestWhatAnUpgradeHandsOverIsForNobodyElseToSet(t *testing.T) {
+	p := newProgram(t, "serve", "-c", pluginsFile(t, nil))
+	p.cmd.Env = append(p.cmd.Env, "AGENTHOST_TAKEOVER=yes")
+	p.start(t)
+	_ = p.cmd.Wait() // as above
+	if code := p.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(p.stderr.String(), "for a host that upgrades, and for nobody else to set") {
+		t.Errorf("it ended with %d:\n%s", code, p.stderr)
+	}
+}
