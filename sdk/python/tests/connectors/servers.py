@@ -324,3 +324,15 @@ def fakejobs(folder: pathlib.Path, token: str) -> Iterator[dict[str, str]]:
     command = [built, "-address", f"127.0.0.1:{port}", "-cert", pem, "-key", pem, "-token", f"{token}=ada"]
     with program(command, port, {}):
         yield {"FLYTE_DATABRICKS_INSTANCE": f"localhost:{port}", "SSL_CERT_FILE": str(authority)}
+
+
+@contextlib.contextmanager
+def moto(programs: pathlib.Path) -> Iterator[dict[str, str]]:
+    """A stand-in for AWS. Gives the variables by which boto3 finds it."""
+    port = free_port()
+    with program([programs / "moto_server", "-H", "127.0.0.1", "-p", port], port, {"PATH": "/usr/bin:/bin"}):
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }

@@ -218,6 +218,35 @@ def test_snowflake_tells_what_is_wrong_with_a_statement(snowflake: Client) -> No
 
 
 @pytest.fixture
+def sagemaker(venv: Venv, host: Host) -> Iterator[Client]:
+    program = str(venv("sagemaker") / "agenthost-flytekit")
+    with servers.moto(venv("moto")) as env:
+        command = [program, "--task-types", "boto,sagemaker-endpoint"]
+        yield host({"sagemaker": {"command": command, "env": env}})
+
+
+def test_sagemaker_makes_an_endpoint_from_its_model_on(sagemaker: Client, tmp_path: pathlib.Path) -> None:
+    def boto(method: str, config: dict[str, Any]) -> Any:
+        custom = {"service": "sagemaker", "region": "us-east-1", "method": method, "config": config, "images": None}
+        result = sagemaker.execute("boto", custom=custom, output_prefix=str(tmp_path))
+        assert result.phase == Phase.SUCCEEDED, result.message
+        assert result.outputs is not None
+        return result.outputs["result"]
+
+    role = "arn:aws:iam::123456789012:role/r"
+    model = {"ModelName": "m", "ExecutionRoleArn": role, "PrimaryContainer": {"Image": "i"}}
+    assert boto("create_model", model)["ModelArn"].endswith(":model/m")
+    variant = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.t2.medium"}
+    boto("create_endpoint_config", {"EndpointConfigName": "c", "ProductionVariants": [variant]})
+    endpoint = {"region": "us-east-1", "config": {"EndpointName": "e", "EndpointConfigName": "c"}, "images": None}
+    job = sagemaker.create("sagemaker-endpoint", custom=endpoint)
+    result = job.wait()
+    assert result.outputs is not None
+    assert result.outputs["result"]["EndpointArn"].endswith(":endpoint/e")
+    job.delete()
+
+
+@pytest.fixture
 def slurm(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
     with servers.slurm(venv("connectors"), tmp_path) as env:
         yield host({"slurm": plugin(venv, "slurm", env=env)})
