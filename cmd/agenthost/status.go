@@ -180,6 +180,9 @@ func renderStatus(status admin.Status) string {
 	if warning := status.Host.StateWarning; warning != "" {
 		fmt.Fprintf(&b, "what the host keeps may not outlive it: %s\n", warning)
 	}
+	if warning := status.Host.CreateWarning; warning != "" {
+		fmt.Fprintf(&b, "tasks may not be accepted as they should be: %s\n", warning)
+	}
 	if len(status.Plugins) == 0 {
 		b.WriteString("no plugins are configured\n")
 		return b.String()

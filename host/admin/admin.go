@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
 )
 
 // Options configure a Server.
@@ -41,6 +42,11 @@ type Options struct {
 	LogLost func() (lines int64, why string)
 	// StateDir is where the host keeps what must outlive it, StateWarning why that may not last; empty where it does.
 	StateDir, StateWarning string
+	// CreateWarning is why tasks whose job cannot be made at once may not be accepted as they should be; empty where they are.
+	CreateWarning func() string
+	// Pending are the accepted tasks that have no job yet, and CancelPending gives one up.
+	Pending       func() []gateway.Pending
+	CancelPending func(ctx context.Context, id string) error
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
@@ -59,6 +65,12 @@ type Server struct {
 
 // New returns a server that is not serving yet.
 func New(options Options) *Server {
+	if options.Pending == nil {
+		options.Pending = func() []gateway.Pending { return nil }
+	}
+	if options.CreateWarning == nil {
+		options.CreateWarning = func() string { return "" }
+	}
 	if options.LogLost == nil {
 		options.LogLost = func() (int64, string) { return 0, "" }
 	}
@@ -113,6 +125,15 @@ func (s *Server) endpoints() []endpoint {
 			pattern: "POST /upgrade", handler: http.HandlerFunc(s.serveUpgrade),
 			parameters: "`force=1`: also where a plugin that runs does not run in the new host",
 			answer:     "a new host is started from the program as it is now, takes over, and this one ends: [UpgradeLines](#upgradeline), as newline-delimited JSON. Answered on the host's own machine only", status: "200, also for an upgrade that fails: its report says so; 403",
+		},
+		{
+			pattern: "GET /pending", handler: http.HandlerFunc(s.servePending),
+			answer: "the accepted tasks that have no job yet: [PendingTasks](#pendingtasks), as JSON", status: "200",
+		},
+		{
+			pattern: "POST /pending/{id}/cancel", handler: http.HandlerFunc(s.serveCancel),
+			parameters: "`id`: that of the task",
+			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
 		},
 		{
 			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index),

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
 )
 
 func registerMetrics(options Options) {
@@ -30,12 +31,15 @@ func registerMetrics(options Options) {
 	logLost := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "agenthost_log_lines_lost_total", Help: "Lines of the host's log that could not be written: nobody read it, or not fast enough, or the disk was full.",
 	}, func() float64 { lines, _ := options.LogLost(); return float64(lines) })
-	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins},
+	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // pluginCollector reads the plugins' status when it is asked for metrics: nothing is counted twice.
-type pluginCollector struct{ plugins func() []fleet.Status }
+type pluginCollector struct {
+	plugins func() []fleet.Status
+	pending func() []gateway.Pending
+}
 
 var (
 	pluginState = prometheus.NewDesc("agenthost_plugin_state",
@@ -50,6 +54,8 @@ var (
 		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
 	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
 		"Calls that the plugin is answering.", []string{"plugin"}, nil)
+	pluginPending = prometheus.NewDesc("agenthost_creations_on_record",
+		"Tasks for the plugin that were accepted and have no job yet.", []string{"plugin"}, nil)
 	pluginMemory = prometheus.NewDesc("agenthost_plugin_memory_bytes",
 		"Resident memory of the plugin's process group.", []string{"plugin"}, nil)
 	pluginCPU = prometheus.NewDesc("agenthost_plugin_cpu_seconds_total",
@@ -58,7 +64,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginMemory, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -70,6 +76,10 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	counter := func(desc *prometheus.Desc, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
+	}
+	pending := map[string]int{}
+	for _, p := range c.pending() {
+		pending[p.Plugin]++
 	}
 	seen := map[string]bool{}
 	for _, p := range c.plugins() {
@@ -83,6 +93,7 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
+		gauge(pluginPending, float64(pending[p.Name]), p.Name)
 		if p.Manifest != nil {
 			gauge(pluginInfo, 1, p.Name, p.Manifest.Version, p.Manifest.SDK)
 		}

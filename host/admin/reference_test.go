@@ -41,7 +41,7 @@ secrets. Fields are added without notice: ignore what you do not know. A path th
 	for _, e := range server.endpoints() {
 		p.print("| `%s` | %s | %s | %s |\n", e.pattern, cell(e.parameters), cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}} {
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, PendingTasks{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()

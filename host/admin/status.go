@@ -48,6 +48,8 @@ type HostStatus struct {
 	StateDir string `json:"state_dir"`
 	// Why what is kept there may not outlive the host; absent where it does.
 	StateWarning string `json:"state_warning,omitempty"`
+	// Why tasks whose job cannot be made at once may not be accepted as they should be; absent where they are.
+	CreateWarning string `json:"create_warning,omitempty"`
 }
 
 // PluginStatus is one configured plugin.
@@ -140,7 +142,7 @@ func (s *Server) status() Status {
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
 			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
-			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning,
+			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning, CreateWarning: s.options.CreateWarning(),
 		},
 		Plugins: []PluginStatus{},
 	}
@@ -201,9 +203,11 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) }
+
+func writeJSON(w http.ResponseWriter, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(s.status()) // a reader that went away needs no answer
+	_ = encoder.Encode(answer) // a reader that went away needs no answer
 }

@@ -52,7 +52,7 @@ type Config struct {
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
 	// The largest message, in bytes, that the host takes from Flyte.
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
-	// How tasks are accepted that their plugin cannot take now.
+	// What becomes of tasks whose job cannot be made at once.
 	Create Create `koanf:"create" live:"true"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
@@ -97,8 +97,30 @@ type Log struct {
 	Format string `koanf:"format" check:"log_format"`
 }
 
-// Create is how tasks are accepted that their plugin cannot take now.
+// Create says what becomes of a task whose plugin cannot make its job at once: it starts, crashes, hangs, drains, or is over its
+// limits. Flyte gives up an attempt at the first CreateTask that fails, and has no back-off between attempts.
 type Create struct {
+	// Whether such a task is accepted, if its plugin finds jobs by their key (find_by_key): what the creation needs travels with
+	// the task, and its job is made once the plugin can. Switch it on when every replica is of a version that has this key.
+	OnRecord string `koanf:"on_record" check:"switch"`
+	// Where to read the keys that such tasks are sealed with: lines of 32 bytes in base64, of which the first seals and all open.
+	// Replicas need the same. They are read again while the host runs, so that keys can be replaced. Default: a key of this host's
+	// own in state_dir, which no other replica has.
+	Keys string `koanf:"keys" check:"secret_url"`
+	// How long one CreateTask call of an accepted task may take.
+	Timeout time.Duration `koanf:"timeout" check:"positive_duration"`
+	// How long an accepted task may wait for its job; then it ends RETRYABLE_FAILED, with what it waited for.
+	MaxWait time.Duration `koanf:"max_wait" check:"positive_duration"`
+	// The most that one accepted task may add to what Flyte stores of its execution. A larger one waits with its CreateTask call.
+	RecordMax Size `koanf:"record_max" check:"record_size"`
+	// The most that the accepted tasks of one execution may add. Flyte 1 keeps all nodes in flight of a workflow in one object of
+	// at most 1.5 MiB, and a workflow that outgrows it fails.
+	RecordMaxPerExecution Size `koanf:"record_max_per_execution" check:"record_size"`
+	// Codes with which agents refuse tasks for good. From retry 1 on such a task ends FAILED, instead of using up the retries left.
+	FinalCodes []string `koanf:"final_codes" check:"status_code"`
+	// For how long a job may wait for somebody to ask for it whose CreateTask was answered when nobody waited any more; then it is
+	// deleted. It is not where the plugin finds its jobs by their key, or declares keep_unclaimed. 0s: never.
+	OrphanGrace time.Duration `koanf:"orphan_grace" check:"duration"`
 	// For how long after a plugin was taken out of the configuration new tasks for it wait for its return, each until just before
 	// its caller's deadline, instead of failing at once.
 	RemovedGrace time.Duration `koanf:"removed_grace" check:"duration"`
@@ -246,6 +268,12 @@ const (
 	TLSOff = "off"
 )
 
+// The two values of Create.OnRecord.
+const (
+	On  = "on"
+	Off = "off"
+)
+
 // The three values of Plugin.Pin.
 const (
 	PinAuto   = "auto"
@@ -261,8 +289,11 @@ func Default() *Config {
 		Log:             Log{Level: "info", Format: "text"},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
-		Create:          Create{RemovedGrace: 2 * time.Minute},
-		Plugins:         map[string]Plugin{},
+		Create: Create{
+			OnRecord: Off, Timeout: 5 * time.Minute, MaxWait: 30 * time.Minute,
+			RecordMax: 8 * KiB, RecordMaxPerExecution: 256 * KiB, OrphanGrace: 15 * time.Minute, RemovedGrace: 2 * time.Minute,
+		},
+		Plugins: map[string]Plugin{},
 	}
 }
 

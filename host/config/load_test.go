@@ -49,7 +49,16 @@ run_dir: /run/agenthost
 state_dir: ./state
 shutdown_timeout: 1m
 max_message_size: 16MiB
-create: {removed_grace: 30s}
+create:
+  on_record: on
+  keys: file:///etc/agenthost/create-keys
+  timeout: 1m
+  max_wait: 1h
+  record_max: 4KiB
+  record_max_per_execution: 100KiB
+  final_codes: [INVALID_ARGUMENT, PERMISSION_DENIED]
+  orphan_grace: 0s
+  removed_grace: 30s
 plugins:
   duckdb:
     command: [./bin/duckdb, --verbose]
@@ -98,7 +107,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
 		MaxMessageSize:  16 * config.MiB,
-		Create:          config.Create{RemovedGrace: 30 * time.Second},
+		Create: config.Create{
+			OnRecord: "on", Keys: "file:///etc/agenthost/create-keys", Timeout: time.Minute, MaxWait: time.Hour,
+			RecordMax: 4 * config.KiB, RecordMaxPerExecution: 100 * config.KiB, FinalCodes: []string{"INVALID_ARGUMENT", "PERMISSION_DENIED"}, RemovedGrace: 30 * time.Second,
+		},
 		Plugins: map[string]config.Plugin{"duckdb": {
 			Command:    []string{folder + "/bin/duckdb", "--verbose"},
 			Dir:        filepath.Dir(folder) + "/work",

@@ -45,12 +45,15 @@ var durationRegexp = regexp.MustCompile(durationPattern)
 
 // rules are named by the `check` and `keys` tags of Config.
 var rules = map[string]*rule{
-	"text":              {pattern: `^[^\x00]*$`, want: "a text without zero bytes"},
-	"address":           {pattern: `^[^\s/]*:[0-9]{1,5}$`, want: "host:port such as 0.0.0.0:8000", more: checkAddress},
-	"address_or_off":    {pattern: `^([^\s/]*:[0-9]{1,5})?$`, want: `host:port such as 127.0.0.1:9090, or "" for none`, more: checkAddress},
-	"log_level":         {enum: []string{"debug", "info", "warn", "error"}},
-	"log_format":        {enum: []string{"text", "json"}},
-	"switch":            {enum: []string{TLSOn, TLSOff}},
+	"text":           {pattern: `^[^\x00]*$`, want: "a text without zero bytes"},
+	"address":        {pattern: `^[^\s/]*:[0-9]{1,5}$`, want: "host:port such as 0.0.0.0:8000", more: checkAddress},
+	"address_or_off": {pattern: `^([^\s/]*:[0-9]{1,5})?$`, want: `host:port such as 127.0.0.1:9090, or "" for none`, more: checkAddress},
+	"log_level":      {enum: []string{"debug", "info", "warn", "error"}},
+	"log_format":     {enum: []string{"text", "json"}},
+	"switch":         {enum: []string{TLSOn, TLSOff}},
+	"status_code": {enum: []string{
+		"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED",
+	}},
 	"plugin_name":       {pattern: `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`, want: "a plugin name of 1 to 63 lower-case letters, digits and inner dashes"},
 	"directory":         {pattern: `^[^\x00]*$`, want: "a path", resolve: besideFile},
 	"path":              {pattern: `^[^\x00]+$`, want: "a path", resolve: besideFile},
@@ -74,6 +77,7 @@ var rules = map[string]*rule{
 	"positive":          {want: "a whole number of at least 1", minimum: number(1), maximum: number(math.MaxInt32)},
 	"duration":          {want: "a duration of 0s or more, such as 30s or 5m", minimum: number(0)},
 	"positive_duration": {want: "a duration of at least 1ms, such as 30s or 5m", minimum: number(int64(time.Millisecond))},
+	"record_size":       {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
 	"message_size":      {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
 }
 

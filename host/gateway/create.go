@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -23,42 +25,157 @@ const createWithoutDeadline = 10 * time.Minute
 // caller's deadline, but does not end when he goes away, not even when nobody is left: by then the plugin may have made
 // the job, and only its answer tells how it is called. Whoever comes later finds it in memory.
 //
+// A plugin that may not be able to make the job now, but will be, gives the caller a record in the place of the job
+// (onrecord.go): then the creation belongs to the host, and goes on for as long as it takes.
+//
 // An attempt is what Flyte names it by (execution, node, task, retry) and where its outputs go, which tells apart the uses
-// of one subworkflow and two Flytes whose executions have equal names: the idempotency key. The plugin is no part of it: an attempt that was made by one plugin is not made
-// again by the one that has taken over its category since.
+// of one subworkflow and two Flytes whose executions have equal names: the idempotency key. The plugin is no part of it: an
+// attempt that was made by one plugin is not made again by the one that has taken over its category since.
 func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) { // G4
 		got, err := g.createNow(ctx, c)
 		return deliver(ctx, got), err
 	}
-	attempt := jobs.Identify(c.info.category.Name, c.info.attempt)
-	var own reply
-	answer, repeated, err := g.creates.Do(ctx, attempt, func() (jobs.Made, bool, error) { // G4
-		detached, end, err := g.detach(ctx)
-		if err != nil {
-			return jobs.Made{}, true, err
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(createWithoutDeadline)
+	}
+	var own reply // once the creation has ended
+	for {
+		n, begun := g.creates.Begin(c.attemptID(), pendingOf(ctx, c), func(n *jobs.Creation) jobs.Outcome { // G4
+			making := *c
+			making.creation = n
+			outcome, got := g.make(context.WithoutCancel(ctx), &making, deadline)
+			own = reply{header: got.header, trailer: got.trailer}
+			return outcome
+		})
+		answer, err := g.awaitCreation(ctx, c, n)
+		switch {
+		case ctx.Err() != nil:
+			return nil, status.FromContextError(ctx.Err()).Err()
+		case err == nil && !begun:
+			g.record(c.route, guarantee.CreatesOnce) // G4
+			return newFrame(answer), nil
+		case err == nil:
+			select {
+			case <-n.Done():
+				own.message = newFrame(answer)
+				return deliver(ctx, own), nil
+			default:
+				return newFrame(answer), nil
+			}
+		case begun, !isDone(n), !n.Outcome().Harmless:
+			return nil, err
 		}
-		defer end()
-		got, err := g.createNow(detached, c)
-		own = reply{header: got.header, trailer: got.trailer}
-		if err != nil {
-			// What an idempotent plugin may have made, it will find again. Another one would make it again.
-			lost := got.sent && !got.answered
-			return jobs.Made{Unknown: lost && !c.route.IdempotentCreate}, !got.sent || lost && c.route.IdempotentCreate, err // G4
+		// Nothing can have been made: who waited tries again, one at a time.
+	}
+}
+
+func isDone(n *jobs.Creation) bool {
+	select {
+	case <-n.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// awaitCreation waits for a creation's end, until just before the caller's deadline, or for a record to take in its place.
+func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Creation) ([]byte, error) {
+	waiting, cancel := justBefore(ctx, 0)
+	defer cancel()
+	select {
+	case <-n.Done():
+	case <-n.Offered():
+	case <-waiting.Done():
+		if ctx.Err() == nil {
+			g.offer(c, n)
 		}
-		defer got.message.free()
-		message := bytes.Clone(got.message.bytes())
-		meta, _, err := fields.Take(message, createdMeta)
-		return jobs.Made{Answer: message, Job: c.creationID(meta)}, false, err
-	})
+	}
+	if !isDone(n) {
+		if meta := n.Accept(time.Now()); meta != nil && ctx.Err() == nil {
+			g.record(c.route, guarantee.OnRecord) // G15
+			return fields.Append(nil, createdMeta, meta), nil
+		}
+	}
+	last, cancel := lastMoment(ctx)
+	defer cancel()
+	select {
+	case <-n.Done():
+	case <-last.Done():
+		g.leave(n, c)
+		return nil, tooLate(c, n)
+	}
+	outcome := n.Outcome()
 	if ctx.Err() != nil {
-		return nil, status.FromContextError(ctx.Err()).Err()
+		g.leave(n, c)
+	} else {
+		n.Claim()
 	}
-	if err == nil && repeated {
-		g.record(c.route, guarantee.CreatesOnce) // G4
+	if refused := (refusal{}); errors.As(outcome.Err, &refused) {
+		return nil, refused.error
 	}
-	own.message = newFrame(answer)
-	return deliver(ctx, own), err
+	return outcome.Answer, outcome.Err
+}
+
+// lastMoment is a context that ends when there is just enough time left to tell the caller why there is no answer.
+func lastMoment(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	left := time.Until(deadline)
+	return context.WithTimeout(ctx, left-min(left/40, 250*time.Millisecond))
+}
+
+// tooLate is what a caller hears whose deadline comes before the answer.
+func tooLate(c *routedCall, n *jobs.Creation) error {
+	if waits := n.Waits(); waits != "" {
+		return status.Errorf(codes.Unavailable, "the job of this %s task was not made in time: %s", c.route.Category, waits)
+	}
+	return status.Errorf(codes.DeadlineExceeded, "%s did not answer CreateTask for %s in time", c.describePlugin(), c.route.Category)
+}
+
+// make has the plugin make the job of an attempt, and says how that ended.
+func (g *Gateway) make(ctx context.Context, c *routedCall, deadline time.Time) (jobs.Outcome, reply) {
+	detached, end, err := g.detach(ctx, c.creation, deadline)
+	if err != nil {
+		return jobs.Outcome{Err: err, Harmless: true}, reply{}
+	}
+	defer end()
+	switch {
+	case c.route.Sync:
+		bounded, cancel := context.WithDeadline(detached, deadline)
+		defer cancel()
+		return g.makeSync(bounded, c), reply{}
+	case g.mayRecord(c):
+		return g.onRecord(detached, c)
+	}
+	bounded, cancel := context.WithDeadline(detached, deadline)
+	defer cancel()
+	got, err := g.createNow(bounded, c)
+	if err != nil {
+		// What an idempotent plugin may have made, it will find again. Another one would make it again.
+		lost := got.sent && !got.answered
+		return jobs.Outcome{Err: err, Harmless: !got.sent || lost && c.route.IdempotentCreate, Unknown: lost && !c.route.IdempotentCreate}, got // G4
+	}
+	outcome := g.made(c, got)
+	got.message.free()
+	return outcome, got
+}
+
+// made is the outcome of a creation that the plugin has answered.
+func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
+	message := bytes.Clone(got.message.bytes())
+	meta, _, err := fields.Take(message, createdMeta)
+	if err != nil {
+		return jobs.Outcome{Err: noAnswer(c, err)}
+	}
+	outcome := jobs.Outcome{Made: jobs.Made{Answer: message, Meta: got.meta, Job: c.creationID(meta)}}
+	if got.pinned {
+		outcome.Generation = got.generation
+	}
+	return outcome
 }
 
 // createNow has the plugin make the job.
@@ -81,9 +198,11 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	if err != nil {
 		return got, noAnswer(c, err)
 	}
+	got.meta = bytes.Clone(meta)
+	got.pinned = (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning)
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
-	if (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning) || sealed(meta) { // G11
+	if got.pinned || record.Envelope(meta) { // G11
 		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal() // G11
 		if message, err = fields.Set(message, createdMeta, meta); err != nil {
 			return got, noAnswer(c, err)
@@ -97,26 +216,35 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	return got, nil
 }
 
-// detach makes the context of a call that does not end with its caller, but by his deadline, and with the gateway.
-func (g *Gateway) detach(caller context.Context) (ctx context.Context, end func(), err error) {
+// detach makes the context of a creation that does not end with its caller, but by his deadline, unless somebody has
+// accepted a record of it by then (zero: it has been accepted before); and with the gateway.
+func (g *Gateway) detach(caller context.Context, n *jobs.Creation, deadline time.Time) (ctx context.Context, end func(), err error) {
 	g.closing.Lock()
 	defer g.closing.Unlock()
 	if g.ctx.Err() != nil {
-		return nil, nil, status.Error(codes.Unavailable, "the host is stopping")
+		return nil, nil, errStopping
 	}
 	g.detached.Add(1)
-	deadline, ok := caller.Deadline()
-	if !ok {
-		deadline = time.Now().Add(createWithoutDeadline)
+	ctx, cancel := context.WithCancelCause(caller)
+	stop := context.AfterFunc(g.ctx, func() { cancel(errStopping) })
+	n.OnStop(cancel)
+	if !deadline.IsZero() {
+		expiry := time.AfterFunc(time.Until(deadline), func() {
+			if _, accepted := n.Accepted(); !accepted {
+				cancel(context.DeadlineExceeded)
+			}
+		})
+		afterG := stop
+		stop = func() bool { expiry.Stop(); return afterG() }
 	}
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(caller), deadline)
-	stop := context.AfterFunc(g.ctx, cancel)
 	return ctx, func() {
 		stop()
-		cancel()
+		cancel(nil)
 		g.detached.Done()
 	}, nil
 }
+
+var errStopping = status.Error(codes.Unavailable, "the host is stopping")
 
 // noAnswer is an answer that is none.
 func noAnswer(c *routedCall, err error) error {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,8 @@ type Options struct {
 	Log            *slog.Logger
 	// Metrics receives the gateway's metrics.
 	Metrics prometheus.Registerer
+	// Creation says how tasks are accepted whose job cannot be made at once. The zero value accepts none.
+	Creation Creation
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -62,6 +65,9 @@ type Gateway struct {
 	polls    jobs.Polls
 	creates  *jobs.Creates
 	limits   limits
+	gates    gates
+	creation atomic.Pointer[Creation]
+	budget   budget
 	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to
 	// end ctx.
 	detached sync.WaitGroup
@@ -115,6 +121,7 @@ func New(options Options) *Gateway {
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
+	g.SetCreation(options.Creation)
 	if g.synced = options.Synced; g.synced == nil {
 		synced := make(chan struct{})
 		close(synced)
@@ -143,6 +150,9 @@ func New(options Options) *Gateway {
 	g.SetReady(false)
 	return g
 }
+
+// SetCreation changes how tasks are accepted from now on.
+func (g *Gateway) SetCreation(creation Creation) { g.creation.Store(&creation) }
 
 // Server is the gRPC server to serve listeners with, and to stop.
 func (g *Gateway) Server() *grpc.Server { return g.server }

@@ -16,6 +16,9 @@ func outgoing(ctx context.Context, info requestInfo) context.Context {
 	crossing := passed(incoming)
 	// The key is the host's to give: one from outside could merge the jobs of two attempts.
 	delete(crossing, pluginv1.IdempotencyKeyHeader)
+	// And so is what a CreateTask call is for: a creation that makes nothing would be taken for one that did.
+	delete(crossing, pluginv1.FindOnlyHeader)
+	delete(crossing, pluginv1.AbandonHeader)
 	if info.attempt != "" {
 		if crossing == nil {
 			crossing = metadata.MD{}

@@ -155,6 +155,8 @@ func TestASyncAnswerIsAlwaysTheEndOfATask(t *testing.T) {
 		switch phase {
 		case core.TaskExecution_UNDEFINED:
 			want = pluginv1.PhaseRetryableFailed
+		case core.TaskExecution_ABORTED: // of which Flyte drops the message
+			want = core.TaskExecution_FAILED
 		case core.TaskExecution_QUEUED, core.TaskExecution_RUNNING, core.TaskExecution_INITIALIZING, core.TaskExecution_WAITING_FOR_RESOURCES:
 			want = core.TaskExecution_FAILED
 		}

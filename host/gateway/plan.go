@@ -11,6 +11,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/proto/fields"
 )
@@ -26,6 +27,14 @@ type routedCall struct {
 	// staleIfError says that a poll whose plugin gives no answer gets the last known status. That is better than an answer which
 	// comes late, and no error ever reaches the caller.
 	staleIfError bool
+	// record is what is on record of the task, where the request has that in the place of a resource_meta; unreadable says why
+	// nothing can be read of it.
+	record     *record.Record
+	unreadable error
+	// creation is what the call is made for, where it makes the job of an attempt, and background what such a call is made in
+	// that no caller of CreateTask has made.
+	creation   *jobs.Creation
+	background context.Context //nolint:containedctx // it goes with the call, which goes on without its caller
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.
 	job jobs.ID
@@ -45,8 +54,13 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 
 	metaOfFlyte := info.meta
 	e, wrapped := open(info.meta)
-	if wrapped {
+	switch {
+	case wrapped:
 		info.meta = e.meta
+	case record.Is(info.meta), record.Newer(info.meta):
+		read, err := g.readRecord(info.meta)
+		c.record, c.unreadable = &read, err
+		e.plugin = read.Plugin
 	}
 	ok := c.lookup(g.routes.Table(), info, e)
 	if !ok && g.awaitStart(ctx) {
@@ -64,7 +78,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	default:
 		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", info.category, info.scope())
 	}
-	if m.sync != c.route.Sync {
+	if m.sync != c.route.Sync && c.record == nil && !(m.creates && g.mayRunSync(c)) {
 		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
 		if c.route.Sync {
 			kind, use = "a sync", "ExecuteTaskSync"
@@ -76,7 +90,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if c.route.Category != info.category && !c.unserved() {
 		g.record(c.route, guarantee.VersionRouting) // G2
 	}
-	if e.plugin != "" && c.route.Target.Plugin() == e.plugin {
+	if wrapped && c.route.Target.Plugin() == e.plugin {
 		g.record(c.route, guarantee.Pinning) // G11
 	}
 	switch {

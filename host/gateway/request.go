@@ -51,7 +51,7 @@ var (
 	errNoHeader   = errors.New("it has no header")
 )
 
-// call is what the host reads of a request: enough to route it.
+// requestInfo is what the host reads of a request: enough to route it.
 type requestInfo struct {
 	category plugin.Category
 	// hasCategory and hasTaskType say which of the two names the category in a request about a job that exists: the field
@@ -61,8 +61,12 @@ type requestInfo struct {
 	inputBytes int
 	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
 	attempt string
-	// project and domain are those of the execution, where the request says so.
-	project, domain string
+	// retry is the attempt's number, from 0.
+	retry uint32
+	// project, domain and execution are those of the execution, where the request says so.
+	project, domain, execution string
+	// node is the node's id in its workflow, for people: it does not tell nodes apart.
+	node string
 	// outputPrefix is where the job's outputs go, where the request says so.
 	outputPrefix string
 	// meta is the resource_meta of a job that exists. It refers to the request.
@@ -139,7 +143,8 @@ func readTask(message []byte, templateField, prefixField, metadataField fields.N
 	})
 	info.attempt = pluginv1.IdempotencyKey(&attempt, info.outputPrefix)
 	execution := attempt.GetNodeExecutionId().GetExecutionId()
-	info.project, info.domain = execution.GetProject(), execution.GetDomain()
+	info.project, info.domain, info.execution = execution.GetProject(), execution.GetDomain(), execution.GetName()
+	info.retry, info.node = attempt.GetRetryAttempt(), attempt.GetNodeExecutionId().GetNodeId()
 	if err == nil && info.category.Name == "" {
 		err = errNoCategory
 	}

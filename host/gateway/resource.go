@@ -95,6 +95,11 @@ func (r *resource) normalize(pluginName string, enabled guarantee.Set) (applied 
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
 		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
 	}
+	if r.phase == core.TaskExecution_ABORTED && enabled.Has(guarantee.BothFlytes) { // of which Flyte drops the message
+		r.phase = core.TaskExecution_FAILED
+		r.message = join(fmt.Sprintf("the job was aborted, says plugin %q", pluginName), r.message)
+		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
+	}
 	// Flyte reads an agent's error on sync calls only, and its kind never: a failure that may be retried has to be a phase.
 	if r.phase == core.TaskExecution_FAILED && r.hasError && enabled.Has(guarantee.RetryableErrors) {
 		if r.errorKind == admin.AgentError_RECOVERABLE {
@@ -126,8 +131,11 @@ func (r *resource) fit(pluginName string) bool {
 	return true
 }
 
-// append appends the resource to a message that has one. Whatever the host does not read stays as the plugin sent it.
-func (r *resource) append(to []byte) []byte {
+// append appends the resource to a message that has one.
+func (r *resource) append(to []byte) []byte { return fields.Append(to, responseResource, r.bytes()) }
+
+// bytes is the resource as a message. Whatever the host does not read stays as the plugin sent it.
+func (r *resource) bytes() []byte {
 	out := make([]byte, 0, len(r.message)+len(r.outputs)+64)
 	_ = fields.EachRaw(r.raw, func(number fields.Number, kind protowire.Type, raw []byte) { // it has been read once without an error
 		written := number == resourcePhase && kind == protowire.VarintType ||
@@ -142,8 +150,7 @@ func (r *resource) append(to []byte) []byte {
 	if r.message != "" {
 		out = fields.Append(out, resourceMessage, r.message)
 	}
-	out = fields.AppendVarint(out, resourcePhase, uint64(r.phase))
-	return fields.Append(to, responseResource, out)
+	return fields.AppendVarint(out, resourcePhase, uint64(r.phase))
 }
 
 // normalizeGet normalizes a GetTaskResponse. applied are the guarantees that changed anything; ended says whether the job has
@@ -179,8 +186,13 @@ func explained(message []byte, explanation string) ([]byte, error) {
 
 // getAnswer is a GetTaskResponse of the host's own.
 func getAnswer(phase core.TaskExecution_Phase, message string) []byte {
+	return fields.Append(nil, responseResource, resourceOf(phase, message))
+}
+
+// resourceOf is a Resource of the host's own.
+func resourceOf(phase core.TaskExecution_Phase, message string) []byte {
 	r := resource{phase: phase, message: cut(message, maxMessage)}
-	return r.append(nil)
+	return r.bytes()
 }
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the

@@ -50,6 +50,9 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := limit.acquireRate(caller.Context(), c.route, 0); err != nil {
 		return err
 	}
+	if err := g.needJob(caller.Context(), c); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(outgoing(caller.Context(), c.info))
 	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 	lease, agent, err := g.open(ctx, c)

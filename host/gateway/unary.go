@@ -57,6 +57,9 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
 		return nil, err
 	}
+	if err := g.needJob(ctx, c); err != nil {
+		return nil, err
+	}
 	got, err := g.ask(ctx, c)
 	return deliver(ctx, got), err
 }
@@ -72,6 +75,9 @@ type reply struct {
 	// generation is that of the instance that was asked, and pin its lease's.
 	generation string
 	pin        bool
+	// meta is the plugin's own name for a job that it has made, and pinned says that Flyte gets it in an envelope.
+	meta   []byte
+	pinned bool
 }
 
 // deliver hands the caller what came with an answer, and returns the answer.
@@ -89,12 +95,17 @@ func deliver(ctx context.Context, got reply) *frame {
 // died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the user an
 // attempt.
 func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
+	deaths := 0 // of the plugin, by this creation perhaps
 	for sent := false; ; {
 		lease, err := g.acquire(ctx, c)
 		if err != nil {
 			return reply{sent: sent}, err
 		}
-		got, err := invoke(ctx, lease, c)
+		if err := g.turnedAway(c); err != nil {
+			lease.Release()
+			return reply{sent: sent}, err
+		}
+		got, err := g.invoke(ctx, lease, c)
 		got.sent = got.sent || sent
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
 		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
@@ -111,6 +122,18 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate): // G4
 			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
+			if c.method.creates {
+				if deaths++; deaths >= maxDeaths {
+					return got, poisoned(c)
+				}
+				if deaths == 1 { // those who were there when it died are made one by one, so that only the cause is there again
+					leave, err := g.gates.of(c.route).suspect(ctx)
+					if err != nil {
+						return got, died(c)
+					}
+					defer leave()
+				}
+			}
 		case ended:
 			return got, died(c)
 		default:
@@ -120,13 +143,15 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 }
 
 // invoke makes the call on one instance.
-func invoke(ctx context.Context, lease route.Lease, c *routedCall) (reply, error) {
+func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) (reply, error) {
 	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin}
+	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
 		withFrames, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
+	answered(got.answered)
 	return got, err
 }
 
@@ -178,6 +203,8 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	}
 	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
+	waiting, stop := g.stalling(waiting, c)
+	defer stop()
 	lease, err := acquireReachable(waiting, target, c.want) // G3
 	if err != nil && waiting.Err() == nil && c.want.New {
 		ok, gone := g.awaitReturn(ctx, c, c.info)
@@ -194,10 +221,26 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 		return lease, nil
 	case canceled(ctx):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
-	default:
-		return route.Lease{}, status.Error(codes.Unavailable, err.Error())
 	}
+	if refusal, ok := status.FromError(context.Cause(waiting)); ok && refusal.Code() != codes.OK { // G17
+		return route.Lease{}, refusal.Err()
+	}
+	return route.Lease{}, status.Error(codes.Unavailable, err.Error())
 }
+
+// maxDeaths is how often a plugin may die in the creation of one attempt: then that is taken for the cause.
+const maxDeaths = 3
+
+// poisoned is the error of such a creation.
+func poisoned(c *routedCall) error {
+	return &poisonedError{status.Newf(codes.Aborted, "plugin %q died %d times while it began this %s task, which is not sent again", c.route.Target.Plugin(), maxDeaths, c.route.Category)}
+}
+
+type poisonedError struct{ status *status.Status }
+
+func (e *poisonedError) Error() string              { return e.status.Message() }
+func (e *poisonedError) GRPCStatus() *status.Status { return e.status }
+func (e *poisonedError) Is(target error) bool       { return target == errPoisoned }
 
 // acquireReachable waits for an instance, and until it can be reached. An instance that ends meanwhile makes room for the next.
 func acquireReachable(ctx context.Context, target route.Target, want route.Want) (route.Lease, error) {

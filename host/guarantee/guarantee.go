@@ -31,6 +31,9 @@ const (
 	BothFlytes
 	KeepalivePings
 	ThinnedPolls
+	OnRecord
+	NoOrphans
+	Fairness
 )
 
 // String is the ID as it is written everywhere: "G5".
@@ -118,6 +121,21 @@ var table = []Guarantee{
 		ID: ThinnedPolls, Name: "thinned polls",
 		Promise: "Polls of a job within status.min_interval, and those beyond limits.rate, are answered from memory, which protects the quotas of the services behind plugins.",
 		Counts:  "a poll was answered from memory",
+	},
+	{
+		ID: OnRecord, Name: "creation on record",
+		Promise: "With create.on_record, a task of a plugin that finds its jobs (find_by_key) is accepted also while the plugin cannot take it: what the creation needs travels with the task, and any replica of the host, or a later one, makes the job once the plugin can. A CreateTask that fails costs its user an attempt, and Flyte has no back-off between attempts.",
+		Counts:  "a CreateTask was answered with a record, or the end of a task that has no job",
+	},
+	{
+		ID: NoOrphans, Name: "no orphans",
+		Promise: "A job whose CreateTask was answered too late for anybody to hear it, and that nobody has asked for again within create.orphan_grace, is deleted. It would run and cost money, and nobody knew of it.",
+		Counts:  "a job was deleted that nobody knew of",
+	},
+	{
+		ID: Fairness, Name: "a plugin in trouble holds up only itself",
+		Promise: "From a second on that a plugin is away or silent, 5 calls that begin a task wait for it, and others are refused with the reason. FlytePropeller begins the tasks of all plugins with 20 workers.",
+		Counts:  "a call that begins a task was refused because enough waited for its plugin",
 	},
 }
 

@@ -2,117 +2,280 @@ package jobs
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // Creates sees to it that one job is made for one attempt, however often it is asked for: who asks while it is being
 // made waits for it, and who asks soon after gets the answer that the first one got. Its methods may be called at any
 // time from anywhere.
 type Creates struct {
-	underWay singleflight.Group
-	answers  *otter.Cache[ID, creation]
+	keep time.Duration
+
+	mu       sync.Mutex
+	underWay map[ID]*Creation
+	ended    *otter.Cache[ID, *Creation]
 	// attempts are the creations that jobs came from.
 	attempts *otter.Cache[ID, ID]
-	keep     time.Duration
 }
 
 // Made is a job that was made.
 type Made struct {
 	// Answer is what the caller is told. It must not be changed.
 	Answer []byte
+	// Meta is the plugin's own name for the job, and Generation the one that the job must be polled at; empty: any may do that.
+	Meta       []byte
+	Generation string
 	// Job names the job, for Gone.
 	Job ID
+	// End is the Resource of a task that has ended without a job to poll; nil otherwise.
+	End []byte
+}
+
+// Outcome is how a creation ended: with a job, or with an error.
+type Outcome struct {
+	Made
+	Err error
+	// Harmless says, beside an error, that nothing can have been made: those who waited may try again.
+	Harmless bool
 	// Unknown says, beside an error, that nobody knows whether a job was made: the creation must not be begun again.
 	Unknown bool
 }
 
-// creation is one that has ended, and when: with a job, or with an error and perhaps a job.
-type creation struct {
-	Made
-	err error
-	at  time.Time
+// ErrAbandoned is how a creation ends that was abandoned.
+var ErrAbandoned = errors.New("the task was deleted")
+
+// Creation is the making of one job. Whoever asks for the job holds it, and so does what makes it.
+type Creation struct {
+	// ID is the attempt's, Begun the time of Begin, and About what Begin was told of it.
+	ID    ID
+	Begun time.Time
+	About any
+
+	done    chan struct{}
+	outcome Outcome // once done is closed
+	at      time.Time
+
+	offered chan struct{} // closed by Offer
+
+	mu       sync.Mutex
+	cancel   context.CancelCauseFunc
+	stopped  error // by Abandon
+	record   []byte
+	accepted time.Time
+	waits    string
+	claimed  bool
+	left     bool
 }
 
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
 func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 	return &Creates{
-		answers: otter.Must(&otter.Options[ID, creation]{
+		keep:     keep,
+		underWay: map[ID]*Creation{},
+		ended: otter.Must(&otter.Options[ID, *Creation]{
 			MaximumWeight: maxBytes,
-			Weigher:       func(_ ID, r creation) uint32 { return 2*entryBytes + uint32(len(r.Answer)) },
+			Weigher: func(_ ID, c *Creation) uint32 {
+				return 3*entryBytes + uint32(len(c.outcome.Answer)) + uint32(len(c.outcome.Meta))
+			},
 		}),
 		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / (2 * entryBytes))}),
-		keep:     keep,
 	}
 }
 
-// Do returns the answer to the creation named id: an earlier one's, or that of create. repeated says that it was an
-// earlier one's, or that of a creation which another caller had begun.
+// Begin returns the creation named id: the one that is under way, an earlier one whose end is remembered, or else a new one,
+// which create makes in a goroutine of its own. begun says that it is new.
 //
-// create goes on when ctx ends, since others may be waiting for it and a repetition may come: it has to see to its own
-// end. Its failures are told to all who wait for it and then forgotten, but for those that may have made a job all the
-// same (Made.Unknown): who asks again is told of them again. Where it says that the failure was harmless, so
-// that nothing can have been made, those who still have time try again, one of them at a time.
-func (c *Creates) Do(ctx context.Context, id ID, create func() (made Made, harmless bool, err error)) (answer []byte, repeated bool, err error) {
-	for {
-		if r, ok := c.completed(id); ok {
-			return r.Answer, true, r.err
-		}
-		outcome, own, err := c.join(ctx, id, create)
+// create does not end with whoever asked first, since others may be waiting for it and a repetition may come: it has to see
+// to its own end. Its failures are told to all who wait for it and then forgotten, but for those that may have made a job all
+// the same (Unknown) and those of creations that are on record: who asks again is told of them again.
+func (c *Creates) Begin(id ID, about any, create func(*Creation) Outcome) (n *Creation, begun bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n = c.lookup(id); n != nil {
+		return n, false
+	}
+	n = &Creation{ID: id, Begun: time.Now(), About: about, done: make(chan struct{}), offered: make(chan struct{})}
+	c.underWay[id] = n // G4
+	go func() { c.end(n, create(n)) }()
+	return n, true
+}
+
+// end records how a creation ended.
+func (c *Creates) end(n *Creation, outcome Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.underWay[n.ID] == n { // it was not abandoned
+		delete(c.underWay, n.ID)
+		_, onRecord := n.Accepted()
+		n.at = time.Now()
 		switch {
-		case err == nil:
-			return outcome.answer, !own, nil
-		case own, !outcome.harmless, ctx.Err() != nil:
-			return nil, !own, err
+		case outcome.Err == nil:
+			n.outcome = outcome
+			c.ended.Set(n.ID, n)
+			c.attempts.Set(outcome.Job, n.ID)
+		case outcome.Unknown, onRecord && !outcome.Harmless:
+			n.outcome = outcome
+			c.ended.Set(n.ID, n)
 		}
 	}
+	n.outcome = outcome
+	close(n.done)
 }
 
-// outcome is how a creation went, besides its error.
-type outcome struct {
-	answer   []byte
-	harmless bool
+// Lookup returns the creation named id, under way or ended; nil where none is known.
+func (c *Creates) Lookup(id ID) *Creation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lookup(id)
 }
 
-// join waits for the creation that is under way, or begins it. own says that it was this caller's.
-func (c *Creates) join(ctx context.Context, id ID, create func() (Made, bool, error)) (result outcome, own bool, err error) {
-	begun := false
-	done := c.underWay.DoChan(string(id[:]), func() (any, error) { // G4
-		// Another creation may have ended between the look into the memory and here.
-		if r, ok := c.completed(id); ok {
-			return outcome{answer: r.Answer}, r.err
-		}
-		begun = true
-		made, harmless, err := create()
-		switch {
-		case err == nil:
-			c.answers.Set(id, creation{Made: made, at: time.Now()})
-			c.attempts.Set(made.Job, id)
-		case made.Unknown:
-			c.answers.Set(id, creation{err: err, at: time.Now()})
-		}
-		return outcome{made.Answer, harmless}, err
-	})
-	select {
-	case ended := <-done:
-		result, _ = ended.Val.(outcome)
-		return result, begun, ended.Err
-	case <-ctx.Done():
-		return outcome{}, false, ctx.Err()
+func (c *Creates) lookup(id ID) *Creation {
+	if n := c.underWay[id]; n != nil {
+		return n
 	}
+	if n, ok := c.ended.GetIfPresent(id); ok && time.Since(n.at) < c.keep {
+		return n
+	}
+	return nil
 }
 
-// completed returns how the creation ended, where that is remembered.
-func (c *Creates) completed(id ID) (creation, bool) {
-	r, ok := c.answers.GetIfPresent(id)
-	return r, ok && time.Since(r.at) < c.keep
+// Abandon ends the creation named id, if it is under way, and remembers that the attempt was given up. It does not wait for
+// the end.
+func (c *Creates) Abandon(id ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.underWay[id]; n != nil {
+		delete(c.underWay, id)
+		n.stop(ErrAbandoned)
+	}
+	given := &Creation{ID: id, done: make(chan struct{}), offered: make(chan struct{}), outcome: Outcome{Err: ErrAbandoned}, at: time.Now()}
+	close(given.done)
+	c.ended.Set(id, given)
+}
+
+// UnderWay returns the creations that have not ended, the oldest first.
+func (c *Creates) UnderWay() []*Creation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*Creation, 0, len(c.underWay))
+	for _, n := range c.underWay {
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b *Creation) int { return a.Begun.Compare(b.Begun) })
+	return all
 }
 
 // Gone forgets the creation of a job that was deleted: whoever asks for it again wants another.
 func (c *Creates) Gone(job ID) {
 	if id, ok := c.attempts.Invalidate(job); ok {
-		c.answers.Invalidate(id)
+		c.ended.Invalidate(id)
 	}
+}
+
+// Done is closed when the creation has ended.
+func (n *Creation) Done() <-chan struct{} { return n.done }
+
+// Outcome is how the creation ended; it waits for that.
+func (n *Creation) Outcome() Outcome {
+	<-n.done
+	return n.outcome
+}
+
+// OnStop gives the creation the function that ends it before its time.
+func (n *Creation) OnStop(cancel context.CancelCauseFunc) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cancel = cancel
+	if n.stopped != nil {
+		cancel(n.stopped)
+	}
+}
+
+func (n *Creation) stop(cause error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopped = cause
+	if n.cancel != nil {
+		n.cancel(cause)
+	}
+}
+
+// Offer gives those who wait a record of the creation, to take in the place of its answer. Only the first one counts.
+func (n *Creation) Offer(record []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.record == nil {
+		n.record = record
+		close(n.offered)
+	}
+}
+
+// Offered is closed once there is a record to take.
+func (n *Creation) Offered() <-chan struct{} { return n.offered }
+
+// Accept takes the record, at a time: from then on the creation goes on for somebody who does not wait. It returns nil where
+// none was offered.
+func (n *Creation) Accept(at time.Time) []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.record != nil && n.accepted.IsZero() {
+		n.accepted = at
+	}
+	return n.record
+}
+
+// AcceptedAt says that the creation was accepted at a time, elsewhere or by an earlier host.
+func (n *Creation) AcceptedAt(at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.accepted = at
+}
+
+// Accepted is when somebody took the record; ok is false where nobody has.
+func (n *Creation) Accepted() (at time.Time, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.accepted, !n.accepted.IsZero()
+}
+
+// Claim says that somebody got the answer.
+func (n *Creation) Claim() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.claimed = true
+}
+
+// Claimed says whether anybody got the answer.
+func (n *Creation) Claimed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.claimed
+}
+
+// Leave says that somebody went away before there was an answer. It returns true for the first one.
+func (n *Creation) Leave() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	first := !n.left
+	n.left = true
+	return first
+}
+
+// Wait remembers what the creation waits for. Waits is that, in words.
+func (n *Creation) Wait(reason string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.waits = reason
+}
+
+// Waits is what the creation waits for, in words; empty where nothing is known of that.
+func (n *Creation) Waits() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.waits
 }

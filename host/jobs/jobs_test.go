@@ -16,6 +16,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// do begins a creation, and waits for it until ctx ends. repeated says that another had begun it.
+func do(ctx context.Context, creates *Creates, attempt string, create func() Outcome) (answer []byte, repeated bool, err error) {
+	n, begun := creates.Begin(Identify(attempt), nil, func(*Creation) Outcome { return create() })
+	select {
+	case <-n.Done():
+		return n.Outcome().Answer, !begun, n.Outcome().Err
+	case <-ctx.Done():
+		return nil, !begun, ctx.Err()
+	}
+}
+
+func answered(text string) Outcome { return Outcome{Made: Made{Answer: []byte(text)}} }
+
 func TestDifferentPartsAreDifferentJobs(t *testing.T) {
 	parts := rapid.SliceOf(rapid.SampledFrom([]string{"", "a", "b", "ab", "\x00", "\x01a"}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -120,13 +133,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 20_000 {
 		id := Identify(fmt.Sprint(i))
 		statuses.Answered(id, answer, false)
-		if _, _, err := creates.Do(t.Context(), id, func() (Made, bool, error) { return Made{Answer: answer, Job: id}, false, nil }); err != nil {
+		if _, _, err := do(t.Context(), creates, fmt.Sprint(i), func() Outcome { return Outcome{Made: Made{Answer: answer, Job: id}} }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	statuses.entries.CleanUp()
-	creates.answers.CleanUp()
-	for name, size := range map[string]uint64{"statuses": statuses.entries.WeightedSize(), "creates": creates.answers.WeightedSize()} {
+	creates.ended.CleanUp()
+	for name, size := range map[string]uint64{"statuses": statuses.entries.WeightedSize(), "creates": creates.ended.WeightedSize()} {
 		if size > 1<<20 || size < 1<<19 {
 			t.Errorf("%d bytes of %s are kept, of 1 MiB", size, name)
 		}
@@ -138,9 +151,9 @@ func TestAllWhoAskForOneCreationGetTheFirstAnswer(t *testing.T) {
 		creates := NewCreates(1<<20, 15*time.Minute)
 		var calls, first atomic.Int32
 		ask := func() {
-			answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
+			answer, repeated, err := do(t.Context(), creates, "attempt", func() Outcome {
 				time.Sleep(5 * time.Second)
-				return Made{Answer: fmt.Append(nil, "job ", calls.Add(1))}, false, nil
+				return answered(fmt.Sprint("job ", calls.Add(1)))
 			})
 			if err != nil || string(answer) != "job 1" {
 				t.Errorf("%q, %v", answer, err)
@@ -161,7 +174,7 @@ func TestAllWhoAskForOneCreationGetTheFirstAnswer(t *testing.T) {
 			t.Errorf("%d creations, %d callers had the first", calls.Load(), first.Load())
 		}
 		time.Sleep(15 * time.Minute)
-		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{Answer: []byte("job 2")}, false, nil })
+		answer, repeated, err := do(t.Context(), creates, "attempt", func() Outcome { return answered("job 2") })
 		if err != nil || repeated || string(answer) != "job 2" {
 			t.Errorf("after its time: %q, %v, %v", answer, repeated, err)
 		}
@@ -173,16 +186,16 @@ func TestACreationGoesOnWithoutItsCallersAndARetryGetsItsAnswer(t *testing.T) {
 		creates := NewCreates(1<<20, time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, _, err := creates.Do(ctx, Identify("attempt"), func() (Made, bool, error) {
+		_, _, err := do(ctx, creates, "attempt", func() Outcome {
 			time.Sleep(10 * time.Second)
-			return Made{Answer: []byte("job 1")}, false, nil
+			return answered("job 1")
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
-		answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
+		answer, repeated, err := do(t.Context(), creates, "attempt", func() Outcome {
 			t.Error("it was made again")
-			return Made{}, false, nil
+			return Outcome{}
 		})
 		if err != nil || !repeated || string(answer) != "job 1" {
 			t.Errorf("%q, %v, %v", answer, repeated, err)
@@ -193,10 +206,10 @@ func TestACreationGoesOnWithoutItsCallersAndARetryGetsItsAnswer(t *testing.T) {
 func TestAFailedCreationIsNotRemembered(t *testing.T) {
 	creates := NewCreates(1<<20, time.Minute)
 	failure := errors.New("no")
-	if _, _, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{}, true, failure }); !errors.Is(err, failure) {
+	if _, _, err := do(t.Context(), creates, "attempt", func() Outcome { return Outcome{Err: failure, Harmless: true} }); !errors.Is(err, failure) {
 		t.Fatal(err)
 	}
-	answer, repeated, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) { return Made{Answer: []byte("job 1")}, false, nil })
+	answer, repeated, err := do(t.Context(), creates, "attempt", func() Outcome { return answered("job 1") })
 	if err != nil || repeated || string(answer) != "job 1" {
 		t.Errorf("%q, %v, %v", answer, repeated, err)
 	}
@@ -209,10 +222,10 @@ func TestAJobThatIsGoneIsMadeAgain(t *testing.T) {
 			creates.Gone(Identify("another"))
 			creates.Gone(Identify("job 1"))
 		}
-		answer, _, err := creates.Do(t.Context(), Identify("attempt"), func() (Made, bool, error) {
+		answer, _, err := do(t.Context(), creates, "attempt", func() Outcome {
 			calls++
 			name := fmt.Sprint("job ", calls)
-			return Made{Answer: []byte(name), Job: Identify(name)}, false, nil
+			return Outcome{Made: Made{Answer: []byte(name), Job: Identify(name)}}
 		})
 		if err != nil || string(answer) != want {
 			t.Errorf("call %d: %q, %v; want %q", i, answer, err, want)
@@ -220,36 +233,82 @@ func TestAJobThatIsGoneIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestWhoWaitedForAHarmlessFailureTriesAgain(t *testing.T) {
+func TestWhoWaitedForACreationHearsWhetherItsFailureWasHarmless(t *testing.T) {
 	for _, harmless := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			creates := NewCreates(1<<20, time.Minute)
 			failure := errors.New("no")
-			var calls atomic.Int32
-			create := func() (Made, bool, error) {
+			create := func(*Creation) Outcome {
 				time.Sleep(time.Second)
-				if calls.Add(1) == 1 {
-					return Made{}, harmless, failure
-				}
-				return Made{Answer: []byte("job")}, false, nil
+				return Outcome{Err: failure, Harmless: harmless, Unknown: !harmless}
 			}
-			var all sync.WaitGroup
-			var failed atomic.Int32
-			for range 10 {
-				all.Go(func() {
-					if _, _, err := creates.Do(t.Context(), Identify("attempt"), create); err != nil {
-						failed.Add(1)
-					}
-				})
+			first, _ := creates.Begin(Identify("attempt"), nil, create)
+			second, begun := creates.Begin(Identify("attempt"), nil, create)
+			if got := second.Outcome(); begun || got.Harmless != harmless || !errors.Is(got.Err, failure) || first != second {
+				t.Errorf("harmless %v: %+v", harmless, got)
 			}
-			all.Wait()
-			wantCalls, wantFailed := int32(2), int32(1)
-			if !harmless {
-				wantCalls, wantFailed = 1, 10
+			if _, begun := creates.Begin(Identify("attempt"), nil, create); begun != harmless { // nobody knows what the other has made
+				t.Errorf("harmless %v: it was begun again: %v", harmless, begun)
 			}
-			if calls.Load() != wantCalls || failed.Load() != wantFailed {
-				t.Errorf("harmless %v: %d creations, %d failed", harmless, calls.Load(), failed.Load())
-			}
+			time.Sleep(time.Second)
 		})
 	}
+}
+
+func TestACreationOnRecordGoesOnAndItsEndIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creates, failure := NewCreates(1<<20, time.Minute), errors.New("no")
+		n, _ := creates.Begin(Identify("attempt"), "about", func(n *Creation) Outcome {
+			n.Wait("nobody is there")
+			n.Offer([]byte("record"))
+			n.Offer([]byte("another record"))
+			time.Sleep(time.Second)
+			return Outcome{Err: failure}
+		})
+		<-n.Offered()
+		now := time.Now()
+		if got := n.Accept(now); string(got) != "record" {
+			t.Errorf("accepted %q", got)
+		}
+		n.Accept(now.Add(time.Second)) // by another who waits
+		if at, ok := n.Accepted(); !ok || !at.Equal(now) {
+			t.Errorf("accepted at %v, %v", at, ok)
+		}
+		if all := creates.UnderWay(); len(all) != 1 || all[0] != n || n.About != "about" || n.Waits() != "nobody is there" {
+			t.Errorf("under way: %v, %q", all, n.Waits())
+		}
+		<-n.Done()
+		if again := creates.Lookup(n.ID); again != n || !errors.Is(again.Outcome().Err, failure) || len(creates.UnderWay()) != 0 {
+			t.Errorf("after its end: %v", again)
+		}
+		time.Sleep(2 * time.Minute)
+		if creates.Lookup(n.ID) != nil {
+			t.Error("it is remembered for ever")
+		}
+	})
+}
+
+func TestAnAbandonedCreationIsStoppedAndNotBegunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creates := NewCreates(1<<20, time.Minute)
+		n, _ := creates.Begin(Identify("attempt"), nil, func(n *Creation) Outcome {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			n.OnStop(cancel)
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			return Outcome{Made: Made{Answer: []byte("too late")}, Err: context.Cause(ctx)}
+		})
+		synctest.Wait()
+		creates.Abandon(n.ID)
+		creates.Abandon(Identify("another")) // which nobody has begun
+		if !errors.Is(n.Outcome().Err, ErrAbandoned) {
+			t.Errorf("it ended with %v", n.Outcome().Err)
+		}
+		for _, id := range []ID{n.ID, Identify("another")} {
+			again, begun := creates.Begin(id, nil, func(*Creation) Outcome { return answered("made") })
+			if begun || !errors.Is(again.Outcome().Err, ErrAbandoned) {
+				t.Errorf("begun again: %v, %+v", begun, again.Outcome())
+			}
+		}
+	})
 }

@@ -91,6 +91,10 @@ type Route struct {
 	ByTaskType bool
 	// IdempotentCreate says that CreateTask may be repeated under one idempotency key.
 	IdempotentCreate bool
+	// FindByKey says that the plugin finds the job of an attempt by its idempotency key, and gives attempts up.
+	FindByKey bool
+	// KeepsUnclaimed says that a job stays whose creation nobody got the answer to.
+	KeepsUnclaimed bool
 	// Pinned says that a job has to be polled where it was made: the gateway wraps its resource_meta with the plugin's
 	// name and the generation.
 	Pinned bool
@@ -208,6 +212,8 @@ func (t *Table) add(claim Claim) {
 				Sync:             agent.Sync,
 				ByTaskType:       agent.ByTaskType,
 				IdempotentCreate: claim.Manifest.IdempotentCreate(category),
+				FindByKey:        claim.Manifest.FindByKey(category),
+				KeepsUnclaimed:   claim.Manifest.KeepsUnclaimed(category),
 				Pinned:           !claim.NeverPinned && (claim.Pinned || t.rules.about(category.Name)),
 				Policy:           claim.Policy,
 				Agent:            agent.Name,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 // configuration with a mistake changes nothing; the last sound one stays in effect.
 type reloader struct {
 	watcher *config.Watcher
+	created func(config.Create) // takes up how tasks are accepted
 	plugins *fleet.Fleet
 	notify  notifier
 	log     *slog.Logger
@@ -118,6 +120,9 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 		if change.Action != config.Unchanged {
 			r.log.Info("the configuration has changed", "plugin", change.Plugin, "action", change.Action, "keys", change.Keys, "files", change.Files)
 		}
+	}
+	if !reflect.DeepEqual(r.current.Create, settings.Create) {
+		r.created(settings.Create)
 	}
 	r.current = settings
 	return plan, r.plugins.Apply(settings)

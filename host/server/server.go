@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"path"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/config"
@@ -77,7 +79,8 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	h := newHost(ctx, options, runRoot, stateDir, bound, without)
+	keys := openCreateKeys(ctx, options.Config.Create, stateDir, options.Log)
+	h := newHost(ctx, options, runRoot, stateDir, bound, without, keys)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -96,32 +99,38 @@ type host struct {
 	admin     *admin.Server // nil where it is off
 	reloader  *reloader
 	notify    notifier
+	keys      *createKeys
 	ready     atomic.Bool
 	upgrading atomic.Bool
 	succeeded chan struct{} // closed when a new host has taken over
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set, keys *createKeys) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
-		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx,
+		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys,
 	}
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 	})
 	h.gateway = gateway.New(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Without: without,
+		Creation: creationOf(settings.Create, keys), Without: without,
 	})
 	h.reloader = newReloader(options, h.plugins, h.notify)
+	h.reloader.created = func(settings config.Create) {
+		keys.apply(ctx, settings)
+		h.gateway.SetCreation(creationOf(settings, keys))
+	}
 	if bound.admin != nil {
 		grpcAddress, adminAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
 		})
 	}
@@ -147,6 +156,7 @@ func (h *host) serve(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	var watched sync.WaitGroup
 	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
+	watched.Go(func() { h.keys.run(watching) })
 	defer watched.Wait()
 	defer stopWatching()
 
@@ -215,4 +225,22 @@ func memoryOf(sources config.Sources) string {
 		fmt.Fprintf(id, "%q", file)
 	}
 	return path.Join("manifests", hex.EncodeToString(id.Sum(nil)))
+}
+
+// creationOf is what the configuration says of creations.
+func creationOf(settings config.Create, keys *createKeys) gateway.Creation {
+	return gateway.Creation{
+		OnRecord: settings.OnRecord == config.On, Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
+		RecordMax: int(settings.RecordMax), RecordMaxPerExecution: int(settings.RecordMaxPerExecution),
+		FinalCodes: finalCodes(settings.FinalCodes), OrphanGrace: settings.OrphanGrace,
+	}
+}
+
+// finalCodes are codes by their names; the configuration lets no other name pass.
+func finalCodes(names []string) []codes.Code {
+	all := make([]codes.Code, len(names))
+	for i, name := range names {
+		_ = all[i].UnmarshalJSON([]byte(strconv.Quote(name)))
+	}
+	return all
 }

@@ -49,6 +49,9 @@ var all = []needed{
 	{id: guarantee.BothFlytes, kind: "wrong end", says: "phase UNDEFINED"},
 	{id: guarantee.KeepalivePings, test: "TestPingsWithoutCallsAreWelcome"},
 	{id: guarantee.ThinnedPolls, kind: "quota"},
+	{id: guarantee.OnRecord, test: "TestWhatFlyteCannotKeepWaitsWithItsCall"},
+	{id: guarantee.NoOrphans, test: "TestAJobThatNobodyKnowsOfIsDeletedAfterAWhile"},
+	{id: guarantee.Fairness, test: "TestFewCallsWaitForAPluginInTroubleAndTheRestIsRefusedWithTheReason"},
 }
 
 // row is one of the table.

@@ -281,7 +281,7 @@ func (s *settings) content() []byte {
 		plugins[a.name] = plugin
 	}
 	rules := append(routes(), s.configureGuests(plugins)...)
-	config := map[string]any{"run_dir": s.runDir, "shutdown_timeout": "12s", "plugins": plugins, "routes": rules}
+	config := map[string]any{"run_dir": s.runDir, "state_dir": s.runDir + "-state", "shutdown_timeout": "12s", "plugins": plugins, "routes": rules}
 	content, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		panic(err) // texts, numbers and maps of them

@@ -78,7 +78,7 @@ func (s *swapping) file() string { return filepath.Join(s.dir, "agenthost.json")
 func (s *swapping) write() error {
 	s.written++
 	content, err := json.Marshal(map[string]any{
-		"run_dir": filepath.Join(s.dir, "run"),
+		"run_dir": filepath.Join(s.dir, "run"), "state_dir": filepath.Join(s.dir, "state"),
 		"plugins": map[string]any{"hello": map[string]any{
 			"command": []string{s.plugin},
 			"env":     map[string]any{"RELEASE": fmt.Sprint(s.written), procs.Variable: s.mark},

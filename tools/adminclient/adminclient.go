@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/agenthost/agenthost/host/admin"
@@ -37,6 +38,39 @@ func (c Client) Status(ctx context.Context) (status admin.Status, raw json.RawMe
 		return status, nil, fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost", c.Address, response.Status)
 	}
 	return status, raw, nil
+}
+
+// Pending is the tasks that the host has accepted and that have no job yet; raw is the same as the host wrote it.
+func (c Client) Pending(ctx context.Context) (tasks admin.PendingTasks, raw json.RawMessage, err error) {
+	response, err := c.ask(ctx, http.MethodGet, "/pending")
+	if err != nil {
+		return tasks, nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return tasks, nil, c.refusal(response)
+	}
+	raw, err = io.ReadAll(response.Body)
+	if err == nil {
+		err = json.Unmarshal(raw, &tasks)
+	}
+	if err != nil {
+		return tasks, nil, fmt.Errorf("the host at %s broke off its answer: %w", c.Address, err)
+	}
+	return tasks, raw, nil
+}
+
+// CancelPending gives one of those tasks up.
+func (c Client) CancelPending(ctx context.Context, id string) error {
+	response, err := c.ask(ctx, http.MethodPost, "/pending/"+url.PathEscape(id)+"/cancel")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		return c.refusal(response)
+	}
+	return nil
 }
 
 // Events gives every change of state from now on to take, until ctx or the stream ends.

@@ -38,6 +38,10 @@ const (
 	// Flyte may ask.
 	CapabilityFindByKey = "find_by_key"
 
+	// CapabilityKeepUnclaimed is the capability by which a plugin declares that its jobs are nobody's to delete but Flyte's: the
+	// host leaves one alone whose CreateTask was answered when nobody waited for it any more.
+	CapabilityKeepUnclaimed = "keep_unclaimed"
+
 	// CapabilityIdempotentCreate is the capability by which a plugin declares, for all its task categories or for single
 	// ones, that CreateTask calls with one idempotency key make one job.
 	CapabilityIdempotentCreate = "idempotent_create"

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/tools/adminclient"
+)
+
+func newPendingCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "pending",
+		Short: "Show the tasks that a running host has accepted and that have no job yet",
+		Long: `Shows the tasks that a running host has accepted although their plugin could not make their jobs at once (create.on_record), and
+what each waits for; the oldest first. Each replica shows those that it knows of: the ones that it accepted, and those that it was
+polled for.
+
+'agenthost pending cancel' gives one up: no job is made for it, at any replica, and Flyte is told that it was deleted.`,
+		Example: `  agenthost pending
+  agenthost pending -o json | jq '.tasks[] | select(.age_seconds > 600)'
+  agenthost pending cancel 5e1ca4f0…`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			address, err := adminAddress(cmd)
+			if err != nil {
+				return err
+			}
+			tasks, raw, err := adminclient.Client{Address: address}.Pending(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if isData(output) {
+				return printData(cmd.OutOrStdout(), output, raw)
+			}
+			fmt.Fprint(cmd.OutOrStdout(), renderPending(tasks))
+			return nil
+		},
+	}
+	bindConfigFlags(cmd)
+	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
+	cmd.AddCommand(newCancelCommand())
+	return cmd
+}
+
+func newCancelCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cancel ID",
+		Short: "Give an accepted task up",
+		Long: `Gives up a task that a running host has accepted and that has no job yet. Its plugin is told to make no job for it, in none of its
+processes, and Flyte is told that the task was deleted: it FAILED, and no retry is spent on it.
+
+Exits with 1 if the task is not known at this host, or has a job, or the plugin cannot be told.`,
+		Example: `  agenthost pending cancel 5e1ca4f0…
+  agenthost pending -o json | jq -r '.tasks[].id' | xargs -n1 agenthost pending cancel`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			address, err := adminAddress(cmd)
+			if err != nil || len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			tasks, _, _ := adminclient.Client{Address: address}.Pending(cmd.Context()) // none, where no host answers
+			ids := make([]string, len(tasks.Tasks))
+			for i, task := range tasks.Tasks {
+				ids[i] = cobra.CompletionWithDesc(task.ID, task.Plugin+" "+task.Execution+" "+task.Node)
+			}
+			return ids, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			address, err := adminAddress(cmd)
+			if err != nil {
+				return err
+			}
+			if err := (adminclient.Client{Address: address}).CancelPending(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is given up: no job is made for it\n", args[0])
+			return nil
+		},
+	}
+	bindConfigFlags(cmd)
+	return cmd
+}
+
+func renderPending(tasks admin.PendingTasks) string {
+	if len(tasks.Tasks) == 0 {
+		return "no accepted task waits for its job\n"
+	}
+	w := table.NewWriter()
+	w.SetStyle(table.StyleLight)
+	w.Style().Format.Header = text.FormatDefault
+	w.Style().Options = table.OptionsNoBordersAndSeparators
+	w.AppendHeader(table.Row{"ID", "PLUGIN", "TASK TYPE", "PROJECT", "DOMAIN", "EXECUTION", "NODE", "RETRY", "AGE", "WAITS FOR"})
+	for _, t := range tasks.Tasks {
+		age := time.Duration(t.AgeSeconds * float64(time.Second)).Round(time.Second)
+		w.AppendRow(table.Row{t.ID, t.Plugin, t.TaskType, t.Project, t.Domain, t.Execution, t.Node, t.Retry, age, orDash(t.Waits != "", t.Waits)})
+	}
+	return fmt.Sprintf("%s\n%d accepted, without a job\n", w.Render(), len(tasks.Tasks))
+}

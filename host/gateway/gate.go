@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/route"
+)
+
+const (
+	// troubleAfter is how long a plugin may be away, or silent, before it is in trouble: until then nobody who begins a task is
+	// turned away. FlytePropeller begins the tasks of all plugins with 20 workers, of which each waits with its call.
+	troubleAfter = time.Second
+	// maxWaiting is how many calls that begin a task wait for a plugin in trouble. Others are answered with a record, or refused.
+	maxWaiting = 5
+	// troubleLook is how often it is looked whether a plugin that has not answered is in trouble.
+	troubleLook = 250 * time.Millisecond
+)
+
+// gates hold calls that begin a task back from plugins in trouble, so that they do not use up the workers of Flyte.
+type gates struct {
+	mu       sync.Mutex
+	byPlugin map[string]*gate
+}
+
+// gate is that of one plugin.
+type gate struct {
+	// suspects has room for one: an attempt in whose creation the plugin has died is made while no other such one is.
+	suspects chan struct{}
+
+	mu       sync.Mutex
+	waiting  int
+	sent     map[*routedCall]time.Time // creations that the plugin has not answered
+	answered time.Time                 // when it last answered one
+}
+
+func (g *gates) of(r route.Route) *gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	name := r.Target.Plugin()
+	one := g.byPlugin[name]
+	if one == nil {
+		if g.byPlugin == nil {
+			g.byPlugin = map[string]*gate{}
+		}
+		one = &gate{suspects: make(chan struct{}, 1), sent: map[*routedCall]time.Time{}}
+		g.byPlugin[name] = one
+	}
+	return one
+}
+
+// enter takes one of the seats of those who wait; leave gives it back.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting >= maxWaiting {
+		return false
+	}
+	g.waiting++
+	return true
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting--
+}
+
+// suspect waits until no other attempt is being made in whose creation the plugin has died.
+func (g *gate) suspect(ctx context.Context) (leave func(), err error) {
+	select {
+	case g.suspects <- struct{}{}:
+		return func() { <-g.suspects }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// begin notes that the plugin has got a creation, and end that it has answered, or that nobody waits for its answer any more.
+func (g *gate) begin(c *routedCall) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sent[c] = time.Now()
+}
+
+func (g *gate) end(c *routedCall, answered bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sent, c)
+	if answered {
+		g.answered = time.Now()
+	}
+}
+
+// silent says that as many creations as may wait have had no answer for too long, nor has any other.
+func (g *gate) silent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if len(g.sent) < maxWaiting || now.Sub(g.answered) < troubleAfter {
+		return false
+	}
+	late := 0
+	for _, since := range g.sent {
+		if now.Sub(since) >= troubleAfter {
+			late++
+		}
+	}
+	return late >= maxWaiting
+}
+
+// begins says that a call begins a task: while it waits, one of Flyte's workers does.
+func (c *routedCall) begins() bool { return c.method.creates || c.method.sync }
+
+// stall is what becomes of a call that begins a task while its plugin cannot take it: it goes on record, takes one of the seats of
+// those who wait, or is refused. It may be called at any time until leave.
+type stall struct {
+	gateway *Gateway
+	call    *routedCall
+	gate    *gate
+
+	mu     sync.Mutex
+	seated bool
+	over   bool
+}
+
+// wait decides what becomes of the call, and returns an error where it is refused.
+func (s *stall) wait(why string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.call
+	if c.creation != nil {
+		c.creation.Wait(why)
+		if s.gateway.offer(c, c.creation) {
+			return nil
+		}
+	}
+	if s.over || s.seated || !s.gateway.enabled.Has(guarantee.Fairness) { // G17
+		return nil
+	}
+	if s.seated = s.gate.enter(); s.seated { // G17
+		return nil
+	}
+	s.gateway.record(c.route, guarantee.Fairness) // G17
+	return status.Errorf(codes.Unavailable, "%s; %d tasks wait for it, and no more may", why, maxWaiting)
+}
+
+func (s *stall) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.seated {
+		s.gate.leave()
+	}
+}
+
+// stalling watches a call that waits for an instance of its plugin. The context ends, with the error as its cause, when the
+// call is refused; stop ends the watch.
+func (g *Gateway) stalling(ctx context.Context, c *routedCall) (watched context.Context, stop func()) {
+	if !c.begins() {
+		return ctx, func() {}
+	}
+	watched, cancel := context.WithCancelCause(ctx)
+	s := &stall{gateway: g, call: c, gate: g.gates.of(c.route)}
+	left := troubleAfter
+	if trouble, ok := c.route.Target.Trouble(); ok {
+		left = max(0, troubleAfter-time.Since(trouble.Since))
+	}
+	look := func() {
+		why := fmt.Sprintf("%s does not take calls", c.describePlugin())
+		if trouble, ok := c.route.Target.Trouble(); ok {
+			why = trouble.Reason
+		}
+		if err := s.wait(why); err != nil {
+			cancel(err)
+		}
+	}
+	if left == 0 {
+		look()
+		return watched, func() { s.leave(); cancel(nil) }
+	}
+	timer := time.AfterFunc(left, look)
+	return watched, func() { timer.Stop(); s.leave(); cancel(nil) }
+}
+
+// sending watches a creation that the plugin has got. A plugin that answers none of many in time is in trouble too: they go on
+// record where they can; nobody else can be let go, since nobody else knows whether a job is being made.
+func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
+	if c.creation == nil {
+		return func(bool) {}
+	}
+	gate := g.gates.of(c.route)
+	gate.begin(c)
+	var mu sync.Mutex
+	var timer *time.Timer
+	over := false
+	var look func()
+	look = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case over:
+		case gate.silent():
+			c.creation.Wait(g.silence(c))
+			g.offer(c, c.creation)
+		default:
+			timer = time.AfterFunc(troubleLook, look)
+		}
+	}
+	mu.Lock()
+	timer = time.AfterFunc(troubleAfter, look)
+	mu.Unlock()
+	if gate.silent() {
+		look()
+	}
+	return func(answered bool) {
+		gate.end(c, answered)
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
+}
+
+func (g *Gateway) silence(c *routedCall) string {
+	return fmt.Sprintf("%s has answered none of its last %d CreateTask calls", c.describePlugin(), maxWaiting)
+}
+
+// turnedAway is the error of a call that begins a task for a plugin that does not answer, if it has to be turned away before it
+// is sent: it cannot go on record, and enough wait.
+func (g *Gateway) turnedAway(c *routedCall) error {
+	if !c.method.creates || g.mayRecord(c) || !g.enabled.Has(guarantee.Fairness) || !g.gates.of(c.route).silent() { // G17
+		return nil
+	}
+	g.record(c.route, guarantee.Fairness) // G17
+	return status.Error(codes.Unavailable, g.silence(c)+", and no more may wait for it")
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/secret"
+	"github.com/agenthost/agenthost/host/state"
+)
+
+// createKeys are the keys that accepted tasks are sealed with: those of create.keys or, without that, one of the host's own.
+type createKeys struct {
+	dir *state.Dir
+	log *slog.Logger
+
+	mu       sync.Mutex
+	settings config.Create
+
+	current atomic.Pointer[record.Keys]
+	problem atomic.Pointer[string] // why they are not as they should be; nil where they are
+}
+
+const (
+	// keysFile is the host's own key in the state directory, and keysFormat its format: as record.ParseKeys reads it.
+	keysFile   = "keys/create"
+	keysFormat = 1
+	// keysReread is how often create.keys is read again, and keysTimeout for how long a store is asked.
+	keysReread  = 30 * time.Second
+	keysTimeout = 10 * time.Second
+)
+
+// ownKeysWarning is what operators of several replicas have to know.
+const ownKeysWarning = "create.keys is not set: only this host can make good the tasks that it accepts; set it where there are several replicas"
+
+func openCreateKeys(ctx context.Context, settings config.Create, dir *state.Dir, log *slog.Logger) *createKeys {
+	k := &createKeys{dir: dir, log: log}
+	k.apply(ctx, settings)
+	return k
+}
+
+// apply takes up what the configuration says.
+func (k *createKeys) apply(ctx context.Context, settings config.Create) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settings = settings
+	k.read(ctx)
+}
+
+// read reads the keys. Where that fails the last ones stay.
+func (k *createKeys) read(ctx context.Context) {
+	var keys *record.Keys
+	var err error
+	if k.settings.Keys != "" {
+		keys, err = ReadCreateKeys(ctx, k.settings.Keys)
+	} else if keys, err = ownKeys(k.dir); err != nil {
+		err = fmt.Errorf("the host has no key of its own, and accepts no task whose job cannot be made at once: %w", err)
+	}
+	switch {
+	case err != nil:
+		k.failed(err)
+		return
+	case k.settings.Keys == "" && k.settings.OnRecord == config.On:
+		k.failed(errors.New(ownKeysWarning))
+	case k.problem.Swap(nil) != nil:
+		k.log.Info("the keys for tasks whose job cannot be made at once are there")
+	}
+	k.current.Store(keys)
+}
+
+// ownKeys reads the key that the host, or another with the same state directory, has made, and makes one where there is none.
+func ownKeys(dir *state.Dir) (*record.Keys, error) {
+	text, _, err := dir.Read(keysFile, keysFormat)
+	if errors.Is(err, fs.ErrNotExist) {
+		if text, err = makeOwnKeys(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys, err := record.ParseKeys(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir.Path(keysFile), err)
+	}
+	return keys, nil
+}
+
+// makeOwnKeys makes a key, once, however many hosts begin at the same time.
+func makeOwnKeys(dir *state.Dir) ([]byte, error) {
+	for deadline := time.Now().Add(keysTimeout); ; time.Sleep(10 * time.Millisecond) {
+		unlock, err := dir.Lock("keys")
+		switch {
+		case errors.Is(err, state.ErrLocked) && time.Now().Before(deadline):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		text, _, err := dir.Read(keysFile, keysFormat)
+		if errors.Is(err, fs.ErrNotExist) {
+			text = record.NewKey()
+			err = dir.Write(keysFile, keysFormat, text)
+		}
+		return text, errors.Join(err, unlock())
+	}
+}
+
+// run reads the keys again and again until ctx ends, so that keys can be replaced.
+func (k *createKeys) run(ctx context.Context) {
+	ticker := time.NewTicker(keysReread)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			k.mu.Lock()
+			k.read(ctx)
+			k.mu.Unlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ReadCreateKeys reads the keys at a source as create.keys names it.
+func ReadCreateKeys(ctx context.Context, source string) (*record.Keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
+	defer cancel()
+	text, err := secret.Read(ctx, source)
+	if err == nil {
+		var keys *record.Keys
+		if keys, err = record.ParseKeys(text); err == nil {
+			return keys, nil
+		}
+	}
+	return nil, fmt.Errorf("create.keys: %w", err)
+}
+
+// failed remembers what is wrong, and logs it once.
+func (k *createKeys) failed(err error) {
+	why := err.Error()
+	if last := k.problem.Swap(&why); last == nil || *last != why {
+		k.log.Warn("tasks may not be accepted as they should be", "problem", why)
+	}
+}
+
+// warning is what is wrong with the keys; empty where nothing is.
+func (k *createKeys) warning() string { return textOf(&k.problem) }
