@@ -22,7 +22,8 @@ type Task struct {
 	OutputPrefix string
 	// Metadata is what Flyte says of the execution: namespace, labels, environment variables, identity. Never nil.
 	Metadata *admin.TaskExecutionMetadata
-	// ExecutionID names the attempt: execution, node, task and retry attempt. Nil where the caller sent none.
+	// ExecutionID is Flyte's name of the attempt: execution, node, task and retry attempt. A node's id is that within its
+	// workflow: the uses of one subworkflow share it, and IdempotencyKey tells them apart. Nil where the caller sent none.
 	ExecutionID *core.TaskExecutionIdentifier
 	// IdempotencyKey is the same for every call for one attempt and differs between attempts: 64 hex digits, good as
 	// (part of) the name of an external job. Empty where the caller sent no execution id.

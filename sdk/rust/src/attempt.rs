@@ -93,7 +93,6 @@ mod tests {
                 task_id: Some(task),
                 node_execution_id: Some(NodeExecutionIdentifier { node_id: case.node, execution_id: Some(execution) }),
                 retry_attempt: case.retry_attempt,
-                ..Default::default()
             };
             assert_eq!(idempotency_key(Some(&id), &case.output_prefix), case.key, "{}", case.name);
         }

@@ -15,8 +15,8 @@ const (
 	HealthService = "plugin"
 
 	// IdempotencyKeyHeader is the metadata key under which CreateTask and ExecuteTaskSync carry a name for the task
-	// attempt: the same for every repetition of a call for one attempt (execution, node, task, retry attempt), another
-	// for every other attempt. 64 lower-case hex digits. Absent where the request has no task execution id.
+	// attempt: the same for every repetition of a call for one attempt (execution, node, task, retry attempt, output
+	// prefix), another for every other attempt. 64 lower-case hex digits. Absent where the request has no task execution id.
 	IdempotencyKeyHeader = "agenthost-idempotency-key"
 
 	// NotTakenTrailer is the trailer with which a plugin that is stopping marks a call that it has not begun: whatever the

@@ -52,7 +52,8 @@ class Task:
 
     @property
     def execution_id(self) -> Any:
-        """Names the attempt, a flyteidl TaskExecutionIdentifier."""
+        """Flyte's name of the attempt, a flyteidl TaskExecutionIdentifier. The uses of one subworkflow share it;
+        `idempotency_key` tells them apart."""
         return self.metadata.task_execution_id
 
     @overload

@@ -151,7 +151,10 @@ public final class Task {
         return metadata;
     }
 
-    /** Names the attempt: execution, node, task and retry attempt. Empty where the caller sent none. */
+    /**
+     * Flyte's name of the attempt: execution, node, task and retry attempt. A node's id is that within its workflow: the uses of one
+     * subworkflow share it, and {@link #idempotencyKey} tells them apart. Empty where the caller sent none.
+     */
     public Optional<TaskExecutionIdentifier> executionId() {
         return metadata.hasTaskExecutionId() ? Optional.of(metadata.getTaskExecutionId()) : Optional.empty();
     }
