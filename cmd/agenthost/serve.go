@@ -52,7 +52,7 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 				debug.SetGCPercent(gcPercent)
 			}
 			context.AfterFunc(ctx, stop) // the second signal finds its default effect
-			defer outliveReaders()()
+			outliveReaders()
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
 			defer log.Close(logLimit)
 			return server.Run(ctx, server.Options{
@@ -70,13 +70,10 @@ const gcPercent = 400
 // logLimit is how long the end of the host waits for whoever reads its log.
 const logLimit = 2 * time.Second
 
-// outliveReaders lets the process live when whoever reads its stdout or stderr goes away, until undo is called. Go ends a
-// program at a write to either that nobody reads, even where SIGPIPE was ignored when it started; a program that takes
+// outliveReaders lets the process live when whoever reads its stdout or stderr goes away. Go ends a program at a write to either that nobody reads, even where SIGPIPE was ignored when it started; a program that takes
 // the signal gets an error from the write instead. Taken, not ignored: a plugin would inherit that.
-func outliveReaders() (undo func()) {
-	signals := make(chan os.Signal, 1) // nobody looks
-	signal.Notify(signals, syscall.SIGPIPE)
-	return func() { signal.Stop(signals) }
+func outliveReaders() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody looks
 }
 
 // hangups sends whenever SIGHUP arrives, until ctx ends.

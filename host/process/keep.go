@@ -16,11 +16,15 @@ import (
 
 // Keep keeps the root from those who clean up after others, and is to be called every minute or so: what is there gets the
 // present as its times, and what was removed is made anew, such as the root itself, its lock, a process's directory, its
-// secrets and its socket. It returns what it has made anew.
+// secrets and its socket. It returns what was made anew since the last call.
 func (r *RunRoot) Keep() (remade []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.keep()
+	remade, err = r.keep()
+	remade = append(r.remade, remade...)
+	r.remade = nil
+	slices.Sort(remade)
+	return remade, err
 }
 
 // keep needs mu.
@@ -49,7 +53,6 @@ func (r *RunRoot) keep() (remade []string, err error) {
 		remade, failed = append(remade, again...), append(failed, err)
 	}
 	failed = append(failed, r.touch())
-	slices.Sort(remade)
 	return remade, errors.Join(failed...)
 }
 

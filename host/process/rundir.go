@@ -45,6 +45,7 @@ type RunRoot struct {
 	mu     sync.Mutex // guards what follows
 	locks  *rootLocks
 	made   int
+	remade []string // by Make, until Keep tells
 	dirs   map[*RunDir]struct{}
 	closed bool
 }
@@ -104,7 +105,9 @@ func (r *RunRoot) Path() string { return r.path }
 func (r *RunRoot) Make() (*RunDir, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, err := r.keep(); err != nil {
+	remade, err := r.keep()
+	r.remade = append(r.remade, remade...)
+	if err != nil {
 		return nil, err
 	}
 	r.made++

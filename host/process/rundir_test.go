@@ -268,6 +268,9 @@ func TestAProcessCanBeStartedAtOnceAfterACleanUp(t *testing.T) {
 		t.Errorf("it is %v: %v", info, err)
 	}
 	l.expect(t, "everything was removed")
+	if remade, err := l.root.Keep(); err != nil || len(remade) == 0 || remade[0] != l.root.Path() {
+		t.Errorf("it tells that it made %q anew: %v", remade, err)
+	}
 }
 
 func TestWhatIsKeptLooksUsed(t *testing.T) {
