@@ -33,7 +33,9 @@ const createWithoutDeadline = 10 * time.Minute
 // attempt that was made by one plugin is not made again by the one that has taken over its category since.
 func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	if c.info.attempt == "" || !g.enabled.Has(guarantee.CreatesOnce) { // G4
-		got, err := g.createNow(ctx, c)
+		making, cancel := withWordsTime(ctx)
+		defer cancel()
+		got, err := g.createNow(making, c)
 		return deliver(ctx, got), err
 	}
 	deadline, ok := ctx.Deadline()
@@ -125,7 +127,7 @@ func lastMoment(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithCancel(ctx)
 	}
 	left := time.Until(deadline)
-	return context.WithTimeout(ctx, left-min(left/40, 250*time.Millisecond))
+	return context.WithTimeout(ctx, left-wordsTime(left))
 }
 
 // tooLate is what a caller hears whose deadline comes before the answer.

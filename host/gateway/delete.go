@@ -23,12 +23,14 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
 		return nil, err
 	}
+	asking, cancel := withWordsTime(ctx)
+	defer cancel()
 	var got reply
 	var err error
 	if c.record != nil {
-		got, err = g.deleteRecorded(ctx, c) // G15
+		got, err = g.deleteRecorded(asking, c) // G15
 	} else {
-		got, err = g.ask(ctx, c)
+		got, err = g.ask(asking, c)
 	}
 	switch {
 	case err == nil || !g.enabled.Has(guarantee.UnknownJobs): // G7

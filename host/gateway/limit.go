@@ -82,14 +82,13 @@ func (l *limit) acquireSlot(ctx context.Context, r route.Route) (release func(),
 	if l.slots.TryAcquire(1) {
 		return release, nil
 	}
-	began := time.Now()
 	waiting, cancel := justBefore(ctx, max(l.policy.Wait, 1)) // zero would be no bound
 	defer cancel()
 	err = l.slots.Acquire(waiting, 1)
 	l.count(r, "concurrency", err)
 	if err != nil {
-		return nil, refused(ctx, "plugin %q has %d calls under way, as many as its limits.concurrency allows, and none ended in the %v that this one for %s waited",
-			r.Target.Plugin(), l.policy.Concurrency, time.Since(began).Round(time.Millisecond), r.Category)
+		return nil, refused(ctx, "plugin %q has %d calls under way, as many as its limits.concurrency allows, and none ended in time for this one for %s",
+			r.Target.Plugin(), l.policy.Concurrency, r.Category)
 	}
 	return release, nil
 }

@@ -102,7 +102,7 @@ func (c *routedCall) reserveReply(ctx context.Context) (context.Context, context
 	if c.staleIfError {
 		return deadline.With(ctx, time.Now().Add(beforeDeadline(ctx)))
 	}
-	return ctx, func() {}
+	return withWordsTime(ctx)
 }
 
 // admit waits until the rate limit lets the poll pass, and keeps polls of one job from piling up at the plugin. Where it
@@ -206,10 +206,10 @@ func (g *Gateway) endJob(c *routedCall, last jobs.Status, failure error) (*frame
 		"task_type", c.route.Category.Name, "failing_for", last.Failing, "max_stale", c.route.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"
 	if last.Answer != nil {
-		known = fmt.Sprintf("its last known status is %v old", rounded(last.Age))
+		known = "its last known status is older than that"
 	}
-	return newFrame(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("%s could not be asked about this job for %v, longer than the status.max_stale of %v, and %s: %s",
-		c.describePlugin(), rounded(last.Failing), c.route.Policy.MaxStale, known, reason(failure)))), nil
+	return newFrame(getAnswer(core.TaskExecution_FAILED, fmt.Sprintf("%s could not be asked about this job for longer than the status.max_stale of %v, and %s: %s",
+		c.describePlugin(), c.route.Policy.MaxStale, known, reason(failure)))), nil
 }
 
 // canceled says that the caller has gone.

@@ -20,7 +20,7 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 		observed := g.metrics.begin(m)
 		err := g.forwardStream(caller, m, answer, observed)
 		observed.end(err)
-		return err
+		return g.fit(err, observed)
 	}
 }
 
@@ -38,9 +38,12 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 		return err
 	}
 	observed.routed(c.route, c.info)
+	return c.naming(g.answerStream(caller, first, c, answer))
+}
 
+func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routedCall, answer answerer) error {
 	limit := g.limits.of(c.route)
-	if m.sync {
+	if c.method.sync {
 		release, err := limit.acquireSlot(caller.Context(), c.route)
 		if err != nil {
 			return err
@@ -53,7 +56,9 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 	if err := g.needJob(caller.Context(), c); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(outgoing(caller.Context(), c.info))
+	asking, enough := withWordsTime(outgoing(caller.Context(), c.info))
+	defer enough()
+	ctx, cancel := context.WithCancel(asking)
 	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 	lease, agent, err := g.open(ctx, c)
 	if err != nil {
@@ -63,9 +68,14 @@ func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answe
 
 	go passRequests(caller, agent, first.share())
 	answered, err := answer(caller, agent, c)
-	caller.SetTrailer(passed(agent.Trailer()))
-	if err != nil && !answered && len(agent.Trailer()) == 0 && diedWith(ctx, lease) {
+	trailer := agent.Trailer()
+	silent := err != nil && !answered && len(trailer) == 0
+	caller.SetTrailer(bounded(passed(trailer), maxTrailer))
+	switch {
+	case silent && diedWith(ctx, lease):
 		return died(c)
+	case silent || err != nil && late(ctx, err):
+		return lost(ctx, c, err)
 	}
 	return err
 }
@@ -85,7 +95,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.Cl
 		ended := diedWith(ctx, lease)
 		lease.Release()
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
-			return route.Lease{}, nil, err
+			return route.Lease{}, nil, lost(ctx, c, err)
 		}
 		g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 	}
@@ -150,7 +160,7 @@ func passHeader(caller grpc.ServerStream, agent grpc.ClientStream) error {
 	if err != nil {
 		return nil //nolint:nilerr // the same error comes out of RecvMsg, which says more
 	}
-	return caller.SetHeader(passed(header))
+	return caller.SetHeader(bounded(passed(header), maxHeader))
 }
 
 // passRequests sends the first frame and what follows it to the plugin. An error needs no handling here: one of the

@@ -23,7 +23,7 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 		response, err := g.forward(ctx, m, decode, observed)
 		observed.end(err)
 		if err != nil {
-			return nil, err
+			return nil, g.fit(err, observed)
 		}
 		return response, nil
 	}
@@ -43,15 +43,18 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	}
 	observed.routed(c.route, c.info)
 
-	ctx = outgoing(ctx, c.info)
+	answer, err := g.answer(outgoing(ctx, c.info), c)
+	observed.hidden = c.hidden
+	return answer, c.naming(err)
+}
+
+func (g *Gateway) answer(ctx context.Context, c *routedCall) (*frame, error) {
 	switch {
-	case m.creates:
+	case c.method.creates:
 		return g.create(ctx, c)
-	case m.polls:
-		answer, err := g.poll(ctx, c)
-		observed.hidden = c.hidden
-		return answer, err
-	case m.deletes:
+	case c.method.polls:
+		return g.poll(ctx, c)
+	case c.method.deletes:
 		return g.delete(ctx, c)
 	}
 	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
@@ -60,7 +63,9 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	if err := g.needJob(ctx, c); err != nil {
 		return nil, err
 	}
-	got, err := g.ask(ctx, c)
+	asking, cancel := withWordsTime(ctx)
+	defer cancel()
+	got, err := g.ask(asking, c)
 	return deliver(ctx, got), err
 }
 
@@ -82,10 +87,10 @@ type reply struct {
 
 // deliver hands the caller what came with an answer, and returns the answer.
 func deliver(ctx context.Context, got reply) *frame {
-	if header := passed(got.header); len(header) > 0 {
+	if header := bounded(passed(got.header), maxHeader); len(header) > 0 {
 		_ = grpc.SetHeader(ctx, header) // fails only after the answer is sent
 	}
-	if trailer := passed(got.trailer); len(trailer) > 0 {
+	if trailer := bounded(passed(got.trailer), maxTrailer); len(trailer) > 0 {
 		_ = grpc.SetTrailer(ctx, trailer)
 	}
 	return got.message
@@ -136,6 +141,8 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 			}
 		case ended:
 			return got, died(c)
+		case !got.answered || late(ctx, err):
+			return got, lost(ctx, c, err)
 		default:
 			return got, err
 		}

@@ -99,8 +99,8 @@ var table = []Guarantee{
 	},
 	{
 		ID: SizeLimits, Name: "answers of a size that Flyte takes",
-		Promise: "Messages are cut to 16 KiB, keeping their head and their tail. Inline outputs beyond the 4 MiB that Flyte's clients read become a failure that says so.",
-		Counts:  "a message was cut, or outputs that Flyte cannot read became a failure",
+		Promise: "Messages are cut to 16 KiB and errors to 4 KiB as they are sent, keeping their head and their tail. Inline outputs beyond the 4 MiB that Flyte's clients read become a failure that says so.",
+		Counts:  "a message or an error was cut, or outputs that Flyte cannot read became a failure",
 	},
 	{
 		ID: Pinning, Name: "pinned jobs",
