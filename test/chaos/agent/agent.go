@@ -44,7 +44,8 @@ type Flags struct {
 	Release string
 	// Second makes it the second version of the program, which keeps more in a job's metadata than the first.
 	Second bool
-	// Idempotent makes it find the job that an earlier call for the same attempt made, and say so to the host.
+	// Idempotent makes it find the job that an earlier call for the same attempt made, and say so to the host. It finds and abandons
+	// attempts then, too.
 	Idempotent bool
 	// Slow is how long it takes to start.
 	Slow time.Duration
@@ -119,9 +120,10 @@ func serve(flags Flags) {
 	if flags.Second {
 		version = "2.0.0"
 	}
-	options := []sdk.Option{sdk.Async(flags.Type, &chaos{flags: flags, client: client, misbehave: misbehave})}
+	jobs := &chaos{flags: flags, client: client, misbehave: misbehave}
+	options := []sdk.Option{sdk.Async(flags.Type, jobs)}
 	if flags.Idempotent {
-		options = append(options, sdk.IdempotentCreate())
+		options = []sdk.Option{sdk.Async(flags.Type, finder{jobs}), sdk.IdempotentCreate()}
 	}
 	sdk.Serve(sdk.Plugin{Name: "chaos-" + flags.Agent, Version: version}, options...)
 }
@@ -142,31 +144,71 @@ type meta struct {
 
 // Create makes a job.
 func (c *chaos) Create(ctx context.Context, task *sdk.Task) (meta, error) {
-	number, err := sdk.Input[int64](task, "number")
-	if err != nil {
+	request := c.attempt(task)
+	var err error
+	if request.Number, err = sdk.Input[int64](task, "number"); err != nil {
 		return meta{}, err
 	}
-	text, err := sdk.Input[string](task, "text")
-	if err != nil {
+	if request.Text, err = sdk.Input[string](task, "text"); err != nil {
 		return meta{}, err
 	}
+	answer, err := insist(ctx, c.client, ledger.Create, request)
+	c.misbehave.obey(answer.Do)
+	switch {
+	case errors.Is(err, ledger.ErrAbandoned):
+		return meta{}, sdk.Abandoned("%w", err)
+	case err != nil:
+		return meta{}, err
+	}
+	return c.metaOf(answer), nil
+}
+
+// attempt is a request about the attempt of a task.
+func (c *chaos) attempt(task *sdk.Task) ledger.Request {
 	request := ledger.Request{
 		Task: task.ExecutionID.GetNodeExecutionId().GetExecutionId().GetName(), Attempt: int(task.ExecutionID.GetRetryAttempt()),
-		Number: number, Text: text,
 	}
 	if c.flags.Idempotent {
 		request.Key = task.IdempotencyKey
 	}
-	answer, err := insist(ctx, c.client, ledger.Create, request)
-	c.misbehave.obey(answer.Do)
-	if err != nil {
-		return meta{}, err
-	}
+	return request
+}
+
+// metaOf is what Flyte is to keep of the job in an answer.
+func (c *chaos) metaOf(answer ledger.Answer) meta {
 	made := meta{Job: answer.Job}
 	if c.flags.Second {
 		made.Release = c.flags.Release
 	}
-	return made, nil
+	return made
+}
+
+// finder is the agent of the kind that is idempotent.
+type finder struct{ *chaos }
+
+// Find gives the attempt's job.
+func (f finder) Find(ctx context.Context, task *sdk.Task) (meta, error) {
+	answer, err := f.client.Call(ctx, ledger.Find, f.attempt(task))
+	f.misbehave.obey(answer.Do)
+	switch {
+	case errors.Is(err, ledger.ErrGone):
+		return meta{}, sdk.NotFound("%w", err)
+	case errors.Is(err, ledger.ErrAbandoned):
+		return meta{}, sdk.Abandoned("%w", err)
+	case err != nil:
+		return meta{}, sdk.Unavailable("%w", err)
+	}
+	return f.metaOf(answer), nil
+}
+
+// Abandon gives the attempt up.
+func (f finder) Abandon(ctx context.Context, task *sdk.Task) error {
+	answer, err := f.client.Call(ctx, ledger.Abandon, f.attempt(task))
+	f.misbehave.obey(answer.Do)
+	if err != nil {
+		return sdk.Unavailable("%w", err)
+	}
+	return nil
 }
 
 // retryPause is how long the plugin waits before it asks a ledger again that refused to make a job.

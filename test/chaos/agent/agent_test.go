@@ -26,6 +26,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
+	sdk "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
 	"github.com/agenthost/agenthost/test/chaos/agent"
 	"github.com/agenthost/agenthost/test/chaos/ledger"
@@ -119,6 +120,44 @@ func TestOnlyAnIdempotentPluginFindsItsJobAgain(t *testing.T) {
 				t.Errorf("the plugin promises %q", client.Describe().GetCapabilities())
 			}
 		})
+	}
+}
+
+func TestProcessesOfAnIdempotentPluginFindEachOthersJobs(t *testing.T) {
+	l := listen(t, ledger.Plan{End: ledger.Running})
+	one, _ := start(t, l, agent.Flags{Release: "r1", Idempotent: true})
+	other, _ := start(t, l, agent.Flags{Release: "r2", Idempotent: true})
+	if _, err := other.Find(t.Context(), task("e1")); status.Code(err) != codes.NotFound {
+		t.Errorf("before there is a job Find gave %v", err)
+	}
+	made := create(t, one, "e1")
+	for range 2 {
+		if found, err := other.Find(t.Context(), task("e1")); err != nil || !bytes.Equal(found.Meta, made.Meta) {
+			t.Errorf("Find gave %v, %v, want %s", found, err, made.Meta)
+		}
+	}
+	if jobs := l.Task("e1").Jobs; len(jobs) != 1 {
+		t.Errorf("the ledger has %d jobs, want 1", len(jobs))
+	}
+	for _, name := range []string{"e1", "never-made"} {
+		for range 2 {
+			if err := other.Abandon(t.Context(), task(name)); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := one.Create(t.Context(), task(name)); status.Code(err) != codes.Aborted {
+			t.Errorf("Create of %s after it was abandoned gave %v", name, err)
+		}
+		if _, err := one.Find(t.Context(), task(name)); status.Code(err) != codes.Aborted {
+			t.Errorf("Find of %s after it was abandoned gave %v", name, err)
+		}
+	}
+	result, err := made.Get(t.Context())
+	if err != nil || result.Phase != sdk.PhaseAborted {
+		t.Errorf("the job that was abandoned is %+v, %v", result, err)
+	}
+	if jobs := l.Task("never-made").Jobs; len(jobs) != 0 {
+		t.Errorf("%d jobs were made of an attempt that was abandoned", len(jobs))
 	}
 }
 

@@ -15,7 +15,8 @@ type Client struct {
 	Plugin, Host   int
 }
 
-// Call makes one call. Its error wraps ErrGone or ErrWeather where that is what came; the answer to the former can hold a Do.
+// Call makes one call. Its error wraps ErrGone, ErrAbandoned or ErrWeather where that is what came; the answer to the first two can
+// hold a Do.
 func (c Client) Call(ctx context.Context, op Op, request Request) (Answer, error) {
 	request.Agent, request.Release, request.Plugin, request.Host = c.Agent, c.Release, c.Plugin, c.Host
 	var answer Answer
@@ -33,12 +34,15 @@ func (c Client) Call(ctx context.Context, op Op, request Request) (Answer, error
 	}
 	defer response.Body.Close()
 	switch response.StatusCode {
-	case http.StatusOK, http.StatusNotFound:
+	case http.StatusOK, http.StatusNotFound, http.StatusConflict:
 		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
 			return answer, fmt.Errorf("%s: the ledger's answer: %w", op, err)
 		}
-		if response.StatusCode == http.StatusNotFound {
+		switch response.StatusCode {
+		case http.StatusNotFound:
 			return answer, fmt.Errorf("%s: %w: %s", op, ErrGone, answer.Message)
+		case http.StatusConflict:
+			return answer, fmt.Errorf("%s: %w", op, ErrAbandoned)
 		}
 		return answer, nil
 	case http.StatusServiceUnavailable:

@@ -22,6 +22,7 @@ type Ledger struct {
 	mu        sync.Mutex
 	jobs      map[string]*Job
 	keys      map[string]*Job
+	abandoned map[string]bool // by key
 	tasks     map[string]*Task
 	armed     map[string][]*Fault // by agent and op
 	weather   map[string]Weather  // by agent
@@ -60,6 +61,8 @@ type Task struct {
 	Jobs []*Job
 	// Runs are what sync agents did for it.
 	Runs []Run
+	// Abandoned are its attempts of which no job is made any more, each as often as that was asked for.
+	Abandoned []int
 	// Events is what happened, in order.
 	Events []Event
 }
@@ -120,11 +123,13 @@ func Listen(plans func(task string) (Plan, bool)) (*Ledger, error) {
 	}
 	l := &Ledger{
 		url: "http://" + listener.Addr().String(), done: make(chan struct{}), plans: plans,
-		jobs: map[string]*Job{}, keys: map[string]*Job{}, tasks: map[string]*Task{},
+		jobs: map[string]*Job{}, keys: map[string]*Job{}, abandoned: map[string]bool{}, tasks: map[string]*Task{},
 		armed: map[string][]*Fault{}, weather: map[string]Weather{}, serving: map[Instance]time.Time{},
 	}
 	mux := http.NewServeMux()
-	for op, handle := range map[Op]func(Request) (Answer, int){Start: l.start, Create: l.create, Get: l.get, Delete: l.delete, Execute: l.execute} {
+	for op, handle := range map[Op]func(Request) (Answer, int){
+		Start: l.start, Create: l.create, Find: l.find, Abandon: l.abandon, Get: l.get, Delete: l.delete, Execute: l.execute,
+	} {
 		mux.HandleFunc("POST /"+string(op), l.handler(op, handle))
 	}
 	l.server = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
@@ -189,7 +194,7 @@ func (l *Ledger) Task(name string) Task {
 	if !ok {
 		return Task{}
 	}
-	task := Task{Runs: slices.Clone(known.Runs), Events: slices.Clone(known.Events)}
+	task := Task{Runs: slices.Clone(known.Runs), Abandoned: slices.Clone(known.Abandoned), Events: slices.Clone(known.Events)}
 	for _, job := range known.Jobs {
 		same := *job
 		task.Jobs = append(task.Jobs, &same)
@@ -300,6 +305,10 @@ func (l *Ledger) create(request Request) (Answer, int) {
 		return Answer{Do: do}, http.StatusOK
 	}
 	if request.Key != "" {
+		if l.abandoned[request.Key] {
+			note("create, abandoned")
+			return Answer{Do: do}, http.StatusConflict
+		}
 		if job, ok := l.keys[request.Key]; ok {
 			note("create again: " + job.ID)
 			return Answer{Job: job.ID, Do: do}, http.StatusOK
@@ -312,6 +321,49 @@ func (l *Ledger) create(request Request) (Answer, int) {
 	}
 	job := l.make(request, plan)
 	note("create: " + job.ID)
+	return Answer{Job: job.ID, Do: do}, http.StatusOK
+}
+
+// find answers for an attempt. It makes nothing.
+func (l *Ledger) find(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	do, _ := l.take(request.Agent, Find)
+	if do != Nothing {
+		l.note(request.Task, request.Attempt, request, "find", do)
+	}
+	job, made := l.keys[request.Key]
+	switch {
+	case l.abandoned[request.Key]:
+		return Answer{Do: do}, http.StatusConflict
+	case !made:
+		return Answer{Message: "no job was made for the attempt", Do: do}, http.StatusNotFound
+	}
+	return Answer{Job: job.ID, Do: do}, http.StatusOK
+}
+
+// abandon gives an attempt up. A job that was made for it is cancelled, unless it is over.
+func (l *Ledger) abandon(request Request) (Answer, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen(request)
+	do, _ := l.take(request.Agent, Abandon)
+	l.abandoned[request.Key] = true
+	task := l.task(request.Task)
+	task.Abandoned = append(task.Abandoned, request.Attempt)
+	job, made := l.keys[request.Key]
+	if !made {
+		l.note(request.Task, request.Attempt, request, "abandon: no job was made", do)
+		return Answer{Do: do}, http.StatusOK
+	}
+	now := time.Now()
+	state := job.state(now)
+	job.Deletes++
+	if state == Queued || state == Running {
+		job.Cancelled = now
+	}
+	l.note(request.Task, request.Attempt, request, "abandon "+job.ID+": it was "+string(state), do)
 	return Answer{Job: job.ID, Do: do}, http.StatusOK
 }
 
@@ -502,8 +554,9 @@ func (l *Ledger) seen(request Request) {
 	l.serving[Instance{Agent: request.Agent, Release: request.Release, Plugin: request.Plugin, Host: request.Host}] = time.Now()
 }
 
-// ErrGone is a 404, ErrWeather a 503.
+// ErrGone is a 404, ErrAbandoned a 409, ErrWeather a 503.
 var (
-	ErrGone    = errors.New("the ledger does not have it")
-	ErrWeather = errors.New("the ledger is unavailable")
+	ErrGone      = errors.New("the ledger does not have it")
+	ErrAbandoned = errors.New("the attempt was abandoned")
+	ErrWeather   = errors.New("the ledger is unavailable")
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -135,6 +136,42 @@ func TestAKeyFindsTheJobThatWasMadeUnderItAndNoKeyMakesAnother(t *testing.T) {
 	call(t, c, ledger.Create, ledger.Request{Task: "t"})
 	if jobs := l.Task("t").Jobs; len(jobs) != 2 || jobs[0].Attempt != jobs[1].Attempt {
 		t.Errorf("after a Create without a key the task has %d jobs, want 2 of one attempt", len(jobs))
+	}
+}
+
+func TestFindMakesNothing(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running})
+	keyed := ledger.Request{Task: "t", Key: "k"}
+	for range 2 {
+		if _, err := c.Call(t.Context(), ledger.Find, keyed); !errors.Is(err, ledger.ErrGone) {
+			t.Errorf("Find before Create gave %v", err)
+		}
+	}
+	made, found := call(t, c, ledger.Create, keyed).Job, call(t, c, ledger.Find, keyed).Job
+	if made != found || len(l.Task("t").Jobs) != 1 {
+		t.Errorf("Create made %s, Find gave %s, and there are %d jobs", made, found, len(l.Task("t").Jobs))
+	}
+	if n := l.Unknown(); n != 0 {
+		t.Errorf("%d calls were about unknown jobs: Find may ask for what is not there", n)
+	}
+}
+
+func TestOfAnAttemptThatWasAbandonedNoJobIsMade(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running})
+	running := ledger.Request{Task: "running", Key: "1"}
+	job := call(t, c, ledger.Create, running).Job
+	for _, request := range []ledger.Request{running, {Task: "unmade", Key: "2", Attempt: 3}} {
+		call(t, c, ledger.Abandon, request)
+		call(t, c, ledger.Abandon, request)
+		for _, op := range []ledger.Op{ledger.Find, ledger.Create} {
+			if _, err := c.Call(t.Context(), op, request); !errors.Is(err, ledger.ErrAbandoned) {
+				t.Errorf("%s of %s gave %v, want ErrAbandoned", op, request.Task, err)
+			}
+		}
+	}
+	await(t, c, job, ledger.Cancelled)
+	if unmade := l.Task("unmade"); len(unmade.Jobs) != 0 || !slices.Equal(unmade.Abandoned, []int{3, 3}) {
+		t.Errorf("the ledger has %d jobs, and attempts %d were abandoned", len(unmade.Jobs), unmade.Abandoned)
 	}
 }
 

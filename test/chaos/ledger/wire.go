@@ -11,6 +11,10 @@ const (
 	Create Op = "create"
 	Get    Op = "get"
 	Delete Op = "delete"
+	// Find answers with the job that was made under a key, and makes none.
+	Find Op = "find"
+	// Abandon ends the job that was made under a key, and lets none be made from then on.
+	Abandon Op = "abandon"
 	// Execute is all of a task in one call, for sync agents.
 	Execute Op = "execute"
 )
@@ -48,10 +52,11 @@ type Request struct {
 	Plugin  int    `json:"plugin"`
 	Host    int    `json:"host"`
 
-	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. Create and Execute only.
+	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. For all calls that name no job.
 	Task    string `json:"task,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
-	// Key makes Create answer with the job that was made under it before. Empty: every Create makes a job.
+	// Key makes Create answer with the job that was made under it before. Empty: every Create makes a job. Find and Abandon are
+	// about the job of a key.
 	Key string `json:"key,omitempty"`
 	// Number and Text are the task's inputs.
 	Number int64  `json:"number,omitempty"`
@@ -63,7 +68,8 @@ type Request struct {
 	arrived time.Time // at the ledger
 }
 
-// Answer is the ledger's. Its HTTP status is 200, 404 for a job that is not there or, in Delete, over, or 503 in bad weather.
+// Answer is the ledger's. Its HTTP status is 200, 404 for a job that is not there or, in Delete, over, 409 for an attempt that was
+// abandoned, or 503 in bad weather.
 type Answer struct {
 	Job string `json:"job,omitempty"`
 	// State is how the job is.
