@@ -118,6 +118,7 @@ func (g *Gateway) makeOnRecord(ctx context.Context, c *routedCall) (jobs.Outcome
 	pause.Reset()
 	unsure := false // whether an earlier try has made the job
 	for {
+		changed := g.routes.Changed()
 		if g.overdue(c.creation) {
 			return g.giveUp(ctx, c), reply{}
 		}
@@ -157,6 +158,7 @@ func (g *Gateway) makeOnRecord(ctx context.Context, c *routedCall) (jobs.Outcome
 		}
 		select {
 		case <-time.After(pause.NextBackOff()):
+		case <-changed:
 		case <-ctx.Done():
 			return g.cutOff(ctx, context.Cause(ctx), reply{sent: unsure}), reply{}
 		}

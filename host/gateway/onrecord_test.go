@@ -1055,3 +1055,53 @@ func TestPendingTasksAreListedAndCanBeCancelled(t *testing.T) {
 		}
 	})
 }
+
+func TestATaskOfAPluginThatWasJustTakenOutIsMadeWhenThePluginIsBack(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, c *cloud, one, _ *replica) {
+		manifest := finding()
+		manifest.CategoryCapabilities = map[plugin.Category][]string{{Name: "x"}: manifest.Capabilities}
+		now := time.Now()
+		table, _ := route.Rules(nil).TableAfter([]route.Removed{{Plugin: "finder", Manifest: manifest, At: now, Until: now.Add(2 * time.Minute)}})
+		one.routes.Publish(table)
+		meta, err := one.create(attempt("x", 0))
+		if err != nil || !record.Is(meta) {
+			t.Fatalf("got %q, %v", meta, err)
+		}
+		one.mustPoll(t, meta, attempt("x", 0), core.TaskExecution_QUEUED, "was taken out of the configuration")
+		time.Sleep(20 * time.Second)
+		back, _ := route.NewTable(route.Claim{Target: one.link, Policy: usual, Manifest: finding()})
+		one.routes.Publish(back)
+		time.Sleep(time.Second)
+		one.mustPoll(t, meta, attempt("x", 0), core.TaskExecution_RUNNING, "n0/0")
+		if c.count() != 1 {
+			t.Errorf("%d jobs", c.count())
+		}
+	})
+}
+
+func TestFewCallsWaitForAPluginThatWasJustTakenOut(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, _ *cloud, one, _ *replica) {
+		now := time.Now()
+		table, _ := route.Rules(nil).TableAfter([]route.Removed{{Plugin: "finder", Manifest: manifestOf(asyncAgent("x")), At: now, Until: now.Add(2 * time.Minute)}})
+		one.routes.Publish(table)
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		waited := 0
+		for i := range 20 {
+			all.Go(func() {
+				_, err := one.create(attempt("x", uint32(i)))
+				mu.Lock()
+				defer mu.Unlock()
+				if time.Since(now) > 2*troubleAfter {
+					waited++
+				} else if !strings.Contains(err.Error(), "was taken out of the configuration; 5 tasks wait for it") {
+					t.Errorf("it is refused with %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if waited != maxWaiting {
+			t.Errorf("%d of 20 waited", waited)
+		}
+	})
+}

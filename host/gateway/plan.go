@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -171,8 +172,17 @@ func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestIn
 	if !known || !g.enabled.Has(guarantee.WaitsForPlugin) {
 		return false, nil
 	}
+	gone := &removedPlugin{removed}
+	recorded := routedCall{info: info, route: gone.route(info.category)}
+	if c.method.creates && g.mayRecord(&recorded) {
+		c.route = recorded.route
+		return true, nil
+	}
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
+	recorded.method = c.method
+	waiting, stop := g.stalling(waiting, &recorded)
+	defer stop()
 	for {
 		changed := g.routes.Changed()
 		if c.lookup(g.routes.Table(), info, envelope{}) {
@@ -184,6 +194,9 @@ func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestIn
 		case <-waiting.Done():
 			if canceled(ctx) {
 				return false, status.FromContextError(ctx.Err()).Err()
+			}
+			if refusal, ok := status.FromError(context.Cause(waiting)); ok && refusal.Code() != codes.OK { // G17
+				return false, refusal.Err()
 			}
 			return false, status.Error(codes.Unavailable, removed.Reason())
 		}
@@ -234,6 +247,37 @@ func (n noPlugin) Acquire(context.Context, route.Want) (route.Lease, error) {
 
 func (n noPlugin) Trouble() (route.Trouble, bool) {
 	return route.Trouble{Reason: fmt.Sprintf("no plugin of this host serves task category %s", n.category)}, true
+}
+
+// removedPlugin stands for a plugin that was taken out a short while ago, for tasks that can go on record: it may have been a
+// mistake, and then their jobs are made when it is back.
+type removedPlugin struct{ removed route.Removed }
+
+// removedLook is for how long a creation waits for such a plugin before it looks whether another one has come.
+const removedLook = 250 * time.Millisecond
+
+func (p *removedPlugin) route(category plugin.Category) route.Route {
+	return route.Route{
+		Category: category, Target: p,
+		IdempotentCreate: p.removed.Manifest.IdempotentCreate(category), FindByKey: p.removed.Manifest.FindByKey(category),
+	}
+}
+
+func (p *removedPlugin) Plugin() string { return p.removed.Plugin }
+
+func (p *removedPlugin) TryAcquire(route.Want) (route.Lease, bool) { return route.Lease{}, false }
+
+func (p *removedPlugin) Acquire(ctx context.Context, _ route.Want) (route.Lease, error) {
+	select {
+	case <-time.After(removedLook):
+	case <-ctx.Done():
+	}
+	trouble, _ := p.Trouble()
+	return route.Lease{}, trouble
+}
+
+func (p *removedPlugin) Trouble() (route.Trouble, bool) {
+	return route.Trouble{Since: p.removed.At, Reason: p.removed.Reason()}, true
 }
 
 // unserved says that no plugin of this host serves the call's category.

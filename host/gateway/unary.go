@@ -213,7 +213,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	waiting, stop := g.stalling(waiting, c)
 	defer stop()
 	lease, err := acquireReachable(waiting, target, c.want) // G3
-	if err != nil && waiting.Err() == nil && c.want.New {
+	if _, removed := target.(*removedPlugin); err != nil && waiting.Err() == nil && c.want.New && !removed {
 		ok, gone := g.awaitReturn(ctx, c, c.info)
 		switch {
 		case gone != nil:
