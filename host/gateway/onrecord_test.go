@@ -1010,6 +1010,7 @@ func TestPendingTasksAreListedAndCanBeCancelled(t *testing.T) {
 				t.Fatal(err)
 			}
 			metas = append(metas, meta)
+			time.Sleep(time.Second)
 		}
 		pending := one.Pending()
 		if len(pending) != 3 || pending[0].Plugin != "finder" || pending[0].TaskType != "x" || pending[0].Execution != "e" || pending[0].Project != "p" ||
