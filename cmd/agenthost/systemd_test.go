@@ -3,13 +3,18 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/test/badplugin"
 	"github.com/agenthost/agenthost/test/propeller"
 	"github.com/agenthost/agenthost/test/wait"
@@ -119,6 +124,50 @@ func TestAHostListensWhereSystemdDoesAndTellsItWhatItDoes(t *testing.T) {
 		}
 		told.await(t, "STOPPING=1")
 	}
+}
+
+// The units and the configuration that they are for say the same.
+func TestTheUnitsFitTheProductionConfiguration(t *testing.T) {
+	settings, err := config.Load(config.Sources{Files: []string{"../../configs/production.yaml"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds := func(d time.Duration) int { return int(d / time.Second) }
+	var longestStop, longestStart time.Duration
+	for _, p := range settings.Plugins {
+		longestStop, longestStart = max(longestStop, p.StopTimeout), max(longestStart, p.StartTimeout)
+	}
+	socket, service := unit(t, "agenthost.socket"), unit(t, "agenthost.service")
+	if got := socket["ListenStream"]; !slices.Equal(got, []string{settings.Listen.GRPC, settings.Listen.Admin}) {
+		t.Errorf("the socket unit listens on %q", got)
+	}
+	if got := "/run/" + service["RuntimeDirectory"][0]; got != settings.RunDir {
+		t.Errorf("the service has %s for run_dir", got)
+	}
+	if got := "/var/lib/" + service["StateDirectory"][0]; got != filepath.Dir(settings.StateDir) {
+		t.Errorf("the service has %s for state_dir", got)
+	}
+	for key, least := range map[string]int{"TimeoutStopSec": seconds(settings.ShutdownTimeout + longestStop), "TimeoutStartSec": seconds(longestStart)} {
+		if got, err := strconv.Atoi(service[key][0]); err != nil || got <= least {
+			t.Errorf("%s is %s, the host may take %d s", key, service[key][0], least)
+		}
+	}
+}
+
+// unit is the settings of a unit file.
+func unit(t *testing.T, name string) map[string][]string {
+	t.Helper()
+	content, err := os.ReadFile("../../configs/systemd/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string][]string{}
+	for line := range strings.Lines(string(content)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			settings[key] = append(settings[key], value)
+		}
+	}
+	return settings
 }
 
 func TestASocketThatIsForNothingIsNamed(t *testing.T) {

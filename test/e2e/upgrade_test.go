@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	hostadmin "github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/wait"
 )
@@ -72,20 +73,22 @@ func programOf(t *testing.T, name string) []byte {
 	return content
 }
 
-// hostPID is the process that answers at an admin address; 0: none does.
-func hostPID(address string) int {
+// statusOf is what the host at an admin address says; nothing where none answers.
+func statusOf(address string) (status hostadmin.Status) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	answer, err := client.Get("http://" + address + "/status")
 	if err != nil {
-		return 0
+		return status
 	}
 	defer answer.Body.Close()
-	var status struct{ Host struct{ PID int } }
 	if json.NewDecoder(answer.Body).Decode(&status) != nil {
-		return 0
+		return hostadmin.Status{}
 	}
-	return status.Host.PID
+	return status
 }
+
+// hostPID is the process that answers at an admin address; 0: none does.
+func hostPID(address string) int { return statusOf(address).Host.PID }
 
 // processEnded says that a process is no more, or waits for its parent to take notice.
 func processEnded(pid int) bool {
@@ -250,6 +253,41 @@ func TestAnUpgradeRefusesNoConnectionAndFailsNoCall(t *testing.T) {
 		t.Errorf("systemd was told that the service stops:\n%s", told())
 	}
 	t.Logf("%d connections, %d calls", l.connections.Load(), l.calls.Load())
+}
+
+func TestACallUnderWayEndsAtTheOldHost(t *testing.T) {
+	u := startUpgradable(t)
+	old := statusOf(u.Admin())
+	if len(old.Plugins) != 1 || old.Plugins[0].PID == 0 {
+		t.Fatalf("the host is %+v", old)
+	}
+	held := old.Plugins[0].PID
+	if err := syscall.Kill(held, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	client, made := dial(t, u.Endpoint()), make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), maxWait)
+		defer cancel()
+		_, err := client.CreateTask(ctx, helloTask("Ada"))
+		made <- err
+	}()
+	wait.Until(t, "the call is under way", func() bool { s := statusOf(u.Admin()); return len(s.Plugins) == 1 && s.Plugins[0].InFlight == 1 })
+	if _, worked := u.upgrade(t); !worked {
+		t.Fatal("the upgrade failed")
+	}
+	if now := hostPID(u.Admin()); now == old.Host.PID || now == 0 {
+		t.Errorf("process %d answers", now)
+	}
+	fresh := dial(t, u.Endpoint())
+	wantGreeting(t, fresh, createHello(t, fresh, "Eve"), "Hello, Eve") // the new host's plugin is its own
+	if err := syscall.Kill(held, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-made; err != nil {
+		t.Errorf("the call under way failed: %v", err)
+	}
+	wait.Until(t, "the old host and its plugin have ended", func() bool { return processEnded(old.Host.PID) && processEnded(held) })
 }
 
 func TestAnUpgradeThatCannotBeLeavesTheHostAsItIs(t *testing.T) {
