@@ -22,7 +22,7 @@ import (
 
 // maven builds the plugin in Java, with its tests' classes, once.
 var maven = sync.OnceValue(func() error {
-	build := exec.Command("mvn", "--quiet", "--batch-mode", "--projects", "plugins/snowflake", "--also-make", "package", "-DskipTests")
+	build := exec.Command("scripts/java-program", "plugins/snowflake")
 	build.Dir = hosttest.Root()
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", build, err, out)

@@ -22,7 +22,7 @@ var languages = []struct {
 	{"go", "Go", "go build -o .cache/plugins/features ./sdk/go/examples/features", ".cache/plugins/features"},
 	{"rust", "Rust", "cargo build --quiet --locked --package features", ".cache/cargo/debug/features"},
 	{
-		"java", "Java", "mvn --quiet --batch-mode package -Dmaven.test.skip --projects sdk/java/examples/features --also-make",
+		"java", "Java", "scripts/java-program sdk/java/examples/features",
 		"java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -jar sdk/java/examples/features/target/features.jar",
 	},
 	{"python", "Python", "scripts/venv flytekit", ".cache/venv-flytekit/bin/python sdk/python/examples/features/features.py"},
