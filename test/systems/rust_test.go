@@ -13,7 +13,7 @@ import (
 
 // cargo builds the plugins in Rust once, as `cargo test --workspace` does, so that nothing is compiled twice.
 var cargo = sync.OnceValues(func() (string, error) {
-	build := exec.Command("cargo", "plugins", "--quiet")
+	build := exec.Command("cargo", "everything", "--quiet")
 	build.Dir = hosttest.Root()
 	target := hosttest.Root(".cache", "cargo")
 	build.Env = append(os.Environ(), "CARGO_TARGET_DIR="+target)
@@ -29,7 +29,7 @@ func rust(t *testing.T, plugin string) string {
 	t.Helper()
 	programs, err := cargo()
 	if err != nil {
-		t.Fatalf("cargo plugins: %v", err)
+		t.Fatalf("cargo everything: %v", err)
 	}
 	return filepath.Join(programs, plugin)
 }

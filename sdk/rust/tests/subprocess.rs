@@ -6,20 +6,29 @@ use std::sync::OnceLock;
 
 use agenthost::testing::{TestTask, command};
 
-/// The program, built once for all tests.
+/// The program, built once for all tests, and with everything else: for itself alone, cargo would compile its dependencies again.
 fn hello() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let output = Command::new(env!("CARGO"))
-                .args(["build", "--package", "hello", "--message-format", "json", "--quiet"])
+            let mut build = Command::new(env!("CARGO"));
+            // Build scripts look at what cargo says of a test's package: they would run again, and what needs them be compiled again.
+            for (name, _) in std::env::vars_os() {
+                if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|of| name.to_string_lossy().starts_with(of))
+                {
+                    build.env_remove(name);
+                }
+            }
+            let output = build
+                .args(["everything", "--message-format", "json", "--quiet"])
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("cargo runs");
             assert!(output.status.success(), "cargo build failed");
             let messages = String::from_utf8(output.stdout).unwrap();
             let found = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            let program = found.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).next_back();
+            let mut programs = found.filter(|m| m["target"]["name"] == "hello" && m["profile"]["test"] == false);
+            let program = programs.find_map(|m| m["executable"].as_str().map(PathBuf::from));
             program.expect("cargo names the program")
         })
         .clone()

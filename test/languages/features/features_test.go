@@ -20,7 +20,7 @@ var languages = []struct {
 	build, command string
 }{
 	{"go", "Go", "go build -o .cache/plugins/features ./sdk/go/examples/features", ".cache/plugins/features"},
-	{"rust", "Rust", "cargo build --quiet --locked --package features", ".cache/cargo/debug/features"},
+	{"rust", "Rust", "cargo everything --quiet", ".cache/cargo/debug/features"},
 	{
 		"java", "Java", "scripts/java-program sdk/java/examples/features",
 		"java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -jar sdk/java/examples/features/target/features.jar",
