@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+import servers
 
 from agenthost.testing import Client
 
@@ -49,6 +50,23 @@ Host = Callable[[dict[str, Any]], Client]
 @pytest.fixture
 def host(agenthost: pathlib.Path) -> Iterator[Host]:
     """Starts a host with these plugins, waits until it is ready, and gives what calls it as Flyte does."""
+    yield from _starting(agenthost)
+
+
+@pytest.fixture(scope="module")
+def shared_host(agenthost: pathlib.Path) -> Iterator[Host]:
+    """Likewise, until the last test of a module: connectors take seconds to start."""
+    yield from _starting(agenthost)
+
+
+@pytest.fixture(scope="session")
+def bqemulator(venv: Callable[[str], pathlib.Path]) -> Iterator[str]:
+    """The address of an emulator of BigQuery."""
+    with servers.bqemulator(venv("bqemulator")) as url:
+        yield url
+
+
+def _starting(agenthost: pathlib.Path) -> Iterator[Host]:
     with contextlib.ExitStack() as stack:
         yield lambda plugins: stack.enter_context(_serving(agenthost, plugins))
 

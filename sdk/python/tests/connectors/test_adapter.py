@@ -16,13 +16,12 @@ import grpc
 import pytest
 
 from agenthost.agent import LogLine, Phase
-from agenthost.testing import Client
+from agenthost.testing import Client, command
 
 HERE = pathlib.Path(__file__).parent
 ENV = {"PYTHONPATH": str(HERE)}
 
 Venv = Callable[[str], pathlib.Path]
-Command = Callable[..., Client]
 
 
 @pytest.fixture(scope="module", params=["connectors", "flytekit-1.15"], ids=["flytekit 1.16", "flytekit 1.15"])
@@ -30,9 +29,20 @@ def program(venv: Venv, request: pytest.FixtureRequest) -> str:
     return str(venv(request.param) / "agenthost-flytekit")
 
 
+MISBEHAVING = ["--task-types", "misbehaving,quiet", "--modules", "misbehaving"]
+
+
+@pytest.fixture(scope="module")
+def client(program: str) -> Iterator[Client]:
+    with command([program, *MISBEHAVING], env=ENV) as client:
+        yield client
+
+
 @pytest.fixture
-def client(program: str, agenthost_command: Command) -> Client:
-    return agenthost_command([program, "--task-types", "misbehaving,quiet", "--modules", "misbehaving"], env=ENV)
+def fresh_client(program: str) -> Iterator[Client]:
+    """One that has done nothing yet, for a test of what is told first."""
+    with command([program, *MISBEHAVING], env=ENV) as client:
+        yield client
 
 
 def status(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
@@ -78,9 +88,10 @@ def test_errors_keep_their_meaning_and_the_traceback_goes_to_the_log(client: Cli
     with pytest.raises(grpc.RpcError) as error:
         client.create("misbehaving", custom={"mode": "raise"})
     assert status(error) == "INTERNAL: agent Misbehaving: Create: KeyError: 'missing'"
-    line = json.loads(client.wrote('"a call failed"'))
+    line = json.loads(client.wrote("raise KeyError"))
     assert 'raise KeyError("missing")' in line["exception"]
-    assert (line["@level"], line["agent"], line["method"], line["task_category"]) == (
+    assert (line["@message"], line["@level"], line["agent"], line["method"], line["task_category"]) == (
+        "a call failed",
         "error",
         "Misbehaving",
         "Create",
@@ -94,7 +105,8 @@ def test_errors_keep_their_meaning_and_the_traceback_goes_to_the_log(client: Cli
     assert status(error).startswith('NOT_FOUND: no agent here serves task category "sensor"')
 
 
-def test_calls_that_block_hold_up_no_other_connector_and_are_told(client: Client, tmp_path: pathlib.Path) -> None:
+def test_calls_that_block_hold_up_no_other_connector_and_are_told(fresh_client: Client, tmp_path: pathlib.Path) -> None:
+    client = fresh_client
     gate = tmp_path / "gate"
     custom = {"mode": "block", "gate": str(gate)}
     blocked = [

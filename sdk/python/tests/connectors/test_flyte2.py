@@ -75,19 +75,13 @@ def field(number: int, data: bytes) -> bytes:
     return bytes([*head, length]) + data
 
 
-@pytest.fixture
-def emulator(venv: Venv) -> Iterator[str]:
-    with servers.bqemulator(venv("bqemulator")) as url:
-        yield url
-
-
 BIGQUERY = {"ProjectID": "analytics", "Location": "US", "Domain": "development"}
 
 
 def test_bigquery_gets_its_credentials_from_the_connection(
-    venv: Venv, host: Host, tmp_path: pathlib.Path, emulator: str
+    venv: Venv, host: Host, tmp_path: pathlib.Path, bqemulator: str
 ) -> None:
-    client = host({"bigquery": plugin(venv, "bigquery_query_job_task", env={"BIGQUERY_EMULATOR_HOST": emulator})})
+    client = host({"bigquery": plugin(venv, "bigquery_query_job_task", env={"BIGQUERY_EMULATOR_HOST": bqemulator})})
     with servers.google_credentials(tmp_path) as credentials:
         flyte = Flyte2(client, {"google_application_credentials": credentials.read_text()}, {})
         meta = flyte.create(
@@ -103,10 +97,10 @@ def test_bigquery_gets_its_credentials_from_the_connection(
 
 
 def test_bigquery_serves_flyte_1_from_the_same_plugin(
-    venv: Venv, host: Host, tmp_path: pathlib.Path, emulator: str
+    venv: Venv, host: Host, tmp_path: pathlib.Path, bqemulator: str
 ) -> None:
     with servers.google_credentials(tmp_path) as credentials:
-        env = {"BIGQUERY_EMULATOR_HOST": emulator, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
+        env = {"BIGQUERY_EMULATOR_HOST": bqemulator, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
         client = host({"bigquery": plugin(venv, "bigquery_query_job_task", env=env)})
         found = client.run_task("bigquery_query_job_task", sql="select @n as n", custom=BIGQUERY, inputs={"n": 1})
         assert found.phase == Phase.SUCCEEDED, found.message

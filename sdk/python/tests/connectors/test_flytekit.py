@@ -33,11 +33,13 @@ def listed(client: Client) -> set[str]:
     return {category.name for agent in client.agents() for category in agent.supported_task_categories}
 
 
-@pytest.fixture
-def bigquery(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
-    with servers.google_credentials(tmp_path) as credentials, servers.bqemulator(venv("bqemulator")) as emulator:
-        env = {"BIGQUERY_EMULATOR_HOST": emulator, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
-        yield host({"bigquery": plugin(venv, "bigquery_query_job_task", env=env)})
+@pytest.fixture(scope="module")
+def bigquery(
+    venv: Venv, shared_host: Host, tmp_path_factory: pytest.TempPathFactory, bqemulator: str
+) -> Iterator[Client]:
+    with servers.google_credentials(tmp_path_factory.mktemp("bigquery")) as credentials:
+        env = {"BIGQUERY_EMULATOR_HOST": bqemulator, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
+        yield shared_host({"bigquery": plugin(venv, "bigquery_query_job_task", env=env)})
 
 
 BIGQUERY = {"ProjectID": "analytics", "Location": "US", "Domain": "development"}
@@ -74,12 +76,12 @@ def test_bigquery_fails_a_query_that_is_wrong(bigquery: Client) -> None:
         assert result.phase == Phase.FAILED
 
 
-@pytest.fixture
-def openai(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
-    key = tmp_path / "key"
+@pytest.fixture(scope="module")
+def openai(venv: Venv, shared_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    key = tmp_path_factory.mktemp("openai") / "key"
     key.write_text("sk-local\n")
     with servers.http(servers.OpenAI("sk-local").answer) as url:
-        yield host(
+        yield shared_host(
             {
                 "openai": plugin(
                     venv,
@@ -182,13 +184,14 @@ def test_the_webhook_s_client_outlives_a_loop_that_was_late(
         assert answers == ["Webhook was successfully invoked!"] * 32
 
 
-@pytest.fixture
-def snowflake(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
-    key = tmp_path / "key"
+@pytest.fixture(scope="module")
+def snowflake(venv: Venv, shared_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("snowflake")
+    key = folder / "key"
     key.write_text(servers.private_key())
-    with servers.fakesnow(venv("fakesnow"), tmp_path) as env:
+    with servers.fakesnow(venv("fakesnow"), folder) as env:
         secrets = {"snowflake_private_key": f"file://{key}"}
-        yield host({"snowflake": plugin(venv, "snowflake", env=env, secrets=secrets)})
+        yield shared_host({"snowflake": plugin(venv, "snowflake", env=env, secrets=secrets)})
 
 
 SNOWFLAKE = {"user": "ada", "account": "org-analytics", "database": "DB", "schema": "PUBLIC", "warehouse": "WH"}
