@@ -22,6 +22,7 @@ HERE = pathlib.Path(__file__).parent
 ENV = {"PYTHONPATH": str(HERE)}
 
 Venv = Callable[[str], pathlib.Path]
+Command = Callable[..., Client]
 
 
 @pytest.fixture(scope="module", params=["connectors", "flytekit-1.15"], ids=["flytekit 1.16", "flytekit 1.15"])
@@ -133,7 +134,7 @@ def test_calls_that_block_hold_up_no_other_connector_and_are_told(fresh_client: 
 def test_connectors_share_a_loop_where_they_are_told_to(
     program: str, agenthost_command: Command, tmp_path: pathlib.Path
 ) -> None:
-    arguments = [program, "--task-types", "misbehaving,quiet", "--modules", "misbehaving", "--share-loop"]
+    arguments = [program, *MISBEHAVING, "--share-loop"]
     client = agenthost_command(arguments, env=ENV)
     custom = {"mode": "block", "gate": str(tmp_path / "gate")}
     with concurrent.futures.ThreadPoolExecutor() as threads:
