@@ -74,15 +74,18 @@ func (a *Agent) services() *clients {
 	return a.clients
 }
 
-// Create starts the query. The same attempt twice is one job: BigQuery refuses the id the second time.
-func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
+// try is an attempt as BigQuery is to know it: its query, the job's id, and whom the calls are made as.
+type try struct {
+	bigquery *service.Service
+	ref      service.Ref
+	q        *query.Query
+}
+
+func (a *Agent) try(task *sdk.Task) (*try, error) {
 	clients := a.services()
 	q, err := query.Of(task)
 	if err != nil {
-		return Meta{}, err
-	}
-	if len(q.Ignored) > 0 {
-		slog.WarnContext(ctx, "the task has settings that BigQuery's API does not have", "task", task.String(), "ignored", q.Ignored)
+		return nil, err
 	}
 	entry := clients.entryOf(task)
 	ref := service.Ref{
@@ -91,32 +94,52 @@ func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
 		ID:       jobID(task.IdempotencyKey, entry.Name),
 	}
 	if ref.Project == "" {
-		return Meta{}, sdk.InvalidArgument("the task names no Google Cloud project: give its BigQueryConfig a ProjectID, or the plugin's configuration a default_project")
+		return nil, sdk.InvalidArgument("the task names no Google Cloud project: give its BigQueryConfig a ProjectID, or the plugin's configuration a default_project")
 	}
 	bigquery, err := clients.service(entry, task.Secret)
 	if err != nil {
-		return Meta{}, err
-	}
-	if q.DryRun {
-		return dryRun(ctx, bigquery, ref, q, task)
+		return nil, err
 	}
 	label(q, task, clients.config)
-	ref, err = start(ctx, bigquery, ref, q)
+	return &try{bigquery, ref, q}, nil
+}
+
+// Create starts the query. The same attempt twice is one job: BigQuery refuses the id the second time.
+func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
+	t, err := a.try(task)
+	if err != nil {
+		return Meta{}, err
+	}
+	if len(t.q.Ignored) > 0 {
+		slog.WarnContext(ctx, "the task has settings that BigQuery's API does not have", "task", task.String(), "ignored", t.q.Ignored)
+	}
+	if t.q.DryRun {
+		return t.dryRun(ctx, task)
+	}
+	ref, err := t.start(ctx)
 	return metaOf(ref), err
 }
 
 // start starts the job, or finds it where an earlier call for the same attempt has.
-func start(ctx context.Context, bigquery *service.Service, ref service.Ref, q *query.Query) (service.Ref, error) {
-	job, err := bigquery.Insert(ctx, ref, q.Query)
+func (t *try) start(ctx context.Context) (service.Ref, error) {
+	job, err := t.bigquery.Insert(ctx, t.ref, t.q.Query)
 	switch {
-	case service.Duplicate(err) && ref.Location != "":
-		return ref, nil
 	case service.Duplicate(err):
-		return locate(ctx, bigquery, ref, err)
+		return t.started(ctx, err)
 	case err != nil:
-		return ref, err
+		return t.ref, err
 	}
-	return job.Ref, nil
+	return job.Ref, t.undoAbandoned(ctx, job)
+}
+
+// started is the job that has the attempt's id already.
+func (t *try) started(ctx context.Context, refusal error) (ref service.Ref, err error) {
+	if ref = t.ref; ref.Location == "" {
+		if ref, err = locate(ctx, t.bigquery, ref, refusal); err != nil {
+			return ref, err
+		}
+	}
+	return ref, t.abandoned(ctx)
 }
 
 // locate finds out where a job is that BigQuery has chosen the place for. BigQuery names it when it refuses an id.

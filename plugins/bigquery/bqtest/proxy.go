@@ -47,7 +47,7 @@ func (c Call) Configuration(path ...string) any {
 	return value
 }
 
-// Proxy passes calls on to an emulator. Of what BigQuery does, it adds that a job's id can be used only once, that a job
+// Proxy passes calls on to an emulator. Of what BigQuery does, it adds that a job's id can be used only once in a place, that a job
 // keeps its configuration (but for the parameters) and its location, and that a dry run makes no job.
 type Proxy struct {
 	// URL is where it listens.
@@ -61,7 +61,10 @@ type Proxy struct {
 	fails []failure
 	edits []edit
 	jobs  map[string]map[string]any // what was inserted
+	ids   map[string]*sync.Mutex    // held while a job is inserted
 	conns int
+	// settled is where jobs go that name no place; the US if empty.
+	settled string
 }
 
 type failure struct {
@@ -78,7 +81,7 @@ type edit struct {
 // NewProxy starts a proxy for the rest of the test.
 func NewProxy(t testing.TB, emulator *Emulator) *Proxy {
 	t.Helper()
-	p := &Proxy{emulator: emulator.Endpoint, transport: &http.Transport{MaxIdleConnsPerHost: 64}, jobs: map[string]map[string]any{}}
+	p := &Proxy{emulator: emulator.Endpoint, transport: &http.Transport{MaxIdleConnsPerHost: 64}, jobs: map[string]map[string]any{}, ids: map[string]*sync.Mutex{}}
 	server := httptest.NewUnstartedServer(p)
 	server.Config.ConnState = p.connection
 	server.Start()
@@ -147,6 +150,13 @@ func (p *Proxy) Change(change func(job map[string]any)) {
 	p.edits = append(slices.DeleteFunc(p.edits, func(e edit) bool { return e.kind == Get }), edit{Get, change})
 }
 
+// ChangeInserted changes every job that is inserted from now on, in the answer to that.
+func (p *Proxy) ChangeInserted(change func(job map[string]any)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.edits = append(p.edits, edit{Insert, change})
+}
+
 // ServeHTTP answers one call.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
@@ -156,7 +166,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := call.Project + ":" + call.Job
-	if call.Kind == Insert && p.inserted(id) != nil {
+	if call.Kind == Insert {
+		defer p.hold(id)()
+		p.settle(call)
+	}
+	if call.Kind == Get && p.elsewhere(call) {
+		refuse(w, http.StatusNotFound, "notFound", fmt.Sprintf("Not found: Job %s:%s", call.Project, call.Job))
+		return
+	}
+	if job := p.inserted(id); call.Kind == Insert && job != nil && place(job) == place(call.Body) {
 		refuse(w, http.StatusConflict, "duplicate", fmt.Sprintf("Already Exists: Job %s:%s.%s", call.Project, place(p.inserted(id)), call.Job))
 		return
 	}
@@ -213,6 +231,41 @@ func (p *Proxy) record(call Call) func(http.ResponseWriter) {
 	return nil
 }
 
+// hold lets one call at a time insert a job of an id.
+func (p *Proxy) hold(id string) (release func()) {
+	p.mu.Lock()
+	if p.ids[id] == nil {
+		p.ids[id] = &sync.Mutex{}
+	}
+	lock := p.ids[id]
+	p.mu.Unlock()
+	lock.Lock()
+	return lock.Unlock
+}
+
+// elsewhere says that a job is not where a call looks for it: in the US and the EU if it names no place.
+func (p *Proxy) elsewhere(call Call) bool {
+	job := p.inserted(call.Project + ":" + call.Job)
+	if job == nil {
+		return false
+	}
+	asked := call.Query.Get("location")
+	return asked == "" && place(job) != "US" && place(job) != "EU" || asked != "" && asked != place(job)
+}
+
+// Settle has BigQuery choose a place for the jobs that name none.
+func (p *Proxy) Settle(location string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled = location
+}
+
+// Statement is the query of the job that has an id, "" where there is none.
+func (p *Proxy) Statement(project, id string) string {
+	statement, _ := Call{Body: p.inserted(project + ":" + id)}.Configuration("query", "query").(string)
+	return statement
+}
+
 func (p *Proxy) inserted(id string) map[string]any {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,12 +274,23 @@ func (p *Proxy) inserted(id string) map[string]any {
 
 func (p *Proxy) remember(id string, call Call, answer map[string]any) {
 	if dry, _ := call.Configuration("dryRun").(bool); dry {
-		delete(answer["jobReference"].(map[string]any), "jobId")
+		reference := answer["jobReference"].(map[string]any)
+		delete(reference, "jobId")
+		reference["location"] = place(call.Body)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.jobs[id] = call.Body
+}
+
+// settle gives a job that is to be inserted, or dry run, its place.
+func (p *Proxy) settle(call Call) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if asked, _ := call.Body["jobReference"].(map[string]any); asked != nil && asked["location"] == nil && p.settled != "" {
+		asked["location"] = p.settled
+	}
 }
 
 // complete gives a job what the emulator forgets of it.
