@@ -174,6 +174,7 @@ func (h *host) serve(ctx context.Context) error {
 			h.gateway.SetReady(true)
 			if h.options.Before != nil {
 				answer()
+				h.options.Before.Accepts()
 			}
 			h.notify.ready()
 			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())

@@ -95,7 +95,7 @@ func (h *host) handOver(ctx context.Context, successor *takeover.Successor, forc
 	if err := h.listeners.each((*takeover.Pausable).Pause); err != nil {
 		return errors.Join(err, h.listeners.each((*takeover.Pausable).Resume))
 	}
-	if err := successor.Commit(); err != nil {
+	if err := successor.Commit(ctx); err != nil {
 		return errors.Join(err, h.listeners.each((*takeover.Pausable).Resume))
 	}
 	time.Sleep(acceptGrace)

@@ -5,15 +5,17 @@
 //
 //	successor, err := takeover.Start(program, args, listeners)
 //	report, err := successor.Await(ctx)                        // until the new host has started its plugins
-//	err = successor.Commit()                                   // or successor.Abandon()
+//	err = successor.Commit(ctx)                                // or successor.Abandon()
 //
 // and the new one, which accepts no connection before it is told to:
 //
 //	predecessor, err := takeover.Inherit()                     // nil: this host was started by nobody like that
 //	listener, ok := predecessor.Listener("grpc", "0.0.0.0:8000")
 //	err = predecessor.Ready(ctx, report)                       // or predecessor.Fail(err)
+//	…
+//	predecessor.Accepts()
 //
-// Until Commit the old host is as it was, whatever becomes of the new one.
+// Until Commit has returned the old host is as it was, whatever becomes of the new one.
 package takeover
 
 import (
@@ -72,6 +74,7 @@ type Plugin struct {
 type Successor struct {
 	cmd    *exec.Cmd
 	socket net.Conn
+	said   *bufio.Reader // on socket
 	ended  chan struct{} // closed when it has ended
 	err    error         // how; written before ended is closed
 }
@@ -87,7 +90,7 @@ func Start(program string, args []string, listeners []Listener) (*Successor, err
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	s := &Successor{cmd: exec.Command(program, args...), socket: ours, ended: make(chan struct{})}
+	s := &Successor{cmd: exec.Command(program, args...), socket: ours, said: bufio.NewReader(ours), ended: make(chan struct{})}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	s.cmd.Env = append(os.Environ(), Variable+"="+string(said))
 	s.cmd.ExtraFiles = []*os.File{theirs}
@@ -138,7 +141,7 @@ func (s *Successor) PID() int { return s.cmd.Process.Pid }
 // Await waits until the new host has started its plugins. An error says why it will not take over.
 func (s *Successor) Await(ctx context.Context) (Report, error) {
 	defer context.AfterFunc(ctx, func() { _ = s.socket.SetReadDeadline(time.Unix(1, 0)) })()
-	line, err := bufio.NewReader(s.socket).ReadBytes('\n')
+	line, err := s.said.ReadBytes('\n')
 	switch {
 	case ctx.Err() != nil:
 		return Report{}, fmt.Errorf("the new host is not ready: %w", context.Cause(ctx))
@@ -165,16 +168,23 @@ func howEnded(err error) string {
 	return err.Error()
 }
 
-// Commit lets the new host accept connections. After an error it does not.
-func (s *Successor) Commit() error {
+// Commit lets the new host accept connections, and returns when it does. After an error it is to be abandoned.
+func (s *Successor) Commit(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = s.socket.SetDeadline(time.Unix(1, 0)) })()
 	if _, err := s.socket.Write([]byte(goWord)); err != nil {
 		return fmt.Errorf("the new host has gone: %w", err)
+	}
+	if answer, err := s.said.ReadString('\n'); answer != goesWord {
+		return fmt.Errorf("the new host does not accept connections: %w", errors.Join(err, ctx.Err()))
 	}
 	return s.socket.Close()
 }
 
-// goWord is what the old host says when the new one may accept connections.
-const goWord = "go\n"
+const (
+	// goWord is what the old host says when the new one may accept connections, goesWord what the new one says when it does.
+	goWord   = "go\n"
+	goesWord = "goes\n"
+)
 
 // Abandon ends the new host, and returns when it has ended.
 func (s *Successor) Abandon() {
@@ -237,14 +247,13 @@ func (p *Predecessor) Listener(key, address string) (net.Listener, bool) {
 }
 
 // Ready tells the old host that this one has started, closes the listeners that were not taken, and returns nil when this
-// one is to accept connections.
+// one is to accept connections, of which it tells by Accepts.
 func (p *Predecessor) Ready(ctx context.Context, report Report) error {
 	for _, l := range p.listeners {
 		if l.Listener != nil {
 			l.Listener.Close()
 		}
 	}
-	defer p.socket.Close()
 	if err := p.tell(report); err != nil {
 		return fmt.Errorf("the old host has gone: %w", err)
 	}
@@ -255,7 +264,16 @@ func (p *Predecessor) Ready(ctx context.Context, report Report) error {
 	return nil
 }
 
-// Fail tells the old host why this one does not start. After Ready it has no effect.
+// Accepts tells the old host that this one accepts connections.
+func (p *Predecessor) Accepts() {
+	if p == nil {
+		return
+	}
+	_, _ = p.socket.Write([]byte(goesWord)) // who does not hear it has gone, and needs no telling
+	_ = p.socket.Close()
+}
+
+// Fail tells the old host why this one does not start. After Accepts it has no effect.
 func (p *Predecessor) Fail(reason error) {
 	if p == nil || reason == nil {
 		return

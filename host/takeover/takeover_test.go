@@ -48,6 +48,10 @@ func actAsNewHost(as string) error {
 	if err := before.Ready(context.Background(), report); err != nil {
 		return err
 	}
+	if as == "dies late" {
+		return errors.New("and says nothing")
+	}
+	before.Accepts()
 	for {
 		conn, err := taken.Accept()
 		if err != nil {
@@ -139,7 +143,7 @@ func TestTheNewHostAcceptsWhenItIsToldToAndNoConnectionIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a connection is refused between the two: %v", err)
 	}
-	if err := s.Commit(); err != nil {
+	if err := s.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if who, err := io.ReadAll(waiting); err != nil || string(who) != "new" {
@@ -191,6 +195,21 @@ func TestAnOldHostThatDoesNotHandOverServesOn(t *testing.T) {
 			if who := asked(t, grpc.Addr().String()); who != "old" {
 				t.Fatalf("%q answers", who)
 			}
+		}
+	})
+	t.Run("dies late", func(t *testing.T) {
+		grpc := listen(t)
+		answers(t, grpc)
+		s := start(t, "dies late", grpc)
+		if _, err := s.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(t.Context()); err == nil || !strings.Contains(err.Error(), "does not accept connections") {
+			t.Errorf("the error is %v", err)
+		}
+		s.Abandon()
+		if who := asked(t, grpc.Addr().String()); who != "old" {
+			t.Errorf("%q answers", who)
 		}
 	})
 	t.Run("no program", func(t *testing.T) {

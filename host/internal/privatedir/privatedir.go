@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Make makes sure that dir is there, that it is this user's own and that nobody else can enter it. what is what messages
+// Make makes sure that dir is there, that it is this user's own and that nobody else can enter it. What is missing above it
+// is made as private: it may be the directory that another call is for. what is what messages
 // call it, such as "the base of run directories".
 func Make(what, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("cannot make %s: %w", what, err)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
