@@ -75,9 +75,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	switch served := ok && (g.enabled.Has(guarantee.VersionRouting) || c.route.Category == info.category); { // G2
 	case served:
 	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs): // G5 and G7
-		c.route = route.Route{Target: noPlugin{info.category}, Policy: route.Policy{MaxStale: unservedMaxStale}}
+		c.route = route.Route{Target: noPlugin{g.unservedReason(info, "")}, Policy: route.Policy{MaxStale: unservedMaxStale}}
 	default:
-		return nil, status.Errorf(codes.NotFound, "no plugin of this host serves task category %s%s; ListAgents names those it serves", info.category, info.scope())
+		return nil, status.Error(codes.NotFound, g.unservedReason(info, info.scope())+"; ListAgents names those it serves")
 	}
 	if m.sync != c.route.Sync && c.record == nil && !(m.creates && g.mayRunSync(c)) {
 		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
@@ -234,7 +234,16 @@ const unservedMaxStale = config.DefaultMaxStale
 
 // noPlugin stands for the plugin of jobs that no plugin serves. They may have one soon: it could not be started when the
 // host was, or was taken out of the configuration by mistake.
-type noPlugin struct{ category plugin.Category }
+type noPlugin struct{ reason string }
+
+// unservedReason is why no plugin serves a category, in the scope of a project and domain.
+func (g *Gateway) unservedReason(info requestInfo, scope string) string {
+	none := fmt.Sprintf("no plugin of this host serves task category %s%s", info.category, scope)
+	if removed, ok := g.routes.Table().Removed(info.category); ok {
+		return none + ": " + removed.Reason()
+	}
+	return none
+}
 
 func (noPlugin) Plugin() string { return "" }
 
@@ -246,7 +255,7 @@ func (n noPlugin) Acquire(context.Context, route.Want) (route.Lease, error) {
 }
 
 func (n noPlugin) Trouble() (route.Trouble, bool) {
-	return route.Trouble{Reason: fmt.Sprintf("no plugin of this host serves task category %s", n.category)}, true
+	return route.Trouble{Reason: n.reason}, true
 }
 
 // removedPlugin stands for a plugin that was taken out a short while ago, for tasks that can go on record: it may have been a

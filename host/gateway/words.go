@@ -74,7 +74,7 @@ func (c *routedCall) naming(err error) error {
 		return err
 	}
 	p := s.Proto()
-	p.Message = fmt.Sprintf("plugin %q: %s", name, p.GetMessage())
+	p.Message = fmt.Sprintf("plugin %q: %s", name, strings.TrimPrefix(p.GetMessage(), "plugin "+name+": "))
 	if s.Message() == "" {
 		p.Message = fmt.Sprintf("plugin %q answered %s without a word", name, s.Code())
 	}

@@ -33,6 +33,8 @@ type Script struct {
 	GetDelay    string `json:"get_delay,omitempty"`
 	// CreateError and DeleteError are the names of codes to answer with, such as "UNAVAILABLE".
 	CreateError string `json:"create_error,omitempty"`
+	// ErrorLength is how much longer the text of CreateError is, in characters that take more than one byte each.
+	ErrorLength int    `json:"error_length,omitempty"`
 	DeleteError string `json:"delete_error,omitempty"`
 	// GetErrors is how many Gets fail with GetError (UNAVAILABLE where empty) before they answer.
 	GetErrors int    `json:"get_errors,omitempty"`
@@ -104,7 +106,7 @@ func (e *echo) CreateTask(_ context.Context, request *admin.CreateTaskRequest) (
 	crash(script, "create")
 	pause(script.CreateDelay)
 	if script.CreateError != "" {
-		return nil, failure(script.CreateError, "create failed as the script says")
+		return nil, failure(script.CreateError, strings.Repeat("ä", script.ErrorLength)+"create failed as the script says")
 	}
 	inputs, err := protojson.Marshal(request.GetInputs())
 	if err != nil {
