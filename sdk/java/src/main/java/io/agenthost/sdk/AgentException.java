@@ -29,6 +29,11 @@ public class AgentException extends RuntimeException {
         return new AgentException(Status.Code.NOT_FOUND, message);
     }
 
+    /** An attempt that was given up, for which no job may be made: see {@link Finder}. */
+    public static AgentException abandoned(String message) {
+        return new AgentException(Status.Code.ABORTED, message);
+    }
+
     /** A task that can never run as it is. */
     public static AgentException invalidArgument(String message) {
         return new AgentException(Status.Code.INVALID_ARGUMENT, message);

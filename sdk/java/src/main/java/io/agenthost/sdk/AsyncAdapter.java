@@ -21,9 +21,32 @@ final class AsyncAdapter<M> {
         }
     }
 
-    @SuppressWarnings("unchecked")
     ByteString create(Task task) throws Exception {
-        M meta = agent.create(task);
+        return encoded(agent.create(task));
+    }
+
+    boolean finds() {
+        return agent instanceof Finder;
+    }
+
+    ByteString find(Task task) throws Exception {
+        return encoded(finder().find(task));
+    }
+
+    void abandon(Task task) throws Exception {
+        finder().abandon(task);
+    }
+
+    @SuppressWarnings("unchecked")
+    private Finder<M> finder() {
+        if (agent instanceof Finder<?> finder) {
+            return (Finder<M>) finder;
+        }
+        throw AgentException.unimplemented("it does not find jobs by their key");
+    }
+
+    @SuppressWarnings("unchecked")
+    private ByteString encoded(M meta) throws Exception {
         if (agent instanceof MetaCodec<?> codec) {
             return ByteString.copyFrom(((MetaCodec<M>) codec).encodeMeta(meta));
         }

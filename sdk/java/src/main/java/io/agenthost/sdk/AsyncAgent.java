@@ -31,7 +31,7 @@ import java.util.List;
  * wrong is no exception but {@link Resource#failed(String)}.
  *
  * <p>An agent that is {@link AutoCloseable} is closed when the plugin stops, after its last call. One that is a
- * {@link MetaCodec} writes its metadata itself.
+ * {@link MetaCodec} writes its metadata itself, one that is a {@link Finder} finds jobs by the attempt's key.
  *
  * @param <M> a job's metadata
  */

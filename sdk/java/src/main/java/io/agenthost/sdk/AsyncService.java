@@ -36,9 +36,19 @@ final class AsyncService extends AsyncAgentServiceGrpc.AsyncAgentServiceImplBase
             Task task = new Task(request.getTemplate(), request.getInputs(), request.getOutputPrefix(), request.getTaskExecutionMetadata(),
                     IdempotencyKey.of(request.getTaskExecutionMetadata(), request.getOutputPrefix()), 0, Wire.connectionOf(request));
             Registry.Registered agent = find(task.category());
-            return Guard.run(agent.name(), task.category(), "Create", () ->
-                    CreateTaskResponse.newBuilder().setResourceMeta(agent.async().create(task)).build());
+            return switch (Form.ofCall()) {
+                case CREATE -> Guard.run(agent.name(), task.category(), "Create", () -> created(agent.async().create(task)));
+                case FIND -> Guard.run(agent.name(), task.category(), "Find", () -> created(agent.async().find(task)));
+                case ABANDON -> Guard.run(agent.name(), task.category(), "Abandon", () -> {
+                    agent.async().abandon(task);
+                    return CreateTaskResponse.getDefaultInstance();
+                });
+            };
         });
+    }
+
+    private static CreateTaskResponse created(ByteString meta) {
+        return CreateTaskResponse.newBuilder().setResourceMeta(meta).build();
     }
 
     @Override

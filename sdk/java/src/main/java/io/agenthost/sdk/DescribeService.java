@@ -8,7 +8,10 @@ import io.agenthost.plugin.v1.DescribeResponse;
 import io.agenthost.plugin.v1.PluginServiceGrpc;
 import io.agenthost.plugin.v1.Sdk;
 import io.grpc.stub.StreamObserver;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
+import java.util.stream.Stream;
 
 /** agenthost.plugin.v1.PluginService. */
 final class DescribeService extends PluginServiceGrpc.PluginServiceImplBase {
@@ -36,20 +39,19 @@ final class DescribeService extends PluginServiceGrpc.PluginServiceImplBase {
      * promise, so that hosts that know no others hear of it too.
      */
     private void addPromises(DescribeResponse.Builder said) {
-        List<String> whole = services.plugin().capabilities();
-        said.addAllCapabilities(whole);
-        if (whole.contains(Contract.CAPABILITY_IDEMPOTENT_CREATE)) {
-            return;
-        }
         List<Registry.Registered> asynchronous = services.registry().all().stream().filter(agent -> agent.async() != null).toList();
-        List<Registry.Registered> promising = asynchronous.stream().filter(Registry.Registered::idempotentCreate).toList();
-        if (!promising.isEmpty() && promising.size() == asynchronous.size()) {
-            said.addCapabilities(Contract.CAPABILITY_IDEMPOTENT_CREATE);
-            return;
+        Set<String> whole = new LinkedHashSet<>(services.plugin().capabilities());
+        Stream.of(Contract.CAPABILITY_IDEMPOTENT_CREATE, Contract.CAPABILITY_FIND_BY_KEY)
+                .filter(name -> !asynchronous.isEmpty() && asynchronous.stream().allMatch(agent -> agent.capabilities().contains(name)))
+                .forEach(whole::add);
+        said.addAllCapabilities(whole);
+        for (Registry.Registered agent : asynchronous) {
+            List<String> own = agent.capabilities().stream().filter(name -> !whole.contains(name)).toList();
+            if (!own.isEmpty()) {
+                agent.categories().forEach(category -> said.addCategoryCapabilities(CategoryCapabilities.newBuilder()
+                        .setName(category.name()).setVersion(category.version()).addAllCapabilities(own)));
+            }
         }
-        promising.stream().flatMap(agent -> agent.categories().stream()).forEach(category -> said.addCategoryCapabilities(
-                CategoryCapabilities.newBuilder().setName(category.name()).setVersion(category.version())
-                        .addCapabilities(Contract.CAPABILITY_IDEMPOTENT_CREATE)));
     }
 
     @Override

@@ -16,6 +16,18 @@ final class Registry {
         String kind() {
             return sync != null ? "synchronous" : "asynchronous";
         }
+
+        /** What an asynchronous agent promises. */
+        List<String> capabilities() {
+            List<String> promised = new ArrayList<>();
+            if (idempotentCreate) {
+                promised.add(Contract.CAPABILITY_IDEMPOTENT_CREATE);
+            }
+            if (async.finds()) {
+                promised.add(Contract.CAPABILITY_FIND_BY_KEY);
+            }
+            return promised;
+        }
     }
 
     private final List<Registered> all = new ArrayList<>();

@@ -31,7 +31,7 @@ final class Services {
 
     /** Adds the services to a server: no limit on the size of messages, and a thread for each call, which may block. */
     void addTo(ServerBuilder<?> server) {
-        server.executor(threads).maxInboundMessageSize(Integer.MAX_VALUE).intercept(calls).intercept(new IdempotencyKey())
+        server.executor(threads).maxInboundMessageSize(Integer.MAX_VALUE).intercept(calls).intercept(new IdempotencyKey()).intercept(new Form.Reader())
                 .addService(new AsyncService(this)).addService(new SyncService(this))
                 .addService(new MetadataService(this)).addService(new DescribeService(this));
     }

@@ -49,6 +49,8 @@ import java.util.concurrent.TimeUnit;
  */
 public final class AgentTest implements AutoCloseable {
     private static final Metadata.Key<String> IDEMPOTENCY_KEY = Metadata.Key.of("agenthost-idempotency-key", Metadata.ASCII_STRING_MARSHALLER);
+    private static final Metadata.Key<String> FIND_ONLY = Metadata.Key.of("agenthost-find-only", Metadata.ASCII_STRING_MARSHALLER);
+    private static final Metadata.Key<String> ABANDON = Metadata.Key.of("agenthost-abandon", Metadata.ASCII_STRING_MARSHALLER);
     private static final Duration MAX_WAIT = Duration.ofMinutes(1);
 
     private final ManagedChannel channel;
@@ -139,7 +141,27 @@ public final class AgentTest implements AutoCloseable {
 
     /** Creates a job with an asynchronous agent. */
     public TestJob create(TestTask task) {
-        byte[] meta = AsyncAgentServiceGrpc.newBlockingStub(channel(task)).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS)
+        return createTask(task, new Metadata());
+    }
+
+    /** The job that was made for the task's attempt; it makes none. The agent must be a {@link io.agenthost.sdk.Finder}. */
+    public TestJob find(TestTask task) {
+        Metadata form = new Metadata();
+        form.put(FIND_ONLY, "1");
+        return createTask(task, form);
+    }
+
+    /** Gives the task's attempt up. The agent must be a {@link io.agenthost.sdk.Finder}. */
+    public void abandon(TestTask task) {
+        Metadata form = new Metadata();
+        form.put(ABANDON, "1");
+        createTask(task, form);
+    }
+
+    /** Calls CreateTask in one of its forms, which metadata tells apart. */
+    private TestJob createTask(TestTask task, Metadata form) {
+        Channel called = ClientInterceptors.intercept(channel(task), MetadataUtils.newAttachHeadersInterceptor(form));
+        byte[] meta = AsyncAgentServiceGrpc.newBlockingStub(called).withDeadlineAfter(maxWait.toMillis(), TimeUnit.MILLISECONDS)
                 .createTask(CreateTaskRequest.newBuilder().setTemplate(task.template()).setInputs(task.inputs())
                         .setOutputPrefix(task.outputPrefix()).setTaskExecutionMetadata(task.metadata()).setUnknownFields(task.connection()).build())
                 .getResourceMeta().toByteArray();
