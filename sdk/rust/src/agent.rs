@@ -77,6 +77,24 @@ pub trait AsyncAgent: Send + Sync + 'static {
     async fn close(&self) {}
 }
 
+/// Finds the job of an attempt by its [`idempotency_key`](Task::idempotency_key), in the system that the agent works for. An agent
+/// that is registered with [`Plugin::finding_agent`](crate::Plugin::finding_agent) declares the capability `find_by_key`. With
+/// `idempotent_create` it lets the host accept a task whose job cannot be made at once: a plugin that restarts, hangs or is over
+/// its limits then costs no attempt.
+///
+/// Both methods must be right in every process of the plugin, also on another machine, for as long as Flyte may ask about the
+/// task, and at the same time as a [`create`](AsyncAgent::create) of the same attempt.
+#[async_trait]
+pub trait Finder: AsyncAgent {
+    /// Returns what [`create`](AsyncAgent::create) returned for the attempt, and makes nothing: [`Error::not_found`] where no
+    /// job was made, [`Error::abandoned`] where the attempt was abandoned.
+    async fn find(&self, task: Task) -> Result<Self::Meta>;
+
+    /// Gives the attempt up. A job that was made for it ends as by [`delete`](AsyncAgent::delete), and none is made from now on:
+    /// create and find return [`Error::abandoned`]. So something has to stay where they look. A second call succeeds too.
+    async fn abandon(&self, task: Task) -> Result<()>;
+}
+
 /// Handles tasks whose work fits within a call.
 #[async_trait]
 pub trait SyncAgent: Send + Sync + 'static {
@@ -180,6 +198,10 @@ impl LogSink {
 #[async_trait]
 pub(crate) trait AnyAsync: Send + Sync {
     async fn create(&self, task: Task) -> Result<Vec<u8>>;
+    /// Whether the agent is a [`Finder`].
+    fn finds(&self) -> bool;
+    async fn find(&self, task: Task) -> Result<Vec<u8>>;
+    async fn abandon(&self, task: Task) -> Result<()>;
     async fn get(&self, job: Job<Vec<u8>>) -> Result<Resource>;
     async fn delete(&self, job: Job<Vec<u8>>) -> Result<()>;
     async fn logs(&self, job: Job<Vec<u8>>, query: LogsQuery, sink: LogSink) -> Result<()>;
@@ -207,9 +229,33 @@ pub fn json_meta<M: DeserializeOwned>(meta: &[u8]) -> Result<M> {
     })
 }
 
-pub(crate) struct Typed<A>(pub(crate) A);
+pub(crate) struct Typed<A: AsyncAgent> {
+    agent: Arc<A>,
+    finder: Option<Arc<dyn Finder<Meta = A::Meta>>>,
+}
 
 impl<A: AsyncAgent> Typed<A> {
+    pub fn new(agent: A) -> Self {
+        Typed { agent: Arc::new(agent), finder: None }
+    }
+
+    pub fn finding(agent: A) -> Self
+    where
+        A: Finder,
+    {
+        let agent = Arc::new(agent);
+        Typed { agent: agent.clone(), finder: Some(agent) }
+    }
+
+    fn finder(&self) -> Result<&dyn Finder<Meta = A::Meta>> {
+        self.finder.as_deref().ok_or_else(|| Error::unimplemented("it does not find jobs by their key"))
+    }
+
+    fn encode(meta: &A::Meta) -> Result<Vec<u8>> {
+        serde_json::to_vec(meta)
+            .map_err(|e| Error::internal(format!("the job's metadata cannot be written as JSON: {e}")))
+    }
+
     fn job(job: Job<Vec<u8>>) -> Result<Job<A::Meta>> {
         let meta = A::decode_meta(&job.meta)?;
         Ok(Job { meta, category: job.category, output_prefix: job.output_prefix, connection: job.connection })
@@ -219,29 +265,39 @@ impl<A: AsyncAgent> Typed<A> {
 #[async_trait]
 impl<A: AsyncAgent> AnyAsync for Typed<A> {
     async fn create(&self, task: Task) -> Result<Vec<u8>> {
-        let meta = self.0.create(task).await?;
-        serde_json::to_vec(&meta)
-            .map_err(|e| Error::internal(format!("the job's metadata cannot be written as JSON: {e}")))
+        Self::encode(&self.agent.create(task).await?)
+    }
+
+    fn finds(&self) -> bool {
+        self.finder.is_some()
+    }
+
+    async fn find(&self, task: Task) -> Result<Vec<u8>> {
+        Self::encode(&self.finder()?.find(task).await?)
+    }
+
+    async fn abandon(&self, task: Task) -> Result<()> {
+        self.finder()?.abandon(task).await
     }
 
     async fn get(&self, job: Job<Vec<u8>>) -> Result<Resource> {
-        self.0.get(Self::job(job)?).await
+        self.agent.get(Self::job(job)?).await
     }
 
     async fn delete(&self, job: Job<Vec<u8>>) -> Result<()> {
-        self.0.delete(Self::job(job)?).await
+        self.agent.delete(Self::job(job)?).await
     }
 
     async fn logs(&self, job: Job<Vec<u8>>, query: LogsQuery, sink: LogSink) -> Result<()> {
-        self.0.logs(Self::job(job)?, query, sink).await
+        self.agent.logs(Self::job(job)?, query, sink).await
     }
 
     async fn metrics(&self, job: Job<Vec<u8>>, query: MetricsQuery) -> Result<Vec<Metric>> {
-        self.0.metrics(Self::job(job)?, query).await
+        self.agent.metrics(Self::job(job)?, query).await
     }
 
     async fn close(&self) {
-        self.0.close().await;
+        self.agent.close().await;
     }
 }
 

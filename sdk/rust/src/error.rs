@@ -38,6 +38,11 @@ impl Error {
         Self::new(Code::NotFound, message)
     }
 
+    /// The attempt was given up, and no job may be made for it: see [`Finder`](crate::Finder).
+    pub fn abandoned(message: impl fmt::Display) -> Self {
+        Self::new(Code::Aborted, message)
+    }
+
     /// The task makes no sense: repeating it cannot help.
     pub fn invalid_argument(message: impl fmt::Display) -> Self {
         Self::new(Code::InvalidArgument, message)

@@ -68,7 +68,9 @@ pub mod contract {
     include!(concat!(env!("OUT_DIR"), "/contract.rs"));
 }
 
-pub use agent::{AsyncAgent, Job, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, SyncAgent, json_meta};
+pub use agent::{
+    AsyncAgent, Finder, Job, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, SyncAgent, json_meta,
+};
 pub use async_trait::async_trait;
 pub use category::{Category, Registration};
 pub use config::{ByteSize, ConfigError};

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::agent::{AsyncAgent, Kind, SyncAgent, Typed};
+use crate::agent::{AsyncAgent, Finder, Kind, SyncAgent, Typed};
 use crate::category::Registration;
 use crate::config::{ConfigError, Configuration};
 use crate::registry::{Registered, Registry};
 
 /// The capability by which an agent or a plugin promises that a creation may be repeated.
 pub(crate) const IDEMPOTENT_CREATE: &str = "idempotent_create";
+
+/// The capability by which an agent promises that it finds jobs by their key, and gives attempts up.
+pub(crate) const FIND_BY_KEY: &str = "find_by_key";
 
 /// Some agents, and what the host is told of them. [`serve`](Plugin::serve) is the last call of a program.
 pub struct Plugin {
@@ -40,7 +43,12 @@ impl Plugin {
 
     /// Adds an async agent for a task type, or for what a [`Registration`] says.
     pub fn agent(self, registration: impl Into<Registration>, agent: impl AsyncAgent) -> Self {
-        self.register(registration.into(), Kind::Async(Arc::new(Typed(agent))))
+        self.register(registration.into(), Kind::Async(Arc::new(Typed::new(agent))))
+    }
+
+    /// Adds an async agent that is a [`Finder`], and so declares the capability `find_by_key`.
+    pub fn finding_agent(self, registration: impl Into<Registration>, agent: impl Finder) -> Self {
+        self.register(registration.into(), Kind::Async(Arc::new(Typed::finding(agent))))
     }
 
     /// Adds a sync agent for a task type, or for what a [`Registration`] says.

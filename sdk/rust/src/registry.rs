@@ -20,6 +20,11 @@ impl Registered {
     pub fn is_sync(&self) -> bool {
         matches!(self.kind, Kind::Sync(_))
     }
+
+    /// Whether it finds jobs by their key.
+    pub fn finds(&self) -> bool {
+        matches!(&self.kind, Kind::Async(agent) if agent.finds())
+    }
 }
 
 #[derive(Default)]

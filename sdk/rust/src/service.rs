@@ -38,11 +38,14 @@ use crate::contract::flyteidl::service::{
 };
 use crate::error::{Error, Result};
 use crate::literal::{datetime, time_delta, to_struct};
-use crate::plugin::{IDEMPOTENT_CREATE, Plugin};
+use crate::plugin::{FIND_BY_KEY, IDEMPOTENT_CREATE, Plugin};
 use crate::registry::Registered;
 use crate::task::Task;
 
 const IDEMPOTENCY_KEY: &str = "agenthost-idempotency-key";
+/// The metadata by which CreateTask finds a job and makes none, and by which it gives an attempt up.
+const FIND_ONLY: &str = "agenthost-find-only";
+const ABANDON: &str = "agenthost-abandon";
 
 /// What every service reads.
 pub(crate) struct Shared {
@@ -165,6 +168,9 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
 impl AsyncAgentService for Services {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
         let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
+        // Whatever their values: what asks for less than a creation must not make a job.
+        let (find_only, abandon) =
+            (request.metadata().contains_key(FIND_ONLY), request.metadata().contains_key(ABANDON));
         let request = request.into_inner();
         let template = request.template.unwrap_or_default();
         let metadata = request.task_execution_metadata.unwrap_or_default();
@@ -181,7 +187,14 @@ impl AsyncAgentService for Services {
             max_dataset_size: 0,
             inputs: inputs(request.inputs),
         };
-        let resource_meta = guard(agent, "create", any.create(task)).await?;
+        let resource_meta = if find_only {
+            guard(agent, "find", any.find(task)).await?
+        } else if abandon {
+            guard(agent, "abandon", any.abandon(task)).await?;
+            Vec::new()
+        } else {
+            guard(agent, "create", any.create(task)).await?
+        };
         Ok(Response::new(CreateTaskResponse { resource_meta }))
     }
 
@@ -362,23 +375,30 @@ impl AgentMetadataService for Services {
 /// The capabilities as Describe has them: for the plugin, and for single categories. What every async agent promises is the
 /// plugin's promise, so that hosts that know no others hear of it too.
 fn promises(plugin: &Plugin) -> (Vec<String>, Vec<CategoryCapabilities>) {
-    let mut all = plugin.capabilities.clone();
-    let agents = plugin.registry.agents().iter();
-    let promising = agents.clone().filter(|agent| agent.idempotent_create && !agent.is_sync());
-    let asynchronous = agents.filter(|agent| !agent.is_sync()).count();
-    if all.iter().any(|capability| capability == IDEMPOTENT_CREATE) {
-        return (all, Vec::new());
+    type Made = fn(&Registered) -> bool;
+    let known: [(&str, Made); 2] =
+        [(IDEMPOTENT_CREATE, |agent| agent.idempotent_create), (FIND_BY_KEY, Registered::finds)];
+    let asynchronous: Vec<_> = plugin.registry.agents().iter().filter(|agent| !agent.is_sync()).collect();
+    let mut whole = plugin.capabilities.clone();
+    let mut single = Vec::new();
+    for (name, made) in known {
+        let declared = whole.iter().any(|capability| capability == name);
+        if !declared && !asynchronous.is_empty() && asynchronous.iter().all(|agent| made(agent)) {
+            whole.push(name.into());
+        }
     }
-    if asynchronous > 0 && promising.clone().count() == asynchronous {
-        all.push(IDEMPOTENT_CREATE.into());
-        return (all, Vec::new());
+    for agent in asynchronous {
+        let own = known.iter().filter(|(name, made)| made(agent) && !whole.iter().any(|capability| capability == name));
+        let capabilities: Vec<_> = own.map(|(name, _)| name.to_string()).collect();
+        if !capabilities.is_empty() {
+            single.extend(agent.categories.iter().map(|category| CategoryCapabilities {
+                name: category.name.clone(),
+                version: category.version,
+                capabilities: capabilities.clone(),
+            }));
+        }
     }
-    let single = |category: &Category| CategoryCapabilities {
-        name: category.name.clone(),
-        version: category.version,
-        capabilities: vec![IDEMPOTENT_CREATE.into()],
-    };
-    (all, promising.flat_map(|agent| agent.categories.iter().map(single)).collect())
+    (whole, single)
 }
 
 #[tonic::async_trait]

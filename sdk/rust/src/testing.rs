@@ -405,14 +405,32 @@ impl Client {
 
     /// Creates a job.
     pub async fn create(&self, task: TestTask) -> Result<TestJob, Status> {
+        self.create_task(task, None).await
+    }
+
+    /// The job that was made for the task's attempt: the task names it by a key or as Flyte does. It makes none.
+    pub async fn find(&self, task: TestTask) -> Result<TestJob, Status> {
+        self.create_task(task, Some("agenthost-find-only")).await
+    }
+
+    /// Gives the task's attempt up, of which no job is made from then on.
+    pub async fn abandon(&self, task: TestTask) -> Result<(), Status> {
+        self.create_task(task, Some("agenthost-abandon")).await.map(|_| ())
+    }
+
+    /// Calls CreateTask in one of its forms, which metadata tells apart.
+    async fn create_task(&self, task: TestTask, form: Option<&'static str>) -> Result<TestJob, Status> {
         let (category, output_prefix) = (task.category(), task.output_prefix.clone());
-        let request = task.request(CreateTaskRequest {
+        let mut request = task.request(CreateTaskRequest {
             inputs: Some(LiteralMap { literals: task.inputs.clone() }),
             template: Some(task.template.clone()),
             output_prefix: output_prefix.clone(),
             task_execution_metadata: task.metadata.clone(),
             ..Default::default()
         });
+        if let Some(form) = form {
+            request.metadata_mut().insert(form, "1".parse().expect("metadata"));
+        }
         let meta = self.jobs().create_task(request).await?.into_inner().resource_meta;
         Ok(TestJob { meta, category, output_prefix, client: self.jobs() })
     }
