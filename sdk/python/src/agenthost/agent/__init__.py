@@ -37,6 +37,7 @@ from agenthost.plugin import ConfigError
 
 from ._agents import AsyncAgent, Category, LogLine, LogQuery, MetricsQuery, NextToken, SyncAgent
 from ._errors import (
+    Abandoned,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
@@ -63,6 +64,7 @@ from ._secrets import Secret, secret
 from ._task import Connection, Job, Task
 
 __all__ = [
+    "Abandoned",
     "AsyncAgent",
     "Binary",
     "Category",

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pydantic
 
-from agenthost.plugin import LoadError
+from agenthost.plugin import CAPABILITY_FIND_BY_KEY, CAPABILITY_IDEMPOTENT_CREATE, LoadError
 
 from ._errors import InvalidArgument
 from ._resource import Resource
@@ -125,6 +125,35 @@ class AsyncAgent(_Agent, Generic[M]):
     @abstractmethod
     def delete(self, job: Job[M]) -> Awaitable[None] | None:
         """Ends the job. Fine if it is gone, or has ended."""
+
+    def find(self, task: Task) -> M | Awaitable[M]:
+        """What `create` returned for the attempt of `task.idempotency_key`. Makes nothing.
+
+        An agent that has this method and `abandon` declares the capability find_by_key. With `idempotent_create` it
+        lets the host accept a task whose job cannot be made at once: a plugin that restarts, hangs or is over its
+        limits then costs no attempt. Both methods must be right in every process of the plugin, also on another
+        machine, for as long as Flyte may ask about the task, and at the same time as a `create` of the same attempt.
+
+        :raises NotFound: no job was made.
+        :raises Abandoned: `abandon` was called.
+        """
+        raise NotImplementedError(f"the agent {self.agent_name()} does not find jobs by their key")
+
+    def abandon(self, task: Task) -> Awaitable[None] | None:
+        """Gives the attempt up: a job that was made for it ends as by `delete`, and none is made from now on. `create`
+        and `find` raise Abandoned then, so something has to stay where they look. A second call succeeds too."""
+        raise NotImplementedError(f"the agent {self.agent_name()} does not find jobs by their key")
+
+    @classmethod
+    def promises(cls) -> tuple[str, ...]:
+        """The capabilities that the agent declares."""
+        finds = {method for method in ("find", "abandon") if getattr(cls, method) is not getattr(AsyncAgent, method)}
+        if len(finds) == 1:
+            raise LoadError(
+                f"the agent {cls.__name__} has {finds.pop()}, of find and abandon: it needs both or neither"
+            )
+        made = {CAPABILITY_IDEMPOTENT_CREATE: cls.idempotent_create, CAPABILITY_FIND_BY_KEY: bool(finds)}
+        return tuple(name for name, declared in made.items() if declared)
 
     def logs(self, job: Job[M], query: LogQuery) -> AsyncIterator[Any] | Iterable[Any]:
         """The job's log: yields str or LogLine, each sent at once, and NextToken."""

@@ -35,6 +35,14 @@ class Native(Dialect):
         meta = await one.loop.here(one.agent.create, _task(one, request, request.inputs, metadata))
         return agent_pb2.CreateTaskResponse(resource_meta=one.agent.encode(meta))
 
+    async def find(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
+        meta = await one.loop.here(one.agent.find, _task(one, request, request.inputs, metadata))
+        return agent_pb2.CreateTaskResponse(resource_meta=one.agent.encode(meta))
+
+    async def abandon(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
+        await one.loop.here(one.agent.abandon, _task(one, request, request.inputs, metadata))
+        return agent_pb2.CreateTaskResponse()
+
     async def get(self, one: Registered, request: Any) -> Any:
         resource = await one.loop.here(one.agent.get, _job(one, request))
         return agent_pb2.GetTaskResponse(resource=to_message(resource))

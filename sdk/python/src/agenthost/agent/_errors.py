@@ -14,6 +14,13 @@ class NotFound(CallError):
         super().__init__(grpc.StatusCode.NOT_FOUND, message)
 
 
+class Abandoned(CallError):
+    """The attempt was given up, and no job may be made for it: see `AsyncAgent.abandon`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(grpc.StatusCode.ABORTED, message)
+
+
 class InvalidArgument(CallError):
     """The task can never run as it is."""
 

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from agenthost.plugin import (
-    CAPABILITY_IDEMPOTENT_CREATE,
     AgentLoop,
     CallError,
     CategoryCapabilities,
@@ -153,13 +152,14 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
 
         What every async agent promises is the plugin's promise, so that hosts that know no others hear of it too.
         """
-        promise = (CAPABILITY_IDEMPOTENT_CREATE,)
-        asynchronous = [agent for agent in self.agents if isinstance(agent, AsyncAgent)]
-        promising = [agent for agent in asynchronous if agent.idempotent_create]
-        if promising and len(promising) == len(asynchronous):
-            return promise, ()
-        categories = (category for agent in promising for category in agent.categories())
-        return (), tuple(CategoryCapabilities(one.task_type, one.version, promise) for one in categories)
+        promised = [(agent, agent.promises()) for agent in self.agents if isinstance(agent, AsyncAgent)]
+        known = dict.fromkeys(name for _, names in promised for name in names)
+        whole = tuple(name for name in known if all(name in names for _, names in promised))
+        single = []
+        for agent, names in promised:
+            own = tuple(name for name in names if name not in whole)
+            single += [CategoryCapabilities(one.task_type, one.version, own) for one in agent.categories() if own]
+        return whole, tuple(single)
 
     async def _configured_with(self, block: str) -> Sequence[ConfigError]:
         if self._configuration is None:

@@ -14,7 +14,10 @@ import os
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from ._contract import (
+    ABANDON_HEADER,
+    CAPABILITY_FIND_BY_KEY,
     CAPABILITY_IDEMPOTENT_CREATE,
+    FIND_ONLY_HEADER,
     IDEMPOTENCY_KEY_HEADER,
     CategoryCapabilities,
     ConfigError,
@@ -27,7 +30,10 @@ from ._loop import AgentLoop
 from ._serve import Service, serve, start
 
 __all__ = [
+    "ABANDON_HEADER",
+    "CAPABILITY_FIND_BY_KEY",
     "CAPABILITY_IDEMPOTENT_CREATE",
+    "FIND_ONLY_HEADER",
     "IDEMPOTENCY_KEY_HEADER",
     "AgentLoop",
     "CallError",

@@ -18,6 +18,9 @@ PROTOCOL_VERSION = "1"
 HEALTH_SERVICE = "plugin"
 IDEMPOTENCY_KEY_HEADER = "agenthost-idempotency-key"
 NOT_TAKEN_TRAILER = "agenthost-not-taken"
+FIND_ONLY_HEADER = "agenthost-find-only"
+ABANDON_HEADER = "agenthost-abandon"
+CAPABILITY_FIND_BY_KEY = "find_by_key"
 CAPABILITY_IDEMPOTENT_CREATE = "idempotent_create"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from agenthost.plugin import CallError, guarded, guarded_stream
+from agenthost.plugin import ABANDON_HEADER, FIND_ONLY_HEADER, CallError, guarded, guarded_stream
 
 from ._registry import Registered, Registry
 
@@ -31,6 +31,14 @@ class Dialect(ABC):
     @abstractmethod
     async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         """:param metadata: the call's, such as the idempotency key."""
+
+    async def find(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
+        """The answer of `create` for the attempt that the request is of, without making a job."""
+        raise NotImplementedError("it does not find jobs by their key")
+
+    async def abandon(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
+        """Gives the attempt up that the request is of."""
+        raise NotImplementedError("it does not find jobs by their key")
 
     @abstractmethod
     async def get(self, one: Registered, request: Any) -> Any: ...
@@ -99,9 +107,14 @@ class AgentService:
     async def _create(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         template = request.template
         one = await self._find(context, template.type, template.task_type_version, is_sync=False)
-        return await self._guarded(
-            context, one, "Create", one.loop.call(self._dialect.create, one, request, _metadata(context))
-        )
+        metadata = _metadata(context)
+        method, call = "Create", self._dialect.create
+        # Whatever the values: what asks for less than a creation must not make a job.
+        if FIND_ONLY_HEADER in metadata:
+            method, call = "Find", self._dialect.find
+        elif ABANDON_HEADER in metadata:
+            method, call = "Abandon", self._dialect.abandon
+        return await self._guarded(context, one, method, one.loop.call(call, one, request, metadata))
 
     def _job_call(self, method: str, call: Callable[[Registered, Any], Any]) -> Callable[..., Any]:
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:

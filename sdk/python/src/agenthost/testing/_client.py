@@ -76,8 +76,20 @@ class Client:
 
     def create(self, task_type: str, **task: Any) -> Job:
         """Creates a job. See `run_task` for the arguments."""
+        return self._create(task_type, [], task)
+
+    def find(self, task_type: str, **task: Any) -> Job:
+        """The job that was made for an attempt, which `idempotency_key` names. Makes none."""
+        return self._create(task_type, [(_contract.FIND_ONLY_HEADER, "1")], task)
+
+    def abandon(self, task_type: str, **task: Any) -> None:
+        """Gives an attempt up, which `idempotency_key` names."""
+        self._create(task_type, [(_contract.ABANDON_HEADER, "1")], task)
+
+    def _create(self, task_type: str, form: list[tuple[str, str]], task: Mapping[str, Any]) -> Job:
+        """Calls CreateTask in one of its forms, which metadata tells apart."""
         request, metadata = self._request(task_type, **task)
-        answer = self.async_agents.CreateTask(request, timeout=TIMEOUT, metadata=metadata)
+        answer = self.async_agents.CreateTask(request, timeout=TIMEOUT, metadata=[*metadata, *form])
         return self.job(task_type, answer.resource_meta, request.template.task_type_version)
 
     def job(self, task_type: str, meta: bytes, version: int = 0) -> Job:
