@@ -152,6 +152,8 @@ func (g *Gateway) make(ctx context.Context, c *routedCall, deadline time.Time) (
 		return g.makeSync(bounded, c), reply{}
 	case g.mayRecord(c):
 		return g.onRecord(detached, c)
+	case g.mayAccept(c):
+		return g.makeLocal(detached, c, deadline)
 	}
 	bounded, cancel := context.WithDeadline(detached, deadline)
 	defer cancel()
@@ -183,12 +185,14 @@ func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
 // createNow has the plugin make the job.
 func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	limit := g.limits.of(c.route)
+	passed := g.limiting(c, limit)
 	release, err := limit.acquireSlot(ctx, c.route)
-	if err != nil {
-		return reply{}, err
+	if err == nil {
+		defer release()
+		err = limit.acquireRate(ctx, c.route, 0)
 	}
-	defer release()
-	if err := limit.acquireRate(ctx, c.route, 0); err != nil {
+	passed()
+	if err != nil {
 		return reply{}, err
 	}
 	got, err := g.ask(ctx, c)

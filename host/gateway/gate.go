@@ -189,6 +189,18 @@ func (g *Gateway) stalling(ctx context.Context, c *routedCall) (watched context.
 	return watched, func() { timer.Stop(); s.leave(); cancel(nil) }
 }
 
+// limiting watches a creation that waits until its plugin's limits let it pass: it goes on record where it can.
+func (g *Gateway) limiting(c *routedCall, l *limit) (passed func()) {
+	if c.creation == nil || l.slots == nil && l.rate == nil {
+		return func() {}
+	}
+	timer := time.AfterFunc(troubleAfter, func() {
+		c.creation.Wait(fmt.Sprintf("%s has as many calls as its limits: allow", c.describePlugin()))
+		g.offer(c, c.creation)
+	})
+	return func() { timer.Stop() }
+}
+
 // sending watches a creation that the plugin has got. A plugin that answers none of many in time is in trouble too: they go on
 // record where they can; nobody else can be let go, since nobody else knows whether a job is being made.
 func (g *Gateway) sending(c *routedCall) (answered func(bool)) {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 )
 
@@ -45,6 +46,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Creation says how tasks are accepted whose job cannot be made at once. The zero value accepts none.
 	Creation Creation
+	// Intents are what this host, or those before it with its state directory, have accepted for themselves alone. Nil: none.
+	Intents *record.Intents
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -67,6 +70,7 @@ type Gateway struct {
 	limits   limits
 	gates    gates
 	creation atomic.Pointer[Creation]
+	intents  *record.Intents
 	budget   budget
 	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to
 	// end ctx.
@@ -118,6 +122,7 @@ func New(options Options) *Gateway {
 		enabled: guarantee.Every().Without(options.Without),
 
 		statuses: jobs.NewStatuses(statusMemory),
+		intents:  options.Intents,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited

@@ -26,6 +26,9 @@ import (
 type Creation struct {
 	// OnRecord says whether they are accepted; records that others made are read in any case.
 	OnRecord bool
+	// Local says that no other host is there to make good what this one has accepted: then tasks are accepted, too, whose
+	// plugins cannot find their jobs, as far as that is safe.
+	Local bool
 	// Keys seal and open records. Nil, or a function that returns nil: there are none, and nothing is accepted.
 	Keys func() *record.Keys
 	// Timeout bounds one CreateTask call of a task on record.
@@ -65,6 +68,9 @@ func (g *Gateway) mayRecord(c *routedCall) bool {
 
 // offer offers a record of the creation to those who wait for it. It returns false where the creation cannot go on record.
 func (g *Gateway) offer(c *routedCall, n *jobs.Creation) bool {
+	if c.local != nil {
+		return c.local.offer()
+	}
 	if !g.mayRecord(c) {
 		return false
 	}
@@ -280,11 +286,14 @@ func (g *Gateway) locate(ctx context.Context, c *routedCall) (answer []byte, end
 	if c.unreadable != nil {
 		return nil, false, status.Errorf(codes.Unavailable, "the task is on record, but this host cannot read that: %v", c.unreadable)
 	}
-	making, err := g.callOf(ctx, c)
-	if err != nil {
+	n, err := g.creationOf(ctx, c)
+	switch {
+	case errors.Is(err, errElsewhere):
+		answer, ended := g.elsewhere(c)
+		return answer, ended, nil
+	case err != nil:
 		return nil, false, err
 	}
-	n, _ := g.creates.Begin(making.attemptID(), pendingOf(making.background, making), func(n *jobs.Creation) jobs.Outcome { return g.resume(making, n, c.record.Accepted) })
 	waiting, cancel := context.WithTimeout(ctx, locateMaxWait)
 	defer cancel()
 	select {
@@ -310,8 +319,27 @@ func (g *Gateway) locate(ctx context.Context, c *routedCall) (answer []byte, end
 	case outcome.Harmless:
 		return nil, false, outcome.Err
 	}
-	phase, why := g.endOf(making, outcome.Err)
+	about := *c
+	if info, err := readCreate(c.record.Request); err == nil {
+		about.info = info
+	}
+	phase, why := g.endOf(&about, outcome.Err)
 	return getAnswer(phase, why), true, nil
+}
+
+// creationOf is the creation of a task on record, which is begun here where this host has no memory of it.
+func (g *Gateway) creationOf(ctx context.Context, c *routedCall) (*jobs.Creation, error) {
+	if c.record.Host != "" {
+		return g.beginLocal(ctx, c)
+	}
+	making, err := g.callOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	n, _ := g.creates.Begin(making.attemptID(), pendingOf(making.background, making), func(n *jobs.Creation) jobs.Outcome {
+		return g.resume(making, n, c.record.Accepted)
+	})
+	return n, nil
 }
 
 // endOf is how a task ends that never had a job.
@@ -389,6 +417,8 @@ func (g *Gateway) deleteRecorded(ctx context.Context, c *routedCall) (reply, err
 		return reply{}, status.Errorf(codes.Unavailable, "the task is on record, but this host cannot read that: %v", c.unreadable)
 	case c.record.End != nil:
 		return reply{message: &frame{}}, nil
+	case c.record.Host != "":
+		return g.deleteLocal(ctx, c)
 	}
 	making, err := g.callOf(ctx, c)
 	if err != nil {
@@ -491,6 +521,10 @@ func (b *budget) release(execution, attempt jobs.ID) {
 
 // forgetRecord gives back the room of a record whose task has ended.
 func (g *Gateway) forgetRecord(r *record.Record) {
+	if r.Host != "" {
+		g.endIntent(r)
+		return
+	}
 	if info, err := readCreate(r.Request); err == nil {
 		c := routedCall{info: info}
 		g.budget.release(c.execution(), c.attemptID())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/state"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -1103,6 +1105,135 @@ func TestFewCallsWaitForAPluginThatWasJustTakenOut(t *testing.T) {
 		all.Wait()
 		if waited != maxWaiting {
 			t.Errorf("%d of 20 waited", waited)
+		}
+	})
+}
+
+// intentsIn are those of a host with a state directory.
+func intentsIn(t *testing.T, path string) *record.Intents {
+	t.Helper()
+	dir, err := state.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intents, err := record.OpenIntents(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return intents
+}
+
+// A plugin that cannot find its jobs must not be sent a task twice.
+func TestATaskOfAPluginThatCannotFindIsAcceptedWhileItWasProvablyNeverSent(t *testing.T) {
+	path, keys := filepath.Join(t.TempDir(), "state"), testKeys(t)
+	local := func(intents *record.Intents) func(*Options, *route.Claim) {
+		return func(o *Options, c *route.Claim) {
+			c.Manifest.Capabilities, o.Intents, o.Creation.Local = nil, intents, true
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud()
+		first, second := intentsIn(t, path), intentsIn(t, path)
+		one, two := startReplica(newLink(c), keys, local(first)), startReplica(newLink(c), keys, local(second))
+		defer func() { two.stop() }()
+
+		metas := map[uint32][]byte{}
+		one.link.set(false)
+		for i := range uint32(3) {
+			meta, err := one.create(attempt("x", i))
+			if err != nil || !record.Is(meta) {
+				t.Fatalf("got %q, %v", meta, err)
+			}
+			metas[i] = meta
+		}
+		one.mustPoll(t, metas[0], attempt("x", 0), core.TaskExecution_QUEUED, "restarting: it was killed")
+		two.mustPoll(t, metas[0], attempt("x", 0), core.TaskExecution_QUEUED, "another host, which alone can make its job")
+		if err := two.delete(metas[0], attempt("x", 0)); status.Code(err) != codes.Unavailable {
+			t.Errorf("deleted at the other host: %v", err)
+		}
+		if err := one.delete(metas[2], attempt("x", 2)); err != nil {
+			t.Errorf("deleted before there is a job: %v", err)
+		}
+		one.link.set(true)
+		time.Sleep(10 * time.Second)
+		one.mustPoll(t, metas[0], attempt("x", 0), core.TaskExecution_RUNNING, "n0/0")
+		one.mustPoll(t, metas[2], attempt("x", 2), core.TaskExecution_FAILED, "deleted")
+		if c.count() != 2 {
+			t.Errorf("%d jobs of two tasks", c.count())
+		}
+
+		// One that waits, and one whose answer is lost, when the host dies.
+		one.link.set(false)
+		waiting, err := one.create(attempt("x", 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost, err := one.create(attempt("x", 11))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Put(pendingID(one, 11), record.Intent{Stage: record.Sent, Record: mustGet(t, first, pendingID(one, 11)).Record}); err != nil {
+			t.Fatal(err)
+		}
+		one.stop()
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		three := startReplica(newLink(c), keys, local(intentsIn(t, path)))
+		defer three.stop()
+		three.mustPoll(t, metas[0], attempt("x", 0), core.TaskExecution_RUNNING, "n0/0") // the job that the first host made
+		if got, err := three.poll(waiting, attempt("x", 10)); err != nil || got.GetPhase() == core.TaskExecution_FAILED {
+			t.Errorf("what waited: %v, %v", got, err)
+		}
+		three.mustPoll(t, lost, attempt("x", 11), pluginv1.PhaseRetryableFailed, "nobody knows whether it has made one")
+		time.Sleep(time.Second)
+		three.mustPoll(t, waiting, attempt("x", 10), core.TaskExecution_RUNNING, "n0/10")
+		if err := three.delete(metas[0], attempt("x", 0)); err != nil || !c.jobOf("s3://bucket/e/n0/0").deleted {
+			t.Errorf("deleted by the later host: %v", err)
+		}
+		if c.count() != 3 {
+			t.Errorf("%d jobs of three tasks", c.count())
+		}
+		time.Sleep(DefaultCreation().MaxWait)
+		two.mustPoll(t, waiting, attempt("x", 10), pluginv1.PhaseRetryableFailed, "is gone")
+	})
+}
+
+func pendingID(r *replica, retry uint32) string {
+	for _, p := range r.Pending() {
+		if p.Retry == retry {
+			return p.ID
+		}
+	}
+	return ""
+}
+
+func mustGet(t *testing.T, intents *record.Intents, id string) record.Intent {
+	t.Helper()
+	intent, err := intents.Get(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return intent
+}
+
+// What is over its limits goes on record too.
+func TestATaskBeyondItsPluginsLimitsGoesOnRecord(t *testing.T) {
+	change := func(_ *Options, c *route.Claim) { c.Policy.Concurrency, c.Policy.Wait = 1, time.Minute }
+	inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
+		c.slow = 5 * time.Second
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				if _, err := one.create(attempt("x", uint32(i))); err != nil {
+					t.Errorf("task %d: %v", i, err)
+				}
+			})
+		}
+		all.Wait()
+		time.Sleep(10 * time.Minute)
+		if c.count() != 10 || len(one.Pending()) != 0 {
+			t.Errorf("%d jobs of 10 tasks, %d pending", c.count(), len(one.Pending()))
 		}
 	})
 }

@@ -35,6 +35,7 @@ type routedCall struct {
 	// creation is what the call is made for, where it makes the job of an attempt, and background what such a call is made in
 	// that no caller of CreateTask has made.
 	creation   *jobs.Creation
+	local      *localCreation  // where this host alone can make the job
 	background context.Context //nolint:containedctx // it goes with the call, which goes on without its caller
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.

@@ -124,6 +124,9 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 			g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 		case notTaken && ctx.Err() == nil:
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
+			if c.local != nil {
+				c.local.notSent()
+			}
 		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate): // G4
 			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
@@ -152,6 +155,11 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 // invoke makes the call on one instance.
 func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) (reply, error) {
 	got := reply{message: &frame{}, generation: lease.Generation, pin: lease.Pin}
+	if c.local != nil {
+		if err := c.local.sending(); err != nil {
+			return got, err
+		}
+	}
 	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
@@ -159,6 +167,9 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
 	answered(got.answered)
+	if c.local != nil && !got.sent {
+		c.local.notSent()
+	}
 	return got, err
 }
 

@@ -70,6 +70,7 @@ type Creation struct {
 	waits    string
 	claimed  bool
 	left     bool
+	attached any
 }
 
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
@@ -255,6 +256,20 @@ func (n *Creation) Claimed() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.claimed
+}
+
+// Attach keeps what belongs to the creation while it is under way.
+func (n *Creation) Attach(what any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.attached = what
+}
+
+// Attached is what was attached.
+func (n *Creation) Attached() any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attached
 }
 
 // Leave says that somebody went away before there was an answer. It returns true for the first one.

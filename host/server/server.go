@@ -26,6 +26,7 @@ import (
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/state"
 	"github.com/agenthost/agenthost/host/takeover"
@@ -80,7 +81,12 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	keys := openCreateKeys(ctx, options.Config.Create, stateDir, options.Log)
-	h := newHost(ctx, options, runRoot, stateDir, bound, without, keys)
+	intents, err := record.OpenIntents(stateDir)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	defer intents.Close()
+	h := newHost(ctx, options, runRoot, stateDir, bound, without, keys, intents)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -106,7 +112,7 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set, keys *createKeys) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set, keys *createKeys, intents *record.Intents) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
@@ -117,7 +123,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 	})
 	h.gateway = gateway.New(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Creation: creationOf(settings.Create, keys), Without: without,
+		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without,
 	})
 	h.reloader = newReloader(options, h.plugins, h.notify)
 	h.reloader.created = func(settings config.Create) {
@@ -231,7 +237,7 @@ func memoryOf(sources config.Sources) string {
 // creationOf is what the configuration says of creations.
 func creationOf(settings config.Create, keys *createKeys) gateway.Creation {
 	return gateway.Creation{
-		OnRecord: settings.OnRecord == config.On, Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
+		OnRecord: settings.OnRecord == config.On, Local: settings.Keys == "", Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
 		RecordMax: int(settings.RecordMax), RecordMaxPerExecution: int(settings.RecordMaxPerExecution),
 		FinalCodes: finalCodes(settings.FinalCodes), OrphanGrace: settings.OrphanGrace,
 	}

@@ -1,0 +1,351 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/record"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/proto/fields"
+)
+
+// A plugin that cannot find its jobs would make a second one where nobody knows whether it has made the first. The host accepts
+// its tasks for itself alone, and only while they were provably never sent: what it means to do is on the disk before it does it
+// (record.Intents). Its successor with the same state directory goes on; other hosts can do nothing for such a task.
+
+// errUnsure is how a creation ends of which nobody knows whether it made a job.
+var errUnsure = errors.New("nobody knows whether it has made one: its answer to CreateTask was lost")
+
+// mayAccept says whether the creation can be accepted for this host alone.
+func (g *Gateway) mayAccept(c *routedCall) bool {
+	creation := g.creation.Load()
+	return creation.OnRecord && creation.Local && g.intents != nil && g.enabled.Has(guarantee.OnRecord) && // G15
+		c.info.attempt != "" && !c.route.Sync && g.keys() != nil
+}
+
+// localCreation is the intent of a creation that this host alone can make good.
+type localCreation struct {
+	gateway *Gateway
+	call    *routedCall
+	id      string
+
+	mu            sync.Mutex
+	record        []byte
+	offered, sent bool
+	stopped       bool // it must not be sent any more
+}
+
+func (g *Gateway) newLocal(c *routedCall) *localCreation {
+	return &localCreation{gateway: g, call: c, id: hex.EncodeToString(c.creation.ID[:])}
+}
+
+// offer accepts the task, unless it was sent.
+func (l *localCreation) offer() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.offered || l.sent || l.stopped {
+		return l.offered
+	}
+	g, c := l.gateway, l.call
+	request, err := withoutConnection(c.request.bytes())
+	if err != nil {
+		return false
+	}
+	r := record.Record{Plugin: c.route.Target.Plugin(), Accepted: time.Now()}
+	envelope := r
+	envelope.Host, envelope.Intent = g.intents.Host(), l.id
+	r.Request = request
+	l.record = r.Seal(g.keys())
+	sealed := envelope.Seal(g.keys())
+	if !g.budget.take(c.execution(), c.creation.ID, len(sealed), g.creation.Load().RecordMaxPerExecution) {
+		return false
+	}
+	if err := l.put(record.Intent{Stage: record.Accepted}); err != nil {
+		g.log.Error("a task cannot be accepted", "plugin", c.route.Target.Plugin(), "error", err)
+		g.budget.release(c.execution(), c.creation.ID)
+		return false
+	}
+	l.offered = true
+	c.creation.Offer(sealed)
+	return true
+}
+
+func (l *localCreation) put(intent record.Intent) error {
+	intent.Record = l.record
+	return l.gateway.intents.Put(l.id, intent)
+}
+
+// sending notes that the task is about to be sent. Where that cannot be noted it must not be.
+func (l *localCreation) sending() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return status.FromContextError(context.Canceled).Err()
+	}
+	l.sent = true
+	if !l.offered {
+		return nil
+	}
+	if err := l.put(record.Intent{Stage: record.Sent}); err != nil {
+		l.sent = false
+		return status.Errorf(codes.Unavailable, "the host cannot note that it begins a task: %v", err)
+	}
+	return nil
+}
+
+// notSent takes sending back.
+func (l *localCreation) notSent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = false
+	if l.offered {
+		_ = l.put(record.Intent{Stage: record.Accepted}) // if that fails, it counts as sent: the task ends, and makes no second job
+	}
+}
+
+// done notes how the creation ended.
+func (l *localCreation) done(outcome jobs.Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.offered {
+		return
+	}
+	intent := record.Intent{Stage: record.Done, Meta: outcome.Meta, Generation: outcome.Generation}
+	switch {
+	case errors.Is(outcome.Err, errUnsure):
+		return // as its file says
+	case outcome.Err != nil && outcome.Harmless:
+		return // another host goes on, or a later poll
+	case outcome.Err != nil:
+		_, intent.Failure = l.gateway.endOf(l.call, outcome.Err)
+	}
+	if err := l.put(intent); err != nil {
+		l.gateway.log.Error("a job that this host alone knows of is not on the disk", "plugin", l.call.route.Target.Plugin(), "error", err)
+	}
+}
+
+// makeLocal makes the job of an attempt whose plugin cannot find it: within its caller's deadline or, once the task is accepted,
+// however long it takes until it can be sent. It is sent once.
+func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Time) (outcome jobs.Outcome, got reply) {
+	if c.local == nil {
+		c.local = g.newLocal(c)
+	}
+	c.creation.Attach(c.local)
+	defer func() { c.local.done(outcome) }()
+	if _, accepted := c.creation.Accepted(); accepted {
+		deadline = time.Time{}
+	}
+	pause := backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, Multiplier: 2, MaxInterval: 5 * time.Second}
+	pause.Reset()
+	for {
+		changed := g.routes.Changed()
+		if g.overdue(c.creation) {
+			return jobs.Outcome{Err: g.waitedTooLong(c)}, reply{}
+		}
+		limited, cancel := context.WithTimeout(ctx, g.creation.Load().Timeout)
+		if !deadline.IsZero() {
+			cancel()
+			limited, cancel = context.WithDeadline(ctx, deadline)
+		}
+		got, err := g.createNow(limited, c)
+		cancel()
+		_, accepted := c.creation.Accepted()
+		lost := got.sent && !got.answered
+		switch {
+		case err == nil:
+			outcome := g.made(c, got)
+			got.message.free()
+			return outcome, got
+		case !accepted:
+			// What an idempotent plugin may have made, it will find again. Another one would make it again.
+			return jobs.Outcome{Err: err, Harmless: !got.sent || lost && c.route.IdempotentCreate, Unknown: lost && !c.route.IdempotentCreate}, got // G4
+		case ctx.Err() != nil && !lost:
+			return g.cutOff(ctx, err, got), got
+		case lost && !c.route.IdempotentCreate:
+			return jobs.Outcome{Err: errUnsure}, got
+		case got.answered:
+			return jobs.Outcome{Err: refusal{err}}, got
+		}
+		deadline = time.Time{}
+		c.creation.Wait(reason(err))
+		select {
+		case <-time.After(pause.NextBackOff()):
+		case <-changed:
+		case <-ctx.Done():
+			return g.cutOff(ctx, context.Cause(ctx), reply{}), reply{}
+		}
+		g.reroute(c)
+	}
+}
+
+// waitedTooLong is the end of a task that was never sent.
+func (g *Gateway) waitedTooLong(c *routedCall) error {
+	waited := c.creation.Waits()
+	if waited == "" {
+		waited = "nothing is known of why"
+	}
+	return fmt.Errorf("%w, %v: %s", errOverdue, g.creation.Load().MaxWait, waited)
+}
+
+// beginLocal finds the creation of a task that one host alone can make good, and goes on with it where that is this one. The
+// error says what is known of it, as jobs.Outcome does.
+func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation, error) {
+	var id jobs.ID
+	if n, err := hex.Decode(id[:], []byte(c.record.Intent[:min(len(c.record.Intent), 2*len(id))])); err != nil || n != len(id) {
+		return nil, status.Errorf(codes.Internal, "the record of a task does not name it: %q", c.record.Intent)
+	}
+	if n := g.creates.Lookup(id); n != nil {
+		return n, nil
+	}
+	if g.intents == nil {
+		return nil, errElsewhere
+	}
+	intent, err := g.intents.Get(c.record.Intent)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errElsewhere
+	case err != nil:
+		return nil, status.Errorf(codes.Unavailable, "what the host has accepted cannot be read: %v", err)
+	}
+	making, err := g.callOfIntent(ctx, c, intent)
+	if err != nil {
+		return nil, err
+	}
+	n, _ := g.creates.Begin(id, pendingOf(making.background, making), func(n *jobs.Creation) jobs.Outcome {
+		making.creation = n
+		n.AcceptedAt(c.record.Accepted)
+		switch {
+		case intent.Failure != "":
+			return jobs.Outcome{Err: errors.New(intent.Failure)}
+		case intent.Stage >= record.Done:
+			return jobs.Outcome{Made: jobs.Made{Meta: intent.Meta, Generation: intent.Generation, Job: making.creationID(intent.Meta)}}
+		case intent.Stage == record.Sent && !making.route.IdempotentCreate:
+			return jobs.Outcome{Err: errUnsure}
+		}
+		detached, end, err := g.detach(making.background, n, time.Time{})
+		if err != nil {
+			return jobs.Outcome{Err: err, Harmless: true}
+		}
+		defer end()
+		n.Wait("it was accepted by an earlier host, and has no job yet")
+		making.local = &localCreation{gateway: g, call: making, id: c.record.Intent, record: intent.Record, offered: true}
+		outcome, _ := g.makeLocal(detached, making, time.Time{})
+		return outcome
+	})
+	return n, nil
+}
+
+// errElsewhere says that another host has accepted the task, and that nothing is known of it here.
+var errElsewhere = errors.New("it was accepted by another host, which alone can make its job")
+
+// callOfIntent is callOf for a task whose request is in its intent.
+func (g *Gateway) callOfIntent(ctx context.Context, c *routedCall, intent record.Intent) (*routedCall, error) {
+	opened, err := record.Open(g.keys(), intent.Record)
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "what the host has accepted cannot be read: %v", err)
+	}
+	about := *c
+	about.record = &opened
+	return g.callOf(ctx, &about)
+}
+
+// deleteLocal answers DeleteTask for such a task.
+func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error) {
+	n, err := g.beginLocal(ctx, c)
+	switch {
+	case errors.Is(err, errElsewhere):
+		if time.Since(c.record.Accepted) > g.creation.Load().MaxWait {
+			return reply{message: &frame{}}, nil // it has ended RETRYABLE_FAILED, or will
+		}
+		return reply{}, status.Errorf(codes.Unavailable, "the task cannot be deleted here: %v", err)
+	case err != nil:
+		return reply{}, err
+	}
+	if !isDone(n) && g.stopUnsent(n) {
+		g.forgetIntent(c)
+		return reply{message: &frame{}}, nil
+	}
+	select { // it is being sent: only its answer tells how the job is called
+	case <-n.Done():
+	case <-ctx.Done():
+		return reply{}, status.Errorf(codes.Unavailable, "the task's job is just being made by %s", c.describePlugin())
+	}
+	outcome := n.Outcome()
+	if outcome.Err != nil {
+		g.creates.Abandon(n.ID)
+		g.forgetIntent(c)
+		return reply{message: &frame{}}, nil
+	}
+	deleting := *c
+	deleting.record = nil
+	deleting.want.Generation = outcome.Generation
+	message, err := fields.Set(c.request.bytes(), jobMeta, outcome.Meta)
+	if err != nil {
+		return reply{}, err
+	}
+	deleting.request = newFrame(slices.Clone(message))
+	got, err := g.ask(ctx, &deleting)
+	if err == nil || got.answered && status.Code(err) == codes.NotFound {
+		g.creates.Abandon(n.ID)
+		g.forgetIntent(c)
+	}
+	return got, err
+}
+
+// stopUnsent gives a creation up that was not sent, and says whether it was not.
+func (g *Gateway) stopUnsent(n *jobs.Creation) bool {
+	local, ok := n.Attached().(*localCreation)
+	if !ok {
+		return false
+	}
+	local.mu.Lock()
+	defer local.mu.Unlock()
+	if local.sent {
+		return false
+	}
+	local.stopped = true
+	g.creates.Abandon(n.ID)
+	return true
+}
+
+func (g *Gateway) forgetIntent(c *routedCall) {
+	if err := g.intents.Remove(c.record.Intent); err != nil {
+		g.log.Warn("the intent of a task that is deleted stays", "error", err)
+	}
+}
+
+// elsewhere is what a poll is told of a task that another host has accepted.
+func (g *Gateway) elsewhere(c *routedCall) (answer []byte, ended bool) {
+	if time.Since(c.record.Accepted) <= g.creation.Load().MaxWait {
+		return getAnswer(core.TaskExecution_QUEUED, "the task is accepted: "+errElsewhere.Error()), false
+	}
+	return getAnswer(pluginv1.PhaseRetryableFailed, fmt.Sprintf("the host that accepted the task is gone, or has not said within %v what became of it", g.creation.Load().MaxWait)), true
+}
+
+// endIntent notes that Flyte has been told the end of a job.
+func (g *Gateway) endIntent(r *record.Record) {
+	if g.intents == nil {
+		return
+	}
+	intent, err := g.intents.Get(r.Intent)
+	if err != nil || intent.Stage == record.Ended {
+		return
+	}
+	intent.Stage = record.Ended
+	if err := g.intents.Put(r.Intent, intent); err != nil {
+		g.log.Warn("the end of a task is not noted", "error", err)
+	}
+}
