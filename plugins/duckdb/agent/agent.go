@@ -113,14 +113,64 @@ func (a *Agent) Create(_ context.Context, task *sdk.Task) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	if former, ok, err := formerJob(store, task); ok || err != nil {
-		return Meta{Job: former}, err
+	former, ok, err := formerJob(store, task)
+	switch {
+	case err != nil:
+		return Meta{}, err
+	case ok:
+		return found(former, store.Find(former))
 	}
 	id := jobID(task.IdempotencyKey)
-	if err := store.Submit(id, spec); err != nil {
+	return found(id, store.Submit(id, spec))
+}
+
+// Find gives the attempt's job.
+func (a *Agent) Find(_ context.Context, task *sdk.Task) (Meta, error) {
+	store, err := a.jobs()
+	if err != nil {
+		return Meta{}, err
+	}
+	id, ok, err := formerJob(store, task)
+	if err != nil {
+		return Meta{}, err
+	}
+	if !ok {
+		id = jobID(task.IdempotencyKey)
+	}
+	return found(id, store.Find(id))
+}
+
+// found is the answer for a job, by what the store says of it.
+func found(id string, err error) (Meta, error) {
+	switch {
+	case errors.Is(err, jobs.ErrUnknown):
+		return Meta{}, sdk.NotFound("no job was made of the task's attempt in this state_dir: %w", err)
+	case errors.Is(err, jobs.ErrAbandoned):
+		return Meta{}, sdk.Abandoned("no query is run for the task: %w", err)
+	case err != nil:
 		return Meta{}, sdk.Unavailable("%w", err)
 	}
 	return Meta{Job: id}, nil
+}
+
+// Abandon ends the attempt's job, and lets none be made.
+func (a *Agent) Abandon(_ context.Context, task *sdk.Task) error {
+	store, err := a.jobs()
+	if err != nil {
+		return err
+	}
+	ids := []string{jobID(task.IdempotencyKey)}
+	if former, ok, err := formerJob(store, task); err != nil {
+		return err
+	} else if ok {
+		ids = append(ids, former)
+	}
+	for _, id := range ids {
+		if err := store.Abandon(id); err != nil {
+			return sdk.Unavailable("%w", err)
+		}
+	}
+	return nil
 }
 
 // formerJob finds the attempt's job where it was made under the former key, which other attempts could have too: they have

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -157,7 +158,7 @@ func TestTheSameAttemptIsOneJob(t *testing.T) {
 	if third := create(t, client, query); string(third.Meta) == string(first.Meta) {
 		t.Error("another attempt is the same job")
 	}
-	if promises := client.Describe().GetCapabilities(); len(promises) != 1 || promises[0] != "idempotent_create" {
+	if promises := client.Describe().GetCapabilities(); !slices.Equal(promises, []string{"idempotent_create", "find_by_key"}) {
 		t.Errorf("it promises %v", promises)
 	}
 }
@@ -414,4 +415,89 @@ func TestAKilledPluginLosesNoJob(t *testing.T) {
 	if result, err := seen.Wait(t.Context()); err != nil || result.Phase != sdk.PhaseSucceeded {
 		t.Errorf("after the hand-over: %+v, %v", result, err)
 	}
+}
+
+func wantCode(t *testing.T, what string, err error, want codes.Code) {
+	t.Helper()
+	if got := status.Code(err); got != want {
+		t.Errorf("%s gave %s, want %s: %v", what, got, want, err)
+	}
+}
+
+func TestPluginsThatShareAStateDirFindAndAbandonEachOthersJobs(t *testing.T) {
+	dir := t.TempDir()
+	one, other := serve(t, map[string]any{"state_dir": dir}), serve(t, map[string]any{"state_dir": dir})
+	query := task(forever, nil)
+	query.ExecutionID = execution("f1")
+	for range 2 {
+		_, err := other.Find(t.Context(), query)
+		wantCode(t, "Find before Create", err, codes.NotFound)
+	}
+	job := create(t, one, query)
+	for range 2 {
+		if found, err := other.Find(t.Context(), query); err != nil || string(found.Meta) != string(job.Meta) {
+			t.Errorf("Find gave %v, %v, want %s", found, err, job.Meta)
+		}
+	}
+	until(t, job, "runs", running)
+	for range 2 {
+		if err := other.Abandon(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, job, "is aborted", func(r *agenttest.Result) bool { return r.Phase == sdk.PhaseAborted })
+	never := query
+	never.ExecutionID = execution("f2")
+	if err := one.Abandon(t.Context(), never); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []agenttest.Task{query, never} {
+		for _, client := range []*agenttest.Client{one, other} {
+			_, err := client.Create(t.Context(), query)
+			wantCode(t, "Create", err, codes.Aborted)
+			_, err = client.Find(t.Context(), query)
+			wantCode(t, "Find", err, codes.Aborted)
+		}
+	}
+}
+
+// DeleteTask is about a job, not its attempt: what finds the job says what CreateTask says.
+func TestAJobThatWasDeletedIsFoundForAsLongAsCreateReturnsIt(t *testing.T) {
+	client := serve(t, nil)
+	query := task(forever, nil)
+	query.ExecutionID = execution("f1")
+	job := create(t, client, query)
+	if err := job.Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := create(t, client, query)
+	found, err := client.Find(t.Context(), query)
+	if err != nil || string(found.Meta) != string(again.Meta) || string(again.Meta) != string(job.Meta) {
+		t.Errorf("Find gave %v, %v, Create %s, want both %s", found, err, again.Meta, job.Meta)
+	}
+	until(t, found, "is aborted", func(r *agenttest.Result) bool { return r.Phase == sdk.PhaseAborted })
+}
+
+func TestAJobOfBeforeIsAbandonedForItsOwnAttemptOnly(t *testing.T) {
+	client := serve(t, nil)
+	query := task("select 1", nil)
+	query.ExecutionID, query.OutputPrefix = execution("f1"), filepath.Join(t.TempDir(), "f1-n0-0-n0-0")
+	before := query
+	before.IdempotencyKey = (&sdk.Task{ExecutionID: query.ExecutionID}).FormerIdempotencyKey()
+	former := create(t, client, before)
+	other := query
+	other.OutputPrefix = filepath.Join(t.TempDir(), "f1-n1-0-n0-0")
+	if err := client.Abandon(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := client.Find(t.Context(), query); err != nil || string(found.Meta) != string(former.Meta) {
+		t.Errorf("after another attempt was abandoned Find gave %v, %v, want %s", found, err, former.Meta)
+	}
+	if err := client.Abandon(t.Context(), query); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Create(t.Context(), query)
+	wantCode(t, "Create", err, codes.Aborted)
+	_, err = client.Find(t.Context(), query)
+	wantCode(t, "Find", err, codes.Aborted)
 }

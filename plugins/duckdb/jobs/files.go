@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	specFile   = "spec"
-	statusFile = "status"
-	logFile    = "log"
-	cancelFile = "cancel"
-	lockFile   = "lock"
+	specFile      = "spec"
+	statusFile    = "status"
+	logFile       = "log"
+	cancelFile    = "cancel"
+	lockFile      = "lock"
+	abandonedFile = "abandoned"
 )
 
 // acquire locks a job's directory for this process, or fails at once. Closing the file lets go; so does dying.
@@ -120,7 +121,8 @@ func (s *Store) ids() []string {
 	return ids
 }
 
-// prune forgets finished jobs that are too old or too many.
+// prune forgets finished jobs that are too old or too many. What was abandoned takes no room, and must not come back before its
+// time.
 func (s *Store) prune() {
 	type finished struct {
 		id string
@@ -128,7 +130,13 @@ func (s *Store) prune() {
 	}
 	var jobs []finished
 	for _, id := range s.ids() {
-		if status, err := readStatus(filepath.Join(s.dir, id)); err == nil && status.State.Ended() {
+		dir := filepath.Join(s.dir, id)
+		if info, err := os.Stat(filepath.Join(dir, abandonedFile)); err == nil {
+			if time.Since(info.ModTime()) <= s.options.KeepFor {
+				continue
+			}
+		}
+		if status, err := readStatus(dir); err == nil && status.State.Ended() {
 			jobs = append(jobs, finished{id, status.Finished})
 		}
 	}

@@ -10,6 +10,7 @@
 //	<dir>/jobs/<id>/status    how far it is; written by the owner, replaced atomically
 //	<dir>/jobs/<id>/log       lines for people; appended by the owner
 //	<dir>/jobs/<id>/cancel    exists: the job is to be cancelled; made by any process
+//	<dir>/jobs/<id>/abandoned exists: the id is given up; made by any process
 //	<dir>/jobs/<id>/lock      held by the owner
 package jobs
 
@@ -30,6 +31,9 @@ import (
 
 // ErrUnknown is the answer for a job that was never submitted, or finished so long ago that it has been forgotten.
 var ErrUnknown = errors.New("no such job")
+
+// ErrAbandoned is the answer for an id that was given up.
+var ErrAbandoned = errors.New("it was abandoned")
 
 // Work does a job. A nil error makes the returned bytes the job's result. An error ends the job too: a *fault.Error as
 // it says, anything else as a failure worth another try. When ctx is cancelled Work must return soon; why is in
@@ -134,7 +138,7 @@ func (s *Store) Close() {
 var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,127}$`)
 
 // Submit makes a job, which starts at once or when one of the running ones ends. When it returns nil the job is on disk.
-// A second job of the same id is the first one: Submit changes nothing then.
+// A second job of the same id is the first one: Submit changes nothing then. For an id that was given up the answer is ErrAbandoned.
 func (s *Store) Submit(id string, spec []byte) error {
 	if !validID.MatchString(id) {
 		return fmt.Errorf("%q cannot be a job's id", id)
@@ -142,8 +146,8 @@ func (s *Store) Submit(id string, spec []byte) error {
 	if s.closing.Err() != nil {
 		return errClosing
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, id)); err == nil {
-		return nil
+	if err := s.Find(id); !errors.Is(err, ErrUnknown) {
+		return err
 	}
 	dir, err := os.MkdirTemp(s.dir, ".new-*")
 	if err != nil {
@@ -162,8 +166,8 @@ func (s *Store) Submit(id string, spec []byte) error {
 	}
 	if err := os.Rename(dir, filepath.Join(s.dir, id)); err != nil {
 		lock.Close()
-		if _, statErr := os.Stat(filepath.Join(s.dir, id)); statErr == nil {
-			return nil
+		if found := s.Find(id); !errors.Is(found, ErrUnknown) {
+			return found // somebody was faster
 		}
 		return fmt.Errorf("cannot store job %s: %w", id, err)
 	}
@@ -173,6 +177,89 @@ func (s *Store) Submit(id string, spec []byte) error {
 	}
 	s.own(id, lock, status, "queued")
 	return nil
+}
+
+// Find says whether there is a job of an id, submitted by any process: nil, ErrUnknown or ErrAbandoned.
+func (s *Store) Find(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("job %q: %w", id, ErrUnknown)
+	}
+	dir := filepath.Join(s.dir, id)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("job %s: %w", id, ErrUnknown)
+	} else if err != nil {
+		return fmt.Errorf("job %s: %w", id, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, abandonedFile)); err == nil {
+		return fmt.Errorf("job %s: %w", id, ErrAbandoned)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("job %s: %w", id, err)
+	}
+	return nil
+}
+
+// Abandon gives an id up: a job of it is cancelled, and none can be submitted for as long as finished jobs are remembered.
+//
+// Where there is no job a directory takes its place that says so. Processes that submit and abandon at the same time all rename a
+// directory to that of the id, which succeeds for one of them.
+func (s *Store) Abandon(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("%q cannot be a job's id", id)
+	}
+	for {
+		taken, err := s.occupy(id)
+		if !taken {
+			return err
+		}
+		forgotten, err := s.mark(id)
+		if !forgotten {
+			return err
+		}
+	}
+}
+
+// occupy takes the place of a job that was never submitted; taken says that there is one, or was given up before.
+func (s *Store) occupy(id string) (taken bool, err error) {
+	dir, err := os.MkdirTemp(s.dir, ".new-*")
+	if err != nil {
+		return false, cannotAbandon(id, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // renamed already when all went well
+	now := time.Now()
+	err = errors.Join(writeFile(dir, abandonedFile, nil), writeStatus(dir, Status{State: Cancelled, Submitted: now, Finished: now}))
+	if err == nil {
+		err = os.Rename(dir, filepath.Join(s.dir, id))
+	}
+	if errors.Is(err, os.ErrExist) {
+		return true, nil
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	return false, cannotAbandon(id, err)
+}
+
+// mark says of a job that its id is given up, and ends it; forgotten says that the job is gone.
+func (s *Store) mark(id string) (forgotten bool, err error) {
+	dir := filepath.Join(s.dir, id)
+	err = writeFile(dir, abandonedFile, nil)
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err == nil {
+		err = s.Cancel(id)
+	}
+	return false, cannotAbandon(id, err)
+}
+
+func cannotAbandon(id string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot abandon job %s: %w", id, err)
 }
 
 // Spec returns what a job is to do, or ErrUnknown.
