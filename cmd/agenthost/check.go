@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/server"
 )
 
 // checkReport is what `agenthost check -o json` prints.
@@ -60,6 +62,7 @@ Exits with 1 if anything is wrong.`,
 					if err := startEach(ctx, settings, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
+					report.Errors = checkCreateKeys(ctx, settings.Create)
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })
@@ -80,6 +83,17 @@ Exits with 1 if anything is wrong.`,
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&start, "start", false, "start each plugin, show its manifest, stop it")
 	return cmd
+}
+
+// checkCreateKeys reads the keys of accepted tasks, where there are any to read.
+func checkCreateKeys(ctx context.Context, settings config.Create) config.Errors {
+	if settings.Keys == "" {
+		return nil
+	}
+	if _, err := server.ReadCreateKeys(ctx, settings.Keys); err != nil {
+		return config.Errors{{Key: "create.keys", Message: strings.TrimPrefix(err.Error(), "create.keys: ")}}
+	}
+	return nil
 }
 
 // progressTo is where a command tells what it is busy with: nowhere when a program reads its result.

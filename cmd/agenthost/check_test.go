@@ -13,6 +13,7 @@ import (
 	flyteidlservice "github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
 
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
 
@@ -179,4 +180,15 @@ func TestCheckStartTakesTwoPluginsOfOneCategoryThatARouteTellsApart(t *testing.T
 	file := pluginsFile(t, map[string][]string{"a": badplugin.Command("good"), "b": badplugin.Command("good")})
 	routes := "routes=[{task: echo_task, domain: development, plugin: b}, {task: echo_sync_task, domain: development, plugin: b}]"
 	agenthost(t, "check", "-c", file, "--start", "--set", routes).expect(t, 0, "ok, 2 plugins started and stopped", "")
+}
+
+func TestCheckStartReadsTheKeysOfAcceptedTasks(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\ncreate: {on_record: on, keys: 'file://"+keys+"'}\n")
+	agenthost(t, "check", "-c", file).expect(t, 0, "ok", "")
+	agenthost(t, "check", "--start", "-c", file).expect(t, exitFailed, "", "create.keys: cannot be read")
+	if err := os.WriteFile(keys, record.NewKey(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	agenthost(t, "check", "--start", "-c", file).expect(t, 0, "ok", "")
 }
