@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,7 +118,10 @@ func (in *inputs) addFile(path string) error {
 			}
 			err = in.addValue(name, text)
 		} else {
-			err = in.set(name, guess(text), nil)
+			var value any
+			if value, err = readJSON(text); err == nil {
+				err = in.set(name, value, nil)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("inputs file %s: %w", path, err)
@@ -318,7 +320,7 @@ func guess(text string) any {
 	return value
 }
 
-// readJSON reads JSON with whole numbers as int64.
+// readJSON reads JSON with whole numbers as int64 or, above its range, uint64.
 func readJSON(text string) (any, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -329,30 +331,43 @@ func readJSON(text string) (any, error) {
 	if decoder.More() {
 		return nil, errors.New("more than one JSON value")
 	}
-	return goNumbers(value), nil
+	return goNumbers(value)
 }
 
-func goNumbers(value any) any {
+// goNumbers refuses what no Go number holds, so that nothing becomes another number without a word.
+func goNumbers(value any) (any, error) {
+	var err error
 	switch v := value.(type) {
 	case json.Number:
-		if i, err := v.Int64(); err == nil {
-			return i
-		}
-		f, err := v.Float64()
-		if err != nil { // beyond what a float holds
-			return math.Inf(1)
-		}
-		return f
+		return goNumber(v)
 	case []any:
 		for i := range v {
-			v[i] = goNumbers(v[i])
+			if v[i], err = goNumbers(v[i]); err != nil {
+				return nil, err
+			}
 		}
 	case map[string]any:
 		for key := range v {
-			v[key] = goNumbers(v[key])
+			if v[key], err = goNumbers(v[key]); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return value
+	return value, nil
+}
+
+func goNumber(n json.Number) (any, error) {
+	if i, err := n.Int64(); err == nil {
+		return i, nil
+	}
+	if u, err := strconv.ParseUint(n.String(), 10, 64); err == nil {
+		return u, nil
+	}
+	f, err := n.Float64()
+	if err != nil || !strings.ContainsAny(n.String(), ".eE") {
+		return nil, fmt.Errorf("no number here holds %s", n)
+	}
+	return f, nil
 }
 
 // naturalType is the Flyte type of a guessed value. A list whose elements differ, and an object, are JSON.

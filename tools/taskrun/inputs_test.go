@@ -1,6 +1,8 @@
 package taskrun
 
 import (
+	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
@@ -251,4 +254,43 @@ func TestInputsComeFromAFileToo(t *testing.T) {
 			t.Errorf("%q: got %v, want %s", content, err, want)
 		}
 	}
+}
+
+func TestNumbersAreTakenExactlyOrRefused(t *testing.T) {
+	for text, want := range map[string]any{"9007199254740993": int64(9007199254740993), "18446744073709551615": uint64(math.MaxUint64), "0.5": 0.5} {
+		if got, err := readJSON(text); err != nil || got != want {
+			t.Errorf("%s: got %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`{"a": 18446744073709551616}`, "[1e400]", "-9223372036854775809"} {
+		if got, err := readJSON(text); err == nil {
+			t.Errorf("%s: got %v", text, got)
+		}
+	}
+	file := writeFile(t, "custom.json", []byte(`{"ids": [9007199254740993]}`))
+	for _, custom := range []string{"id=9007199254740993", "@" + file} {
+		if err := addCustom(&core.TaskTemplate{}, []string{custom}); err == nil || !strings.Contains(err.Error(), "9007199254740993 exactly") {
+			t.Errorf("%s: got %v", custom, err)
+		}
+	}
+}
+
+func TestOutputsThatJSONCannotSayAreShown(t *testing.T) {
+	literals := map[string]*core.Literal{
+		"nan":  literalOf(&core.Primitive{Value: &core.Primitive_FloatValue{FloatValue: math.NaN()}}),
+		"late": literalOf(&core.Primitive{Value: &core.Primitive_Datetime{Datetime: &timestamppb.Timestamp{Seconds: 1 << 60}}}),
+	}
+	r := &Result{Phase: core.TaskExecution_SUCCEEDED, Outputs: &core.LiteralMap{Literals: literals}}
+	var printed strings.Builder
+	r.Print(&printed, 0)
+	encoded, err := json.Marshal(r.Report(0))
+	for _, shown := range []string{printed.String(), string(encoded)} {
+		if err != nil || !strings.Contains(shown, `"NaN"`) || !strings.Contains(shown, "1152921504606846976") {
+			t.Errorf("got %s, %v", shown, err)
+		}
+	}
+}
+
+func literalOf(p *core.Primitive) *core.Literal {
+	return &core.Literal{Value: &core.Literal_Scalar{Scalar: &core.Scalar{Value: &core.Scalar_Primitive{Primitive: p}}}}
 }

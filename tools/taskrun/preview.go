@@ -40,7 +40,11 @@ func newPreview(dataset literal.StructuredDataset, rows int) (*preview, error) {
 	case "parquet", "":
 		return previewParquet(files, rows)
 	case "csv":
-		return previewCSV(files[0], rows)
+		p, err := previewCSV(files[0], rows)
+		if err == nil && len(files) > 1 {
+			p.Total = -1
+		}
+		return p, err
 	}
 	return nil, fmt.Errorf("only parquet and csv can be read here, not %s", dataset.Format)
 }
@@ -107,17 +111,23 @@ func (p *preview) addParquet(path string, rows int) error {
 			p.Columns = append(p.Columns, field.Name())
 		}
 	}
-	values, stored := parquet.NewGenericReader[any](file), parquet.NewReader(file)
-	defer func() { _, _ = values.Close(), stored.Close() }() // of readers: nothing can be lost
+	order, err := p.order(file.Schema())
+	if err != nil {
+		return err
+	}
+	halves := halvesOf(file)
+	reader := parquet.NewReader(file)
+	defer func() { _ = reader.Close() }() // of a reader: nothing can be lost
 	for len(p.Rows) < rows {
-		batch, raw := make([]any, 1), make([]parquet.Row, 1)
-		n, err := values.Read(batch)
+		stored := make([]parquet.Row, 1)
+		n, err := reader.ReadRows(stored)
 		if n == 1 {
-			if _, err := stored.ReadRows(raw); err != nil && !errors.Is(err, io.EOF) {
-				return err
+			cells := parquetRow(file.Schema(), halves, stored[0])
+			row := make([]any, len(order))
+			for i, from := range order {
+				row[i] = cells[from]
 			}
-			cells, _ := batch[0].(map[string]any)
-			p.Rows = append(p.Rows, parquetRow(file.Schema(), cells, raw[0]))
+			p.Rows = append(p.Rows, row)
 		}
 		if errors.Is(err, io.EOF) || n == 0 && err == nil {
 			return nil
@@ -129,22 +139,28 @@ func (p *preview) addParquet(path string, rows int) error {
 	return nil
 }
 
-// parquetRow puts the cells of a row into the order of its columns.
-func parquetRow(schema *parquet.Schema, cells map[string]any, stored parquet.Row) []any {
-	var row []any
-	for _, field := range schema.Fields() {
-		cell := parquetValue(cells[field.Name()], field)
-		if kind := decimalOf(field); kind != nil {
-			leaf, _ := schema.Lookup(field.Name())
-			for _, value := range stored {
-				if value.Column() == leaf.ColumnIndex {
-					cell = exactDecimal(value, kind)
-				}
-			}
-		}
-		row = append(row, cell)
+// order says which of a file's columns are the preview's, by name: a later file may have them in another order.
+func (p *preview) order(schema *parquet.Schema) ([]int, error) {
+	names := make([]string, len(schema.Fields()))
+	order := make([]int, len(names))
+	for i, field := range schema.Fields() {
+		names[i], order[i] = field.Name(), i
 	}
-	return row
+	if p.Columns == nil {
+		p.Columns = names
+	}
+	if slices.Equal(p.Columns, names) {
+		return order, nil
+	}
+	if len(names) != len(p.Columns) {
+		return nil, fmt.Errorf("it has the columns %s, and files before it have %s", strings.Join(names, ", "), strings.Join(p.Columns, ", "))
+	}
+	for i, column := range p.Columns {
+		if order[i] = slices.Index(names, column); order[i] < 0 {
+			return nil, fmt.Errorf("it has no column %s, which files before it have", column)
+		}
+	}
+	return order, nil
 }
 
 // previewCSV reads the first rows of a file with a header.
@@ -178,8 +194,13 @@ func previewCSV(path string, rows int) (*preview, error) {
 	return p, nil
 }
 
-// objects gives the rows as JSON objects.
-func (p *preview) objects() []map[string]any {
+// objects gives the rows as JSON objects, which cannot hold two columns of one name.
+func (p *preview) objects() ([]map[string]any, error) {
+	for i, column := range p.Columns {
+		if slices.Contains(p.Columns[:i], column) {
+			return nil, fmt.Errorf("two columns are named %s", column)
+		}
+	}
 	out := make([]map[string]any, len(p.Rows))
 	for i, row := range p.Rows {
 		out[i] = make(map[string]any, len(row))
@@ -189,5 +210,5 @@ func (p *preview) objects() []map[string]any {
 			}
 		}
 	}
-	return out
+	return out, nil
 }

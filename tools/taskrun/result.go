@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -129,24 +132,36 @@ func printDataset(out io.Writer, name string, dataset literal.StructuredDataset,
 const maxCell = 60
 
 func cellText(cell any) string {
-	var written string
-	switch value := cell.(type) {
-	case nil:
-		return "NULL"
-	case string:
-		written = value
-	default:
-		encoded, err := json.Marshal(value)
-		if err != nil {
-			written = fmt.Sprint(value)
-		} else {
-			written = string(encoded)
-		}
-	}
+	written := wholeText(cell)
 	if runes := []rune(written); len(runes) > maxCell {
 		written = string(runes[:maxCell-1]) + "…"
 	}
 	return strings.ReplaceAll(written, "\n", "⏎")
+}
+
+func wholeText(cell any) string {
+	switch value := cell.(type) {
+	case nil:
+		return "NULL"
+	case string:
+		return value
+	}
+	encoded, err := json.Marshal(cell)
+	if err != nil {
+		return fmt.Sprint(cell)
+	}
+	return string(encoded)
+}
+
+// number is a float as JSON can say it: what is none there, as text.
+func number(float float64, bits int) any {
+	switch {
+	case math.IsNaN(float) || math.IsInf(float, 0):
+		return strconv.FormatFloat(float, 'g', -1, 64)
+	case bits == 32: // the digits that tell it, not those that a float of 64 bits would need
+		return json.Number(strconv.FormatFloat(float, 'g', -1, 32))
+	}
+	return float
 }
 
 // Report is the result as JSON has it.
@@ -182,7 +197,10 @@ func (r *Result) Report(rows int) Report {
 func decode(l *core.Literal) any {
 	value, err := literal.Decode[any](l)
 	if err != nil {
-		encoded, _ := protojson.Marshal(l)
+		encoded, err := protojson.Marshal(l)
+		if err != nil { // such as a time that JSON has no form for
+			return prototext.MarshalOptions{}.Format(l)
+		}
 		return json.RawMessage(encoded)
 	}
 	return value
@@ -202,7 +220,9 @@ func plainValue(value any, rows int) any {
 		}
 		if rows > 0 {
 			if preview, err := newPreview(v, rows); err == nil {
-				out["rows"] = preview.objects()
+				if objects, err := preview.objects(); err == nil {
+					out["rows"] = objects
+				}
 				if preview.Total >= 0 {
 					out["row_count"] = preview.Total
 				}
@@ -217,6 +237,8 @@ func plainValue(value any, rows int) any {
 		return map[string]any{"uri": v.URI}
 	case time.Duration:
 		return v.String()
+	case float64:
+		return number(v, 64)
 	case []any:
 		out := make([]any, len(v))
 		for i := range v {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -167,15 +168,24 @@ func addCustom(template *core.TaskTemplate, arguments []string) error {
 			if err != nil {
 				return fmt.Errorf("custom: %w", err)
 			}
-			if err := json.Unmarshal(content, &fields); err != nil {
+			read, err := readJSON(string(content))
+			if err != nil {
 				return fmt.Errorf("custom: %s is not a JSON object: %w", file, err)
 			}
+			object, isObject := read.(map[string]any)
+			if !isObject {
+				return fmt.Errorf("custom: %s is not a JSON object", file)
+			}
+			fields = object
 		} else {
 			key, value, ok := strings.Cut(argument, "=")
 			if !ok || key == "" {
 				return fmt.Errorf("custom %q: expected key=value or @file.json", argument)
 			}
 			fields[key] = guess(value)
+		}
+		if err := fitsStruct(fields); err != nil {
+			return fmt.Errorf("custom %q: %w", argument, err)
 		}
 		custom, err := structpb.NewStruct(fields)
 		if err != nil {
@@ -263,4 +273,28 @@ func binaryTemplate(content []byte) (*core.TaskTemplate, error) {
 func sound(template *core.TaskTemplate) bool {
 	return template.GetType() != "" && template.GetId() != nil && len(template.GetId().ProtoReflect().GetUnknown()) == 0 &&
 		template.GetId().GetName() != "" && template.GetId().GetResourceType() == core.ResourceType_TASK
+}
+
+// fitsStruct refuses numbers that a protobuf Struct, whose only numbers are floats, would change.
+func fitsStruct(value any) error {
+	var err error
+	switch v := value.(type) {
+	case int64:
+		if float := float64(v); float >= math.MaxInt64 || int64(float) != v {
+			err = fmt.Errorf("a custom part cannot hold %d exactly, give it as text", v)
+		}
+	case uint64:
+		if float := float64(v); float >= math.MaxUint64 || uint64(float) != v {
+			err = fmt.Errorf("a custom part cannot hold %d exactly, give it as text", v)
+		}
+	case []any:
+		for i := range v {
+			err = errors.Join(err, fitsStruct(v[i]))
+		}
+	case map[string]any:
+		for _, key := range sorted(v) {
+			err = errors.Join(err, fitsStruct(v[key]))
+		}
+	}
+	return err
 }
