@@ -268,13 +268,12 @@ plugins:
 
 func TestAHostSaysWhereItKeepsWhatMustOutliveIt(t *testing.T) {
 	for own, warned := range map[bool]bool{false: true, true: false} {
-		run, state := shortDir(t)+"/r", ""
+		run := shortDir(t) + "/r"
+		state := run + "/state"
 		settings := "listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: " + run + "\n"
 		if own {
 			state = filepath.Join(t.TempDir(), "lib", "state")
 			settings += "state_dir: " + state + "\n"
-		} else {
-			state = run + "/state"
 		}
 		p := startAgenthost(t, "serve", "-c", writeFile(t, "host.yaml", settings))
 		p.stderr.await(t, "agenthost is ready", 1)

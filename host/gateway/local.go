@@ -284,10 +284,10 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 		return reply{}, status.Errorf(codes.Unavailable, "the task's job is just being made by %s", c.describePlugin())
 	}
 	outcome := n.Outcome()
-	if outcome.Err != nil {
+	if outcome.Err != nil { // there is no job, or nobody knows of it
 		g.creates.Abandon(n.ID)
 		g.forgetIntent(c)
-		return reply{message: &frame{}}, nil
+		return reply{message: &frame{}}, nil //nolint:nilerr // what is not there is deleted
 	}
 	deleting := *c
 	deleting.record = nil

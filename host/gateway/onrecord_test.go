@@ -57,12 +57,11 @@ type link struct {
 	cloud *cloud
 	name  string
 
-	mu      sync.Mutex
-	up      chan struct{} // closed while the process is there
-	since   time.Time     // when it went away
-	ended   chan struct{} // of the process that is there
-	frozen  chan struct{} // nil while it answers; closed when it does again
-	restart time.Duration // how long it stays away after it has died; zero: until it is told to come back
+	mu     sync.Mutex
+	up     chan struct{} // closed while the process is there
+	since  time.Time     // when it went away
+	ended  chan struct{} // of the process that is there
+	frozen chan struct{} // nil while it answers; closed when it does again
 }
 
 func newLink(c *cloud) *link {
@@ -187,7 +186,6 @@ var errDied = errors.New("the process died")
 // answer is what the plugin does.
 func (c *cloud) answer(ctx context.Context, l *link, method string, message []byte, ended chan struct{}) ([]byte, error) {
 	sent, _ := metadata.FromOutgoingContext(ctx)
-	marshal := func(m proto.Message) ([]byte, error) { return proto.Marshal(m) }
 	switch method[strings.LastIndex(method, "/")+1:] {
 	case "CreateTask":
 		request := &admin.CreateTaskRequest{}
@@ -234,7 +232,7 @@ func (c *cloud) answer(ctx context.Context, l *link, method string, message []by
 			c.jobs[key] = job
 			c.created = append(c.created, job.prefix)
 		}
-		return marshal(&admin.CreateTaskResponse{ResourceMeta: []byte(job.name)})
+		return proto.Marshal(&admin.CreateTaskResponse{ResourceMeta: []byte(job.name)})
 	case "GetTask":
 		request := &admin.GetTaskRequest{}
 		if err := proto.Unmarshal(message, request); err != nil {
@@ -245,9 +243,9 @@ func (c *cloud) answer(ctx context.Context, l *link, method string, message []by
 		case job == nil:
 			return nil, status.Errorf(codes.NotFound, "there is no job %q", request.GetResourceMeta())
 		case job.deleted:
-			return marshal(&admin.GetTaskResponse{Resource: &admin.Resource{Phase: core.TaskExecution_FAILED, Message: "cancelled"}})
+			return proto.Marshal(&admin.GetTaskResponse{Resource: &admin.Resource{Phase: core.TaskExecution_FAILED, Message: "cancelled"}})
 		}
-		return marshal(&admin.GetTaskResponse{Resource: &admin.Resource{Phase: core.TaskExecution_RUNNING, Message: job.prefix}})
+		return proto.Marshal(&admin.GetTaskResponse{Resource: &admin.Resource{Phase: core.TaskExecution_RUNNING, Message: job.prefix}})
 	case "DeleteTask":
 		request := &admin.DeleteTaskRequest{}
 		if err := proto.Unmarshal(message, request); err != nil {

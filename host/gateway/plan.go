@@ -80,7 +80,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	default:
 		return nil, status.Error(codes.NotFound, g.unservedReason(info, info.scope())+"; ListAgents names those it serves")
 	}
-	if m.sync != c.route.Sync && c.record == nil && !(m.creates && g.mayRunSync(c)) {
+	if m.sync != c.route.Sync && c.record == nil && (!m.creates || !g.mayRunSync(c)) {
 		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
 		if c.route.Sync {
 			kind, use = "a sync", "ExecuteTaskSync"

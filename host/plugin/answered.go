@@ -17,7 +17,7 @@ type answered struct{ has atomic.Bool }
 
 // note takes note of how a call went. Discovery and health are no calls on an agent.
 func (a *answered) note(method string, err error) {
-	if a.has.Load() || !(strings.Contains(method, ".AsyncAgentService/") || strings.Contains(method, ".SyncAgentService/")) {
+	if a.has.Load() || !strings.Contains(method, ".AsyncAgentService/") && !strings.Contains(method, ".SyncAgentService/") {
 		return
 	}
 	switch status.Code(err) {

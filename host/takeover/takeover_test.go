@@ -34,7 +34,7 @@ func actAsNewHost(as string) error {
 	}
 	switch as {
 	case "fails":
-		before.Fail(errors.New("the configuration has a mistake\n"))
+		before.Fail(errors.New("the configuration has a mistake\n")) //nolint:revive // as a program's last words come
 		return nil
 	case "dies":
 		return errors.New("and says nothing")
