@@ -1,6 +1,9 @@
 //! The task type `openai-batch`: a file of requests that the server works through within a day.
 
-use agenthost::{AsyncAgent, Error, Job, LogSink, LogsQuery, Resource, Result, Task, async_trait};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agenthost::{AsyncAgent, Error, Finder, Job, LogSink, LogsQuery, Resource, Result, Task, async_trait};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,26 +48,68 @@ impl Batches {
         self.configured.service()?.session_of_job(job, &job.meta.account, job.meta.openai_org.clone())
     }
 
-    /// The batch of the task's attempt, which is created where it is not there yet. A creation whose answer was lost is looked
-    /// for before it is repeated.
+    /// The batch of the task's attempt, which is created where it is not there yet; none, where the attempt was abandoned. A
+    /// creation whose answer was lost is looked for before it is repeated.
     async fn find_or_create(
         &self,
         service: &Service,
         session: &Session,
         body: &Value,
         key: &str,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Option<Value>, Fault> {
+        let create = async || Ok(session.post(session.address(&["batches"]), body, key).await?.body);
+        if key.is_empty() {
+            return session.repeat(|| async { create().await.map(Some) }).await;
+        }
+        let lookback = service.config.lookback;
         let _turn = self.turns.take(key).await;
         session
             .repeat(|| async {
-                if !key.is_empty()
-                    && let Some(found) = ledger::find(session, key, service.config.lookback).await?
-                {
-                    return Ok(found);
+                if !ledger::is_abandoned(session, key, lookback).await? {
+                    if let Some(found) = ledger::find(session, key, lookback).await? {
+                        return Ok(Some(found));
+                    }
+                    let created = create().await?;
+                    // Another process may have abandoned the attempt meanwhile. It writes that down and then looks for batches;
+                    // here the batch comes first and then the look: whichever way they meet, one of the two sees the other.
+                    if !ledger::is_abandoned(session, key, lookback).await? {
+                        return Ok(Some(created));
+                    }
+                    cancel_once(session, created["id"].as_str().unwrap_or_default()).await?;
                 }
-                Ok(session.post(session.address(&["batches"]), body, key).await?.body)
+                cancel_all(session, key, lookback).await?;
+                Ok(None)
             })
             .await
+    }
+
+    /// The account of a task's calls.
+    fn session_of(&self, task: &Task) -> Result<(Arc<Service>, Session)> {
+        let service = self.configured.service()?;
+        let session = service.session_of_task(task, task.custom::<Custom>()?.openai_organization)?;
+        Ok((service, session))
+    }
+}
+
+fn meta(batch: &Value, session: Session) -> Result<Meta> {
+    let batch_id = batch["id"].as_str().filter(|id| !id.is_empty()).map(Into::into);
+    let batch_id = batch_id.ok_or_else(|| Error::internal("the server created a batch and gave it no id"))?;
+    Ok(Meta { batch_id, openai_org: session.account.organization, account: session.account.name })
+}
+
+fn abandoned() -> Error {
+    Error::abandoned("this attempt was abandoned: the server has a file that says so")
+}
+
+/// The error of a call that could not tell: a server that knows no such address says nothing of the batch.
+fn untold(fault: Fault) -> Error {
+    if fault.is_not_found() { Error::unavailable(fault) } else { fault.error() }
+}
+
+fn key_of(task: &Task) -> Result<&str> {
+    match task.idempotency_key.as_str() {
+        "" => Err(Error::invalid_argument("the task's attempt has no key, by which its batch could be found")),
+        key => Ok(key),
     }
 }
 
@@ -75,13 +120,10 @@ impl AsyncAgent for Batches {
     async fn create(&self, task: Task) -> Result<Meta> {
         let custom: Custom = task.custom()?;
         let body = request(custom.config.unwrap_or_default(), task.input("input_file_id")?, &task.idempotency_key)?;
-        let service = self.configured.service()?;
-        let session = service.session_of_task(&task, custom.openai_organization)?;
+        let (service, session) = self.session_of(&task)?;
         let batch =
             self.find_or_create(&service, &session, &body, &task.idempotency_key).await.map_err(Fault::error)?;
-        let batch_id = batch["id"].as_str().filter(|id| !id.is_empty()).map(Into::into);
-        let batch_id = batch_id.ok_or_else(|| Error::internal("the server created a batch and gave it no id"))?;
-        Ok(Meta { batch_id, openai_org: session.account.organization, account: session.account.name })
+        meta(&batch.ok_or_else(abandoned)?, session)
     }
 
     async fn get(&self, job: Job<Meta>) -> Result<Resource> {
@@ -107,6 +149,38 @@ impl AsyncAgent for Batches {
 
     fn decode_meta(meta: &[u8]) -> Result<Meta> {
         Meta::decode(meta)
+    }
+}
+
+#[async_trait]
+impl Finder for Batches {
+    async fn find(&self, task: Task) -> Result<Meta> {
+        let (service, session) = self.session_of(&task)?;
+        let (key, lookback) = (key_of(&task)?, service.config.lookback);
+        let search = || async {
+            let abandoned = ledger::is_abandoned(&session, key, lookback).await?;
+            Ok((abandoned, ledger::find(&session, key, lookback).await?))
+        };
+        match session.repeat(search).await.map_err(untold)? {
+            (true, _) => Err(abandoned()),
+            (false, Some(batch)) => meta(&batch, session),
+            (false, None) => Err(Error::not_found("no batch has the attempt's key in its metadata")),
+        }
+    }
+
+    async fn abandon(&self, task: Task) -> Result<()> {
+        let (service, session) = self.session_of(&task)?;
+        let (key, lookback) = (key_of(&task)?, service.config.lookback);
+        let abandon = || async {
+            if !ledger::is_abandoned(&session, key, lookback).await? {
+                ledger::abandon(&session, key).await?;
+                if !ledger::is_abandoned(&session, key, lookback).await? {
+                    return Err(Fault::unlisted());
+                }
+            }
+            cancel_all(&session, key, lookback).await
+        };
+        session.repeat(abandon).await.map_err(untold)
     }
 }
 
@@ -145,18 +219,27 @@ async fn retrieve(session: &Session, id: &str) -> Result<Value, Fault> {
     Ok(session.repeat(|| session.get(url.clone())).await?.body)
 }
 
-/// Cancels a batch that has not ended. One may end between the calls, and then the server refuses.
+/// Cancels a batch that has not ended.
 async fn cancel(session: &Session, id: &str) -> Result<(), Fault> {
+    session.repeat(|| cancel_once(session, id)).await
+}
+
+/// Cancels every batch of an attempt that has not ended.
+async fn cancel_all(session: &Session, key: &str, lookback: Duration) -> Result<(), Fault> {
+    for batch in ledger::find_all(session, key, lookback).await? {
+        cancel_once(session, batch["id"].as_str().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+/// Tries once. A batch may end between the calls, and then the server refuses.
+async fn cancel_once(session: &Session, id: &str) -> Result<(), Fault> {
     let ended = async || Ok(state::is_over(&session.get(session.address(&["batches", id])).await?.body));
-    session
-        .repeat(|| async {
-            if ended().await? {
-                return Ok(());
-            }
-            match session.post(session.address(&["batches", id, "cancel"]), &json!({}), "").await {
-                Err(fault) if !ended().await? => Err(fault),
-                _ => Ok(()),
-            }
-        })
-        .await
+    if ended().await? {
+        return Ok(());
+    }
+    match session.post(session.address(&["batches", id, "cancel"]), &json!({}), "").await {
+        Err(fault) if !ended().await? => Err(fault),
+        _ => Ok(()),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agenthost::{Error, Result, Secret};
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url};
 use serde_json::Value;
 
@@ -75,16 +75,23 @@ impl Session {
 
     /// Orders once. The same idempotency key orders the same thing once, with servers that know it.
     pub async fn post(&self, url: Url, body: &Value, idempotency_key: &str) -> Result<Answer, Fault> {
-        json(self.send(Method::POST, url, Some(body), idempotency_key).await?)
+        json(self.send(Method::POST, url, Some(Content::Json(body)), idempotency_key).await?)
     }
 
-    async fn send(&self, method: Method, url: Url, body: Option<&Value>, key: &str) -> Result<Raw, Fault> {
+    /// Uploads a text once, as a file for any purpose.
+    pub async fn upload(&self, url: Url, name: &str, text: &str) -> Result<Answer, Fault> {
+        json(self.send(Method::POST, url, Some(Content::File(name, text)), "").await?)
+    }
+
+    async fn send(&self, method: Method, url: Url, body: Option<Content<'_>>, key: &str) -> Result<Raw, Fault> {
         let tried = format!("{method} {url}");
         let hide = |fault: Fault| fault.without(self.key.as_ref().map_or("", Secret::reveal)).context(&tried);
         let mut request = self.http.request(method, url).headers(self.headers.clone());
-        if let Some(body) = body {
-            request = request.json(body);
-        }
+        request = match body {
+            Some(Content::Json(body)) => request.json(body),
+            Some(Content::File(name, text)) => request.header(CONTENT_TYPE, FORM).body(form(name, text)),
+            None => request,
+        };
         if !key.is_empty() {
             request = request.header("idempotency-key", key);
         }
@@ -128,6 +135,24 @@ fn wish(asked: Option<Duration>, planned: Option<Duration>, longest: Duration) -
         (Some(asked), _) => Some(asked),
         (None, planned) => Some(planned),
     }
+}
+
+/// What goes out with a call.
+enum Content<'a> {
+    Json(&'a Value),
+    /// A file's name and text.
+    File(&'a str, &'a str),
+}
+
+const FORM: &str = "multipart/form-data; boundary=agenthost-7d5c1f0e";
+
+/// The form of an upload. Neither names nor texts of ours have the boundary, or a quote, in them.
+fn form(name: &str, text: &str) -> String {
+    let boundary = "--agenthost-7d5c1f0e";
+    let part = "Content-Disposition: form-data; name=";
+    format!(
+        "{boundary}\r\n{part}\"purpose\"\r\n\r\nuser_data\r\n{boundary}\r\n{part}\"file\"; filename=\"{name}\"\r\nContent-Type: text/plain\r\n\r\n{text}\r\n{boundary}--\r\n"
+    )
 }
 
 struct Raw {

@@ -45,8 +45,8 @@ pub struct Config {
     /// How calls that failed for a passing reason are made again.
     #[serde(default)]
     pub retry: Retry,
-    /// How far back a task attempt's batch is looked for before one is created, such as `6h`.
-    #[serde(default = "seconds::<21600>", with = "humantime_serde")]
+    /// How far back a task attempt's batch is looked for, such as `48h`: longer than a batch may take.
+    #[serde(default = "seconds::<172800>", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub lookback: Duration,
     /// What tokens cost, by model; then custom info has a `cost_estimate`.

@@ -56,6 +56,12 @@ impl Fault {
         }
     }
 
+    /// The server does not list yet what it was just given.
+    pub fn unlisted() -> Self {
+        let problem = "the server does not list the file that says that the attempt was abandoned";
+        Fault { passing: true, ..Self::strange(StatusCode::OK, problem, "") }
+    }
+
     /// The answer is not what the API gives.
     pub fn strange(status: StatusCode, problem: impl fmt::Display, body: &str) -> Self {
         Fault {

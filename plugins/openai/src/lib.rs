@@ -24,7 +24,7 @@ pub fn plugin() -> Plugin {
     Plugin::new("openai", env!("CARGO_PKG_VERSION"))
         .sync_agent("chatgpt", chat::Chat::new(configured.clone()))
         .sync_agent("openai-embeddings", embeddings::Embeddings::new(configured.clone()))
-        .agent("openai-batch", batch::Batches::new(configured))
+        .finding_agent("openai-batch", batch::Batches::new(configured))
         .idempotent_create()
         .configure(move |config| std::future::ready(taken.take(config)))
 }

@@ -1,11 +1,14 @@
 //! Batches: one for each attempt, every state, their log, their end.
 
+use std::sync::Arc;
+
 use agenthost::Phase;
 use agenthost::contract::flyteidl::core::{
     NodeExecutionIdentifier, TaskExecutionIdentifier, WorkflowExecutionIdentifier,
 };
-use agenthost::testing::{Client, TestJob};
+use agenthost::testing::{Client, TestJob, TestTask};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tonic::Code;
 
 use crate::server::{KEY, Server, Trouble};
@@ -101,10 +104,86 @@ async fn a_creation_whose_answer_was_lost_is_not_repeated() {
     assert_eq!((server.batches().len(), id(&job)), (1, "batch_000".into()));
 }
 
+fn attempt(letter: &str) -> TestTask {
+    batch().idempotency_key(&letter.repeat(64))
+}
+
+/// The codes with which find and create are refused.
+async fn refusals(client: &Client, task: &TestTask) -> [Option<Code>; 2] {
+    let found = client.find(task.clone()).await.err().map(|e| e.code());
+    [found, client.create(task.clone()).await.err().map(|e| e.code())]
+}
+
+const ABANDONED: [Option<Code>; 2] = [Some(Code::Aborted), Some(Code::Aborted)];
+
+#[tokio::test]
+async fn an_attempts_batch_is_found_by_another_process_and_none_is_created() {
+    let (server, first) = both().await;
+    let second = client(&server.root, json!({})).await;
+    assert_eq!(first.find(attempt("a")).await.err().unwrap().code(), Code::NotFound);
+    assert!(server.batches().is_empty());
+    let made = first.create(attempt("a")).await.unwrap();
+    server.others(150, 0); // so that it stands on the second page
+    assert_eq!(second.find(attempt("a")).await.unwrap().meta, made.meta);
+    assert_eq!(server.batches().len(), 151);
+}
+
+#[tokio::test]
+async fn an_abandoned_attempt_gets_no_batch_from_any_process() {
+    let (server, first) = both().await;
+    let second = client(&server.root, json!({})).await;
+    for _ in 0..2 {
+        first.abandon(attempt("a")).await.unwrap();
+        assert_eq!(refusals(&first, &attempt("a")).await, ABANDONED);
+        assert_eq!(refusals(&second, &attempt("a")).await, ABANDONED);
+    }
+    assert!(server.batches().is_empty());
+    assert_eq!(server.calls("POST /v1/files").len(), 1, "one file says so");
+    second.create(attempt("b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_batch_of_an_abandoned_attempt_is_cancelled() {
+    let (server, first) = both().await;
+    let second = client(&server.root, json!({})).await;
+    first.create(attempt("a")).await.unwrap();
+    second.abandon(attempt("a")).await.unwrap();
+    assert_eq!(server.batches()[0]["status"], "cancelling");
+    assert_eq!(refusals(&first, &attempt("a")).await, ABANDONED);
+    assert_eq!(server.batches().len(), 1);
+}
+
+/// The creation has looked, and found nothing, when the other process abandons the attempt and finds no batch.
+#[tokio::test]
+async fn a_creation_that_the_abandonment_did_not_see_takes_its_batch_back() {
+    let (server, first) = both().await;
+    let second = client(&server.root, json!({})).await;
+    let go_on = Arc::new(Notify::new());
+    server.trouble(Trouble { call: "POST /v1/batches", until: Some(go_on.clone()), ..Default::default() });
+    let creating = tokio::spawn(async move { first.create(attempt("a")).await });
+    while server.calls("POST /v1/batches").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    second.abandon(attempt("a")).await.unwrap();
+    assert!(server.batches().is_empty());
+    go_on.notify_one();
+    assert_eq!(creating.await.unwrap().err().unwrap().code(), Code::Aborted);
+    assert_eq!(server.batches()[0]["status"], "cancelling");
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_list_is_not_abandoned_yet() {
+    let (server, client) = both().await;
+    for _ in 0..6 {
+        server.trouble(Trouble { call: "GET /v1/files", status: 404, body: "{}".into(), ..Default::default() });
+    }
+    assert_eq!(client.abandon(attempt("a")).await.err().unwrap().code(), Code::Unavailable);
+}
+
 #[tokio::test]
 async fn the_search_ends_with_what_is_too_old() {
     let (server, client) = both().await;
-    server.others(250, 7 * 3600);
+    server.others(250, 49 * 3600);
     client.create(batch()).await.unwrap();
     assert_eq!(server.calls("GET /v1/batches").len(), 1);
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 async fn every_key_is_described() {
     let client = run(openai::plugin()).await;
     let described = client.describe().await.unwrap();
-    assert_eq!(described.capabilities, ["idempotent_create"]);
+    assert_eq!(described.capabilities, ["idempotent_create", "find_by_key"]);
     let schema: Value = serde_json::from_str(&described.config_schema).unwrap();
     let mut objects = vec![("config".to_string(), &schema)];
     objects.extend(schema["$defs"].as_object().unwrap().iter().map(|(name, schema)| (name.clone(), schema)));

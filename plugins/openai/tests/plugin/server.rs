@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// The keys that the server knows.
@@ -27,6 +28,8 @@ pub struct Call {
     pub query: String,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as it came.
+    text: String,
 }
 
 impl Call {
@@ -44,6 +47,8 @@ pub struct Trouble {
     pub body: String,
     /// The call is carried out, and its answer lost.
     pub after: bool,
+    /// The call is not carried out before this says so.
+    pub until: Option<Arc<Notify>>,
     /// The answer takes this long.
     pub pause: Duration,
     /// The state that the batches get meanwhile.
@@ -54,6 +59,8 @@ pub struct Trouble {
 struct World {
     batches: Vec<Value>,
     files: BTreeMap<String, String>,
+    /// What was uploaded, the oldest first.
+    uploads: Vec<Value>,
     calls: Vec<Call>,
     troubles: VecDeque<Trouble>,
 }
@@ -175,11 +182,13 @@ async fn serve(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    body_text: Bytes,
 ) -> Response<Body> {
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or(Value::Null) };
+    let body =
+        if body_text.is_empty() { Value::Null } else { serde_json::from_slice(&body_text).unwrap_or(Value::Null) };
+    let text = String::from_utf8_lossy(&body_text).into_owned();
     let query = uri.query().unwrap_or_default().to_string();
-    let call = Call { method, path: uri.path().into(), query, headers, body };
+    let call = Call { method, path: uri.path().into(), query, headers, body, text };
     let trouble = {
         let mut world = server.world();
         world.calls.push(call.clone());
@@ -187,6 +196,9 @@ async fn serve(
         let place = world.troubles.iter().position(|t| hit.starts_with(t.call));
         place.and_then(|place| world.troubles.remove(place))
     };
+    if let Some(until) = trouble.as_ref().and_then(|t| t.until.as_ref()) {
+        until.notified().await;
+    }
     let carried_out = trouble.as_ref().is_none_or(|t| t.after || t.status == 0);
     let mut answer = if carried_out { answer(&server, &call) } else { Response::new(Body::empty()) };
     if let Some(trouble) = trouble {
@@ -237,7 +249,9 @@ fn route(server: &Server, call: &Call) -> Result<Value, Refusal> {
         ("POST", ["chat", "completions"]) => chat(&call.body),
         ("POST", ["embeddings"]) => embeddings(&call.body),
         ("POST", ["batches"]) => create(&mut world, &call.body),
-        ("GET", ["batches"]) => list(&world, &call.query),
+        ("GET", ["batches"]) => list(&world.batches, &call.query),
+        ("POST", ["files"]) => upload(&mut world, call),
+        ("GET", ["files"]) => list(&world.uploads, &call.query),
         ("GET", ["batches", id]) => find(&mut world, id).map(|batch| batch.clone()),
         ("POST", ["batches", id, "cancel"]) => cancel(find(&mut world, id)?),
         _ => refuse(404, "unknown_url", &format!("Unknown request URL: {} {}", call.method, call.path)),
@@ -308,13 +322,13 @@ fn create(world: &mut World, body: &Value) -> Result<Value, Refusal> {
 }
 
 /// The newest first.
-fn list(world: &World, query: &str) -> Result<Value, Refusal> {
+fn list(entries: &[Value], query: &str) -> Result<Value, Refusal> {
     let asked: BTreeMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
     let limit: usize = asked.get("limit").map_or(20, |n| n.parse().unwrap());
     if !(1..=100).contains(&limit) {
         return refuse(400, "invalid_limit", "limit must be between 1 and 100");
     }
-    let newest: Vec<_> = world.batches.iter().rev().collect();
+    let newest: Vec<_> = entries.iter().rev().collect();
     let start = match asked.get("after") {
         None => 0,
         Some(after) => match newest.iter().position(|b| b["id"] == *after) {
@@ -324,6 +338,23 @@ fn list(world: &World, query: &str) -> Result<Value, Refusal> {
     };
     let end = newest.len().min(start + limit);
     Ok(json!({"object": "list", "data": newest[start..end], "has_more": end < newest.len()}))
+}
+
+/// Takes a form with a purpose and a named file.
+fn upload(world: &mut World, call: &Call) -> Result<Value, Refusal> {
+    let Some(boundary) = call.header("content-type").strip_prefix("multipart/form-data; boundary=") else {
+        return refuse(400, "invalid_request", "Expected a multipart form");
+    };
+    let parts: Vec<_> = call.text.split(&format!("--{boundary}")).collect();
+    let [_, purpose, file, end] = parts[..] else { return refuse(400, "invalid_request", "Expected purpose and file") };
+    let name = file.split("filename=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let (Some(name), "--\r\n", true) = (name, end, purpose.ends_with("\r\n\r\nuser_data\r\n")) else {
+        return refuse(400, "invalid_request", "Expected a purpose and a named file");
+    };
+    let id = format!("file-up-{}", world.uploads.len());
+    let made = json!({"id": id, "object": "file", "filename": name, "purpose": "user_data", "created_at": now()});
+    world.uploads.push(made.clone());
+    Ok(made)
 }
 
 fn find<'a>(world: &'a mut World, id: &str) -> Result<&'a mut Value, Refusal> {
