@@ -53,14 +53,25 @@ final class Queries implements AutoCloseable {
         return sessions;
     }
 
-    /** The query that has a tag already, if there is one. */
-    Optional<String> tagged(Access access, String tag) {
+    /** What the history has of an attempt: its query, or that it was abandoned. */
+    record Found(String queryId, boolean abandoned) {}
+
+    /** What the history lists of an attempt already, if anything. */
+    Optional<Found> find(Access access, Attempt attempt) {
         return ask(access, "find the query of this attempt", connection -> {
-            try (PreparedStatement find = connection.prepareStatement("select query_id" + HISTORY + "query_tag = ? order by start_time limit 1")) {
-                find.setString(1, tag);
+            try (PreparedStatement find = connection.prepareStatement("select query_id, query_tag" + HISTORY + "query_tag in (?, ?) order by start_time")) {
+                find.setString(1, attempt.tag());
+                find.setString(2, attempt.abandonedTag());
+                Optional<Found> found = Optional.empty();
                 try (ResultSet rows = find.executeQuery()) {
-                    return rows.next() ? Optional.of(rows.getString(1)) : Optional.empty();
+                    while (rows.next() && !found.map(Found::abandoned).orElse(false)) {
+                        boolean abandoned = attempt.abandonedTag().equals(rows.getString(2));
+                        if (abandoned || found.isEmpty()) {
+                            found = Optional.of(new Found(rows.getString(1), abandoned));
+                        }
+                    }
                 }
+                return found;
             }
         });
     }

@@ -22,6 +22,7 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.StreamSupport;
 import java.util.zip.GZIPInputStream;
 
 /**
@@ -185,7 +186,7 @@ final class Snow implements AutoCloseable {
             return success(JSON.createObjectNode().put("queryId", query.id).put("getResultUrl", "/queries/" + query.id + "/result"))
                     .put("code", "333334").put("message", "Query execution in progress.");
         } else if (sql.contains("query_history_by_user")) {
-            return history(sql, request.path("bindings").path("1").path("value").asText());
+            return history(sql, request.path("bindings"));
         } else if (sql.contains("system$cancel_query")) {
             Query query = queries.get(sql.split("'")[1]);
             query.status = "ABORTED";
@@ -264,11 +265,12 @@ final class Snow implements AutoCloseable {
         return found;
     }
 
-    private JsonNode history(String sql, String wanted) {
-        boolean byTag = sql.contains("query_tag = ?");
-        List<List<String>> rows = queries.values().stream().filter(query -> !unlisted && wanted.equals(byTag ? query.tag : query.id))
-                .map(query -> byTag ? List.of(query.id) : List.of("3", "4096", "12", "5", "0.25")).toList();
-        return rows(byTag ? List.of("QUERY_ID") : List.of("ROWS_PRODUCED", "BYTES_SCANNED", "EXECUTION_TIME", "COMPILATION_TIME",
+    private JsonNode history(String sql, JsonNode bindings) {
+        List<String> wanted = StreamSupport.stream(bindings.spliterator(), false).map(each -> each.path("value").asText()).toList();
+        boolean byTag = sql.contains("query_tag in (?, ?)");
+        List<List<String>> rows = queries.values().stream().filter(query -> !unlisted && wanted.contains(byTag ? query.tag : query.id))
+                .map(query -> byTag ? List.of(query.id, query.tag) : List.of("3", "4096", "12", "5", "0.25")).toList();
+        return rows(byTag ? List.of("QUERY_ID", "QUERY_TAG") : List.of("ROWS_PRODUCED", "BYTES_SCANNED", "EXECUTION_TIME", "COMPILATION_TIME",
                 "CREDITS_USED_CLOUD_SERVICES"), rows);
     }
 

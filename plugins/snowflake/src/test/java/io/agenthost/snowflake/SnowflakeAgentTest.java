@@ -170,7 +170,7 @@ class SnowflakeAgentTest extends OnFakesnow {
         }
         assertNotEquals(meta(first), meta(agent.create(task("select").idempotencyKey("three"))));
         assertEquals("agenthost-one", query(first).tag);
-        assertEquals(List.of("idempotent_create"), agent.describe().getCapabilitiesList());
+        assertEquals(List.of("idempotent_create", "find_by_key"), agent.describe().getCapabilitiesList());
     }
 
     /** Flyte gives the tasks of a subworkflow that is used twice equal ids: they differ in output prefix and inputs only. */
@@ -202,12 +202,12 @@ class SnowflakeAgentTest extends OnFakesnow {
         try (AgentTest restarted = AgentTest.of(Main.plugin()).configure(Map.of("url", snow.url(), "call_timeout", "60s"))) {
             assertEquals(meta(first), meta(restarted.create(task("select").idempotencyKey("unlisted"))), "in another session");
         }
-        String id = SnowflakeAgent.requestId("agenthost-unlisted").toString();
+        String id = Attempt.requestId("agenthost-unlisted").toString();
         assertEquals(List.of(id, id, id), query(first).requests);
 
         TestJob other = agent.create(task("select").idempotencyKey("unlisted-2"));
         assertNotEquals(meta(first), meta(other));
-        assertEquals(List.of(SnowflakeAgent.requestId("agenthost-unlisted-2").toString()), query(other).requests);
+        assertEquals(List.of(Attempt.requestId("agenthost-unlisted-2").toString()), query(other).requests);
         assertNotEquals(query(first).requests.get(0), query(other).requests.get(0));
     }
 
@@ -224,7 +224,7 @@ class SnowflakeAgentTest extends OnFakesnow {
         snow.mishap = mishap;
         TestTask task = task("select").idempotencyKey(mishap.name());
         TestJob job = agent.create(task);
-        String id = SnowflakeAgent.requestId("agenthost-" + mishap).toString();
+        String id = Attempt.requestId("agenthost-" + mishap).toString();
         assertEquals(List.of(id, id), query(job).requests, "the answer to the first request did not come");
         assertEquals(meta(job), meta(agent.create(task)));
         assertEquals(1, snow.queries.values().stream().filter(q -> q.tag.equals("agenthost-" + mishap)).count());
