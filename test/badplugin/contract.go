@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -115,6 +117,9 @@ var contractModes = map[string]func(*options){
 			})
 		})
 	},
+	"finds":             func(o *options) { serve(o, finds(files{}, true)) },
+	"finds-in-memory":   func(o *options) { serve(o, finds(memory{}, true)) },
+	"forgets-abandoned": func(o *options) { serve(o, finds(files{}, false)) },
 
 	// Load.
 	"small-messages": func(o *options) { serve(o, func(s *server) { s.maxReceive = 4 << 20 }) },
@@ -191,6 +196,66 @@ var contractModes = map[string]func(*options){
 		}))
 	},
 	"ignores-sigterm": func(o *options) { ignoreAll(); serve(o) },
+}
+
+// ledger keeps what was made of an attempt, by its output prefix: the job's resource_meta, or nothing where it was abandoned.
+type ledger interface {
+	load(attempt string) (meta []byte, known bool)
+	keep(attempt string, meta []byte) error
+}
+
+// memory is a ledger that ends with the process.
+type memory map[string][]byte
+
+func (m memory) load(attempt string) ([]byte, bool) { meta, known := m[attempt]; return meta, known }
+
+func (m memory) keep(attempt string, meta []byte) error { m[attempt] = meta; return nil }
+
+// files is a ledger in the output prefixes themselves, which all processes see.
+type files struct{}
+
+func (files) load(attempt string) ([]byte, bool) {
+	meta, err := os.ReadFile(filepath.Join(attempt, "ledger"))
+	return meta, err == nil
+}
+
+func (files) keep(attempt string, meta []byte) error {
+	return os.WriteFile(filepath.Join(attempt, "ledger"), meta, 0o600)
+}
+
+// finds lets CreateTask find and abandon; where it does not abandon, it says that it did.
+func finds(made ledger, abandons bool) change {
+	var mu sync.Mutex
+	return func(s *server) {
+		s.interceptors = append(s.interceptors, func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			create, ok := request.(*admin.CreateTaskRequest)
+			if !ok {
+				return next(ctx, request)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			asked := func(key string) bool { return len(metadata.ValueFromIncomingContext(ctx, key)) > 0 }
+			attempt := create.GetOutputPrefix()
+			meta, known := made.load(attempt)
+			switch {
+			case asked(pluginv1.AbandonHeader) && abandons:
+				return &admin.CreateTaskResponse{}, made.keep(attempt, nil)
+			case asked(pluginv1.AbandonHeader):
+				return &admin.CreateTaskResponse{}, nil
+			case known && len(meta) == 0:
+				return nil, status.Error(codes.Aborted, "the attempt was abandoned")
+			case known:
+				return &admin.CreateTaskResponse{ResourceMeta: meta}, nil
+			case asked(pluginv1.FindOnlyHeader):
+				return nil, status.Error(codes.NotFound, "the attempt has no job")
+			}
+			answer, err := next(ctx, request)
+			if response, ok := answer.(*admin.CreateTaskResponse); ok && err == nil {
+				err = made.keep(attempt, response.GetResourceMeta())
+			}
+			return answer, err
+		})
+	}
 }
 
 // onRequest looks at every unary request first.

@@ -21,7 +21,7 @@ type Check struct {
 
 // Checks are all checks, in the order in which they are made: the cheap and telling ones first.
 func Checks() []*Check {
-	return slices.Concat(handshakeChecks(), tlsChecks(), lifeChecks(), agentChecks(), requestChecks(), taskChecks(), syncChecks(),
+	return slices.Concat(handshakeChecks(), tlsChecks(), lifeChecks(), agentChecks(), requestChecks(), taskChecks(), findChecks(), syncChecks(),
 		loadChecks(), stopChecks(), logChecks())
 }
 

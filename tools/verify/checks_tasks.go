@@ -302,9 +302,7 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.finished = nil // its process is about to end
-	k.drop()
-	i, err := k.at(ctx, ready)
+	i, err := k.restart(ctx)
 	if err != nil {
 		return "", err
 	}

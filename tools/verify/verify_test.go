@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,8 +62,19 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
 		}
 	}
-	if want := []string{"tasks/attempts", "tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
+	if want := []string{"tasks/abandon", "tasks/attempts", "tasks/find", "tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
 		t.Errorf("skipped: %v, want %v", named(report, verify.Skipped), want)
+	}
+}
+
+func TestAPluginThatFindsAndAbandonsPasses(t *testing.T) {
+	options := fast
+	options.Select = regexp.MustCompile("^tasks/")
+	report := run(t, good("finds", "-capabilities", "find_by_key,idempotent_create"), options)
+	for _, check := range report.Checks {
+		if check.Status != verify.Passed {
+			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
+		}
 	}
 }
 
@@ -124,6 +136,9 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"declares idempotence only":    {good("good", "-capabilities", "idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
 		"declares it for one category": {good("good", "-capabilities", "echo_task=idempotent_create"), []string{"tasks/idempotent-create"}, nil, "different jobs"},
 		"names jobs by execution id":   {good("names-jobs-by-execution-id", "-capabilities", "idempotent_create"), []string{"tasks/attempts"}, nil, "get one job"},
+		"declares finding only":        {good("good", "-capabilities", "find_by_key"), []string{"tasks/abandon", "tasks/find"}, nil, "not NOT_FOUND"},
+		"finds in memory":              {good("finds-in-memory", "-capabilities", "find_by_key"), []string{"tasks/abandon", "tasks/find"}, nil, "of the next process"},
+		"forgets what was abandoned":   {good("forgets-abandoned", "-capabilities", "find_by_key"), []string{"tasks/abandon"}, nil, "not ABORTED"},
 		"promises for no category":     {good("good", "-capabilities", "echo_tsak=idempotent_create"), []string{"agents/capabilities"}, nil, "echo_tsak"},
 		"fails a second deletion":      {good("good", "-script", `{"second_delete":"INTERNAL"}`), []string{"tasks/delete"}, nil, "the second DeleteTask"},
 		"forgets its jobs":             {good("good", "-script", `{"stateless":false}`), []string{"tasks/restart"}, nil, "NOT_FOUND"},
