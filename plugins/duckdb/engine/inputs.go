@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -43,8 +44,7 @@ func (l *loader) load(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(l.query.Inputs)) {
 		literal := l.query.Inputs[name]
 		if source, ok := sourceOf(literal); ok {
-			// Whether SQL names a table is for DuckDB to say; that it cannot name what it does not contain is certain.
-			if !strings.Contains(strings.ToLower(l.query.Statement), strings.ToLower(name)) {
+			if !l.mentions(name) {
 				continue
 			}
 			if err := l.loadFiles(ctx, name, source, parameters[name]); err != nil {
@@ -68,6 +68,13 @@ func (l *loader) load(ctx context.Context) error {
 		l.report.Note("inputs ready: %s", strings.Join(loaded, ", "))
 	}
 	return nil
+}
+
+// mentions tells whether the SQL has the name as a word. Whether that is a table's is for DuckDB to say; that SQL without the
+// word names no table by it is certain.
+func (l *loader) mentions(name string) bool {
+	word := regexp.MustCompile(`(?i)(^|[^\pL\pN_])` + regexp.QuoteMeta(name) + `($|[^\pL\pN_])`)
+	return slices.ContainsFunc(l.script.Statements, func(s query.Statement) bool { return word.MatchString(s.Text) })
 }
 
 // parameters maps inputs to the spellings by which the SQL uses them. DuckDB does not tell upper from lower case in
@@ -171,7 +178,7 @@ func sourceOf(literal *core.Literal) (source, bool) {
 
 // loadFiles makes a view of the input, and sets variables to the paths of its files where the SQL asks for them.
 func (l *loader) loadFiles(ctx context.Context, name string, from source, spellings []string) error {
-	var files []string
+	var files []inputFile
 	for i, uri := range from.uris {
 		at := filepath.Join(l.scratch, "inputs", fmt.Sprintf("%s-%d", name, i))
 		found, err := l.fetch(ctx, name, uri, at)
@@ -180,30 +187,25 @@ func (l *loader) loadFiles(ctx context.Context, name string, from source, spelli
 		}
 		files = append(files, found...)
 	}
-	l.files = append(l.files, files...)
+	var all []string
+	for _, file := range files {
+		all = append(all, file.path)
+	}
+	l.files = append(l.files, all...)
 	if spellings != nil {
-		paths := value{"VARCHAR", files[0]}
-		if len(files) > 1 {
-			paths = value{"VARCHAR[]", files}
+		paths := value{"VARCHAR", all[0]}
+		if len(all) > 1 {
+			paths = value{"VARCHAR[]", all}
 		}
 		if err := l.setVariable(ctx, spellings, paths); err != nil {
 			return fault.Final("input %q cannot be bound: %w", name, err)
 		}
 	}
-	format, err := tableFormat(from, files)
-	if err != nil {
-		l.notTables = append(l.notTables, fmt.Sprintf("input %q is no table: %v.", name, err))
-		return nil
-	}
-	view := fmt.Sprintf("CREATE VIEW %s AS SELECT * FROM %s(%s)", query.Name(name), format, list(files))
-	if _, err := l.db.exec(ctx, view); err != nil {
-		return fault.Final("input %q (%s) cannot be read as a table: %w", name, from.uris[0], l.db.explain(err))
-	}
-	return nil
+	return l.view(ctx, name, from.uris[0], from, files)
 }
 
 // fetch returns the local files of a uri, downloaded if they have to be.
-func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]string, error) {
+func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]inputFile, error) {
 	named := func(err error) error {
 		var faulty *fault.Error
 		if !errors.As(err, &faulty) {
@@ -228,7 +230,7 @@ func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]string
 		}
 		l.report.Stage("fetching input %q, %s in %d files", name, Size(size), len(objects))
 	}
-	var files []string
+	var files []inputFile
 	var fetched int64
 	for _, object := range objects {
 		if object.Local != "" {
@@ -236,7 +238,7 @@ func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]string
 			if err != nil {
 				return nil, named(err)
 			}
-			files = append(files, file)
+			files = append(files, inputFile{file, object.Path})
 			continue
 		}
 		to := filepath.Join(scratch, globCharacters.Replace(filepath.FromSlash(object.Path)))
@@ -248,7 +250,7 @@ func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]string
 		}
 		fetched += object.Size
 		l.report.Progress(100*float64(len(files)+1)/float64(len(objects)), 0)
-		files = append(files, to)
+		files = append(files, inputFile{to, object.Path})
 	}
 	if fetched > 0 {
 		l.report.Note("fetched input %q, %s", name, Size(fetched))
@@ -265,7 +267,9 @@ func plainPath(object storage.Object, scratch string) (string, error) {
 	if err != nil {
 		return "", fault.Final("cannot read %s: %w", object.Local, err)
 	}
-	if globCharacters.Replace(file) == file {
+	// A link inside of the input may lead to where the directories have other names, which can be partitions.
+	moved := len(partitionsOf(object.Path)) > 0 && !strings.HasSuffix(filepath.ToSlash(file), "/"+object.Path)
+	if globCharacters.Replace(file) == file && !moved {
 		return file, nil
 	}
 	link := filepath.Join(scratch, globCharacters.Replace(filepath.FromSlash(object.Path)))
@@ -310,21 +314,21 @@ func within(path, directory string) bool {
 	return err == nil && below != ".." && !strings.HasPrefix(below, "../")
 }
 
-// tableFormat is the DuckDB function that reads the files.
-func tableFormat(from source, files []string) (string, error) {
+// tableFormat is the DuckDB function that reads the files, of which one is given.
+func tableFormat(from source, file string) (string, error) {
 	if reader := readerOf(from.format); reader != "" {
 		return reader, nil
 	}
 	if from.format != "" && from.dataset {
 		return "", fmt.Errorf("its format is %q, not parquet, csv or json", from.format)
 	}
-	if reader := readerOf(extension(files[0])); reader != "" {
+	if reader := readerOf(extension(file)); reader != "" {
 		return reader, nil
 	}
-	if from.dataset || isParquet(files[0]) {
+	if from.dataset || isParquet(file) {
 		return "read_parquet", nil
 	}
-	return "", fmt.Errorf("its format is %q and its file is named %s: only parquet, csv and json can be", from.format, filepath.Base(files[0]))
+	return "", fmt.Errorf("its format is %q and its file is named %s: only parquet, csv and json can be", from.format, filepath.Base(file))
 }
 
 func readerOf(format string) string {

@@ -1,0 +1,570 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/plugins/duckdb/fault"
+	"github.com/agenthost/agenthost/plugins/duckdb/query"
+)
+
+// inputFile is one file of an input.
+type inputFile struct {
+	path string
+	// below is the file's path below what the task named. Only its directories can be partitions.
+	below string
+}
+
+// part is the files of an input that are read alike: they have one schema and one set of partitions.
+type part struct {
+	files   []string
+	reader  string
+	options []string
+	columns []tableColumn
+	// partitions are the keys below what the task named, foreign those above, which DuckDB makes columns of as well.
+	partitions, foreign []string
+	// columnsOption writes the columns' types into the options, for readers that would otherwise look for them again.
+	columnsOption bool
+}
+
+type tableColumn struct {
+	name, sqlType string
+	// null is true for a column that has no type in its file since it has no values.
+	null bool
+}
+
+// table is the SELECT that reads an input's files as one table. DuckDB takes the columns and types of the first file, casts
+// what the others have to them and drops what the first does not have. Here columns go by their names, and a type is widened
+// only to one that has an equal value for each; an error names the file, the column and both types.
+func (l *loader) table(ctx context.Context, reader string, files []inputFile) (string, error) {
+	var parts []*part
+	var err error
+	switch reader {
+	case "read_parquet":
+		parts, err = l.parquetParts(ctx, files)
+	case "read_csv":
+		parts, err = l.csvParts(ctx, files)
+	default:
+		parts, err = l.jsonParts(ctx, files)
+	}
+	if err != nil {
+		return "", err
+	}
+	types := partitionTypes(files)
+	for _, p := range parts {
+		if err := p.partition(types); err != nil {
+			return "", err
+		}
+	}
+	if len(parts) == 1 {
+		p := parts[0]
+		return "SELECT * " + exclude(p.foreign) + " FROM " + p.source(), nil
+	}
+	columns, err := unite(parts)
+	if err != nil {
+		return "", err
+	}
+	var selects []string
+	for _, p := range parts {
+		var fields []string
+		for _, column := range columns {
+			fields = append(fields, p.field(column))
+		}
+		selects = append(selects, "SELECT "+strings.Join(fields, ", ")+" FROM "+p.source())
+	}
+	return strings.Join(selects, " UNION ALL "), nil
+}
+
+func exclude(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = query.Name(name)
+	}
+	return "EXCLUDE (" + strings.Join(quoted, ", ") + ")"
+}
+
+func (p *part) source() string {
+	arguments := append([]string{list(p.files)}, p.options...)
+	if p.columnsOption {
+		var types []string
+		for _, column := range p.columns {
+			if !slices.Contains(p.partitions, column.name) {
+				types = append(types, query.Literal(column.name)+": "+query.Literal(column.sqlType))
+			}
+		}
+		arguments = append(arguments, "columns = {"+strings.Join(types, ", ")+"}")
+	}
+	return p.reader + "(" + strings.Join(arguments, ", ") + ")"
+}
+
+func (p *part) find(name string) (tableColumn, bool) {
+	for _, column := range p.columns {
+		if strings.EqualFold(column.name, name) {
+			return column, true
+		}
+	}
+	return tableColumn{}, false
+}
+
+// unite gives all columns of all parts, each with a type that holds the values of every part.
+func unite(parts []*part) ([]tableColumn, error) {
+	var all []tableColumn
+	for _, p := range parts {
+		for _, column := range p.columns {
+			i := slices.IndexFunc(all, func(c tableColumn) bool { return strings.EqualFold(c.name, column.name) })
+			switch {
+			case i < 0:
+				all = append(all, column)
+			case column.null:
+			case all[i].null:
+				all[i].sqlType, all[i].null = column.sqlType, false
+			default:
+				wider, ok := widen(all[i].sqlType, column.sqlType)
+				// The text of a CSV file can be read as it is.
+				text := p.reader == "read_csv" && (all[i].sqlType == "VARCHAR" || column.sqlType == "VARCHAR")
+				if !ok && !text {
+					return nil, fmt.Errorf("%s has the column %q as %s, but the files before it as %s, and neither type holds all values of the other: cast it where the file is written, or read the files by their paths", p.files[0], column.name, column.sqlType, all[i].sqlType)
+				}
+				if text {
+					wider = "VARCHAR"
+				}
+				all[i].sqlType = wider
+			}
+		}
+	}
+	for _, p := range parts {
+		for i, column := range p.columns {
+			at := slices.IndexFunc(all, func(c tableColumn) bool { return strings.EqualFold(c.name, column.name) })
+			if p.reader == "read_csv" && all[at].sqlType == "VARCHAR" && !slices.Contains(p.partitions, column.name) {
+				p.columns[i].sqlType = "VARCHAR"
+			}
+		}
+	}
+	return all, nil
+}
+
+// field is a column of the table as an expression over this part.
+func (p *part) field(column tableColumn) string {
+	name := query.Name(column.name)
+	own, ok := p.find(column.name)
+	if !ok || own.null {
+		return "NULL::" + column.sqlType + " AS " + name
+	}
+	from := query.Name(own.name)
+	if own.sqlType == column.sqlType {
+		return from + " AS " + name
+	}
+	cast := from + "::" + column.sqlType
+	if whole, ok := integers[own.sqlType]; ok && whole.bits > 32 && column.sqlType == "DOUBLE" {
+		message := fmt.Sprintf("the column %s of %s is %s and DOUBLE in another file of its input, but has a value that no DOUBLE equals: ", name, p.files[0], own.sqlType)
+		cast = "CASE WHEN " + from + " IS NULL OR " + cast + "::HUGEINT = " + from + " THEN " + cast + " ELSE error(" + query.Literal(message) + " || " + from + ") END"
+	}
+	return cast + " AS " + name
+}
+
+var integers = map[string]struct {
+	bits, digits int
+	signed       bool
+}{
+	"TINYINT": {8, 3, true}, "SMALLINT": {16, 5, true}, "INTEGER": {32, 10, true}, "BIGINT": {64, 19, true}, "HUGEINT": {128, 39, true},
+	"UTINYINT": {8, 3, false}, "USMALLINT": {16, 5, false}, "UINTEGER": {32, 10, false}, "UBIGINT": {64, 20, false}, "UHUGEINT": {128, 39, false},
+}
+
+// instants are DuckDB's types of instants without a time zone. Each holds the values of those before it, or the cast fails.
+var instants = []string{"DATE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS"}
+
+var decimalPattern = regexp.MustCompile(`^DECIMAL\((\d+),(\d+)\)$`)
+
+// widen gives the type that has an equal value for each value of both. That of a 64-bit integer as a DOUBLE is for the cast
+// to check.
+func widen(a, b string) (string, bool) {
+	if a == b {
+		return a, true
+	}
+	for range 2 {
+		if wider, ok := widenTo(a, b); ok {
+			return wider, true
+		}
+		a, b = b, a
+	}
+	return "", false
+}
+
+func widenTo(a, b string) (string, bool) {
+	if strings.HasSuffix(a, "[]") && strings.HasSuffix(b, "[]") {
+		a, b = strings.TrimSuffix(a, "[]"), strings.TrimSuffix(b, "[]")
+		wider, ok := widen(a, b)
+		if wider == "DOUBLE" && (integers[a].bits > 32 || integers[b].bits > 32) {
+			return "", false // a cast of a whole list is not checked
+		}
+		return wider + "[]", ok
+	}
+	whole, isWhole := integers[a]
+	other, isOther := integers[b]
+	switch {
+	case isWhole && isOther:
+		return widenIntegers(whole.bits, other.bits, whole.signed, other.signed)
+	case a == "FLOAT" && b == "DOUBLE", isWhole && whole.bits <= 64 && (b == "FLOAT" || b == "DOUBLE"):
+		return "DOUBLE", true
+	case isWhole && b == "VARCHAR":
+		return "VARCHAR", true
+	}
+	if precision, scale, ok := decimal(b); ok {
+		digits, fraction := whole.digits, 0
+		if !isWhole {
+			p, s, ok := decimal(a)
+			if !ok {
+				return "", false
+			}
+			digits, fraction = p-s, s
+		}
+		digits, fraction = max(digits, precision-scale), max(fraction, scale)
+		return fmt.Sprintf("DECIMAL(%d,%d)", digits+fraction, fraction), digits+fraction <= 38
+	}
+	first, second := slices.Index(instants, a), slices.Index(instants, b)
+	if first >= 0 && second >= 0 {
+		return instants[max(first, second)], true
+	}
+	return "", false
+}
+
+func widenIntegers(a, b int, aSigned, bSigned bool) (string, bool) {
+	bits, signed := max(a, b), aSigned || bSigned
+	if aSigned != bSigned {
+		unsigned := a
+		if aSigned {
+			unsigned = b
+		}
+		bits = max(bits, 2*unsigned)
+	}
+	for name, whole := range integers {
+		if whole.bits == bits && whole.signed == signed {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func decimal(sqlType string) (precision, scale int, ok bool) {
+	found := decimalPattern.FindStringSubmatch(sqlType)
+	if found == nil {
+		return 0, 0, false
+	}
+	precision, err := strconv.Atoi(found[1])
+	if err != nil {
+		return 0, 0, false
+	}
+	scale, err = strconv.Atoi(found[2])
+	return precision, scale, err == nil
+}
+
+// sortParts sorts files into parts by a text that says how they are read.
+func sortParts(files []inputFile, reader string, key func(inputFile) string) []*part {
+	var parts []*part
+	byKey := map[string]*part{}
+	for _, file := range files {
+		partitions := partitionsOf(file.below)
+		full := partitionsOf(file.path)
+		var foreign []string
+		if len(partitions) > 0 {
+			for _, pair := range full[:len(full)-len(partitions)] {
+				foreign = append(foreign, pair.key)
+			}
+		}
+		var names []string
+		for _, pair := range partitions {
+			names = append(names, pair.key)
+		}
+		id := fmt.Sprintf("%q %q %s", names, foreign, key(file))
+		if byKey[id] == nil {
+			byKey[id] = &part{reader: reader, partitions: names, foreign: foreign}
+			parts = append(parts, byKey[id])
+		}
+		byKey[id].files = append(byKey[id].files, file.path)
+	}
+	return parts
+}
+
+// parquetParts looks at the schema of every file, in one query.
+func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, error) {
+	var paths []string
+	for _, file := range files {
+		paths = append(paths, file.path)
+	}
+	schemas := map[string]string{}
+	rows, err := l.db.conn.QueryContext(ctx, `
+		SELECT file_name, coalesce(max("precision"), 0), coalesce(arg_max(name, "precision"), ''), md5(list(
+			{n: name, c: num_children, t: type, l: logical_type, v: converted_type, p: "precision", s: scale, d: duckdb_type} ORDER BY column_id)::VARCHAR)
+		FROM parquet_schema(`+list(paths)+`) GROUP BY file_name`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var file, widest, schema string
+		var precision int64
+		if err := rows.Scan(&file, &precision, &widest, &schema); err != nil {
+			return nil, err
+		}
+		if precision > 38 {
+			// Final at once: SQL that reads the file by its path would get the wrong numbers.
+			return nil, fault.Final("%s has the column %q as DECIMAL of %d digits, and DuckDB's have 38 (DuckDB 1.5.3 reads other numbers from it): write it as text, or with fewer digits", file, widest, precision)
+		}
+		schemas[file] = schema
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	parts := sortParts(files, "read_parquet", func(f inputFile) string { return schemas[f.path] })
+	for _, p := range parts {
+		if p.columns, err = l.describe(ctx, "read_parquet("+list(p.files[:1])+", hive_partitioning = false)"); err != nil {
+			return nil, err
+		}
+		if len(parts) > 1 {
+			if err := l.markNulls(ctx, p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return parts, nil
+}
+
+// markNulls finds the columns that were written without a type, which DuckDB gives as INTEGER.
+func (l *loader) markNulls(ctx context.Context, p *part) error {
+	rows, err := l.db.conn.QueryContext(ctx, "SELECT coalesce(num_children, 0), coalesce(logical_type, '') FROM parquet_schema("+list(p.files[:1])+") ORDER BY column_id")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var column int
+	var inside int64 // elements of the present column that are still to come
+	for first := true; rows.Next(); first = false {
+		var children int64
+		var logical string
+		if err := rows.Scan(&children, &logical); err != nil {
+			return err
+		}
+		if first {
+			continue // the root
+		}
+		if inside > 0 {
+			inside += children - 1
+			continue
+		}
+		if column < len(p.columns) {
+			p.columns[column].null = strings.HasPrefix(logical, "NullType")
+		}
+		column++
+		inside = children
+	}
+	return rows.Err()
+}
+
+// csvParts has DuckDB look at all of each file once: by a part of it, DuckDB takes a code 01234 that comes later for 1234.
+func (l *loader) csvParts(ctx context.Context, files []inputFile) ([]*part, error) {
+	options := map[string][]string{}
+	columns := map[string][]tableColumn{}
+	for _, file := range files {
+		var err error
+		if options[file.path], columns[file.path], err = l.sniff(ctx, file.path); err != nil {
+			return nil, err
+		}
+	}
+	parts := sortParts(files, "read_csv", func(f inputFile) string { return fmt.Sprintf("%q %v", options[f.path], columns[f.path]) })
+	for _, p := range parts {
+		p.options, p.columns, p.columnsOption = options[p.files[0]], slices.Clone(columns[p.files[0]]), true
+	}
+	return parts, nil
+}
+
+func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColumn, error) {
+	const dialect = `SELECT {d: Delimiter, q: Quote, e: Escape, n: NewLineDelimiter, c: Comment, s: SkipRows::VARCHAR, h: HasHeader::VARCHAR,
+		x: DateFormat, y: TimestampFormat}, c.name, c.type FROM (SELECT *, unnest(Columns) AS c FROM sniff_csv(`
+	rows, err := l.db.conn.QueryContext(ctx, dialect+query.Literal(file)+", sample_size = -1))")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	var options []string
+	var columns []tableColumn
+	for rows.Next() {
+		var found any
+		var column tableColumn
+		if err := rows.Scan(&found, &column.name, &column.sqlType); err != nil {
+			return nil, nil, err
+		}
+		columns = append(columns, column)
+		fields, ok := found.(map[string]any)
+		if options != nil || !ok {
+			continue
+		}
+		options = []string{"auto_detect = false"}
+		for _, option := range [][2]string{{"d", "delim"}, {"q", "quote"}, {"e", "escape"}, {"n", "new_line"}, {"c", "comment"}, {"s", "skip"}, {"h", "header"}, {"x", "dateformat"}, {"y", "timestampformat"}} {
+			text, ok := fields[option[0]].(string)
+			if !ok {
+				continue
+			}
+			if text == "(empty)" {
+				text = ""
+			}
+			options = append(options, option[1]+" = "+query.Literal(text))
+		}
+	}
+	return options, columns, rows.Err()
+}
+
+// jsonParts has DuckDB look at all objects of all files once: by a part of them, it rounds a 2.5 that comes later.
+func (l *loader) jsonParts(ctx context.Context, files []inputFile) ([]*part, error) {
+	var paths []string
+	for _, file := range files {
+		paths = append(paths, file.path)
+	}
+	columns, err := l.describe(ctx, "read_json("+list(paths)+fmt.Sprintf(", hive_partitioning = false, union_by_name = true, sample_size = -1, maximum_sample_files = %d)", len(paths)))
+	if err != nil {
+		return nil, err
+	}
+	parts := sortParts(files, "read_json", func(inputFile) string { return "" })
+	for _, p := range parts {
+		p.columns, p.columnsOption = slices.Clone(columns), true
+	}
+	return parts, nil
+}
+
+func (l *loader) describe(ctx context.Context, from string) ([]tableColumn, error) {
+	rows, err := l.db.conn.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE FROM "+from+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var columns []tableColumn
+	for rows.Next() {
+		var column tableColumn
+		if err := rows.Scan(&column.name, &column.sqlType); err != nil {
+			return nil, err
+		}
+		columns = append(columns, column)
+	}
+	return columns, rows.Err()
+}
+
+// partition makes columns of the part's partitions. What its files have themselves wins.
+func (p *part) partition(types map[string]string) error {
+	var own []string
+	for _, key := range p.partitions {
+		if _, ok := p.find(key); ok {
+			own = append(own, key)
+		}
+	}
+	if len(own) == len(p.partitions) {
+		p.partitions, p.foreign = nil, nil
+		p.options = append(p.options, "hive_partitioning = false")
+		return nil
+	}
+	if len(own) > 0 {
+		return fmt.Errorf("%s has the column %q, which is a directory's name as well, but not the other directories' names: leave it out of the file, or write all of them into it", p.files[0], own[0])
+	}
+	for _, key := range p.foreign {
+		_, taken := p.find(key)
+		if taken || slices.Contains(p.partitions, key) {
+			return fmt.Errorf("%s has the column %q, which is also the name of a directory above the input, which DuckDB would read instead: give the column another name", p.files[0], key)
+		}
+	}
+	var hive []string
+	for _, key := range p.partitions {
+		hive = append(hive, query.Literal(key)+": "+types[key])
+		p.columns = append(p.columns, tableColumn{name: key, sqlType: types[key]})
+	}
+	p.options = append(p.options, "hive_partitioning = true", "hive_types = {"+strings.Join(hive, ", ")+"}")
+	return nil
+}
+
+type partitionPair struct{ key, value string }
+
+// partitionsOf reads the directories KEY=VALUE of a path, as DuckDB does.
+func partitionsOf(path string) []partitionPair {
+	var pairs []partitionPair
+	for segment := range strings.SplitSeq(filepath.ToSlash(filepath.Dir(path)), "/") {
+		key, value, ok := strings.Cut(segment, "=")
+		if ok && key != "" && !strings.Contains(value, "=") {
+			pairs = append(pairs, partitionPair{key, value})
+		}
+	}
+	return pairs
+}
+
+// partitionTypes are the types of all partitions: numbers and times where none loses anything by it, else text.
+func partitionTypes(files []inputFile) map[string]string {
+	values := map[string][]string{}
+	for _, file := range files {
+		for _, pair := range partitionsOf(file.below) {
+			value, err := url.PathUnescape(pair.value)
+			if err != nil {
+				value = pair.value
+			}
+			if value != "__HIVE_DEFAULT_PARTITION__" {
+				values[pair.key] = append(values[pair.key], value)
+			} else if values[pair.key] == nil {
+				values[pair.key] = []string{}
+			}
+		}
+	}
+	types := map[string]string{}
+	for key, values := range values {
+		types[key] = "VARCHAR"
+		for sqlType, fits := range map[string]func(string) bool{
+			"BIGINT": func(s string) bool {
+				n, err := strconv.ParseInt(s, 10, 64)
+				return err == nil && strconv.FormatInt(n, 10) == s
+			},
+			"DATE":      func(s string) bool { return isTime(s, time.DateOnly) },
+			"TIMESTAMP": func(s string) bool { return isTime(s, time.DateTime) },
+		} {
+			if len(values) > 0 && !slices.ContainsFunc(values, func(s string) bool { return !fits(s) }) {
+				types[key] = sqlType
+			}
+		}
+	}
+	return types
+}
+
+func isTime(text, layout string) bool {
+	_, err := time.Parse(layout, text)
+	return err == nil
+}
+
+// view makes the input a table. What cannot be one is remembered for the error of the SQL that names it: the SQL may as
+// well read the files in its own way.
+func (l *loader) view(ctx context.Context, name, uri string, from source, files []inputFile) error {
+	reader, err := tableFormat(from, files[0].path)
+	if err != nil {
+		l.notTables = append(l.notTables, fmt.Sprintf("input %q is no table: %v.", name, err))
+		return nil
+	}
+	text, err := l.table(ctx, reader, files)
+	if err == nil {
+		_, err = l.db.exec(ctx, "CREATE VIEW "+query.Name(name)+" AS "+text)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if _, final := errors.AsType[*fault.Error](err); final {
+		return fault.Final("input %q: %w", name, err)
+	}
+	err = l.db.explain(err)
+	if faulty, ok := errors.AsType[*fault.Error](err); ok && faulty.Retryable {
+		return err
+	}
+	l.notTables = append(l.notTables, fmt.Sprintf("input %q (%s) cannot be read as a table: %v", name, uri, err))
+	return nil
+}

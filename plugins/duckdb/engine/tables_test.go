@@ -1,0 +1,178 @@
+package engine_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+
+	"github.com/agenthost/agenthost/plugins/duckdb/engine"
+)
+
+// parquet writes the result of SQL to a file below the bench's directory and returns its path.
+func (b *bench) parquet(name, sql string) string {
+	b.t.Helper()
+	path := filepath.Join(b.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		b.t.Fatal(err)
+	}
+	open := newBench(b.t, func(l *engine.Limits) { l.AllowPaths = []string{b.dir} })
+	if _, err := open.run(engine.Query{Statement: "copy (" + sql + ") to '" + path + "' (format parquet)"}); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+func TestFilesOfOneInputAreUnitedByName(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		// files are SQL for parquet files, the contents of other files.
+		format      string
+		files       []string
+		sql, expect string
+	}{
+		{"a later double", "parquet", []string{"select unnest([5, 10]) as discount", "select unnest([2.5::double, null]) as discount"}, "select sum(discount)::varchar as out from t", "17.5"},
+		{"an earlier double", "parquet", []string{"select unnest([2.5::double, null]) as discount", "select unnest([5::bigint, 10]) as discount"}, "select sum(discount)::varchar as out from t", "17.5"},
+		{"a float and 32 bits", "parquet", []string{"select 0.5::float as a", "select 16777217::int as a"}, "select sum(a)::varchar as out from t", "16777217.5"},
+		{"a later column", "parquet", []string{"select 1 as a", "select 2 as a, 'x' as b"}, "select string_agg(coalesce(b, '-'), '' order by a) as out from t", "-x"},
+		{"other order", "parquet", []string{"select 'Ada' as first, 'Lovelace' as last", "select 'Hopper' as last, 'Grace' as FIRST"}, "select string_agg(first, ' ' order by first) as out from t", "Ada Grace"},
+		{"integers of both signs", "parquet", []string{"select -1::tinyint as a", "select 255::utinyint as a"}, "select sum(a) || typeof(any_value(a)) as out from t", "254SMALLINT"},
+		{"uint64", "parquet", []string{"select -1::bigint as a", "select 18446744073709551615::ubigint as a"}, "select sum(a)::varchar as out from t", "18446744073709551614"},
+		{"decimals", "parquet", []string{"select 1.25::decimal(5,2) as a", "select 10::int as a", "select 0.0001::decimal(10,4) as a"}, "select sum(a)::varchar as out from t", "11.2501"},
+		{"integers and text", "parquet", []string{"select 1234 as a", "select '01234' as a"}, "select string_agg(a, ' ' order by a) as out from t", "01234 1234"},
+		{"days and instants", "parquet", []string{"select date '2020-01-01' as a", "select timestamp '2020-01-01 10:00' as a"}, "select max(a)::varchar as out from t", "2020-01-01 10:00:00"},
+		{"lists", "parquet", []string{"select [1::int] as a", "select [3000000000] as a"}, "select max(a[1])::varchar as out from t", "3000000000"},
+		{"csv in other order", "csv", []string{"first,last\nAda,Lovelace\n", "last,first\nHopper,Grace\n"}, "select string_agg(first, ' ' order by first) as out from t", "Ada Grace"},
+		{"csv with a later column", "csv", []string{"a\n1\n", "a,b\n2,x\n"}, "select string_agg(coalesce(b, '-'), '' order by a) as out from t", "-x"},
+		{"csv with other separators", "csv", []string{"a,b\n1,x\n", "a;b\n2;y\n", "a\tb\n3\tz\n"}, "select string_agg(a || b, '' order by a) as out from t", "1x2y3z"},
+		{"csv with a later code", "csv", []string{"code,n\n1234,1\n", "code,n\n01234,2.50\n"}, "select string_agg(code, ' ' order by n) || sum(n) as out from t", "1234 012343.5"},
+		{"csv with text as it was", "csv", []string{"a\n1.50\n", "a\nx\n"}, "select string_agg(a, ' ' order by a) as out from t", "1.50 x"},
+		{"csv with quotes and odd names", "csv", []string{"\"it's, a\",b\n\"x \"\"y\"\"\nz\",1\n"}, `select "it's, a" as out from t`, "x \"y\"\nz"},
+		{"csv with days", "csv", []string{"a\n31/12/2020\n"}, "select a::varchar || typeof(a) as out from t", "2020-12-31DATE"},
+		{"a code behind the sample", "csv", []string{"code\n" + strings.Repeat("1\n", 30000) + "01234\n"}, "select min(code) as out from t", "01234"},
+		{"json with a later column", "json", []string{`{"a":1}`, `{"a":2.5,"b":"x"}`}, "select sum(a) || max(b) as out from t", "3.5x"},
+		{"a number behind the sample", "json", []string{strings.Repeat("{\"a\":1}\n", 30000) + "{\"a\":2.5}\n"}, "select sum(a)::varchar as out from t", "30002.5"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			for i, content := range c.files {
+				name := fmt.Sprintf("d/%d.%s", i, c.format)
+				if c.format == "parquet" {
+					b.parquet(name, content)
+				} else {
+					b.file(name, content)
+				}
+			}
+			if got := b.text(c.sql, literals{"t": ofFile(filepath.Join(b.dir, "d"), c.format)}); got != c.expect {
+				t.Errorf("got %q, want %q", got, c.expect)
+			}
+		})
+	}
+	b := newBench(t)
+	typed := b.parquet("typed.parquet", "select 2.5::double as discount, 'y' as s")
+	for _, files := range [][]*core.Literal{
+		{ofFile(untyped(t), "parquet"), ofFile(typed, "parquet")}, {ofFile(typed, "parquet"), ofFile(untyped(t), "parquet")},
+	} {
+		if got := b.text("select sum(discount) || string_agg(s, '' order by s) as out from t", literals{"t": ofList(files...)}); got != "2.5xy" {
+			t.Errorf("with a column without a type: got %q", got)
+		}
+	}
+}
+
+func untyped(t *testing.T) string { return testdata(t, "untyped.parquet") }
+
+func testdata(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFilesThatCannotBeUnitedAreRefusedByName(t *testing.T) {
+	for _, c := range []struct {
+		first, second string
+		want          []string
+	}{
+		{"select 1.5::double as a", "select 'x' as a", []string{"DOUBLE", "VARCHAR"}},
+		{"select 1.1::decimal(5,2) as a", "select 1.1::double as a", []string{"DECIMAL(5,2)", "DOUBLE"}},
+		{"select 1.1::decimal(38,30) as a", "select 1.1::decimal(38,2) as a", []string{"DECIMAL(38,30)", "DECIMAL(38,2)"}},
+		{"select {'x': 1} as a", "select {'y': 1} as a", []string{"STRUCT"}},
+		{"select true as a", "select 1 as a", []string{"BOOLEAN", "INTEGER"}},
+		{"select timestamp '2020-01-01' as a", "select timestamptz '2020-01-01' as a", []string{"TIMESTAMP WITH TIME ZONE"}},
+		{"select [9007199254740993] as a", "select [0.5::double] as a", []string{"BIGINT[]", "DOUBLE[]"}},
+		{"select 9007199254740993 as a", "select 0.5::double as a", []string{"BIGINT", "DOUBLE", "9007199254740993"}},
+	} {
+		t.Run(strings.Join(c.want, " "), func(t *testing.T) {
+			b := newBench(t)
+			b.parquet("d/0.parquet", c.first)
+			b.parquet("d/1.parquet", c.second)
+			b.fails(engine.Query{Statement: "select max(a) as out from t", Inputs: literals{"t": ofFile(filepath.Join(b.dir, "d"), "")}, Outputs: types{"d": dataset}},
+				append(c.want, `"a"`, ".parquet")...)
+		})
+	}
+}
+
+func TestOnlyDirectoriesBelowAnInputArePartitions(t *testing.T) {
+	b := newBench(t)
+	b.parquet("env=prod/run=5/own/00000", "select 7 as run")
+	b.parquet("env=prod/parts/k=01/00000", "select 1 as a")
+	b.parquet("env=prod/parts/k=__HIVE_DEFAULT_PARTITION__/00000", "select 2 as a")
+	b.parquet("env=prod/parts/k=2/00000", "select 3 as a")
+	b.parquet("both/k=1/00000", "select 10 as k")
+	b.parquet("both/k=2/00000", "select 20 as k")
+	b.file("env=prod/csv/n=7/x.csv", "a\n1\n")
+	b.file("env=prod/csv/n=8/x.csv", "a\n2\n")
+	for input, c := range map[string][2]string{
+		"env=prod/run=5/own": {"select string_agg(c, ',') as out from (select column_name as c from (describe t))", "run"},
+		"env=prod/parts":     {"select string_agg(a || coalesce(k, '-'), ' ' order by a) as out from t", "101 2- 32"},
+		"both":               {"select string_agg(k::varchar, ' ' order by k) as out from t", "10 20"},
+		"env=prod/csv":       {"select sum(n * a)::varchar as out from t", "23"},
+	} {
+		at := filepath.Join(b.dir, input)
+		if got := b.text(c[0], literals{"t": ofDataset(at, formatOf(input))}); got != c[1] {
+			t.Errorf("%s: got %q, want %q", input, got, c[1])
+		}
+	}
+	if got := b.text("select run::varchar as out from t", literals{"t": ofDataset(filepath.Join(b.dir, "env=prod/run=5/own"), "")}); got != "7" {
+		t.Errorf("a directory's name replaced the file's column: %q", got)
+	}
+	b.parquet("run=5/in/k=1/00000", "select 7 as run")
+	b.fails(engine.Query{Statement: "from t", Inputs: literals{"t": ofDataset(filepath.Join(b.dir, "run=5/in"), "")}}, `"run"`, "directory")
+	b.parquet("some/k=1/l=2/00000", "select 7 as l")
+	b.fails(engine.Query{Statement: "from t", Inputs: literals{"t": ofDataset(filepath.Join(b.dir, "some"), "")}}, `"l"`, "directory")
+}
+
+func formatOf(input string) string {
+	if strings.HasSuffix(input, "csv") {
+		return "csv"
+	}
+	return ""
+}
+
+func TestDecimalsThatDuckDBReadsWronglyAreRefusedByName(t *testing.T) {
+	b := newBench(t)
+	for _, sql := range []string{"from t", "from read_parquet($t)"} {
+		b.fails(engine.Query{Statement: sql, Inputs: literals{"t": ofFile(testdata(t, "decimal50.parquet"), "")}}, `input "t"`, `"d"`, "50 digits")
+	}
+}
+
+func TestOnlyTheSQLDecidesWhetherAnInputIsRead(t *testing.T) {
+	b := newBench(t)
+	if got := b.text("select 'it' as out", literals{"t": ofFile("/nowhere/at/all", "csv")}); got != "it" {
+		t.Errorf("got %q", got)
+	}
+	latin := ofFile(b.file("latin.csv", "name\nJos\xe9\n"), "csv")
+	if got := b.text("select name as out from read_csv($t, encoding = 'latin-1')", literals{"t": latin}); got != "José" {
+		t.Errorf("got %q", got)
+	}
+	b.fails(engine.Query{Statement: "from t", Inputs: literals{"t": latin}}, `input "t"`, "latin.csv", "read as a table")
+	named := b.parquet("parquet.csv", "select 'p' as a")
+	if got := b.text("select a as out from read_parquet($t)", literals{"t": ofFile(named, "csv")}); got != "p" {
+		t.Errorf("got %q", got)
+	}
+}
