@@ -44,7 +44,7 @@ type Resource struct {
 	OutputTypes OutputTypes
 	// Links are shown with the task.
 	Links []Link
-	// CustomInfo is kept with the task execution: anything that JSON can hold.
+	// CustomInfo is kept with the task execution: anything that JSON can hold. Whole numbers that a float cannot hold become text.
 	CustomInfo map[string]any
 	// Error says whose fault a failure is. Flyte shows its code with the message.
 	Error *Error

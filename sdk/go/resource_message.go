@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
@@ -81,12 +83,38 @@ func encodeOutputs(outputs Outputs, types OutputTypes) (*core.LiteralMap, error)
 	return encoded, nil
 }
 
-// structOf goes through JSON, so that structs and all kinds of numbers are welcome.
+// structOf goes through JSON, so that structs and all kinds of numbers are welcome. A whole number that no float holds, which
+// is the only number that a Struct has, becomes text.
 func structOf(value map[string]any) (*structpb.Struct, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, err
 	}
-	message := &structpb.Struct{}
-	return message, message.UnmarshalJSON(data)
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var plain map[string]any
+	if err := decoder.Decode(&plain); err != nil {
+		return nil, err
+	}
+	return structpb.NewStruct(floats(plain).(map[string]any))
+}
+
+func floats(plain any) any {
+	switch value := plain.(type) {
+	case json.Number:
+		float, err := value.Float64()
+		if err != nil || !strings.ContainsAny(value.String(), ".eE") && strconv.FormatFloat(float, 'f', -1, 64) != value.String() {
+			return value.String()
+		}
+		return float
+	case []any:
+		for i := range value {
+			value[i] = floats(value[i])
+		}
+	case map[string]any:
+		for name := range value {
+			value[name] = floats(value[name])
+		}
+	}
+	return plain
 }

@@ -2,12 +2,15 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -81,18 +84,42 @@ func (s asyncService) GetTaskMetrics(ctx context.Context, request *admin.GetTask
 	if err != nil {
 		return nil, err
 	}
-	query := MetricsQuery{Queries: request.GetQueries(), Step: request.GetStep().AsDuration()}
-	if start := request.GetStartTime(); start != nil {
-		query.Start = start.AsTime()
-	}
-	if end := request.GetEndTime(); end != nil {
-		query.End = end.AsTime()
+	query, err := metricsQueryOf(request)
+	if err != nil {
+		return nil, err
 	}
 	response := &admin.GetTaskMetricsResponse{}
 	return response, guard(registered, job.Category, "Metrics", func() (err error) {
 		response.Results, err = registered.async.metrics(ctx, job, query)
 		return err
 	})
+}
+
+func metricsQueryOf(request *admin.GetTaskMetricsRequest) (MetricsQuery, error) {
+	query := MetricsQuery{Queries: request.GetQueries()}
+	if step := request.GetStep(); step != nil {
+		query.Step = step.AsDuration()
+		if !proto.Equal(durationpb.New(query.Step), step) { // Go's durations end at 292 years
+			return query, InvalidArgument("the step of %d s is none that can be taken", step.GetSeconds())
+		}
+	}
+	var err error
+	if query.Start, err = timeOf("start", request.GetStartTime()); err != nil {
+		return query, err
+	}
+	query.End, err = timeOf("end", request.GetEndTime())
+	return query, err
+}
+
+// timeOf is the zero time of none.
+func timeOf(name string, stamp *timestamppb.Timestamp) (time.Time, error) {
+	if stamp == nil {
+		return time.Time{}, nil
+	}
+	if err := stamp.CheckValid(); err != nil {
+		return time.Time{}, InvalidArgument("the %s is no time: %w", name, err)
+	}
+	return stamp.AsTime(), nil
 }
 
 func (s asyncService) GetTaskLogs(request *admin.GetTaskLogsRequest, stream service.AsyncAgentService_GetTaskLogsServer) error {

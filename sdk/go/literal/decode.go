@@ -192,6 +192,9 @@ func decodePrimitive(l *core.Literal, v reflect.Value, path string) error {
 		return decodeInteger(l, value.Integer, v, path)
 	case *core.Primitive_FloatValue:
 		if v.CanFloat() {
+			if v.OverflowFloat(value.FloatValue) && !math.IsInf(value.FloatValue, 0) {
+				return problem(path, "%v is out of the range of %s", value.FloatValue, v.Type())
+			}
 			v.SetFloat(value.FloatValue)
 			return nil
 		}
@@ -216,7 +219,7 @@ func decodeInteger(l *core.Literal, value int64, v reflect.Value, path string) e
 		v.SetUint(uint64(value))
 	case v.CanFloat():
 		float := float64(value)
-		if back, exact := exactInteger(float); !exact || back != value {
+		if back, exact := exactInteger(float); !exact || back != value || v.Kind() == reflect.Float32 && float64(float32(float)) != float {
 			return problem(path, "%d has more digits than %s", value, v.Type())
 		}
 		v.SetFloat(float)

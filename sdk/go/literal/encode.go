@@ -3,6 +3,7 @@ package literal
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -288,6 +289,9 @@ func (e encoder) object(v reflect.Value, declared *core.LiteralType, path string
 		if !ok {
 			return nil, problem(path, "%T is not a JSON object, and a generic literal can hold nothing else", value.Value)
 		}
+		if err := fitsGeneric(object); err != nil {
+			return nil, problem(path, "%T cannot be written as a generic literal: %w", value.Value, err)
+		}
 		generic, err := structpb.NewStruct(object)
 		if err != nil {
 			return nil, problem(path, "%T cannot be written as JSON: %w", value.Value, err)
@@ -314,6 +318,37 @@ func (e encoder) object(v reflect.Value, declared *core.LiteralType, path string
 		return nil, problem(path, "%s cannot be written as msgpack: %w", valueName(v), err)
 	}
 	return binaryLiteral(packed, MsgPack), nil
+}
+
+// fitsGeneric refuses whole numbers that a generic literal, whose only numbers are floats, would change.
+func fitsGeneric(plain any) error {
+	var float float64
+	exact := true
+	switch value := plain.(type) {
+	case int64:
+		float = float64(value)
+		back, whole := exactInteger(float)
+		exact = whole && back == value
+	case uint64:
+		float = float64(value)
+		exact = float < math.MaxUint64 && uint64(float) == value
+	case []any:
+		for _, element := range value {
+			if err := fitsGeneric(element); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			if err := fitsGeneric(value[name]); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	if !exact {
+		return fmt.Errorf("%d has more digits than its floats; a dict without literal.JSON around it becomes msgpack, which holds it", plain)
+	}
+	return nil
 }
 
 func (e encoder) list(v reflect.Value, element *core.LiteralType, path string) (*core.Literal, error) {

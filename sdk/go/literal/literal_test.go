@@ -612,3 +612,113 @@ func FuzzMsgPack(f *testing.F) {
 		}
 	})
 }
+
+func TestNumbersAreNeverBent(t *testing.T) {
+	const odd = 1<<53 + 1 // which no float holds
+	type inner struct{ Deep any }
+	type record struct {
+		Any   any
+		List  []any
+		ByKey map[string]any
+		inner
+		More *inner
+	}
+	packed, err := Encode(map[string]any{
+		"Any": odd, "List": []any{odd, 1, 2.5}, "ByKey": map[string]any{"a": []any{uint64(math.MaxUint64)}}, "Deep": odd,
+		"More": map[string]any{"Deep": json.Number("9007199254740993")},
+	}, structType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode[record](packed)
+	want := record{int64(odd), []any{int64(odd), 1.0, 2.5}, map[string]any{"a": []any{uint64(math.MaxUint64)}}, inner{int64(odd)}, &inner{int64(odd)}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+
+	for _, exact := range []any{
+		map[string]any{"n": json.Number("18446744073709551615")}, map[string]uint64{"n": math.MaxUint64}, struct {
+			N uint64 `json:"n"`
+		}{math.MaxUint64},
+	} {
+		l, err := Encode(exact, structType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Decode[map[string]any](l); err != nil || got["n"] != uint64(math.MaxUint64) {
+			t.Errorf("%T: got %v, %v", exact, got, err)
+		}
+	}
+	large := map[string]any{"Any": math.Ldexp(1, 60)}
+	if err := plainInto(large, reflect.ValueOf(&got).Elem(), ""); err != nil || got.Any != math.Ldexp(1, 60) {
+		t.Errorf("got %v, %v", got.Any, err)
+	}
+	for _, same := range []float64{1e20, -math.Ldexp(1, 63), math.Copysign(0, -1), 5e-324, math.MaxFloat64} {
+		l, err := Encode(struct{ N float64 }{same}, structType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode[map[string]any](l)
+		if float, ok := got["N"].(float64); err != nil || !ok || math.Float64bits(float) != math.Float64bits(same) {
+			t.Errorf("%v: got %v, %v", same, got, err)
+		}
+	}
+}
+
+func TestWhatWouldBendANumberIsRefused(t *testing.T) {
+	for name, value := range map[string]any{
+		"generic int":   JSON{map[string]any{"deep": []any{1<<53 + 1}}},
+		"generic int64": JSON{map[string]any{"deep": int64(math.MaxInt64)}},
+		"generic uint":  JSON{map[string]any{"deep": uint64(math.MaxUint64)}},
+		"huge":          map[string]any{"deep": json.Number("18446744073709551617")},
+		"infinite":      map[string]any{"deep": json.Number("1e400")},
+		"nothing":       map[string]any{"deep": json.Number("1e-400")},
+	} {
+		if l, err := Encode(value, structType); err == nil {
+			t.Errorf("%s: got %v", name, l)
+		}
+	}
+	float := primitive(&core.Primitive{Value: &core.Primitive_FloatValue{FloatValue: 1e300}})
+	if got, err := Decode[float32](float); err == nil {
+		t.Errorf("1e300 as float32 is %v", got)
+	}
+	whole := primitive(&core.Primitive{Value: &core.Primitive_Integer{Integer: 1<<24 + 1}})
+	if got, err := Decode[float32](whole); err == nil {
+		t.Errorf("2^24+1 as float32 is %v", got)
+	}
+	for name, packed := range map[string]string{
+		"two keys":   "\x82\x01\x0a\xa11\x0b", // {1: 10, "1": 11}
+		"nil as key": "\x81\xc0\x01",
+		"list":       "\x81\x91\x01\x01",
+	} {
+		if got, err := Decode[map[string]any](binaryLiteral([]byte(packed), MsgPack)); err == nil {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+func TestDurationsAndTimesAreExactOrRefused(t *testing.T) {
+	for _, exact := range []*durationpb.Duration{{Seconds: -1, Nanos: -1}, {Seconds: 9223372036, Nanos: 854775806}, {Nanos: -999_999_999}} {
+		got, err := Decode[time.Duration](primitive(&core.Primitive{Value: &core.Primitive_Duration{Duration: exact}}))
+		if err != nil || !proto.Equal(durationpb.New(got), exact) {
+			t.Errorf("%v: got %v, %v", exact, got, err)
+		}
+	}
+	for _, long := range []*durationpb.Duration{{Seconds: 300 * 365 * 86400}, {Seconds: -300 * 365 * 86400}, {Seconds: 1 << 60}, {Seconds: 1, Nanos: -1}} {
+		for _, decode := range []func(*core.Literal) (any, error){Decode[any], func(l *core.Literal) (any, error) { return Decode[time.Duration](l) }} {
+			if got, err := decode(primitive(&core.Primitive{Value: &core.Primitive_Duration{Duration: long}})); err == nil {
+				t.Errorf("%v: got %v", long, got)
+			}
+		}
+	}
+	for _, stamp := range []*timestamppb.Timestamp{{Seconds: 253402300800}, {Seconds: -62135596801}, {Nanos: -1}} {
+		if got, err := Decode[time.Time](primitive(&core.Primitive{Value: &core.Primitive_Datetime{Datetime: stamp}})); err == nil {
+			t.Errorf("%v: got %v", stamp, got)
+		}
+	}
+	for _, at := range []time.Time{time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC)} {
+		if l, err := Encode(at, datetimeType); err == nil {
+			t.Errorf("%v: got %v", at, l)
+		}
+	}
+}

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/big"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -96,10 +98,25 @@ func (s msgPackSource) object(depth int) (any, error) {
 			break
 		}
 		if value, err = s.value(depth + 1); err == nil {
-			object[fmt.Sprint(name)] = value
+			err = addEntry(object, name, value)
 		}
 	}
 	return object, err
+}
+
+// addEntry puts an entry under its key as text: dicts of Python have keys that are numbers, too.
+func addEntry(object map[string]any, name, value any) error {
+	switch name.(type) {
+	case string, bool, int64, uint64, float64:
+	default:
+		return fmt.Errorf("a key is a %T, neither a text nor a number", name)
+	}
+	key := fmt.Sprint(name)
+	if _, twice := object[key]; twice {
+		return fmt.Errorf("two keys read as %q", key)
+	}
+	object[key] = value
+	return nil
 }
 
 func encodeMsgPack(plain any) ([]byte, error) {
@@ -117,7 +134,9 @@ func toPlain(v reflect.Value) (any, error) {
 	if !v.IsValid() {
 		return nil, nil
 	}
-	switch v.Interface().(type) {
+	switch value := v.Interface().(type) {
+	case json.Number:
+		return exactNumber(value)
 	case json.Marshaler, encoding.TextMarshaler:
 		return throughJSON(v)
 	}
@@ -131,6 +150,8 @@ func toPlain(v reflect.Value) (any, error) {
 		return v.Bool(), nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return v.Int(), nil
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return v.Uint(), nil
 	case reflect.String:
 		return v.String(), nil
 	case reflect.Float32, reflect.Float64:
@@ -175,29 +196,59 @@ func throughJSON(v reflect.Value) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var plain any
-	err = decoder.Decode(&plain)
-	return numbers(plain), err
+	if err := decoder.Decode(&plain); err != nil {
+		return nil, err
+	}
+	return numbers(plain)
 }
 
-// numbers turns the json.Numbers inside a value into int64 where they are whole, and float64 elsewhere.
-func numbers(plain any) any {
+// numbers turns the json.Numbers inside a value into Go's.
+func numbers(plain any) (any, error) {
+	var err error
 	switch value := plain.(type) {
 	case json.Number:
-		if whole, err := value.Int64(); err == nil && !strings.ContainsAny(value.String(), ".eE") {
-			return whole
+		number, err := exactNumber(value)
+		if float, floatErr := value.Float64(); err != nil && floatErr == nil && strconv.FormatFloat(float, 'f', -1, 64) == value.String() {
+			return float, nil // encoding/json has written it so
 		}
-		float, _ := value.Float64()
-		return float
+		return number, err
 	case []any:
 		for i := range value {
-			value[i] = numbers(value[i])
+			if value[i], err = numbers(value[i]); err != nil {
+				return nil, err
+			}
 		}
 	case map[string]any:
 		for name := range value {
-			value[name] = numbers(value[name])
+			if value[name], err = numbers(value[name]); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return plain
+	return plain, nil
+}
+
+// exactNumber gives a whole number as int64, uint64 or float64, whichever holds it, and any other as the nearest float64.
+func exactNumber(number json.Number) (any, error) {
+	text := number.String()
+	if text == "-0" {
+		return math.Copysign(0, -1), nil
+	}
+	if whole, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return whole, nil
+	}
+	if whole, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return whole, nil
+	}
+	float, err := strconv.ParseFloat(text, 64)
+	digits, _, _ := strings.Cut(strings.ToLower(text), "e")
+	switch {
+	case err != nil, float == 0 && strings.ContainsAny(digits, "123456789"):
+		return nil, fmt.Errorf("the number %s is out of the range of a float", text)
+	case !strings.ContainsAny(text, ".eE") && new(big.Float).SetFloat64(float).Text('f', 0) != text:
+		return nil, fmt.Errorf("the whole number %s has more digits than a float, and is out of the range of integers", text)
+	}
+	return float, nil
 }
 
 // plainInto puts a plain value into a Go value of any type: maps, lists and any as they are, everything else as
@@ -244,14 +295,18 @@ func plainInto(plain any, v reflect.Value, path string) error {
 }
 
 func plainThroughJSON(plain any, v reflect.Value, path string) error {
-	data, err := json.Marshal(plain)
+	data, err := json.Marshal(marked(plain))
 	if err != nil {
 		return problem(path, "it cannot be read as %s: %w", v.Type(), err)
 	}
 	if plain == nil && !nillable(v.Kind()) {
 		return problem(path, "it is none, not %s", v.Type())
 	}
-	err = json.Unmarshal(data, v.Addr().Interface())
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err = decoder.Decode(v.Addr().Interface()); err == nil {
+		err = settle(v, 0)
+	}
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrongType) && wrongType.Field != "":
@@ -262,6 +317,97 @@ func plainThroughJSON(plain any, v reflect.Value, path string) error {
 		return problem(path, "it cannot be read as %s: %w", v.Type(), err)
 	}
 	return nil
+}
+
+// marked writes large floats with an exponent, since encoding/json writes them as whole numbers, with zeros in the place of
+// their last digits.
+func marked(plain any) any {
+	switch value := plain.(type) {
+	case float64:
+		if size := math.Abs(value); size > 1<<53 && size < 1e21 {
+			return json.Number(strconv.FormatFloat(value, 'e', -1, 64))
+		}
+	case []any:
+		list := make([]any, len(value))
+		for i := range value {
+			list[i] = marked(value[i])
+		}
+		return list
+	case map[string]any:
+		object := make(map[string]any, len(value))
+		for name := range value {
+			object[name] = marked(value[name])
+		}
+		return object
+	}
+	return plain
+}
+
+// settle gives what encoding/json has read into interfaces its numbers: float64, which it makes of all by itself, and
+// integers where no float holds them.
+func settle(v reflect.Value, depth int) error {
+	if depth > maxDepth { // pointers that the author has put there may go in circles
+		return nil
+	}
+	switch v.Kind() {
+	case reflect.Interface:
+		if v.NumMethod() == 0 && !v.IsNil() && v.CanSet() {
+			plain, err := settled(v.Interface(), depth)
+			if err != nil {
+				return err
+			}
+			v.Set(reflect.ValueOf(plain))
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return settle(v.Elem(), depth+1)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := settle(v.Index(i), depth+1); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			element := reflect.New(v.Type().Elem()).Elem()
+			element.Set(entries.Value())
+			if err := settle(element, depth+1); err != nil {
+				return err
+			}
+			v.SetMapIndex(entries.Key(), element)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if field := v.Type().Field(i); field.IsExported() || field.Anonymous {
+				if err := settle(v.Field(i), depth+1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func settled(plain any, depth int) (any, error) {
+	switch value := plain.(type) {
+	case json.Number:
+		number, err := exactNumber(value)
+		switch whole := number.(type) {
+		case int64:
+			if back, exact := exactInteger(float64(whole)); exact && back == whole {
+				return float64(whole), nil
+			}
+		case uint64:
+			if float := float64(whole); float < math.MaxUint64 && uint64(float) == whole {
+				return float, nil
+			}
+		}
+		return number, err
+	case []any, map[string]any:
+		return plain, settle(reflect.ValueOf(plain), depth)
+	}
+	return plain, nil
 }
 
 func nillable(kind reflect.Kind) bool {
