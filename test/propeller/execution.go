@@ -241,6 +241,7 @@ func (e *Execution) finish(last *attempt, info PhaseInfo, err error) {
 	e.result.Phase, e.result.Final, e.err = info.Phase, info, err
 	if last != nil {
 		e.result.Outputs, e.result.Attempts = last.outputs, last.number+1
+		e.propeller.objects.forget(e, last)
 	}
 	close(e.over)
 }

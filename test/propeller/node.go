@@ -49,12 +49,19 @@ func (n *node) round(p *process) bool {
 		e.record(a.number, PhaseInfo{Phase: Undefined, HandleError: err.Error()})
 		return false
 	}
-	n.state = next
 	e.record(a.number, info)
 	if !info.Phase.terminal() {
+		if n.state, err = e.propeller.objects.keep(e, a, next); err != nil {
+			info = PhaseInfo{Phase: PermanentFailure, Reason: err.Error(), Kind: KindSystem}
+			e.record(a.number, info)
+			e.finish(a, info, nil)
+			return true
+		}
 		return false
 	}
+	n.state = next
 	if info.Phase == RetryableFailure && a.number < e.task.Retries && !p.opts.pluginOnly {
+		e.propeller.objects.forget(e, a)
 		n.attempt, n.state = a.next(), state{}
 		return false
 	}

@@ -111,6 +111,7 @@ type Propeller struct {
 	rounds chan struct{}
 
 	process atomic.Pointer[process] // nil while it restarts
+	objects objects
 	// restarting is held by whoever replaces process.
 	restarting sync.Mutex
 

@@ -33,6 +33,8 @@ type Call struct {
 	// Code is its outcome, Err the error that is not OK.
 	Code codes.Code
 	Err  error
+	// Meta is the resource_meta that CreateTask was answered with, and that GetTask and DeleteTask sent.
+	Meta []byte
 }
 
 // The methods' names, as the model and its recordings use them for both generations.
@@ -97,8 +99,17 @@ func (w *wire) invoke(ctx context.Context, endpoint, method string, a *attempt, 
 	defer cancel()
 	started := time.Now()
 	err := w.to(endpoint).Invoke(ctx, paths[w.opts.Flyte][method], request, response)
-	a.called(method, started, err)
+	a.called(method, started, err, metaOf(request, response))
 	return err
+}
+
+func metaOf(messages ...proto.Message) []byte {
+	for _, message := range messages {
+		if has, ok := message.(interface{ GetResourceMeta() []byte }); ok {
+			return has.GetResourceMeta()
+		}
+	}
+	return nil
 }
 
 // executeSync makes one sync call: it sends the header and the inputs, and reads one message of the answer, whatever follows.
@@ -128,13 +139,13 @@ func (w *wire) executeSync(ctx context.Context, endpoint string, a *attempt, hea
 		}
 		return response, nil
 	}()
-	a.called(executeTaskSync, started, err)
+	a.called(executeTaskSync, started, err, nil)
 	return response, err
 }
 
-func (a *attempt) called(method string, started time.Time, err error) {
+func (a *attempt) called(method string, started time.Time, err error, meta []byte) {
 	a.execution.note(Call{
-		Method: method, Attempt: a.number, Started: started, Took: time.Since(started), Code: status.Code(err), Err: err,
+		Method: method, Attempt: a.number, Started: started, Took: time.Since(started), Code: status.Code(err), Err: err, Meta: meta,
 	})
 }
 
