@@ -56,6 +56,14 @@ type Flags struct {
 // TaskType is the task type that a plugin for an agent serves, unless its flags say otherwise.
 func TaskType(agent string) string { return "chaos_" + agent }
 
+// TaskName is what the ledger calls the task on a node of an execution. Most executions have one node.
+func TaskName(execution, node string) string {
+	if node == "" || node == "n0" {
+		return execution
+	}
+	return execution + "/" + node
+}
+
 // Command is the command line that makes the running program a plugin.
 func Command(flags Flags) []string {
 	self, err := os.Executable()
@@ -165,9 +173,8 @@ func (c *chaos) Create(ctx context.Context, task *sdk.Task) (meta, error) {
 
 // attempt is a request about the attempt of a task.
 func (c *chaos) attempt(task *sdk.Task) ledger.Request {
-	request := ledger.Request{
-		Task: task.ExecutionID.GetNodeExecutionId().GetExecutionId().GetName(), Attempt: int(task.ExecutionID.GetRetryAttempt()),
-	}
+	node := task.ExecutionID.GetNodeExecutionId()
+	request := ledger.Request{Task: TaskName(node.GetExecutionId().GetName(), node.GetNodeId()), Attempt: int(task.ExecutionID.GetRetryAttempt())}
 	if c.flags.Idempotent {
 		request.Key = task.IdempotencyKey
 	}

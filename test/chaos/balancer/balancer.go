@@ -25,8 +25,10 @@ type Balancer struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
-	mu   sync.Mutex
-	last string // the target of the last connection
+	mu    sync.Mutex
+	last  string          // the target of the last connection
+	lives context.Context // that of the connections that there are now
+	cut   context.CancelFunc
 }
 
 const (
@@ -45,6 +47,7 @@ func Listen(targets func() []string) (*Balancer, error) {
 	}
 	b := &Balancer{listener: listener, targets: targets}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.lives, b.cut = context.WithCancel(b.ctx)
 	b.running.Go(b.accept)
 	return b, nil
 }
@@ -58,6 +61,14 @@ func (b *Balancer) Close() error {
 	err := b.listener.Close()
 	b.running.Wait()
 	return err
+}
+
+// Cut ends every connection, as a proxy or a network that fails does. Further ones are served.
+func (b *Balancer) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut()
+	b.lives, b.cut = context.WithCancel(b.ctx)
 }
 
 func (b *Balancer) accept() {
@@ -80,7 +91,10 @@ func (b *Balancer) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	stop := context.AfterFunc(b.ctx, func() {
+	b.mu.Lock()
+	lives := b.lives
+	b.mu.Unlock()
+	stop := context.AfterFunc(lives, func() {
 		_ = client.Close()
 		_ = server.Close()
 	})

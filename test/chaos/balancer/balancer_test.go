@@ -171,3 +171,17 @@ func TestCloseCutsConnectionsAndWaitsForThem(t *testing.T) {
 		t.Errorf("after Close read %d bytes, %v; want the end", n, err)
 	}
 }
+
+func TestACutEndsTheConnectionsThatThereAreAndNoOthers(t *testing.T) {
+	b := open(t, greeter(t, "hello"))
+	conn := dial(t, b)
+	read(t, conn, "hello")
+	b.Cut()
+	if n, err := conn.Read(make([]byte, 1)); err == nil || n > 0 {
+		t.Errorf("after Cut read %d bytes, %v; want the end", n, err)
+	}
+	conn = dial(t, b)
+	read(t, conn, "hello")
+	io.WriteString(conn, "echo")
+	read(t, conn, "echo")
+}

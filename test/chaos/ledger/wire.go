@@ -52,7 +52,8 @@ type Request struct {
 	Plugin  int    `json:"plugin"`
 	Host    int    `json:"host"`
 
-	// Task and Attempt are what Flyte calls the attempt: the execution's name and the retry number. For all calls that name no job.
+	// Task and Attempt are what Flyte calls the attempt: the execution's name, with the node's where that is not n0, and the retry
+	// number. For all calls that name no job.
 	Task    string `json:"task,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
 	// Key makes Create answer with the job that was made under it before. Empty: every Create makes a job. Find and Abandon are
