@@ -121,8 +121,8 @@ type Create struct {
 	// For how long a job may wait for somebody to ask for it whose CreateTask was answered when nobody waited any more; then it is
 	// deleted. It is not where the plugin finds its jobs by their key, or declares keep_unclaimed. 0s: never.
 	OrphanGrace time.Duration `koanf:"orphan_grace" check:"duration"`
-	// For how long after a plugin was taken out of the configuration new tasks for it wait for its return, each until just before
-	// its caller's deadline, instead of failing at once.
+	// For how long after a plugin was taken out of the configuration its task types stay listed, and new tasks for it wait for its
+	// return: on record, or each until just before its caller's deadline, instead of failing at once.
 	RemovedGrace time.Duration `koanf:"removed_grace" check:"duration"`
 }
 

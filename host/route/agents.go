@@ -2,7 +2,10 @@ package route
 
 import (
 	"cmp"
+	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
 )
@@ -17,8 +20,47 @@ type Agent struct {
 
 // Agents lists what Flyte's discovery is told, in the order in which it must hear it: FlytePropeller 1 keeps only the
 // version of a name that comes last, so versions ascend through the whole list. An agent with categories in several
-// versions stands once for each.
-func (t *Table) Agents() []Agent { return t.agents }
+// versions stands once for each. What a plugin served that was removed a short while ago is listed too, unless another serves it: a
+// type that is not listed Flyte 1 hands to its container plugin, new tasks and jobs in flight alike.
+func (t *Table) Agents() []Agent {
+	now, all := time.Now(), t.byName
+	for _, removed := range slices.Backward(t.removed) {
+		if !now.Before(removed.Until) {
+			continue
+		}
+		gone := &Table{byName: map[string][]Route{}}
+		gone.add(Claim{Target: &absent{removed}, Manifest: removed.Manifest})
+		for name, routes := range gone.byName {
+			if _, served := all[name]; served {
+				continue
+			}
+			if len(all) == len(t.byName) {
+				all = maps.Clone(t.byName)
+			}
+			all[name] = routes
+		}
+	}
+	if len(all) == len(t.byName) {
+		return t.agents
+	}
+	return list(all)
+}
+
+// absent stands for a plugin that was removed.
+type absent struct{ removed Removed }
+
+func (a *absent) Plugin() string { return a.removed.Plugin }
+
+func (*absent) TryAcquire(Want) (Lease, bool) { return Lease{}, false }
+
+func (a *absent) Acquire(context.Context, Want) (Lease, error) {
+	trouble, _ := a.Trouble()
+	return Lease{}, trouble
+}
+
+func (a *absent) Trouble() (Trouble, bool) {
+	return Trouble{Since: a.removed.At, Reason: a.removed.Reason()}, true
+}
 
 // list groups routes by agent, kind and version.
 func list(byName map[string][]Route) []Agent {

@@ -188,3 +188,27 @@ func TestThePublishedTableIsTheOneRead(t *testing.T) {
 		t.Error("another table came back")
 	}
 }
+
+// Flyte 1 hands what is not listed to its container plugin, and a plugin may have been taken out by mistake.
+func TestWhatAPluginServedThatWasJustRemovedStaysListed(t *testing.T) {
+	sql, shell, old := plugin.Category{Name: "sql"}, plugin.Category{Name: "shell"}, plugin.Category{Name: "old"}
+	now := time.Now()
+	manifest := func(name string, categories ...plugin.Category) plugin.Manifest {
+		return plugin.Manifest{Agents: []plugin.Agent{agent(name, categories...)}}
+	}
+	table, _ := Rules(nil).TableAfter([]Removed{
+		{Plugin: "ended", Manifest: manifest("Ended", old), At: now.Add(-time.Hour), Until: now.Add(-time.Second)},
+		{Plugin: "earlier", Manifest: manifest("Earlier", sql), At: now, Until: now.Add(time.Minute)},
+		{Plugin: "later", Manifest: manifest("Later", sql, shell), At: now, Until: now.Add(time.Minute)},
+	}, claim("serves", agent("Serves", shell)))
+	var listed []string
+	for _, a := range table.Agents() {
+		listed = append(listed, fmt.Sprint(a.Target.Plugin(), " ", a.Name, " ", a.Categories))
+	}
+	if want := fmt.Sprint([]string{fmt.Sprint("later Later ", []plugin.Category{sql}), fmt.Sprint("serves Serves ", []plugin.Category{shell})}); fmt.Sprint(listed) != want {
+		t.Errorf("listed are %v, want %v", listed, want)
+	}
+	if _, found := table.Lookup(sql); found {
+		t.Error("a call goes to a plugin that was removed")
+	}
+}
