@@ -86,6 +86,11 @@ chaos: toolchains build
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 	@go run ./test/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
 
+## chaos-creation: tasks that begin while plugins and hosts are away, none of which may cost an attempt (CHAOS_SECONDS, CHAOS_WITHOUT=G15)
+.PHONY: chaos-creation
+chaos-creation: build
+	@go run ./test/chaos creation
+
 ## chaos-guarantees: a short chaos without each of the guarantees, and what is lost then
 .PHONY: chaos-guarantees
 chaos-guarantees: build

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/test/chaos/creation"
 )
 
 // Each guarantee is shown to be needed: by a short chaos against hosts without it, in which something has to be lost, and of the kind
@@ -27,6 +28,8 @@ type needed struct {
 	kind, says string
 	// faults are those that there are; nil: all of such a chaos.
 	faults []string
+	// scenario is the one of package creation in which that is seen; its violations have no kinds, but say it.
+	scenario string
 	// test is the test of package gateway that shows it, where chaos cannot.
 	test string
 }
@@ -49,9 +52,9 @@ var all = []needed{
 	{id: guarantee.BothFlytes, kind: "wrong end", says: "phase UNDEFINED"},
 	{id: guarantee.KeepalivePings, test: "TestPingsWithoutCallsAreWelcome"},
 	{id: guarantee.ThinnedPolls, kind: "quota"},
-	{id: guarantee.OnRecord, test: "TestWhatFlyteCannotKeepWaitsWithItsCall"},
-	{id: guarantee.NoOrphans, test: "TestAJobThatNobodyKnowsOfIsDeletedAfterAWhile"},
-	{id: guarantee.Fairness, test: "TestFewCallsWaitForAPluginInTroubleAndTheRestIsRefusedWithTheReason"},
+	{id: guarantee.OnRecord, scenario: "down", kind: "attempts were burnt"},
+	{id: guarantee.NoOrphans, scenario: "cut-off", kind: "jobs were orphaned"},
+	{id: guarantee.Fairness, scenario: "crash-loop", kind: "although nothing had happened to their plugin"},
 }
 
 // row is one of the table.
@@ -103,8 +106,11 @@ func nothingLost(ctx context.Context, o options) error {
 
 // show tells what is lost without the guarantee. That nothing is, is an error.
 func (g needed) show(ctx context.Context, o options) (loss string, err error) {
-	if g.test != "" {
+	switch {
+	case g.test != "":
 		return g.pass(ctx)
+	case g.scenario != "":
+		return g.play(ctx, o)
 	}
 	out := &bytes.Buffer{}
 	o.without, o.out = g.id.String(), out
@@ -121,6 +127,30 @@ func (g needed) show(ctx context.Context, o options) (loss string, err error) {
 		return "", errors.Join(fmt.Errorf("%w: without %s no job has %q, which it is there for; logs and report in %s", errNotNeeded, g.id, strings.TrimSpace(g.kind+" "+g.says), c.dir), err)
 	}
 	return loss, os.RemoveAll(c.dir)
+}
+
+// play runs the guarantee's scenario, with it and without.
+func (g needed) play(ctx context.Context, o options) (loss string, err error) {
+	out := &bytes.Buffer{}
+	c := creation.Short()
+	c.Host, c.Plugin, c.Only, c.Out = o.host, o.plugin, []string{g.scenario}, out
+	violations, err := creation.Violations(ctx, c)
+	if err == nil && len(violations) > 0 {
+		err = fmt.Errorf("with every guarantee: %w: %s", errViolated, strings.Join(violations, "; "))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	out.Reset()
+	c.Without = g.id.String()
+	if violations, err = creation.Violations(ctx, c); err != nil {
+		return "", fmt.Errorf("without %s: %w\n%s", g.id, err, out)
+	}
+	at := slices.IndexFunc(violations, func(violation string) bool { return strings.Contains(violation, g.kind) })
+	if at < 0 {
+		return "", fmt.Errorf("%w: without %s scenario %s does not say %q, which it is there for\n%s", errNotNeeded, g.id, g.scenario, g.kind, out)
+	}
+	return violations[at], nil
 }
 
 // loss describes the violations of a kind, and what was lost in all; "" where there is none of the kind.

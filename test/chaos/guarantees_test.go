@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/test/chaos/creation"
 	"github.com/agenthost/agenthost/test/hosttest"
 )
 
@@ -28,6 +30,9 @@ func TestEveryGuaranteeHasWhatIsLostWithoutIt(t *testing.T) {
 		}
 		if (g.kind == "") == (g.test == "") {
 			t.Errorf("%s has the kind of violation %q and the test %q, want one of them", g.id, g.kind, g.test)
+		}
+		if g.scenario != "" && !slices.Contains(creation.Names(), g.scenario) {
+			t.Errorf("%s asks for the scenario %q, which there is not", g.id, g.scenario)
 		}
 		for _, name := range g.faults {
 			if !strings.Contains(strings.Join(kindNames(), " "), name) {
@@ -72,6 +77,29 @@ func TestAGuaranteeIsNeededOnlyWhereItsOwnLossIsSeen(t *testing.T) {
 	versions.kind = "quota"
 	if loss, err := versions.show(t.Context(), o); !errors.Is(err, errNotNeeded) {
 		t.Errorf("a loss that it is not there to save gave %q, %v", loss, err)
+	}
+}
+
+// Tasks that begin while there is trouble show the guarantees that are about them.
+func TestWithoutAGuaranteeOfCreationItsLossIsSeen(t *testing.T) {
+	host := hostWithout(t)
+	var showing sync.WaitGroup
+	shown := 0
+	for _, g := range all {
+		if g.scenario == "" {
+			continue
+		}
+		shown++
+		showing.Go(func() {
+			loss, err := g.show(t.Context(), options{host: host, plugin: hosttest.Program("chaos"), out: t.Output()})
+			if err != nil || !strings.Contains(loss, g.kind) {
+				t.Errorf("without %s the loss is %q, %v", g.id, loss, err)
+			}
+		})
+	}
+	showing.Wait()
+	if shown != 3 {
+		t.Errorf("%d guarantees are shown so, want those of G15, G16 and G17", shown)
 	}
 }
 

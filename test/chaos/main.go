@@ -4,6 +4,7 @@
 //	go run ./test/chaos -seed 7 -only kill,stop
 //	go run ./test/chaos -without G5       # a host without one guarantee: this has to fail (G1 without host-kill, see below)
 //	make chaos-guarantees                          # shows that it does, for each guarantee (guarantees.go)
+//	go run ./test/chaos creation          # tasks that begin while there is trouble (package creation)
 //	go run ./test/chaos swap-under-load   # a million polls while a plugin is swapped every second
 //
 // The parts are real. Two replicas of the host's binary run behind a balancer (package balancer), as behind a Kubernetes
@@ -48,6 +49,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/test/chaos/agent"
+	"github.com/agenthost/agenthost/test/chaos/creation"
 )
 
 func main() {
@@ -64,6 +66,8 @@ func run(arguments []string) error {
 	switch {
 	case len(arguments) > 0 && arguments[0] == "swap-under-load":
 		return swapCommand(ctx, arguments[1:])
+	case len(arguments) > 0 && arguments[0] == "creation":
+		return creationCommand(ctx, arguments[1:])
 	case len(arguments) > 0 && arguments[0] == "guarantees":
 		return guaranteesCommand(ctx, arguments[1:], os.Stdout)
 	}
@@ -137,6 +141,28 @@ func list(flag string) []string {
 		return nil
 	}
 	return strings.Split(flag, ",")
+}
+
+func creationCommand(ctx context.Context, arguments []string) error {
+	c := creation.DefaultOptions()
+	var o options
+	flags := newFlags("chaos creation", &o)
+	seconds := flags.Int("seconds", number("CHAOS_SECONDS", int(c.Length.Seconds())), "how long each trouble lasts (CHAOS_SECONDS)")
+	flags.IntVar(&c.Tasks, "tasks", c.Tasks, "how many tasks each plugin gets")
+	flags.IntVar(&c.Many, "many", c.Many, "how many tasks are on record when their host dies")
+	flags.DurationVar(&c.Delay, "delay", c.Delay, "how late the creation of a healthy plugin's task may be")
+	without := flags.String("without", os.Getenv("CHAOS_WITHOUT"), "guarantees that the host is to do without, as G15,G17 (CHAOS_WITHOUT)")
+	only := flags.String("only", "", "the scenarios, as down,removed; default all: "+strings.Join(creation.Names(), ", "))
+	flags.BoolVar(&c.Keep, "keep", false, "keep the folders with the logs, also after success")
+	_ = flags.Parse(arguments) // it exits
+	remove, err := o.findHost(ctx, *without != "")
+	if err != nil {
+		return err
+	}
+	defer remove()
+	c.Host, c.Plugin, c.Length = o.host, o.plugin, time.Duration(*seconds)*time.Second
+	c.Only, c.Without = list(*only), strings.ReplaceAll(*without, ",", " ")
+	return creation.Run(ctx, c)
 }
 
 func swapCommand(ctx context.Context, arguments []string) error {

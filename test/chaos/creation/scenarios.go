@@ -1,0 +1,159 @@
+package creation
+
+import (
+	"context"
+	"syscall"
+	"time"
+)
+
+// scenario is one kind of trouble.
+type scenario struct {
+	name    string
+	plugins []plugin
+	// replicas is how many hosts there are besides the first.
+	replicas int
+	// creating is how long the service takes to make a job, and runs how long the job runs.
+	creating, runs time.Duration
+	// keyless says that the host has no create.keys, as one that is alone may: then it accepts tasks of all plugins.
+	keyless bool
+	// alone says that the only host is away: what Flyte asks meanwhile is lost.
+	alone bool
+	// cuts says that every CreateTask is cut off, so that nothing but what becomes of the jobs is held against the host.
+	cuts bool
+	// begin makes trouble before tasks come, and trouble while they do. The latter ends it.
+	begin   func(w *world) error
+	trouble func(ctx context.Context, w *world) error
+}
+
+// plugin is one that a scenario has.
+type plugin struct {
+	name string
+	// finds says that it finds its jobs by their key.
+	finds bool
+	// healthy says that nothing happens to it.
+	healthy bool
+	// atOnce has all of its tasks come at once, and not one after the other for as long as the trouble lasts.
+	atOnce bool
+	// many has Options.Many tasks come, on the nodes of few executions.
+	many bool
+}
+
+var (
+	finds = plugin{name: "finds", finds: true}
+	// plain cannot find its jobs.
+	plain   = plugin{name: "plain"}
+	healthy = plugin{name: "healthy", finds: true, healthy: true}
+)
+
+// jobs run for so long.
+const jobs = 2 * time.Second
+
+// killEvery is how often a plugin is killed, and killHostEvery a part of the trouble after which a replica is.
+const (
+	killEvery     = 3 * time.Second
+	killHostEvery = 4
+)
+
+var scenarios = []scenario{
+	{
+		name: "killed", plugins: []plugin{finds, plain}, creating: 100 * time.Millisecond, runs: jobs,
+		trouble: func(ctx context.Context, w *world) error {
+			for end := time.Now().Add(w.Length); time.Now().Before(end) && pause(ctx, min(killEvery, w.Length/3)); {
+				w.signal(syscall.SIGKILL, finds, plain)
+			}
+			return ctx.Err()
+		},
+	},
+	{
+		name: "down", plugins: []plugin{finds, plain, healthy}, runs: jobs,
+		begin: func(w *world) error { return w.down(finds, plain) },
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length)
+			return w.up(finds, plain)
+		},
+	},
+	{
+		name: "stopped", plugins: []plugin{finds, plain, healthy}, runs: jobs,
+		begin: func(w *world) error { w.signal(syscall.SIGSTOP, finds, plain); return nil },
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length)
+			w.signal(syscall.SIGCONT, finds, plain)
+			return ctx.Err()
+		},
+	},
+	{
+		name: "removed", plugins: []plugin{finds, plain, healthy}, runs: jobs,
+		begin: func(w *world) error { return w.configure(healthy) },
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length*2/3)
+			return w.configure(finds, plain, healthy)
+		},
+	},
+	{
+		name: "keyless", plugins: []plugin{finds, plain, healthy}, runs: jobs, keyless: true,
+		begin: func(w *world) error { return w.down(finds, plain) },
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length)
+			return w.up(finds, plain)
+		},
+	},
+	{
+		name: "host-back", plugins: []plugin{finds, plain}, runs: jobs, alone: true,
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length/3)
+			return w.killHost(ctx, 0, 300*time.Millisecond)
+		},
+	},
+	{
+		name: "host-away", plugins: []plugin{finds, plain}, runs: jobs, alone: true,
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length/3)
+			return w.killHost(ctx, 0, min(8*time.Second, w.Length/3))
+		},
+	},
+	{
+		name: "replicas", plugins: []plugin{finds, plain}, replicas: 1, runs: jobs,
+		trouble: func(ctx context.Context, w *world) error {
+			// Each is the one that is in use: clients stay where they went.
+			for i := range killHostEvery - 1 {
+				pause(ctx, w.Length/killHostEvery)
+				if err := w.killHost(ctx, i%2, time.Second); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	},
+	{
+		name:    "crash-loop",
+		plugins: []plugin{{name: finds.name, finds: true, atOnce: true}, {name: plain.name, atOnce: true}, healthy}, runs: jobs,
+		begin: func(w *world) error { return w.down(finds, plain) },
+		trouble: func(ctx context.Context, w *world) error {
+			pause(ctx, w.Length)
+			return w.up(finds, plain)
+		},
+	},
+	{
+		name: "cut-off", plugins: []plugin{{name: plain.name, atOnce: true}}, creating: 5 * time.Second, runs: 10 * time.Minute, cuts: true,
+		trouble: func(ctx context.Context, w *world) error {
+			if err := w.until(ctx, "the service makes the jobs", func() bool { return w.made() == w.submitted() }); err != nil {
+				return err
+			}
+			w.balancer.Cut()
+			return nil
+		},
+	},
+	{
+		name: "other-host", plugins: []plugin{{name: finds.name, finds: true, many: true, atOnce: true}}, replicas: 1, runs: jobs,
+		begin: func(w *world) error { return w.down(finds) },
+		trouble: func(ctx context.Context, w *world) error {
+			if err := w.until(ctx, "all tasks are on record", func() bool { return w.answered() == w.submitted() }); err != nil {
+				return err
+			}
+			if err := w.killHost(ctx, 0, never); err != nil {
+				return err
+			}
+			return w.up(finds)
+		},
+	},
+}

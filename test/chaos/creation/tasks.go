@@ -1,0 +1,180 @@
+package creation
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agenthost/agenthost/test/chaos/agent"
+	"github.com/agenthost/agenthost/test/chaos/ledger"
+	"github.com/agenthost/agenthost/test/propeller"
+)
+
+// task is one of a scenario.
+type task struct {
+	plugin    plugin
+	execution *core.WorkflowExecutionIdentifier
+	node      string
+	number    int64
+	text      string
+	// after is when it comes, from the beginning of the trouble.
+	after time.Duration
+
+	submitted time.Time
+	running   *propeller.Execution
+	result    propeller.Result
+	// err is set where the task does not end.
+	err error
+}
+
+// nodes is how many tasks of Options.Many are in one execution.
+const nodes = 200
+
+// newTasks are those of a plugin.
+func (w *world) newTasks(p plugin) []*task {
+	count := w.Tasks
+	switch {
+	case p.many:
+		count = w.Many
+	case w.scenario.cuts:
+		count = min(count, 4) // fewer than make the host think that the plugin hangs
+	}
+	tasks := make([]*task, count)
+	for i := range tasks {
+		t := &task{plugin: p, number: int64(i), text: fmt.Sprintf("text of %d, ünïcödé", i), node: "n0"}
+		name := fmt.Sprintf("%s-%04d", p.name, i)
+		if p.many {
+			name, t.node = fmt.Sprintf("%s-%d", p.name, i/nodes), fmt.Sprintf("n%d", i%nodes+1)
+		}
+		t.execution = &core.WorkflowExecutionIdentifier{Project: "chaos", Domain: "production", Name: name}
+		if !p.atOnce {
+			t.after = w.Length * time.Duration(10*i+3) / time.Duration(10*count) // shortly after what happens at a round time
+		}
+		w.plans.Store(t.name(), ledger.Plan{End: ledger.Succeeded, Runs: w.scenario.runs})
+		tasks[i] = t
+	}
+	return tasks
+}
+
+// name is the ledger's for it.
+func (t *task) name() string { return agent.TaskName(t.execution.GetName(), t.node) }
+
+// flyteTask is what Flyte is given.
+func (t *task) flyteTask() propeller.Task {
+	simple := func(kind core.SimpleType) *core.Variable {
+		return &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: kind}}}
+	}
+	types := &core.VariableMap{Variables: map[string]*core.Variable{"number": simple(core.SimpleType_INTEGER), "text": simple(core.SimpleType_STRING)}}
+	return propeller.In(t.execution, "").Node(t.node, propeller.Task{
+		Template: &core.TaskTemplate{
+			Id:   &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: "production", Name: "task." + t.plugin.name, Version: "v1"},
+			Type: agent.TaskType(t.plugin.name), Custom: &structpb.Struct{}, Interface: &core.TypedInterface{Inputs: types, Outputs: types},
+		},
+		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{
+			"number": literal(&core.Primitive{Value: &core.Primitive_Integer{Integer: t.number}}),
+			"text":   literal(&core.Primitive{Value: &core.Primitive_StringValue{StringValue: t.text}}),
+		}},
+	})
+}
+
+func literal(primitive *core.Primitive) *core.Literal {
+	return &core.Literal{Value: &core.Literal_Scalar{Scalar: &core.Scalar{Value: &core.Scalar_Primitive{Primitive: primitive}}}}
+}
+
+// run gives the task to Flyte when its time has come, and waits for its end.
+func (t *task) run(ctx context.Context, w *world) {
+	if !pause(ctx, t.after) {
+		t.err = ctx.Err()
+		return
+	}
+	w.mu.Lock()
+	t.submitted, t.running = time.Now(), w.flyte.Submit(t.flyteTask())
+	w.mu.Unlock()
+	t.result, t.err = t.running.Wait(ctx)
+}
+
+// runTasks runs them all while there is trouble.
+func (w *world) runTasks(ctx context.Context) error {
+	w.mu.Lock()
+	for _, p := range w.scenario.plugins {
+		w.tasks = append(w.tasks, w.newTasks(p)...)
+	}
+	w.mu.Unlock()
+	if w.scenario.creating > 0 {
+		for _, p := range w.scenario.plugins {
+			w.ledger.SetWeather(p.name, ledger.Weather{Until: time.Now().Add(time.Hour), Delay: w.scenario.creating, Late: true})
+		}
+	}
+	if w.scenario.begin != nil {
+		if err := w.scenario.begin(w); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.Length+settleLimit)
+	defer cancel()
+	var running sync.WaitGroup
+	for _, t := range w.tasks {
+		running.Go(func() { t.run(ctx, w) })
+	}
+	err := w.scenario.trouble(ctx, w)
+	if err != nil {
+		cancel()
+	}
+	running.Wait()
+	return err
+}
+
+// warmUp runs a task of each plugin, before there is any trouble: plugins have answered, and Flyte knows their types.
+func (w *world) warmUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	for _, p := range w.scenario.plugins {
+		t := &task{plugin: p, node: "n0", execution: &core.WorkflowExecutionIdentifier{Project: "chaos", Domain: "production", Name: "warm-" + p.name}}
+		w.plans.Store(t.name(), ledger.Plan{End: ledger.Succeeded})
+		t.run(ctx, w)
+		if t.err != nil {
+			return t.err
+		}
+		if t.result.Phase != propeller.Succeeded {
+			return fmt.Errorf("before there was any trouble a task of %s ended as %s: %s", p.name, t.result.Phase, t.result.Final.Reason)
+		}
+	}
+	return nil
+}
+
+// submitted counts the tasks that there are, made the jobs of them, and answered those whose CreateTask was.
+func (w *world) submitted() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tasks)
+}
+
+func (w *world) made() int {
+	made := 0
+	for _, t := range w.tasks {
+		made += len(w.ledger.Task(t.name()).Jobs)
+	}
+	return made
+}
+
+func (w *world) answered() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	answered := 0
+	for _, t := range w.tasks {
+		if t.running == nil {
+			continue
+		}
+		for _, call := range t.running.Calls() {
+			if call.Method == "CreateTask" && call.Code == codes.OK {
+				answered++
+			}
+		}
+	}
+	return answered
+}

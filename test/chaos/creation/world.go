@@ -1,0 +1,290 @@
+package creation
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/agenthost/agenthost/test/chaos/agent"
+	"github.com/agenthost/agenthost/test/chaos/balancer"
+	"github.com/agenthost/agenthost/test/chaos/ledger"
+	"github.com/agenthost/agenthost/test/chaos/procs"
+	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/replica"
+)
+
+const (
+	// hostLimit is how long a host may take to start or to stop, and settleLimit how long tasks may take once the trouble is over.
+	hostLimit   = 90 * time.Second
+	settleLimit = 2 * time.Minute
+	// orphanGrace is the hosts' create.orphan_grace.
+	orphanGrace = 2 * time.Second
+	// never is a pause after which nothing comes back.
+	never = time.Duration(-1)
+)
+
+// world is what a scenario happens in.
+type world struct {
+	Options
+	scenario scenario
+	dir      string
+	mark     string
+	ledger   *ledger.Ledger
+	hosts    []*replica.Replica
+	balancer *balancer.Balancer
+	flyte    *propeller.Propeller
+	plans    sync.Map // ledger.Plan by the task's name
+
+	mu    sync.Mutex
+	tasks []*task
+	kills []time.Time
+}
+
+// newWorld starts everything, and returns when Flyte can begin tasks. The caller closes it.
+func newWorld(ctx context.Context, o Options, s scenario) (*world, error) {
+	w := &world{Options: o, scenario: s}
+	var err error
+	if w.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+		return nil, err
+	}
+	mark := make([]byte, 8)
+	_, _ = rand.Read(mark) // never fails
+	w.mark = hex.EncodeToString(mark)
+	if err := w.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w; logs in %s", err, w.dir), w.close())
+	}
+	return w, nil
+}
+
+func (w *world) open(ctx context.Context) error {
+	var err error
+	if w.ledger, err = ledger.Listen(func(task string) (ledger.Plan, bool) {
+		plan, ok := w.plans.Load(task)
+		if !ok {
+			return ledger.Plan{}, false
+		}
+		return plan.(ledger.Plan), true
+	}); err != nil {
+		return err
+	}
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	if err := os.WriteFile(w.path("keys"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := w.configure(w.scenario.plugins...); err != nil {
+		return err
+	}
+	for i := range 1 + w.scenario.replicas {
+		name := fmt.Sprintf("host-%d", i)
+		host := &replica.Replica{Name: name, Program: w.Host, Config: w.path("agenthost.json"), Logs: w.dir, Env: []string{
+			"AGENTHOST_RUN_DIR=" + w.path(fmt.Sprint("run-", i)), "AGENTHOST_STATE_DIR=" + w.path(fmt.Sprint("state-", i)),
+			"CHAOS_WITHOUT=" + w.Without,
+		}}
+		w.hosts = append(w.hosts, host)
+		if err := w.start(ctx, host); err != nil {
+			return err
+		}
+	}
+	if w.balancer, err = balancer.Listen(w.ready); err != nil {
+		return err
+	}
+	w.flyte = propeller.Start(ctx, propeller.Options{
+		Flyte: propeller.V1, Endpoint: w.balancer.Address(), PollInterval: w.discovery(), Round: 500 * time.Millisecond,
+		Resync: w.resync(), PollRate: -1, Rounds: flyteWorkers,
+	})
+	return w.warmUp(ctx)
+}
+
+// flyteWorkers is how many tasks FlytePropeller begins at a time.
+const flyteWorkers = 20
+
+// resync is how often Flyte asks for a job. Five polls may fail, so that it is what a host may be away for.
+func (w *world) resync() time.Duration {
+	if w.scenario.alone || slices.ContainsFunc(w.scenario.plugins, func(p plugin) bool { return p.many }) {
+		return 5 * time.Second
+	}
+	return time.Second
+}
+
+// discovery is how often Flyte asks for task types. A host that is away is met by it as seldom as in a real Flyte, where another setting
+// has Flyte do without it; one that is there should not mind.
+func (w *world) discovery() time.Duration {
+	if w.scenario.alone {
+		return 10 * time.Second
+	}
+	return time.Second
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+// ready are the addresses of the hosts that are.
+func (w *world) ready() []string {
+	var ready []string
+	for _, host := range w.hosts {
+		if address, _, ok := host.Ready(); ok {
+			ready = append(ready, address)
+		}
+	}
+	return ready
+}
+
+func (w *world) start(ctx context.Context, host *replica.Replica) error {
+	ctx, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	return host.Start(ctx)
+}
+
+// configure writes the hosts' configuration, with these plugins.
+func (w *world) configure(plugins ...plugin) error {
+	entries := map[string]any{}
+	for _, p := range plugins {
+		command := agent.Command(agent.Flags{Agent: p.name, Release: "r1", Idempotent: p.finds})
+		if w.Plugin != "" {
+			command[0] = w.Plugin
+		}
+		// It ends at once for as long as a file says so.
+		script := `if [ -e "$DOWN" ]; then exit 1; fi; exec "$0" "$@"`
+		entry := map[string]any{
+			"command": append([]string{"/bin/sh", "-c", script}, command...),
+			"env":     map[string]any{agent.LedgerVariable: w.ledger.URL(), procs.Variable: w.mark, "DOWN": w.path("down-" + p.name)},
+		}
+		if w.MaxBackoff > 0 {
+			entry["restart"] = map[string]any{"max_backoff": w.MaxBackoff.String()}
+		}
+		entries[p.name] = entry
+	}
+	create := map[string]any{"on_record": "on", "orphan_grace": orphanGrace.String()}
+	if !w.scenario.keyless {
+		create["keys"] = "file://" + w.path("keys")
+	}
+	content, err := json.Marshal(map[string]any{"shutdown_timeout": "5s", "plugins": entries, "create": create})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(w.path("agenthost.new"), content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(w.path("agenthost.new"), w.path("agenthost.json"))
+}
+
+// signal sends the processes of plugins a signal.
+func (w *world) signal(signal syscall.Signal, plugins ...plugin) {
+	for _, process := range procs.Marked(w.mark) {
+		if slices.ContainsFunc(plugins, func(p plugin) bool { return p.name == process.Argument("-agent") }) {
+			_ = syscall.Kill(process.PID, signal) // it may have ended
+		}
+	}
+}
+
+// down ends plugins, and lets none of their processes live until up.
+func (w *world) down(plugins ...plugin) error {
+	for _, p := range plugins {
+		if err := os.WriteFile(w.path("down-"+p.name), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	w.signal(syscall.SIGKILL, plugins...)
+	return nil
+}
+
+func (w *world) up(plugins ...plugin) error {
+	for _, p := range plugins {
+		if err := os.Remove(w.path("down-" + p.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killHost kills a host, and starts it again after a time.
+func (w *world) killHost(ctx context.Context, number int, away time.Duration) error {
+	host := w.hosts[number]
+	w.mu.Lock()
+	w.kills = append(w.kills, time.Now())
+	w.mu.Unlock()
+	if err := host.Signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	ending, cancel := context.WithTimeout(ctx, hostLimit)
+	defer cancel()
+	if err := host.Wait(ending); ending.Err() != nil {
+		return err
+	}
+	if away == never {
+		return nil
+	}
+	pause(ctx, away)
+	return w.start(ctx, host)
+}
+
+// cutOff says that a call was under way when a host was killed, and failed by that.
+func (w *world) cutOff(call propeller.Call) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return call.Code == codes.Unavailable && slices.ContainsFunc(w.kills, func(at time.Time) bool {
+		return !call.Started.After(at) && !call.Started.Add(call.Took).Before(at)
+	})
+}
+
+// until waits until a condition holds.
+func (w *world) until(ctx context.Context, what string, holds func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	for !holds() {
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("waited in vain until %s: %w", what, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// pause waits. It tells whether it was for the whole time.
+func pause(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close ends everything.
+func (w *world) close() error {
+	if w.flyte != nil {
+		w.flyte.Close()
+	}
+	var failures []error
+	if w.balancer != nil {
+		failures = append(failures, w.balancer.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hostLimit)
+	defer cancel()
+	for _, host := range w.hosts {
+		if _, _, ok := host.Ready(); !ok {
+			continue
+		}
+		failures = append(failures, host.Signal(syscall.SIGTERM))
+		if err := host.Wait(ctx); err != nil {
+			failures = append(failures, fmt.Errorf("%s did not end well: %w", host.Name, err), host.Signal(syscall.SIGKILL))
+		}
+	}
+	if w.ledger != nil {
+		failures = append(failures, w.ledger.Close())
+	}
+	return errors.Join(failures...)
+}
