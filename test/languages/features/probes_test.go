@@ -95,6 +95,38 @@ var probes = map[string]func(*example) error{
 		}
 		return nil
 	},
+	"find-by-key": func(e *example) error {
+		if said := e.Describe(); !said.Promises(pluginv1.CapabilityFindByKey, jobType, 0) {
+			return fmt.Errorf("it is not promised: %v", said)
+		}
+		attempt := agenttest.Task{Type: jobType, Inputs: map[string]any{"do": "succeed"}, IdempotencyKey: strings.Repeat("6", 64)}
+		for range 2 { // the first must have made nothing
+			_, err := e.Find(e.t.Context(), attempt)
+			if err := refuses(err, codes.NotFound); err != nil {
+				return err
+			}
+		}
+		job, err := e.Create(e.t.Context(), attempt)
+		if err != nil {
+			return err
+		}
+		found, err := e.Find(e.t.Context(), attempt)
+		if err != nil {
+			return err
+		}
+		return want("resource_meta", string(found.Meta), string(job.Meta))
+	},
+	"abandon": func(e *example) error {
+		attempt := agenttest.Task{Type: jobType, Inputs: map[string]any{"do": "succeed"}, IdempotencyKey: strings.Repeat("7", 64)}
+		for range 2 {
+			if err := e.Abandon(e.t.Context(), attempt); err != nil {
+				return err
+			}
+		}
+		_, finding := e.Find(e.t.Context(), attempt)
+		_, creating := e.Create(e.t.Context(), attempt)
+		return errors.Join(refuses(finding, codes.Aborted), refuses(creating, codes.Aborted))
+	},
 
 	"inputs": func(e *example) error {
 		types := agent.OutputTypes{

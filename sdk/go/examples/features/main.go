@@ -12,22 +12,26 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	agent "github.com/agenthost/agenthost/sdk/go"
 )
 
 func main() {
+	ledger := &ledger{attempts: map[string]*meta{}}
 	agent.Serve(agent.Plugin{Name: "features", Version: "1.0.0"},
-		agent.Async("features_job", jobs{}, agent.Named("Features"), agent.Also(agent.Category{Name: "features_job", Version: 2}), agent.IdempotentCreate()),
-		agent.Async("features_plain", jobs{}, agent.Named("Plain")),
-		agent.Sync("features_echo", sync(echo)),
-		agent.Sync("features_custom", sync(custom)),
-		agent.Sync("features_together", sync(together)),
-		agent.Sync("features_point", sync(movePoint)),
+		agent.Async("features_job", jobs{ledger}, agent.Named("Features"), agent.Also(agent.Category{Name: "features_job", Version: 2}), agent.IdempotentCreate()),
+		agent.Async("features_plain", jobs{ledger}, agent.Named("Plain")),
+		agent.Sync("features_echo", inCall(echo)),
+		agent.Sync("features_custom", inCall(custom)),
+		agent.Sync("features_together", inCall(together)),
+		agent.Sync("features_point", inCall(movePoint)),
 		agent.Configure(func(context.Context, config) error { return nil }),
 	)
 }
@@ -52,9 +56,46 @@ type meta struct {
 	Types       agent.OutputTypes `json:"types,omitempty"`
 }
 
-type jobs struct{}
+// ledger has what became of the attempts, by their keys: a job, or nil where the attempt was abandoned.
+type ledger struct {
+	mu       sync.Mutex
+	attempts map[string]*meta
+}
 
-func (jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
+func (l *ledger) find(key string) (meta, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch made, known := l.attempts[key]; {
+	case !known:
+		return meta{}, agent.NotFound("the attempt has no job")
+	case made == nil:
+		return meta{}, agent.Abandoned("the attempt was abandoned")
+	default:
+		return *made, nil
+	}
+}
+
+func (l *ledger) keep(key string, made *meta) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attempts[key] = made
+}
+
+type jobs struct{ ledger *ledger }
+
+func (j jobs) Find(_ context.Context, task *agent.Task) (meta, error) {
+	return j.ledger.find(task.IdempotencyKey)
+}
+
+func (j jobs) Abandon(_ context.Context, task *agent.Task) error {
+	j.ledger.keep(task.IdempotencyKey, nil)
+	return nil
+}
+
+func (j jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
+	if _, err := j.ledger.find(task.IdempotencyKey); status.Code(err) == codes.Aborted {
+		return meta{}, err
+	}
 	do, err := agent.Input[string](task, "do")
 	if err != nil {
 		return meta{}, err
@@ -76,6 +117,7 @@ func (jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		made.SecondsLeft = time.Until(deadline).Seconds()
 	}
+	j.ledger.keep(task.IdempotencyKey, &made)
 	return made, nil
 }
 
@@ -166,10 +208,10 @@ func (jobs) Close(context.Context) error {
 	return nil
 }
 
-// sync makes an agent of a function.
-type sync func(*agent.Task) (agent.Outputs, error)
+// inCall makes a synchronous agent of a function.
+type inCall func(*agent.Task) (agent.Outputs, error)
 
-func (s sync) Execute(_ context.Context, task *agent.Task) (*agent.Resource, error) {
+func (s inCall) Execute(_ context.Context, task *agent.Task) (*agent.Resource, error) {
 	outputs, err := s(task)
 	return agent.Succeeded(outputs), err
 }

@@ -12,6 +12,7 @@ from typing import Any
 from flyteidl.core import metrics_pb2
 
 from agenthost.agent import (
+    Abandoned,
     AsyncAgent,
     Category,
     Job,
@@ -19,6 +20,7 @@ from agenthost.agent import (
     LogQuery,
     MetricsQuery,
     NextToken,
+    NotFound,
     Plugin,
     Resource,
     SyncAgent,
@@ -69,7 +71,24 @@ class Jobs(AsyncAgent[Meta]):
     name = "Features"
     idempotent_create = True
 
+    def __init__(self) -> None:
+        self.attempts: dict[str, Meta | None] = {}
+        """What became of the attempts, by their keys: a job, or None where the attempt was abandoned."""
+
+    async def find(self, task: Task) -> Meta:
+        if task.idempotency_key not in self.attempts:
+            raise NotFound("the attempt has no job")
+        made = self.attempts[task.idempotency_key]
+        if made is None:
+            raise Abandoned("the attempt was abandoned")
+        return made
+
+    async def abandon(self, task: Task) -> None:
+        self.attempts[task.idempotency_key] = None
+
     async def create(self, task: Task) -> Meta:
+        if self.attempts.get(task.idempotency_key, ...) is None:
+            raise Abandoned("the attempt was abandoned")
         do = task.input("do", str)
         if do == "unavailable":
             raise Unavailable("the warehouse is closed")
@@ -80,7 +99,9 @@ class Jobs(AsyncAgent[Meta]):
             log.warning("logged", extra={"rows": 3})
         if do == "hold":
             await hold(pathlib.Path(task.output_prefix, "begun"))
-        return Meta(do, task.idempotency_key, task.output_prefix, task.output_types)
+        made = Meta(do, task.idempotency_key, task.output_prefix, task.output_types)
+        self.attempts[task.idempotency_key] = made
+        return made
 
     async def get(self, job: Job[Meta]) -> Resource:
         match job.meta.do:

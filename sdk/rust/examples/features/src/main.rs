@@ -1,13 +1,14 @@
 //! Everything that the Rust SDK offers, in one plugin. A job does what its input "do" says. test/languages/features asks it, as
 //! it asks the same example in the other languages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use agenthost::{
-    AsyncAgent, ByteSize, Category, Error, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator,
-    Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
+    AsyncAgent, ByteSize, Category, Error, Finder, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery,
+    Originator, Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 fn main() {
     let jobs = Registration::new("features_job").also(Category::new("features_job", 2)).named("Features");
     Plugin::new("features", "1.0.0")
-        .agent(jobs.idempotent_create(), Jobs)
-        .agent(Registration::new("features_plain").named("Plain"), Jobs)
+        .finding_agent(jobs.idempotent_create(), Jobs::default())
+        .agent(Registration::new("features_plain").named("Plain"), Jobs::default())
         .sync_agent("features_echo", Echo)
         .sync_agent("features_custom", Custom)
         .sync_agent("features_point", MovePoint)
@@ -51,7 +52,7 @@ struct Limits {
 }
 
 /// What Flyte keeps of a job.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Clone, Serialize, Deserialize, Default)]
 #[serde(default)]
 struct Meta {
     r#do: String,
@@ -60,13 +61,39 @@ struct Meta {
     seconds_left: f64,
 }
 
-struct Jobs;
+/// Knows what became of the attempts, by their keys: a job, or none where the attempt was abandoned.
+#[derive(Default)]
+struct Jobs(Mutex<HashMap<String, Option<Meta>>>);
+
+impl Jobs {
+    fn attempts(&self) -> MutexGuard<'_, HashMap<String, Option<Meta>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[async_trait]
+impl Finder for Jobs {
+    async fn find(&self, task: Task) -> Result<Meta> {
+        match self.attempts().get(&task.idempotency_key) {
+            None => Err(Error::not_found("the attempt has no job")),
+            Some(made) => made.clone().ok_or_else(|| Error::abandoned("the attempt was abandoned")),
+        }
+    }
+
+    async fn abandon(&self, task: Task) -> Result<()> {
+        self.attempts().insert(task.idempotency_key, None);
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl AsyncAgent for Jobs {
     type Meta = Meta;
 
     async fn create(&self, task: Task) -> Result<Meta> {
+        if let Some(None) = self.attempts().get(&task.idempotency_key) {
+            return Err(Error::abandoned("the attempt was abandoned"));
+        }
         let what: String = task.input("do")?;
         match what.as_str() {
             "unavailable" => return Err(Error::unavailable("the warehouse is closed")),
@@ -79,12 +106,14 @@ impl AsyncAgent for Jobs {
             _ => {}
         }
         let left = task.deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
-        Ok(Meta {
+        let made = Meta {
             r#do: what,
-            key: task.idempotency_key,
+            key: task.idempotency_key.clone(),
             prefix: task.output_prefix,
             seconds_left: left.unwrap_or_default(),
-        })
+        };
+        self.attempts().insert(task.idempotency_key, Some(made.clone()));
+        Ok(made)
     }
 
     async fn get(&self, job: Job<Meta>) -> Result<Resource> {

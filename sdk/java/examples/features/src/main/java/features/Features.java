@@ -16,6 +16,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -23,9 +24,12 @@ import org.slf4j.LoggerFactory;
  * Everything that the Java SDK offers, in one plugin. A job does what its input "do" says. test/languages/features asks it, as it
  * asks the same example in the other languages.
  */
-public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.Meta>, AutoCloseable {
+public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.Meta>, Finder<Features.Meta>, AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(Features.class);
     private static final ObjectMapper JSON = new ObjectMapper();
+
+    /** What became of the attempts, by their keys: a job, or nothing where the attempt was abandoned. */
+    private final Map<String, Optional<Meta>> attempts = new ConcurrentHashMap<>();
 
     /** What Flyte keeps of a job. */
     record Meta(@JsonProperty("do") String what, String key, String prefix, OutputTypes types) {}
@@ -62,6 +66,9 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
 
     @Override
     public Meta create(Task task) throws Exception {
+        if (Optional.empty().equals(attempts.get(task.idempotencyKey()))) {
+            throw AgentException.abandoned("the attempt was abandoned");
+        }
         String what = task.input("do", String.class);
         switch (what) {
             case "unavailable" -> throw AgentException.unavailable("the warehouse is closed");
@@ -73,7 +80,23 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
             case "hold" -> hold(Path.of(task.outputPrefix(), "begun"));
             default -> { }
         }
-        return new Meta(what, task.idempotencyKey(), task.outputPrefix(), task.outputTypes());
+        Meta made = new Meta(what, task.idempotencyKey(), task.outputPrefix(), task.outputTypes());
+        attempts.put(task.idempotencyKey(), Optional.of(made));
+        return made;
+    }
+
+    @Override
+    public Meta find(Task task) {
+        Optional<Meta> made = attempts.get(task.idempotencyKey());
+        if (made == null) {
+            throw AgentException.notFound("the attempt has no job");
+        }
+        return made.orElseThrow(() -> AgentException.abandoned("the attempt was abandoned"));
+    }
+
+    @Override
+    public void abandon(Task task) {
+        attempts.put(task.idempotencyKey(), Optional.empty());
     }
 
     /** Waits until the file that it makes is gone. */
