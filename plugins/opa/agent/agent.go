@@ -22,6 +22,7 @@ import (
 
 	"github.com/agenthost/agenthost/plugins/opa/policy"
 	sdk "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // TaskType is the task type that the agent serves.
@@ -114,7 +115,7 @@ func (a *Agent) execute(ctx context.Context, task *sdk.Task) (*sdk.Resource, err
 	}
 	answer.ID = cmp.Or(answer.ID, uuid.NewString())
 	a.log(task, asked, facts, answer, decided, took)
-	return a.resource(task, asked, answer, decided, took), nil
+	return a.resource(task, asked, answer, decided, took)
 }
 
 // ask waits for its turn and then for the decision, no longer than the plugin's own time-out, and ends shortly before the
@@ -147,15 +148,22 @@ func (a *Agent) ask(ctx context.Context, question policy.Question) (policy.Answe
 }
 
 // resource makes the task's end of a decision.
-func (a *Agent) resource(task *sdk.Task, asked contract, answer policy.Answer, decided decision, took time.Duration) *sdk.Resource {
+func (a *Agent) resource(task *sdk.Task, asked contract, answer policy.Answer, decided decision, took time.Duration) (*sdk.Resource, error) {
 	var resource *sdk.Resource
 	if !decided.Allowed && asked.OnDeny == Fail {
 		resource = sdk.Failed(sdk.UserError("AccessDenied", errors.New(strings.Join(decided.Reasons, "; "))))
 	} else {
+		wanted := task.OutputTypes()
 		values := sdk.Outputs{
 			"allowed": decided.Allowed, "reasons": decided.Reasons, "decision": decided.Document, "decision_id": answer.ID,
 		}
-		wanted := task.OutputTypes()
+		if declared := wanted["decision"]; declared != nil {
+			written, err := literal.Encode(decided.Document, declared)
+			if err != nil {
+				return nil, policy.Broken("the decision of %s cannot be an output: %w", asked.path, err)
+			}
+			values["decision"] = written
+		}
 		maps.DeleteFunc(values, func(name string, _ any) bool { return wanted[name] == nil })
 		resource = sdk.Succeeded(values).WithMessage(decided.summary())
 	}
@@ -174,7 +182,7 @@ func (a *Agent) resource(task *sdk.Task, asked contract, answer policy.Answer, d
 		link := strings.NewReplacer("{decision_id}", url.PathEscape(answer.ID), "{policy}", asked.path.String()).Replace(a.config.Console)
 		resource.WithLink("Decision", link)
 	}
-	return resource
+	return resource, nil
 }
 
 // log writes the decision to the host's log. The facts are masked before the task's mapping copies them elsewhere, and the

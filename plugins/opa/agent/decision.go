@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -24,7 +25,9 @@ func decide(path policy.Path, kind Kind, result json.RawMessage) (decision, erro
 		return denied(fmt.Sprintf("the policy %s is undefined for this input: there is no such rule, or none of its conditions holds", path)), nil
 	}
 	var value any
-	if err := json.Unmarshal(result, &value); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(result))
+	decoder.UseNumber() // Rego's numbers have any number of digits.
+	if err := decoder.Decode(&value); err != nil {
 		return decision{}, policy.Broken("the value of %s is no JSON: %w", path, err)
 	}
 	switch v := value.(type) {
@@ -118,8 +121,11 @@ func text(reason any) string {
 			}
 		}
 	}
-	data, _ := json.Marshal(reason) // It came out of JSON.
-	return string(data)
+	var data strings.Builder
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(reason) // It came out of JSON.
+	return strings.TrimSuffix(data.String(), "\n")
 }
 
 func kindOf(value any) string {

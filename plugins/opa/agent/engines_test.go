@@ -2,10 +2,12 @@ package agent_test
 
 import (
 	"maps"
+	"math"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agenthost/agenthost/plugins/opa/opatest"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
@@ -73,6 +75,15 @@ sees := {"allow": true, "dataset": input.inputs.dataset, "n": input.inputs.n}
 length := {"allow": true, "reasons": [sprintf("%d", [count(input.inputs.dataset)])]}
 
 exact := {"allow": input.inputs.n == 9007199254740993, "reasons": [sprintf("%d", [input.inputs.n])]}
+
+digits := {"allow": true, "reasons": [9007199254740993, "123456789012345678901234567890", {"n": 18446744073709551615, "x": "<&>"}],
+	"n": 18446744073709551615}
+
+huge := {"allow": true, "n": 123456789012345678901234567890}
+
+kept := {"allow": true, "n": data.n, "seen": input.inputs.n}
+
+summed := {"allow": true, "reasons": [input.inputs.n + 1]}
 
 granted if input.inputs.dataset in data.granted
 `
@@ -216,5 +227,36 @@ func TestBothEnginesSeeEveryInputTheSame(t *testing.T) {
 	check("values/sees", map[string]any{"dataset": large, "n": 1}, "allowed")
 	for _, n := range []any{int64(-1 << 63), int64(1<<63 - 1), 0.1, 1e300, -5e-324, true, nil, []any{}, map[string]any{"": map[string]any{"x": []any{nil}}}} {
 		check("values/sees", map[string]any{"dataset": "x", "n": n}, "allowed")
+	}
+}
+
+func TestNumbersOfADecisionKeepTheirDigits(t *testing.T) {
+	clients := engines(t, map[string]any{"timeout": "1m"}, map[string]string{"values.rego": values, "data.json": `{"n": 9007199254740993}`})
+	check := func(rule string, n any, want map[string]any) {
+		t.Helper()
+		got := endsSame(t, clients, everything(t, "values/"+rule, "", map[string]any{"n": n}))
+		for name, value := range want {
+			if !reflect.DeepEqual(got.Outputs[name], value) {
+				t.Errorf("%s of %s: got %#v, want %#v", name, rule, got.Outputs[name], value)
+			}
+		}
+	}
+	reasons := []any{"9007199254740993", "123456789012345678901234567890", `{"n":18446744073709551615,"x":"<&>"}`}
+	check("digits", 1, map[string]any{"reasons": reasons, "decision": map[string]any{
+		"allow": true, "n": uint64(math.MaxUint64),
+		"reasons": []any{int64(9007199254740993), "123456789012345678901234567890", map[string]any{"n": uint64(math.MaxUint64), "x": "<&>"}},
+	}})
+	check("kept", int64(math.MinInt64+1), map[string]any{"decision": map[string]any{"allow": true, "n": int64(9007199254740993), "seen": int64(math.MinInt64 + 1)}})
+	check("summed", math.Ldexp(1, 60), map[string]any{"reasons": []any{"1152921504606846977"}})
+	check("summed", 2500000*time.Hour+time.Nanosecond, map[string]any{"reasons": []any{"9.000000001000000001e+09"}})
+	check("summed", -1500*time.Millisecond, map[string]any{"reasons": []any{"-0.5"}})
+
+	refused := endsSame(t, clients, everything(t, "values/huge", "", map[string]any{"n": 1}))
+	if refused.How != "PolicyError" || !strings.Contains(refused.Why, "123456789012345678901234567890") {
+		t.Errorf("got %+v", refused)
+	}
+	refused = endsSame(t, clients, everything(t, "values/yes", "", map[string]any{"n": math.NaN()}))
+	if refused.How != "BadTask" || !strings.Contains(refused.Why, "input n") {
+		t.Errorf("got %+v", refused)
 	}
 }

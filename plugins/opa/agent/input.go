@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,13 +26,17 @@ func factsOf(task *sdk.Task) (document, error) {
 	}
 	inputs := map[string]any{}
 	for name, value := range values {
-		inputs[name] = plain(value)
+		written, err := json.Marshal(plain(value))
+		if err != nil {
+			return nil, fmt.Errorf("input %s is no JSON: %w", name, err)
+		}
+		inputs[name] = json.RawMessage(written)
 	}
 	facts := document{"inputs": inputs, "execution": execution(task), "identity": identity(task)}
 	// As JSON has it: whole numbers, lists and maps, whatever Go type they were.
 	data, err := json.Marshal(facts)
 	if err != nil {
-		return nil, fmt.Errorf("the inputs are no JSON: %w", err)
+		return nil, fmt.Errorf("the facts are no JSON: %w", err)
 	}
 	return parse(data)
 }
@@ -78,7 +84,9 @@ func plain(value any) any {
 	case time.Time:
 		return v.UTC().Format(time.RFC3339Nano)
 	case time.Duration:
-		return v.Seconds()
+		return seconds(v)
+	case float64:
+		return wholeFloat(v)
 	case sdk.File:
 		return map[string]any{"uri": v.URI, "format": v.Format}
 	case sdk.Directory:
@@ -103,6 +111,28 @@ func plain(value any) any {
 		return object
 	}
 	return value
+}
+
+// seconds keeps all digits, which a float of some months and nanoseconds would not.
+func seconds(d time.Duration) json.Number {
+	whole, nanos := d/time.Second, d%time.Second
+	if nanos == 0 {
+		return json.Number(strconv.FormatInt(int64(whole), 10))
+	}
+	sign := ""
+	if d < 0 {
+		sign, whole, nanos = "-", -whole, -nanos
+	}
+	return json.Number(strings.TrimRight(fmt.Sprintf("%s%d.%09d", sign, whole, nanos), "0"))
+}
+
+// wholeFloat writes a large float as the number that it is: encoding/json puts zeros in the place of its last digits, which
+// is the same to whoever reads a float, but Rego has all digits.
+func wholeFloat(f float64) any {
+	if size := math.Abs(f); size > 1<<53 && size < 1e21 {
+		return json.Number(strconv.FormatFloat(f, 'f', 0, 64))
+	}
+	return f
 }
 
 func dataset(v sdk.StructuredDataset) any {
