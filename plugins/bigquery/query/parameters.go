@@ -4,13 +4,15 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	rest "google.golang.org/api/bigquery/v2"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sdk "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/literal"
@@ -97,13 +99,30 @@ func unfit(what string) error {
 }
 
 func arrayOf(l *core.Literal, element *core.LiteralType) (*rest.QueryParameterType, error) {
-	var sample *core.Literal
-	if elements := l.GetCollection().GetLiterals(); len(elements) > 0 {
-		sample = elements[0]
+	var kind *rest.QueryParameterType
+	for i, one := range l.GetCollection().GetLiterals() {
+		if literal.IsNone(one) {
+			continue // of whatever type the others have
+		}
+		its, err := typeOf(one, element)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("element %d: %w", i, err)
+		case kind == nil:
+			kind = its
+		case its.Type != kind.Type:
+			return nil, fmt.Errorf("element %d is %s, and those before it are %s: BigQuery's arrays have elements of one type", i, its.Type, kind.Type)
+		}
 	}
-	kind, err := typeOf(sample, element)
-	if err != nil {
-		return nil, fmt.Errorf("its elements: %w", err)
+	if kind == nil {
+		var sample *core.Literal
+		if elements := l.GetCollection().GetLiterals(); len(elements) > 0 {
+			sample = elements[0]
+		}
+		var err error
+		if kind, err = typeOf(sample, element); err != nil {
+			return nil, fmt.Errorf("its elements: %w", err)
+		}
 	}
 	if kind.Type == array {
 		return nil, fmt.Errorf("BigQuery has no arrays of arrays")
@@ -162,6 +181,9 @@ func elementsOf(l *core.Literal, kind *rest.QueryParameterType) (*rest.QueryPara
 
 func textOf(l *core.Literal) (string, error) {
 	if binary := l.GetScalar().GetBinary(); binary != nil {
+		if binary.GetTag() != "" {
+			return "", fmt.Errorf("it is %s, not bytes", binary.GetTag())
+		}
 		return base64.StdEncoding.EncodeToString(binary.GetValue()), nil
 	}
 	switch p := l.GetScalar().GetPrimitive().GetValue().(type) {
@@ -174,24 +196,52 @@ func textOf(l *core.Literal) (string, error) {
 	case *core.Primitive_Boolean:
 		return strconv.FormatBool(p.Boolean), nil
 	case *core.Primitive_Datetime:
-		return p.Datetime.AsTime().Format("2006-01-02T15:04:05.000000"), nil
+		return datetime(p.Datetime)
 	case *core.Primitive_Duration:
-		return interval(p.Duration.AsDuration()), nil
+		return interval(p.Duration)
 	}
 	return "", fmt.Errorf("its value does not fit its type")
 }
 
-// interval writes a duration as BigQuery's canonical INTERVAL, years-months days hours:minutes:seconds, of which each part
-// has a sign of its own. It is precise to the microsecond, as Python's timedelta is.
-func interval(d time.Duration) string {
-	const day = 24 * time.Hour
-	d = d.Truncate(time.Microsecond)
-	rest := d % day
-	sign := ""
-	if rest < 0 {
-		sign, rest = "-", -rest
+const micro = 1000 // nanoseconds, the finest that BigQuery has
+
+func datetime(at *timestamppb.Timestamp) (string, error) {
+	if err := at.CheckValid(); err != nil {
+		return "", fmt.Errorf("BigQuery's DATETIME has the years 1 to 9999: %w", err)
 	}
-	seconds := math.Mod(rest.Seconds(), 60)
-	return fmt.Sprintf("0-0 %d %s%d:%d:%s", int64(d/day), sign, int64(rest.Hours()), int64(rest.Minutes())%60,
-		strconv.FormatFloat(math.Round(seconds*1e6)/1e6, 'f', -1, 64))
+	if at.GetNanos()%micro != 0 {
+		return "", fmt.Errorf("%s is finer than a microsecond, which a DATETIME is not", at.AsTime().Format(time.RFC3339Nano))
+	}
+	return at.AsTime().Format("2006-01-02T15:04:05.000000"), nil
+}
+
+// interval writes a duration as BigQuery's canonical INTERVAL, years-months days hours:minutes:seconds, of which each part
+// has a sign of its own. A Go duration would end at 292 years; protobuf's and BigQuery's hold 10000.
+func interval(d *durationpb.Duration) (string, error) {
+	if err := d.CheckValid(); err != nil {
+		return "", fmt.Errorf("it is no duration: %w", err)
+	}
+	const day = 24 * 60 * 60
+	seconds, nanos := d.GetSeconds(), d.GetNanos()
+	sign := ""
+	if seconds < 0 || nanos < 0 {
+		sign, seconds, nanos = "-", -seconds, -nanos
+	}
+	if nanos%micro != 0 {
+		return "", fmt.Errorf("%s%d.%09d s is finer than a microsecond, which an INTERVAL is not", sign, seconds, nanos)
+	}
+	days, of := seconds/day, seconds%day
+	text := "0-0 "
+	if days > 0 {
+		text += sign
+	}
+	text += strconv.FormatInt(days, 10) + " "
+	if of > 0 || nanos > 0 {
+		text += sign
+	}
+	text += fmt.Sprintf("%d:%d:%d", of/3600, of/60%60, of%60)
+	if nanos > 0 {
+		text += strings.TrimRight(fmt.Sprintf(".%06d", nanos/micro), "0")
+	}
+	return text, nil
 }

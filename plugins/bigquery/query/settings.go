@@ -102,8 +102,10 @@ func encode(types any) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
 	var known map[string]any
-	err = json.Unmarshal(data, &known)
+	err = decoder.Decode(&known)
 	return known, err
 }
 
