@@ -98,6 +98,13 @@ impl Fault {
         self.status == Some(StatusCode::NOT_FOUND)
     }
 
+    /// The server does not offer what was asked for, or not with this key.
+    pub fn is_closed(&self) -> bool {
+        let closed =
+            [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+        self.status.is_some_and(|status| closed.contains(&status))
+    }
+
     /// A task that failed by it.
     pub fn resource(self) -> Resource {
         let resource =

@@ -44,13 +44,14 @@ pub async fn find_all(session: &Session, key: &str, lookback: Duration) -> Resul
     search(session, batches(session), lookback, |batch| batch["metadata"][KEY] == key, false).await
 }
 
-/// Whether the attempt was abandoned: then there is a file of this name. Where files cannot be listed nobody could abandon it.
+/// Whether the attempt was abandoned: then there is a file of this name. Where files cannot be listed, or may
+/// not be with this key, nobody could abandon it.
 pub async fn is_abandoned(session: &Session, key: &str, lookback: Duration) -> Result<bool, Fault> {
     let mut files = session.address(&["files"]);
     files.query_pairs_mut().append_pair("purpose", "user_data");
     let name = tombstone(key);
     match search(session, files, lookback, |file| file["filename"] == name, true).await {
-        Err(fault) if fault.is_not_found() => Ok(false),
+        Err(fault) if fault.is_closed() => Ok(false),
         found => Ok(!found?.is_empty()),
     }
 }

@@ -172,6 +172,17 @@ async fn a_creation_that_the_abandonment_did_not_see_takes_its_batch_back() {
 }
 
 #[tokio::test]
+async fn a_batch_needs_no_list_of_files() {
+    let (server, client) = both().await;
+    for status in [403, 404, 405, 501] {
+        server.trouble(Trouble { call: "GET /v1/files", status, body: "{}".into(), ..Default::default() });
+    }
+    client.create(attempt("a")).await.unwrap();
+    client.create(attempt("b")).await.unwrap();
+    assert_eq!(server.batches().len(), 2);
+}
+
+#[tokio::test]
 async fn what_the_server_does_not_list_is_not_abandoned_yet() {
     let (server, client) = both().await;
     for _ in 0..6 {
