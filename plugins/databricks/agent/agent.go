@@ -62,18 +62,28 @@ func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
 }
 
 func (a *Agent) submit(ctx context.Context, task *sdk.Task) (Meta, error) {
+	t, err := a.attempt(task)
+	if err != nil {
+		return t.meta, err
+	}
+	t.meta.RunID, err = t.submit(ctx)
+	return t.meta, err
+}
+
+// attempt reads a task. An *sdk.Error says that no run can be made of it.
+func (a *Agent) attempt(task *sdk.Task) (attempt, error) {
+	t := attempt{token: idempotencyToken(task)}
 	wanted, err := read(task)
 	if err != nil {
-		return Meta{}, sdk.UserError("InvalidTask", err)
+		return t, sdk.UserError("InvalidTask", err)
 	}
 	host, err := a.config.instanceOf(wanted.Instance)
 	if err != nil {
-		return Meta{}, sdk.UserError("InvalidInstance", err)
+		return t, sdk.UserError("InvalidInstance", err)
 	}
-	meta := Meta{Instance: host}
-	body, err := wanted.body(task, &a.config)
-	if err != nil {
-		return meta, sdk.UserError("InvalidTask", err)
+	t.meta.Instance = host
+	if t.body, err = wanted.body(task, &a.config); err != nil {
+		return t, sdk.UserError("InvalidTask", err)
 	}
 	id := task.Template.GetId()
 	execution := task.ExecutionID.GetNodeExecutionId().GetExecutionId()
@@ -82,22 +92,22 @@ func (a *Agent) submit(ctx context.Context, task *sdk.Task) (Meta, error) {
 	}
 	who, err := a.config.choose(wanted, from)
 	if err != nil {
-		return meta, sdk.UserError("InvalidCredential", err)
+		return t, sdk.UserError("InvalidCredential", err)
 	}
 	credential, err := who.credential(task.Secret)
 	if err != nil {
-		return meta, err
+		return t, err
 	}
 	if principal, ok := credential.(workspace.OAuth); ok {
 		who.authType, who.clientID = oauthM2M, principal.ClientID
-		meta.Namespace = task.Metadata.GetNamespace()
+		t.meta.Namespace = task.Metadata.GetNamespace()
 	}
-	meta.AuthType, meta.ClientID, meta.Secret = who.authType, who.clientID, who.secret
-	if meta.AuthType == pat {
-		meta.AuthType = "" // As flytekit's older connectors have it, which know no other.
+	t.meta.AuthType, t.meta.ClientID, t.meta.Secret = who.authType, who.clientID, who.secret
+	if t.meta.AuthType == pat {
+		t.meta.AuthType = "" // As flytekit's older connectors have it, which know no other.
 	}
-	meta.RunID, err = a.pool.Open(host, credential).Submit(ctx, body)
-	return meta, refusalOf(err)
+	t.workspace = a.pool.Open(host, credential)
+	return t, nil
 }
 
 // refusalOf tells a submission that can never succeed as it is from one that may.
@@ -178,14 +188,17 @@ func (a *Agent) Delete(ctx context.Context, job sdk.Job[Meta]) error {
 	if job.Meta.Refused != nil {
 		return nil
 	}
-	return a.visit(job, func(w *workspace.Workspace) error {
-		err := w.Cancel(ctx, job.Meta.RunID)
-		var failure *workspace.Error
-		if errors.As(err, &failure) && (failure.Missing() || failure.Code == "INVALID_STATE") {
-			return nil
-		}
-		return err
-	})
+	return a.visit(job, func(w *workspace.Workspace) error { return cancel(ctx, w, job.Meta.RunID) })
+}
+
+// cancel ends a run that has not ended.
+func cancel(ctx context.Context, w *workspace.Workspace, run string) error {
+	err := w.Cancel(ctx, run)
+	var failure *workspace.Error
+	if errors.As(err, &failure) && (failure.Missing() || failure.Code == "INVALID_STATE") {
+		return nil
+	}
+	return err
 }
 
 // visit calls the job's workspace as whom the job was made as. A job of flytekit's may have been made with another token,

@@ -142,7 +142,7 @@ func TestATokenInFlytekitsMetadataIsTheLastResort(t *testing.T) {
 		t.Error(err)
 	}
 	bobs := runOf(t, create(t, client, task("theirs", map[string]any{"databricksTokenSecret": "bobs"})))
-	if result := get(t, foreign(bobs, bobsToken)); result.Phase != sdk.PhaseInitializing {
+	if result := get(t, foreign(bobs, bobsToken)); result.Phase != sdk.PhaseRunning {
 		t.Errorf("got %+v", result)
 	}
 	_, err := foreign(bobs, "dapi-long-expired").Get(t.Context())

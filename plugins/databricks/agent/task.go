@@ -2,7 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"os"
 
@@ -45,24 +44,17 @@ func read(task *sdk.Task) (custom, error) {
 	return c, nil
 }
 
-// body returns the request that submits the task. A repetition of the attempt is the same run to Databricks; a token that
-// the task brings along is left as it is.
-func (c custom) body(task *sdk.Task, config *Config) ([]byte, error) {
+// body returns the request that submits the task, without a token unless the task brings one along.
+func (c custom) body(task *sdk.Task, config *Config) (map[string]any, error) {
 	made := submission.Task{
 		Conf: c.Conf, SparkConf: c.SparkConf, NotebookPath: c.NotebookPath, NotebookParameters: c.NotebookParameters,
 		CredentialProvider: cmp.Or(c.CredentialProvider, os.Getenv("FLYTE_DATABRICKS_SERVICE_CREDENTIAL_PROVIDER"), config.ServiceCredentialProvider),
 		Container:          task.Template.GetContainer(),
 	}
-	body, err := made.Body()
-	if err != nil {
-		return nil, err
-	}
-	if body["idempotency_token"] == nil {
-		body["idempotency_token"] = idempotencyToken(task)
-	}
-	return json.Marshal(body)
+	return made.Body()
 }
 
+// idempotencyToken is what a repetition of the attempt is the same run to Databricks by.
 func idempotencyToken(task *sdk.Task) string {
 	const most = 64
 	key := task.IdempotencyKey

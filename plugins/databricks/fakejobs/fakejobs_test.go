@@ -60,6 +60,7 @@ func TestWhatTheDocumentationAllowsIsTaken(t *testing.T) {
 		  "git_source": {"git_url": "https://g", "git_provider": "gitHub", "git_branch": "main"}}`,
 		`{"tasks": [{"task_key": "a", "environment_key": "e", "spark_python_task": {"python_file": "/job.py"}}],
 		  "environments": [{"environment_key": "e", "spec": {"client": "1", "environment_vars": {"A": "b"}}}], "queue": {"enabled": true}}`,
+		`{"tasks": [{"task_key": "a", "condition_task": {"op": "EQUAL_TO", "left": "1", "right": "1"}}]}`,
 	} {
 		if code, answer := newCaller(t).submit(body); code != 200 || answer["run_id"] == nil {
 			t.Errorf("%s: %d %v", body, code, answer)
@@ -92,6 +93,8 @@ func TestWhatTheDocumentationForbidsIsRefused(t *testing.T) {
 		`{"tasks": [{"task_key": "a b", "existing_cluster_id": "1", ` + python + `}]}`:                                        "task_key is required",
 		`{"tasks": [{"task_key": "a", "existing_cluster_id": "1", ` + python + `}], "existing_cluster_id": "1"}`:              "must be in the tasks",
 		`{"tasks": [{"task_key": "a", "environment_key": "e", ` + python + `}]}`:                                              "not one of the environments",
+		`{"tasks": [{"task_key": "a", "condition_task": {"op": "EQUAL_TO", "left": "1"}}]}`:                                   "condition_task.right is required",
+		`{"tasks": [{"task_key": "a", "condition_task": {"op": "IS", "left": "1", "right": "1"}}]}`:                           "condition_task.op",
 		`{"environments": [{"environment_key": "e", "spec": {}}], "existing_cluster_id": "1", ` + python + `}`:                "client",
 		`{"environments": [{"spec": {"client": "1"}}], "existing_cluster_id": "1", ` + python + `}`:                           "environment_key is required",
 		`{"existing_cluster_id": "1", "idempotency_token": "` + strings.Repeat("x", 65) + `", ` + python + `}`:                "64 characters",

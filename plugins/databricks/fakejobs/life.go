@@ -90,6 +90,12 @@ type run struct {
 
 func (r *run) step() Step { return r.life[r.at] }
 
+// condition says that the run is a condition_task, which takes no compute.
+func (r *run) condition() bool {
+	tasks, _ := tasksOf(r.body)
+	return tasks[0]["condition_task"] != nil
+}
+
 // goOn takes the run to its next step.
 func (r *run) goOn() {
 	if r.at < len(r.life)-1 {

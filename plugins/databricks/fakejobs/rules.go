@@ -96,6 +96,17 @@ func checkTask(task map[string]any, git bool, environments map[string]bool) erro
 		return checkFile(details, "python_file", git)
 	case "notebook_task":
 		return checkFile(details, "notebook_path", git)
+	case "condition_task":
+		return checkCondition(details)
+	}
+	return nil
+}
+
+func checkCondition(details map[string]any) error {
+	for _, field := range []string{"op", "left", "right"} {
+		if details[field] == nil {
+			return fmt.Errorf("condition_task.%s is required", field)
+		}
 	}
 	return nil
 }
@@ -112,6 +123,8 @@ func checkCompute(task map[string]any, kind string, environments map[string]bool
 		return fmt.Errorf("only one of %s may be given", strings.Join(given, ", "))
 	case len(given) == 0 && kind == "notebook_task":
 		return nil // serverless, with the notebook's own environment
+	case len(given) == 0 && kind == "condition_task":
+		return nil // it takes none
 	case len(given) == 0:
 		return fmt.Errorf("one of existing_cluster_id, new_cluster, environment_key must be given")
 	}

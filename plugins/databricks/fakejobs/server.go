@@ -139,6 +139,19 @@ func (s *Server) Submitted() map[int64]map[string]any {
 	return bodies
 }
 
+// Going counts the runs that have not ended and that nobody has cancelled, but for those that do nothing: they end by themselves.
+func (s *Server) Going() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := 0
+	for _, run := range s.runs {
+		if !run.step().ended() && !run.cancelled && !run.condition() {
+			count++
+		}
+	}
+	return count
+}
+
 // problem is a refusal.
 type problem struct {
 	status        int
