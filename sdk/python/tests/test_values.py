@@ -13,8 +13,11 @@ from flyteidl.core import literals_pb2, types_pb2
 from flytekit.core.context_manager import FlyteContextManager
 from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal
+from google.protobuf import json_format
 
+from agenthost.agent import running
 from agenthost.agent._literals import LiteralError, to_literal, to_python
+from agenthost.agent._resource import to_message
 from agenthost.agent._typed import read
 
 STRUCT = types_pb2.LiteralType(simple=types_pb2.STRUCT)
@@ -111,3 +114,75 @@ def test_a_generic_literal_is_still_read() -> None:
 def test_what_msgpack_has_no_form_for_is_refused(value: Any, why: str) -> None:
     with pytest.raises(LiteralError, match=f"a dict cannot be written as msgpack: {why}"):
         to_literal(value, STRUCT)
+
+
+def _duration(seconds: int, nanos: int = 0) -> literals_pb2.Literal:
+    literal = literals_pb2.Literal()
+    literal.scalar.primitive.duration.seconds = seconds
+    literal.scalar.primitive.duration.nanos = nanos
+    return literal
+
+
+def _datetime(seconds: int, nanos: int = 0) -> literals_pb2.Literal:
+    literal = literals_pb2.Literal()
+    literal.scalar.primitive.datetime.seconds = seconds
+    literal.scalar.primitive.datetime.nanos = nanos
+    return literal
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.timedelta(days=182625),
+        datetime.timedelta(days=-182625, microseconds=1),
+        datetime.timedelta(microseconds=-1),
+        datetime.datetime(1, 1, 1, tzinfo=datetime.timezone.utc),
+        datetime.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=datetime.timezone.utc),
+    ],
+)
+def test_times_come_back_equal(value: Any) -> None:
+    assert to_python(to_literal(value)) == value
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [_duration(0, 1), _duration(-1, -1), _datetime(0, 1), _datetime(253402300800), _datetime(-62135596801)],
+)
+def test_times_that_python_cannot_hold_are_refused(literal: literals_pb2.Literal) -> None:
+    with pytest.raises(LiteralError):
+        to_python(literal)
+
+
+@pytest.mark.parametrize(
+    ("value", "simple"),
+    [
+        (BENT, types_pb2.FLOAT),
+        (10**400, types_pb2.FLOAT),
+        (datetime.timedelta(days=4_000_000), types_pb2.DURATION),
+        (datetime.datetime(1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))), types_pb2.DATETIME),
+        ({"long": datetime.timedelta(days=182625, microseconds=1)}, types_pb2.STRUCT),
+    ],
+)
+def test_what_a_literal_cannot_hold_is_refused(value: Any, simple: int) -> None:
+    with pytest.raises(LiteralError):
+        to_literal(value, types_pb2.LiteralType(simple=simple))
+
+
+def test_keys_that_are_the_same_as_text_are_refused() -> None:
+    with pytest.raises(LiteralError):
+        to_literal({1: "a", "1": "b"})
+    with pytest.raises(LiteralError):
+        to_literal(
+            {1: 1, "1": 2}, types_pb2.LiteralType(map_value_type=types_pb2.LiteralType(simple=types_pb2.INTEGER))
+        )
+
+
+def test_the_custom_info_keeps_every_digit() -> None:
+    message = to_message(
+        dataclasses.replace(running(), info={"rows": 3, "id": BENT, "all": [{"id": -BENT}, True, 0.5]})
+    )
+    assert json_format.MessageToDict(message.custom_info) == {
+        "rows": 3,
+        "id": str(BENT),
+        "all": [{"id": str(-BENT)}, True, 0.5],
+    }

@@ -35,6 +35,8 @@ from google.protobuf import json_format
 
 _MSGPACK = "msgpack"
 _UTC = datetime.timezone.utc
+_LONGEST = datetime.timedelta(seconds=315_576_000_000)
+"""The longest that protobuf's Duration may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +124,21 @@ def _scalar(scalar: Any) -> Any:
 
 def _primitive(primitive: Any) -> Any:
     kind = primitive.WhichOneof("value")
-    if kind == "datetime":
-        return primitive.datetime.ToDatetime(tzinfo=_UTC)
-    if kind == "duration":
-        return primitive.duration.ToTimedelta()
+    if kind in ("datetime", "duration"):
+        return _time(kind, getattr(primitive, kind))
     return getattr(primitive, kind) if kind else None
+
+
+def _time(kind: str, message: Any) -> datetime.datetime | datetime.timedelta:
+    if message.nanos % 1000:
+        raise LiteralError(f"the {kind} of {message.ToJsonString()} is finer than a microsecond, as Python's are")
+    try:
+        found: datetime.datetime | datetime.timedelta = (
+            message.ToDatetime(tzinfo=_UTC) if kind == "datetime" else message.ToTimedelta()
+        )
+    except (ValueError, OverflowError) as e:
+        raise LiteralError(f"the {kind} of {message.seconds} s is out of Python's range: {e}") from None
+    return found
 
 
 def _simple_name(literal_type: Any) -> str:
@@ -178,7 +190,7 @@ def _declared(value: Any, declared: Any, strict: bool) -> Any:
             elements.append(_within(f"[{i}]", element, declared.collection_type, strict))
         return literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=elements))
     if kind == "map_value_type" and isinstance(value, Mapping):
-        entries = {str(k): _within(f".{k}", v, declared.map_value_type, strict) for k, v in value.items()}
+        entries = {k: _within(f".{k}", v, declared.map_value_type, strict) for k, v in _by_text(value).items()}
         return literals_pb2.Literal(map=literals_pb2.LiteralMap(literals=entries))
     if kind == "enum_type" and isinstance(value, str):
         if value not in declared.enum_type.values:
@@ -194,6 +206,13 @@ def _declared(value: Any, declared: Any, strict: bool) -> Any:
             return found
     name = types_pb2.SimpleType.Name(declared.simple) if kind == "simple" else (kind or "nothing").removesuffix("_type")
     raise LiteralError(f"the task declares {str(name).lower()}, got {type(value).__name__} {value!r:.80}")
+
+
+def _by_text(value: Mapping[Any, Any]) -> dict[str, Any]:
+    entries = {str(key): entry for key, entry in value.items()}
+    if len(entries) < len(value):
+        raise LiteralError("two of its keys are the same as text, which a map's keys are")
+    return entries
 
 
 def _within(where: str, value: Any, declared: Any, strict: bool) -> Any:
@@ -223,7 +242,7 @@ def _simple(value: Any, simple: int, strict: bool) -> Any:
     if simple == types_pb2.INTEGER and number and (isinstance(value, int) or (not strict and value.is_integer())):
         return _natural(int(value))
     if simple == types_pb2.FLOAT and number and not (strict and isinstance(value, int)):
-        return _natural(float(value))
+        return _natural(_exact_float(value))
     if simple == types_pb2.STRUCT and (
         isinstance(value, (dict, list, pydantic.BaseModel)) or dataclasses.is_dataclass(value)
     ):
@@ -233,6 +252,16 @@ def _simple(value: Any, simple: int, strict: bool) -> Any:
     if simple in plain and isinstance(value, plain[simple]):
         return _natural(value)
     return None
+
+
+def _exact_float(value: int | float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if isinstance(value, int) and number != value:
+        raise LiteralError(f"a float cannot hold {value}")
+    return number
 
 
 def _natural(value: Any) -> Any:
@@ -252,7 +281,7 @@ def _natural(value: Any) -> Any:
         elements = [to_literal(element) for element in value]
         return literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=elements))
     if isinstance(value, Mapping):
-        entries = {str(key): to_literal(entry) for key, entry in value.items()}
+        entries = {key: to_literal(entry) for key, entry in _by_text(value).items()}
         return literals_pb2.Literal(map=literals_pb2.LiteralMap(literals=entries))
     if dataclasses.is_dataclass(value) or isinstance(value, pydantic.BaseModel):
         return _packed(value)
@@ -272,10 +301,15 @@ def _primitive_of(value: Any) -> Any:
         return literals_pb2.Primitive(string_value=value)
     primitive = literals_pb2.Primitive()
     if isinstance(value, datetime.timedelta):
+        if abs(value) > _LONGEST:
+            raise LiteralError(f"a duration has 10,000 years at most, got {value}")
         primitive.duration.FromTimedelta(value)
-    else:
+        return primitive
+    try:
         # A datetime without a zone is UTC, as Flyte has it.
         primitive.datetime.FromDatetime(value if value.tzinfo is None else value.astimezone(_UTC))
+    except (ValueError, OverflowError):
+        raise LiteralError(f"a datetime has the years 1 to 9999 in UTC, got {value}") from None
     return primitive
 
 
@@ -327,5 +361,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
+        seconds = value.total_seconds()  # as flytekit has it, exact to the microsecond up to some 285 years
+        if datetime.timedelta(seconds=seconds) != value:
+            raise ValueError(f"{value} as a float of seconds is {datetime.timedelta(seconds=seconds)}")
+        return seconds
     return _plain(pydantic_core.to_jsonable_python(value))

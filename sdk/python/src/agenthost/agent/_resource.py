@@ -146,10 +146,21 @@ def to_message(resource: Resource, declared: str | None = None) -> Any:
     if resource.outputs is not None:
         message.outputs.CopyFrom(to_literals(resource.outputs, declared_types(types) if types else None))
     if resource.info:
-        message.custom_info.update(resource.info)
+        message.custom_info.update(_with_all_digits(resource.info))
     if isinstance(resource.failure, _Failure):
         _blame(message, resource.failure)
     return message
+
+
+def _with_all_digits(info: Any) -> Any:
+    """A Struct's only numbers are floats: a whole number that none holds is text."""
+    if isinstance(info, Mapping):
+        return {key: _with_all_digits(value) for key, value in info.items()}
+    if isinstance(info, (list, tuple)):
+        return [_with_all_digits(value) for value in info]
+    if isinstance(info, int) and not isinstance(info, bool) and not -(2**53) <= info <= 2**53:
+        return str(info)
+    return info
 
 
 def _blame(message: Any, failure: _Failure) -> None:
