@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,9 +86,22 @@ func bindPrimitive(primitive *core.Primitive) (value, error) {
 	case *core.Primitive_Boolean:
 		return value{"BOOLEAN", v.Boolean}, nil
 	case *core.Primitive_Datetime:
+		if err := v.Datetime.CheckValid(); err != nil {
+			return value{}, fmt.Errorf("is no valid datetime: %w", err)
+		}
+		if v.Datetime.GetNanos()%1000 != 0 {
+			return value{}, fmt.Errorf("is %v, and a TIMESTAMPTZ has no nanoseconds: pass it as a str", v.Datetime.AsTime())
+		}
 		return value{"TIMESTAMPTZ", v.Datetime.AsTime()}, nil
 	case *core.Primitive_Duration:
-		return value{"INTERVAL", duckdb.Interval{Micros: v.Duration.AsDuration().Microseconds()}}, nil
+		// Not as a time.Duration, which ends after 292 years.
+		if err := v.Duration.CheckValid(); err != nil {
+			return value{}, fmt.Errorf("is no valid timedelta: %w", err)
+		}
+		if v.Duration.GetNanos()%1000 != 0 {
+			return value{}, fmt.Errorf("is %d.%09ds, and an INTERVAL has no nanoseconds: pass it as a str", v.Duration.GetSeconds(), v.Duration.GetNanos())
+		}
+		return value{"INTERVAL", duckdb.Interval{Micros: v.Duration.GetSeconds()*1e6 + int64(v.Duration.GetNanos()/1000)}}, nil
 	default:
 		return value{}, fmt.Errorf("has no value")
 	}
@@ -249,7 +265,7 @@ func plainScalar(scalar *core.Scalar) (any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("is no valid msgpack: %w", err)
 		}
-		return plainMsgpack(decoded), nil
+		return plainMsgpack(decoded)
 	case *core.Scalar_Union:
 		return plainLiteral(v.Union.GetValue())
 	case *core.Scalar_NoneType:
@@ -267,27 +283,56 @@ func plainScalar(scalar *core.Scalar) (any, error) {
 	case time.Time:
 		return data.Format(time.RFC3339Nano), nil
 	case duckdb.Interval:
-		return (time.Duration(data.Micros) * time.Microsecond).Seconds(), nil
+		// As text, since not every number of microseconds is one of seconds as a float.
+		return json.Number(new(big.Rat).SetFrac64(data.Micros, 1e6).FloatString(6)), nil
+	case float64:
+		return exactFloat(data)
 	default:
 		return data, nil
 	}
 }
 
+// exactFloat is a float as JSON that stays one: encoding/json writes 1.0 as 1.
+func exactFloat(number float64) (any, error) {
+	if math.IsNaN(number) || math.IsInf(number, 0) {
+		return nil, fmt.Errorf("has the float %v, which JSON does not have", number)
+	}
+	text := strconv.FormatFloat(number, 'g', -1, 64)
+	if !strings.ContainsAny(text, ".e") {
+		text += ".0"
+	}
+	return json.Number(text), nil
+}
+
 // plainMsgpack makes JSON's string keys of whatever keys a map has.
-func plainMsgpack(decoded any) any {
+func plainMsgpack(decoded any) (any, error) {
 	switch v := decoded.(type) {
 	case map[any]any:
 		object := make(map[string]any, len(v))
 		for key, element := range v {
-			object[fmt.Sprint(key)] = plainMsgpack(element)
+			name := fmt.Sprint(key)
+			if _, taken := object[name]; taken {
+				return nil, fmt.Errorf("has two keys that are both %q as text", name)
+			}
+			var err error
+			if object[name], err = plainMsgpack(element); err != nil {
+				return nil, err
+			}
 		}
-		return object
+		return object, nil
 	case []any:
 		for i := range v {
-			v[i] = plainMsgpack(v[i])
+			var err error
+			if v[i], err = plainMsgpack(v[i]); err != nil {
+				return nil, err
+			}
 		}
-		return v
+		return v, nil
+	case float64:
+		return exactFloat(v)
+	case float32:
+		return exactFloat(float64(v))
 	default:
-		return v
+		return v, nil
 	}
 }

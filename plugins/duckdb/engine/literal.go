@@ -1,16 +1,19 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/vmihailenco/msgpack/v5"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -25,6 +28,13 @@ func toLiteral(data any, declared *core.LiteralType) (*core.Literal, error) {
 	}
 	if isNone(declared) {
 		return none(), nil
+	}
+	if text, ok := data.(jsonText); ok && declared.GetSimple() != core.SimpleType_STRING {
+		parsed, err := parseJSON(text)
+		if err != nil {
+			return nil, err
+		}
+		data = parsed
 	}
 	if data == nil {
 		return nil, fmt.Errorf("is NULL, but %s is declared: make it optional, or use coalesce", typeName(declared))
@@ -57,6 +67,9 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 		return primitive(&core.Primitive{Value: &core.Primitive_Integer{Integer: number}}), nil
 	case core.SimpleType_FLOAT:
 		if number, ok := toFloat(data); ok {
+			if !isEqual(number, data) {
+				return nil, fmt.Errorf("is %s %v, which no float equals: cast it in the SQL", sqlName(data), data)
+			}
 			return primitive(&core.Primitive{Value: &core.Primitive_FloatValue{FloatValue: number}}), nil
 		}
 	case core.SimpleType_STRING:
@@ -90,6 +103,9 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 			} else if length.Seconds < 0 && length.Nanos > 0 {
 				length.Seconds, length.Nanos = length.Seconds+1, length.Nanos-1e9
 			}
+			if err := length.CheckValid(); err != nil {
+				return nil, fmt.Errorf("is an INTERVAL of %d days and %d microseconds, which is longer than the 10,000 years that Flyte has", interval.Days, interval.Micros)
+			}
 			return primitive(&core.Primitive{Value: &core.Primitive_Duration{Duration: length}}), nil
 		}
 	case core.SimpleType_BINARY:
@@ -105,16 +121,56 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 		if !ok {
 			return nil, wrong
 		}
+		return toStruct(object)
+	}
+	return nil, wrong
+}
+
+// toStruct gives a struct as protobuf's where that holds it exactly. It has no integers beyond 2^53, and no NaN or infinity
+// that flytekit could read; those are in msgpack, which flytekit itself writes since 1.14.
+func toStruct(object map[string]any) (*core.Literal, error) {
+	if !needsMsgpack(object) {
 		generic, err := structpb.NewStruct(object)
 		if err != nil {
 			return nil, fmt.Errorf("cannot be a struct: %w", err)
 		}
 		return scalar(&core.Scalar{Value: &core.Scalar_Generic{Generic: generic}}), nil
 	}
-	return nil, wrong
+	var packed bytes.Buffer
+	encoder := msgpack.NewEncoder(&packed)
+	encoder.SetSortMapKeys(true)
+	encoder.UseCompactInts(true)
+	if err := encoder.Encode(object); err != nil {
+		return nil, fmt.Errorf("cannot be a struct: %w", err)
+	}
+	return scalar(&core.Scalar{Value: &core.Scalar_Binary{Binary: &core.Binary{Value: packed.Bytes(), Tag: "msgpack"}}}), nil
+}
+
+func needsMsgpack(plain any) bool {
+	switch v := plain.(type) {
+	case map[string]any:
+		for _, element := range v {
+			if needsMsgpack(element) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, needsMsgpack)
+	case int64:
+		const exact = 1 << 53
+		return v > exact || v < -exact
+	case uint64:
+		return true // those that fit are int64
+	case float64:
+		return math.IsNaN(v) || math.IsInf(v, 0)
+	}
+	return false
 }
 
 func toUnion(data any, declared *core.LiteralType) (*core.Literal, error) {
+	if text, ok := data.(jsonText); ok && strings.TrimSpace(string(text)) == "null" {
+		data = nil
+	}
 	var last error
 	for _, variant := range declared.GetUnionType().GetVariants() {
 		if isNone(variant) != (data == nil) {
@@ -178,11 +234,7 @@ func toMap(data any, element *core.LiteralType) (*core.Literal, error) {
 	case duckdb.OrderedMap:
 		values := m.Values()
 		for i, key := range m.Keys() {
-			text, ok := toText(key)
-			if !ok {
-				text = fmt.Sprint(key)
-			}
-			if err := add(text, values[i]); err != nil {
+			if err := add(key.(string), values[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -237,6 +289,23 @@ func toFloat(data any) (float64, bool) {
 	return 0, false
 }
 
+// isEqual tells whether an integer is the float; of others that a float is the nearest is enough.
+func isEqual(number float64, data any) bool {
+	whole, ok := data.(*big.Int)
+	if !ok {
+		switch v := reflect.ValueOf(data); {
+		case v.CanInt():
+			whole = big.NewInt(v.Int())
+		case v.CanUint():
+			whole = new(big.Int).SetUint64(v.Uint())
+		default:
+			return true
+		}
+	}
+	back, accuracy := big.NewFloat(number).Int(nil)
+	return accuracy == big.Exact && back.Cmp(whole) == 0
+}
+
 func power(scale uint8) *big.Int {
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)
 }
@@ -247,77 +316,20 @@ func toText(data any) (string, bool) {
 	switch v := data.(type) {
 	case string:
 		return v, true
-	case duckdb.UUID:
-		return v.String(), true
 	case duckdb.Decimal:
 		return v.String(), true
 	case *big.Int:
 		return v.String(), true
-	case timeOfDay:
-		return v.String(), true
-	case map[string]any, []any:
-		plain, err := toPlain(v)
-		if err != nil {
-			return "", false
-		}
-		text, err := json.Marshal(plain)
-		return string(text), err == nil
+	case exactText:
+		return v.text, true
+	case jsonText:
+		return string(v), true
 	}
 	return "", false
 }
 
-// timeOfDay is a TIME, which the driver gives as an instant of the year 1.
-type timeOfDay struct{ time.Time }
-
-func (t timeOfDay) String() string { return t.Format("15:04:05.999999") }
-
-// normal gives values whose Go type says too little the type that their column knows.
-func normal(data any, info duckdb.TypeInfo) any {
-	if info == nil {
-		return data
-	}
-	switch v := data.(type) {
-	case time.Time:
-		if kind := info.InternalType(); kind == duckdb.TYPE_TIME || kind == duckdb.TYPE_TIME_TZ {
-			return timeOfDay{v}
-		}
-	case []byte:
-		if info.InternalType() == duckdb.TYPE_UUID && len(v) == len(duckdb.UUID{}) {
-			return duckdb.UUID(v)
-		}
-	case []any:
-		var element duckdb.TypeInfo
-		switch details := info.Details().(type) {
-		case *duckdb.ListDetails:
-			element = details.Child
-		case *duckdb.ArrayDetails:
-			element = details.Child
-		default:
-			return data
-		}
-		for i := range v {
-			v[i] = normal(v[i], element)
-		}
-	case map[string]any:
-		if details, ok := info.Details().(*duckdb.StructDetails); ok {
-			for _, entry := range details.Entries {
-				if field, present := v[entry.Name()]; present {
-					v[entry.Name()] = normal(field, entry.Info())
-				}
-			}
-		}
-	case duckdb.OrderedMap:
-		if details, ok := info.Details().(*duckdb.MapDetails); ok {
-			values := v.Values()
-			for i, key := range v.Keys() {
-				v.Set(key, normal(values[i], details.Value))
-			}
-		}
-	}
-	return data
-}
-
-// toPlain makes what a struct can hold: JSON's values. Integers beyond 2^53 would change in it, so they are an error.
+// toPlain makes what a struct can hold: JSON's values, with integers as int64 or uint64 and NaN and infinity. DECIMALs are
+// text, whatever their value, since most have no equal float.
 func toPlain(data any) (any, error) {
 	switch v := data.(type) {
 	case nil, bool, string:
@@ -325,9 +337,36 @@ func toPlain(data any) (any, error) {
 	case []byte:
 		return v, nil
 	case time.Time:
-		return v.UTC().Format(time.RFC3339Nano), nil
+		if v = v.UTC(); v.Year() < 1 || v.Year() > 9999 {
+			return nil, fmt.Errorf("is a TIMESTAMP or DATE that is infinite or outside of the years 1 to 9999: cast it to VARCHAR")
+		}
+		return v.Format(time.RFC3339Nano), nil
 	case duckdb.Interval:
+		if v.Micros > math.MaxInt64/1000 || v.Micros < math.MinInt64/1000 {
+			return nil, fmt.Errorf("is an INTERVAL of %d microseconds, which is too long for a struct: cast it to VARCHAR", v.Micros)
+		}
 		return fmt.Sprintf("%d months %d days %s", v.Months, v.Days, time.Duration(v.Micros)*time.Microsecond), nil
+	case jsonText:
+		return parseJSON(v)
+	case float64:
+		return v, nil
+	case float32:
+		return float64(v), nil
+	case exactText:
+		if strings.HasPrefix(v.name, "TIMESTAMP") {
+			return nil, fmt.Errorf("is %s, which cannot be in a struct: cast it to VARCHAR", sqlName(data))
+		}
+		return v.text, nil
+	case duckdb.Decimal:
+		return v.String(), nil
+	case *big.Int:
+		switch {
+		case v.IsInt64():
+			return v.Int64(), nil
+		case v.IsUint64():
+			return v.Uint64(), nil
+		}
+		return nil, fmt.Errorf("is %s, an integer of more than 64 bits, which a struct cannot hold: cast it to VARCHAR", v)
 	case duckdb.Union:
 		return toPlain(v.Value)
 	case []any:
@@ -353,26 +392,62 @@ func toPlain(data any) (any, error) {
 		values := v.Values()
 		for i, key := range v.Keys() {
 			var err error
-			if object[fmt.Sprint(key)], err = toPlain(values[i]); err != nil {
-				return nil, fmt.Errorf("entry %q %w", fmt.Sprint(key), err)
+			if object[key.(string)], err = toPlain(values[i]); err != nil {
+				return nil, fmt.Errorf("entry %q %w", key, err)
 			}
 		}
 		return object, nil
 	}
 	if number, ok := toInteger(data); ok {
-		const exact = 1 << 53
-		if number > exact || number < -exact {
-			return nil, fmt.Errorf("is %d, which a struct's numbers cannot hold exactly: cast it to VARCHAR", number)
-		}
-		return float64(number), nil
-	}
-	if number, ok := toFloat(data); ok {
 		return number, nil
 	}
-	if text, ok := toText(data); ok {
-		return text, nil
+	if number, ok := data.(uint64); ok {
+		return number, nil
 	}
 	return nil, fmt.Errorf("is %s, which cannot be in a struct: cast it in the SQL", sqlName(data))
+}
+
+// parseJSON keeps integers exact, which encoding/json by itself does not.
+func parseJSON(text jsonText) (any, error) {
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.UseNumber()
+	var parsed any
+	if err := decoder.Decode(&parsed); err != nil {
+		return nil, fmt.Errorf("is no valid JSON: %w", err)
+	}
+	return exactNumbers(parsed)
+}
+
+func exactNumbers(parsed any) (any, error) {
+	var err error
+	switch v := parsed.(type) {
+	case map[string]any:
+		for key := range v {
+			if v[key], err = exactNumbers(v[key]); err != nil {
+				return nil, err
+			}
+		}
+	case []any:
+		for i := range v {
+			if v[i], err = exactNumbers(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case json.Number:
+		if strings.ContainsAny(v.String(), ".eE") {
+			number, err := v.Float64()
+			if err != nil {
+				return nil, fmt.Errorf("has the number %s, which no float holds: take it as a str", v)
+			}
+			return number, nil
+		}
+		whole, ok := new(big.Int).SetString(v.String(), 10)
+		if !ok || !whole.IsInt64() && !whole.IsUint64() {
+			return nil, fmt.Errorf("has the number %s, an integer of more than 64 bits: take it as a str", v)
+		}
+		return toPlain(whole)
+	}
+	return parsed, nil
 }
 
 func primitive(p *core.Primitive) *core.Literal {
@@ -404,8 +479,10 @@ func sqlName(data any) string {
 		return "a DOUBLE"
 	case time.Time:
 		return "a TIMESTAMP"
-	case timeOfDay:
-		return "a TIME"
+	case exactText:
+		return "a " + v.name
+	case jsonText:
+		return "JSON"
 	case duckdb.Interval:
 		return "an INTERVAL"
 	case []byte:
@@ -416,8 +493,6 @@ func sqlName(data any) string {
 		return "a STRUCT"
 	case duckdb.OrderedMap:
 		return "a MAP"
-	case duckdb.UUID:
-		return "a UUID"
 	case duckdb.Decimal:
 		return "a DECIMAL"
 	case *big.Int:

@@ -245,8 +245,50 @@ func (valuesOutput) produce(ctx context.Context, p production) (Result, error) {
 	return result, nil
 }
 
+// readable is the statement with the columns that are asked for in types that the driver gives exactly, and the columns' own
+// types. A statement that needs none of this stays as it is.
+func readable(ctx context.Context, p production, shape shape, takers []taker) (string, []sqlType, error) {
+	names, err := p.db.types(ctx, p.statement)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(names) != len(shape.columns) {
+		return "", nil, fault.Final("the result's columns have the types %v, which is not one for each of %d", names, len(shape.columns))
+	}
+	types := make([]sqlType, len(names))
+	aliases, fields := make([]string, len(names)), make([]string, len(names))
+	changed := false
+	for i, name := range names {
+		aliases[i] = fmt.Sprintf("c%d", i)
+		if !slices.ContainsFunc(takers, func(t taker) bool { return t.column == i || t.column < 0 }) {
+			// Not even a type that the driver cannot read is in the way of other columns.
+			fields[i], changed = "NULL", true
+			continue
+		}
+		var wanted string
+		if types[i], err = parseType(name); err == nil {
+			wanted, err = types[i].readable()
+		}
+		if err != nil {
+			return "", nil, fault.Final("column %q, for an output, %w", shape.columns[i].name, err)
+		}
+		fields[i] = aliases[i]
+		if wanted != types[i].String() {
+			fields[i], changed = "CAST("+aliases[i]+" AS "+wanted+")", true
+		}
+	}
+	if !changed {
+		return p.statement.Text, types, nil
+	}
+	return "SELECT " + strings.Join(fields, ", ") + " FROM (" + selectable(p.statement) + ") AS r(" + strings.Join(aliases, ", ") + ")", types, nil
+}
+
 func readValues(ctx context.Context, p production, shape shape, takers []taker) (Result, error) {
-	rows, err := p.db.conn.QueryContext(ctx, p.statement.Text)
+	text, types, err := readable(ctx, p, shape, takers)
+	if err != nil {
+		return Result{}, err
+	}
+	rows, err := p.db.conn.QueryContext(ctx, text)
 	if err != nil {
 		return Result{}, err
 	}
@@ -264,7 +306,7 @@ func readValues(ctx context.Context, p production, shape shape, takers []taker) 
 		}
 		result.Rows++
 		for i := range row {
-			row[i] = normal(row[i], shape.columns[i].info)
+			row[i] = types[i].exact(row[i])
 		}
 		for i := range takers {
 			literal, err := takers[i].take(row, shape.columns)

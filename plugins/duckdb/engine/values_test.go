@@ -1,0 +1,171 @@
+package engine_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/google/go-cmp/cmp"
+	"github.com/vmihailenco/msgpack/v5"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/agenthost/agenthost/plugins/duckdb/engine"
+)
+
+func ofSeconds(seconds int64) *core.Literal {
+	return primitive(&core.Primitive{Value: &core.Primitive_Duration{Duration: &durationpb.Duration{Seconds: seconds}}})
+}
+
+// unpacked is what a struct in msgpack holds.
+func unpacked(t *testing.T, literal *core.Literal) map[string]any {
+	t.Helper()
+	if tag := literal.GetScalar().GetBinary().GetTag(); tag != "msgpack" {
+		t.Fatalf("got %v, want msgpack", literal)
+	}
+	var got map[string]any
+	if err := msgpack.Unmarshal(literal.GetScalar().GetBinary().GetValue(), &got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestJSONIsTheTextThatItIs(t *testing.T) {
+	b := newBench(t)
+	for _, text := range []string{`{"z":1.0,"id":9007199254740993,"a":"<&>"}`, `[1, 2.50,  1e5]`, `18446744073709551616`, `"x"`, `{}`} {
+		for _, sql := range []string{"select '" + text + "'::json as out", "select $t::json as out"} {
+			if got := b.text(sql, literals{"t": ofString(text)}); got != text {
+				t.Errorf("%s: got %s, want %s", sql, got, text)
+			}
+		}
+	}
+	if got := b.value("select [j] as out from (select '{\"b\": 1,\"a\": 2}'::json as j)", listOf(str), nil); got.GetCollection().GetLiterals()[0].GetScalar().GetPrimitive().GetStringValue() != `{"b": 1,"a": 2}` {
+		t.Errorf("in a list: got %v", got)
+	}
+	for sql, declared := range map[string]*core.LiteralType{
+		"select null::json": unionOf(object, nothing), "select 'null'::json": unionOf(object, nothing),
+	} {
+		if diff := cmp.Diff(ofUnion(ofNone(), nothing), b.value(sql, declared, nil), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", sql, diff)
+		}
+	}
+}
+
+func TestStructsHoldNumbersExactlyOrAreRefused(t *testing.T) {
+	b := newBench(t)
+	for _, c := range []struct {
+		sql  string
+		want map[string]any
+	}{
+		{`select '{"id":9007199254740993,"deep":[{"x":1.0}]}'::json`, map[string]any{"id": uint64(9007199254740993), "deep": []any{map[string]any{"x": 1.0}}}},
+		{"select to_json({'id': 9007199254740993})", map[string]any{"id": uint64(9007199254740993)}},
+		{"select {'a': 18446744073709551615::ubigint, 'b': -9223372036854775808}", map[string]any{"a": uint64(math.MaxUint64), "b": int64(math.MinInt64)}},
+		{"select {'a': 9007199254740993::hugeint}", map[string]any{"a": uint64(9007199254740993)}},
+		{"select map {'a': [9007199254740993]}", map[string]any{"a": []any{uint64(9007199254740993)}}},
+		{"select {'a': '{\"n\":9007199254740993}'::json}", map[string]any{"a": map[string]any{"n": uint64(9007199254740993)}}},
+		{"select {'a': 'inf'::double, 'b': '-inf'::float}", map[string]any{"a": math.Inf(1), "b": math.Inf(-1)}},
+	} {
+		if diff := cmp.Diff(c.want, unpacked(t, b.value(c.sql, object, nil))); diff != "" {
+			t.Errorf("%s: %s", c.sql, diff)
+		}
+	}
+	if got := unpacked(t, b.value("select {'a': 'nan'::double}", object, nil)); !math.IsNaN(got["a"].(float64)) {
+		t.Errorf("got %v", got)
+	}
+	for sql, want := range map[string]map[string]any{
+		"select {'d': 12345678901234567890.0123456789::decimal(38,10)}":                                   {"d": "12345678901234567890.0123456789"},
+		"select map {'d': 1.10::decimal(38,10)}":                                                          {"d": "1.1"},
+		"select {'a': 5::hugeint, 'b': 5::ubigint, 'c': 0.5::double, 'd': '1'::bit}":                      {"a": 5, "b": 5, "c": 0.5, "d": "1"},
+		"select {'t': '10:00:00+02:30'::timetz, 'u': time '24:00:00', 'v': time_ns '10:00:00.123456789'}": {"t": "10:00:00+02:30", "u": "24:00:00", "v": "10:00:00.123456789"},
+		"select map {date '2020-01-02': 1, date '0044-03-15 (BC)': 2}":                                    {"2020-01-02": 1, "0044-03-15 (BC)": 2},
+		"select map {1.5::double: 1}":                                                                     {"1.5": 1},
+		"select map {interval 1 day: 1}":                                                                  {"1 day": 1},
+		"select map {time '24:00:00': 1}":                                                                 {"24:00:00": 1},
+		"select map {'8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d'::uuid: {'k': map {1: 2}}}":                    {"8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d": map[string]any{"k": map[string]any{"1": 2}}},
+		`select {'a b': [1]::int[1], 'c"d': 'x, y'::enum('x, y'), 'timestamp': 1}`:                        {"a b": []any{1}, `c"d`: "x, y", "timestamp": 1},
+		"select union_value(a := '{\"x\":1}'::json) as u, 1 as v":                                         {"u": map[string]any{"x": 1}, "v": 1},
+	} {
+		if diff := cmp.Diff(ofStruct(t, want), b.value(sql, object, nil), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", sql, diff)
+		}
+	}
+	for sql, want := range map[string]string{
+		"select {'a': 18446744073709551616::hugeint} as c":        "18446744073709551616",
+		"select '{\"a\":18446744073709551616}'::json as c":        "18446744073709551616",
+		"select {'a': 'infinity'::date} as c":                     "infinite",
+		"select {'a': 'infinity'::timestamp_ns} as c":             "TIMESTAMP_NS",
+		"select {'a': timestamp '0044-03-15 (BC) 00:00:00'} as c": "years 1 to 9999",
+		"select {'a': to_microseconds(9223372036854775807)} as c": "INTERVAL",
+	} {
+		b.fails(engine.Query{Statement: sql, Outputs: types{"out": object}}, `"c"`, want)
+	}
+}
+
+func TestTimesOfDayAreWholeTexts(t *testing.T) {
+	b := newBench(t)
+	for sql, want := range map[string]string{
+		"select '10:00:00.5+02:30'::timetz": "10:00:00.5+02:30", "select time '24:00:00'": "24:00:00", "select time_ns '10:00:00.123456789'": "10:00:00.123456789",
+	} {
+		if got := b.text(sql, nil); got != want {
+			t.Errorf("%s: got %q, want %q", sql, got, want)
+		}
+	}
+	b.fails(engine.Query{Statement: "select 'infinity'::timestamp_ns as c", Outputs: types{"out": instant}}, `"c"`, "TIMESTAMP_NS")
+}
+
+func TestDurationsAndInstantsAreNotCut(t *testing.T) {
+	b := newBench(t)
+	const days = 182625
+	if got := b.text("select (timestamp '2024-01-01' + $d)::varchar as out", literals{"d": ofSeconds(days * 86400)}); got != "2524-01-05 00:00:00" {
+		t.Errorf("got %q", got)
+	}
+	for _, seconds := range []int64{days * 86400, -days * 86400, 315576000000, -315576000000} {
+		if diff := cmp.Diff(ofSeconds(seconds), b.value("select $d", duration, literals{"d": ofSeconds(seconds)}), protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if got := b.text("select $d::varchar as out", literals{"d": ofList(ofSeconds(days*86400), ofInt(1), ofFloat(2))}); got != "[15778800000.000000,1,2.0]" {
+		t.Errorf("got %q", got)
+	}
+	b.fails(engine.Query{Statement: "select interval 2000000000 day as c", Outputs: types{"out": duration}}, `"c"`, "INTERVAL", "2000000000 days")
+	b.fails(engine.Query{Statement: "select $d", Inputs: literals{"d": ofDuration(time.Nanosecond)}}, `input "d"`, "INTERVAL")
+	b.fails(engine.Query{Statement: "select $d", Inputs: literals{"d": ofTime(time.Unix(0, 1))}}, `input "d"`, "TIMESTAMPTZ")
+	b.fails(engine.Query{Statement: "select $d", Inputs: literals{"d": ofSeconds(math.MaxInt64)}}, `input "d"`, "timedelta")
+}
+
+func TestMsgpackNumbersStayWhatTheyAre(t *testing.T) {
+	b := newBench(t)
+	packed, err := msgpack.Marshal(map[string]any{"i": 9007199254740993, "f": 1.0, "g": 1e300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := literals{"x": ofBytes("msgpack", packed)}
+	if got := b.text("select $x::varchar as out", input); got != `{"f":1.0,"g":1e+300,"i":9007199254740993}` {
+		t.Errorf("got %s", got)
+	}
+	if got := unpacked(t, b.value("select $x as out", object, input)); got["i"] != uint64(9007199254740993) || got["f"] != 1.0 {
+		t.Errorf("given back: %v", got)
+	}
+	packed, err = msgpack.Marshal(map[string]any{"f": math.NaN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.fails(engine.Query{Statement: "select $x", Inputs: literals{"x": ofBytes("msgpack", packed)}}, `input "x"`, "NaN")
+}
+
+func TestTypesThatCannotBeGivenAreRefusedForGoodAndOnlyWhereAskedFor(t *testing.T) {
+	b := newBench(t)
+	for sql, want := range map[string]string{
+		"select 1::variant as c": "VARIANT", "select row(1, 2) as c": "row without names", "select map {[1]: 2} as c": "INTEGER[]",
+		"select map {'x'::blob: 1} as c": "BLOB", "select 'POINT(0 0)'::geometry as c": "GEOMETRY", "select [map { {'a': 1}: 2}] as c": "STRUCT",
+	} {
+		for _, declared := range []*core.LiteralType{object, str, listOf(object)} {
+			b.fails(engine.Query{Statement: sql, Outputs: types{"out": declared}}, `"c"`, want)
+		}
+		if got := b.text(strings.TrimSuffix(sql, " as c")+" as c, 'fine' as out", nil); got != "fine" {
+			t.Errorf("%s: got %q", sql, got)
+		}
+	}
+}
