@@ -1,5 +1,9 @@
 package io.agenthost.sdk;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.databind.node.TextNode;
 import com.flyteidl.admin.AgentError;
 import com.flyteidl.core.ExecutionError;
 import com.flyteidl.core.LiteralMap;
@@ -149,9 +153,23 @@ final class Wire {
         return encoded.build();
     }
 
-    private static Struct structOf(Map<String, ?> value) throws InvalidProtocolBufferException {
+    /** A Struct's only numbers are floats: a whole number that none holds becomes text. */
+    static Struct structOf(Map<String, ?> value) throws InvalidProtocolBufferException {
         Struct.Builder struct = Struct.newBuilder();
-        JsonFormat.parser().merge(Json.MAPPER.valueToTree(value).toString(), struct);
+        JsonFormat.parser().merge(withAllDigits(Json.MAPPER.valueToTree(value)).toString(), struct);
         return struct.build();
+    }
+
+    private static JsonNode withAllDigits(JsonNode node) {
+        if (node instanceof ObjectNode object) {
+            object.properties().forEach(field -> field.setValue(withAllDigits(field.getValue())));
+        } else if (node instanceof ArrayNode list) {
+            for (int i = 0; i < list.size(); i++) {
+                list.set(i, withAllDigits(list.get(i)));
+            }
+        } else if (node.isIntegralNumber() && node.bigIntegerValue().abs().bitLength() > 53) {
+            return TextNode.valueOf(node.asText());
+        }
+        return node;
     }
 }

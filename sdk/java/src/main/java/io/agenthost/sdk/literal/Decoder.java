@@ -19,6 +19,7 @@ import java.math.BigInteger;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
+import java.time.LocalTime;
 import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
 import java.time.ZonedDateTime;
@@ -186,7 +187,11 @@ final class Decoder {
             return instant.atZone(ZoneOffset.UTC);
         }
         if (raw == LocalDate.class) {
-            return instant.atOffset(ZoneOffset.UTC).toLocalDate();
+            OffsetDateTime time = instant.atOffset(ZoneOffset.UTC);
+            if (!time.toLocalTime().equals(LocalTime.MIDNIGHT)) {
+                throw new LiteralException(path, "the datetime %s has a time of day, and cannot be read as %s".formatted(instant, Names.of(type)));
+            }
+            return time.toLocalDate();
         }
         throw mismatch(literal, type, path);
     }
@@ -221,6 +226,9 @@ final class Decoder {
             return exact != null ? exact : BigDecimal.valueOf(real);
         }
         if (raw == Float.class && exact == null) {
+            if (Float.isInfinite((float) real)) {
+                throw new LiteralException(path, "%s is out of the range of %s".formatted(real, Names.of(type)));
+            }
             return (float) real;
         }
         if (raw == Double.class || raw == Float.class) {

@@ -183,8 +183,11 @@ record Encoder(boolean strict) {
             return null;
         }
         double real = number.doubleValue();
-        if (isWhole(value) && new BigDecimal(real).compareTo(new BigDecimal(value.toString())) != 0) {
+        if (isWhole(value) && (Double.isInfinite(real) || new BigDecimal(real).compareTo(new BigDecimal(value.toString())) != 0)) {
             throw new LiteralException(path, "%s has more digits than a float".formatted(value));
+        }
+        if (Double.isInfinite(real) && value instanceof BigDecimal) {
+            throw new LiteralException(path, "%s is out of the range of a float".formatted(value));
         }
         return primitive(Primitive.newBuilder().setFloatValue(real));
     }
@@ -262,7 +265,11 @@ record Encoder(boolean strict) {
             if (!(plain instanceof Map<?, ?> object)) {
                 throw new LiteralException(path, "the value is not a JSON object, and a generic literal can hold nothing else");
             }
-            return scalar(Scalar.newBuilder().setGeneric(Plain.toStruct(object)));
+            try {
+                return scalar(Scalar.newBuilder().setGeneric(Plain.toStruct(object)));
+            } catch (IllegalArgumentException e) {
+                throw new LiteralException(path, e.getMessage());
+            }
         }
         if (!(plain instanceof Map) && !(plain instanceof List && !strict)) {
             return null;

@@ -16,7 +16,7 @@ import java.lang.reflect.Type;
  * <tr><td>float</td><td>Double</td><td>double, float, BigDecimal; integer types that hold it exactly</td></tr>
  * <tr><td>string, enum</td><td>String</td><td>String, enums, and what Jackson reads from a string: UUID, URI, …</td></tr>
  * <tr><td>boolean</td><td>Boolean</td><td>boolean</td></tr>
- * <tr><td>datetime</td><td>Instant</td><td>Instant, OffsetDateTime, ZonedDateTime, LocalDate (in UTC)</td></tr>
+ * <tr><td>datetime</td><td>Instant</td><td>Instant, OffsetDateTime, ZonedDateTime, LocalDate (at midnight in UTC)</td></tr>
  * <tr><td>duration</td><td>Duration</td><td>Duration</td></tr>
  * <tr><td>none</td><td>null</td><td>Optional; an error for everything else</td></tr>
  * <tr><td>collection</td><td>List</td><td>List, Set, Collection, arrays</td></tr>

@@ -119,7 +119,14 @@ final class MsgPack {
         Map<String, Object> object = new LinkedHashMap<>();
         for (int i = 0; i < length; i++) {
             Object name = read(unpacker, size, depth + 1);
-            object.put(String.valueOf(name), read(unpacker, size, depth + 1));
+            if (!(name instanceof String || name instanceof Number || name instanceof Boolean)) {
+                throw new IllegalStateException("it has a key that is neither a text nor a number");
+            }
+            String key = String.valueOf(name);
+            if (object.containsKey(key)) {
+                throw new IllegalStateException("two of its keys read as " + key);
+            }
+            object.put(key, read(unpacker, size, depth + 1));
         }
         return object;
     }

@@ -9,6 +9,7 @@ import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import io.agenthost.sdk.internal.Json;
 import java.io.IOException;
+import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -52,7 +53,11 @@ final class Plain {
 
     private static Object number(JsonNode node) {
         if (!node.isIntegralNumber()) {
-            return node.doubleValue();
+            double real = node.doubleValue();
+            if (Double.isInfinite(real) && node.isBigDecimal()) {
+                throw new IllegalArgumentException(node.asText() + " is out of the range of a float");
+            }
+            return real;
         }
         return whole(node.bigIntegerValue());
     }
@@ -139,6 +144,15 @@ final class Plain {
         return struct.build();
     }
 
+    /** A Struct's only numbers are floats. */
+    private static double exactly(Number number) {
+        double real = number.doubleValue();
+        if (!(number instanceof Double) && new BigDecimal(real).compareTo(new BigDecimal(number.toString())) != 0) {
+            throw new IllegalArgumentException("%s has more digits than a float, and JSON in a generic literal has no other numbers".formatted(number));
+        }
+        return real;
+    }
+
     private static Value toValue(Object plain) {
         Value.Builder value = Value.newBuilder();
         if (plain == null) {
@@ -146,7 +160,7 @@ final class Plain {
         } else if (plain instanceof Boolean truth) {
             value.setBoolValue(truth);
         } else if (plain instanceof Number number) {
-            value.setNumberValue(number.doubleValue());
+            value.setNumberValue(exactly(number));
         } else if (plain instanceof List<?> list) {
             ListValue.Builder values = ListValue.newBuilder();
             list.forEach(element -> values.addValues(toValue(element)));

@@ -242,4 +242,34 @@ class LiteralsTest {
         return Literal.newBuilder().setScalar(Scalar.newBuilder().setBinary(
                 com.flyteidl.core.Binary.newBuilder().setTag(Binary.MSGPACK).setValue(ByteString.copyFrom(bytes)))).build();
     }
+
+    static Stream<Arguments> valuesThatNoLiteralHolds() {
+        return Stream.of(
+                Arguments.of(new Generic(Map.of("deep", List.of((1L << 53) + 1))), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(new Generic(Map.of("deep", BigInteger.TWO.pow(64).subtract(BigInteger.ONE))), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(Map.of("deep", new BigDecimal("1e400")), Types.simple(SimpleType.STRUCT)),
+                Arguments.of((1L << 53) + 1, FLOAT), Arguments.of(BigInteger.TEN.pow(400), FLOAT), Arguments.of(new BigDecimal("1e400"), FLOAT),
+                Arguments.of(Duration.ofDays(4_000_000), Types.simple(SimpleType.DURATION)),
+                Arguments.of(Instant.parse("+10000-01-01T00:00:00Z"), Types.simple(SimpleType.DATETIME)));
+    }
+
+    @ParameterizedTest
+    @MethodSource("valuesThatNoLiteralHolds")
+    void whatALiteralCannotHoldIsRefused(Object value, LiteralType declared) {
+        assertThrows(LiteralException.class, () -> Literals.encode(value, declared));
+    }
+
+    @Test
+    void whatAJavaTypeCannotHoldIsRefused() {
+        Literal huge = Literals.encode(1e300, FLOAT);
+        assertThrows(LiteralException.class, () -> Literals.decode(huge, float.class));
+        Literal noon = Literals.encode(Instant.parse("2024-02-29T12:00:00Z"), Types.simple(SimpleType.DATETIME));
+        assertThrows(LiteralException.class, () -> Literals.decode(noon, LocalDate.class));
+        for (byte[] packed : List.of(
+                new byte[] {(byte) 0x82, 1, 10, (byte) 0xa1, '1', 11}, // {1: 10, "1": 11}
+                new byte[] {(byte) 0x81, (byte) 0xc0, 1}, new byte[] {(byte) 0x81, (byte) 0x91, 1, 1})) {
+            Literal literal = Literals.encode(new Binary(packed, Binary.MSGPACK), Types.simple(SimpleType.BINARY));
+            assertThrows(LiteralException.class, () -> Literals.decode(literal, Object.class));
+        }
+    }
 }
