@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -92,7 +93,11 @@ func (o datasetOutput) produce(ctx context.Context, p production) (Result, error
 	if err := givesRows(shape, p.statement); err != nil {
 		return Result{}, err
 	}
-	if _, err := p.db.exec(ctx, "COPY ("+selectable(p.statement)+") TO "+query.Literal(p.file)+" (FORMAT parquet, USE_TMP_FILE false)"); err != nil {
+	text, err := writable(ctx, p, shape)
+	if err != nil {
+		return Result{}, err
+	}
+	if _, err := p.db.exec(ctx, "COPY ("+text+") TO "+query.Literal(p.file)+" (FORMAT parquet, USE_TMP_FILE false)"); err != nil {
 		return Result{}, err
 	}
 	columns, rows, err := o.inspect(ctx, p)
@@ -109,6 +114,37 @@ func (o datasetOutput) produce(ctx context.Context, p production) (Result, error
 	result.Outputs = &core.LiteralMap{Literals: map[string]*core.Literal{o.name: o.literal(uri, columns)}}
 	return result, nil
 }
+
+// writable is the statement as it can be written without loss: parquet has no integers of 128 bits, and DuckDB writes the nearest
+// DOUBLE for them.
+func writable(ctx context.Context, p production, shape shape) (string, error) {
+	names, err := p.db.types(ctx, p.statement)
+	if err != nil {
+		return "", err
+	}
+	var aliases, fields []string
+	changed := false
+	for i, name := range names {
+		alias := fmt.Sprintf("c%d", i)
+		field := alias
+		switch wide := wideInteger.FindString(name); {
+		case wide == "":
+		case wide != name:
+			return "", fault.Final("column %q is %s, and parquet has no integers of 128 bits: cast it to BIGINT, DOUBLE or VARCHAR in the SQL", shape.columns[i].name, name)
+		default:
+			message := fmt.Sprintf("column %q is %s, which is DOUBLE in parquet, but has a value that no DOUBLE equals (cast it to BIGINT or VARCHAR in the SQL): ", shape.columns[i].name, name)
+			field = fmt.Sprintf("CASE WHEN %[1]s IS NULL OR TRY_CAST(%[1]s::DOUBLE AS %[2]s) = %[1]s THEN %[1]s::DOUBLE ELSE error(%[3]s || %[1]s) END", alias, name, query.Literal(message))
+			changed = true
+		}
+		aliases, fields = append(aliases, alias), append(fields, field+" AS "+query.Name(shape.columns[i].name))
+	}
+	if !changed {
+		return selectable(p.statement), nil
+	}
+	return "SELECT " + strings.Join(fields, ", ") + " FROM (" + selectable(p.statement) + ") AS r(" + strings.Join(aliases, ", ") + ")", nil
+}
+
+var wideInteger = regexp.MustCompile(`\bU?HUGEINT\b`)
 
 // selectable is the statement as COPY takes it. What is no query by its grammar, such as DESCRIBE, is one in a FROM.
 // The line breaks keep a statement's own last comment from swallowing the rest.

@@ -169,3 +169,20 @@ func TestTypesThatCannotBeGivenAreRefusedForGoodAndOnlyWhereAskedFor(t *testing.
 		}
 	}
 }
+
+func TestWideIntegersAreWrittenExactlyOrRefusedByName(t *testing.T) {
+	b := newBench(t)
+	result, err := b.run(engine.Query{Statement: "select sum(range) as s, null::hugeint as n, 1 as s from range(10)", Outputs: types{"d": dataset}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.text("select s::varchar as out from d", result.Outputs.GetLiterals()); got != "45.0" {
+		t.Errorf("got %q", got)
+	}
+	for _, sql := range []string{
+		"select sum(9007199254740993) as c", "select 170141183460469231731687303715884105727::hugeint as c",
+		"select 340282366920938463463374607431768211455::uhugeint as c", "select [1::hugeint] as c",
+	} {
+		b.fails(engine.Query{Statement: sql, Outputs: types{"d": dataset}}, `column "c"`, "HUGEINT")
+	}
+}
