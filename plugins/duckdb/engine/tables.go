@@ -310,7 +310,7 @@ func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var file, widest, schema string
 		var precision int64
@@ -346,7 +346,7 @@ func (l *loader) markNulls(ctx context.Context, p *part) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var column int
 	var inside int64 // elements of the present column that are still to come
 	for first := true; rows.Next(); first = false {
@@ -395,7 +395,7 @@ func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColum
 	if err != nil {
 		return nil, nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var options []string
 	var columns []tableColumn
 	for rows.Next() {
@@ -446,7 +446,7 @@ func (l *loader) describe(ctx context.Context, from string) ([]tableColumn, erro
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var columns []tableColumn
 	for rows.Next() {
 		var column tableColumn

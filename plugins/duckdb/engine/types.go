@@ -269,7 +269,7 @@ func (db *database) types(ctx context.Context, statement query.Statement) ([]str
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	var types []string
 	for rows.Next() {
 		var name string
