@@ -72,16 +72,6 @@ func (g *gate) leave() {
 	g.waiting--
 }
 
-// suspect waits until no other attempt is being made in whose creation the plugin has died.
-func (g *gate) suspect(ctx context.Context) (leave func(), err error) {
-	select {
-	case g.suspects <- struct{}{}:
-		return func() { <-g.suspects }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // begin notes that the plugin has got a creation, and end that it has answered, or that nobody waits for its answer any more.
 func (g *gate) begin(c *routedCall) {
 	g.mu.Lock()
@@ -187,6 +177,34 @@ func (g *Gateway) stalling(ctx context.Context, c *routedCall) (watched context.
 	}
 	timer := time.AfterFunc(left, look)
 	return watched, func() { timer.Stop(); s.leave(); cancel(nil) }
+}
+
+// suspect has a creation in which the plugin has died wait until no other such one is being made: so only the cause is there
+// when it dies again. While the plugin is in trouble the call is one of those that wait for it; when it is there, nobody is refused.
+func (g *Gateway) suspect(ctx context.Context, c *routedCall) (leave func(), err error) {
+	gate := g.gates.of(c.route)
+	s := &stall{gateway: g, call: c, gate: gate}
+	defer s.leave()
+	look := time.NewTicker(troubleLook)
+	defer look.Stop()
+	for began := time.Now(); ; {
+		select {
+		case gate.suspects <- struct{}{}:
+			return func() { <-gate.suspects }, nil
+		case <-ctx.Done():
+			return nil, died(c)
+		case now := <-look.C:
+			switch trouble, ok := c.route.Target.Trouble(); {
+			case ok && now.Sub(trouble.Since) >= troubleAfter:
+				if err := s.wait(trouble.Reason); err != nil {
+					return nil, err
+				}
+			case now.Sub(began) >= troubleAfter && c.creation != nil:
+				c.creation.Wait(fmt.Sprintf("%s has died, and begins those tasks one by one that may be the cause", c.describePlugin()))
+				g.offer(c, c.creation)
+			}
+		}
+	}
 }
 
 // limiting watches a creation that waits until its plugin's limits let it pass: it goes on record where it can.

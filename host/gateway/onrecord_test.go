@@ -531,6 +531,75 @@ func TestASilentPluginHoldsUpFiveCallsAndTheOthersGoOnRecord(t *testing.T) {
 	})
 }
 
+// They are made one by one when the plugin is back, and each that waits for its turn would hold one of Flyte's workers.
+func TestThoseInWhoseCreationAPluginDiedWaitNoLongerThanOthers(t *testing.T) {
+	for _, test := range []struct {
+		finds   bool
+		waiting int
+	}{{finds: true}, {waiting: maxWaiting}} {
+		change := func(_ *Options, c *route.Claim) {
+			if !test.finds {
+				c.Manifest.Capabilities = []string{pluginv1.CapabilityIdempotentCreate}
+			}
+		}
+		inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
+			c.slow = 100 * time.Millisecond
+			var all sync.WaitGroup
+			var mu sync.Mutex
+			waited := 0
+			for i := range 20 {
+				all.Go(func() {
+					began := time.Now()
+					meta, err := one.create(attempt("x", uint32(i)))
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case time.Since(began) > 2*troubleAfter:
+						waited++
+					case test.finds && !record.Is(meta):
+						t.Errorf("one that can go on record gets %q, %v", meta, err)
+					case !test.finds && !strings.Contains(fmt.Sprint(err), "restarting: it was killed; 5 tasks wait for it, and no more may"):
+						t.Errorf("one that cannot is refused with %v", err)
+					}
+				})
+			}
+			time.Sleep(50 * time.Millisecond)
+			one.link.set(false)
+			all.Wait()
+			if waited != test.waiting {
+				t.Errorf("%+v: %d of 20 waited", test, waited)
+			}
+			one.link.set(true)
+			time.Sleep(time.Minute)
+			if test.finds && c.count() != 20 {
+				t.Errorf("%d jobs of 20 tasks", c.count())
+			}
+		})
+	}
+}
+
+// A plugin that is back takes them, however long their turn takes to come: nobody is refused for that.
+func TestThoseWhoWaitForTheirTurnAreNotRefusedByAPluginThatIsThere(t *testing.T) {
+	change := func(_ *Options, c *route.Claim) {
+		c.Manifest.Capabilities = []string{pluginv1.CapabilityIdempotentCreate}
+	}
+	inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
+		c.slow = 300 * time.Millisecond
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				if _, err := one.create(attempt("x", uint32(i))); err != nil {
+					t.Errorf("task %d: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(50 * time.Millisecond)
+		one.link.set(false)
+		one.link.set(true)
+		all.Wait()
+	})
+}
+
 func TestASlowCreationIsAnsweredWithARecordInsteadOfBeingLost(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, c *cloud, one, _ *replica) {
 		c.slow = 30 * time.Second

@@ -134,10 +134,10 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 				if deaths++; deaths >= maxDeaths {
 					return got, poisoned(c)
 				}
-				if deaths == 1 { // those who were there when it died are made one by one, so that only the cause is there again
-					leave, err := g.gates.of(c.route).suspect(ctx)
+				if deaths == 1 { // those who were there when it died are made one by one
+					leave, err := g.suspect(ctx, c)
 					if err != nil {
-						return got, died(c)
+						return got, err
 					}
 					defer leave()
 				}
