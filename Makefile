@@ -88,8 +88,8 @@ chaos: toolchains build
 
 ## chaos-creation: tasks that begin while plugins and hosts are away, none of which may cost an attempt (CHAOS_SECONDS, CHAOS_WITHOUT=G15)
 .PHONY: chaos-creation
-chaos-creation: build
-	@go run ./test/chaos creation
+chaos-creation: toolchains build
+	@flytekit=$$(scripts/venv flytekit) && go run ./test/chaos creation -flytekit "$$flytekit"
 
 ## chaos-guarantees: a short chaos without each of the guarantees, and what is lost then
 .PHONY: chaos-guarantees

@@ -30,6 +30,9 @@ import (
 type Options struct {
 	// Host is the host's binary, and Plugin the chaos program that the plugins are; this one if empty.
 	Host, Plugin string
+	// DuckDB is the program of the duckdb plugin, and Flytekit the folder of an environment's programs, agenthost-flytekit among them.
+	// Without them scenarios do without these plugins.
+	DuckDB, Flytekit string
 	// Only are the names of scenarios; nil: all.
 	Only []string
 	// Length is how long each trouble lasts.
@@ -107,7 +110,7 @@ func run(ctx context.Context, o Options) (violations []string, total counts, err
 		if len(o.Only) > 0 && !slices.Contains(o.Only, s.name) {
 			continue
 		}
-		reports, err := s.run(ctx, o)
+		reports, err := s.with(o).run(ctx, o)
 		if err != nil {
 			return nil, total, fmt.Errorf("creation could not run %s: %w", s.name, err)
 		}

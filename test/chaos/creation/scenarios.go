@@ -2,6 +2,7 @@ package creation
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,8 @@ type scenario struct {
 // plugin is one that a scenario has.
 type plugin struct {
 	name string
+	// guest says that it is a real plugin, which is not one of the chaos program's.
+	guest guest
 	// finds says that it finds its jobs by their key.
 	finds bool
 	// healthy says that nothing happens to it.
@@ -43,7 +46,37 @@ var (
 	// plain cannot find its jobs.
 	plain   = plugin{name: "plain"}
 	healthy = plugin{name: "healthy", finds: true, healthy: true}
+	// sql finds the jobs of all processes that share its state_dir.
+	sql = plugin{name: "duckdb", guest: duckDB, finds: true}
+	// connector is one of flytekit's, which cannot.
+	connector = plugin{name: "flytekit", guest: flytekit}
 )
+
+// guest is a real plugin.
+type guest int
+
+const (
+	none guest = iota
+	duckDB
+	flytekit
+)
+
+// troubled are the plugins of a scenario that something happens to, and left those that nothing does.
+func (s scenario) troubled() []plugin {
+	return slices.DeleteFunc(slices.Clone(s.plugins), func(p plugin) bool { return p.healthy })
+}
+
+func (s scenario) left() []plugin {
+	return slices.DeleteFunc(slices.Clone(s.plugins), func(p plugin) bool { return !p.healthy })
+}
+
+// with is the scenario with those guests that there are.
+func (s scenario) with(o Options) scenario {
+	s.plugins = slices.DeleteFunc(slices.Clone(s.plugins), func(p plugin) bool {
+		return p.guest == duckDB && o.DuckDB == "" || p.guest == flytekit && o.Flytekit == ""
+	})
+	return s
+}
 
 // jobs run for so long.
 const jobs = 2 * time.Second
@@ -56,63 +89,63 @@ const (
 
 var scenarios = []scenario{
 	{
-		name: "killed", plugins: []plugin{finds, plain}, creating: 100 * time.Millisecond, runs: jobs,
+		name: "killed", plugins: []plugin{finds, sql, plain, connector}, creating: 100 * time.Millisecond, runs: jobs,
 		trouble: func(ctx context.Context, w *world) error {
 			for end := time.Now().Add(w.Length); time.Now().Before(end) && pause(ctx, min(killEvery, w.Length/3)); {
-				w.signal(syscall.SIGKILL, finds, plain)
+				w.signal(syscall.SIGKILL)
 			}
 			return ctx.Err()
 		},
 	},
 	{
-		name: "down", plugins: []plugin{finds, plain, healthy}, runs: jobs,
-		begin: func(w *world) error { return w.down(finds, plain) },
+		name: "down", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
+		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
-			return w.up(finds, plain)
+			return w.up()
 		},
 	},
 	{
-		name: "stopped", plugins: []plugin{finds, plain, healthy}, runs: jobs,
-		begin: func(w *world) error { w.signal(syscall.SIGSTOP, finds, plain); return nil },
+		name: "stopped", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
+		begin: func(w *world) error { w.signal(syscall.SIGSTOP); return nil },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
-			w.signal(syscall.SIGCONT, finds, plain)
+			w.signal(syscall.SIGCONT)
 			return ctx.Err()
 		},
 	},
 	{
-		name: "removed", plugins: []plugin{finds, plain, healthy}, runs: jobs,
-		begin: func(w *world) error { return w.configure(healthy) },
+		name: "removed", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
+		begin: func(w *world) error { return w.configure(w.scenario.left()) },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length*2/3)
-			return w.configure(finds, plain, healthy)
+			return w.configure(w.scenario.plugins)
 		},
 	},
 	{
-		name: "keyless", plugins: []plugin{finds, plain, healthy}, runs: jobs, keyless: true,
-		begin: func(w *world) error { return w.down(finds, plain) },
+		name: "keyless", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs, keyless: true,
+		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
-			return w.up(finds, plain)
+			return w.up()
 		},
 	},
 	{
-		name: "host-back", plugins: []plugin{finds, plain}, runs: jobs, alone: true,
+		name: "host-back", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length/3)
 			return w.killHost(ctx, 0, 300*time.Millisecond)
 		},
 	},
 	{
-		name: "host-away", plugins: []plugin{finds, plain}, runs: jobs, alone: true,
+		name: "host-away", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length/3)
 			return w.killHost(ctx, 0, min(8*time.Second, w.Length/3))
 		},
 	},
 	{
-		name: "replicas", plugins: []plugin{finds, plain}, replicas: 1, runs: jobs,
+		name: "replicas", plugins: []plugin{finds, sql, plain, connector}, replicas: 1, runs: jobs,
 		trouble: func(ctx context.Context, w *world) error {
 			// Each is the one that is in use: clients stay where they went.
 			for i := range killHostEvery - 1 {
@@ -127,10 +160,10 @@ var scenarios = []scenario{
 	{
 		name:    "crash-loop",
 		plugins: []plugin{{name: finds.name, finds: true, atOnce: true}, {name: plain.name, atOnce: true}, healthy}, runs: jobs,
-		begin: func(w *world) error { return w.down(finds, plain) },
+		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
-			return w.up(finds, plain)
+			return w.up()
 		},
 	},
 	{
@@ -145,7 +178,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "other-host", plugins: []plugin{{name: finds.name, finds: true, many: true, atOnce: true}}, replicas: 1, runs: jobs,
-		begin: func(w *world) error { return w.down(finds) },
+		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			if err := w.until(ctx, "all tasks are on record", func() bool { return w.answered() == w.submitted() }); err != nil {
 				return err
@@ -153,7 +186,7 @@ var scenarios = []scenario{
 			if err := w.killHost(ctx, 0, never); err != nil {
 				return err
 			}
-			return w.up(finds)
+			return w.up()
 		},
 	},
 }

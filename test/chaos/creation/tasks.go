@@ -64,17 +64,32 @@ func (w *world) newTasks(p plugin) []*task {
 // name is the ledger's for it.
 func (t *task) name() string { return agent.TaskName(t.execution.GetName(), t.node) }
 
+// taskType is that of the plugin's tasks.
+func (p plugin) taskType() string {
+	if p.guest == duckDB {
+		return "duckdb_query"
+	}
+	return agent.TaskType(p.name)
+}
+
+// statement does in SQL what ledger.Outputs does.
+const statement = "select $number * $number + 1 as number, reverse($text) as text"
+
 // flyteTask is what Flyte is given.
 func (t *task) flyteTask() propeller.Task {
 	simple := func(kind core.SimpleType) *core.Variable {
 		return &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: kind}}}
 	}
 	types := &core.VariableMap{Variables: map[string]*core.Variable{"number": simple(core.SimpleType_INTEGER), "text": simple(core.SimpleType_STRING)}}
+	template := &core.TaskTemplate{
+		Id:   &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: "production", Name: "task." + t.plugin.name, Version: "v1"},
+		Type: t.plugin.taskType(), Custom: &structpb.Struct{}, Interface: &core.TypedInterface{Inputs: types, Outputs: types},
+	}
+	if t.plugin.guest == duckDB {
+		template.Target = &core.TaskTemplate_Sql{Sql: &core.Sql{Statement: statement, Dialect: core.Sql_ANSI}}
+	}
 	return propeller.In(t.execution, "").Node(t.node, propeller.Task{
-		Template: &core.TaskTemplate{
-			Id:   &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: "production", Name: "task." + t.plugin.name, Version: "v1"},
-			Type: agent.TaskType(t.plugin.name), Custom: &structpb.Struct{}, Interface: &core.TypedInterface{Inputs: types, Outputs: types},
-		},
+		Template: template,
 		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{
 			"number": literal(&core.Primitive{Value: &core.Primitive_Integer{Integer: t.number}}),
 			"text":   literal(&core.Primitive{Value: &core.Primitive_StringValue{StringValue: t.text}}),

@@ -3,6 +3,7 @@ package creation
 import (
 	"context"
 	"crypto/rand"
+	_ "embed" // connector.py
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -34,6 +35,11 @@ const (
 	// never is a pause after which nothing comes back.
 	never = time.Duration(-1)
 )
+
+// connectorModule has a connector of flytekit's whose jobs are the ledger's.
+//
+//go:embed connector.py
+var connectorModule []byte
 
 // world is what a scenario happens in.
 type world struct {
@@ -84,7 +90,10 @@ func (w *world) open(ctx context.Context) error {
 	if err := os.WriteFile(w.path("keys"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := w.configure(w.scenario.plugins...); err != nil {
+	if err := os.WriteFile(w.path("connector.py"), connectorModule, 0o600); err != nil {
+		return err
+	}
+	if err := w.configure(w.scenario.plugins); err != nil {
 		return err
 	}
 	for i := range 1 + w.scenario.replicas {
@@ -148,23 +157,10 @@ func (w *world) start(ctx context.Context, host *replica.Replica) error {
 }
 
 // configure writes the hosts' configuration, with these plugins.
-func (w *world) configure(plugins ...plugin) error {
+func (w *world) configure(plugins []plugin) error {
 	entries := map[string]any{}
 	for _, p := range plugins {
-		command := agent.Command(agent.Flags{Agent: p.name, Release: "r1", Idempotent: p.finds})
-		if w.Plugin != "" {
-			command[0] = w.Plugin
-		}
-		// It ends at once for as long as a file says so.
-		script := `if [ -e "$DOWN" ]; then exit 1; fi; exec "$0" "$@"`
-		entry := map[string]any{
-			"command": append([]string{"/bin/sh", "-c", script}, command...),
-			"env":     map[string]any{agent.LedgerVariable: w.ledger.URL(), procs.Variable: w.mark, "DOWN": w.path("down-" + p.name)},
-		}
-		if w.MaxBackoff > 0 {
-			entry["restart"] = map[string]any{"max_backoff": w.MaxBackoff.String()}
-		}
-		entries[p.name] = entry
+		entries[p.name] = w.entry(p)
 	}
 	create := map[string]any{"on_record": "on", "orphan_grace": orphanGrace.String()}
 	if !w.scenario.keyless {
@@ -180,28 +176,54 @@ func (w *world) configure(plugins ...plugin) error {
 	return os.Rename(w.path("agenthost.new"), w.path("agenthost.json"))
 }
 
-// signal sends the processes of plugins a signal.
-func (w *world) signal(signal syscall.Signal, plugins ...plugin) {
-	for _, process := range procs.Marked(w.mark) {
-		if slices.ContainsFunc(plugins, func(p plugin) bool { return p.name == process.Argument("-agent") }) {
+// entry is a plugin's. It ends at once for as long as a file says so.
+func (w *world) entry(p plugin) map[string]any {
+	command := agent.Command(agent.Flags{Agent: p.name, Release: "r1", Idempotent: p.finds})
+	if w.Plugin != "" {
+		command[0] = w.Plugin
+	}
+	env := map[string]any{agent.LedgerVariable: w.ledger.URL(), procs.Variable: w.markOf(p), "DOWN": w.path("down-" + p.name)}
+	entry := map[string]any{"env": env}
+	switch p.guest {
+	case duckDB:
+		command = []string{w.DuckDB}
+		entry["config"] = map[string]any{"state_dir": w.path("duckdb"), "threads": 1}
+	case flytekit:
+		command = []string{filepath.Join(w.Flytekit, "agenthost-flytekit"), "--modules", "connector", "--task-types", p.taskType()}
+		env["PYTHONPATH"] = w.dir
+	}
+	entry["command"] = append([]string{"/bin/sh", "-c", `if [ -e "$DOWN" ]; then exit 1; fi; exec "$0" "$@"`}, command...)
+	if w.MaxBackoff > 0 {
+		entry["restart"] = map[string]any{"max_backoff": w.MaxBackoff.String()}
+	}
+	return entry
+}
+
+// markOf marks the processes of a plugin.
+func (w *world) markOf(p plugin) string { return w.mark + "-" + p.name }
+
+// signal sends the processes of the plugins that something happens to a signal.
+func (w *world) signal(signal syscall.Signal) {
+	for _, p := range w.scenario.troubled() {
+		for _, process := range procs.Marked(w.markOf(p)) {
 			_ = syscall.Kill(process.PID, signal) // it may have ended
 		}
 	}
 }
 
-// down ends plugins, and lets none of their processes live until up.
-func (w *world) down(plugins ...plugin) error {
-	for _, p := range plugins {
+// down ends those plugins, and lets none of their processes live until up.
+func (w *world) down() error {
+	for _, p := range w.scenario.troubled() {
 		if err := os.WriteFile(w.path("down-"+p.name), nil, 0o600); err != nil {
 			return err
 		}
 	}
-	w.signal(syscall.SIGKILL, plugins...)
+	w.signal(syscall.SIGKILL)
 	return nil
 }
 
-func (w *world) up(plugins ...plugin) error {
-	for _, p := range plugins {
+func (w *world) up() error {
+	for _, p := range w.scenario.troubled() {
 		if err := os.Remove(w.path("down-" + p.name)); err != nil {
 			return err
 		}
