@@ -201,7 +201,7 @@ func (t sqlType) readable() (string, error) {
 func (t sqlType) String() string {
 	var parts []string
 	for _, part := range t.parts {
-		text := part.sqlType.String()
+		text := part.String()
 		if part.name != "" {
 			text = query.Name(part.name) + " " + text
 		}

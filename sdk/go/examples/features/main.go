@@ -87,7 +87,7 @@ func (j jobs) Find(_ context.Context, task *agent.Task) (meta, error) {
 	return j.ledger.find(task.IdempotencyKey)
 }
 
-func (j jobs) Abandon(_ context.Context, task *agent.Task) error {
+func (j jobs) Abandon(_ context.Context, task *agent.Task) error { //nolint:unparam // as agent.Finder has it
 	j.ledger.keep(task.IdempotencyKey, nil)
 	return nil
 }
