@@ -29,7 +29,7 @@ type scenario struct {
 // plugin is one that a scenario has.
 type plugin struct {
 	name string
-	// guest says that it is a real plugin, which is not one of the chaos program's.
+	// guest says which real plugin it is, instead of one of the chaos program's.
 	guest guest
 	// finds says that it finds its jobs by their key.
 	finds bool
@@ -52,12 +52,11 @@ var (
 	connector = plugin{name: "flytekit", guest: flytekit}
 )
 
-// guest is a real plugin.
+// guest is a real plugin; 0 is none.
 type guest int
 
 const (
-	none guest = iota
-	duckDB
+	duckDB guest = iota + 1
 	flytekit
 )
 
