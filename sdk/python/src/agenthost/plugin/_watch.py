@@ -108,6 +108,7 @@ class _Watch:
     def __init__(self) -> None:
         self._pulses: list[Pulse] = []
         self._awake = threading.Event()
+        self._woken_at = 0.0
 
     def add(self, pulse: Pulse) -> None:
         self._pulses.append(pulse)
@@ -116,6 +117,7 @@ class _Watch:
 
     def wake(self) -> None:
         if not self._awake.is_set():
+            self._woken_at = time.monotonic()
             self._awake.set()
 
     def _run(self) -> None:
@@ -126,11 +128,15 @@ class _Watch:
                 self._awake.clear()
                 if not self._needed():  # asked again: a call may have come before it was cleared
                     self._awake.wait()
+                    self._look_at_lateness(time.monotonic() - self._woken_at)
             asleep = time.monotonic()
             time.sleep(INTERVAL)
-            late = time.monotonic() - asleep - INTERVAL
-            if late > STANDSTILL:
-                self._tell_standstill(late)
+            self._look_at_lateness(time.monotonic() - asleep - INTERVAL)
+
+    def _look_at_lateness(self, seconds: float) -> None:
+        """A thread that only sleeps is late when none could run, also where a call wakes it and stops all others."""
+        if seconds > STANDSTILL:
+            self._tell_standstill(seconds)
 
     def _tell_standstill(self, seconds: float) -> None:
         _log.warning(
