@@ -251,10 +251,12 @@ func (c *cloud) answer(ctx context.Context, l *link, method string, message []by
 		if err := proto.Unmarshal(message, request); err != nil {
 			return nil, err
 		}
-		if job := c.byName(request.GetResourceMeta()); job != nil {
-			c.mu.Lock()
-			job.deleted = true
-			c.mu.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, job := range c.jobs {
+			if job.name == string(request.GetResourceMeta()) {
+				job.deleted = true
+			}
 		}
 		return nil, nil
 	case "GetTaskMetrics":
@@ -270,12 +272,18 @@ func (c *cloud) answer(ctx context.Context, l *link, method string, message []by
 	return nil, status.Errorf(codes.Unimplemented, "%s", method)
 }
 
+// byName returns a copy of a job as it is now; nil where there is none.
 func (c *cloud) byName(meta []byte) *cloudJob {
+	return c.find(func(job *cloudJob) bool { return job.name == string(meta) && job.name != "" })
+}
+
+func (c *cloud) find(wanted func(*cloudJob) bool) *cloudJob {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, job := range c.jobs {
-		if job.name == string(meta) && job.name != "" {
-			return job
+		if wanted(job) {
+			found := *job
+			return &found
 		}
 	}
 	return nil
@@ -1059,14 +1067,7 @@ func TestEveryAcceptedTaskHasOneJobHoweverItsCallsAndFailuresInterleave(t *testi
 }
 
 func (c *cloud) jobOf(prefix string) *cloudJob {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, job := range c.jobs {
-		if job.prefix == prefix {
-			return job
-		}
-	}
-	return nil
+	return c.find(func(job *cloudJob) bool { return job.prefix == prefix })
 }
 
 func TestPendingTasksAreListedAndCanBeCancelled(t *testing.T) {
