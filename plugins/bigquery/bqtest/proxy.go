@@ -78,10 +78,15 @@ type edit struct {
 	change func(job map[string]any)
 }
 
+// Before makes a proxy before an emulator, which listens nowhere: it is an http.Handler.
+func Before(emulator *Emulator) *Proxy {
+	return &Proxy{emulator: emulator.Endpoint, transport: &http.Transport{MaxIdleConnsPerHost: 64}, jobs: map[string]map[string]any{}, ids: map[string]*sync.Mutex{}}
+}
+
 // NewProxy starts a proxy for the rest of the test.
 func NewProxy(t testing.TB, emulator *Emulator) *Proxy {
 	t.Helper()
-	p := &Proxy{emulator: emulator.Endpoint, transport: &http.Transport{MaxIdleConnsPerHost: 64}, jobs: map[string]map[string]any{}, ids: map[string]*sync.Mutex{}}
+	p := Before(emulator)
 	server := httptest.NewUnstartedServer(p)
 	server.Config.ConnState = p.connection
 	server.Start()
@@ -98,6 +103,18 @@ func (p *Proxy) Calls(kind string) []Call {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(p.calls), func(c Call) bool { return c.Kind != kind })
+}
+
+// Inserted are the calls that made the jobs that there are.
+func (p *Proxy) Inserted() []Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	calls := make([]Call, 0, len(p.jobs))
+	for id, body := range p.jobs {
+		at := strings.LastIndexByte(id, ':') // a project's id may have one too
+		calls = append(calls, Call{Kind: Insert, Project: id[:at], Job: id[at+1:], Body: body})
+	}
+	return calls
 }
 
 // Connections is how many connections have been opened to it.

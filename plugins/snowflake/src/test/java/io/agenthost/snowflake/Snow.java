@@ -100,8 +100,9 @@ final class Snow implements AutoCloseable {
     }
 
     /**
-     * Serves on a port until it is killed, for tests of the whole host. {@code GET /started} tells how many queries were, and
-     * {@code GET /unlisted} too, from when on the history lists none.
+     * Serves on a port, any if it is 0, until it is killed, for tests of the whole host; prints a line of JSON with its url. {@code GET
+     * /started} tells how many queries were, and {@code GET /unlisted} too, from when on the history lists none. {@code GET /answers}
+     * tells of each task's query what it was given, by its id.
      */
     public static void main(String[] arguments) throws Exception {
         Snow snow = new Snow(Integer.parseInt(arguments[0]));
@@ -110,6 +111,17 @@ final class Snow implements AutoCloseable {
             snow.unlisted = true;
             snow.tell(exchange);
         });
+        snow.server.createContext("/answers", snow::answers);
+        System.out.println(JSON.writeValueAsString(Map.of("url", snow.url())));
+    }
+
+    private void answers(HttpExchange exchange) throws IOException {
+        Map<String, List<String>> answers = new HashMap<>();
+        queries.values().stream().filter(query -> !Attempt.isNoOp(query.sql)).forEach(query -> answers.put(query.id,
+                StreamSupport.stream(query.bindings.spliterator(), false).map(each -> each.path("value").asText()).toList()));
+        try (exchange) {
+            send(exchange, 200, JSON.writeValueAsBytes(answers));
+        }
     }
 
     private void tell(HttpExchange exchange) throws IOException {
