@@ -89,7 +89,11 @@ chaos: toolchains build
 ## chaos-creation: tasks that begin while plugins and hosts are away, none of which may cost an attempt (CHAOS_SECONDS, CHAOS_WITHOUT=G15)
 .PHONY: chaos-creation
 chaos-creation: toolchains build
-	@flytekit=$$(scripts/venv flytekit) && go run ./test/chaos creation -flytekit "$$flytekit"
+	@scripts/java-program plugins/snowflake
+	@for environment in bqemulator fakesnow; do scripts/venv $$environment >/dev/null; done
+	@go build -o .cache/emulators/bigquery ./plugins/bigquery/bqtest/cmd
+	@go build -o .cache/emulators/databricks ./plugins/databricks/fakejobs/cmd
+	@flytekit=$$(scripts/venv flytekit) && go run ./test/chaos creation -flytekit "$$flytekit" -emulated
 
 ## chaos-guarantees: a short chaos without each of the guarantees, and what is lost then
 .PHONY: chaos-guarantees

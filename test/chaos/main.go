@@ -153,6 +153,7 @@ func creationCommand(ctx context.Context, arguments []string) error {
 	flags.DurationVar(&c.Delay, "delay", c.Delay, "how late the creation of a healthy plugin's task may be")
 	flags.StringVar(&c.DuckDB, "duckdb", "bin/plugins/duckdb/duckdb", "the duckdb plugin, to take part; none if empty")
 	flags.StringVar(&c.Flytekit, "flytekit", "", "the `folder` of an environment's programs whose agenthost-flytekit is to take part")
+	emulated := flags.Bool("emulated", false, "bigquery, databricks and snowflake take part, on the emulators that make chaos-creation builds")
 	without := flags.String("without", os.Getenv("CHAOS_WITHOUT"), "guarantees that the host is to do without, as G15,G17 (CHAOS_WITHOUT)")
 	only := flags.String("only", "", "the scenarios, as down,removed; default all: "+strings.Join(creation.Names(), ", "))
 	flags.BoolVar(&c.Keep, "keep", false, "keep the folders with the logs, also after success")
@@ -165,6 +166,11 @@ func creationCommand(ctx context.Context, arguments []string) error {
 	c.Host, c.Plugin, c.Length = o.host, o.plugin, time.Duration(*seconds)*time.Second
 	if c.DuckDB != "" {
 		if c.DuckDB, err = filepath.Abs(c.DuckDB); err != nil {
+			return err
+		}
+	}
+	if *emulated {
+		if c.Emulated, err = filepath.Abs("."); err != nil {
 			return err
 		}
 	}

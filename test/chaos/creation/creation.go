@@ -7,7 +7,9 @@
 //
 // Each scenario has hosts, plugins and a ledger of its own. The hosts are the real program, behind a balancer; the plugins are
 // subprocesses; Flyte is the model of FlytePropeller 1 with 20 workers that begin tasks, as a real one has. Two kinds of plugin
-// are beside each other: one that finds its jobs by their key, for which the host promises everything, and one that cannot.
+// are beside each other: those that find their jobs by their key, for which the host promises everything, and those that cannot. Of
+// the former are the chaos program, duckdb and, on emulators of their systems, bigquery, databricks and snowflake; of the latter the
+// chaos program and a connector of flytekit's.
 //
 // What is not held against the host:
 //
@@ -33,6 +35,9 @@ type Options struct {
 	// DuckDB is the program of the duckdb plugin, and Flytekit the folder of an environment's programs, agenthost-flytekit among them.
 	// Without them scenarios do without these plugins.
 	DuckDB, Flytekit string
+	// Emulated is the repository's folder, where `make chaos-creation` has built emulators, and the plugins bigquery, databricks and
+	// snowflake, which take part then.
+	Emulated string
 	// Only are the names of scenarios; nil: all.
 	Only []string
 	// Length is how long each trouble lasts.
@@ -110,7 +115,11 @@ func run(ctx context.Context, o Options) (violations []string, total counts, err
 		if len(o.Only) > 0 && !slices.Contains(o.Only, s.name) {
 			continue
 		}
-		reports, err := s.with(o).run(ctx, o)
+		s = s.with(o)
+		if len(s.troubled()) == 0 {
+			continue // its plugins do not take part
+		}
+		reports, err := s.run(ctx, o)
 		if err != nil {
 			return nil, total, fmt.Errorf("creation could not run %s: %w", s.name, err)
 		}

@@ -50,6 +50,10 @@ var (
 	sql = plugin{name: "duckdb", guest: duckDB, finds: true}
 	// connector is one of flytekit's, which cannot.
 	connector = plugin{name: "flytekit", guest: flytekit}
+	// warehouse, runs and queries find their jobs in the systems that they are for.
+	warehouse = plugin{name: "bigquery", guest: bigQuery, finds: true}
+	runs      = plugin{name: "databricks", guest: databricks, finds: true}
+	queries   = plugin{name: "snowflake", guest: snowflake, finds: true}
 )
 
 // guest is a real plugin; 0 is none.
@@ -58,7 +62,13 @@ type guest int
 const (
 	duckDB guest = iota + 1
 	flytekit
+	bigQuery
+	databricks
+	snowflake
 )
+
+// emulated says that it is one for a system of which there is an emulator.
+func (p plugin) emulated() bool { return p.guest >= bigQuery }
 
 // troubled are the plugins of a scenario that something happens to, and left those that nothing does.
 func (s scenario) troubled() []plugin {
@@ -72,7 +82,7 @@ func (s scenario) left() []plugin {
 // with is the scenario with those guests that there are.
 func (s scenario) with(o Options) scenario {
 	s.plugins = slices.DeleteFunc(slices.Clone(s.plugins), func(p plugin) bool {
-		return p.guest == duckDB && o.DuckDB == "" || p.guest == flytekit && o.Flytekit == ""
+		return p.guest == duckDB && o.DuckDB == "" || p.guest == flytekit && o.Flytekit == "" || p.emulated() && o.Emulated == ""
 	})
 	return s
 }
@@ -86,9 +96,22 @@ const (
 	killHostEvery = 4
 )
 
+// stop stops the plugins, and goOn has them go on when the trouble is over.
+func stop(w *world) error {
+	w.signal(syscall.SIGSTOP)
+	return nil
+}
+
+func goOn(ctx context.Context, w *world) error {
+	pause(ctx, w.Length)
+	w.signal(syscall.SIGCONT)
+	return ctx.Err()
+}
+
 var scenarios = []scenario{
 	{
-		name: "killed", plugins: []plugin{finds, sql, plain, connector}, creating: 100 * time.Millisecond, runs: jobs,
+		// A process of Java's is killed before it has started, which is what the next scenario is about.
+		name: "killed", plugins: []plugin{finds, sql, warehouse, runs, plain, connector}, creating: 100 * time.Millisecond, runs: jobs,
 		trouble: func(ctx context.Context, w *world) error {
 			for end := time.Now().Add(w.Length); time.Now().Before(end) && pause(ctx, min(killEvery, w.Length/3)); {
 				w.signal(syscall.SIGKILL)
@@ -97,7 +120,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "down", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
+		name: "down", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs,
 		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
@@ -105,16 +128,15 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "stopped", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
-		begin: func(w *world) error { w.signal(syscall.SIGSTOP); return nil },
-		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length)
-			w.signal(syscall.SIGCONT)
-			return ctx.Err()
-		},
+		name: "stopped", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs, begin: stop, trouble: goOn,
 	},
 	{
-		name: "removed", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs,
+		// A plugin that is stopped is not known to be for some seconds, in which calls wait for it: those for seven keep all of Flyte's
+		// workers, and the healthy one's tasks, waiting.
+		name: "stopped-2", plugins: []plugin{warehouse, runs, queries, healthy}, runs: jobs, begin: stop, trouble: goOn,
+	},
+	{
+		name: "removed", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs,
 		begin: func(w *world) error { return w.configure(w.scenario.left()) },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length*2/3)
@@ -122,7 +144,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "keyless", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs, keyless: true,
+		name: "keyless", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs, keyless: true,
 		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length)
@@ -130,21 +152,21 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "host-back", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
+		name: "host-back", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length/3)
 			return w.killHost(ctx, 0, 300*time.Millisecond)
 		},
 	},
 	{
-		name: "host-away", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
+		name: "host-away", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
 			pause(ctx, w.Length/3)
 			return w.killHost(ctx, 0, min(8*time.Second, w.Length/3))
 		},
 	},
 	{
-		name: "replicas", plugins: []plugin{finds, sql, plain, connector}, replicas: 1, runs: jobs,
+		name: "replicas", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector}, replicas: 1, runs: jobs,
 		trouble: func(ctx context.Context, w *world) error {
 			// Each is the one that is in use: clients stay where they went.
 			for i := range killHostEvery - 1 {

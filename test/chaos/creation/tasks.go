@@ -3,6 +3,7 @@ package creation
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ const nodes = 200
 func (w *world) newTasks(p plugin) []*task {
 	count := w.Tasks
 	switch {
+	case p.emulated():
+		count /= 3 // an emulator takes its time for a job, which is that of the hosts
 	case p.many:
 		count = w.Many
 	case w.scenario.cuts:
@@ -66,29 +69,76 @@ func (t *task) name() string { return agent.TaskName(t.execution.GetName(), t.no
 
 // taskType is that of the plugin's tasks.
 func (p plugin) taskType() string {
-	if p.guest == duckDB {
+	switch p.guest {
+	case duckDB:
 		return "duckdb_query"
+	case bigQuery:
+		return "bigquery_query_job_task"
+	case databricks, snowflake:
+		return p.name
+	default:
+		return agent.TaskType(p.name)
 	}
-	return agent.TaskType(p.name)
 }
 
-// statement does in SQL what ledger.Outputs does.
-const statement = "select $number * $number + 1 as number, reverse($text) as text"
+// table says that the output of the plugin's tasks is a table, and not a number and a text.
+func (p plugin) table() bool { return p.guest == bigQuery || p.guest == snowflake }
 
-// flyteTask is what Flyte is given.
-func (t *task) flyteTask() propeller.Task {
+// Statements do in SQL what ledger.Outputs does, but for Snowflake's: its emulator tells what queries were given.
+const (
+	ofDuckDB    = "select $number * $number + 1 as number, reverse($text) as text"
+	ofBigQuery  = "select @number * @number + 1 as number, reverse(@text) as text"
+	ofSnowflake = "select %(number)s as n, %(text)s as t"
+)
+
+// answer is what a job of the task has to answer.
+func (t *task) answer() answer {
+	number, text := t.number, t.text
+	if t.plugin.guest != snowflake {
+		number, text = ledger.Outputs(number, text)
+	}
+	return answer{strconv.FormatInt(number, 10), text}
+}
+
+// flyteTask is what Flyte is given. Jobs that write files do so below a folder.
+func (t *task) flyteTask(folder string) propeller.Task {
 	simple := func(kind core.SimpleType) *core.Variable {
 		return &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: kind}}}
 	}
-	types := &core.VariableMap{Variables: map[string]*core.Variable{"number": simple(core.SimpleType_INTEGER), "text": simple(core.SimpleType_STRING)}}
+	inputs := &core.VariableMap{Variables: map[string]*core.Variable{"number": simple(core.SimpleType_INTEGER), "text": simple(core.SimpleType_STRING)}}
+	outputs := inputs
+	if t.plugin.table() {
+		dataset := &core.LiteralType{Type: &core.LiteralType_StructuredDatasetType{StructuredDatasetType: &core.StructuredDatasetType{}}}
+		outputs = &core.VariableMap{Variables: map[string]*core.Variable{"results": {Type: dataset}}}
+	}
 	template := &core.TaskTemplate{
 		Id:   &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "chaos", Domain: "production", Name: "task." + t.plugin.name, Version: "v1"},
-		Type: t.plugin.taskType(), Custom: &structpb.Struct{}, Interface: &core.TypedInterface{Inputs: types, Outputs: types},
+		Type: t.plugin.taskType(), Custom: &structpb.Struct{}, Interface: &core.TypedInterface{Inputs: inputs, Outputs: outputs},
 	}
-	if t.plugin.guest == duckDB {
-		template.Target = &core.TaskTemplate_Sql{Sql: &core.Sql{Statement: statement, Dialect: core.Sql_ANSI}}
+	sql := func(statement string) *core.TaskTemplate_Sql {
+		return &core.TaskTemplate_Sql{Sql: &core.Sql{Statement: statement, Dialect: core.Sql_ANSI}}
 	}
-	return propeller.In(t.execution, "").Node(t.node, propeller.Task{
+	root := "" // Flyte's own
+	switch t.plugin.guest {
+	case duckDB:
+		template.Target = sql(ofDuckDB)
+	case bigQuery:
+		template.Target = sql(ofBigQuery)
+		template.Custom.Fields = map[string]*structpb.Value{"ProjectID": structpb.NewStringValue("chaos"), "Location": structpb.NewStringValue("EU")}
+	case snowflake:
+		template.Target = sql(ofSnowflake)
+		template.Config = map[string]string{"user": "FLYTE", "account": "acme-eu1", "database": "LAKE", "schema": "PUBLIC", "warehouse": "SMALL"}
+	case databricks:
+		root = folder
+		template.Target = &core.TaskTemplate_Container{Container: &core.Container{Image: "chaos", Args: []string{
+			"--output-prefix", "{{.outputPrefix}}", "--number", "{{.inputs.number}}", "--text", "{{.inputs.text}}",
+		}}}
+		template.Custom.Fields = map[string]*structpb.Value{"databricksConf": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"run_name": structpb.NewStringValue(t.name()), "existing_cluster_id": structpb.NewStringValue("1"),
+		}})}
+	default:
+	}
+	return propeller.In(t.execution, root).Node(t.node, propeller.Task{
 		Template: template,
 		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{
 			"number": literal(&core.Primitive{Value: &core.Primitive_Integer{Integer: t.number}}),
@@ -108,7 +158,7 @@ func (t *task) run(ctx context.Context, w *world) {
 		return
 	}
 	w.mu.Lock()
-	t.submitted, t.running = time.Now(), w.flyte.Submit(t.flyteTask())
+	t.submitted, t.running = time.Now(), w.flyte.Submit(t.flyteTask(w.path("outputs")))
 	w.mu.Unlock()
 	t.result, t.err = t.running.Wait(ctx)
 }

@@ -53,14 +53,15 @@ type world struct {
 	flyte    *propeller.Propeller
 	plans    sync.Map // ledger.Plan by the task's name
 
-	mu    sync.Mutex
-	tasks []*task
-	kills []time.Time
+	mu        sync.Mutex
+	tasks     []*task
+	kills     []time.Time
+	emulators map[guest]*emulator
 }
 
 // newWorld starts everything, and returns when Flyte can begin tasks. The caller closes it.
 func newWorld(ctx context.Context, o Options, s scenario) (*world, error) {
-	w := &world{Options: o, scenario: s}
+	w := &world{Options: o, scenario: s, emulators: map[guest]*emulator{}}
 	var err error
 	if w.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
 		return nil, err
@@ -91,6 +92,9 @@ func (w *world) open(ctx context.Context) error {
 		return err
 	}
 	if err := os.WriteFile(w.path("connector.py"), connectorModule, 0o600); err != nil {
+		return err
+	}
+	if err := w.emulate(); err != nil {
 		return err
 	}
 	if err := w.configure(w.scenario.plugins); err != nil {
@@ -191,6 +195,13 @@ func (w *world) entry(p plugin) map[string]any {
 	case flytekit:
 		command = []string{filepath.Join(w.Flytekit, "agenthost-flytekit"), "--modules", "connector", "--task-types", p.taskType()}
 		env["PYTHONPATH"] = w.dir
+	case bigQuery, databricks, snowflake:
+		of := emulators[p.guest]
+		command = of.command(w.Options)
+		entry["config"] = of.config(w, w.emulators[p.guest].url)
+		if of.secret != "" {
+			entry["secrets"] = map[string]any{of.secret: "file://" + w.path("secret")}
+		}
 	}
 	entry["command"] = append([]string{"/bin/sh", "-c", `if [ -e "$DOWN" ]; then exit 1; fi; exec "$0" "$@"`}, command...)
 	if w.MaxBackoff > 0 {
@@ -304,6 +315,9 @@ func (w *world) close() error {
 		if err := host.Wait(ctx); err != nil {
 			failures = append(failures, fmt.Errorf("%s did not end well: %w", host.Name, err), host.Signal(syscall.SIGKILL))
 		}
+	}
+	for _, e := range w.emulators {
+		e.stop()
 	}
 	if w.ledger != nil {
 		failures = append(failures, w.ledger.Close())
