@@ -106,7 +106,8 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 		plugins[language] = plugin(t, language)
 		routes = append(routes, map[string]any{"task": "greeter", "domain": language, "plugin": language})
 	}
-	h := hosttest.Start(t, map[string]any{"plugins": plugins, "routes": routes})
+	// A plugin that takes seconds to start is in trouble meanwhile: its tasks are accepted, not refused.
+	h := hosttest.Start(t, map[string]any{"plugins": plugins, "routes": routes, "create": map[string]any{"on_record": "on"}})
 	p := propeller.Start(t.Context(), propeller.Options{
 		Flyte: propeller.V1, Endpoint: h.Endpoint(), PollInterval: time.Second, Resync: 50 * time.Millisecond, Round: 20 * time.Millisecond, PollRate: -1,
 	})

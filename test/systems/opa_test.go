@@ -168,9 +168,9 @@ func checkPolicyInput(t *testing.T, outputs map[string]any) {
 	want := map[string]any{
 		"who": "systems", "team": "air", "price": "$1",
 		"inputs": map[string]any{
-			"n": float64(1<<60 + 1), "at": "2024-02-29T12:00:00Z", "names": []any{"a", "b"}, "labels": map[string]any{"team": "air"},
-			"options": map[string]any{"deep": map[string]any{"list": []any{float64(1), "x"}}},
-			"request": map[string]any{"purpose": "audit", "rows": float64(7)}, "password": "hunter2",
+			"n": int64(1<<60 + 1), "at": "2024-02-29T12:00:00Z", "names": []any{"a", "b"}, "labels": map[string]any{"team": "air"},
+			"options": map[string]any{"deep": map[string]any{"list": []any{int64(1), "x"}}},
+			"request": map[string]any{"purpose": "audit", "rows": int64(7)}, "password": "hunter2",
 		},
 	}
 	if !reflect.DeepEqual(input, want) {
