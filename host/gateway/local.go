@@ -52,12 +52,16 @@ func (g *Gateway) newLocal(c *routedCall) *localCreation {
 	return &localCreation{gateway: g, call: c, id: hex.EncodeToString(c.creation.ID[:])}
 }
 
-// offer accepts the task, unless it was sent.
+// offer accepts the task, unless it was sent to a plugin that must not get it twice.
 func (l *localCreation) offer() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.offered || l.sent || l.stopped {
+	if l.offered || l.stopped || l.sent && !l.call.route.IdempotentCreate {
 		return l.offered
+	}
+	stage := record.Accepted
+	if l.sent {
+		stage = record.Sent
 	}
 	g, c := l.gateway, l.call
 	request, err := withoutConnection(c.request.bytes())
@@ -73,7 +77,7 @@ func (l *localCreation) offer() bool {
 	if !g.budget.take(c.execution(), c.creation.ID, len(sealed), g.creation.Load().RecordMaxPerExecution) {
 		return false
 	}
-	if err := l.put(record.Intent{Stage: record.Accepted}); err != nil {
+	if err := l.put(record.Intent{Stage: stage}); err != nil {
 		g.log.Error("a task cannot be accepted", "plugin", c.route.Target.Plugin(), "error", err)
 		g.budget.release(c.execution(), c.creation.ID)
 		return false
