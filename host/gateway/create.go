@@ -82,6 +82,17 @@ func isDone(n *jobs.Creation) bool {
 	}
 }
 
+// onRecord says whether somebody has taken a record in the place of the creation's end, or may at any moment.
+func onRecord(n *jobs.Creation) bool {
+	select {
+	case <-n.Offered():
+		return true
+	default:
+		_, accepted := n.Accepted()
+		return accepted
+	}
+}
+
 // awaitCreation waits for a creation's end, until just before the caller's deadline, or for a record to take in its place.
 func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Creation) ([]byte, error) {
 	waiting, cancel := justBefore(ctx, 0)
@@ -114,8 +125,13 @@ func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Crea
 	} else {
 		n.Claim()
 	}
-	if refused := (refusal{}); errors.As(outcome.Err, &refused) {
+	refused := refusal{}
+	switch {
+	case errors.As(outcome.Err, &refused):
 		return nil, refused.error
+	case errors.Is(outcome.Err, jobs.ErrAbandoned):
+		_, why := g.endOf(c, outcome.Err)
+		return nil, status.Error(codes.Aborted, why)
 	}
 	return outcome.Answer, outcome.Err
 }
@@ -159,13 +175,19 @@ func (g *Gateway) make(ctx context.Context, c *routedCall, deadline time.Time) (
 	defer cancel()
 	got, err := g.createNow(bounded, c)
 	if err != nil {
-		// What an idempotent plugin may have made, it will find again. Another one would make it again.
-		lost := got.sent && !got.answered
-		return jobs.Outcome{Err: err, Harmless: !got.sent || lost && c.route.IdempotentCreate, Unknown: lost && !c.route.IdempotentCreate}, got // G4
+		return notMade(c, got, err), got
 	}
 	outcome := g.made(c, got)
 	got.message.free()
 	return outcome, got
+}
+
+// notMade is the outcome of a creation that failed. What an idempotent plugin may have made, it will find again; another one would
+// make it again. What killed the plugin is not sent again in either case.
+func notMade(c *routedCall, got reply, err error) jobs.Outcome {
+	lost := got.sent && !got.answered
+	again := c.route.IdempotentCreate && !errors.Is(err, errPoisoned)
+	return jobs.Outcome{Err: err, Harmless: !got.sent || lost && again, Unknown: lost && !again} // G4
 }
 
 // made is the outcome of a creation that the plugin has answered.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,20 +18,25 @@ const (
 	// troubleAfter is how long a plugin may be away, or silent, before it is in trouble: until then nobody who begins a task is
 	// turned away. FlytePropeller begins the tasks of all plugins with 20 workers, of which each waits with its call.
 	troubleAfter = time.Second
-	// maxWaiting is how many calls that begin a task wait for a plugin in trouble. Others are answered with a record, or refused.
-	maxWaiting = 5
+	// maxWaiting is how many calls that begin a task wait for a plugin in trouble, and maxWaitingInAll for all such plugins together:
+	// half of Flyte's workers are left for those that are well. Others are answered with a record, or refused.
+	maxWaiting      = 5
+	maxWaitingInAll = 10
 	// troubleLook is how often it is looked whether a plugin that has not answered is in trouble.
 	troubleLook = 250 * time.Millisecond
 )
 
 // gates hold calls that begin a task back from plugins in trouble, so that they do not use up the workers of Flyte.
 type gates struct {
+	waiting atomic.Int32 // for all plugins together
+
 	mu       sync.Mutex
 	byPlugin map[string]*gate
 }
 
 // gate is that of one plugin.
 type gate struct {
+	all *gates
 	// suspects has room for one: an attempt in whose creation the plugin has died is made while no other such one is.
 	suspects chan struct{}
 
@@ -49,10 +55,21 @@ func (g *gates) of(r route.Route) *gate {
 		if g.byPlugin == nil {
 			g.byPlugin = map[string]*gate{}
 		}
-		one = &gate{suspects: make(chan struct{}, 1), sent: map[*routedCall]time.Time{}}
+		one = &gate{all: g, suspects: make(chan struct{}, 1), sent: map[*routedCall]time.Time{}}
 		g.byPlugin[name] = one
 	}
 	return one
+}
+
+// unanswered is how many creations plugins have left without an answer for too long, all together.
+func (g *gates) unanswered() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for _, one := range g.byPlugin {
+		n += one.unanswered()
+	}
+	return n
 }
 
 // enter takes one of the seats of those who wait; leave gives it back.
@@ -60,6 +77,10 @@ func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.waiting >= maxWaiting {
+		return false
+	}
+	if g.all.waiting.Add(1) > maxWaitingInAll {
+		g.all.waiting.Add(-1)
 		return false
 	}
 	g.waiting++
@@ -70,6 +91,7 @@ func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waiting--
+	g.all.waiting.Add(-1)
 }
 
 // begin notes that the plugin has got a creation, and end that it has answered, or that nobody waits for its answer any more.
@@ -88,22 +110,29 @@ func (g *gate) end(c *routedCall, answered bool) {
 	}
 }
 
-// silent says that as many creations as may wait have had no answer for too long, nor has any other.
-func (g *gate) silent() bool {
+// unanswered is how many creations have had no answer for too long; none, where another one just had.
+func (g *gate) unanswered() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	if len(g.sent) < maxWaiting || now.Sub(g.answered) < troubleAfter {
-		return false
+	if now.Sub(g.answered) < troubleAfter {
+		return 0
 	}
-	late := 0
+	n := 0
 	for _, since := range g.sent {
 		if now.Sub(since) >= troubleAfter {
-			late++
+			n++
 		}
 	}
-	return late >= maxWaiting
+	return n
 }
+
+// silent says that as many creations as may wait have had no answer for too long.
+func (g *gate) silent() bool { return g.unanswered() >= maxWaiting }
+
+// crowded says that the plugin has left a creation without an answer for too long, and that with those of other plugins there are
+// as many as may wait.
+func (g *gate) crowded() bool { return g.unanswered() > 0 && g.all.unanswered() >= maxWaiting }
 
 // begins says that a call begins a task: while it waits, one of Flyte's workers does.
 func (c *routedCall) begins() bool { return c.method.creates || c.method.sync }
@@ -138,7 +167,7 @@ func (s *stall) wait(why string) error {
 		return nil
 	}
 	s.gateway.record(c.route, guarantee.Fairness) // G17
-	return status.Errorf(codes.Unavailable, "%s; %d tasks wait for it, and no more may", why, maxWaiting)
+	return status.Errorf(codes.Unavailable, "%s; as many tasks wait for it, or for other plugins, as may", why)
 }
 
 func (s *stall) leave() {
@@ -219,8 +248,8 @@ func (g *Gateway) limiting(c *routedCall, l *limit) (passed func()) {
 	return func() { timer.Stop() }
 }
 
-// sending watches a creation that the plugin has got. A plugin that answers none of many in time is in trouble too: they go on
-// record where they can; nobody else can be let go, since nobody else knows whether a job is being made.
+// sending watches a creation that the plugin has got. Those that are not answered in time go on record where they can once they are
+// many, whoever has got them; nobody else can be let go, since nobody else knows whether a job is being made.
 func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
 	if c.creation == nil {
 		return func(bool) {}
@@ -236,7 +265,7 @@ func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
 		defer mu.Unlock()
 		switch {
 		case over:
-		case gate.silent():
+		case gate.crowded():
 			c.creation.Wait(g.silence(c))
 			g.offer(c, c.creation)
 		default:
@@ -246,7 +275,7 @@ func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
 	mu.Lock()
 	timer = time.AfterFunc(troubleAfter, look)
 	mu.Unlock()
-	if gate.silent() {
+	if gate.crowded() {
 		look()
 	}
 	return func(answered bool) {
@@ -259,14 +288,23 @@ func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
 }
 
 func (g *Gateway) silence(c *routedCall) string {
-	return fmt.Sprintf("%s has answered none of its last %d CreateTask calls", c.describePlugin(), maxWaiting)
+	return fmt.Sprintf("%s does not answer its CreateTask calls", c.describePlugin())
 }
 
-// turnedAway is the error of a call that begins a task for a plugin that does not answer, if it has to be turned away before it
-// is sent: it cannot go on record, and enough wait.
+// turnedAway is the error of a call that begins a task, if it has to be turned away before it is sent. Its plugin does not answer, it
+// cannot be found again, and enough wait: where this host can accept it, it waits for its turn here. Or another version of the
+// plugin has come, which would not find what it makes of a task on record.
 func (g *Gateway) turnedAway(c *routedCall) error {
+	if c.creation != nil && c.local == nil && onRecord(c.creation) {
+		if now, ok := g.routes.Table().LookupIn(c.route.Target.Plugin(), c.info.category); ok && !findable(now) {
+			return status.Error(codes.Unavailable, notFindable(c))
+		}
+	}
 	if !c.method.creates || g.mayRecord(c) || !g.enabled.Has(guarantee.Fairness) || !g.gates.of(c.route).silent() { // G17
 		return nil
+	}
+	if c.local != nil && c.local.offer() {
+		return status.Error(codes.Unavailable, g.silence(c))
 	}
 	g.record(c.route, guarantee.Fairness) // G17
 	return status.Error(codes.Unavailable, g.silence(c)+", and no more may wait for it")

@@ -23,8 +23,9 @@ import (
 )
 
 // A plugin that cannot find its jobs would make a second one where nobody knows whether it has made the first. The host accepts
-// its tasks for itself alone, and only while they were provably never sent: what it means to do is on the disk before it does it
-// (record.Intents). Its successor with the same state directory goes on; other hosts can do nothing for such a task.
+// its tasks for itself alone, and only while they were provably never sent, or the plugin makes one job however often they are:
+// what it means to do is on the disk before it does it (record.Intents). Its successor with the same state directory goes on;
+// other hosts can do nothing for such a task.
 
 // errUnsure is how a creation ends of which nobody knows whether it made a job.
 var errUnsure = errors.New("nobody knows whether it has made one: its answer to CreateTask was lost")
@@ -120,11 +121,22 @@ func (l *localCreation) notSent() {
 	}
 }
 
+// isOffered says whether the task is accepted, or may be at any moment.
+func (l *localCreation) isOffered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.offered
+}
+
 // done notes how the creation ended.
 func (l *localCreation) done(outcome jobs.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.offered {
+	if !l.offered || l.stopped {
+		return
+	}
+	if _, accepted := l.call.creation.Accepted(); !accepted { // somebody was answered, or nobody is there
+		l.gateway.forgetIntent(l.id)
 		return
 	}
 	intent := record.Intent{Stage: record.Done, Meta: outcome.Meta, Generation: outcome.Generation}
@@ -134,7 +146,7 @@ func (l *localCreation) done(outcome jobs.Outcome) {
 	case outcome.Err != nil && outcome.Harmless:
 		return // another host goes on, or a later poll
 	case outcome.Err != nil:
-		_, intent.Failure = l.gateway.endOf(l.call, outcome.Err)
+		intent.End = resourceOf(l.gateway.endOf(l.call, outcome.Err))
 	}
 	if err := l.put(intent); err != nil {
 		l.gateway.log.Error("a job that this host alone knows of is not on the disk", "plugin", l.call.route.Target.Plugin(), "error", err)
@@ -142,7 +154,7 @@ func (l *localCreation) done(outcome jobs.Outcome) {
 }
 
 // makeLocal makes the job of an attempt whose plugin cannot find it: within its caller's deadline or, once the task is accepted,
-// however long it takes until it can be sent. It is sent once.
+// however long it takes until it can be sent. It is sent once, unless the plugin makes one job however often it is.
 func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Time) (outcome jobs.Outcome, got reply) {
 	if c.local == nil {
 		c.local = g.newLocal(c)
@@ -166,16 +178,16 @@ func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Ti
 		}
 		got, err := g.createNow(limited, c)
 		cancel()
-		_, accepted := c.creation.Accepted()
 		lost := got.sent && !got.answered
 		switch {
 		case err == nil:
 			outcome := g.made(c, got)
 			got.message.free()
 			return outcome, got
-		case !accepted:
-			// What an idempotent plugin may have made, it will find again. Another one would make it again.
-			return jobs.Outcome{Err: err, Harmless: !got.sent || lost && c.route.IdempotentCreate, Unknown: lost && !c.route.IdempotentCreate}, got // G4
+		case errors.Is(err, errPoisoned):
+			return jobs.Outcome{Err: err, Unknown: true}, got
+		case !c.local.isOffered():
+			return notMade(c, got, err), got
 		case ctx.Err() != nil && !lost:
 			return g.cutOff(ctx, err, got), got
 		case lost && !c.route.IdempotentCreate:
@@ -195,7 +207,7 @@ func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Ti
 	}
 }
 
-// waitedTooLong is the end of a task that was never sent.
+// waitedTooLong is the end of a task that has no job.
 func (g *Gateway) waitedTooLong(c *routedCall) error {
 	waited := c.creation.Waits()
 	if waited == "" {
@@ -205,10 +217,10 @@ func (g *Gateway) waitedTooLong(c *routedCall) error {
 }
 
 // beginLocal finds the creation of a task that one host alone can make good, and goes on with it where that is this one. The
-// error says what is known of it, as jobs.Outcome does.
+// error is errElsewhere where it is not.
 func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation, error) {
 	var id jobs.ID
-	if n, err := hex.Decode(id[:], []byte(c.record.Intent[:min(len(c.record.Intent), 2*len(id))])); err != nil || n != len(id) {
+	if decoded, err := hex.DecodeString(c.record.Intent); err != nil || len(decoded) != len(id) || copy(id[:], decoded) != len(id) {
 		return nil, status.Errorf(codes.Internal, "the record of a task does not name it: %q", c.record.Intent)
 	}
 	if n := g.creates.Lookup(id); n != nil {
@@ -232,8 +244,8 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		making.creation = n
 		n.AcceptedAt(c.record.Accepted)
 		switch {
-		case intent.Failure != "":
-			return jobs.Outcome{Err: errors.New(intent.Failure)}
+		case intent.End != nil:
+			return jobs.Outcome{Made: jobs.Made{End: intent.End}}
 		case intent.Stage >= record.Done:
 			return jobs.Outcome{Made: jobs.Made{Meta: intent.Meta, Generation: intent.Generation, Job: making.creationID(intent.Meta)}}
 		case intent.Stage == record.Sent && !making.route.IdempotentCreate:
@@ -245,7 +257,7 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		}
 		defer end()
 		n.Wait("it was accepted by an earlier host, and has no job yet")
-		making.local = &localCreation{gateway: g, call: making, id: c.record.Intent, record: intent.Record, offered: true}
+		making.local = &localCreation{gateway: g, call: making, id: c.record.Intent, record: intent.Record, offered: true, sent: intent.Stage == record.Sent}
 		outcome, _ := g.makeLocal(detached, making, time.Time{})
 		return outcome
 	})
@@ -279,7 +291,6 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 		return reply{}, err
 	}
 	if !isDone(n) && g.stopUnsent(n) {
-		g.forgetIntent(c)
 		return reply{message: &frame{}}, nil
 	}
 	select { // it is being sent: only its answer tells how the job is called
@@ -288,10 +299,16 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 		return reply{}, status.Errorf(codes.Unavailable, "the task's job is just being made by %s", c.describePlugin())
 	}
 	outcome := n.Outcome()
-	if outcome.Err != nil { // there is no job, or nobody knows of it
+	switch {
+	case outcome.Err != nil && outcome.Harmless:
+		return reply{}, outcome.Err
+	case errors.Is(outcome.Err, errUnsure):
+		g.log.Warn("a task is deleted of which nobody knows whether it has a job: if it has, that goes on", "plugin", c.route.Target.Plugin(), "task_type", c.info.category.Name)
+		fallthrough
+	case outcome.Err != nil, outcome.End != nil:
 		g.creates.Abandon(n.ID)
-		g.forgetIntent(c)
-		return reply{message: &frame{}}, nil //nolint:nilerr // what is not there is deleted
+		g.forgetIntent(c.record.Intent)
+		return reply{message: &frame{}}, nil
 	}
 	deleting := *c
 	deleting.record = nil
@@ -304,12 +321,12 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 	got, err := g.ask(ctx, &deleting)
 	if err == nil || got.answered && status.Code(err) == codes.NotFound {
 		g.creates.Abandon(n.ID)
-		g.forgetIntent(c)
+		g.forgetIntent(c.record.Intent)
 	}
 	return got, err
 }
 
-// stopUnsent gives a creation up that was not sent, and says whether it was not.
+// stopUnsent gives a creation up that this host alone can make good and has not sent, and says whether that is so.
 func (g *Gateway) stopUnsent(n *jobs.Creation) bool {
 	local, ok := n.Attached().(*localCreation)
 	if !ok {
@@ -322,12 +339,13 @@ func (g *Gateway) stopUnsent(n *jobs.Creation) bool {
 	}
 	local.stopped = true
 	g.creates.Abandon(n.ID)
+	g.forgetIntent(local.id)
 	return true
 }
 
-func (g *Gateway) forgetIntent(c *routedCall) {
-	if err := g.intents.Remove(c.record.Intent); err != nil {
-		g.log.Warn("the intent of a task that is deleted stays", "error", err)
+func (g *Gateway) forgetIntent(id string) {
+	if err := g.intents.Remove(id); err != nil {
+		g.log.Warn("the intent of a task stays that is not needed any more", "error", err)
 	}
 }
 
@@ -351,5 +369,8 @@ func (g *Gateway) endIntent(r *record.Record) {
 	intent.Stage = record.Ended
 	if err := g.intents.Put(r.Intent, intent); err != nil {
 		g.log.Warn("the end of a task is not noted", "error", err)
+	}
+	if opened, err := record.Open(g.keys(), intent.Record); err == nil {
+		g.releaseRoom(&opened)
 	}
 }

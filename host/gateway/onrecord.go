@@ -63,8 +63,11 @@ func (g *Gateway) keys() *record.Keys {
 // mayRecord says whether the creation can go on record: the job must be found again, whoever makes it.
 func (g *Gateway) mayRecord(c *routedCall) bool {
 	return g.creation.Load().OnRecord && g.enabled.Has(guarantee.OnRecord) && c.info.attempt != "" && // G15
-		c.route.FindByKey && c.route.IdempotentCreate && g.keys() != nil
+		findable(c.route) && g.keys() != nil
 }
+
+// findable says that jobs are found again, whoever makes them, and made once.
+func findable(r route.Route) bool { return r.FindByKey && r.IdempotentCreate && !r.Sync }
 
 // offer offers a record of the creation to those who wait for it. It returns false where the creation cannot go on record.
 func (g *Gateway) offer(c *routedCall, n *jobs.Creation) bool {
@@ -141,7 +144,11 @@ func (g *Gateway) makeOnRecord(ctx context.Context, c *routedCall) (jobs.Outcome
 				c.creation.Wait(reason(err))
 			}
 		}
-		if !unsure {
+		switch {
+		case unsure:
+		case !findable(c.route): // another version of the plugin has come: nobody would find the job that it makes
+			c.creation.Wait(notFindable(c))
+		default:
 			limited, cancel := context.WithTimeout(ctx, g.creation.Load().Timeout)
 			got, err := g.createNow(limited, c)
 			cancel()
@@ -204,11 +211,7 @@ func (g *Gateway) giveUp(ctx context.Context, c *routedCall) jobs.Outcome {
 		return g.found(c, meta)
 	case codes.NotFound:
 		if err = g.abandon(ctx, c); err == nil {
-			waited := c.creation.Waits()
-			if waited == "" {
-				waited = "nothing is known of why"
-			}
-			return jobs.Outcome{Err: fmt.Errorf("%w, %v: %s", errOverdue, g.creation.Load().MaxWait, waited)}
+			return jobs.Outcome{Err: g.waitedTooLong(c)}
 		}
 	case codes.Aborted:
 		return jobs.Outcome{Err: jobs.ErrAbandoned}
@@ -228,7 +231,7 @@ func (g *Gateway) reroute(c *routedCall) {
 	table := g.routes.Table()
 	if found, ok := table.LookupIn(c.route.Target.Plugin(), c.info.category); ok {
 		c.route = found
-	} else if found, ok := table.Lookup(c.info.category); ok && found.FindByKey && found.IdempotentCreate && !found.Sync {
+	} else if found, ok := table.Lookup(c.info.category); ok && findable(found) {
 		c.route = found
 	}
 }
@@ -271,13 +274,22 @@ func (g *Gateway) abandon(ctx context.Context, c *routedCall) error {
 	return err
 }
 
+// askAbout makes a CreateTask call that makes nothing. A plugin that does not know what the header asks for would make a job, so it
+// is not asked: another version, or another plugin, may have come into the place of the one that accepted the task.
 func (g *Gateway) askAbout(ctx context.Context, c *routedCall, header string) (reply, error) {
+	if !findable(c.route) {
+		return reply{}, status.Error(codes.Unavailable, notFindable(c))
+	}
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, header, "1"), findTimeout)
 	defer cancel()
 	asking := *c
 	asking.method = method{name: "CreateTask", target: pluginAsync + "CreateTask", repeatable: true}
 	asking.creation = nil
 	return g.ask(ctx, &asking)
+}
+
+func notFindable(c *routedCall) string {
+	return fmt.Sprintf("%s does not find its jobs by their key, as the task was accepted for", c.describePlugin())
 }
 
 // locate puts the plugin's own name of the job into a request about a task on record. answer is what Flyte is told in the place
@@ -525,6 +537,10 @@ func (g *Gateway) forgetRecord(r *record.Record) {
 		g.endIntent(r)
 		return
 	}
+	g.releaseRoom(r)
+}
+
+func (g *Gateway) releaseRoom(r *record.Record) {
 	if info, err := readCreate(r.Request); err == nil {
 		c := routedCall{info: info}
 		g.budget.release(c.execution(), c.attemptID())

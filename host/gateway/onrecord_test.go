@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -43,6 +44,7 @@ type cloud struct {
 	slow    time.Duration // what a creation takes
 	deadly  string        // the output prefix of a task that kills the process that creates it
 	created []string      // output prefixes, in order
+	deaths  int
 }
 
 type cloudJob struct {
@@ -199,6 +201,9 @@ func (c *cloud) answer(ctx context.Context, l *link, method string, message []by
 		c.mu.Unlock()
 		if !finds && !gives {
 			if deadly != "" && request.GetOutputPrefix() == deadly {
+				c.mu.Lock()
+				c.deaths++
+				c.mu.Unlock()
 				l.set(false)
 				l.set(true)
 				return nil, errDied
@@ -566,7 +571,7 @@ func TestThoseInWhoseCreationAPluginDiedWaitNoLongerThanOthers(t *testing.T) {
 						waited++
 					case test.finds && !record.Is(meta):
 						t.Errorf("one that can go on record gets %q, %v", meta, err)
-					case !test.finds && !strings.Contains(fmt.Sprint(err), "restarting: it was killed; 5 tasks wait for it, and no more may"):
+					case !test.finds && !strings.Contains(fmt.Sprint(err), "restarting: it was killed; as many tasks wait for it"):
 						t.Errorf("one that cannot is refused with %v", err)
 					}
 				})
@@ -785,7 +790,7 @@ func TestFewCallsWaitForAPluginInTroubleAndTheRestIsRefusedWithTheReason(t *test
 					defer mu.Unlock()
 					if time.Since(began) > 2*troubleAfter || err == nil {
 						waited++
-					} else if !strings.Contains(err.Error(), "restarting: it was killed; 5 tasks wait for it, and no more may") {
+					} else if !strings.Contains(err.Error(), "restarting: it was killed; as many tasks wait for it") {
 						t.Errorf("it is refused with %v", err)
 					}
 				})
@@ -1165,7 +1170,7 @@ func TestFewCallsWaitForAPluginThatWasJustTakenOut(t *testing.T) {
 				defer mu.Unlock()
 				if time.Since(now) > 2*troubleAfter {
 					waited++
-				} else if !strings.Contains(err.Error(), "was taken out of the configuration; 5 tasks wait for it") {
+				} else if !strings.Contains(err.Error(), "was taken out of the configuration; as many tasks wait for it") {
 					t.Errorf("it is refused with %v", err)
 				}
 			})
@@ -1184,7 +1189,7 @@ func intentsIn(t *testing.T, path string) *record.Intents {
 	if err != nil {
 		t.Fatal(err)
 	}
-	intents, err := record.OpenIntents(dir)
+	intents, err := record.OpenIntents(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1303,5 +1308,219 @@ func TestATaskBeyondItsPluginsLimitsGoesOnRecord(t *testing.T) {
 		if c.count() != 10 || len(one.Pending()) != 0 {
 			t.Errorf("%d jobs of 10 tasks, %d pending", c.count(), len(one.Pending()))
 		}
+	})
+}
+
+// several runs a test with a host that has plugins for the task types x0, x1, …
+func several(t *testing.T, plugins int, change func(*route.Claim), test func(t *testing.T, c *cloud, r *replica, links []*link)) {
+	t.Helper()
+	keys := testKeys(t)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud()
+		links := make([]*link, plugins)
+		claims := make([]route.Claim, plugins)
+		for i := range links {
+			links[i] = newLink(c)
+			links[i].name = fmt.Sprint("finder", i)
+			manifest := manifestOf(asyncAgent(fmt.Sprint("x", i)))
+			manifest.Capabilities = finding().Capabilities
+			claims[i] = route.Claim{Target: links[i], Policy: usual, Manifest: manifest}
+			if change != nil {
+				change(&claims[i])
+			}
+		}
+		r := startReplica(links[0], keys, nil)
+		defer r.stop()
+		table, _ := route.NewTable(claims...)
+		r.routes.Publish(table)
+		test(t, c, r, links)
+	})
+}
+
+// Each of them is not known to be silent while it has only a few calls, but together they have all of Flyte's workers.
+func TestManySilentPluginsTogetherHoldUpNoMoreThanOne(t *testing.T) {
+	several(t, 7, nil, func(t *testing.T, c *cloud, r *replica, links []*link) {
+		var all sync.WaitGroup
+		for i, l := range links {
+			l.freeze(true)
+			for n := range maxWaiting - 1 {
+				all.Go(func() {
+					began := time.Now()
+					meta, err := r.create(attempt(fmt.Sprint("x", i), uint32(100*i+n)))
+					if took := time.Since(began); err != nil || !record.Is(meta) || took > troubleAfter+2*troubleLook {
+						t.Errorf("plugin %d, task %d: %v after %v", i, n, err, took)
+					}
+				})
+			}
+		}
+		all.Wait()
+		for _, l := range links {
+			l.freeze(false)
+		}
+		time.Sleep(time.Second)
+		if c.count() != 7*(maxWaiting-1) {
+			t.Errorf("%d jobs of %d tasks", c.count(), 7*(maxWaiting-1))
+		}
+	})
+}
+
+func TestCallsThatWaitForManyPluginsLeaveWorkersForThoseThatAreWell(t *testing.T) {
+	cannotFind := func(c *route.Claim) { c.Manifest.Capabilities = nil }
+	several(t, 4, cannotFind, func(t *testing.T, _ *cloud, r *replica, links []*link) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		waited := 0
+		for i, l := range links {
+			l.set(false)
+			for n := range maxWaiting {
+				all.Go(func() {
+					began := time.Now()
+					_, err := r.create(attempt(fmt.Sprint("x", i), uint32(100*i+n)))
+					mu.Lock()
+					defer mu.Unlock()
+					if time.Since(began) > 2*troubleAfter {
+						waited++
+					} else if !strings.Contains(err.Error(), "as many tasks wait for it, or for other plugins, as may") {
+						t.Errorf("it is refused with %v", err)
+					}
+				})
+			}
+		}
+		all.Wait()
+		if waited != maxWaitingInAll {
+			t.Errorf("%d of 20 waited", waited)
+		}
+	})
+}
+
+// A plugin that does not know find and abandon would make a job of either call.
+func TestAPluginThatDoesNotFindItsJobsIsNeverAskedTo(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, c *cloud, one, two *replica) {
+		request := attempt("x", 0)
+		one.link.set(false)
+		meta, err := one.create(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Another version comes at both hosts, which takes such calls for creations.
+		for _, r := range []*replica{one, two} {
+			other, _ := route.NewTable(route.Claim{Target: r.link, Policy: usual, Manifest: manifestOf(asyncAgent("x"))})
+			r.routes.Publish(other)
+		}
+		one.link.set(true)
+		time.Sleep(time.Minute)
+		one.mustPoll(t, meta, request, core.TaskExecution_QUEUED, "does not find its jobs by their key")
+		two.mustPoll(t, meta, request, core.TaskExecution_RUNNING, "does not find its jobs by their key")
+		for _, r := range []*replica{one, two} {
+			if err := r.delete(meta, request); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "does not find its jobs by their key") {
+				t.Errorf("deleted: %v", err)
+			}
+		}
+		if len(c.jobs) != 0 {
+			t.Errorf("it made %d jobs", len(c.jobs))
+		}
+	})
+}
+
+func TestAPendingTaskOfAPluginThatCannotFindIsCancelledWithoutAskingIt(t *testing.T) {
+	intents := intentsIn(t, filepath.Join(t.TempDir(), "state"))
+	change := func(o *Options, c *route.Claim) {
+		c.Manifest.Capabilities, o.Intents, o.Creation.Local = nil, intents, true
+	}
+	inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
+		one.link.set(false)
+		meta, err := one.create(attempt("x", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := one.Pending()[0].ID
+		if err := one.CancelPending(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		one.link.set(true)
+		time.Sleep(time.Minute)
+		one.mustPoll(t, meta, attempt("x", 0), core.TaskExecution_FAILED, "deleted")
+		if _, err := intents.Get(id); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("its intent: %v", err)
+		}
+		if len(c.jobs) != 0 {
+			t.Errorf("it made %d jobs", len(c.jobs))
+		}
+	})
+}
+
+// It is told apart and ended whatever its plugin can, and stays so after a restart of the host.
+func TestAPoisonousTaskOfAPluginThatCannotFindEndsToo(t *testing.T) {
+	path, keys := filepath.Join(t.TempDir(), "state"), testKeys(t)
+	idempotent := func(intents *record.Intents, local bool) func(*Options, *route.Claim) {
+		return func(o *Options, c *route.Claim) {
+			c.Manifest.Capabilities = []string{pluginv1.CapabilityIdempotentCreate}
+			o.Intents, o.Creation.Local = intents, local
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud()
+		poison := attempt("x", 0)
+		c.deadly = poison.GetOutputPrefix()
+		plain := startReplica(newLink(c), keys, idempotent(nil, false))
+		defer plain.stop()
+		for range 2 { // it is not sent again
+			if _, err := plain.create(poison); err == nil || !strings.Contains(err.Error(), "died 3 times while it began") {
+				t.Errorf("got %v", err)
+			}
+		}
+		if c.deaths != maxDeaths {
+			t.Errorf("the plugin died %d times", c.deaths)
+		}
+
+		first := intentsIn(t, path)
+		one := startReplica(newLink(c), keys, idempotent(first, true))
+		one.link.set(false)
+		meta, err := one.create(poison)
+		if err != nil || !record.Is(meta) {
+			t.Fatalf("got %q, %v", meta, err)
+		}
+		one.link.set(true)
+		time.Sleep(time.Minute)
+		one.mustPoll(t, meta, poison, core.TaskExecution_FAILED, "died 3 times while it began")
+		one.stop()
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		two := startReplica(newLink(c), keys, idempotent(intentsIn(t, path), true))
+		defer two.stop()
+		two.mustPoll(t, meta, poison, core.TaskExecution_FAILED, "died 3 times while it began")
+		if c.deaths != 2*maxDeaths {
+			t.Errorf("the plugin died %d times", c.deaths)
+		}
+	})
+}
+
+// What is accepted at the moment at which it would be sent to a plugin that does not answer waits here.
+func TestATaskForASilentPluginThatCannotFindIsAcceptedUnsent(t *testing.T) {
+	intents := intentsIn(t, filepath.Join(t.TempDir(), "state"))
+	change := func(o *Options, c *route.Claim) {
+		c.Manifest.Capabilities, o.Intents, o.Creation.Local = nil, intents, true
+	}
+	inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
+		one.link.freeze(true)
+		var first sync.WaitGroup
+		for i := range maxWaiting {
+			first.Go(func() {
+				if _, err := one.create(attempt("x", uint32(i))); err == nil || !strings.Contains(err.Error(), `plugin "finder" does not answer`) {
+					t.Errorf("task %d, which was sent: %v", i, err)
+				}
+			})
+		}
+		time.Sleep(2 * troubleAfter)
+		began := time.Now()
+		meta, err := one.create(attempt("x", 100))
+		if err != nil || !record.Is(meta) || time.Since(began) > troubleAfter {
+			t.Fatalf("%q, %v after %v", meta, err, time.Since(began))
+		}
+		first.Wait()
+		one.link.freeze(false)
+		time.Sleep(time.Minute)
+		one.mustPoll(t, meta, attempt("x", 100), core.TaskExecution_RUNNING, "n0/100")
 	})
 }

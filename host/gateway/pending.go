@@ -71,6 +71,12 @@ func (g *Gateway) CancelPending(ctx context.Context, id string) error {
 		if n.ID != attempt || !accepted || !known {
 			continue
 		}
+		if _, local := n.Attached().(*localCreation); local { // whose plugin would not know what it is told
+			if !g.stopUnsent(n) {
+				return fmt.Errorf("%s is just making the task's job: delete that in Flyte", p.call.describePlugin())
+			}
+			return nil
+		}
 		g.creates.Abandon(attempt)
 		bounded, cancel := context.WithCancel(p.ctx)
 		defer context.AfterFunc(ctx, cancel)()

@@ -134,7 +134,7 @@ var table = []Guarantee{
 	},
 	{
 		ID: Fairness, Name: "a plugin in trouble holds up only itself",
-		Promise: "From a second on that a plugin is away or silent, 5 calls that begin a task wait for it, and others are refused with the reason. FlytePropeller begins the tasks of all plugins with 20 workers.",
+		Promise: "From a second on that a plugin is away or silent, 5 calls that begin a task wait for it, 10 for all such plugins together, and others are refused with the reason. Those on record wait without a call. FlytePropeller begins the tasks of all plugins with 20 workers.",
 		Counts:  "a call that begins a task was refused because enough waited for its plugin",
 	},
 }

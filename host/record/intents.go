@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -51,8 +52,8 @@ type Intent struct {
 	// Meta and Generation are those of the job that was made.
 	Meta       []byte
 	Generation string
-	// Failure is why no job was made; empty where one was.
-	Failure string
+	// End is the Resource of a task that ended without a job; nil where there is one, or may be.
+	End []byte
 }
 
 const (
@@ -71,12 +72,13 @@ const (
 	fieldRecord
 	fieldMeta
 	fieldGeneration
-	fieldFailure
+	fieldIntentEnd
 	fieldAt
 )
 
-// OpenIntents makes a folder for this host, and takes over those of hosts that are dead.
-func OpenIntents(dir *state.Dir) (*Intents, error) {
+// OpenIntents makes a folder for this host, and takes over those of hosts that are dead. What cannot be taken over, such as what a
+// newer host wrote, stays where it is, and log is told.
+func OpenIntents(dir *state.Dir, log *slog.Logger) (*Intents, error) {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id) // it never fails
 	s := &Intents{dir: dir, host: hex.EncodeToString(id)}
@@ -86,7 +88,7 @@ func OpenIntents(dir *state.Dir) (*Intents, error) {
 	}
 	s.unlock = unlock
 	if err := s.adopt(); err != nil {
-		return nil, errors.Join(err, unlock())
+		log.Warn("not all that earlier hosts have accepted can be made good by this one", "error", err)
 	}
 	return s, nil
 }
@@ -108,10 +110,12 @@ func (s *Intents) Get(id string) (Intent, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return intent, err
 	}
-	if err := s.adopt(); err != nil {
-		return Intent{}, err
+	failure := s.adopt()
+	intent, err = s.read(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) && failure != nil { // it may be among what cannot be taken over
+		err = failure
 	}
-	return s.read(s.path(id))
+	return intent, err
 }
 
 // Remove forgets an intent.
@@ -139,16 +143,17 @@ func (s *Intents) adopt() error {
 	if err != nil {
 		return err
 	}
+	var failures []error
 	for _, folder := range folders {
 		name, isFolder := strings.CutSuffix(folder, "/")
 		if !isFolder || name == s.host {
 			continue
 		}
 		if err := s.adoptFrom(intentsFolder + "/" + name); err != nil && !errors.Is(err, state.ErrLocked) && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot take over what an earlier host has accepted: %w", err)
+			failures = append(failures, fmt.Errorf("cannot take over what an earlier host has accepted: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 func (s *Intents) adoptFrom(folder string) (err error) {
@@ -161,10 +166,12 @@ func (s *Intents) adoptFrom(folder string) (err error) {
 	if err != nil {
 		return err
 	}
+	var failures []error
 	for _, id := range ids {
 		data, format, err := s.dir.Read(folder+"/"+id, intentFormat)
 		if err != nil {
-			return err
+			failures = append(failures, err)
+			continue
 		}
 		intent, at, err := decodeIntent(data)
 		memory := intentMemory
@@ -180,6 +187,9 @@ func (s *Intents) adoptFrom(folder string) (err error) {
 			return err
 		}
 	}
+	if len(failures) > 0 {
+		return errors.Join(failures...)
+	}
 	return s.dir.Remove(folder)
 }
 
@@ -190,7 +200,9 @@ func (i Intent) encode(at time.Time) []byte {
 		out = fields.Append(out, fieldMeta, i.Meta)
 	}
 	out = fields.Append(out, fieldGeneration, i.Generation)
-	out = fields.Append(out, fieldFailure, i.Failure)
+	if i.End != nil {
+		out = fields.Append(out, fieldIntentEnd, i.End)
+	}
 	return fields.AppendVarint(out, fieldAt, uint64(at.UnixMilli()))
 }
 
@@ -208,8 +220,8 @@ func decodeIntent(data []byte) (intent Intent, at time.Time, err error) {
 			intent.Meta = value.Bytes
 		case fieldGeneration:
 			value.Text(&intent.Generation)
-		case fieldFailure:
-			value.Text(&intent.Failure)
+		case fieldIntentEnd:
+			intent.End = value.Bytes
 		case fieldAt:
 			millis = value.Varint
 		}

@@ -81,7 +81,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	keys := openCreateKeys(ctx, options.Config.Create, stateDir, options.Log)
-	intents, err := record.OpenIntents(stateDir)
+	intents, err := record.OpenIntents(stateDir, options.Log)
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}

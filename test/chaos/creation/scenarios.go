@@ -128,12 +128,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "stopped", plugins: []plugin{finds, sql, plain, connector, healthy}, runs: jobs, begin: stop, trouble: goOn,
-	},
-	{
-		// A plugin that is stopped is not known to be for some seconds, in which calls wait for it: those for seven keep all of Flyte's
-		// workers, and the healthy one's tasks, waiting.
-		name: "stopped-2", plugins: []plugin{warehouse, runs, queries, healthy}, runs: jobs, begin: stop, trouble: goOn,
+		name: "stopped", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs, begin: stop, trouble: goOn,
 	},
 	{
 		name: "removed", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs,
