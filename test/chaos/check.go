@@ -18,6 +18,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/chaos/procs"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // The classes of violations. Lost is everything that keeps a job from its true end, or costs it something, for a reason of the host's.
@@ -287,7 +288,7 @@ func (v *verdict) cleanedUp(ctx context.Context, before usage) {
 		if len(wrong) == 0 {
 			return
 		}
-		if time.Now().After(deadline) || !pause(ctx, 250*time.Millisecond) {
+		if time.Now().After(deadline) || !wait.For(ctx, 250*time.Millisecond) {
 			for _, what := range wrong {
 				v.violate(leftover, "in a host", nil, "%s; at its start a host has at most %.0f goroutines and %.0f descriptors", what, before.goroutines, before.descriptors)
 			}
@@ -342,7 +343,7 @@ func (v *verdict) leftBehind(ctx context.Context) {
 	}
 	deadline := time.Now().Add(5 * time.Second)
 	left := procs.Marked(v.chaos.mark)
-	for len(left) > 0 && time.Now().Before(deadline) && pause(ctx, 50*time.Millisecond) {
+	for len(left) > 0 && time.Now().Before(deadline) && wait.For(ctx, 50*time.Millisecond) {
 		left = procs.Marked(v.chaos.mark)
 	}
 	for _, p := range left {

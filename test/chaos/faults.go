@@ -12,6 +12,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/agent"
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/chaos/procs"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // fault is a kind of fault.
@@ -113,12 +114,12 @@ func (f *faults) run(ctx context.Context, length time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	f.running.Go(func() {
-		for pause(ctx, time.Duration(f.exponential()*float64(time.Second)/perSecond)) {
+		for wait.For(ctx, time.Duration(f.exponential()*float64(time.Second)/perSecond)) {
 			f.strike(ctx, random)
 		}
 	})
 	f.running.Go(func() {
-		for pause(ctx, time.Second) {
+		for wait.For(ctx, time.Second) {
 			f.strike(ctx, edits)
 		}
 	})
@@ -179,7 +180,7 @@ func (f *faults) restarts(ctx context.Context, length time.Duration) {
 		flyte(0.5),
 		host("host-term", 0.65, 0, syscall.SIGTERM), host("host-kill", 0.8, 1, syscall.SIGKILL),
 	} {
-		if !pause(ctx, time.Duration(next.at*float64(length))-time.Since(began)) {
+		if !wait.For(ctx, time.Duration(next.at*float64(length))-time.Since(began)) {
 			return
 		}
 		if !f.wanted(next.name) {
@@ -219,7 +220,7 @@ func (f *faults) restartFlytes(ctx context.Context) {
 	for _, a := range agents {
 		f.ledger.SetWeather(a.name, ledger.Weather{Until: time.Now().Add(time.Second), Delay: time.Second, Late: true})
 	}
-	pause(ctx, 700*time.Millisecond)
+	wait.For(ctx, 700*time.Millisecond)
 	for _, p := range f.flytes {
 		before := time.Now()
 		p.Restart()
@@ -269,7 +270,7 @@ func (f *faults) freeze(ctx context.Context) bool {
 	f.running.Go(func() {
 		const look = 250 * time.Millisecond
 		for f.runs(victim.PID) && time.Since(frozen) < freezeNoticed {
-			if !pause(ctx, look) {
+			if !wait.For(ctx, look) {
 				break
 			}
 		}
@@ -294,7 +295,7 @@ func (f *faults) release(ctx context.Context) bool {
 		return false
 	}
 	f.running.Go(func() {
-		if pause(ctx, noticed) {
+		if wait.For(ctx, noticed) {
 			f.edited(f.settings.heal())
 		}
 	})
@@ -309,7 +310,7 @@ func (f *faults) stop(ctx context.Context) bool {
 	}
 	length := time.Duration(200+f.draw(2800)) * time.Millisecond
 	f.running.Go(func() {
-		pause(ctx, length)
+		wait.For(ctx, length)
 		_ = syscall.Kill(victim.PID, syscall.SIGCONT) // it may have ended
 	})
 	return true
@@ -396,7 +397,7 @@ func (f *faults) spoil(ctx context.Context) bool {
 	}
 	defer f.sound.Unlock()
 	ok := f.edited(f.settings.spoil(content))
-	pause(ctx, length)
+	wait.For(ctx, length)
 	return f.edited(f.settings.repair()) && ok
 }
 
@@ -418,7 +419,7 @@ func (f *faults) remove(ctx context.Context) bool {
 		if !f.edited(err) {
 			return false
 		}
-		pause(ctx, time.Duration(500+f.draw(1500))*time.Millisecond)
+		wait.For(ctx, time.Duration(500+f.draw(1500))*time.Millisecond)
 		if !f.edited(back()) {
 			return false
 		}

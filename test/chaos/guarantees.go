@@ -164,17 +164,7 @@ func (v *verdict) loss(kind, says string) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%3d lost %3d duplicated %3d stuck, by %d × %s: %s", v.jobs(lost), v.jobs(duplicated), v.jobs(stuck), n, kind, gist(example.what))
-}
-
-// gist is the end of a text, where the reason is.
-func gist(text string) string {
-	const most = 110
-	text = strings.ReplaceAll(text, "\n", " ")
-	if len(text) > most {
-		text = "…" + strings.ToValidUTF8(text[len(text)-most:], "")
-	}
-	return text
+	return fmt.Sprintf("%3d lost %3d duplicated %3d stuck, by %d × %s: %s", v.jobs(lost), v.jobs(duplicated), v.jobs(stuck), n, kind, creation.Gist(example.what))
 }
 
 // pass runs the test that shows the guarantee: it passes where something goes wrong without, and nothing with it.

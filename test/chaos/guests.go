@@ -18,6 +18,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/agent"
 	"github.com/agenthost/agenthost/test/chaos/procs"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 	"github.com/agenthost/agenthost/tools/verify"
 )
 
@@ -109,7 +110,7 @@ func (c *chaos) runGuests(ctx context.Context) []*guestJob {
 	}
 	troubled, cancel := context.WithTimeout(ctx, c.length)
 	defer cancel()
-	for second := 1; pause(troubled, time.Second); second++ {
+	for second := 1; wait.For(troubled, time.Second); second++ {
 		if victims := c.guestProcesses(); len(victims) > 0 && syscall.Kill(victims[random.IntN(len(victims))].PID, syscall.SIGKILL) == nil {
 			c.guestKills++
 		}
@@ -140,7 +141,7 @@ func (c *chaos) guestProcesses() []procs.Process {
 }
 
 func (j *guestJob) run(ctx context.Context, flyte *propeller.Propeller) {
-	if !pause(ctx, j.submit) {
+	if !wait.For(ctx, j.submit) {
 		j.err = ctx.Err()
 		return
 	}

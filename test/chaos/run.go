@@ -25,6 +25,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/propeller"
 	"github.com/agenthost/agenthost/test/replica"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // options are a run's.
@@ -215,7 +216,7 @@ func (c *chaos) startHosts(ctx context.Context) error {
 		if len(wrong) == 0 {
 			return nil
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !wait.For(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("the plugins do not start within %v: %s", hostLimit, strings.Join(wrong, "; "))
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // stalls is when this program was held up: it should have gone on, and got no processor. A call that waits for its turn
@@ -23,7 +25,7 @@ const (
 
 // watch looks at the clock until ctx ends.
 func (s *stalls) watch(ctx context.Context) {
-	for last := time.Now(); pause(ctx, pulse); last = time.Now() {
+	for last := time.Now(); wait.For(ctx, pulse); last = time.Now() {
 		if now := time.Now(); now.Sub(last) > pulse+held {
 			s.add(stall{last.Add(pulse), now})
 		}

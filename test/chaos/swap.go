@@ -22,6 +22,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/chaos/procs"
 	"github.com/agenthost/agenthost/test/replica"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // swapOptions are those of swap-under-load.
@@ -112,7 +113,7 @@ func (s *swapping) load(ctx context.Context, host *replica.Replica) error {
 	var wrote error
 	swapper.Go(func() {
 		next := time.Now().Add(s.every)
-		for pause(loading, s.every/20) {
+		for wait.For(loading, s.every/20) {
 			s.look()
 			if time.Now().After(next) {
 				next = next.Add(s.every)

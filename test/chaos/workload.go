@@ -14,6 +14,7 @@ import (
 
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // job is one task of the workload: what is to become of it, and what did.
@@ -189,7 +190,7 @@ func (f flytes) run(ctx context.Context, jobs []*job, limit time.Duration) {
 	var running sync.WaitGroup
 	for _, j := range jobs {
 		running.Go(func() {
-			if !pause(ctx, j.submit) {
+			if !wait.For(ctx, j.submit) {
 				j.err = ctx.Err()
 				return
 			}
@@ -197,7 +198,7 @@ func (f flytes) run(ctx context.Context, jobs []*job, limit time.Duration) {
 			var aborting sync.WaitGroup
 			if j.abort > 0 {
 				aborting.Go(func() {
-					if pause(ctx, j.abort-time.Since(started)) {
+					if wait.For(ctx, j.abort-time.Since(started)) {
 						j.asked = time.Now()
 						j.cancel(ctx)
 					}
@@ -215,20 +216,8 @@ func (f flytes) run(ctx context.Context, jobs []*job, limit time.Duration) {
 // cancel aborts the task as often as it takes: Flyte 1 asks once each time.
 func (j *job) cancel(ctx context.Context) {
 	for j.execution.Abort(ctx) != nil {
-		if !pause(ctx, 500*time.Millisecond) {
+		if !wait.For(ctx, 500*time.Millisecond) {
 			return
 		}
-	}
-}
-
-// pause waits. It tells whether it was for the whole time.
-func pause(ctx context.Context, length time.Duration) bool {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

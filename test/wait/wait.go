@@ -2,6 +2,7 @@
 package wait
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -22,5 +23,17 @@ func Until(t testing.TB, what string, holds func() bool) {
 		case <-deadline.C:
 			t.Fatalf("waited %v in vain until %s", limit, what)
 		}
+	}
+}
+
+// For waits for a time, or until ctx ends. It tells whether it was for the whole time.
+func For(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

@@ -3,7 +3,7 @@
 //
 //	make chaos-creation                              # CHAOS_SECONDS=30: how long each trouble lasts
 //	go run ./test/chaos creation -only killed,down
-//	go run ./test/chaos creation -without G15        # has to fail; so does G16 and G17
+//	go run ./test/chaos creation -without G15        # has to fail; so do G16 and G17
 //
 // Each scenario has hosts, plugins and a ledger of its own. The hosts are the real program, behind a balancer; the plugins are
 // subprocesses; Flyte is the model of FlytePropeller 1 with 20 workers that begin tasks, as a real one has. Two kinds of plugin

@@ -17,6 +17,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // run runs the scenario, and says of each of its plugins what became of its tasks.
@@ -73,7 +74,7 @@ func (w *world) judged(ctx context.Context) ([]*report, error) {
 func (w *world) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, orphanGrace+w.scenario.creating*2+5*time.Second)
 	defer cancel()
-	for pause(ctx, 100*time.Millisecond) {
+	for wait.For(ctx, 100*time.Millisecond) {
 		if !slices.ContainsFunc(w.tasks, func(t *task) bool {
 			return slices.ContainsFunc(w.ledger.Task(t.name()).Jobs, orphaned)
 		}) {
@@ -272,7 +273,7 @@ func (r *report) print(out io.Writer) {
 	}
 	slices.SortFunc(reasons, func(a, b string) int { return r.reasons[b] - r.reasons[a] })
 	for _, reason := range reasons[:min(2, len(reasons))] {
-		fmt.Fprintf(out, "%18d × %s\n", r.reasons[reason], gist(reason))
+		fmt.Fprintf(out, "%18d × %s\n", r.reasons[reason], Gist(reason))
 	}
 }
 
@@ -284,8 +285,8 @@ func (r *report) begun() string {
 	return fmt.Sprintf("%.2f s, at most %.2f s", r.delays[len(r.delays)/2].Seconds(), r.delays[len(r.delays)-1].Seconds())
 }
 
-// gist is the end of a text, where the reason is.
-func gist(text string) string {
+// Gist is the end of a text, where the reason is.
+func Gist(text string) string {
 	const most = 160
 	text = strings.ReplaceAll(text, "\n", " ")
 	if len(text) > most {

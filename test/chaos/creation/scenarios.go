@@ -5,6 +5,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // scenario is one kind of trouble.
@@ -103,7 +105,7 @@ func stop(w *world) error {
 }
 
 func goOn(ctx context.Context, w *world) error {
-	pause(ctx, w.Length)
+	wait.For(ctx, w.Length)
 	w.signal(syscall.SIGCONT)
 	return ctx.Err()
 }
@@ -113,7 +115,7 @@ var scenarios = []scenario{
 		// A process of Java's is killed before it has started, which is what the next scenario is about.
 		name: "killed", plugins: []plugin{finds, sql, warehouse, runs, plain, connector}, creating: 100 * time.Millisecond, runs: jobs,
 		trouble: func(ctx context.Context, w *world) error {
-			for end := time.Now().Add(w.Length); time.Now().Before(end) && pause(ctx, min(killEvery, w.Length/3)); {
+			for end := time.Now().Add(w.Length); time.Now().Before(end) && wait.For(ctx, min(killEvery, w.Length/3)); {
 				w.signal(syscall.SIGKILL)
 			}
 			return ctx.Err()
@@ -123,7 +125,7 @@ var scenarios = []scenario{
 		name: "down", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs,
 		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length)
+			wait.For(ctx, w.Length)
 			return w.up()
 		},
 	},
@@ -134,7 +136,7 @@ var scenarios = []scenario{
 		name: "removed", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs,
 		begin: func(w *world) error { return w.configure(w.scenario.left()) },
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length*2/3)
+			wait.For(ctx, w.Length*2/3)
 			return w.configure(w.scenario.plugins)
 		},
 	},
@@ -142,7 +144,7 @@ var scenarios = []scenario{
 		name: "keyless", plugins: []plugin{finds, sql, warehouse, runs, queries, plain, connector, healthy}, runs: jobs, keyless: true,
 		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length)
+			wait.For(ctx, w.Length)
 			return w.up()
 		},
 	},
@@ -150,14 +152,14 @@ var scenarios = []scenario{
 		// How long a host is away is until its plugins have started again, which those in Java would make many times the 0.3 s.
 		name: "host-back", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length/3)
+			wait.For(ctx, w.Length/3)
 			return w.killHost(ctx, 0, 300*time.Millisecond)
 		},
 	},
 	{
 		name: "host-away", plugins: []plugin{finds, sql, plain, connector}, runs: jobs, alone: true,
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length/3)
+			wait.For(ctx, w.Length/3)
 			return w.killHost(ctx, 0, min(8*time.Second, w.Length/3))
 		},
 	},
@@ -166,7 +168,7 @@ var scenarios = []scenario{
 		trouble: func(ctx context.Context, w *world) error {
 			// Each is the one that is in use: clients stay where they went.
 			for i := range killHostEvery - 1 {
-				pause(ctx, w.Length/killHostEvery)
+				wait.For(ctx, w.Length/killHostEvery)
 				if err := w.killHost(ctx, i%2, time.Second); err != nil {
 					return err
 				}
@@ -179,7 +181,7 @@ var scenarios = []scenario{
 		plugins: []plugin{{name: finds.name, finds: true, atOnce: true}, {name: plain.name, atOnce: true}, healthy}, runs: jobs,
 		begin: func(w *world) error { return w.down() },
 		trouble: func(ctx context.Context, w *world) error {
-			pause(ctx, w.Length)
+			wait.For(ctx, w.Length)
 			return w.up()
 		},
 	},

@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/agent"
 	"github.com/agenthost/agenthost/test/chaos/ledger"
 	"github.com/agenthost/agenthost/test/propeller"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // task is one of a scenario.
@@ -153,7 +154,7 @@ func literal(primitive *core.Primitive) *core.Literal {
 
 // run gives the task to Flyte when its time has come, and waits for its end.
 func (t *task) run(ctx context.Context, w *world) {
-	if !pause(ctx, t.after) {
+	if !wait.For(ctx, t.after) {
 		t.err = ctx.Err()
 		return
 	}

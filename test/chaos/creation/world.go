@@ -24,6 +24,7 @@ import (
 	"github.com/agenthost/agenthost/test/chaos/procs"
 	"github.com/agenthost/agenthost/test/propeller"
 	"github.com/agenthost/agenthost/test/replica"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 const (
@@ -259,7 +260,7 @@ func (w *world) killHost(ctx context.Context, number int, away time.Duration) er
 	if away == never {
 		return nil
 	}
-	pause(ctx, away)
+	wait.For(ctx, away)
 	return w.start(ctx, host)
 }
 
@@ -277,23 +278,11 @@ func (w *world) until(ctx context.Context, what string, holds func() bool) error
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for !holds() {
-		if !pause(ctx, 50*time.Millisecond) {
+		if !wait.For(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("waited in vain until %s: %w", what, ctx.Err())
 		}
 	}
 	return nil
-}
-
-// pause waits. It tells whether it was for the whole time.
-func pause(ctx context.Context, length time.Duration) bool {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // close ends everything.

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // Ledger is the service. Its methods may be called at any time from anywhere.
@@ -225,7 +226,7 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 		}
 		request.arrived = time.Now()
 		weather := l.weatherOf(request.Agent, op)
-		if !weather.Late && !delay(r.Context(), weather.Delay) {
+		if !weather.Late && !wait.For(r.Context(), weather.Delay) {
 			return
 		}
 		if weather.Failing {
@@ -233,10 +234,10 @@ func (l *Ledger) handler(op Op, handle func(Request) (Answer, int)) http.Handler
 			return
 		}
 		answer, code := handle(request)
-		if answer.works > 0 && !delay(r.Context(), answer.works) {
+		if answer.works > 0 && !wait.For(r.Context(), answer.works) {
 			return
 		}
-		if weather.Late && !delay(r.Context(), weather.Delay) {
+		if weather.Late && !wait.For(r.Context(), weather.Delay) {
 			return
 		}
 		body, err := json.Marshal(answer)
@@ -261,18 +262,6 @@ func (l *Ledger) weatherOf(agent string, op Op) Weather {
 		return Weather{}
 	}
 	return weather
-}
-
-// delay waits. It tells whether the caller is still there.
-func delay(ctx context.Context, length time.Duration) bool {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // take gives the fault that is in store for a call, once. It needs l.mu.
