@@ -100,11 +100,12 @@ type Log struct {
 // Create says what becomes of a task whose plugin cannot make its job at once: it starts, crashes, hangs, drains, or is over its
 // limits. Flyte gives up an attempt at the first CreateTask that fails, and has no back-off between attempts.
 type Create struct {
-	// Whether such a task is accepted, if its plugin finds jobs by their key (find_by_key): what the creation needs travels with
-	// the task, and its job is made once the plugin can. Switch it on when every replica is of a version that has this key.
+	// Whether a task is accepted whose plugin cannot make its job now, but finds jobs by their key (find_by_key): what the creation
+	// needs travels with the task, and its job is made once the plugin can. Where create.keys is not set, tasks of other plugins
+	// are accepted too, as far as one host alone can. Switch it on when every replica is of a version that has this key.
 	OnRecord string `koanf:"on_record" check:"switch"`
-	// Where to read the keys that such tasks are sealed with: lines of 32 bytes in base64, of which the first seals and all open.
-	// Replicas need the same. They are read again while the host runs, so that keys can be replaced. Default: a key of this host's
+	// Where to read the keys that accepted tasks are sealed with: lines of 32 bytes in base64, of which the first seals and all
+	// open. Replicas need the same. They are read again while the host runs, so that keys can be replaced. Default: a key of this host's
 	// own in state_dir, which no other replica has.
 	Keys string `koanf:"keys" check:"secret_url"`
 	// How long one CreateTask call of an accepted task may take.
@@ -116,13 +117,14 @@ type Create struct {
 	// The most that the accepted tasks of one execution may add. Flyte 1 keeps all nodes in flight of a workflow in one object of
 	// at most 1.5 MiB, and a workflow that outgrows it fails.
 	RecordMaxPerExecution Size `koanf:"record_max_per_execution" check:"record_size"`
-	// Codes with which agents refuse tasks for good. From retry 1 on such a task ends FAILED, instead of using up the retries left.
+	// Codes with which agents refuse tasks for good. From retry 1 on a task that can be accepted ends FAILED with one of them,
+	// instead of using up the retries left.
 	FinalCodes []string `koanf:"final_codes" check:"status_code"`
 	// For how long a job may wait for somebody to ask for it whose CreateTask was answered when nobody waited any more; then it is
 	// deleted. It is not where the plugin finds its jobs by their key, or declares keep_unclaimed. 0s: never.
 	OrphanGrace time.Duration `koanf:"orphan_grace" check:"duration"`
 	// For how long after a plugin was taken out of the configuration its task types stay listed, and new tasks for it wait for its
-	// return: on record, or each until just before its caller's deadline, instead of failing at once.
+	// return, on record or, as few may, until just before their callers' deadlines, instead of failing at once.
 	RemovedGrace time.Duration `koanf:"removed_grace" check:"duration"`
 }
 

@@ -64,7 +64,7 @@ var table = []Guarantee{
 	},
 	{
 		ID: WaitsForPlugin, Name: "waiting for a plugin",
-		Promise: "A call for a plugin that starts or restarts waits, until just before its deadline or, in a poll that can be answered from memory, for a second. A CreateTask that fails costs its user an attempt.",
+		Promise: "A call for a plugin that starts or restarts waits, until just before its deadline or, in a poll that can be answered from memory, for a second; of those that begin a task, as many as G17 allows. A CreateTask that fails costs its user an attempt.",
 		Counts:  "a call waited for its plugin, and got it",
 	},
 	{
@@ -129,7 +129,7 @@ var table = []Guarantee{
 	},
 	{
 		ID: NoOrphans, Name: "no orphans",
-		Promise: "A job whose CreateTask was answered too late for anybody to hear it, and that nobody has asked for again within create.orphan_grace, is deleted. It would run and cost money, and nobody knew of it.",
+		Promise: "A job whose CreateTask was answered too late for anybody to hear it, and that nobody has asked for again within create.orphan_grace, is deleted, unless its plugin finds jobs by their key (find_by_key) or declares keep_unclaimed. It would run and cost money, and nobody knew of it.",
 		Counts:  "a job was deleted that nobody knew of",
 	},
 	{
