@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,9 @@ type createKeys struct {
 	dir *state.Dir
 	log *slog.Logger
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows
 	settings config.Create
+	own      []byte // the host's own key, once it was read: should somebody remove the file, it is written again
 
 	current atomic.Pointer[record.Keys]
 	problem atomic.Pointer[string] // why they are not as they should be; nil where they are
@@ -59,8 +61,8 @@ func (k *createKeys) read(ctx context.Context) {
 	var keys *record.Keys
 	var err error
 	if k.settings.Keys != "" {
-		keys, err = ReadCreateKeys(ctx, k.settings.Keys)
-	} else if keys, err = ownKeys(k.dir); err != nil {
+		keys, err = k.configured(ctx)
+	} else if keys, err = k.ownKeys(); err != nil {
 		err = fmt.Errorf("the host has no key of its own, and accepts no task whose job cannot be made at once: %w", err)
 	}
 	switch {
@@ -75,38 +77,55 @@ func (k *createKeys) read(ctx context.Context) {
 	k.current.Store(keys)
 }
 
+// configured reads the keys of create.keys. The host's own key opens beside them: a host that had only that has accepted tasks
+// with it, which go on.
+func (k *createKeys) configured(ctx context.Context) (*record.Keys, error) {
+	text, keys, err := readCreateKeys(ctx, k.settings.Keys)
+	if err != nil {
+		return nil, err
+	}
+	if own, _, err := k.dir.Read(keysFile, keysFormat); err == nil {
+		k.own = own
+	}
+	if both, err := record.ParseKeys(slices.Concat(text, []byte("\n"), k.own)); err == nil { // a spoilt own key opens nothing
+		keys = both
+	}
+	return keys, nil
+}
+
 // ownKeys reads the key that the host, or another with the same state directory, has made, and makes one where there is none.
-func ownKeys(dir *state.Dir) (*record.Keys, error) {
-	text, _, err := dir.Read(keysFile, keysFormat)
+func (k *createKeys) ownKeys() (*record.Keys, error) {
+	text, _, err := k.dir.Read(keysFile, keysFormat)
 	if errors.Is(err, fs.ErrNotExist) {
-		if text, err = makeOwnKeys(dir); err != nil {
-			return nil, err
-		}
+		text, err = k.makeOwnKeys()
 	}
 	if err != nil {
 		return nil, err
 	}
 	keys, err := record.ParseKeys(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir.Path(keysFile), err)
+		return nil, fmt.Errorf("%s: %w", k.dir.Path(keysFile), err)
 	}
+	k.own = text
 	return keys, nil
 }
 
 // makeOwnKeys makes a key, once, however many hosts begin at the same time.
-func makeOwnKeys(dir *state.Dir) ([]byte, error) {
+func (k *createKeys) makeOwnKeys() ([]byte, error) {
 	for deadline := time.Now().Add(keysTimeout); ; time.Sleep(10 * time.Millisecond) {
-		unlock, err := dir.Lock("keys")
+		unlock, err := k.dir.Lock("keys")
 		switch {
 		case errors.Is(err, state.ErrLocked) && time.Now().Before(deadline):
 			continue
 		case err != nil:
 			return nil, err
 		}
-		text, _, err := dir.Read(keysFile, keysFormat)
+		text, _, err := k.dir.Read(keysFile, keysFormat)
 		if errors.Is(err, fs.ErrNotExist) {
-			text = record.NewKey()
-			err = dir.Write(keysFile, keysFormat, text)
+			if text = k.own; text == nil {
+				text = record.NewKey()
+			}
+			err = k.dir.Write(keysFile, keysFormat, text)
 		}
 		return text, errors.Join(err, unlock())
 	}
@@ -130,16 +149,21 @@ func (k *createKeys) run(ctx context.Context) {
 
 // ReadCreateKeys reads the keys at a source as create.keys names it.
 func ReadCreateKeys(ctx context.Context, source string) (*record.Keys, error) {
+	_, keys, err := readCreateKeys(ctx, source)
+	return keys, err
+}
+
+func readCreateKeys(ctx context.Context, source string) (text []byte, keys *record.Keys, err error) {
 	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 	defer cancel()
-	text, err := secret.Read(ctx, source)
+	text, err = secret.Read(ctx, source)
 	if err == nil {
-		var keys *record.Keys
-		if keys, err = record.ParseKeys(text); err == nil {
-			return keys, nil
-		}
+		keys, err = record.ParseKeys(text)
 	}
-	return nil, fmt.Errorf("create.keys: %w", err)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create.keys: %w", err)
+	}
+	return text, keys, nil
 }
 
 // failed remembers what is wrong, and logs it once.

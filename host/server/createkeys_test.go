@@ -94,3 +94,37 @@ func TestAHostWithoutItsKeysStartsAndSaysSo(t *testing.T) {
 		t.Errorf("warning: %q", k.warning())
 	}
 }
+
+// A task that was accepted with the host's own key is opened with it for as long as the host lives, and by those after it.
+func TestTheOwnKeyOfAHostOutlivesItsFileAndTheWayToOthers(t *testing.T) {
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, record.NewKey(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log, dir := slog.New(slog.DiscardHandler), openState(t, filepath.Join(t.TempDir(), "state"))
+	alone, shared := config.Create{OnRecord: config.On}, config.Create{OnRecord: config.On, Keys: "file://" + keys}
+	k := openCreateKeys(t.Context(), alone, dir, log)
+	accepted := record.Record{Plugin: "p"}.Seal(k.current.Load())
+	goesOn := func(k *createKeys, when string) {
+		t.Helper()
+		if _, err := record.Open(k.current.Load(), accepted); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+
+	if err := os.RemoveAll(dir.Path("")); err != nil {
+		t.Fatal(err)
+	}
+	k.apply(t.Context(), alone) // as every 30 s
+	goesOn(k, "after somebody has removed the state directory")
+	goesOn(openCreateKeys(t.Context(), alone, dir, log), "at the next host")
+
+	k.apply(t.Context(), shared)
+	goesOn(k, "after the change to create.keys")
+	next := openCreateKeys(t.Context(), shared, dir, log)
+	goesOn(next, "at the next host, with create.keys")
+	other := openCreateKeys(t.Context(), shared, openState(t, filepath.Join(t.TempDir(), "state")), log)
+	if !opens(other, k) || !opens(other, next) || k.warning() != "" {
+		t.Errorf("a replica cannot open what create.keys seal; warning: %q", k.warning())
+	}
+}
