@@ -192,7 +192,7 @@ func (f *Fleet) Stop(limit context.Context) {
 	defer f.applying.Unlock()
 	supervisors := f.all()
 	for _, s := range supervisors {
-		s.want(&desired{wanted: wanted{round: f.round + 1, removed: true, hostStops: true}})
+		s.want(&desired{wanted: wanted{round: f.round + 1, removed: true, hostStops: true}, settings: s.desired.Load().settings})
 		defer context.AfterFunc(limit, s.expedite)()
 	}
 	for _, s := range supervisors {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
@@ -434,4 +435,19 @@ func TestEventsTellEveryChangeInOrder(t *testing.T) {
 	if got, want := strings.Join(told, " "), "starting>running running>swapping swapping>swapped"; !strings.HasPrefix(got, want) && !strings.Contains(got, "running>swapping") {
 		t.Errorf("told: %s", got)
 	}
+}
+
+// What was decided when a plugin was removed is still to be done when the host stops just then.
+func TestTheHostMayStopInTheMiddleOfARemoval(t *testing.T) {
+	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, stage *stage) {
+		s := stage.fleet.supervisors["actor"]
+		stage.fleet.Stop(t.Context())
+		for _, decided := range []step{withdrawClaim{removed: true}, forgetManifest{}} {
+			decided.carryOut(s)
+		}
+		if _, ok := stage.fleet.routes.current.Table().Removed(plugin.Category{Name: "act"}); !ok {
+			t.Error("the table does not know that it was there")
+		}
+		s.explain(&plugin.StartError{Plugin: "actor", ConfigErrors: []plugin.ConfigError{{Key: "x", Message: "unknown"}}})
+	})
 }
