@@ -128,6 +128,13 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	return plan, r.plugins.Apply(settings)
 }
 
+// settings are those in effect.
+func (r *reloader) settings() *config.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
 func (r *reloader) tell(o fleet.Outcome) {
 	switch {
 	case o.Err != nil:

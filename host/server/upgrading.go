@@ -52,10 +52,7 @@ func (h *host) succeed(ctx context.Context, force bool, report *admin.UpgradeRep
 			h.upgrading.Store(false)
 		}
 	}()
-	limit := syncReserve
-	for _, p := range h.options.Config.Plugins {
-		limit = max(limit, p.StartTimeout+syncReserve)
-	}
+	limit := h.syncLimit()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("its plugins have not started within %v", limit))
 	defer cancel()
 	defer context.AfterFunc(h.stopping, cancel)()
@@ -74,6 +71,15 @@ func (h *host) succeed(ctx context.Context, force bool, report *admin.UpgradeRep
 	h.options.Log.Info("the new host has taken over", "pid", report.PID, "version", report.Version)
 	h.notify.succeeded(report.PID)
 	return nil
+}
+
+// syncLimit is how long the plugins of a new host may take to start.
+func (h *host) syncLimit() time.Duration {
+	limit := syncReserve
+	for _, p := range h.reloader.settings().Plugins {
+		limit = max(limit, p.StartTimeout+syncReserve)
+	}
+	return limit
 }
 
 // handOver waits until the new host is ready, and gives it the listeners.
