@@ -94,6 +94,7 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
+		delete(pending, p.Name)
 		if p.Manifest != nil {
 			gauge(pluginInfo, 1, p.Name, p.Manifest.Version, p.Manifest.SDK)
 		}
@@ -102,6 +103,9 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 			gauge(pluginMemory, float64(p.MemoryBytes), p.Name)
 			counter(pluginCPU, p.CPUSeconds, p.Name)
 		}
+	}
+	for name, tasks := range pending { // of plugins that were taken out of the configuration
+		gauge(pluginPending, float64(tasks), name)
 	}
 }
 

@@ -1,0 +1,35 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
+)
+
+// That a plugin was taken out of the configuration is one of the reasons why tasks wait for it.
+func TestTasksOnRecordAreCountedForEveryPlugin(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	New(Options{
+		Metrics: metrics,
+		Plugins: func() []fleet.Status { return []fleet.Status{{Name: "busy"}, {Name: "idle"}, {Name: "busy"}} },
+		Pending: func() []gateway.Pending {
+			return []gateway.Pending{{Plugin: "gone"}, {Plugin: "busy"}, {Plugin: "gone"}}
+		},
+		Ready: func() bool { return true }, Rollbacks: func() int64 { return 0 },
+		ConfigError: func() string { return "" }, WatchError: func() string { return "" },
+	})
+	const want = `# HELP agenthost_creations_on_record Tasks for the plugin that were accepted and have no job yet.
+# TYPE agenthost_creations_on_record gauge
+agenthost_creations_on_record{plugin="busy"} 1
+agenthost_creations_on_record{plugin="gone"} 2
+agenthost_creations_on_record{plugin="idle"} 0
+`
+	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_creations_on_record"); err != nil {
+		t.Error(err)
+	}
+}
