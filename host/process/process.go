@@ -145,9 +145,6 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	awaitExit(cmd.Process.Pid)
 	p.reap(cmd)
-	if !p.config.KeepGroup {
-		reapOrphans(cmd.Process.Pid)
-	}
 	close(p.exited)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
@@ -182,20 +179,6 @@ func (p *Process) reap(cmd *exec.Cmd) {
 	p.reaped = true
 	p.exit = exitOf(cmd.ProcessState, err)
 	p.exit.Ours = p.sent[p.exit.Signal]
-}
-
-// reapOrphans reaps what was left of the group, where it became ours: the first process of a container inherits every
-// orphan, and one that nobody reaps is a zombie for ever. Anywhere else there is nothing to do.
-func reapOrphans(group int) {
-	for deadline := time.Now().Add(drainGrace); time.Now().Before(deadline); {
-		pid, err := unix.Wait4(-group, nil, unix.WNOHANG, nil)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return // none of the group is ours
-		}
-		if pid == 0 {
-			time.Sleep(time.Millisecond) // it is killed, but not dead yet
-		}
-	}
 }
 
 // signal sends a signal to the whole group, and is a no-op once there is none.

@@ -3,7 +3,6 @@ package process_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -331,38 +330,6 @@ func TestAChildThatLeftTheGroupHoldsNothingUp(t *testing.T) {
 	if _, err := os.Stat(dir.Path()); !os.IsNotExist(err) {
 		t.Errorf("the directory is still there: %v", err)
 	}
-}
-
-// The first process of a container inherits all orphans. A subreaper does, too, so that a test can be one.
-func TestAHostThatInheritsOrphansLeavesNoZombies(t *testing.T) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-	root, _ := runRoot(t)
-	dir, err := root.Make()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := shell(t, `sleep 1000 & sleep 1000 & setsid sleep 1000 & echo $! >"$RUN_DIR/pid"; wait`, "RUN_DIR="+dir.Path())
-	stray := readPID(t, filepath.Join(dir.Path(), "pid"))
-	wait.Until(t, "all are there", func() bool {
-		usage, err := p.Usage()
-		session, sidErr := unix.Getsid(stray)
-		return err == nil && usage.Processes == 3 && sidErr == nil && session == stray
-	})
-	kill(t, p.PID(), syscall.SIGKILL)
-	exit := awaitEnd(t, p)
-	if exit.Signal != unix.SIGKILL || exit.Err != nil {
-		t.Errorf("it %v", exit)
-	}
-	if err := dir.Remove(); err != nil {
-		t.Error(err)
-	}
-	wait.Until(t, "there are no children, dead or alive", func() bool {
-		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-		return errors.Is(err, unix.ECHILD)
-	})
 }
 
 func TestUsageIsThatOfTheGroup(t *testing.T) {

@@ -226,11 +226,9 @@ func killWhoNames(dir string) {
 			continue
 		}
 		if names(proc.PID, dir) {
-			found.Kill()    //nolint:errcheck // it may have ended meanwhile
-			go found.Wait() //nolint:errcheck // ours only where this is the first process of a container: see reapOrphans
-			continue
+			found.Kill() //nolint:errcheck // it may have ended meanwhile
 		}
-		found.Release() //nolint:errcheck // as above
+		found.Release() //nolint:errcheck // it cannot fail
 	}
 }
 
