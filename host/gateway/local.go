@@ -308,7 +308,7 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 	case outcome.Err != nil, outcome.End != nil:
 		g.creates.Abandon(n.ID)
 		g.forgetIntent(c.record.Intent)
-		return reply{message: &frame{}}, nil
+		return reply{message: &frame{}}, nil //nolint:nilerr // what has no job is deleted
 	}
 	deleting := *c
 	deleting.record = nil
