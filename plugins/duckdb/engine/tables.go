@@ -33,6 +33,8 @@ type part struct {
 	partitions, foreign []string
 	// columnsOption writes the columns' types into the options, for readers that would otherwise look for them again.
 	columnsOption bool
+	// looksAgain says that DuckDB looks for the types each time that a statement names the files.
+	looksAgain bool
 }
 
 type tableColumn struct {
@@ -41,12 +43,13 @@ type tableColumn struct {
 	null bool
 }
 
-// table is the SELECT that reads an input's files as one table. DuckDB takes the columns and types of the first file, casts
-// what the others have to them and drops what the first does not have. Here columns go by their names, and a type is widened
-// only to one that has an equal value for each; an error names the file, the column and both types.
-func (l *loader) table(ctx context.Context, reader string, files []inputFile) (string, error) {
+// table is the SELECT that reads an input's files as one table; again says that each statement with it looks at all files first.
+//
+// DuckDB takes the columns and types of the first file, casts what the others have to them and drops what the first does not
+// have. Here columns go by their names, and a type is widened only to one that has an equal value for each; an error names the
+// file, the column and both types.
+func (l *loader) table(ctx context.Context, reader string, files []inputFile) (text string, again bool, err error) {
 	var parts []*part
-	var err error
 	switch reader {
 	case "read_parquet":
 		parts, err = l.parquetParts(ctx, files)
@@ -56,21 +59,21 @@ func (l *loader) table(ctx context.Context, reader string, files []inputFile) (s
 		parts, err = l.jsonParts(ctx, files)
 	}
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	types := partitionTypes(files)
 	for _, p := range parts {
 		if err := p.partition(types); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	if len(parts) == 1 {
 		p := parts[0]
-		return "SELECT * " + exclude(p.foreign) + " FROM " + p.source(), nil
+		return "SELECT * " + exclude(p.foreign) + " FROM " + p.source(), p.looksAgain, nil
 	}
 	columns, err := unite(parts)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	var selects []string
 	for _, p := range parts {
@@ -79,8 +82,9 @@ func (l *loader) table(ctx context.Context, reader string, files []inputFile) (s
 			fields = append(fields, p.field(column))
 		}
 		selects = append(selects, "SELECT "+strings.Join(fields, ", ")+" FROM "+p.source())
+		again = again || p.looksAgain
 	}
-	return strings.Join(selects, " UNION ALL "), nil
+	return strings.Join(selects, " UNION ALL "), again, nil
 }
 
 func exclude(names []string) string {
@@ -380,6 +384,9 @@ func (l *loader) csvParts(ctx context.Context, files []inputFile) ([]*part, erro
 		if options[file.path], columns[file.path], err = l.sniff(ctx, file.path); err != nil {
 			return nil, err
 		}
+		if err := l.keepDigits(ctx, file.path, options[file.path], columns[file.path]); err != nil {
+			return nil, err
+		}
 	}
 	parts := sortParts(files, "read_csv", func(f inputFile) string { return fmt.Sprintf("%q %v", options[f.path], columns[f.path]) })
 	for _, p := range parts {
@@ -415,8 +422,11 @@ func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColum
 			if !ok {
 				continue
 			}
-			if text == "(empty)" {
+			switch {
+			case text == "(empty)":
 				text = ""
+			case option[1] == "dateformat" && text == "%Y-%m-%d":
+				continue // DuckDB's own way to write a day, by which it reads the years beyond 9999, those BC and infinity as well
 			}
 			options = append(options, option[1]+" = "+query.Literal(text))
 		}
@@ -424,21 +434,71 @@ func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColum
 	return options, columns, rows.Err()
 }
 
-// jsonParts has DuckDB look at all objects of all files once: by a part of them, it rounds a 2.5 that comes later.
+// keepDigits leaves columns text that DuckDB would read as DOUBLE though they have a whole number, such as a code of 20 digits, that
+// no DOUBLE equals.
+func (l *loader) keepDigits(ctx context.Context, file string, options []string, columns []tableColumn) error {
+	asText := part{files: []string{file}, reader: "read_csv", options: append(slices.Clone(options), "hive_partitioning = false"), columnsOption: true}
+	var lost []string
+	var doubles []int
+	for i, column := range columns {
+		asText.columns = append(asText.columns, tableColumn{name: column.name, sqlType: "VARCHAR"})
+		if column.sqlType == "DOUBLE" {
+			doubles = append(doubles, i)
+			lost = append(lost, fmt.Sprintf(`coalesce(bool_or(length(%[1]s) > 15 AND regexp_full_match(%[1]s, '\s*[-+]?[0-9]+\s*')
+				AND coalesce(TRY_CAST(TRY_CAST(%[1]s AS DOUBLE) AS HUGEINT) <> TRY_CAST(%[1]s AS HUGEINT), true)), false)`, query.Name(column.name)))
+		}
+	}
+	if len(doubles) == 0 {
+		return nil
+	}
+	found := make([]bool, len(lost))
+	into := make([]any, len(lost))
+	for i := range found {
+		into[i] = &found[i]
+	}
+	if err := l.db.conn.QueryRowContext(ctx, "SELECT "+strings.Join(lost, ", ")+" FROM "+asText.source()).Scan(into...); err != nil {
+		return err
+	}
+	for i, column := range doubles {
+		if found[i] {
+			columns[column].sqlType = "VARCHAR"
+		}
+	}
+	return nil
+}
+
+// jsonParts has DuckDB look at all objects of all files: by a part of them, it rounds a 2.5 that comes later.
 func (l *loader) jsonParts(ctx context.Context, files []inputFile) ([]*part, error) {
-	var paths []string
-	for _, file := range files {
-		paths = append(paths, file.path)
-	}
-	columns, err := l.describe(ctx, "read_json("+list(paths)+fmt.Sprintf(", hive_partitioning = false, union_by_name = true, sample_size = -1, maximum_sample_files = %d)", len(paths)))
-	if err != nil {
-		return nil, err
-	}
 	parts := sortParts(files, "read_json", func(inputFile) string { return "" })
 	for _, p := range parts {
-		p.columns, p.columnsOption = slices.Clone(columns), true
+		whole := []string{"union_by_name = true", "sample_size = -1", fmt.Sprintf("maximum_sample_files = %d", len(p.files))}
+		var err error
+		if p.columns, err = l.describe(ctx, "read_json("+list(p.files)+", hive_partitioning = false, "+strings.Join(whole, ", ")+")"); err != nil {
+			return nil, err
+		}
+		if p.looksAgain = foundByMore(p.columns); p.looksAgain {
+			p.options = whole
+		} else {
+			p.columnsOption = true
+		}
 	}
 	return parts, nil
+}
+
+var (
+	hasDay  = regexp.MustCompile(`\b(DATE|TIMESTAMP)`)
+	renamed = regexp.MustCompile(`^(.+)_[0-9]+$`)
+)
+
+// foundByMore says that DuckDB found JSON's columns by more than their names and types, which are all that it can be told. It
+// found days and instants by a format, without which it reads another day (31-12-20) and drops the offset of an instant, and
+// columns by their keys, of which it renames those that differ in case alone: "A" beside "a" is the column A_1.
+func foundByMore(columns []tableColumn) bool {
+	return slices.ContainsFunc(columns, func(c tableColumn) bool {
+		key := renamed.FindStringSubmatch(c.name)
+		return hasDay.MatchString(c.sqlType) ||
+			key != nil && slices.ContainsFunc(columns, func(other tableColumn) bool { return strings.EqualFold(other.name, key[1]) })
+	})
 }
 
 func (l *loader) describe(ctx context.Context, from string) ([]tableColumn, error) {
@@ -551,9 +611,13 @@ func (l *loader) view(ctx context.Context, name, uri string, from source, files 
 		l.notTables = append(l.notTables, fmt.Sprintf("input %q is no table: %v.", name, err))
 		return nil
 	}
-	text, err := l.table(ctx, reader, files)
+	text, again, err := l.table(ctx, reader, files)
 	if err == nil {
-		_, err = l.db.exec(ctx, "CREATE VIEW "+query.Name(name)+" AS "+text)
+		kind := "VIEW"
+		if again {
+			kind = "TABLE" // read once; it is spilled where memory is short
+		}
+		_, err = l.db.exec(ctx, "CREATE "+kind+" "+query.Name(name)+" AS "+text)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err

@@ -53,6 +53,11 @@ func TestFilesOfOneInputAreUnitedByName(t *testing.T) {
 		{"csv with quotes and odd names", "csv", []string{"\"it's, a\",b\n\"x \"\"y\"\"\nz\",1\n"}, `select "it's, a" as out from t`, "x \"y\"\nz"},
 		{"csv with days", "csv", []string{"a\n31/12/2020\n"}, "select a::varchar || typeof(a) as out from t", "2020-12-31DATE"},
 		{"a code behind the sample", "csv", []string{"code\n" + strings.Repeat("1\n", 30000) + "01234\n"}, "select min(code) as out from t", "01234"},
+		{"csv with numbers of many digits", "csv", []string{"a,b,c,d\n12345678901234567891, 9007199254740993,9007199254740994,1.5\n5,2.5,0.5,12345678901234567891.5\n"}, "select string_agg(a, ' ') || string_agg(b, ' ') || sum(c) || sum(d) as out from t", "12345678901234567891 5 9007199254740993 2.59007199254740994.01.2345678901234567e+19"},
+		{"csv with days that no format reads", "csv", []string{"a\ninfinity\nepoch\n10000-01-02\n0044-03-15 (BC)\n2020-01-01\n"}, "select string_agg(a, ' ' order by a) as out from t", "0044-03-15 (BC) 1970-01-01 2020-01-01 10000-01-02 infinity"},
+		{"json with instants of zones", "json", []string{`{"a":"2020-01-01T00:00:00+02:00","b":{"c":["2020-01-01T00:00:00+02:00"]}}`, `{"a":"2020-01-01T00:00:00Z"}`}, "select string_agg(a, ' ' order by a) || any_value(b.c[1]) as out from t", "2019-12-31 22:00:00 2020-01-01 00:00:002019-12-31 22:00:00"},
+		{"json with days of another order", "json", []string{`{"a":"31-12-20"}`, `{"a":"01-02-21"}`}, "select string_agg(a, ' ' order by a) as out from t", "2001-02-21 2031-12-20"},
+		{"json with keys that differ in case", "json", []string{`{"a":1,"A":2}`, `{"A":3}`}, `select sum(a) || ' ' || sum("A_1") as out from t`, "1 5"},
 		{"json with a later column", "json", []string{`{"a":1}`, `{"a":2.5,"b":"x"}`}, "select sum(a) || max(b) as out from t", "3.5x"},
 		{"a number behind the sample", "json", []string{strings.Repeat("{\"a\":1}\n", 30000) + "{\"a\":2.5}\n"}, "select sum(a)::varchar as out from t", "30002.5"},
 	} {
