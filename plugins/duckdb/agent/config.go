@@ -14,16 +14,17 @@ import (
 
 // Config is the plugin's `config:` block.
 type Config struct {
-	StateDir      string       `json:"state_dir,omitempty" jsonschema:"description=Directory in which jobs are kept so that they outlive the process. Each plugin entry of the host needs its own. Default: agenthost/duckdb below the user's state directory."`
-	ScratchDir    string       `json:"scratch_dir,omitempty" jsonschema:"description=Directory for copies of inputs\\, spilled data and results on their way out. Default: scratch in state_dir."`
-	MemoryLimit   sdk.Size     `json:"memory_limit,omitempty" jsonschema:"description=Memory of one query before it spills to disk."`
-	SpillLimit    sdk.Size     `json:"spill_limit,omitempty" jsonschema:"description=Disk that one query may spill to. 0B: as much as there is."`
-	Threads       int          `json:"threads,omitempty" jsonschema:"minimum=0,description=Threads of one query. 0: one for each core."`
-	MaxConcurrent int          `json:"max_concurrent,omitempty" jsonschema:"minimum=1,description=Queries that run at a time. The others are QUEUED."`
-	QueryTimeout  sdk.Duration `json:"query_timeout,omitempty" jsonschema:"description=A query that runs longer fails. 0s: no limit."`
-	InlineLimit   sdk.Size     `json:"inline_limit,omitempty" jsonschema:"description=Size of all outputs of a query that are values and not a dataset. FlytePropeller itself refuses more than 4MiB."`
-	MaxAttempts   int          `json:"max_attempts,omitempty" jsonschema:"minimum=1,description=How often a query is begun again after the plugin's process died while it ran."`
-	Retention     Retention    `json:"retention,omitzero" jsonschema:"description=How long finished jobs are remembered."`
+	StateDir       string       `json:"state_dir,omitempty" jsonschema:"description=Directory in which jobs are kept so that they outlive the process. Each plugin entry of the host needs its own. Default: agenthost/duckdb below the user's state directory."`
+	ScratchDir     string       `json:"scratch_dir,omitempty" jsonschema:"description=Directory for copies of inputs\\, spilled data and results on their way out. Default: scratch in state_dir."`
+	MemoryLimit    sdk.Size     `json:"memory_limit,omitempty" jsonschema:"description=Memory of one query before it spills to disk."`
+	SpillLimit     sdk.Size     `json:"spill_limit,omitempty" jsonschema:"description=Disk that one query may spill to. 0B: as much as there is."`
+	Threads        int          `json:"threads,omitempty" jsonschema:"minimum=0,description=Threads of one query. 0: one for each core."`
+	MaxConcurrent  int          `json:"max_concurrent,omitempty" jsonschema:"minimum=1,description=Queries that run at a time. The others are QUEUED."`
+	QueryTimeout   sdk.Duration `json:"query_timeout,omitempty" jsonschema:"description=A query that runs longer fails. 0s: no limit."`
+	InlineLimit    sdk.Size     `json:"inline_limit,omitempty" jsonschema:"description=Size of all outputs of a query that are values and not a dataset. FlytePropeller itself refuses more than 4MiB."`
+	OffloadedLimit sdk.Size     `json:"offloaded_limit,omitempty" jsonschema:"description=Size of all inputs of a query that are values and that Flyte has put into storage (literal offloading). They are held in memory."`
+	MaxAttempts    int          `json:"max_attempts,omitempty" jsonschema:"minimum=1,description=How often a query is begun again after the plugin's process died while it ran."`
+	Retention      Retention    `json:"retention,omitzero" jsonschema:"description=How long finished jobs are remembered."`
 
 	ExternalAccess bool     `json:"external_access,omitempty" jsonschema:"description=Lets SQL read and write whatever the plugin's process can. Only for trusted authors."`
 	AllowPaths     []string `json:"allow_paths,omitempty" jsonschema:"description=Directories that SQL may read and write when external_access is off. Absolute."`
@@ -43,6 +44,7 @@ func (c *Config) SetDefaults() {
 	c.MemoryLimit = 1 << 30
 	c.MaxConcurrent = 4
 	c.InlineLimit = 2 << 20
+	c.OffloadedLimit = 128 << 20
 	c.MaxAttempts = 3
 	c.Retention = Retention{MaxAge: sdk.Duration(7 * 24 * time.Hour), MaxJobs: 10_000}
 }
@@ -87,6 +89,7 @@ func (c *Config) limits() engine.Limits {
 		Timeout:        c.QueryTimeout.Std(),
 		Scratch:        c.ScratchDir,
 		Inline:         c.InlineLimit.Bytes(),
+		Offloaded:      c.OffloadedLimit.Bytes(),
 		ExternalAccess: c.ExternalAccess,
 		AllowPaths:     c.AllowPaths,
 		LocalInputs:    c.LocalInputs == nil || *c.LocalInputs,

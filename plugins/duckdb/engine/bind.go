@@ -40,8 +40,6 @@ func bind(literal *core.Literal, declared *core.LiteralType) (value, error) {
 		return bindList(literal, declared.GetCollectionType())
 	case *core.Literal_Map:
 		return bindMap(literal, declared.GetMapValueType())
-	case *core.Literal_OffloadedMetadata:
-		return value{}, fmt.Errorf("is so large that Flyte stored it apart (%s), which this plugin does not read; pass it as a StructuredDataset or file", v.OffloadedMetadata.GetUri())
 	default:
 		return value{}, fmt.Errorf("has no value")
 	}

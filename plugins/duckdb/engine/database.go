@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"os"
@@ -256,26 +257,61 @@ func (db *database) handle() (handle mapping.Connection, ok bool) {
 	return handle, err == nil && handle.Ptr != nil
 }
 
-// explain makes DuckDB's error one for the task's author. Other errors pass.
+// explain makes an error of DuckDB's, or of its driver's, one for the task's author. Those of package fault pass.
 func (db *database) explain(err error) error {
-	var own *duckdb.Error
-	if !errors.As(err, &own) {
+	if _, done := errors.AsType[*fault.Error](err); done {
 		return err
+	}
+	own, is := errors.AsType[*duckdb.Error](err)
+	switch {
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+		return fault.Retryable("DuckDB has ended within this query: %w", err)
+	case !is:
+		// The driver's own, about a type or value that it cannot handle.
+		return fault.Final("%w", err)
 	}
 	message := strings.TrimSpace(own.Msg)
 	switch {
 	case own.Type == duckdb.ErrorTypeOutOfMemory && strings.Contains(message, "max_temp_directory_size"):
 		return fault.Final("%s\nThe query may spill %s to disk (the plugin's config key spill_limit).", message, Size(db.limits.Spill))
-	case own.Type == duckdb.ErrorTypeOutOfMemory && db.limits.Memory > 0:
+	case own.Type == duckdb.ErrorTypeOutOfMemory && db.limits.Memory > 0 && !passes(own):
 		return fault.Final("%s\nThe query may use %s of memory (the plugin's config key memory_limit).", message, Size(db.limits.Memory))
 	case own.Type == duckdb.ErrorTypeIO && strings.Contains(message, "No space left"):
 		return fault.Retryable("%s\nThe plugin's scratch directory is full.", message)
 	case own.Type == duckdb.ErrorTypePermission && strings.Contains(message, "file system operations are disabled"):
 		return fault.Final("%s\nA task's SQL reads its inputs by their names (the plugin's config keys external_access and allow_paths open more).", message)
+	case passes(own):
+		return fault.Retryable("%s", message)
 	default:
 		return fault.Final("%s", message)
 	}
 }
+
+// passes tells whether an error of DuckDB's may be gone at the next try. Of a query in a database of its own, on files that do
+// not change, few are: those about the machine, and about what the SQL reaches beyond its inputs, where the operator lets it.
+func passes(err *duckdb.Error) bool {
+	switch err.Type {
+	case duckdb.ErrorTypeTransaction, duckdb.ErrorTypeConnection, duckdb.ErrorTypeNetwork, duckdb.ErrorTypeInterrupt:
+		return true // another writer of an attached database; a server; a stop that was not asked for by Flyte
+	case duckdb.ErrorTypeOutOfMemory:
+		return strings.Contains(err.Msg, "Allocation failure") // the machine's, not the query's limit
+	case duckdb.ErrorTypeIO:
+		return passingIO.MatchString(err.Msg)
+	case duckdb.ErrorTypeHTTP:
+		status := httpStatus.FindStringSubmatch(err.Msg)
+		return status == nil || passingStatus.MatchString(status[1])
+	}
+	return false
+}
+
+var (
+	// passingIO is how an operating system tells of what fault.Passes calls passing, and DuckDB of a server that does not answer
+	// and of a database file that another process writes.
+	passingIO = regexp.MustCompile(`(?i)no space left|quota exceeded|too many open files|input/output error|temporarily unavailable|` +
+		`stale file handle|cannot allocate memory|resource busy|timed out|timeout|connection|could not set lock|interrupted system call`)
+	httpStatus    = regexp.MustCompile(`(?:HTTP |: )(\d{3})\b`)
+	passingStatus = regexp.MustCompile(`^(408|425|429|500|502|503|504)$`)
+)
 
 // Size writes bytes as people do, such as 1.5 GiB.
 func Size(bytes int64) string {

@@ -39,6 +39,8 @@ type Limits struct {
 	Scratch string
 	// Inline is how many bytes all scalar outputs of a query may have together. 0: 2 MiB; FlytePropeller's own limit is 4.
 	Inline int64
+	// Offloaded is how many bytes the inputs of a query may have together that are values and lie in storage. 0: 128 MiB.
+	Offloaded int64
 	// ExternalAccess lets SQL read and write whatever the plugin's process can.
 	ExternalAccess bool
 	// AllowPaths are directories that SQL may read and write all the same when ExternalAccess is off.
@@ -95,6 +97,9 @@ func New(limits Limits, store *storage.Storage) (*Engine, error) {
 	if limits.Inline <= 0 {
 		limits.Inline = 2 << 20
 	}
+	if limits.Offloaded <= 0 {
+		limits.Offloaded = 128 << 20
+	}
 	if err := os.MkdirAll(limits.Scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the scratch directory: %w", err)
 	}
@@ -140,7 +145,7 @@ func (e *Engine) run(ctx context.Context, q Query, report Reporter) (Result, err
 
 	loader := loader{engine: e, db: db, query: q, script: script, report: report, scratch: scratch}
 	if err := loader.load(ctx); err != nil {
-		return Result{}, err
+		return Result{}, db.explain(err)
 	}
 	out := filepath.Join(scratch, "result.parquet")
 	if err := db.lock(ctx, append(loader.files, out)); err != nil {
@@ -169,15 +174,15 @@ func (e *Engine) makeScratch(id string) (string, error) {
 	// The database's locks compare real paths.
 	root, err := filepath.EvalSymlinks(e.limits.Scratch)
 	if err != nil {
-		return "", fault.Retryable("cannot use the scratch directory: %w", err)
+		return "", fault.File("cannot use the scratch directory: %w", err)
 	}
 	scratch := filepath.Join(root, id)
 	// Left by a process that died while it ran this query.
 	if err := os.RemoveAll(scratch); err != nil {
-		return "", fault.Retryable("cannot clear the scratch directory: %w", err)
+		return "", fault.File("cannot clear the scratch directory: %w", err)
 	}
 	if err := os.Mkdir(scratch, 0o700); err != nil {
-		return "", fault.Retryable("cannot make a scratch directory: %w", err)
+		return "", fault.File("cannot make a scratch directory: %w", err)
 	}
 	return scratch, nil
 }

@@ -33,6 +33,8 @@ type loader struct {
 	files []string
 	// notTables are the file inputs that became no view, with the reason.
 	notTables []string
+	// offloaded counts the bytes of literals that were read from storage.
+	offloaded int64
 }
 
 func (l *loader) load(ctx context.Context) error {
@@ -42,11 +44,17 @@ func (l *loader) load(ctx context.Context) error {
 	}
 	var loaded []string
 	for _, name := range slices.Sorted(maps.Keys(l.query.Inputs)) {
-		literal := l.query.Inputs[name]
+		if parameters[name] == nil && !l.mentions(name) {
+			continue
+		}
+		if parameters[name] == nil && isOffloaded(l.query.Inputs[name]) && !mayBeTable(l.query.InputTypes[name]) {
+			continue
+		}
+		literal, err := l.inline(ctx, name, l.query.Inputs[name])
+		if err != nil {
+			return err
+		}
 		if source, ok := sourceOf(literal); ok {
-			if !l.mentions(name) {
-				continue
-			}
 			if err := l.loadFiles(ctx, name, source, parameters[name]); err != nil {
 				return err
 			}
@@ -176,6 +184,19 @@ func sourceOf(literal *core.Literal) (source, bool) {
 	return source{}, false
 }
 
+// mayBeTable tells whether an input of a declared type can be files or datasets.
+func mayBeTable(declared *core.LiteralType) bool {
+	switch t := declared.GetType().(type) {
+	case *core.LiteralType_CollectionType:
+		return mayBeTable(t.CollectionType)
+	case *core.LiteralType_UnionType:
+		return slices.ContainsFunc(t.UnionType.GetVariants(), mayBeTable)
+	case *core.LiteralType_Blob, *core.LiteralType_StructuredDatasetType, *core.LiteralType_Schema, nil:
+		return true
+	}
+	return false
+}
+
 // loadFiles makes a view of the input, and sets variables to the paths of its files where the SQL asks for them.
 func (l *loader) loadFiles(ctx context.Context, name string, from source, spellings []string) error {
 	var files []inputFile
@@ -206,16 +227,7 @@ func (l *loader) loadFiles(ctx context.Context, name string, from source, spelli
 
 // fetch returns the local files of a uri, downloaded if they have to be.
 func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]inputFile, error) {
-	named := func(err error) error {
-		var faulty *fault.Error
-		if !errors.As(err, &faulty) {
-			return err
-		}
-		if faulty.Retryable {
-			return fault.Retryable("input %q: %w", name, err)
-		}
-		return fault.Final("input %q: %w", name, err)
-	}
+	named := func(err error) error { return ofInput(name, err) }
 	if err := l.permitInput(uri); err != nil {
 		return nil, named(err)
 	}
@@ -258,6 +270,18 @@ func (l *loader) fetch(ctx context.Context, name, uri, scratch string) ([]inputF
 	return files, nil
 }
 
+// ofInput says which input an error is about.
+func ofInput(name string, err error) error {
+	var faulty *fault.Error
+	if !errors.As(err, &faulty) {
+		return err
+	}
+	if faulty.Retryable {
+		return fault.Retryable("input %q: %w", name, err)
+	}
+	return fault.Final("input %q: %w", name, err)
+}
+
 // globCharacters would make DuckDB look for other files than the one named.
 var globCharacters = strings.NewReplacer("*", "_", "?", "_", "[", "_", "]", "_")
 
@@ -265,7 +289,7 @@ var globCharacters = strings.NewReplacer("*", "_", "?", "_", "[", "_", "]", "_")
 func plainPath(object storage.Object, scratch string) (string, error) {
 	file, err := filepath.EvalSymlinks(object.Local)
 	if err != nil {
-		return "", fault.Final("cannot read %s: %w", object.Local, err)
+		return "", fault.File("cannot read %s: %w", object.Local, err)
 	}
 	// A link inside of the input may lead to where the directories have other names, which can be partitions.
 	moved := len(partitionsOf(object.Path)) > 0 && !strings.HasSuffix(filepath.ToSlash(file), "/"+object.Path)
@@ -274,10 +298,10 @@ func plainPath(object storage.Object, scratch string) (string, error) {
 	}
 	link := filepath.Join(scratch, globCharacters.Replace(filepath.FromSlash(object.Path)))
 	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
-		return "", fault.Retryable("cannot link %s: %w", file, err)
+		return "", fault.File("cannot link %s: %w", file, err)
 	}
 	if err := os.Symlink(file, link); err != nil {
-		return "", fault.Retryable("cannot link %s: %w", file, err)
+		return "", fault.File("cannot link %s: %w", file, err)
 	}
 	return link, nil
 }
@@ -370,13 +394,10 @@ func isParquet(file string) bool {
 
 // explain makes an error of the task's SQL one for its author.
 func (l *loader) explain(err error) error {
-	var own *duckdb.Error
-	if !errors.As(err, &own) {
-		return err
-	}
 	explained := l.db.explain(err)
+	var own *duckdb.Error
 	var faulty *fault.Error
-	if !errors.As(explained, &faulty) {
+	if !errors.As(err, &own) || !errors.As(explained, &faulty) {
 		return explained
 	}
 	message := faulty.Message

@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"gocloud.dev/blob"
 
 	// The drivers of the schemes in location.go.
@@ -22,6 +25,7 @@ import (
 	_ "gocloud.dev/blob/gcsblob"
 	_ "gocloud.dev/blob/s3blob"
 	"gocloud.dev/gcerrors"
+	"google.golang.org/api/googleapi"
 
 	"github.com/agenthost/agenthost/plugins/duckdb/fault"
 )
@@ -118,7 +122,7 @@ func listLocal(location Location) ([]Object, error) {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, nil
 	default:
-		return nil, fault.Final("cannot read %s: %w", location.Path, err)
+		return nil, fault.File("cannot read %s: %w", location.Path, err)
 	}
 }
 
@@ -184,23 +188,77 @@ func (s *Storage) Download(ctx context.Context, object Object, to string) error 
 	defer closeQuietly(from)
 
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return fault.Retryable("cannot make room for %s: %w", object.location, err)
+		return fault.File("cannot make room for %s: %w", object.location, err)
 	}
 	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fault.Retryable("cannot make room for %s: %w", object.location, err)
+		return fault.File("cannot make room for %s: %w", object.location, err)
 	}
 	defer file.Close()
 	sink := &writer{File: file}
 	if _, err := io.Copy(sink, from); err != nil {
 		_ = os.Remove(to)
 		if sink.err != nil {
-			return fault.Retryable("cannot store a copy of %s: %w", object.location, sink.err)
+			return fault.File("cannot store a copy of %s: %w", object.location, sink.err)
 		}
 		return classify(ctx, "read", object.location, err)
 	}
 	return nil
 }
+
+// Read returns the bytes of the one object of that name. It stops after one byte more than most, so that what is longer can be
+// told from what is not.
+func (s *Storage) Read(ctx context.Context, uri string, most int64) ([]byte, error) {
+	location, err := Parse(uri)
+	if err != nil {
+		return nil, fault.Final("%w", err)
+	}
+	from, err := s.reader(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	defer closeQuietly(from)
+	data, err := io.ReadAll(io.LimitReader(from, most+1))
+	switch {
+	case err == nil:
+		return data, nil
+	case location.IsLocal():
+		return nil, fault.File("cannot read %s: %w", location, err)
+	}
+	return nil, classify(ctx, "read", location, err)
+}
+
+func (s *Storage) reader(ctx context.Context, location Location) (io.ReadCloser, error) {
+	if location.IsLocal() {
+		info, err := os.Stat(location.Path)
+		if err == nil && !info.Mode().IsRegular() {
+			return nil, fault.Final("%s: is not a regular file", location)
+		}
+		file, err := os.Open(location.Path)
+		if err != nil {
+			return nil, fault.File("cannot read %s: %w", location, err)
+		}
+		return file, nil
+	}
+	bucket, err := s.open(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	from, err := bucket.NewReader(ctx, location.Path, nil)
+	if err != nil {
+		closeQuietly(bucket)
+		return nil, classify(ctx, "read", location, err)
+	}
+	return object{from, bucket}, nil
+}
+
+// object is one that is read, with the bucket that was opened for it.
+type object struct {
+	*blob.Reader
+	bucket *blob.Bucket
+}
+
+func (o object) Close() error { return errors.Join(o.Reader.Close(), o.bucket.Close()) }
 
 // writer remembers its own error, which tells a full scratch disk from a broken download.
 type writer struct {
@@ -223,7 +281,7 @@ func (s *Storage) Upload(ctx context.Context, file, uri string) error {
 	}
 	from, err := os.Open(file)
 	if err != nil {
-		return fault.Retryable("cannot read the result: %w", err)
+		return fault.File("cannot read the result: %w", err)
 	}
 	defer from.Close()
 	if location.IsLocal() {
@@ -255,12 +313,7 @@ func (s *Storage) Upload(ctx context.Context, file, uri string) error {
 
 // writeLocal writes under another name in the same directory first: renaming there is atomic.
 func writeLocal(from io.Reader, to string) error {
-	failed := func(err error) error {
-		if errors.Is(err, os.ErrPermission) {
-			return fault.Final("cannot write the result to %s: %w", to, err)
-		}
-		return fault.Retryable("cannot write the result to %s: %w", to, err)
-	}
+	failed := func(err error) error { return fault.File("cannot write the result to %s: %w", to, err) }
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return failed(err)
 	}
@@ -317,24 +370,73 @@ func classify(ctx context.Context, verb string, location Location, err error) er
 }
 
 // codeOf is gocloud.dev's word for an error, but for S3's: it takes those for a missing bucket whose text has "301" in it,
-// which may be a part of a port, a name or a request id. S3's codes tell what no retry changes; any other may.
+// which may be a part of a port, a name or a request id. What neither knows by a name, the answer's status tells.
 func codeOf(err error) gcerrors.ErrorCode {
 	var operation *smithy.OperationError
-	if !errors.As(err, &operation) {
-		return gcerrors.Code(err)
+	code := gcerrors.Unknown
+	if errors.As(err, &operation) {
+		code = codeOfS3(err)
+	} else if said := gcerrors.Code(err); said != gcerrors.OK {
+		code = said
 	}
-	var answer smithy.APIError
-	if !errors.As(err, &answer) {
-		return gcerrors.Unknown // none came
+	if code == gcerrors.Unknown && isFinal(statusOf(err)) && !slices.Contains(passingS3, nameOfS3(err)) {
+		return gcerrors.FailedPrecondition
 	}
-	switch answer.ErrorCode() {
+	return code
+}
+
+func codeOfS3(err error) gcerrors.ErrorCode {
+	switch nameOfS3(err) {
 	case "NoSuchBucket", "NoSuchKey", "NotFound", "MovedPermanently":
 		return gcerrors.NotFound
-	case "AccessDenied", "Forbidden":
+	case "AccessDenied", "Forbidden", "AllAccessDisabled":
 		return gcerrors.PermissionDenied
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "PermanentRedirect":
 		return gcerrors.FailedPrecondition
-	default:
-		return gcerrors.Unknown
 	}
+	return gcerrors.Unknown
+}
+
+// nameOfS3 is S3's code for an error, or "" where no answer came.
+func nameOfS3(err error) string {
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		return answer.ErrorCode()
+	}
+	return ""
+}
+
+// passingS3 are S3's codes of what may be gone at the next try though its status is that of a wrong request: credentials are
+// renewed, clocks are set, and a body can arrive whole.
+var passingS3 = []string{
+	"ExpiredToken", "TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed", "RequestTimeout", "BadDigest", "IncompleteBody",
+	"Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequestsException",
+}
+
+// statusOf is the HTTP status that a store answered with; 0 where none came.
+func statusOf(err error) int {
+	var s3 *smithyhttp.ResponseError
+	var gcs *googleapi.Error
+	var azure *azcore.ResponseError
+	switch {
+	case errors.As(err, &s3):
+		return s3.HTTPStatusCode()
+	case errors.As(err, &gcs):
+		return gcs.Code
+	case errors.As(err, &azure):
+		return azure.StatusCode
+	}
+	return 0
+}
+
+// isFinal tells whether the same request would be answered with that status again: it is wrong, or not what the store does.
+// A conflict ends with what the other one does.
+func isFinal(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return true
+	}
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError
 }

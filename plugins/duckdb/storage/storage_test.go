@@ -160,7 +160,7 @@ func TestFailuresSayWhetherTryingAgainHelps(t *testing.T) {
 		{list(here, filepath.Join(dir, "absent")), false, "absent"},
 		{list(here, "http://host/x"), false, "http://"},
 		{list(here, "relative"), false, "relative"},
-		{here.Upload(t.Context(), file, file+"/below"), true, "below"},
+		{here.Upload(t.Context(), file, file+"/below"), false, "below"},
 		{list(away, "s3://bucket/x"), true, "s3://bucket/x"},
 		{here.Upload(t.Context(), file, "s3://no-such-bucket/part-301"), false, "no such bucket"},
 		{list(nobody, "s3://bucket/part-301"), true, "connection refused"}, // gocloud.dev takes it for a missing bucket
@@ -200,6 +200,27 @@ func TestACancelledTransferStopsWithItsCauseAndLeavesNothing(t *testing.T) {
 	}
 	if objects, err := s.List(t.Context(), "s3://bucket/new"); err == nil {
 		t.Errorf("a cancelled upload made %v", objects)
+	}
+}
+
+func TestAnObjectIsReadUpToALimit(t *testing.T) {
+	moto := mototest.Start(t)
+	moto.Put(t, "value.pb", []byte("0123456789"))
+	file := write(t, t.TempDir(), "_value.pb", "0123456789") // a name that no data of a directory has
+	s := open(t, moto.Parameters())
+	for _, uri := range []string{"s3://bucket/value.pb", file, "file://" + file} {
+		for most, want := range map[int64]string{20: "0123456789", 10: "0123456789", 9: "0123456789", 4: "01234"} {
+			if got, err := s.Read(t.Context(), uri, most); err != nil || string(got) != want {
+				t.Errorf("%s, at most %d: %q, %v", uri, most, got, err)
+			}
+		}
+	}
+	for _, uri := range []string{"s3://bucket/absent", file + "-absent", filepath.Dir(file), "http://host/x", "/dev/null"} {
+		data, err := s.Read(t.Context(), uri, 10)
+		var failure *fault.Error
+		if !errors.As(err, &failure) || failure.Retryable {
+			t.Errorf("%s: %q, %v", uri, data, err)
+		}
 	}
 }
 
