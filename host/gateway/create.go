@@ -42,12 +42,13 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	if !ok {
 		deadline = time.Now().Add(createWithoutDeadline)
 	}
+	background := context.WithoutCancel(ctx)
 	var own reply // once the creation has ended
 	for {
-		n, begun := g.creates.Begin(c.attemptID(), pendingOf(ctx, c), func(n *jobs.Creation) jobs.Outcome { // G4
+		n, begun := g.creates.Begin(c.attemptID(), pendingOf(background, c), func(n *jobs.Creation) jobs.Outcome { // G4
 			making := *c
 			making.creation = n
-			outcome, got := g.make(context.WithoutCancel(ctx), &making, deadline)
+			outcome, got := g.make(background, &making, deadline)
 			own = reply{header: got.header, trailer: got.trailer}
 			return outcome
 		})
@@ -95,29 +96,24 @@ func onRecord(n *jobs.Creation) bool {
 
 // awaitCreation waits for a creation's end, until just before the caller's deadline, or for a record to take in its place.
 func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Creation) ([]byte, error) {
-	waiting, cancel := justBefore(ctx, 0)
-	defer cancel()
+	offering := time.NewTimer(beforeDeadline(ctx))
+	defer offering.Stop()
 	select {
 	case <-n.Done():
 	case <-n.Offered():
-	case <-waiting.Done():
-		if ctx.Err() == nil {
-			g.offer(c, n)
-		}
+	case <-ctx.Done():
+	case <-offering.C:
+		g.offer(c, n)
 	}
 	if !isDone(n) {
 		if meta := n.Accept(time.Now()); meta != nil && ctx.Err() == nil {
 			g.record(c.route, guarantee.OnRecord) // G15
 			return fields.Append(nil, createdMeta, meta), nil
 		}
-	}
-	last, cancel := lastMoment(ctx)
-	defer cancel()
-	select {
-	case <-n.Done():
-	case <-last.Done():
-		g.leave(n, c)
-		return nil, tooLate(c, n)
+		if !endsInTime(ctx, n) {
+			g.leave(n, c)
+			return nil, tooLate(c, n)
+		}
 	}
 	outcome := n.Outcome()
 	if ctx.Err() != nil {
@@ -136,14 +132,23 @@ func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Crea
 	return outcome.Answer, outcome.Err
 }
 
-// lastMoment is a context that ends when there is just enough time left to tell the caller why there is no answer.
-func lastMoment(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
+// endsInTime waits for a creation's end, and says whether it came while there was enough time left to tell the caller why there is
+// no answer.
+func endsInTime(ctx context.Context, n *jobs.Creation) bool {
+	var lastMoment <-chan time.Time // never, where there is no deadline
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		timer := time.NewTimer(left - wordsTime(left))
+		defer timer.Stop()
+		lastMoment = timer.C
 	}
-	left := time.Until(deadline)
-	return context.WithTimeout(ctx, left-wordsTime(left))
+	select {
+	case <-n.Done():
+		return true
+	case <-lastMoment:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // tooLate is what a caller hears whose deadline comes before the answer.
@@ -156,23 +161,27 @@ func tooLate(c *routedCall, n *jobs.Creation) error {
 
 // make has the plugin make the job of an attempt, and says how that ended.
 func (g *Gateway) make(ctx context.Context, c *routedCall, deadline time.Time) (jobs.Outcome, reply) {
-	detached, end, err := g.detach(ctx, c.creation, deadline)
+	record, accept := g.mayRecord(c), g.mayAccept(c)
+	unlessAccepted := deadline
+	if !record && !accept {
+		unlessAccepted = time.Time{} // it ends by its deadline
+	}
+	detached, end, err := g.detach(ctx, c.creation, unlessAccepted)
 	if err != nil {
 		return jobs.Outcome{Err: err, Harmless: true}, reply{}
 	}
 	defer end()
 	switch {
-	case c.route.Sync:
-		bounded, cancel := context.WithDeadline(detached, deadline)
-		defer cancel()
-		return g.makeSync(bounded, c), reply{}
-	case g.mayRecord(c):
+	case record:
 		return g.onRecord(detached, c)
-	case g.mayAccept(c):
+	case accept:
 		return g.makeLocal(detached, c, deadline)
 	}
 	bounded, cancel := context.WithDeadline(detached, deadline)
 	defer cancel()
+	if c.route.Sync {
+		return g.makeSync(bounded, c), reply{}
+	}
 	got, err := g.createNow(bounded, c)
 	if err != nil {
 		return notMade(c, got, err), got
@@ -244,8 +253,8 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	return got, nil
 }
 
-// detach makes the context of a creation that does not end with its caller, but by his deadline, unless somebody has
-// accepted a record of it by then (zero: it has been accepted before); and with the gateway.
+// detach makes the context of a creation that does not end with its caller, but with the gateway, and by a deadline (zero: none)
+// unless somebody has accepted a record of it by then.
 func (g *Gateway) detach(caller context.Context, n *jobs.Creation, deadline time.Time) (ctx context.Context, end func(), err error) {
 	g.closing.Lock()
 	defer g.closing.Unlock()

@@ -254,37 +254,47 @@ func (g *Gateway) sending(c *routedCall) (answered func(bool)) {
 	if c.creation == nil {
 		return func(bool) {}
 	}
-	gate := g.gates.of(c.route)
-	gate.begin(c)
-	var mu sync.Mutex
-	var timer *time.Timer
-	over := false
-	var look func()
-	look = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case over:
-		case gate.crowded():
-			c.creation.Wait(g.silence(c))
-			g.offer(c, c.creation)
-		default:
-			timer = time.AfterFunc(troubleLook, look)
-		}
+	s := &sent{gateway: g, call: c, gate: g.gates.of(c.route)}
+	s.gate.begin(c)
+	s.mu.Lock()
+	s.timer = time.AfterFunc(troubleAfter, s.look)
+	s.mu.Unlock()
+	if s.gate.crowded() {
+		s.look()
 	}
-	mu.Lock()
-	timer = time.AfterFunc(troubleAfter, look)
-	mu.Unlock()
-	if gate.crowded() {
-		look()
+	return s.answered
+}
+
+// sent is a creation that the plugin has got and not answered yet.
+type sent struct {
+	gateway *Gateway
+	call    *routedCall
+	gate    *gate
+
+	mu    sync.Mutex
+	timer *time.Timer // for the next look
+	over  bool
+}
+
+func (s *sent) look() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.over:
+	case s.gate.crowded():
+		s.call.creation.Wait(s.gateway.silence(s.call))
+		s.gateway.offer(s.call, s.call.creation)
+	default:
+		s.timer.Reset(troubleLook)
 	}
-	return func(answered bool) {
-		gate.end(c, answered)
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
-		timer.Stop()
-	}
+}
+
+func (s *sent) answered(answered bool) {
+	s.gate.end(s.call, answered)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.timer.Stop()
 }
 
 func (g *Gateway) silence(c *routedCall) string {

@@ -240,7 +240,8 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 	if err != nil {
 		return nil, err
 	}
-	n, _ := g.creates.Begin(id, pendingOf(making.background, making), func(n *jobs.Creation) jobs.Outcome {
+	asked := *making
+	n, _ := g.creates.Begin(id, pendingOf(making.background, &asked), func(n *jobs.Creation) jobs.Outcome {
 		making.creation = n
 		n.AcceptedAt(c.record.Accepted)
 		switch {

@@ -348,7 +348,8 @@ func (g *Gateway) creationOf(ctx context.Context, c *routedCall) (*jobs.Creation
 	if err != nil {
 		return nil, err
 	}
-	n, _ := g.creates.Begin(making.attemptID(), pendingOf(making.background, making), func(n *jobs.Creation) jobs.Outcome {
+	asked := *making
+	n, _ := g.creates.Begin(making.attemptID(), pendingOf(making.background, &asked), func(n *jobs.Creation) jobs.Outcome {
 		return g.resume(making, n, c.record.Accepted)
 	})
 	return n, nil

@@ -27,14 +27,15 @@ type Pending struct {
 
 // pendingCall is what is remembered of a creation for as long as it is under way.
 type pendingCall struct {
-	// call is a copy: that which makes the job may change.
-	call routedCall
+	// call does not change: what makes the job is a copy.
+	call *routedCall
 	// ctx is what a call about it is made in.
 	ctx context.Context //nolint:containedctx // its values are those of the call
 }
 
-func pendingOf(ctx context.Context, c *routedCall) pendingCall {
-	return pendingCall{call: *c, ctx: context.WithoutCancel(ctx)}
+// pendingOf tells of a creation for which only copies of c will be changed, and whose ctx does not end.
+func pendingOf(ctx context.Context, c *routedCall) *pendingCall {
+	return &pendingCall{call: c, ctx: ctx}
 }
 
 // Pending returns the accepted tasks that have no job yet, the oldest first.
@@ -42,7 +43,7 @@ func (g *Gateway) Pending() []Pending {
 	all := []Pending{}
 	for _, n := range g.creates.UnderWay() {
 		accepted, ok := n.Accepted()
-		p, known := n.About.(pendingCall)
+		p, known := n.About().(*pendingCall)
 		if !ok || !known {
 			continue
 		}
@@ -67,7 +68,7 @@ func (g *Gateway) CancelPending(ctx context.Context, id string) error {
 	}
 	for _, n := range g.creates.UnderWay() {
 		_, accepted := n.Accepted()
-		p, known := n.About.(pendingCall)
+		p, known := n.About().(*pendingCall)
 		if n.ID != attempt || !accepted || !known {
 			continue
 		}
@@ -78,10 +79,11 @@ func (g *Gateway) CancelPending(ctx context.Context, id string) error {
 			return nil
 		}
 		g.creates.Abandon(attempt)
+		call := *p.call
 		bounded, cancel := context.WithCancel(p.ctx)
 		defer context.AfterFunc(ctx, cancel)()
 		defer cancel()
-		if err := g.abandon(bounded, &p.call); err != nil {
+		if err := g.abandon(bounded, &call); err != nil {
 			return fmt.Errorf("%s could not be told, and another replica may make the job: %w", p.call.describePlugin(), err)
 		}
 		g.budget.release(p.call.execution(), attempt)

@@ -51,10 +51,9 @@ var ErrAbandoned = errors.New("the task was deleted")
 
 // Creation is the making of one job. Whoever asks for the job holds it, and so does what makes it.
 type Creation struct {
-	// ID is the attempt's, Begun the time of Begin, and About what Begin was told of it.
+	// ID is the attempt's, and Begun the time of Begin.
 	ID    ID
 	Begun time.Time
-	About any
 
 	done    chan struct{}
 	outcome Outcome // once done is closed
@@ -70,6 +69,7 @@ type Creation struct {
 	waits    string
 	claimed  bool
 	left     bool
+	about    any
 	attached any
 }
 
@@ -100,7 +100,7 @@ func (c *Creates) Begin(id ID, about any, create func(*Creation) Outcome) (n *Cr
 	if n = c.lookup(id); n != nil {
 		return n, false
 	}
-	n = &Creation{ID: id, Begun: time.Now(), About: about, done: make(chan struct{}), offered: make(chan struct{})}
+	n = &Creation{ID: id, Begun: time.Now(), about: about, done: make(chan struct{}), offered: make(chan struct{})}
 	c.underWay[id] = n // G4
 	go func() { c.end(n, create(n)) }()
 	return n, true
@@ -125,7 +125,16 @@ func (c *Creates) end(n *Creation, outcome Outcome) {
 		}
 	}
 	n.outcome = outcome
+	n.forget()
 	close(n.done)
+}
+
+// forget lets go of what only a creation under way needs: a whole request and the call that brought it, which are not counted
+// where ends are remembered.
+func (n *Creation) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cancel, n.about, n.attached = nil, nil, nil
 }
 
 // Lookup returns the creation named id, under way or ended; nil where none is known.
@@ -258,6 +267,13 @@ func (n *Creation) Claimed() bool {
 	return n.claimed
 }
 
+// About is what Begin was told of the creation; nil once it has ended.
+func (n *Creation) About() any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.about
+}
+
 // Attach keeps what belongs to the creation while it is under way.
 func (n *Creation) Attach(what any) {
 	n.mu.Lock()
@@ -265,7 +281,7 @@ func (n *Creation) Attach(what any) {
 	n.attached = what
 }
 
-// Attached is what was attached.
+// Attached is what was attached; nil once the creation has ended.
 func (n *Creation) Attached() any {
 	n.mu.Lock()
 	defer n.mu.Unlock()

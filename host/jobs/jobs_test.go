@@ -274,7 +274,7 @@ func TestACreationOnRecordGoesOnAndItsEndIsRemembered(t *testing.T) {
 		if at, ok := n.Accepted(); !ok || !at.Equal(now) {
 			t.Errorf("accepted at %v, %v", at, ok)
 		}
-		if all := creates.UnderWay(); len(all) != 1 || all[0] != n || n.About != "about" || n.Waits() != "nobody is there" {
+		if all := creates.UnderWay(); len(all) != 1 || all[0] != n || n.About() != "about" || n.Waits() != "nobody is there" {
 			t.Errorf("under way: %v, %q", all, n.Waits())
 		}
 		<-n.Done()
