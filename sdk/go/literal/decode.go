@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -26,6 +28,14 @@ func decode(l *core.Literal, v reflect.Value, path string) error {
 	case **core.Literal:
 		*target = l
 		return nil
+	case *Timestamp:
+		plain, err := natural(l, path)
+		if stamp, ok := plain.(Timestamp); ok {
+			*target = stamp
+		} else if err == nil {
+			err = mismatch(l, v, path)
+		}
+		return err
 	case **structpb.Struct:
 		if generic := l.GetScalar().GetGeneric(); generic != nil {
 			*target = generic
@@ -273,11 +283,15 @@ func naturalScalar(l *core.Literal, path string) (any, error) {
 	case *core.Scalar_Union:
 		return natural(value.Union.GetValue(), path)
 	case *core.Scalar_Generic:
-		return value.Generic.AsMap(), nil
+		if l.GetMetadata()["format"] == "pickle" {
+			return nil, problem(path, "Python has pickled the dict, into %s: only Python can read it",
+				value.Generic.GetFields()["pickle_file"].GetStringValue())
+		}
+		return structEntries(value.Generic), nil
 	case *core.Scalar_Binary:
 		switch value.Binary.GetTag() {
 		case "":
-			return value.Binary.GetValue(), nil
+			return append([]byte{}, value.Binary.GetValue()...), nil // which is nil of none
 		case MsgPack:
 			plain, err := decodeMsgPack(value.Binary.GetValue())
 			if err != nil {
@@ -318,16 +332,41 @@ func naturalPrimitive(l *core.Literal, primitive *core.Primitive, path string) (
 		}
 		return value.Datetime.AsTime(), nil
 	case *core.Primitive_Duration:
-		duration := value.Duration.AsDuration()
+		duration := value.Duration.AsDuration() // the longest there is, where it is longer
 		if err := value.Duration.CheckValid(); err != nil {
 			return nil, problem(path, "the duration is not one: %w", err)
 		}
-		if duration == math.MaxInt64 || duration == math.MinInt64 {
+		if !proto.Equal(durationpb.New(duration), value.Duration) {
 			return nil, problem(path, "the duration of %d s is longer than a Go duration can be, 292 years", value.Duration.GetSeconds())
 		}
 		return duration, nil
 	}
 	return nil, problem(path, "%s has no value", literalName(l))
+}
+
+// structEntries reads a Struct. Its own AsMap makes texts of NaN and infinity.
+func structEntries(object *structpb.Struct) map[string]any {
+	entries := make(map[string]any, len(object.GetFields()))
+	for name, value := range object.GetFields() {
+		entries[name] = structValue(value)
+	}
+	return entries
+}
+
+func structValue(value *structpb.Value) any {
+	switch kind := value.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		return kind.NumberValue
+	case *structpb.Value_StructValue:
+		return structEntries(kind.StructValue)
+	case *structpb.Value_ListValue:
+		list := make([]any, len(kind.ListValue.GetValues()))
+		for i, element := range kind.ListValue.GetValues() {
+			list[i] = structValue(element)
+		}
+		return list
+	}
+	return value.AsInterface()
 }
 
 func datasetOf(dataset *core.StructuredDataset) StructuredDataset {

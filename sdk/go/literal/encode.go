@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -42,6 +43,9 @@ func (e encoder) encode(v reflect.Value, declared *core.LiteralType, path string
 	v = indirect(v)
 	if ready, ok := passedThrough(v); ok {
 		return ready, nil
+	}
+	if stamp, ok := valueOf(v).(Timestamp); ok {
+		v = reflect.ValueOf(stamp.Time)
 	}
 	switch t := declared.GetType().(type) {
 	case nil:
@@ -109,13 +113,25 @@ func (e encoder) union(v reflect.Value, declared *core.LiteralType, variants []*
 		attempts = attempts[:1]
 	}
 	for _, attempt := range attempts {
-		for _, variant := range variants {
+		for _, variant := range firstForText(valueOf(v), variants) {
 			if encoded, err := attempt.encode(v, variant, path); err == nil {
 				return scalarLiteral(&core.Scalar{Value: &core.Scalar_Union{Union: &core.Union{Value: encoded, Type: variant}}}), nil
 			}
 		}
 	}
 	return nil, unfit(v, declared, path)
+}
+
+// firstForText prefers string to enum where both take a text, as flytekit does.
+func firstForText(value any, variants []*core.LiteralType) []*core.LiteralType {
+	if _, ok := value.(string); !ok {
+		return variants
+	}
+	isText := func(t *core.LiteralType) bool { return t.GetSimple() == core.SimpleType_STRING }
+	if i := slices.IndexFunc(variants, isText); i > 0 {
+		return slices.Concat(variants[i:i+1], variants[:i], variants[i+1:])
+	}
+	return variants
 }
 
 // natural writes a value whose type nobody declared.
@@ -187,11 +203,11 @@ func (e encoder) simple(v reflect.Value, declared *core.LiteralType, path string
 				if err != nil {
 					return nil, problem(path, "%s cannot be written as a string: %w", valueName(v), err)
 				}
-				return stringLiteral(string(written)), nil
+				return utf8Literal(string(written), path)
 			}
 		}
 		if v.Kind() == reflect.String {
-			return stringLiteral(v.String()), nil
+			return utf8Literal(v.String(), path)
 		}
 	case core.SimpleType_BOOLEAN:
 		if v.Kind() == reflect.Bool {
@@ -320,11 +336,18 @@ func (e encoder) object(v reflect.Value, declared *core.LiteralType, path string
 	return binaryLiteral(packed, MsgPack), nil
 }
 
-// fitsGeneric refuses whole numbers that a generic literal, whose only numbers are floats, would change.
+// fitsGeneric refuses what a generic literal would change: whole numbers that are no floats, its only numbers, and what JSON
+// lacks.
 func fitsGeneric(plain any) error {
 	var float float64
 	exact := true
 	switch value := plain.(type) {
+	case []byte, Timestamp, map[any]any:
+		return fmt.Errorf("JSON has no %T; a dict without literal.JSON around it becomes msgpack, which has", plain)
+	case float64:
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			return fmt.Errorf("JSON has no %v; a dict without literal.JSON around it becomes msgpack, which has", value)
+		}
 	case int64:
 		float = float64(value)
 		back, whole := exactInteger(float)
@@ -372,6 +395,9 @@ func (e encoder) mapping(v reflect.Value, value *core.LiteralType, path string) 
 	literals := make(map[string]*core.Literal, v.Len())
 	for entries := v.MapRange(); entries.Next(); {
 		name := entries.Key().String()
+		if !utf8.ValidString(name) {
+			return nil, problem(path, "the key %q is no UTF-8, and a string is", name)
+		}
 		var err error
 		if literals[name], err = e.encode(entries.Value(), value, key(path, name)); err != nil {
 			return nil, err
@@ -418,7 +444,10 @@ func (e encoder) dataset(v reflect.Value, declared *core.LiteralType, datasetTyp
 	default:
 		return nil, unfit(v, declared, path)
 	}
-	written := &core.StructuredDatasetType{Format: dataset.Format, Columns: datasetType.GetColumns()}
+	written := &core.StructuredDatasetType{
+		Format: dataset.Format, Columns: datasetType.GetColumns(),
+		ExternalSchemaType: datasetType.GetExternalSchemaType(), ExternalSchemaBytes: datasetType.GetExternalSchemaBytes(),
+	}
 	if dataset.Format == "" {
 		written.Format = datasetType.GetFormat()
 	}
@@ -478,6 +507,14 @@ func none() *core.Literal {
 
 func stringLiteral(value string) *core.Literal {
 	return primitive(&core.Primitive{Value: &core.Primitive_StringValue{StringValue: value}})
+}
+
+// utf8Literal refuses what gRPC would break the whole answer for.
+func utf8Literal(value, path string) (*core.Literal, error) {
+	if !utf8.ValidString(value) {
+		return nil, problem(path, "%q is no UTF-8, and a string is", value)
+	}
+	return stringLiteral(value), nil
 }
 
 func binaryLiteral(value []byte, tag string) *core.Literal {

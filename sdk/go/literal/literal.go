@@ -11,12 +11,15 @@
 // | collection                  | []any                          | slices                                       |
 // | map                         | map[string]any                 | maps with string keys, structs               |
 // | union                       | its value                      | its value                                    |
-// | generic, msgpack            | map[string]any, …              | structs and maps, by encoding/json's rules   |
+// | generic, msgpack            | map[string]any, map[any]any    | structs and maps, by encoding/json's rules   |
+// |                             | where a key is no string, …    |                                              |
+// | bytes, timestamps in it     | []byte, Timestamp              | the same, in structs also as time.Time       |
 // | other binary                | []byte, or Binary with a tag   | []byte, Binary                               |
 // | blob                        | File, Directory                | the same                                     |
 // | structured dataset, schema  | StructuredDataset, Schema      | the same, a schema also as StructuredDataset |
 //
-// A *core.Literal, at any depth, is passed through both ways for what the table lacks.
+// A *core.Literal, at any depth, is passed through both ways for what the table lacks. What the Go type cannot hold is an
+// error, and so is what the declared type cannot: nothing is rounded, cut or read as text. A duration has 292 years at most.
 //
 // Encode follows the type that the task's interface declares: a Go int becomes a float where a float is declared, and
 // a union literal names its variant. Without a declared type it takes what is natural for the Go value.

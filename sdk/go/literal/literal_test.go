@@ -480,7 +480,7 @@ func TestFiveBytesCannotAskForGigabytes(t *testing.T) {
 func TestPythonsMsgPackIsRead(t *testing.T) {
 	data := []byte("\x83\xa1x\x01\xa1y\x92\xcb?\xf8\x00\x00\x00\x00\x00\x00\xc0\x03\xc4\x01a")
 	got, err := Decode[any](binaryLiteral(data, MsgPack))
-	want := map[string]any{"x": int64(1), "y": []any{1.5, nil}, "3": []byte("a")}
+	want := map[any]any{"x": int64(1), "y": []any{1.5, nil}, int64(3): []byte("a")}
 	if err != nil || !sameValue(got, want) {
 		t.Errorf("got %#v, %v; want %#v", got, err, want)
 	}

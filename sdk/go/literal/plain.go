@@ -2,24 +2,36 @@ package literal
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/big"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
 
-// A plain value is what JSON and msgpack can say: nil, bool, int64, uint64 above its range, float64, string, []byte,
-// []any and map[string]any, and the time.Time of msgpack's timestamps.
+// A plain value is what JSON and msgpack can say: nil, bool, int64, uint64 above its range, float64, string, []byte, []any,
+// map[string]any, or map[any]any where a key is no string, and msgpack's Timestamp.
+
+// The years 1 to 9999, from 1970 on: those of JSON and of protobuf.
+const (
+	firstSecond = -62_135_596_800
+	lastSecond  = 253_402_300_799
+)
 
 // maxDepth bounds the nesting of what is decoded: a stack overflow would end the whole plugin.
 const maxDepth = 1000
@@ -67,14 +79,61 @@ func (s msgPackSource) value(depth int) (any, error) {
 	case msgpcode.IsFixedMap(code) || code == msgpcode.Map16 || code == msgpcode.Map32:
 		return s.object(depth)
 	}
-	if msgpcode.IsBin(code) {
+	switch {
+	case msgpcode.IsBin(code):
 		return s.decoder.DecodeBytes()
+	case msgpcode.IsExt(code):
+		return s.extension()
 	}
 	value, err := s.decoder.DecodeInterfaceLoose()
-	if unsigned, ok := value.(uint64); ok && unsigned <= math.MaxInt64 {
-		return int64(unsigned), err
+	switch value := value.(type) {
+	case uint64:
+		if value <= math.MaxInt64 {
+			return int64(value), err
+		}
+	case string:
+		if err == nil && !utf8.ValidString(value) {
+			return nil, fmt.Errorf("%w: %q", errNoUTF8, value)
+		}
 	}
 	return value, err
+}
+
+var errNoUTF8 = errors.New("a text is no UTF-8")
+
+// extension reads msgpack's timestamps, which the library would move into the next second where their nanoseconds are too many.
+func (s msgPackSource) extension() (any, error) {
+	code, length, err := s.decoder.DecodeExtHeader()
+	if err != nil {
+		return nil, err
+	}
+	if length > s.reader.Len() {
+		return nil, io.ErrUnexpectedEOF
+	}
+	data := make([]byte, length)
+	if err := s.decoder.ReadFull(data); err != nil {
+		return nil, err
+	}
+	if code != -1 {
+		return nil, fmt.Errorf("an extension of type %d has no Go value", code)
+	}
+	var seconds int64
+	var nanos uint64
+	switch length {
+	case 4:
+		seconds = int64(binary.BigEndian.Uint32(data))
+	case 8:
+		both := binary.BigEndian.Uint64(data)
+		seconds, nanos = int64(both&(1<<34-1)), both>>34
+	case 12:
+		seconds, nanos = int64(binary.BigEndian.Uint64(data[4:])), uint64(binary.BigEndian.Uint32(data))
+	default:
+		return nil, fmt.Errorf("a timestamp has %d bytes", length)
+	}
+	if nanos >= 1e9 || seconds < firstSecond || seconds > lastSecond {
+		return nil, fmt.Errorf("a timestamp of %d s and %d ns is not in the years 1 to 9999", seconds, nanos)
+	}
+	return Timestamp{time.Unix(seconds, int64(nanos)).UTC()}, nil
 }
 
 func (s msgPackSource) list(depth int) (any, error) {
@@ -91,7 +150,7 @@ func (s msgPackSource) list(depth int) (any, error) {
 
 func (s msgPackSource) object(depth int) (any, error) {
 	length, err := s.decoder.DecodeMapLen()
-	object := map[string]any{}
+	object := map[any]any{}
 	for i := 0; i < length && err == nil; i++ {
 		var name, value any
 		if name, err = s.value(depth + 1); err != nil {
@@ -101,31 +160,96 @@ func (s msgPackSource) object(depth int) (any, error) {
 			err = addEntry(object, name, value)
 		}
 	}
-	return object, err
+	if err != nil {
+		return nil, err
+	}
+	texts := make(map[string]any, len(object))
+	for name, value := range object {
+		text, ok := name.(string)
+		if !ok {
+			return object, nil
+		}
+		texts[text] = value
+	}
+	return texts, nil
 }
 
-// addEntry puts an entry under its key as text: dicts of Python have keys that are numbers, too.
-func addEntry(object map[string]any, name, value any) error {
+// addEntry adds an entry of a dict, whose keys are not only texts in Python.
+func addEntry(object map[any]any, name, value any) error {
 	switch name.(type) {
-	case string, bool, int64, uint64, float64:
+	case nil, string, bool, int64, uint64, float64:
 	default:
 		return fmt.Errorf("a key is a %T, neither a text nor a number", name)
 	}
-	key := fmt.Sprint(name)
-	if _, twice := object[key]; twice {
-		return fmt.Errorf("two keys read as %q", key)
+	if _, twice := object[name]; twice {
+		return fmt.Errorf("two keys are %v", name)
 	}
-	object[key] = value
+	object[name] = value
 	return nil
+}
+
+// textKeys gives a dict's keys as text, for what has no others.
+func textKeys(object map[any]any) (map[string]any, error) {
+	texts := make(map[string]any, len(object))
+	for name, value := range object {
+		if name == nil {
+			return nil, errors.New("a key is none, which is no text")
+		}
+		text := fmt.Sprint(name)
+		if _, twice := texts[text]; twice {
+			return nil, fmt.Errorf("two keys read as %q", text)
+		}
+		texts[text] = value
+	}
+	return texts, nil
 }
 
 func encodeMsgPack(plain any) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := msgpack.NewEncoder(&buffer)
 	encoder.UseCompactInts(true)
-	encoder.SetSortMapKeys(true)
-	err := encoder.Encode(plain)
+	err := writeMsgPack(encoder, plain)
 	return buffer.Bytes(), err
+}
+
+// writeMsgPack writes the entries of maps in an order, so that equal values are equal bytes.
+func writeMsgPack(encoder *msgpack.Encoder, plain any) error {
+	switch value := plain.(type) {
+	case Timestamp:
+		return encoder.EncodeTime(value.Time)
+	case []any:
+		if err := encoder.EncodeArrayLen(len(value)); err != nil {
+			return err
+		}
+		for _, element := range value {
+			if err := writeMsgPack(encoder, element); err != nil {
+				return err
+			}
+		}
+		return nil
+	case map[string]any:
+		return writeEntries(encoder, value, strings.Compare)
+	case map[any]any:
+		return writeEntries(encoder, value, func(a, b any) int {
+			return cmp.Or(strings.Compare(fmt.Sprint(a), fmt.Sprint(b)), strings.Compare(fmt.Sprintf("%T", a), fmt.Sprintf("%T", b)))
+		})
+	}
+	return encoder.Encode(plain)
+}
+
+func writeEntries[K comparable](encoder *msgpack.Encoder, object map[K]any, order func(a, b K) int) error {
+	if err := encoder.EncodeMapLen(len(object)); err != nil {
+		return err
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(object), order) {
+		if err := encoder.Encode(name); err != nil {
+			return err
+		}
+		if err := writeMsgPack(encoder, object[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // toPlain turns a Go value into a plain one: maps, lists and simple values as they are, everything else as
@@ -137,6 +261,9 @@ func toPlain(v reflect.Value) (any, error) {
 	switch value := v.Interface().(type) {
 	case json.Number:
 		return exactNumber(value)
+	case Timestamp:
+		return value, nil
+	case *Timestamp: // not by the methods of the time in it
 	case json.Marshaler, encoding.TextMarshaler:
 		return throughJSON(v)
 	}
@@ -153,6 +280,9 @@ func toPlain(v reflect.Value) (any, error) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		return v.Uint(), nil
 	case reflect.String:
+		if !utf8.ValidString(v.String()) {
+			return nil, fmt.Errorf("%w: %q", errNoUTF8, v.String())
+		}
 		return v.String(), nil
 	case reflect.Float32, reflect.Float64:
 		return v.Float(), nil
@@ -169,23 +299,45 @@ func toPlain(v reflect.Value) (any, error) {
 		}
 		return list, nil
 	case reflect.Map:
-		if v.Type().Key().Kind() != reflect.String {
-			break
-		}
-		object := make(map[string]any, v.Len())
-		for entries := v.MapRange(); entries.Next(); {
-			value, err := toPlain(entries.Value())
-			if err != nil {
-				return nil, err
-			}
-			object[entries.Key().String()] = value
-		}
-		return object, nil
+		return plainMap(v)
 	}
 	if data, ok := v.Interface().([]byte); ok {
 		return data, nil
 	}
 	return throughJSON(v)
+}
+
+func plainMap(v reflect.Value) (any, error) {
+	texts, object := map[string]any{}, map[any]any{}
+	ofTexts := v.Type().Key().Kind() == reflect.String
+	if !ofTexts && v.Type().Key().Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		return throughJSON(v)
+	}
+	for entries := v.MapRange(); entries.Next(); {
+		value, err := toPlain(entries.Value())
+		if err != nil {
+			return nil, err
+		}
+		if ofTexts {
+			name := entries.Key().String()
+			if !utf8.ValidString(name) {
+				return nil, fmt.Errorf("%w: %q", errNoUTF8, name)
+			}
+			texts[name] = value
+			continue
+		}
+		name, err := toPlain(entries.Key())
+		if err == nil {
+			err = addEntry(object, name, value)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if ofTexts {
+		return texts, nil
+	}
+	return object, nil
 }
 
 func throughJSON(v reflect.Value) (any, error) {
@@ -257,6 +409,13 @@ func plainInto(plain any, v reflect.Value, path string) error {
 	if reflect.PointerTo(v.Type()).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return plainThroughJSON(plain, v, path)
 	}
+	if object, ok := plain.(map[any]any); ok && v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String {
+		texts, err := textKeys(object)
+		if err != nil {
+			return problem(path, "it cannot be read as %s: %w", v.Type(), err)
+		}
+		plain = texts
+	}
 	list, isList := plain.([]any)
 	object, isObject := plain.(map[string]any)
 	switch {
@@ -295,7 +454,12 @@ func plainInto(plain any, v reflect.Value, path string) error {
 }
 
 func plainThroughJSON(plain any, v reflect.Value, path string) error {
-	data, err := json.Marshal(marked(plain))
+	said := textsFor(plain)
+	sayable, err := marked(plain)
+	var data []byte
+	if err == nil {
+		data, err = json.Marshal(sayable)
+	}
 	if err != nil {
 		return problem(path, "it cannot be read as %s: %w", v.Type(), err)
 	}
@@ -305,7 +469,7 @@ func plainThroughJSON(plain any, v reflect.Value, path string) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	if err = decoder.Decode(v.Addr().Interface()); err == nil {
-		err = settle(v, 0)
+		err = said.settle(v, 0)
 	}
 	var wrongType *json.UnmarshalTypeError
 	switch {
@@ -320,51 +484,112 @@ func plainThroughJSON(plain any, v reflect.Value, path string) error {
 }
 
 // marked writes large floats with an exponent, since encoding/json writes them as whole numbers, with zeros in the place of
-// their last digits.
-func marked(plain any) any {
+// their last digits, and all keys as text.
+func marked(plain any) (any, error) {
+	var err error
 	switch value := plain.(type) {
 	case float64:
 		if size := math.Abs(value); size > 1<<53 && size < 1e21 {
-			return json.Number(strconv.FormatFloat(value, 'e', -1, 64))
+			return json.Number(strconv.FormatFloat(value, 'e', -1, 64)), nil
 		}
 	case []any:
 		list := make([]any, len(value))
 		for i := range value {
-			list[i] = marked(value[i])
+			if list[i], err = marked(value[i]); err != nil {
+				return nil, err
+			}
 		}
-		return list
+		return list, nil
+	case map[any]any:
+		texts, err := textKeys(value)
+		if err != nil {
+			return nil, err
+		}
+		return marked(texts)
 	case map[string]any:
 		object := make(map[string]any, len(value))
 		for name := range value {
-			object[name] = marked(value[name])
+			if object[name], err = marked(value[name]); err != nil {
+				return nil, err
+			}
 		}
-		return object
+		return object, nil
 	}
-	return plain
+	return plain, nil
 }
 
-// settle gives what encoding/json has read into interfaces its numbers: float64, which it makes of all by itself, and
-// integers where no float holds them.
-func settle(v reflect.Value, depth int) error {
+// jsonTexts are the texts that stand in JSON for bytes and timestamps, and what they stand for.
+type jsonTexts map[string]any
+
+// alsoText is what a text stands for that the value has itself, too.
+type alsoText struct{}
+
+func textsFor(plain any) jsonTexts {
+	texts := jsonTexts{}
+	eachScalar(plain, func(scalar any) {
+		switch value := scalar.(type) {
+		case []byte:
+			texts[base64.StdEncoding.EncodeToString(value)] = value
+		case Timestamp:
+			texts[value.Format(time.RFC3339Nano)] = value
+		}
+	})
+	if len(texts) == 0 {
+		return texts
+	}
+	eachScalar(plain, func(scalar any) {
+		if text, ok := scalar.(string); ok && texts[text] != nil {
+			texts[text] = alsoText{}
+		}
+	})
+	return texts
+}
+
+func eachScalar(plain any, visit func(any)) {
+	switch value := plain.(type) {
+	case []any:
+		for _, element := range value {
+			eachScalar(element, visit)
+		}
+	case map[string]any:
+		for _, element := range value {
+			eachScalar(element, visit)
+		}
+	case map[any]any:
+		for _, element := range value {
+			eachScalar(element, visit)
+		}
+	default:
+		visit(plain)
+	}
+}
+
+// settle puts right what encoding/json has read. In interfaces numbers are float64, which it makes of all by itself, and
+// integers where no float holds them; bytes and timestamps are what they were. Neither is a text.
+func (t jsonTexts) settle(v reflect.Value, depth int) error {
 	if depth > maxDepth { // pointers that the author has put there may go in circles
 		return nil
 	}
 	switch v.Kind() {
 	case reflect.Interface:
 		if v.NumMethod() == 0 && !v.IsNil() && v.CanSet() {
-			plain, err := settled(v.Interface(), depth)
+			plain, err := t.settled(v.Interface(), depth)
 			if err != nil {
 				return err
 			}
 			v.Set(reflect.ValueOf(plain))
 		}
+	case reflect.String:
+		if other := t[v.String()]; other != nil && other != any(alsoText{}) {
+			return fmt.Errorf("a %T cannot be read as %s", other, v.Type())
+		}
 	case reflect.Pointer:
 		if !v.IsNil() {
-			return settle(v.Elem(), depth+1)
+			return t.settle(v.Elem(), depth+1)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			if err := settle(v.Index(i), depth+1); err != nil {
+			if err := t.settle(v.Index(i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -372,7 +597,7 @@ func settle(v reflect.Value, depth int) error {
 		for entries := v.MapRange(); entries.Next(); {
 			element := reflect.New(v.Type().Elem()).Elem()
 			element.Set(entries.Value())
-			if err := settle(element, depth+1); err != nil {
+			if err := t.settle(element, depth+1); err != nil {
 				return err
 			}
 			v.SetMapIndex(entries.Key(), element)
@@ -380,7 +605,7 @@ func settle(v reflect.Value, depth int) error {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if field := v.Type().Field(i); field.IsExported() || field.Anonymous {
-				if err := settle(v.Field(i), depth+1); err != nil {
+				if err := t.settle(v.Field(i), depth+1); err != nil {
 					return err
 				}
 			}
@@ -389,8 +614,16 @@ func settle(v reflect.Value, depth int) error {
 	return nil
 }
 
-func settled(plain any, depth int) (any, error) {
+func (t jsonTexts) settled(plain any, depth int) (any, error) {
 	switch value := plain.(type) {
+	case string:
+		switch other := t[value].(type) {
+		case alsoText:
+			return nil, fmt.Errorf("%q may be a text, and may be what JSON says for bytes or a timestamp: read it as a map", value)
+		case nil:
+		default:
+			return other, nil
+		}
 	case json.Number:
 		number, err := exactNumber(value)
 		switch whole := number.(type) {
@@ -405,7 +638,7 @@ func settled(plain any, depth int) (any, error) {
 		}
 		return number, err
 	case []any, map[string]any:
-		return plain, settle(reflect.ValueOf(plain), depth)
+		return plain, t.settle(reflect.ValueOf(plain), depth)
 	}
 	return plain, nil
 }

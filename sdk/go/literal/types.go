@@ -1,6 +1,8 @@
 package literal
 
 import (
+	"time"
+
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 )
 
@@ -58,8 +60,12 @@ type Binary struct {
 // MsgPack is the tag of a binary literal that holds a dataclass, a pydantic model or a dict.
 const MsgPack = "msgpack"
 
+// Timestamp is msgpack's own timestamp, which a dict of Python's has for a msgpack.Timestamp. Python's datetimes in dicts and
+// dataclasses are texts, and so is a time.Time that is written within one.
+type Timestamp struct{ time.Time }
+
 // JSON marks a value to be written as a generic literal (a protobuf Struct) instead of msgpack, for readers that are
-// older than flytekit 1.14. Its numbers become floats.
+// older than flytekit 1.14. Its numbers become floats, and what that would change is refused, as is what JSON lacks.
 type JSON struct{ Value any }
 
 // Simple returns the literal type of a simple kind.
