@@ -15,7 +15,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.models.literals import Literal
 from google.protobuf import json_format
 
-from agenthost.agent import running
+from agenthost.agent import StructuredDataset, running
 from agenthost.agent._literals import LiteralError, to_literal, to_python
 from agenthost.agent._resource import to_message
 from agenthost.agent._typed import read
@@ -168,13 +168,45 @@ def test_what_a_literal_cannot_hold_is_refused(value: Any, simple: int) -> None:
         to_literal(value, types_pb2.LiteralType(simple=simple))
 
 
-def test_keys_that_are_the_same_as_text_are_refused() -> None:
+def test_keys_that_are_no_text_are_kept_or_refused() -> None:
+    value = {1: "a", "1": "b"}
+    assert to_python(to_literal(value)) == value
+    declared = types_pb2.LiteralType(map_value_type=types_pb2.LiteralType(simple=types_pb2.STRING))
+    with pytest.raises(LiteralError, match="the key 1 is int, not str"):
+        to_literal(value, declared)
+
+
+def test_a_date_is_the_datetime_at_which_it_begins() -> None:
+    day = datetime.date(2024, 2, 29)
+    declared = types_pb2.LiteralType(simple=types_pb2.DATETIME)
+    for written in (to_literal(day), to_literal(day, declared)):
+        assert flytekit_reads(written, datetime.date) == day
+
+
+def test_a_member_of_an_enum_is_one_in_a_list_and_in_a_union() -> None:
+    text = types_pb2.LiteralType(simple=types_pb2.STRING)
+    level = types_pb2.LiteralType(enum_type=types_pb2.EnumType(values=["low"]))
+    union = types_pb2.LiteralType(union_type=types_pb2.UnionType(variants=[text, level]))
+    assert to_python(to_literal([Level.LOW], types_pb2.LiteralType(collection_type=level))) == ["low"]
+    assert to_literal(Level.LOW, union).scalar.union.type == level
+    assert to_literal("low", union).scalar.union.type == text
+
+
+def test_a_column_that_is_not_simple_keeps_its_type() -> None:
+    numbers = types_pb2.LiteralType(collection_type=types_pb2.LiteralType(simple=types_pb2.INTEGER))
+    table = StructuredDataset("s3://b/t", "parquet", {"n": "INTEGER", "numbers": numbers})
+    assert to_python(to_literal(table)) == table
+    schema = types_pb2.LiteralType(schema=types_pb2.SchemaType())
+    with pytest.raises(LiteralError, match=r"a schema has no columns of list\[integer\], as numbers is"):
+        to_literal(table, schema)
+
+
+def test_what_cannot_be_sent_is_refused() -> None:
+    for value in ("\ud800", ["\ud800"], {"a": "\ud800"}):
+        with pytest.raises(LiteralError):
+            to_literal(value)
     with pytest.raises(LiteralError):
-        to_literal({1: "a", "1": "b"})
-    with pytest.raises(LiteralError):
-        to_literal(
-            {1: 1, "1": 2}, types_pb2.LiteralType(map_value_type=types_pb2.LiteralType(simple=types_pb2.INTEGER))
-        )
+        to_literal({"a": "\ud800"}, STRUCT)
 
 
 def test_the_custom_info_keeps_every_digit() -> None:

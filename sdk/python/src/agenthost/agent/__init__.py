@@ -46,7 +46,7 @@ from ._errors import (
     Unavailable,
     UserFailure,
 )
-from ._literals import Binary, Directory, File, StructuredDataset
+from ._literals import Binary, Directory, File, FlyteError, StructuredDataset
 from ._plugin import Plugin
 from ._resource import (
     Phase,
@@ -73,6 +73,7 @@ __all__ = [
     "Directory",
     "FailedPrecondition",
     "File",
+    "FlyteError",
     "InvalidArgument",
     "Job",
     "LogLine",
