@@ -247,6 +247,9 @@ func TestNumbersOfADecisionKeepTheirDigits(t *testing.T) {
 		"reasons": []any{int64(9007199254740993), "123456789012345678901234567890", map[string]any{"n": uint64(math.MaxUint64), "x": "<&>"}},
 	}})
 	check("kept", int64(math.MinInt64+1), map[string]any{"decision": map[string]any{"allow": true, "n": int64(9007199254740993), "seen": int64(math.MinInt64 + 1)}})
+	check("kept", map[int]any{7: "seven"}, map[string]any{"decision": map[string]any{
+		"allow": true, "n": int64(9007199254740993), "seen": map[string]any{"7": "seven"},
+	}})
 	check("summed", math.Ldexp(1, 60), map[string]any{"reasons": []any{"1152921504606846977"}})
 	check("summed", 2500000*time.Hour+time.Nanosecond, map[string]any{"reasons": []any{"9.000000001000000001e+09"}})
 	check("summed", -1500*time.Millisecond, map[string]any{"reasons": []any{"-0.5"}})
@@ -255,8 +258,10 @@ func TestNumbersOfADecisionKeepTheirDigits(t *testing.T) {
 	if refused.How != "PolicyError" || !strings.Contains(refused.Why, "123456789012345678901234567890") {
 		t.Errorf("got %+v", refused)
 	}
-	refused = endsSame(t, clients, everything(t, "values/yes", "", map[string]any{"n": math.NaN()}))
-	if refused.How != "BadTask" || !strings.Contains(refused.Why, "input n") {
-		t.Errorf("got %+v", refused)
+	for _, n := range []any{math.NaN(), map[any]any{1: "a", "1": "b"}} {
+		refused = endsSame(t, clients, everything(t, "values/yes", "", map[string]any{"n": n}))
+		if refused.How != "BadTask" || !strings.Contains(refused.Why, "input n") {
+			t.Errorf("%v: got %+v", n, refused)
+		}
 	}
 }

@@ -109,6 +109,15 @@ func plain(value any) any {
 			object[key] = plain(element)
 		}
 		return object
+	case map[any]any: // a dict with keys that are numbers
+		object := make(map[string]any, len(v))
+		for key, element := range v {
+			object[fmt.Sprint(key)] = plain(element)
+		}
+		if _, none := v[nil]; none || len(object) < len(v) {
+			return v // which is no JSON
+		}
+		return object
 	}
 	return value
 }
