@@ -5,8 +5,12 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/plugins/bigquery/query"
 	"github.com/agenthost/agenthost/plugins/bigquery/service"
@@ -104,8 +108,18 @@ func (a *Agent) try(task *sdk.Task) (*try, error) {
 	return &try{bigquery, ref, q}, nil
 }
 
-// Create starts the query. The same attempt twice is one job: BigQuery refuses the id the second time.
+// Create starts the query. The same attempt twice is one job: BigQuery refuses the id the second time. A task that can never run
+// becomes one that FAILED.
 func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
+	meta, err := a.create(ctx, task)
+	if status.Code(err) != codes.InvalidArgument {
+		return meta, err
+	}
+	slog.WarnContext(ctx, "a task is refused", "task", task.String(), "reason", err)
+	return Meta{JobID: refusedID(err.Error()), Project: meta.Project}, nil
+}
+
+func (a *Agent) create(ctx context.Context, task *sdk.Task) (Meta, error) {
 	t, err := a.try(task)
 	if err != nil {
 		return Meta{}, err
@@ -159,6 +173,9 @@ func (a *Agent) Get(ctx context.Context, job sdk.Job[Meta]) (*sdk.Resource, erro
 	if bytes, ok := dryRunBytes(job.Meta.JobID); ok {
 		return reportDryRun(bytes), nil
 	}
+	if reason, refused := refusalOf(job.Meta.JobID); refused {
+		return sdk.Failed(sdk.UserError("InvalidTask", errors.New(reason))), nil
+	}
 	r, err := a.look(ctx, job)
 	if err != nil {
 		return nil, err
@@ -184,7 +201,8 @@ func (a *Agent) look(ctx context.Context, job sdk.Job[Meta]) (*report, error) {
 
 // Delete cancels the job if it has not ended.
 func (a *Agent) Delete(ctx context.Context, job sdk.Job[Meta]) error {
-	if _, ok := dryRunBytes(job.Meta.JobID); ok {
+	_, dry := dryRunBytes(job.Meta.JobID)
+	if _, refused := refusalOf(job.Meta.JobID); dry || refused {
 		return nil
 	}
 	bigquery, err := a.serviceOf(job)

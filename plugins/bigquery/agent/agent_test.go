@@ -229,7 +229,6 @@ func TestLastingFailuresOfCallsAreToldWithTheirCode(t *testing.T) {
 		calls  int
 	}{
 		"denied":  {403, "accessDenied", codes.PermissionDenied, 1},
-		"invalid": {400, "invalid", codes.InvalidArgument, 1},
 		"quota":   {403, "quotaExceeded", codes.Unavailable, 1},
 		"backend": {503, "backendError", codes.Unavailable, 5},
 	} {
@@ -244,6 +243,28 @@ func TestLastingFailuresOfCallsAreToldWithTheirCode(t *testing.T) {
 				t.Errorf("%d calls, want %d", n, c.calls)
 			}
 		})
+	}
+}
+
+// wantRefused wants a task to have FAILED, and no job to be made of it. An error of Create would be repeated by Flyte for each
+// retry.
+func wantRefused(t *testing.T, client *agenttest.Client, task agenttest.Task, want string) {
+	t.Helper()
+	job := create(t, client, task)
+	if result := get(t, job); result.Phase != sdk.PhaseFailed || !strings.Contains(result.Message, want) {
+		t.Errorf("%s: %s, want %q", result.Phase, result.Message, want)
+	}
+	if err := job.Delete(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATaskThatBigQueryRefusesForGoodFails(t *testing.T) {
+	client, proxy := serve(t, nil)
+	proxy.Fail(bqtest.Insert, 100, 400, "invalidQuery", strings.Repeat("ü", 5000))
+	wantRefused(t, client, task("selec 1", nil), "üü")
+	if n := len(proxy.Calls(bqtest.Insert)); n != 1 {
+		t.Errorf("%d calls", n)
 	}
 }
 
@@ -321,9 +342,12 @@ func TestSettingsThatTheAPILacksAreNamedAndTheOthersKept(t *testing.T) {
 			t.Errorf("%v = %v, want %v", c.path, got, c.want)
 		}
 	}
-	_, err := client.Create(t.Context(), task("select 1", map[string]any{"destinationTable": 3}))
-	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "destinationTable") {
-		t.Errorf("error = %v", err)
+	for want, custom := range map[string]map[string]any{
+		"destinationTable":                 {"destinationTable": 3},
+		"maximumBytesBilled is 1152921504": {"maximumBytesBilled": 1 << 60},
+		"rangePartitioning.range.end is 9": {"rangePartitioning": map[string]any{"range": map[string]any{"end": 1 << 53}}},
+	} {
+		wantRefused(t, client, task("select 1", custom), want)
 	}
 }
 
@@ -377,9 +401,7 @@ func TestParametersThatTheClientCannotReadDoNotHideTheResult(t *testing.T) {
 func TestADryRunSaysWhatTheQueryWouldRead(t *testing.T) {
 	client, proxy := serve(t, nil)
 	dry := task("select 1 as n", map[string]any{"dryRun": true})
-	if _, err := client.Create(t.Context(), dry); status.Code(err) != codes.InvalidArgument {
-		t.Errorf("with outputs: %v", err)
-	}
+	wantRefused(t, client, dry, "dryRun, which gives no result")
 	dry.OutputTypes = nil
 	job := create(t, client, dry)
 	looks := len(proxy.Calls(bqtest.Get)) // whether the attempt was abandoned

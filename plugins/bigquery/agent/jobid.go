@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A job's id is agenthost-<key>, where the key is the host's for the attempt, so that the same attempt has the same id.
@@ -60,3 +61,23 @@ func dryRunBytes(id string) (int64, bool) {
 	bytes, err := strconv.ParseInt(text, 10, 64)
 	return bytes, err == nil
 }
+
+// A task that can never run has no job either: its id says why, as no id of BigQuery's does. An error from Create would instead be
+// repeated by Flyte for as many retries as the task has, to the same end.
+const refusedPrefix = "refused: "
+
+// mostRefusal bounds the reason: Flyte keeps metadata in a custom resource.
+const mostRefusal = 4 << 10
+
+func refusedID(reason string) string {
+	if len(reason) > mostRefusal {
+		end := mostRefusal
+		for !utf8.RuneStart(reason[end]) {
+			end--
+		}
+		reason = reason[:end] + "…"
+	}
+	return refusedPrefix + reason
+}
+
+func refusalOf(id string) (reason string, refused bool) { return strings.CutPrefix(id, refusedPrefix) }

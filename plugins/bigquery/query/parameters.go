@@ -153,13 +153,13 @@ func valueOf(l *core.Literal, kind *rest.QueryParameterType) (*rest.QueryParamet
 	}
 	switch {
 	case l.GetOffloadedMetadata() != nil:
-		return nil, fmt.Errorf("it is so large that Flyte keeps it in storage")
+		return nil, fmt.Errorf("it is so large that Flyte has put it into storage, at %s: raise min-size-in-mb-for-offloading in FlytePropeller's literal-offloading-config, or pass a table", l.GetOffloadedMetadata().GetUri())
 	case literal.IsNone(l):
 		return &rest.QueryParameterValue{}, nil
 	case kind.Type == array:
 		return elementsOf(l, kind.ArrayType)
 	}
-	text, err := textOf(l)
+	text, err := textOf(l, kind.Type)
 	if err != nil {
 		return nil, err
 	}
@@ -179,28 +179,53 @@ func elementsOf(l *core.Literal, kind *rest.QueryParameterType) (*rest.QueryPara
 	return value, nil
 }
 
-func textOf(l *core.Literal) (string, error) {
-	if binary := l.GetScalar().GetBinary(); binary != nil {
+// textOf writes a value of the very type that is declared: BigQuery would make one of another as well as it can.
+func textOf(l *core.Literal, kind string) (string, error) {
+	if binary := l.GetScalar().GetBinary(); binary != nil && kind == "BYTES" {
 		if binary.GetTag() != "" {
 			return "", fmt.Errorf("it is %s, not bytes", binary.GetTag())
 		}
 		return base64.StdEncoding.EncodeToString(binary.GetValue()), nil
 	}
+	var of string
+	var text func() (string, error)
+	written := func(text string) func() (string, error) { return func() (string, error) { return text, nil } }
 	switch p := l.GetScalar().GetPrimitive().GetValue().(type) {
 	case *core.Primitive_Integer:
-		return strconv.FormatInt(p.Integer, 10), nil
+		of, text = "INT64", written(strconv.FormatInt(p.Integer, 10))
 	case *core.Primitive_FloatValue:
-		return strconv.FormatFloat(p.FloatValue, 'g', -1, 64), nil
+		of, text = "FLOAT64", written(strconv.FormatFloat(p.FloatValue, 'g', -1, 64))
 	case *core.Primitive_StringValue:
-		return p.StringValue, nil
+		of, text = "STRING", written(p.StringValue)
 	case *core.Primitive_Boolean:
-		return strconv.FormatBool(p.Boolean), nil
+		of, text = "BOOL", written(strconv.FormatBool(p.Boolean))
 	case *core.Primitive_Datetime:
-		return datetime(p.Datetime)
+		of, text = "DATETIME", func() (string, error) { return datetime(p.Datetime) }
 	case *core.Primitive_Duration:
-		return interval(p.Duration)
+		of, text = "INTERVAL", func() (string, error) { return interval(p.Duration) }
 	}
-	return "", fmt.Errorf("its value does not fit its type")
+	if of == "" || of != kind {
+		return "", fmt.Errorf("it is %s, which is no %s", literalName(l), kind)
+	}
+	return text()
+}
+
+// literalName says what a literal is, for people.
+func literalName(l *core.Literal) string {
+	switch v := l.GetValue().(type) {
+	case *core.Literal_Collection:
+		return "a list"
+	case *core.Literal_Map:
+		return "a dict"
+	case *core.Literal_Scalar:
+		if primitive := v.Scalar.GetPrimitive().GetValue(); primitive != nil {
+			return strings.ToLower(fmt.Sprintf("%T", primitive)[len("*core.Primitive_"):])
+		}
+		if v.Scalar.GetValue() != nil {
+			return strings.ToLower(fmt.Sprintf("%T", v.Scalar.GetValue())[len("*core.Scalar_"):])
+		}
+	}
+	return "nothing"
 }
 
 const micro = 1000 // nanoseconds, the finest that BigQuery has

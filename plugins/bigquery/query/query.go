@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/plugins/bigquery/service"
 	sdk "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // Query is a task as BigQuery wants it. Its user agent names flytekit's version and the Flyte domain, as flytekit's own agent
@@ -30,6 +31,9 @@ func Of(task *sdk.Task) (*Query, error) {
 	var own struct{ ProjectID, Location, Domain string }
 	if err := task.Custom(&own); err != nil {
 		return nil, err
+	}
+	if err := literal.CheckTemplate(task.Template.GetCustom()); err != nil {
+		return nil, sdk.InvalidArgument("the custom part of the task: %w", err)
 	}
 	settings, err := settingsOf(task.Template.GetCustom().AsMap())
 	if err != nil {

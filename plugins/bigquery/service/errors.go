@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -80,12 +81,14 @@ func (e *Error) code() codes.Code {
 	switch {
 	case e.HTTP == http.StatusNotFound:
 		return codes.NotFound
-	case Retryable(e.Reason) || e.HTTP == http.StatusTooManyRequests || e.HTTP >= http.StatusInternalServerError || e.HTTP == http.StatusRequestTimeout:
+	case Retryable(e.Reason) || passingStatus(e.HTTP):
 		return codes.Unavailable
 	case e.HTTP == http.StatusForbidden:
 		return codes.PermissionDenied
 	case e.HTTP == http.StatusUnauthorized:
 		return codes.Unauthenticated
+	case ofSystem[e.Reason] || e.HTTP == http.StatusProxyAuthRequired || e.HTTP >= http.StatusInternalServerError || untrusted(e.cause):
+		return codes.FailedPrecondition // something is to be put right outside of the task
 	case e.HTTP >= http.StatusBadRequest:
 		return codes.InvalidArgument
 	case badCredentials(e.cause):
@@ -96,6 +99,12 @@ func (e *Error) code() codes.Code {
 		return codes.DeadlineExceeded
 	}
 	return codes.Unavailable
+}
+
+// untrusted says whether nobody trusted vouches for the certificate of who answers there.
+func untrusted(err error) bool {
+	var refused *tls.CertificateVerificationError
+	return errors.As(err, &refused)
 }
 
 func isHTTP(err error, code int) bool {

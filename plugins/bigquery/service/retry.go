@@ -65,19 +65,24 @@ func again(ctx context.Context, err error, retry Retry) error {
 func transient(ctx context.Context, err error) bool {
 	var answer *googleapi.Error
 	switch {
-	case ctx.Err() != nil || badCredentials(err):
+	case ctx.Err() != nil || badCredentials(err) || untrusted(err):
 		return false
 	case !errors.As(err, &answer):
 		return true
-	case passing[reasonOf(answer)]:
-		return true
 	}
-	switch answer.Code {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	return passing[reasonOf(answer)] || passingStatus(answer.Code)
+}
+
+// passingStatus says whether a status may be another one the next time. Of those of servers, that one does not do something
+// (501), or speaks no such HTTP (505), stays so.
+func passingStatus(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusLoopDetected, http.StatusNotExtended, http.StatusNetworkAuthenticationRequired:
+		return false
 	}
-	return false
+	return code >= http.StatusInternalServerError
 }
 
 // retryAfter reads the header of that name, seconds or a date.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/plugins/databricks/submission"
 	sdk "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // custom is what flytekit's Databricks and DatabricksV2 become in a task's template.
@@ -35,6 +36,9 @@ func (c custom) clientID(authType string) string {
 // read reads what the template says.
 func read(task *sdk.Task) (custom, error) {
 	var c custom
+	if err := literal.CheckTemplate(task.Template.GetCustom()); err != nil {
+		return c, fmt.Errorf("the custom part of the task: %w", err)
+	}
 	if err := task.Custom(&c); err != nil {
 		return c, err
 	}
