@@ -74,8 +74,14 @@ func (e *Error) Transient() bool {
 	if errors.As(e.cause, &untrusted) {
 		return false
 	}
-	if e.Status == 0 || e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError {
-		return e.Status != http.StatusNotImplemented
+	switch e.Status {
+	case 0, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusLoopDetected, http.StatusNotExtended, http.StatusNetworkAuthenticationRequired:
+		return false
+	}
+	if e.Status >= http.StatusInternalServerError {
+		return true
 	}
 	var known *apierr.APIError
 	if errors.As(e.cause, &known) && known.IsRetriable(context.Background()) {
