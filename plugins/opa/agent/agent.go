@@ -158,8 +158,9 @@ func (a *Agent) resource(task *sdk.Task, asked contract, answer policy.Answer, d
 			"allowed": decided.Allowed, "reasons": decided.Reasons, "decision": decided.Document, "decision_id": answer.ID,
 		}
 		if declared := wanted["decision"]; declared != nil {
-			written, err := literal.Encode(decided.Document, declared)
-			if err != nil {
+			err := checkNumbers(decided.Document, "")
+			written, unfit := literal.Encode(decided.Document, declared)
+			if err = cmp.Or(err, unfit); err != nil {
 				return nil, policy.Broken("the decision of %s cannot be an output: %w", asked.path, err)
 			}
 			values["decision"] = written

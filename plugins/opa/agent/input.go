@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,11 @@ func factsOf(task *sdk.Task) (document, error) {
 	}
 	inputs := map[string]any{}
 	for name, value := range values {
-		written, err := json.Marshal(plain(value))
+		exact, err := plain(value)
+		if err != nil {
+			return nil, fmt.Errorf("input %s %w", name, err)
+		}
+		written, err := json.Marshal(exact)
 		if err != nil {
 			return nil, fmt.Errorf("input %s is no JSON: %w", name, err)
 		}
@@ -78,48 +83,59 @@ func identity(task *sdk.Task) map[string]any {
 	}
 }
 
-// plain writes Flyte's values as JSON: times in RFC 3339, durations in seconds, what lies in storage by its uri and format.
-func plain(value any) any {
+// plain writes Flyte's values as JSON: times in RFC 3339, durations in seconds, bytes in base64, what lies in storage by its uri
+// and format. What JSON would change is refused.
+func plain(value any) (any, error) {
 	switch v := value.(type) {
 	case time.Time:
-		return v.UTC().Format(time.RFC3339Nano)
+		return v.UTC().Format(time.RFC3339Nano), nil
 	case time.Duration:
-		return seconds(v)
+		return seconds(v), nil
 	case float64:
-		return wholeFloat(v)
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, fmt.Errorf("has the float %v, which JSON does not have", v)
+		}
+		return wholeFloat(v), nil
 	case sdk.File:
-		return map[string]any{"uri": v.URI, "format": v.Format}
+		return map[string]any{"uri": v.URI, "format": v.Format}, nil
 	case sdk.Directory:
-		return map[string]any{"uri": v.URI, "format": v.Format}
+		return map[string]any{"uri": v.URI, "format": v.Format}, nil
 	case sdk.StructuredDataset:
-		return dataset(v)
+		return dataset(v), nil
 	case sdk.Schema:
-		return map[string]any{"uri": v.URI, "format": "parquet"}
+		return map[string]any{"uri": v.URI, "format": "parquet"}, nil
 	case sdk.Binary:
-		return map[string]any{"value": v.Value, "tag": v.Tag}
+		return map[string]any{"value": v.Value, "tag": v.Tag}, nil
 	case []any:
 		list := make([]any, len(v))
 		for i, element := range v {
-			list[i] = plain(element)
+			var err error
+			if list[i], err = plain(element); err != nil {
+				return nil, fmt.Errorf("[%d] %w", i, err)
+			}
 		}
-		return list
+		return list, nil
 	case map[string]any:
 		object := make(map[string]any, len(v))
-		for key, element := range v {
-			object[key] = plain(element)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			var err error
+			if object[key], err = plain(v[key]); err != nil {
+				return nil, fmt.Errorf("%q %w", key, err)
+			}
 		}
-		return object
-	case map[any]any: // a dict with keys that are numbers
+		return object, nil
+	case map[any]any: // a dict with keys that are no texts, which JSON does not have
 		object := make(map[string]any, len(v))
 		for key, element := range v {
-			object[fmt.Sprint(key)] = plain(element)
+			name := fmt.Sprint(key)
+			if _, twice := object[name]; twice || key == nil {
+				return nil, fmt.Errorf("has a key that is None, or two that are %q as text", name)
+			}
+			object[name] = element
 		}
-		if _, none := v[nil]; none || len(object) < len(v) {
-			return v // which is no JSON
-		}
-		return object
+		return plain(object)
 	}
-	return value
+	return value, nil
 }
 
 // seconds keeps all digits, which a float of some months and nanoseconds would not.

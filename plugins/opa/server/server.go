@@ -263,7 +263,7 @@ func refused(response *http.Response, text []byte) error {
 		failed.Code, failed.User = "PolicyError", true
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return unauthorized("%s", message)
-	case code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500:
+	case passes(code):
 		failed.Code, failed.Transient = "OPAUnavailable", true
 		if wait, asked := retryAfter(response.Header.Get("Retry-After")); asked {
 			return errors.Join(failed, &backoff.RetryAfterError{Duration: wait})
@@ -272,6 +272,18 @@ func refused(response *http.Response, text []byte) error {
 		failed.Code = "OPARefused"
 	}
 	return failed
+}
+
+// passes says whether a status may be another one the next time. That a server does not do something (501), or speaks no such
+// HTTP (505), stays so.
+func passes(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusLoopDetected, http.StatusNotExtended, http.StatusNetworkAuthenticationRequired:
+		return false
+	}
+	return code >= http.StatusInternalServerError
 }
 
 // retryAfter reads the header: seconds or a date.
