@@ -41,8 +41,21 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, Finder<QueryMeta>, 
         sweeper.scheduleWithFixedDelay(queries.sessions()::sweep, pause, pause, TimeUnit.MILLISECONDS);
     }
 
+    /** A task that can never run becomes a job that has FAILED: an error would be repeated by Flyte for each retry, to the same end. */
     @Override
     public QueryMeta create(Task task) throws Exception {
+        try {
+            return start(task);
+        } catch (AgentException e) {
+            if (e.code() != Status.Code.INVALID_ARGUMENT) {
+                throw e;
+            }
+            LOG.warn("a task is refused: {}", e.getMessage());
+            return QueryMeta.refused(e.getMessage());
+        }
+    }
+
+    private QueryMeta start(Task task) throws Exception {
         Queries.Access access = access(task);
         Pyformat.Bound query = Pyformat.bind(statement(task), inputs(task));
         return meta(task, access, within("create", () -> startOnce(access, query, task.idempotencyKey())));
@@ -152,6 +165,9 @@ final class SnowflakeAgent implements AsyncAgent<QueryMeta>, Finder<QueryMeta>, 
     @Override
     public Resource get(Job<QueryMeta> job) throws Exception {
         QueryMeta meta = job.meta();
+        if (meta.refusal().isPresent()) {
+            return Resource.failed(meta.refusal().get()).withUserError("InvalidTask");
+        }
         Queries.Access access = access(job);
         QueryStatus status = within("get", () -> queries.status(access, meta.queryId()));
         Resource resource = Report.of(meta, status);

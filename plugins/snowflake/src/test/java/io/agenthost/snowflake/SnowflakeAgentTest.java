@@ -29,6 +29,7 @@ import java.security.KeyFactory;
 import java.security.Signature;
 import java.security.spec.X509EncodedKeySpec;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
@@ -105,6 +106,34 @@ class SnowflakeAgentTest extends OnFakesnow {
         List<String> bound = query(job).bindings.findValuesAsText("value");
         assertEquals(List.of("7", "1.5", "a", "true", "2026-11-25 06:00:00.000000+00:00", "01:00:02.000000"), bound.subList(0, 6));
         assertTrue(query(job).bindings.path("7").path("value").isNull(), "None is NULL: " + query(job).bindings);
+    }
+
+    /** A task that can never run has FAILED: an error of create would be repeated by Flyte for each retry. */
+    private void assertFails(String wanted, TestTask task) throws Exception {
+        int before = snow.queries.size();
+        TestJob job = agent.create(task);
+        TestResult result = job.get();
+        assertEquals("FAILED", result.phase());
+        assertEquals("InvalidTask", result.code());
+        assertTrue(result.message().contains(wanted), result.message());
+        job.delete();
+        assertEquals(before, snow.queries.size(), "no query is made of it");
+    }
+
+    @Test
+    void refusesAnInputByNameForGood() throws Exception {
+        assertFails("input \"f\" is the float NaN", task("kinds").input("f", Double.NaN, Types.simple(SimpleType.FLOAT)));
+        assertFails("input \"f\" is the float -Infinity", task("kinds").input("f", Double.NEGATIVE_INFINITY, Types.simple(SimpleType.FLOAT)));
+        assertFails("input \"i\" is a dict or a dataclass", task("kinds").input("i", Map.of("k", 1), Types.simple(SimpleType.STRUCT)));
+        assertFails("no input \"nobody\"", task("kinds").sql("select %(nobody)s"));
+    }
+
+    @Test
+    void keepsNanoseconds() throws Exception {
+        TestTask fine = task("kinds").input("t", Instant.parse("2026-11-25T06:00:00.000000001Z"), Types.simple(SimpleType.DATETIME))
+                .input("d", Duration.ofNanos(86_399_999_999_999L), Types.simple(SimpleType.DURATION));
+        List<String> bound = query(agent.create(fine)).bindings.findValuesAsText("value");
+        assertEquals(List.of("2026-11-25 06:00:00.000000001+00:00", "23:59:59.999999999"), bound.subList(4, 6));
     }
 
     @Test
@@ -247,9 +276,7 @@ class SnowflakeAgentTest extends OnFakesnow {
     @ValueSource(strings = {"put file:///etc/hostname @stage", "/* out */ GET @stage file:///tmp"})
     void movesNoFiles(String sql) throws Exception {
         TestTask task = task("select").sql(sql);
-        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class, () -> agent.create(task));
-        assertEquals(Status.Code.INVALID_ARGUMENT, thrown.getStatus().getCode());
-        assertTrue(thrown.getMessage().contains("PUT and GET"), thrown.getMessage());
+        assertFails("PUT and GET", task);
     }
 
     @Test
@@ -366,10 +393,7 @@ class SnowflakeAgentTest extends OnFakesnow {
 
     @Test
     void namesMissingSettings() throws Exception {
-        StatusRuntimeException thrown = assertThrows(StatusRuntimeException.class,
-                () -> agent.create(TestTask.of("snowflake").sql("select 1").config("user", "u").config("account", "a")));
-        assertEquals(Status.Code.INVALID_ARGUMENT, thrown.getStatus().getCode());
-        assertTrue(thrown.getMessage().contains("lacks database, schema, warehouse"), thrown.getMessage());
+        assertFails("lacks database, schema, warehouse", TestTask.of("snowflake").sql("select 1").config("user", "u").config("account", "a"));
     }
 
     @ParameterizedTest
