@@ -577,7 +577,7 @@ def packed() -> Iterator[dict[str, Any]]:
     yield case("dict with keys that are bytes", dict, {b"k": 1, "k": 2}, refused_by=["go", "java"], says=["key"])
     yield case("dict[int, str]", dict[int, str], {1: "a", 2: "b"})
     yield case("dict[int, dict[int, float]]", dict[int, dict[int, float]], {1: {2: 3.0}})
-    yield case("dict, nested 100 deep", dict, deep(100))
+    yield case("dict, nested 25 deep", dict, deep(25))
     yield case("dataclass", Outer, OUTER)
     yield case("dataclass with DataClassJSONMixin", Mixed, Mixed(2**53 + 1, 3.0))
     yield case("pydantic model", Model, Model(n=2**53 + 1, inner={"a": [1]}))

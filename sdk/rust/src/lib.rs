@@ -51,6 +51,7 @@ mod connection;
 mod error;
 mod hostlog;
 mod literal;
+mod packed;
 mod plugin;
 mod registry;
 mod resource;
@@ -79,6 +80,8 @@ pub use error::{Error, Result};
 pub use literal::{decode, encode};
 pub use plugin::Plugin;
 pub use resource::{Outputs, Phase, Resource};
+/// msgpack's values, of which [`Value::MsgPack`] holds one.
+pub use rmpv;
 pub use secret::{Secret, secret};
 pub use task::Task;
 pub use value::{Column, File, FromValue, Json, StructuredDataset, Value};

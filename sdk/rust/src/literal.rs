@@ -7,25 +7,44 @@ use prost_types::{Duration, Timestamp};
 
 use crate::contract::flyteidl::core::{
     Binary, Blob, BlobMetadata, BlobType, Literal, LiteralCollection, LiteralMap, LiteralType, Primitive, Scalar,
-    SimpleType, StructuredDataset as WireDataset, StructuredDatasetMetadata, StructuredDatasetType, TypeStructure,
-    Union, Void, blob_type::BlobDimensionality, literal, literal_type, primitive, scalar,
+    Schema, SchemaType, SimpleType, StructuredDataset as WireDataset, StructuredDatasetMetadata, StructuredDatasetType,
+    TypeStructure, Union, Void,
+    blob_type::BlobDimensionality,
+    literal, literal_type, primitive, scalar,
+    schema_type::{SchemaColumn, schema_column::SchemaColumnType},
     structured_dataset_type::DatasetColumn,
 };
-use crate::value::{Column, File, StructuredDataset, Value};
+use crate::packed;
+use crate::value::{Column, File, StructuredDataset, Value, exact_float};
 
 /// The tag of dataclasses and dicts in flytekit's newer form.
 const MSGPACK: &str = "msgpack";
 
-/// Reads a literal.
+/// The seconds of the years 1 to 9999, from 1970 on: those of protobuf's Timestamp.
+const YEARS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
+/// The most seconds that protobuf's Duration may have: 10,000 years.
+const LONGEST: i64 = 315_576_000_000;
+
+/// Reads a literal. The error says what it is instead of a value.
 pub fn decode(literal: &Literal) -> Result<Value, String> {
     Ok(match &literal.value {
-        None => Value::None,
-        Some(literal::Value::Scalar(scalar)) => decode_scalar(scalar)?,
+        None => return Err("is a literal of nothing".into()),
+        Some(literal::Value::Scalar(scalar)) => match (&scalar.value, literal.metadata.get("format")) {
+            (Some(scalar::Value::Generic(object)), Some(format)) if format == "pickle" => {
+                let place = from_struct(object)["pickle_file"].clone();
+                return Err(format!("is a dict that Python has pickled, into {place}, and only Python can read it"));
+            }
+            _ => decode_scalar(scalar)?,
+        },
         Some(literal::Value::Collection(list)) => {
-            Value::List(list.literals.iter().map(decode).collect::<Result<_, _>>()?)
+            let numbered = list.literals.iter().enumerate();
+            let items = numbered.map(|(i, item)| decode(item).map_err(|e| format!("has an item [{i}] that {e}")));
+            Value::List(items.collect::<Result<_, _>>()?)
         }
         Some(literal::Value::Map(map)) => {
-            let entry = |(key, value): (&String, &Literal)| Ok((key.clone(), decode(value)?));
+            let entry = |(key, value): (&String, &Literal)| {
+                Ok((key.clone(), decode(value).map_err(|e| format!("has an entry {key:?} that {e}"))?))
+            };
             Value::Map(map.literals.iter().map(entry).collect::<Result<_, String>>()?)
         }
         Some(literal::Value::OffloadedMetadata(offloaded)) => {
@@ -36,7 +55,8 @@ pub fn decode(literal: &Literal) -> Result<Value, String> {
 
 fn decode_scalar(scalar: &Scalar) -> Result<Value, String> {
     Ok(match &scalar.value {
-        None | Some(scalar::Value::NoneType(_)) => Value::None,
+        None => return Err("is a scalar of nothing".into()),
+        Some(scalar::Value::NoneType(_)) => Value::None,
         Some(scalar::Value::Primitive(primitive)) => decode_primitive(primitive)?,
         Some(scalar::Value::Blob(blob)) => {
             let kind = blob.metadata.as_ref().and_then(|m| m.r#type.as_ref());
@@ -46,16 +66,19 @@ fn decode_scalar(scalar: &Scalar) -> Result<Value, String> {
                 directory: kind.is_some_and(|t| t.dimensionality() == BlobDimensionality::Multipart),
             })
         }
-        Some(scalar::Value::Binary(binary)) if binary.tag == MSGPACK => Value::Json(
-            rmp_serde::from_slice(&binary.value)
-                .map_err(|e| format!("is no dataclass or dict that can be read: {e}"))?,
-        ),
+        Some(scalar::Value::Binary(binary)) if binary.tag == MSGPACK => Value::unpacked(packed::read(&binary.value)?),
         Some(scalar::Value::Binary(binary)) => Value::Binary { bytes: binary.value.clone(), tag: binary.tag.clone() },
         Some(scalar::Value::Schema(schema)) => {
-            Value::Dataset(StructuredDataset { uri: schema.uri.clone(), format: "parquet".into(), columns: Vec::new() })
+            let columns = schema.r#type.iter().flat_map(|kind| &kind.columns);
+            let column = |c: &SchemaColumn| Column { name: c.name.clone(), r#type: column_type(c.r#type()) };
+            Value::Dataset(StructuredDataset {
+                uri: schema.uri.clone(),
+                format: "parquet".into(),
+                columns: columns.map(column).collect(),
+            })
         }
         Some(scalar::Value::Error(error)) => return Err(format!("is an error: {}", error.message)),
-        Some(scalar::Value::Generic(object)) => Value::Json(from_struct(object)),
+        Some(scalar::Value::Generic(object)) => decode_struct(object),
         Some(scalar::Value::StructuredDataset(table)) => {
             let kind = table.metadata.as_ref().and_then(|m| m.structured_dataset_type.as_ref());
             let column =
@@ -66,13 +89,16 @@ fn decode_scalar(scalar: &Scalar) -> Result<Value, String> {
                 columns: kind.map(|t| t.columns.iter().map(column).collect()).unwrap_or_default(),
             })
         }
-        Some(scalar::Value::Union(union)) => union.value.as_deref().map_or(Ok(Value::None), decode)?,
+        Some(scalar::Value::Union(union)) => match union.value.as_deref() {
+            Some(value) => decode(value)?,
+            None => return Err("is a literal of nothing".into()),
+        },
     })
 }
 
 fn decode_primitive(primitive: &Primitive) -> Result<Value, String> {
     Ok(match &primitive.value {
-        None => Value::None,
+        None => return Err("is a primitive of nothing".into()),
         Some(primitive::Value::Integer(n)) => Value::Int(*n),
         Some(primitive::Value::FloatValue(x)) => Value::Float(*x),
         Some(primitive::Value::StringValue(s)) => Value::Str(s.clone()),
@@ -83,78 +109,126 @@ fn decode_primitive(primitive: &Primitive) -> Result<Value, String> {
 }
 
 pub(crate) fn datetime(at: &Timestamp) -> Result<DateTime<Utc>, String> {
-    u32::try_from(at.nanos)
-        .ok()
+    let nanos = u32::try_from(at.nanos).ok().filter(|nanos| *nanos < 1_000_000_000 && YEARS.contains(&at.seconds));
+    nanos
         .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
-        .ok_or_else(|| format!("is a datetime out of range: {} s", at.seconds))
+        .ok_or_else(|| format!("is a datetime out of range: {} s and {} ns", at.seconds, at.nanos))
 }
 
 pub(crate) fn time_delta(span: &Duration) -> Result<TimeDelta, String> {
-    TimeDelta::try_seconds(span.seconds)
+    let one_sign = span.seconds.signum() * i64::from(span.nanos.signum()) >= 0;
+    let whole = span.seconds.unsigned_abs() <= LONGEST.unsigned_abs() && span.nanos.unsigned_abs() < 1_000_000_000;
+    Some(span)
+        .filter(|_| one_sign && whole)
+        .and_then(|span| TimeDelta::try_seconds(span.seconds))
         .and_then(|s| s.checked_add(&TimeDelta::nanoseconds(span.nanos.into())))
-        .ok_or_else(|| format!("is a timedelta out of range: {} s", span.seconds))
+        .ok_or_else(|| format!("is a duration out of range: {} s and {} ns", span.seconds, span.nanos))
+}
+
+/// The type of a schema's column, as a dataset has it.
+fn column_type(of: SchemaColumnType) -> LiteralType {
+    let simple = SimpleType::from_str_name(of.as_str_name()).unwrap_or_default();
+    LiteralType { r#type: Some(literal_type::Type::Simple(simple.into())), ..Default::default() }
 }
 
 /// Writes a value as a literal of the declared type, or of the natural one where there is none. The error says what the value
 /// is and what the type asks for.
 pub fn encode(value: &Value, declared: Option<&LiteralType>) -> Result<Literal, String> {
+    match declared {
+        Some(declared) if declared.r#type.is_some() => write(value, declared, false),
+        _ => natural(value),
+    }
+}
+
+/// Strictly takes only values that are of the declared type already, which is how the variant of a union is chosen.
+fn write(value: &Value, declared: &LiteralType, strict: bool) -> Result<Literal, String> {
     use literal_type::Type;
-    let Some(kind) = declared.and_then(|d| d.r#type.as_ref()) else {
+    let Some(kind) = &declared.r#type else {
         return natural(value);
     };
     match (kind, value) {
-        (Type::UnionType(union), _) => {
-            let fits = union.variants.iter().find_map(|variant| Some((encode_variant(value, variant)?, variant)));
-            let (literal, variant) =
-                fits.ok_or_else(|| format!("is {}, which is no variant of its type", value.kind()))?;
-            Ok(scalar(scalar::Value::Union(Box::new(Union {
-                value: Some(Box::new(literal)),
-                r#type: Some(variant.clone()),
-            }))))
-        }
-        (Type::Simple(simple), _) => encode_simple(value, SimpleType::try_from(*simple).unwrap_or(SimpleType::None)),
+        (Type::UnionType(union), _) => write_variant(value, declared, &union.variants, strict),
+        (Type::Simple(simple), _) => write_simple(value, SimpleType::try_from(*simple).unwrap_or_default(), strict)?
+            .ok_or_else(|| unfit(value, declared)),
         (Type::CollectionType(item), Value::List(items)) => {
             let numbered = items.iter().enumerate();
             let literals =
-                numbered.map(|(i, v)| encode(v, Some(item)).map_err(|e| format!("has an item {i} that {e}")));
+                numbered.map(|(i, v)| write(v, item, strict).map_err(|e| format!("has an item [{i}] that {e}")));
             Ok(collection(literals.collect::<Result<_, _>>()?))
         }
         (Type::CollectionType(_), Value::Json(serde_json::Value::Array(items))) => {
-            encode(&Value::List(items.iter().map(from_json).collect()), declared)
+            write(&Value::List(items.iter().cloned().map(Value::of_json).collect()), declared, strict)
+        }
+        (Type::CollectionType(_), Value::MsgPack(rmpv::Value::Array(items))) => {
+            write(&Value::List(items.iter().cloned().map(Value::unpacked).collect()), declared, strict)
         }
         (Type::MapValueType(item), Value::Map(items)) => {
             let literals = items.iter().map(|(k, v)| {
-                Ok((k.clone(), encode(v, Some(item)).map_err(|e| format!("has an entry {k:?} that {e}"))?))
+                Ok((k.clone(), write(v, item, strict).map_err(|e| format!("has an entry {k:?} that {e}"))?))
             });
             Ok(map(literals.collect::<Result<_, String>>()?))
         }
         (Type::MapValueType(_), Value::Json(serde_json::Value::Object(items))) => {
-            encode(&Value::Map(items.iter().map(|(k, v)| (k.clone(), from_json(v))).collect()), declared)
+            let items = items.iter().map(|(k, v)| (k.clone(), Value::of_json(v.clone())));
+            write(&Value::Map(items.collect()), declared, strict)
         }
-        (Type::StructuredDatasetType(_), Value::Dataset(_)) | (Type::Blob(_), Value::File(_)) => natural(value),
+        (Type::MapValueType(_), Value::MsgPack(rmpv::Value::Map(items))) => {
+            let items = items.iter().map(|(k, v)| match k.as_str() {
+                Some(key) => Ok((key.to_string(), Value::unpacked(v.clone()))),
+                None => Err(format!("has the key {k}, which is no text")),
+            });
+            write(&Value::Map(items.collect::<Result<_, String>>()?), declared, strict)
+        }
+        (Type::StructuredDatasetType(kind), Value::Dataset(table)) => Ok(dataset(table, kind.clone())),
+        (Type::Schema(kind), Value::Dataset(table)) => schema(table, kind.clone()),
+        (Type::Blob(kind), Value::File(file))
+            if file.directory == (kind.dimensionality() == BlobDimensionality::Multipart) =>
+        {
+            let format = if file.format.is_empty() { kind.format.clone() } else { file.format.clone() };
+            natural(&Value::File(File { format, ..file.clone() }))
+        }
         (Type::EnumType(choices), Value::Str(s)) if choices.values.contains(s) => natural(value),
         (Type::EnumType(choices), Value::Str(s)) => Err(format!("is {s:?}, which is none of {:?}", choices.values)),
-        _ => Err(format!("is {}, and its type is another", value.kind())),
+        (_, Value::Json(json)) if !matches!(Value::of_json(json.clone()), Value::Json(_)) => {
+            write(&Value::of_json(json.clone()), declared, strict)
+        }
+        _ => Err(unfit(value, declared)),
     }
 }
 
-/// A value in a variant of a union: None fits none but None, and an int no float.
-fn encode_variant(value: &Value, variant: &LiteralType) -> Option<Literal> {
-    let simple = match variant.r#type {
-        Some(literal_type::Type::Simple(simple)) => SimpleType::try_from(simple).ok(),
-        _ => None,
-    };
-    match (value, simple) {
-        (Value::None, Some(SimpleType::None)) => Some(none()),
-        (Value::None, _) | (_, Some(SimpleType::None)) | (Value::Int(_), Some(SimpleType::Float)) => None,
-        _ => encode(value, Some(variant)).ok(),
+fn unfit(value: &Value, declared: &LiteralType) -> String {
+    match value {
+        Value::Unwritable(why) => why.clone(),
+        _ => format!("is {}, and its type is {}", value.kind(), type_name(declared)),
     }
 }
 
-fn encode_simple(value: &Value, simple: SimpleType) -> Result<Literal, String> {
+/// A value in the variant of a union that fits best. A text is a string rather than one of an enum, as with flytekit.
+fn write_variant(
+    value: &Value,
+    declared: &LiteralType,
+    variants: &[LiteralType],
+    strict: bool,
+) -> Result<Literal, String> {
+    let is_text = |t: &LiteralType| t.r#type == Some(literal_type::Type::Simple(SimpleType::String.into()));
+    let (first, rest): (Vec<_>, Vec<_>) =
+        variants.iter().partition(|variant| matches!(value, Value::Str(_)) && is_text(variant));
+    let passes = if strict { &[true][..] } else { &[true, false][..] };
+    let attempts = passes.iter().flat_map(|strict| first.iter().chain(&rest).map(|variant| (*variant, *strict)));
+    let fits =
+        attempts.map(|(variant, strict)| Some((write(value, variant, strict).ok()?, variant))).find_map(|fit| fit);
+    let (literal, variant) = fits.ok_or_else(|| unfit(value, declared))?;
+    Ok(scalar(scalar::Value::Union(Box::new(Union { value: Some(Box::new(literal)), r#type: Some(variant.clone()) }))))
+}
+
+/// The value as a simple literal, if its kind is that, or may become that.
+fn write_simple(value: &Value, simple: SimpleType, strict: bool) -> Result<Option<Literal>, String> {
     match (simple, value) {
-        (SimpleType::Float, Value::Int(n)) => natural(&Value::Float(*n as f64)),
-        (SimpleType::Struct, Value::Map(_)) => natural(&Value::Json(value.json())),
+        (SimpleType::Float, Value::Int(n)) if !strict => match exact_float(*n) {
+            Some(float) => natural(&Value::Float(float)).map(Some),
+            None => Err(format!("is {n}, which no float is")),
+        },
+        (SimpleType::Struct, Value::Map(_) | Value::List(_)) => natural(&Value::MsgPack(value.packed()?)).map(Some),
         (SimpleType::None, Value::None)
         | (SimpleType::Integer, Value::Int(_))
         | (SimpleType::Float, Value::Float(_))
@@ -163,10 +237,65 @@ fn encode_simple(value: &Value, simple: SimpleType) -> Result<Literal, String> {
         | (SimpleType::Datetime, Value::Datetime(_))
         | (SimpleType::Duration, Value::Duration(_))
         | (SimpleType::Binary, Value::Binary { .. })
-        | (SimpleType::Struct, Value::Json(_)) => natural(value),
-        (_, Value::Json(json)) if !json.is_object() => encode_simple(&from_json(json), simple),
-        _ => Err(format!("is {}, and its type is {}", value.kind(), simple.as_str_name())),
+        | (SimpleType::Struct, Value::Json(serde_json::Value::Object(_) | serde_json::Value::Array(_)))
+        | (SimpleType::Struct, Value::MsgPack(_)) => natural(value).map(Some),
+        (_, Value::Json(json)) => match Value::of_json(json.clone()) {
+            Value::Json(_) => Ok(None),
+            plain => write_simple(&plain, simple, strict),
+        },
+        _ => Ok(None),
     }
+}
+
+/// A declared type for people, such as `list[integer]`.
+fn type_name(declared: &LiteralType) -> String {
+    use literal_type::Type;
+    match &declared.r#type {
+        Some(Type::Simple(simple)) => {
+            SimpleType::try_from(*simple).map_or("unknown type".into(), |s| s.as_str_name().to_lowercase())
+        }
+        Some(Type::CollectionType(item)) => format!("list[{}]", type_name(item)),
+        Some(Type::MapValueType(item)) => format!("map[string, {}]", type_name(item)),
+        Some(Type::UnionType(union)) => {
+            format!("union[{}]", union.variants.iter().map(type_name).collect::<Vec<_>>().join(", "))
+        }
+        Some(Type::EnumType(choices)) => format!("enum[{}]", choices.values.join(", ")),
+        Some(Type::Blob(kind)) if kind.dimensionality() == BlobDimensionality::Multipart => "directory".into(),
+        Some(Type::Blob(_)) => "file".into(),
+        Some(Type::Schema(_)) => "schema".into(),
+        Some(Type::StructuredDatasetType(_)) => "structured dataset".into(),
+        None => "unknown type".into(),
+    }
+}
+
+/// A table of the declared type, but for what it says of itself.
+fn dataset(table: &StructuredDataset, mut kind: StructuredDatasetType) -> Literal {
+    if !table.format.is_empty() {
+        kind.format = table.format.clone();
+    }
+    if !table.columns.is_empty() {
+        let column = |c: &Column| DatasetColumn { name: c.name.clone(), literal_type: Some(c.r#type.clone()) };
+        kind.columns = table.columns.iter().map(column).collect();
+    }
+    scalar(scalar::Value::StructuredDataset(WireDataset {
+        uri: table.uri.clone(),
+        metadata: Some(StructuredDatasetMetadata { structured_dataset_type: Some(kind) }),
+    }))
+}
+
+/// A table as a schema, which is what flytekit had before datasets.
+fn schema(table: &StructuredDataset, mut kind: SchemaType) -> Result<Literal, String> {
+    if !table.columns.is_empty() {
+        let column = |c: &Column| {
+            let of = type_name(&c.r#type);
+            match SchemaColumnType::from_str_name(&of.to_uppercase()) {
+                Some(known) => Ok(SchemaColumn { name: c.name.clone(), r#type: known.into() }),
+                None => Err(format!("has a column {:?} of {of}, which a schema has none of", c.name)),
+            }
+        };
+        kind.columns = table.columns.iter().map(column).collect::<Result<_, _>>()?;
+    }
+    Ok(scalar(scalar::Value::Schema(Schema { uri: table.uri.clone(), r#type: Some(kind) })))
 }
 
 /// The literal that is natural for a value.
@@ -177,10 +306,8 @@ fn natural(value: &Value) -> Result<Literal, String> {
         Value::Float(x) => primitive(primitive::Value::FloatValue(*x)),
         Value::Str(s) => primitive(primitive::Value::StringValue(s.clone())),
         Value::Bool(b) => primitive(primitive::Value::Boolean(*b)),
-        Value::Datetime(at) => primitive(primitive::Value::Datetime(timestamp(*at))),
-        Value::Duration(span) => {
-            primitive(primitive::Value::Duration(Duration { seconds: span.num_seconds(), nanos: span.subsec_nanos() }))
-        }
+        Value::Datetime(at) => primitive(primitive::Value::Datetime(checked_timestamp(*at)?)),
+        Value::Duration(span) => primitive(primitive::Value::Duration(duration(*span)?)),
         Value::Binary { bytes, tag } => {
             scalar(scalar::Value::Binary(Binary { value: bytes.clone(), tag: tag.clone() }))
         }
@@ -188,24 +315,10 @@ fn natural(value: &Value) -> Result<Literal, String> {
         Value::Map(items) => {
             map(items.iter().map(|(k, v)| Ok((k.clone(), natural(v)?))).collect::<Result<_, String>>()?)
         }
-        Value::Json(json) => scalar(scalar::Value::Binary(Binary {
-            value: rmp_serde::to_vec_named(json).map_err(|e| format!("cannot be written: {e}"))?,
-            tag: MSGPACK.into(),
-        })),
-        Value::Dataset(table) => scalar(scalar::Value::StructuredDataset(WireDataset {
-            uri: table.uri.clone(),
-            metadata: Some(StructuredDatasetMetadata {
-                structured_dataset_type: Some(StructuredDatasetType {
-                    format: table.format.clone(),
-                    columns: table
-                        .columns
-                        .iter()
-                        .map(|c| DatasetColumn { name: c.name.clone(), literal_type: Some(c.r#type.clone()) })
-                        .collect(),
-                    ..Default::default()
-                }),
-            }),
-        })),
+        Value::Json(json) => msgpack(&packed::from_json(json))?,
+        Value::MsgPack(value) => msgpack(value)?,
+        Value::Unwritable(why) => return Err(why.clone()),
+        Value::Dataset(table) => dataset(table, StructuredDatasetType::default()),
         Value::File(file) => scalar(scalar::Value::Blob(Blob {
             uri: file.uri.clone(),
             metadata: Some(BlobMetadata { r#type: Some(blob_type(file)) }),
@@ -218,8 +331,29 @@ fn blob_type(file: &File) -> BlobType {
     BlobType { format: file.format.clone(), dimensionality: dimensionality.into() }
 }
 
+/// A time of any year; one that is in a literal is checked.
 pub(crate) fn timestamp(at: DateTime<Utc>) -> Timestamp {
-    Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos() as i32 }
+    Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos().cast_signed() }
+}
+
+fn checked_timestamp(at: DateTime<Utc>) -> Result<Timestamp, String> {
+    let written = timestamp(at);
+    match datetime(&written) {
+        Ok(_) => Ok(written),
+        Err(_) => Err(format!("is {at}, and a datetime is a time of the years 1 to 9999, without leap seconds")),
+    }
+}
+
+fn duration(span: TimeDelta) -> Result<Duration, String> {
+    let written = Duration { seconds: span.num_seconds(), nanos: span.subsec_nanos() };
+    match time_delta(&written) {
+        Ok(_) => Ok(written),
+        Err(_) => Err(format!("is {span}, and a duration has 10,000 years at most")),
+    }
+}
+
+fn msgpack(value: &rmpv::Value) -> Result<Literal, String> {
+    Ok(scalar(scalar::Value::Binary(Binary { value: packed::write(value)?, tag: MSGPACK.into() })))
 }
 
 fn scalar(value: scalar::Value) -> Literal {
@@ -242,19 +376,6 @@ fn map(literals: std::collections::HashMap<String, Literal>) -> Literal {
     Literal { value: Some(literal::Value::Map(LiteralMap { literals })), ..Default::default() }
 }
 
-/// The value that is natural for a piece of JSON.
-fn from_json(json: &serde_json::Value) -> Value {
-    use serde_json::Value as J;
-    match json {
-        J::Null => Value::None,
-        J::Bool(b) => Value::Bool(*b),
-        J::Number(n) => n.as_i64().map(Value::Int).or_else(|| n.as_f64().map(Value::Float)).unwrap_or(Value::None),
-        J::String(s) => Value::Str(s.clone()),
-        J::Array(items) => Value::List(items.iter().map(from_json).collect()),
-        J::Object(_) => Value::Json(json.clone()),
-    }
-}
-
 /// The natural declared type of a value, for test tasks.
 pub(crate) fn type_of(value: &Value) -> LiteralType {
     use literal_type::Type;
@@ -268,7 +389,7 @@ pub(crate) fn type_of(value: &Value) -> LiteralType {
         Value::Datetime(_) => simple(SimpleType::Datetime),
         Value::Duration(_) => simple(SimpleType::Duration),
         Value::Binary { .. } => simple(SimpleType::Binary),
-        Value::Json(_) => simple(SimpleType::Struct),
+        Value::Json(_) | Value::MsgPack(_) | Value::Unwritable(_) => simple(SimpleType::Struct),
         Value::List(items) => Type::CollectionType(Box::new(items.first().map(type_of).unwrap_or_default())),
         Value::Map(items) => Type::MapValueType(Box::new(items.values().next().map(type_of).unwrap_or_default())),
         Value::Dataset(table) => {
@@ -290,9 +411,12 @@ fn from_struct_value(value: &prost_types::Value) -> serde_json::Value {
     use prost_types::value::Kind;
     use serde_json::{Value as J, json};
     const EXACT: f64 = (1_i64 << 53) as f64;
+    const NEGATIVE_ZERO: u64 = 1 << 63;
     match &value.kind {
         None | Some(Kind::NullValue(_)) => J::Null,
-        Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= EXACT => json!(*n as i64),
+        Some(Kind::NumberValue(n)) if n.fract() == 0.0 && n.abs() <= EXACT && n.to_bits() != NEGATIVE_ZERO => {
+            json!(*n as i64)
+        }
         Some(Kind::NumberValue(n)) => json!(n),
         Some(Kind::StringValue(s)) => json!(s),
         Some(Kind::BoolValue(b)) => json!(b),
@@ -301,14 +425,48 @@ fn from_struct_value(value: &prost_types::Value) -> serde_json::Value {
     }
 }
 
-/// JSON as a protobuf Struct's value.
+/// A protobuf Struct as a value: as JSON, unless one of its numbers is none there.
+fn decode_struct(object: &prost_types::Struct) -> Value {
+    fn finite(value: &prost_types::Value) -> bool {
+        use prost_types::value::Kind;
+        match &value.kind {
+            Some(Kind::NumberValue(n)) => n.is_finite(),
+            Some(Kind::StructValue(object)) => object.fields.values().all(finite),
+            Some(Kind::ListValue(list)) => list.values.iter().all(finite),
+            _ => true,
+        }
+    }
+    fn item(value: &prost_types::Value) -> rmpv::Value {
+        use prost_types::value::Kind;
+        match &value.kind {
+            Some(Kind::NumberValue(n)) if !n.is_finite() => rmpv::Value::F64(*n),
+            Some(Kind::StructValue(object)) => entries(object),
+            Some(Kind::ListValue(list)) => rmpv::Value::Array(list.values.iter().map(item).collect()),
+            _ => packed::from_json(&from_struct_value(value)),
+        }
+    }
+    fn entries(object: &prost_types::Struct) -> rmpv::Value {
+        let entry = |(key, value): (&String, &prost_types::Value)| (rmpv::Value::from(key.as_str()), item(value));
+        rmpv::Value::Map(object.fields.iter().map(entry).collect())
+    }
+    match object.fields.values().all(finite) {
+        true => Value::Json(from_struct(object)),
+        false => Value::MsgPack(entries(object)),
+    }
+}
+
+/// JSON as a protobuf Struct's value. Its numbers are floats: a whole number that none is becomes a text, and keeps its digits.
 pub(crate) fn to_struct_value(json: &serde_json::Value) -> prost_types::Value {
     use prost_types::value::Kind;
     use serde_json::Value as J;
     let kind = match json {
         J::Null => Kind::NullValue(0),
         J::Bool(b) => Kind::BoolValue(*b),
-        J::Number(n) => Kind::NumberValue(n.as_f64().unwrap_or(f64::NAN)),
+        J::Number(n) => match (n.as_f64(), n.is_f64()) {
+            (Some(float), true) => Kind::NumberValue(float),
+            (Some(float), false) if n.as_i128() == Some(float as i128) => Kind::NumberValue(float),
+            _ => Kind::StringValue(n.to_string()),
+        },
         J::String(s) => Kind::StringValue(s.clone()),
         J::Array(items) => {
             Kind::ListValue(prost_types::ListValue { values: items.iter().map(to_struct_value).collect() })

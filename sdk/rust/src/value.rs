@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::contract::flyteidl::core::LiteralType;
+use crate::packed;
 
 /// A table that lies in storage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,10 +71,14 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
     /// A dataclass or a dict.
     Json(serde_json::Value),
+    /// A dataclass or a dict that JSON cannot say, with bytes, timestamps, NaN, an infinity, or keys that are no text.
+    MsgPack(rmpv::Value),
     /// A table.
     Dataset(StructuredDataset),
     /// A file or a folder.
     File(File),
+    /// What serde could not write: why. It cannot be an output.
+    Unwritable(String),
 }
 
 impl Value {
@@ -90,14 +95,17 @@ impl Value {
             Value::Binary { .. } => "bytes",
             Value::List(_) => "a list",
             Value::Map(_) => "a dict of one type",
-            Value::Json(_) => "a dict or a dataclass",
+            Value::Json(serde_json::Value::Number(_)) => "a number",
+            Value::Json(_) | Value::MsgPack(_) => "a dict or a dataclass",
             Value::Dataset(_) => "a StructuredDataset",
             Value::File(File { directory: true, .. }) => "a directory",
             Value::File(_) => "a file",
+            Value::Unwritable(_) => "what serde cannot write",
         }
     }
 
-    /// The value as JSON, for a dataclass or for people. Times are RFC 3339, spans seconds, bytes a list of numbers.
+    /// The value as JSON for people. Times are RFC 3339, spans seconds, bytes a list of numbers. What JSON lacks is shown as it can
+    /// be: NaN is null, or within a dict a text.
     pub fn json(&self) -> serde_json::Value {
         use serde_json::{Value as J, json};
         match self {
@@ -112,10 +120,72 @@ impl Value {
             Value::List(items) => J::Array(items.iter().map(Value::json).collect()),
             Value::Map(items) => J::Object(items.iter().map(|(key, value)| (key.clone(), value.json())).collect()),
             Value::Json(value) => value.clone(),
+            Value::MsgPack(value) => packed::shown(value),
+            Value::Unwritable(_) => J::Null,
             Value::Dataset(table) => json!({"uri": table.uri, "format": table.format}),
             Value::File(file) => json!({"uri": file.uri, "format": file.format}),
         }
     }
+
+    /// The value as it is within a dict: flytekit's forms of times are texts, of spans seconds.
+    pub(crate) fn packed(&self) -> Result<rmpv::Value, String> {
+        use rmpv::Value as P;
+        Ok(match self {
+            Value::Float(x) => P::F64(*x),
+            Value::Binary { bytes, .. } => P::Binary(bytes.clone()),
+            Value::Duration(span) => {
+                let seconds = span.as_seconds_f64();
+                if span_of(seconds).as_ref() != Some(span) {
+                    return Err(format!("holds the timedelta {span}, which as a float of seconds is another"));
+                }
+                P::F64(seconds)
+            }
+            Value::List(items) => P::Array(items.iter().map(Value::packed).collect::<Result<_, _>>()?),
+            Value::Map(items) => {
+                let entry = |(key, value): (&String, &Value)| Ok((P::from(key.as_str()), value.packed()?));
+                P::Map(items.iter().map(entry).collect::<Result<_, String>>()?)
+            }
+            Value::MsgPack(value) => value.clone(),
+            Value::Unwritable(why) => return Err(why.clone()),
+            plain => packed::from_json(&plain.json()),
+        })
+    }
+
+    /// The value that is natural for a piece of msgpack.
+    pub(crate) fn unpacked(packed: rmpv::Value) -> Self {
+        use rmpv::Value as P;
+        match (packed::to_json(&packed), packed) {
+            (_, P::F32(x)) => Value::Float(x.into()),
+            (_, P::F64(x)) => Value::Float(x),
+            (_, P::Binary(bytes)) => Value::Binary { bytes, tag: String::new() },
+            (Some(json), _) => Value::of_json(json),
+            (None, packed) => Value::MsgPack(packed),
+        }
+    }
+
+    /// The value that is natural for a piece of JSON.
+    pub(crate) fn of_json(json: serde_json::Value) -> Self {
+        use serde_json::Value as J;
+        match json {
+            J::Null => Value::None,
+            J::Bool(b) => Value::Bool(b),
+            J::String(s) => Value::Str(s),
+            J::Number(ref n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
+                (Some(n), ..) => Value::Int(n),
+                (None, None, Some(x)) => Value::Float(x),
+                _ => Value::Json(json), // larger than an int of Flyte can be
+            },
+            J::Array(_) | J::Object(_) => Value::Json(json),
+        }
+    }
+}
+
+/// The span of so many seconds, to the microsecond, as Python reads it.
+fn span_of(seconds: f64) -> Option<TimeDelta> {
+    let whole = seconds.trunc();
+    let micros = ((seconds - whole) * 1e6).round_ties_even();
+    // Both are whole numbers of far fewer than 63 bits.
+    TimeDelta::try_seconds(whole as i64)?.checked_add(&TimeDelta::microseconds(micros as i64))
 }
 
 /// A Rust type that a value can be read as. The error says what the value is instead; the caller adds its name.
@@ -153,7 +223,6 @@ from_value! {
     bool, "a bool", Value::Bool(b) => b;
     String, "a str", Value::Str(s) => s;
     DateTime<Utc>, "a datetime", Value::Datetime(at) => at;
-    NaiveDate, "a date", Value::Datetime(at) => at.date_naive();
     TimeDelta, "a timedelta", Value::Duration(span) => span;
     StructuredDataset, "a StructuredDataset", Value::Dataset(table) => table;
     File, "a file", Value::File(file) => file;
@@ -178,7 +247,24 @@ impl FromValue for f64 {
     fn from_value(value: Value) -> Result<Self, String> {
         match value {
             Value::Float(x) => Ok(x),
-            Value::Int(n) => Ok(n as f64),
+            Value::Int(n) => exact_float(n).ok_or_else(|| format!("is {n}, which no float is")),
+            other => Err(unfit::<Self>(&other)),
+        }
+    }
+}
+
+/// The float that is this int, if one is.
+pub(crate) fn exact_float(n: i64) -> Option<f64> {
+    let float = n as f64;
+    (float as i128 == i128::from(n)).then_some(float)
+}
+
+impl FromValue for NaiveDate {
+    const WANTS: &'static str = "a date";
+    fn from_value(value: Value) -> Result<Self, String> {
+        match value {
+            Value::Datetime(at) if at.time() == NaiveTime::MIN => Ok(at.date_naive()),
+            Value::Datetime(at) => Err(format!("is {at}, which has a time of day, and a date is needed")),
             other => Err(unfit::<Self>(&other)),
         }
     }
@@ -207,7 +293,8 @@ impl<T: FromValue> FromValue for Vec<T> {
         let items = match value {
             Value::List(items) => items,
             Value::Binary { bytes, .. } => bytes.into_iter().map(|b| Value::Int(b.into())).collect(),
-            Value::Json(serde_json::Value::Array(items)) => items.into_iter().map(Value::Json).collect(),
+            Value::Json(serde_json::Value::Array(items)) => items.into_iter().map(Value::of_json).collect(),
+            Value::MsgPack(rmpv::Value::Array(items)) => items.into_iter().map(Value::unpacked).collect(),
             other => return Err(unfit::<Self>(&other)),
         };
         let numbered = items.into_iter().enumerate();
@@ -219,8 +306,15 @@ fn entries<T: FromValue>(value: Value) -> Result<impl Iterator<Item = Result<(St
     let entries: Vec<(String, Value)> = match value {
         Value::Map(entries) => entries.into_iter().collect(),
         Value::Json(serde_json::Value::Object(entries)) => {
-            entries.into_iter().map(|(k, v)| (k, Value::Json(v))).collect()
+            entries.into_iter().map(|(k, v)| (k, Value::of_json(v))).collect()
         }
+        Value::MsgPack(rmpv::Value::Map(entries)) => entries
+            .into_iter()
+            .map(|(key, value)| match key.as_str() {
+                Some(text) => Ok((text.to_string(), Value::unpacked(value))),
+                None => Err(format!("has the key {key}, which is no text")),
+            })
+            .collect::<Result<_, _>>()?,
         other => return Err(format!("is {}, and a dict is needed", other.kind())),
     };
     Ok(entries.into_iter().map(|(key, item)| match T::from_value(item) {
@@ -250,17 +344,28 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromValue for Json<T> {
     const WANTS: &'static str = "a dataclass or a dict";
     fn from_value(value: Value) -> Result<Self, String> {
-        serde_path_to_error::deserialize(value.json()).map(Json).map_err(|e| match e.path().to_string() {
-            path if path == "." => format!("does not fit: {}", e.inner()),
-            path => format!("has a field {path} that does not fit: {}", e.inner()),
-        })
+        let packed = value.packed()?;
+        match packed::to_json(&packed) {
+            Some(json) => fitted(serde_path_to_error::deserialize(json)),
+            None => fitted(serde_path_to_error::deserialize(packed)),
+        }
     }
 }
 
+fn fitted<T, E: std::fmt::Display>(read: Result<T, serde_path_to_error::Error<E>>) -> Result<Json<T>, String> {
+    read.map(Json).map_err(|e| match e.path().to_string() {
+        path if path == "." => format!("does not fit: {}", e.inner()),
+        path => format!("has a field {path} that does not fit: {}", e.inner()),
+    })
+}
+
 impl<T: Serialize> From<Json<T>> for Value {
-    /// A value that serde cannot write as JSON becomes None.
+    /// What serde cannot write fails when it becomes an output.
     fn from(json: Json<T>) -> Self {
-        serde_json::to_value(json.0).map_or(Value::None, Value::Json)
+        packed::of(&json.0).map_or_else(Value::Unwritable, |packed| match packed::to_json(&packed) {
+            Some(json) => Value::Json(json),
+            None => Value::MsgPack(packed),
+        })
     }
 }
 

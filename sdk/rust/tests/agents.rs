@@ -287,7 +287,7 @@ async fn a_sync_agent_answers_in_the_declared_types() {
         .execute(TestTask::new("echo").input("x", "a").output_type("x", simple(SimpleType::Integer)))
         .await
         .unwrap_err();
-    assert!(wrong.message().contains(r#"output "x" is a str, and its type is INTEGER"#), "{wrong}");
+    assert!(wrong.message().contains(r#"output "x" is a str, and its type is integer"#), "{wrong}");
     let unfinished = client.execute(TestTask::new("echo").custom(json!({"fail": "unfinished"}))).await.unwrap_err();
     assert!(unfinished.message().contains("must answer with how the task ended"), "{unfinished}");
 }

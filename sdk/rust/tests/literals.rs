@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use agenthost::contract::flyteidl::core::{Literal, literal, scalar};
-use agenthost::{Column, File, FromValue, StructuredDataset, Value, decode, encode};
-use chrono::{DateTime, TimeDelta};
+use agenthost::{Column, File, FromValue, Json, StructuredDataset, Value, decode, encode};
+use chrono::{DateTime, NaiveDate, TimeDelta};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -67,6 +67,56 @@ fn what_does_not_fit_says_why() {
 }
 
 #[test]
-fn a_literal_of_nothing_is_none() {
-    assert_eq!(decode(&Literal::default()).unwrap(), Value::None);
+fn what_serde_writes_comes_back_or_is_refused() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Measured {
+        n: u64,
+        x: f64,
+        by_number: BTreeMap<i64, f32>,
+        #[serde(with = "bytes")]
+        data: Vec<u8>,
+    }
+    let measured = || Measured { n: u64::MAX, x: f64::NEG_INFINITY, by_number: [(-7, 0.5)].into(), data: vec![0, 255] };
+    let Json(back) = Json::<Measured>::from_value(over_the_wire(Json(measured()).into())).unwrap();
+    assert_eq!(back, measured());
+
+    let by_list = BTreeMap::from([(vec![1], 2)]);
+    assert!(encode(&Json(by_list).into(), None).unwrap_err().contains("key"));
+}
+
+mod bytes {
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+fn over_the_wire(value: Value) -> Value {
+    decode(&encode(&value, None).unwrap()).unwrap()
+}
+
+#[test]
+fn what_a_rust_type_cannot_hold_is_refused() {
+    let noon = DateTime::from_timestamp(1_709_208_000, 0).unwrap();
+    assert!(NaiveDate::from_value(Value::Datetime(noon)).unwrap_err().contains("time of day"));
+    assert_eq!(f64::from_value(Value::Int((1 << 53) + 1)).unwrap_err(), "is 9007199254740993, which no float is");
+    assert_eq!(f64::from_value(Value::Int(i64::MIN)), Ok(-9_223_372_036_854_775_808.0));
+    assert!(f64::from_value(Value::Int(i64::MAX)).is_err());
+    let dict = Value::Json(serde_json::json!({"list": [1, 2.5], "large": u64::MAX}));
+    assert!(BTreeMap::<String, Value>::from_value(dict).is_ok());
 }

@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "secret",
     "connection",
     "category",
+    "packed",
     "value",
     "literal",
     // What an author's methods take and give.
