@@ -68,10 +68,10 @@ lint: toolchains
 verify-plugins: build
 	@scripts/verify-plugins
 
-## bench: GetTask through the host beside GetTask straight to the plugin
+## bench: CreateTask and GetTask through the host beside the same straight to the plugin (BENCH_AGAINST=bin of another commit)
 .PHONY: bench
 bench: build
-	@go run ./test/bench
+	@go run ./test/bench $(if $(BENCH_AGAINST),-against '$(BENCH_AGAINST)')
 
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages

@@ -64,16 +64,16 @@ func hello(ctx context.Context, root *process.RunRoot, folder string) error {
 		return err
 	}
 	client := service.NewAsyncAgentServiceClient(instance.Conn())
-	request, err := createJob(ctx, client)
+	poll, err := pollOf(ctx, client)
 	if err != nil {
 		return err
 	}
 	var rates []float64
 	for _, callers := range []int{1, 64} {
-		if _, err := measure(ctx, client, request, callers, *length); err != nil { // warms up, which a JVM takes long for
+		if _, err := measure(ctx, client, poll, callers, *length); err != nil { // warms up, which a JVM takes long for
 			return err
 		}
-		rate, err := measure(ctx, client, request, callers, 2**length)
+		rate, err := measure(ctx, client, poll, callers, 2**length)
 		if err != nil {
 			return err
 		}

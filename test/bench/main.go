@@ -1,6 +1,7 @@
-// Command bench measures what the host costs: GetTask, the call that FlytePropeller makes most, through the host beside
-// GetTask straight to the same plugin, from one client, in alternating rounds. Machines are noisy, so the figures that
-// count are ratios of medians. It builds nothing: `make bench` does.
+// Command bench measures what the host costs: CreateTask and GetTask, the call that FlytePropeller makes most, through the host
+// beside the same straight to the same plugin, from one client, in alternating rounds. Machines are noisy, so the figures that
+// count are ratios of medians. With -against it measures another host as well, such as that of an earlier commit. It builds
+// nothing: `make bench` does.
 //
 // With folders of hello agents as arguments it measures those, beside each other: `make bench-languages`.
 package main
@@ -39,6 +40,7 @@ import (
 
 var (
 	bin       = flag.String("bin", "bin", "where `make build` put the host and the plugins")
+	against   = flag.String("against", "", "where `make build` of another commit put its host, to measure it beside")
 	rounds    = flag.Int("rounds", 9, "rounds of each kind")
 	length    = flag.Duration("length", time.Second, "length of a round")
 	callers   = flag.String("callers", "1,64", "numbers of callers at once; the last makes the summary")
@@ -70,12 +72,12 @@ func run() error {
 		return err
 	}
 
-	host, err := startHost(ctx, dir, hello)
+	own, err := startHost(ctx, filepath.Join(dir, "host"), *bin, hello)
 	if err != nil {
 		return err
 	}
-	defer host.stop()
-	idle, err := host.memory()
+	defer own.stop()
+	idle, err := own.memory()
 	if err != nil {
 		return err
 	}
@@ -84,8 +86,17 @@ func run() error {
 		return err
 	}
 	defer stop()
+	kinds := []*kind{{name: "direct", client: direct, plugin: plugged}, {name: "forwarded", client: own.client, host: own, plugin: own.plugin}}
+	if *against != "" {
+		other, err := startHost(ctx, filepath.Join(dir, "other"), *against, hello)
+		if err != nil {
+			return fmt.Errorf("-against %s: %w", *against, err)
+		}
+		defer other.stop()
+		kinds = append(kinds, &kind{name: "other", client: other.client, host: other, plugin: other.plugin})
+	}
 
-	request, err := createJob(ctx, direct)
+	poll, err := pollOf(ctx, direct)
 	if err != nil {
 		return err
 	}
@@ -93,33 +104,59 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	kinds := []*kind{{name: "direct", client: direct, plugin: plugged}, {name: "forwarded", client: host.client, plugin: host.plugin}}
-	var ratio float64
-	for _, callers := range numbers {
-		for _, k := range kinds {
-			k.rates, k.spent, k.calls = nil, spent{}, 0
-		}
-		for round := range *rounds + 1 {
+	var ratios []string
+	for _, method := range []struct {
+		name string
+		call call
+	}{{"CreateTask", newCreate()}, {"GetTask", poll}} {
+		var ratio float64
+		for _, callers := range numbers {
+			if err := compare(ctx, kinds, method.call, callers); err != nil {
+				return fmt.Errorf("%s: %w", method.name, err)
+			}
 			for _, k := range kinds {
-				if err := k.round(ctx, host, request, callers, round > 0); err != nil { // the first warms up
-					return fmt.Errorf("%s, %d callers: %w", k.name, callers, err)
-				}
+				fmt.Printf("%-10s %-9s %2d callers: median %6.0f calls/s (%6.0f to %6.0f); processor time a call: %s\n",
+					method.name, k.name, callers, median(k.rates), slices.Min(k.rates), slices.Max(k.rates), k.spent.per(k.calls))
+			}
+			ratio = median(kinds[1].rates) / median(kinds[0].rates)
+			fmt.Printf("%-10s forwarded/direct, %2d callers: %.2f\n", method.name, callers, ratio)
+			if len(kinds) > 2 {
+				fmt.Printf("%-10s forwarded/other, %2d callers: %.2f; the median of rounds: %.2f; by processor time: %.2f\n", method.name, callers,
+					median(kinds[1].rates)/median(kinds[2].rates), medianOfRounds(kinds[1], kinds[2]), kinds[2].perCall()/kinds[1].perCall())
 			}
 		}
-		for _, k := range kinds {
-			fmt.Printf("%-9s %2d callers: median %6.0f calls/s (%6.0f to %6.0f); processor time a call: %s\n",
-				k.name, callers, median(k.rates), slices.Min(k.rates), slices.Max(k.rates), k.spent.per(k.calls))
-		}
-		ratio = median(kinds[1].rates) / median(kinds[0].rates)
-		fmt.Printf("forwarded/direct, %2d callers: %.2f\n", callers, ratio)
+		ratios = append(ratios, fmt.Sprintf("%s %.2f", method.name, ratio))
 	}
-	busy, err := host.memory()
+	busy, err := own.memory()
 	if err != nil {
 		return err
 	}
 	fmt.Printf("host memory: %.1f MiB idle with one plugin, %.1f MiB after the load\n", idle, busy)
-	fmt.Printf("bench: forwarded/direct at %d callers = %.2f\n", numbers[len(numbers)-1], ratio)
+	fmt.Printf("bench: forwarded/direct at %d callers: %s\n", numbers[len(numbers)-1], strings.Join(ratios, ", "))
 	return nil
+}
+
+// compare measures a call of every kind, in rounds that alternate.
+func compare(ctx context.Context, kinds []*kind, call call, callers int) error {
+	for _, k := range kinds {
+		k.rates, k.spent, k.calls = nil, spent{}, 0
+	}
+	for round := range *rounds + 1 {
+		for _, k := range kinds {
+			if err := k.round(ctx, call, callers, round > 0); err != nil { // the first warms up
+				return fmt.Errorf("%s, %d callers: %w", k.name, callers, err)
+			}
+		}
+	}
+	return nil
+}
+
+func medianOfRounds(k, other *kind) float64 {
+	ratios := make([]float64, len(k.rates))
+	for i := range ratios {
+		ratios[i] = k.rates[i] / other.rates[i]
+	}
+	return median(ratios)
 }
 
 // parseNumbers reads a list such as "1,64".
@@ -139,23 +176,26 @@ func parseNumbers(list string) ([]int, error) {
 type kind struct {
 	name   string
 	client service.AsyncAgentServiceClient
+	host   *host       // nil: none is in between
 	plugin procfs.Proc // the one that answers
 	rates  []float64
 	spent  spent
 	calls  float64
 }
 
+func (k *kind) perCall() float64 { return (k.spent.client + k.spent.host + k.spent.plugin) / k.calls }
+
 // round measures one round, and keeps what it measured if it counts.
-func (k *kind) round(ctx context.Context, host *host, request *admin.GetTaskRequest, callers int, counts bool) error {
-	before, err := k.processors(host)
+func (k *kind) round(ctx context.Context, call call, callers int, counts bool) error {
+	before, err := k.processors()
 	if err != nil {
 		return err
 	}
-	perSecond, err := measure(ctx, k.client, request, callers, *length)
+	perSecond, err := measure(ctx, k.client, call, callers, *length)
 	if err != nil {
 		return err
 	}
-	after, err := k.processors(host)
+	after, err := k.processors()
 	if err != nil || !counts {
 		return err
 	}
@@ -176,26 +216,30 @@ func (s spent) per(calls float64) string {
 	return fmt.Sprintf("%3.0f µs (client %.0f, host %.0f, plugin %.0f)", micros(s.client+s.host+s.plugin), micros(s.client), micros(s.host), micros(s.plugin))
 }
 
-func (k *kind) processors(host *host) (now spent, err error) {
+func (k *kind) processors() (now spent, err error) {
 	self, err := procfs.Self()
 	if err != nil {
 		return spent{}, err
 	}
-	for _, each := range []struct {
-		of   procfs.Proc
-		into *float64
-	}{{self, &now.client}, {host.process, &now.host}, {k.plugin, &now.plugin}} {
-		stat, err := each.of.Stat()
-		if err != nil {
-			return spent{}, err
-		}
-		*each.into = stat.CPUTime()
+	if now.client, err = processorTime(self); err == nil {
+		now.plugin, err = processorTime(k.plugin)
 	}
-	return now, nil
+	if err == nil && k.host != nil {
+		now.host, err = processorTime(k.host.process)
+	}
+	return now, err
 }
 
+func processorTime(of procfs.Proc) (float64, error) {
+	stat, err := of.Stat()
+	return stat.CPUTime(), err
+}
+
+// call is what is measured.
+type call func(context.Context, service.AsyncAgentServiceClient) error
+
 // measure lets callers call one after the other for a time and returns the calls per second of all of them.
-func measure(ctx context.Context, client service.AsyncAgentServiceClient, request *admin.GetTaskRequest, callers int, length time.Duration) (float64, error) {
+func measure(ctx context.Context, client service.AsyncAgentServiceClient, call call, callers int, length time.Duration) (float64, error) {
 	var calls atomic.Int64
 	var failure error
 	var once sync.Once
@@ -206,7 +250,7 @@ func measure(ctx context.Context, client service.AsyncAgentServiceClient, reques
 			for time.Since(started) < length {
 				// FlytePropeller's calls have a deadline.
 				calling, cancel := context.WithTimeout(ctx, 10*time.Second)
-				_, err := client.GetTask(calling, request)
+				err := call(calling, client)
 				cancel()
 				if err != nil {
 					once.Do(func() { failure = err })
@@ -233,7 +277,10 @@ type host struct {
 	plugin  procfs.Proc // its only child
 }
 
-func startHost(ctx context.Context, dir, hello string) (*host, error) {
+func startHost(ctx context.Context, dir, bin, hello string) (*host, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
 	config, err := json.Marshal(map[string]any{
 		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": *operators},
 		"log":     map[string]any{"format": "json"},
@@ -247,7 +294,7 @@ func startHost(ctx context.Context, dir, hello string) (*host, error) {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	command := exec.CommandContext(ctx, filepath.Join(*bin, "agenthost"), "serve", "--config", file)
+	command := exec.CommandContext(ctx, filepath.Join(bin, "agenthost"), "serve", "--config", file)
 	output, err := command.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -335,18 +382,42 @@ func startPlugin(ctx context.Context, dir, hello string) (service.AsyncAgentServ
 	return service.NewAsyncAgentServiceClient(instance.Conn()), running, stop, nil
 }
 
-// createJob makes a job of the hello agent and returns the poll for it.
-func createJob(ctx context.Context, client service.AsyncAgentServiceClient) (*admin.GetTaskRequest, error) {
-	text := &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: core.SimpleType_STRING}}}
-	inputs := &core.VariableMap{Variables: map[string]*core.Variable{"name": text}}
-	outputs := &core.VariableMap{Variables: map[string]*core.Variable{"greeting": text}}
-	job, err := client.CreateTask(ctx, &admin.CreateTaskRequest{
-		Template: &core.TaskTemplate{Type: "hello", Interface: &core.TypedInterface{Inputs: inputs, Outputs: outputs}},
-		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{"name": {Value: &core.Literal_Scalar{Scalar: &core.Scalar{
-			Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_StringValue{StringValue: "bench"}}}}}}}},
-	})
+// pollOf makes a job of the hello agent and returns the poll for it.
+func pollOf(ctx context.Context, client service.AsyncAgentServiceClient) (call, error) {
+	job, err := client.CreateTask(ctx, creation(0))
 	if err != nil {
 		return nil, err
 	}
-	return &admin.GetTaskRequest{TaskType: "hello", ResourceMeta: job.GetResourceMeta(), TaskCategory: &admin.TaskCategory{Name: "hello"}}, nil
+	request := &admin.GetTaskRequest{TaskType: "hello", ResourceMeta: job.GetResourceMeta(), TaskCategory: &admin.TaskCategory{Name: "hello"}}
+	return func(ctx context.Context, client service.AsyncAgentServiceClient) error {
+		_, err := client.GetTask(ctx, request)
+		return err
+	}, nil
+}
+
+// newCreate returns a call that makes a job of another attempt each time.
+func newCreate() call {
+	var n atomic.Int64
+	return func(ctx context.Context, client service.AsyncAgentServiceClient) error {
+		_, err := client.CreateTask(ctx, creation(n.Add(1)))
+		return err
+	}
+}
+
+// creation asks for a job of the hello agent, for the task of an execution of its own.
+func creation(execution int64) *admin.CreateTaskRequest {
+	text := &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: core.SimpleType_STRING}}}
+	inputs := &core.VariableMap{Variables: map[string]*core.Variable{"name": text}}
+	outputs := &core.VariableMap{Variables: map[string]*core.Variable{"greeting": text}}
+	return &admin.CreateTaskRequest{
+		Template: &core.TaskTemplate{Type: "hello", Interface: &core.TypedInterface{Inputs: inputs, Outputs: outputs}},
+		Inputs: &core.LiteralMap{Literals: map[string]*core.Literal{"name": {Value: &core.Literal_Scalar{Scalar: &core.Scalar{
+			Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_StringValue{StringValue: "bench"}}}}}}}},
+		OutputPrefix: fmt.Sprintf("s3://bucket/metadata/propeller/p-d-e%d/n0/data/0", execution),
+		TaskExecutionMetadata: &admin.TaskExecutionMetadata{TaskExecutionId: &core.TaskExecutionIdentifier{
+			TaskId: &core.Identifier{ResourceType: core.ResourceType_TASK, Project: "p", Domain: "d", Name: "greet", Version: "1"},
+			NodeExecutionId: &core.NodeExecutionIdentifier{NodeId: "n0", ExecutionId: &core.WorkflowExecutionIdentifier{
+				Project: "p", Domain: "d", Name: fmt.Sprint("e", execution)}},
+		}},
+	}
 }
