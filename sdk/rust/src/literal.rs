@@ -48,7 +48,10 @@ pub fn decode(literal: &Literal) -> Result<Value, String> {
             Value::Map(map.literals.iter().map(entry).collect::<Result<_, String>>()?)
         }
         Some(literal::Value::OffloadedMetadata(offloaded)) => {
-            return Err(format!("is offloaded to {}, which this SDK does not fetch", offloaded.uri));
+            return Err(format!(
+                "was put into storage by Flyte, at {}: agents take values inline; pass a file or a StructuredDataset, or raise the size from which propeller offloads literals",
+                offloaded.uri
+            ));
         }
     })
 }
