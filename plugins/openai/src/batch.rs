@@ -6,11 +6,13 @@ use std::time::Duration;
 use agenthost::{AsyncAgent, Error, Finder, Job, LogSink, LogsQuery, Resource, Result, Task, async_trait};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tonic::Code;
 
 use crate::call::Session;
 use crate::fault::Fault;
 use crate::ledger::{self, Turns};
 use crate::meta::Meta;
+use crate::numbers;
 use crate::service::{Configured, Service};
 use crate::{log, state};
 
@@ -83,6 +85,16 @@ impl Batches {
             .await
     }
 
+    /// Starts the attempt's batch, or finds it.
+    async fn start(&self, task: Task) -> Result<Meta> {
+        let custom: Custom = task.custom()?;
+        let body = request(custom.config.unwrap_or_default(), task.input("input_file_id")?, &task.idempotency_key)?;
+        let (service, session) = self.session_of(&task)?;
+        let batch =
+            self.find_or_create(&service, &session, &body, &task.idempotency_key).await.map_err(Fault::error)?;
+        meta(&batch.ok_or_else(abandoned)?, session)
+    }
+
     /// The account of a task's calls.
     fn session_of(&self, task: &Task) -> Result<(Arc<Service>, Session)> {
         let service = self.configured.service()?;
@@ -118,22 +130,28 @@ impl AsyncAgent for Batches {
     type Meta = Meta;
 
     async fn create(&self, task: Task) -> Result<Meta> {
-        let custom: Custom = task.custom()?;
-        let body = request(custom.config.unwrap_or_default(), task.input("input_file_id")?, &task.idempotency_key)?;
-        let (service, session) = self.session_of(&task)?;
-        let batch =
-            self.find_or_create(&service, &session, &body, &task.idempotency_key).await.map_err(Fault::error)?;
-        meta(&batch.ok_or_else(abandoned)?, session)
+        match self.start(task).await {
+            Err(error) if error.code() == Code::InvalidArgument => Ok(Meta::refused(error.message())),
+            started => started,
+        }
     }
 
     async fn get(&self, job: Job<Meta>) -> Result<Resource> {
+        if let Some(reason) = job.meta.refusal() {
+            return Ok(Resource::failed(reason).with_user_error("bad_task"));
+        }
         let session = self.session(&job)?;
-        let batch = retrieve(&session, &job.meta.batch_id).await.map_err(Fault::error)?;
+        let batch = match retrieve(&session, &job.meta.batch_id).await {
+            Err(fault) if fault.is_inexact() => return Ok(fault.resource()),
+            found => found.map_err(Fault::error)?,
+        };
         let service = self.configured.service()?;
         Ok(state::resource(&job.meta.batch_id, batch, &service.config, &session))
     }
-
     async fn delete(&self, job: Job<Meta>) -> Result<()> {
+        if job.meta.refusal().is_some() {
+            return Ok(());
+        }
         let session = self.session(&job)?;
         match cancel(&session, &job.meta.batch_id).await {
             Err(fault) if !fault.is_not_found() => Err(fault.error()),
@@ -142,6 +160,9 @@ impl AsyncAgent for Batches {
     }
 
     async fn logs(&self, job: Job<Meta>, query: LogsQuery, sink: LogSink) -> Result<()> {
+        if job.meta.refusal().is_some() {
+            return Ok(());
+        }
         let session = self.session(&job)?;
         let batch = retrieve(&session, &job.meta.batch_id).await.map_err(Fault::error)?;
         log::send(&session, &batch, query, sink).await
@@ -187,6 +208,7 @@ impl Finder for Batches {
 /// The body of the call, with flytekit's defaults.
 fn request(mut config: Map<String, Value>, input_file_id: String, key: &str) -> Result<Value> {
     let wrong = |message: String| Error::invalid_argument(format!("the task's config {message}"));
+    numbers::check(&config, "config")?;
     if config.contains_key("input_file_id") {
         return Err(wrong("has an input_file_id, which is the task's input".into()));
     }

@@ -10,7 +10,8 @@ use reqwest::{Client, Method, Url};
 use serde_json::Value;
 
 use crate::config::{Account, Retry, root};
-use crate::fault::{Fault, header};
+use crate::fault::{Fault, complaint, header};
+use crate::numbers;
 
 /// Makes the calls of one account.
 pub struct Session {
@@ -65,7 +66,7 @@ impl Session {
 
     /// Asks once.
     pub async fn get(&self, url: Url) -> Result<Answer, Fault> {
-        json(self.send(Method::GET, url, None, "").await?)
+        self.json(self.send(Method::GET, url, None, "").await?)
     }
 
     /// Asks once for a file's text.
@@ -75,17 +76,17 @@ impl Session {
 
     /// Orders once. The same idempotency key orders the same thing once, with servers that know it.
     pub async fn post(&self, url: Url, body: &Value, idempotency_key: &str) -> Result<Answer, Fault> {
-        json(self.send(Method::POST, url, Some(Content::Json(body)), idempotency_key).await?)
+        self.json(self.send(Method::POST, url, Some(Content::Json(body)), idempotency_key).await?)
     }
 
     /// Uploads a text once, as a file for any purpose.
     pub async fn upload(&self, url: Url, name: &str, text: &str) -> Result<Answer, Fault> {
-        json(self.send(Method::POST, url, Some(Content::File(name, text)), "").await?)
+        self.json(self.send(Method::POST, url, Some(Content::File(name, text)), "").await?)
     }
 
     async fn send(&self, method: Method, url: Url, body: Option<Content<'_>>, key: &str) -> Result<Raw, Fault> {
         let tried = format!("{method} {url}");
-        let hide = |fault: Fault| fault.without(self.key.as_ref().map_or("", Secret::reveal)).context(&tried);
+        let hide = |fault: Fault| self.hide(fault, &tried);
         let mut request = self.http.request(method, url).headers(self.headers.clone());
         request = match body {
             Some(Content::Json(body)) => request.json(body),
@@ -99,10 +100,20 @@ impl Session {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.map_err(|e| hide(Fault::no_answer(e)))?;
         if status.is_success() {
-            Ok(Raw { status, headers, text })
+            Ok(Raw { tried, status, headers, text })
         } else {
             Err(hide(Fault::answered(status, &headers, &text)))
         }
+    }
+
+    /// A fault as it may be told: with what was tried, and without the key.
+    fn hide(&self, fault: Fault, tried: &str) -> Fault {
+        fault.without(self.key.as_ref().map_or("", Secret::reveal)).context(tried)
+    }
+
+    fn json(&self, raw: Raw) -> Result<Answer, Fault> {
+        let tried = raw.tried.clone();
+        json(raw).map_err(|fault| self.hide(fault, &tried))
     }
 
     /// Makes calls again while they fail for a passing reason, with growing pauses. The server's wish for a pause goes first;
@@ -156,6 +167,7 @@ fn form(name: &str, text: &str) -> String {
 }
 
 struct Raw {
+    tried: String,
     status: reqwest::StatusCode,
     headers: HeaderMap,
     text: String,
@@ -163,9 +175,17 @@ struct Raw {
 
 fn json(raw: Raw) -> Result<Answer, Fault> {
     let request_id = header(&raw.headers, "x-request-id").map(Into::into);
-    match serde_json::from_str(&raw.text) {
-        Ok(body @ Value::Object(_)) => Ok(Answer { body, request_id }),
-        Ok(_) => Err(Fault::strange(raw.status, "the answer is no JSON object", &raw.text)),
-        Err(e) => Err(Fault::strange(raw.status, format!("the answer is no JSON ({e})"), &raw.text)),
+    let strange = |problem: String| Err(Fault::strange(raw.status, problem, &raw.text));
+    let body = match serde_json::from_str(&raw.text) {
+        Ok(body @ Value::Object(_)) => body,
+        Ok(_) => return strange("the answer is no JSON object".into()),
+        Err(e) => return strange(format!("the answer is no JSON ({e})")),
+    };
+    if let Some(error) = complaint(&body) {
+        return Err(Fault::said(raw.status, &raw.headers, error, &raw.text));
+    }
+    match numbers::rounded(&raw.text) {
+        Some(number) => Err(Fault::inexact(raw.status, number, &raw.text)),
+        None => Ok(Answer { body, request_id }),
     }
 }

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use agenthost::{Error, Outputs, Resource, Result, SyncAgent, Task, Value, async_trait};
+use agenthost::{Error, Outputs, Resource, Result, SyncAgent, Task, async_trait};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::call::Session;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
+use crate::numbers;
 use crate::report::{milliseconds, with_usage};
 use crate::service::Configured;
 
@@ -54,10 +57,10 @@ impl Asked {
         }
     }
 
-    fn outputs(&self, mut vectors: Vec<Value>) -> Outputs {
+    fn outputs(&self, mut vectors: Vec<Vec<f64>>) -> Outputs {
         match self {
-            Asked::One(_) => Outputs::new().with("embedding", vectors.pop().unwrap_or(Value::None)),
-            Asked::Many(_) => Outputs::new().with("embeddings", Value::List(vectors)),
+            Asked::One(_) => Outputs::new().with("embedding", vectors.pop()),
+            Asked::Many(_) => Outputs::new().with("embeddings", vectors),
         }
     }
 }
@@ -65,10 +68,17 @@ impl Asked {
 #[async_trait]
 impl SyncAgent for Embeddings {
     async fn execute(&self, task: Task) -> Result<Resource> {
+        fault::of_task(self.answer(task).await)
+    }
+}
+
+impl Embeddings {
+    async fn answer(&self, task: Task) -> Result<Resource> {
         let custom: Custom = task.custom()?;
         if !custom.embeddings_config.get("model").is_some_and(Json::is_string) {
             return Err(Error::invalid_argument("the task's embeddings_config needs a model, by name"));
         }
+        numbers::check(&custom.embeddings_config, "embeddings_config")?;
         let asked = Asked::of(&task)?;
         let service = self.0.service()?;
         let session = service.session_of_task(&task, custom.openai_organization)?;
@@ -92,7 +102,7 @@ impl SyncAgent for Embeddings {
 
 #[derive(Default)]
 struct Embedded {
-    vectors: Vec<Value>,
+    vectors: Vec<Vec<f64>>,
     model: String,
     tokens: u64,
 }
@@ -107,23 +117,69 @@ async fn embed(session: &Session, config: &Map<String, Json>, texts: &[String], 
         let body = Json::Object(body);
         let key = if key.is_empty() { String::new() } else { format!("{key}-{i}") };
         let answer = session.repeat(|| session.post(url.clone(), &body, &key)).await?.body;
-        all.vectors.extend(vectors(&answer, part.len()).map_err(|problem| Fault::of_answer(problem, &answer))?);
+        let vectors = vectors(&answer, part.len()).map_err(|problem| Fault::of_answer(problem, &answer))?;
+        all.vectors.extend(vectors);
         all.model = answer["model"].as_str().unwrap_or_default().to_string();
-        all.tokens += answer["usage"]["prompt_tokens"].as_u64().unwrap_or(0);
+        all.tokens = all.tokens.saturating_add(answer["usage"]["prompt_tokens"].as_u64().unwrap_or(0));
+        let first = all.vectors.first().map_or(0, Vec::len);
+        if let Some(other) = all.vectors.iter().position(|vector| vector.len() != first) {
+            let length = all.vectors[other].len();
+            let problem = format!("vector {other} has {length} numbers, and vector 0 has {first}");
+            return Err(Fault::of_answer(problem, &answer));
+        }
     }
     Ok(all)
 }
 
-/// The vectors of an answer in the order of the texts, which their indexes give.
-fn vectors(answer: &Json, wanted: usize) -> Result<Vec<Value>, String> {
+/// The vectors of an answer in the order of the texts, which their indexes give. All are of one length, of finite numbers.
+fn vectors(answer: &Json, wanted: usize) -> Result<Vec<Vec<f64>>, String> {
     let data = answer["data"].as_array().ok_or("the answer has no data")?;
     let mut vectors = vec![None; wanted];
     for (place, item) in data.iter().enumerate() {
-        let index = item["index"].as_u64().map_or(place, |index| index as usize);
-        let numbers = item["embedding"].as_array().ok_or("a vector is no list of numbers")?;
-        let vector: Option<Vec<_>> = numbers.iter().map(|n| n.as_f64().map(Value::Float)).collect();
+        let index = match &item["index"] {
+            Json::Null => place,
+            given => {
+                given.as_u64().and_then(|i| i.try_into().ok()).ok_or_else(|| format!("there is a vector {given}"))?
+            }
+        };
         let slot = vectors.get_mut(index).ok_or_else(|| format!("there is a vector {index} for {wanted} texts"))?;
-        *slot = Some(Value::List(vector.ok_or("a vector is no list of numbers")?));
+        let vector = vector(&item["embedding"]).map_err(|problem| format!("vector {index} {problem}"))?;
+        if slot.replace(vector).is_some() {
+            return Err(format!("there are two vectors {index}"));
+        }
     }
     vectors.into_iter().enumerate().map(|(i, v)| v.ok_or_else(|| format!("there is no vector for text {i}"))).collect()
+}
+
+/// The numbers of a vector: a list, or, from servers that keep to base64 whatever they are asked for, 32-bit floats.
+fn vector(embedding: &Json) -> Result<Vec<f64>, String> {
+    let numbers: Vec<f64> = match embedding {
+        Json::Array(numbers) => {
+            let number = |(i, n): (usize, &Json)| exact(n).ok_or_else(|| format!("has {n} at {i}, which is no float"));
+            numbers.iter().enumerate().map(number).collect::<Result<_, _>>()?
+        }
+        Json::String(text) => {
+            let bytes = STANDARD.decode(text).map_err(|e| format!("is text, but no base64 ({e})"))?;
+            let (floats, rest) = bytes.as_chunks::<4>();
+            if !rest.is_empty() {
+                return Err(format!("has {} bytes, which are no 32-bit floats", bytes.len()));
+            }
+            floats.iter().map(|float| f32::from_le_bytes(*float).into()).collect()
+        }
+        _ => return Err("is no list of numbers".into()),
+    };
+    match numbers.iter().position(|number| !number.is_finite()) {
+        Some(i) => Err(format!("has {} at {i}", numbers[i])),
+        None if numbers.is_empty() => Err("has no numbers".into()),
+        None => Ok(numbers),
+    }
+}
+
+/// A number as a float that equals it.
+fn exact(number: &Json) -> Option<f64> {
+    const EXACT: i64 = 1 << 53;
+    match number.as_i64() {
+        Some(whole) => (-EXACT..=EXACT).contains(&whole).then_some(whole as f64),
+        None => number.as_f64().filter(|_| number.is_f64()),
+    }
 }

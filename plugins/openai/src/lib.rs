@@ -9,6 +9,7 @@ mod fault;
 mod ledger;
 mod log;
 mod meta;
+mod numbers;
 mod report;
 mod service;
 mod state;

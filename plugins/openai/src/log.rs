@@ -5,7 +5,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::call::Session;
-use crate::fault::Fault;
+use crate::fault::{Fault, complaint};
 use crate::state::{describe, errors};
 
 /// The batch's times, in the order in which they come to be.
@@ -59,8 +59,8 @@ fn failure(text: &str) -> String {
         return text.to_string();
     };
     let request = failure["custom_id"].as_str().unwrap_or("(without a custom_id)");
-    let answered = &failure["response"]["body"]["error"];
-    let error = if failure["error"].is_object() { &failure["error"] } else { answered };
+    let answered = &failure["response"]["body"];
+    let error = complaint(&failure).or_else(|| complaint(answered)).unwrap_or(answered);
     let status = failure["response"]["status_code"].as_u64().map(|s| format!("HTTP {s}: ")).unwrap_or_default();
     format!("request {request}: {status}{}", describe(error))
 }

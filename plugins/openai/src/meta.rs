@@ -13,7 +13,20 @@ pub struct Meta {
     pub account: String,
 }
 
+/// Begins what stands in the place of a batch's id where a task was refused. No id begins so.
+const REFUSED: &str = "refused: ";
+
 impl Meta {
+    /// Of a task that no batch can be made of: an error would be repeated by Flyte for each retry, to the same end.
+    pub fn refused(reason: &str) -> Self {
+        Meta { batch_id: format!("{REFUSED}{reason}"), openai_org: None, account: String::new() }
+    }
+
+    /// Why there is no batch, if there is none.
+    pub fn refusal(&self) -> Option<&str> {
+        self.batch_id.strip_prefix(REFUSED)
+    }
+
     /// Reads either. flytekit's connector writes a pickle, which begins like no JSON.
     pub fn decode(meta: &[u8]) -> Result<Self> {
         match meta {

@@ -5,12 +5,9 @@ use serde_json::{Value as Json, json};
 
 use crate::call::Session;
 use crate::config::Config;
+use crate::fault::PASSING;
 use crate::ledger;
-use crate::report::with_usage;
-
-/// Codes of errors that a later batch may not meet: the queue was full, the service was not well.
-const PASSING: [&str; 6] =
-    ["token_limit_exceeded", "rate_limit_exceeded", "server_error", "internal_error", "service_unavailable", "timeout"];
+use crate::report::{whole, with_usage};
 
 /// The batch has ended, or is about to: there is nothing to cancel.
 pub fn is_over(batch: &Json) -> bool {
@@ -95,6 +92,7 @@ pub fn describe(error: &Json) -> String {
     let place: Vec<_> = place.into_iter().flatten().collect();
     let place = if place.is_empty() { String::new() } else { format!(" ({})", place.join(", ")) };
     let said = [text("code"), text("message")].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let said = if said.is_empty() { error.as_str().map_or_else(|| error.to_string(), Into::into) } else { said };
     format!("{said}{place}")
 }
 
@@ -129,12 +127,15 @@ fn with_facts(mut resource: Resource, batch: &Json) -> Resource {
     }
     for key in ["total", "completed", "failed"] {
         if let Some(count) = count(batch, key) {
-            resource = resource.with_info(format!("requests_{key}"), count);
+            resource = resource.with_info(format!("requests_{key}"), whole(count));
         }
     }
     let ended = ["completed_at", "failed_at", "expired_at", "cancelled_at"].iter().find_map(|key| batch[*key].as_i64());
     match (batch["created_at"].as_i64(), ended) {
-        (Some(created), Some(ended)) => resource.with_info("latency_ms", json!((ended - created) * 1000)),
+        (Some(created), Some(ended)) => {
+            let took = ended.saturating_sub(created).saturating_mul(1000);
+            resource.with_info("latency_ms", json!(took))
+        }
         _ => resource,
     }
 }

@@ -337,14 +337,19 @@ async fn what_cannot_be_created_is_said_before_or_by_the_server() {
         (json!({"metadata": "team"}), "metadata that is no mapping: \"team\""),
         (json!({"input_file_id": "file-x"}), "has an input_file_id, which is the task's input"),
         (json!({"window": "24h"}), "invalid_parameter: POST"),
+        (json!({"metadata": {"n": [9_007_199_254_740_993_i64]}}), "config.metadata.n[0] is 9007199254740992"),
         (json!({"completion_window": "1h"}), "Unknown or invalid parameter: 'completion_window'"),
     ] {
-        let error = client.create(with(config)).await.unwrap_err();
-        assert_eq!(error.code(), Code::InvalidArgument);
-        assert!(error.message().contains(want), "{want:?} is not in {error}");
+        let job = client.create(with(config)).await.unwrap();
+        let result = job.get().await.unwrap();
+        assert_eq!(result.phase(), Phase::Failed, "an error would be repeated by Flyte");
+        assert!(result.message().contains(want), "{want:?} is not in {}", result.message());
+        job.delete().await.unwrap();
+        assert_eq!(job.logs().await.unwrap(), Vec::<String>::new());
     }
-    let missing = client.create(batch().input("input_file_id", "file-none")).await.unwrap_err();
-    assert!(missing.message().contains("file_not_found") && missing.message().contains("file-none"), "{missing}");
+    let missing = client.create(batch().input("input_file_id", "file-none")).await.unwrap().get().await.unwrap();
+    let said = missing.message();
+    assert!(said.contains("file_not_found") && said.contains("file-none"), "{said}");
     assert!(server.batches().is_empty());
 }
 

@@ -41,9 +41,14 @@ fn compiled() -> &'static Path {
 
 /// A task that flytekit compiled, with its inputs.
 pub fn task(name: &str) -> TestTask {
-    let read = |file: &str| std::fs::read(compiled().join(name).join(file)).unwrap();
-    let template = TaskTemplate::decode(&*read("template.pb")).unwrap();
-    TestTask::of(template, LiteralMap::decode(&*read("inputs.pb")).unwrap())
+    let inputs = std::fs::read(compiled().join(name).join("inputs.pb")).unwrap();
+    task_with(name, LiteralMap::decode(&*inputs).unwrap())
+}
+
+/// A task that flytekit compiled, with other inputs.
+pub fn task_with(name: &str, inputs: LiteralMap) -> TestTask {
+    let template = std::fs::read(compiled().join(name).join("template.pb")).unwrap();
+    TestTask::of(TaskTemplate::decode(&*template).unwrap(), inputs)
 }
 
 #[tokio::test]

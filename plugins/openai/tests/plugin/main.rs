@@ -3,8 +3,10 @@
 mod batch;
 mod chat;
 mod config;
+mod ends;
 mod flytekit;
 mod program;
 mod real;
 mod server;
 mod support;
+mod types;

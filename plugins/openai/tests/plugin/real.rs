@@ -66,5 +66,5 @@ rules:
     assert_eq!(broken.phase(), Phase::Failed);
     assert_eq!(broken.message(), format!("mock_error: POST {root}/chat/completions: I am broken (HTTP 400)"));
     let tools = client.execute(chat("how is the weather?")).await.unwrap();
-    assert_eq!(tools.message(), "no_text: the answer has no text (finish_reason \"tool_calls\")");
+    assert_eq!(tools.message(), "no_text: the answer calls weather, which no task does (finish_reason \"tool_calls\")");
 }
