@@ -175,6 +175,7 @@ func (s *stall) leave() {
 	defer s.mu.Unlock()
 	s.over = true
 	if s.seated {
+		s.seated = false
 		s.gate.leave()
 	}
 }
@@ -186,6 +187,8 @@ func (g *Gateway) stalling(ctx context.Context, c *routedCall) (watched context.
 		return ctx, func() {}
 	}
 	watched, cancel := context.WithCancelCause(ctx)
+	waiting := *c // c gets other routes meanwhile
+	c = &waiting
 	s := &stall{gateway: g, call: c, gate: g.gates.of(c.route)}
 	left := troubleAfter
 	if trouble, ok := c.route.Target.Trouble(); ok {
@@ -241,7 +244,9 @@ func (g *Gateway) limiting(c *routedCall, l *limit) (passed func()) {
 	if c.creation == nil || l.slots == nil && l.rate == nil {
 		return func() {}
 	}
+	waiting := *c // c may be sent, and get another route, while its timer runs
 	timer := time.AfterFunc(troubleAfter, func() {
+		c := &waiting
 		c.creation.Wait(fmt.Sprintf("%s has as many calls as its limits: allow", c.describePlugin()))
 		g.offer(c, c.creation)
 	})

@@ -131,17 +131,20 @@ func (g *Gateway) addCategory(c *routedCall) {
 }
 
 // lookup finds the plugin that answers the call.
-func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) (ok bool) {
+func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) bool {
 	if e.plugin != "" {
-		if c.route, ok = table.LookupIn(e.plugin, info.category); ok { // G11
+		if found, ok := table.LookupIn(e.plugin, info.category); ok { // G11
+			c.route = found
 			c.want.Generation = e.generation // where that plugin is gone, its generations mean nothing
 			return true
 		}
 	}
+	found, ok := table.Lookup(info.category)
 	if c.want.New {
-		c.route, ok = table.LookupNew(info.category, info.project, info.domain)
-	} else {
-		c.route, ok = table.Lookup(info.category)
+		found, ok = table.LookupNew(info.category, info.project, info.domain)
+	}
+	if ok {
+		c.route = found
 	}
 	return ok
 }

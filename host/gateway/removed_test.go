@@ -90,6 +90,50 @@ func TestANewTaskThatWaitsForAPluginSurvivesItsRemoval(t *testing.T) {
 	}
 }
 
+// The call has one seat among those that wait, although it has waited for two plugins, one after the other.
+func TestANewTaskThatWaitsForAPluginWaitsOnceItIsRemoved(t *testing.T) {
+	going := leaving{restarting{err: errors.New(`plugin "restarting" died`)}, make(chan struct{})}
+	f := startGateway(t, justNow{going, time.Now()}, asyncAgent("x"))
+	answered := make(chan error, 1)
+	waiting := soon(t)
+	go func() {
+		_, err := f.call(waiting, async1+"CreateTask", create("x"))
+		answered <- err
+	}()
+	wait.Until(t, "the call waits", func() bool { return f.underWay("CreateTask") == 1 })
+	table, _ := route.Rules(nil).TableAfter(removedOf("restarting", time.Minute, asyncAgent("x")))
+	f.routes.Publish(table)
+	close(going.gone)
+	gate := f.gateway.gates.of(route.Route{Target: going})
+	seats := func() int {
+		gate.mu.Lock()
+		defer gate.mu.Unlock()
+		return gate.waiting
+	}
+	wait.Until(t, "it is one of those that wait for a plugin in trouble", func() bool { return seats() > 0 })
+	if n := seats(); n != 1 {
+		t.Errorf("it has %d seats", n)
+	}
+	agent := startAgent(t, answering(&admin.CreateTaskResponse{}))
+	f.publish(t, agent.claims(route.Policy{}, asyncAgent("x")))
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if n := seats(); n != 0 {
+		t.Errorf("%d seats are left", n)
+	}
+}
+
+// justNow is a plugin whose trouble has just begun.
+type justNow struct {
+	leaving
+	since time.Time
+}
+
+func (j justNow) Trouble() (route.Trouble, bool) {
+	return route.Trouble{Reason: j.err.Error(), Since: j.since}, true
+}
+
 // leaving is a plugin that is removed while calls wait for it.
 type leaving struct {
 	restarting

@@ -225,6 +225,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	defer stop()
 	lease, err := acquireReachable(waiting, target, c.want) // G3
 	if _, removed := target.(*removedPlugin); err != nil && waiting.Err() == nil && c.want.New && !removed {
+		stop() // awaitReturn watches the call itself
 		ok, gone := g.awaitReturn(ctx, c, c.info)
 		switch {
 		case gone != nil:
