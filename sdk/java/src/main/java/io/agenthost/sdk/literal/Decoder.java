@@ -10,6 +10,7 @@ import com.flyteidl.core.Schema;
 import com.flyteidl.core.SimpleType;
 import com.flyteidl.core.StructuredDatasetType;
 import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.Timestamps;
 import io.agenthost.sdk.internal.Json;
@@ -111,7 +112,7 @@ final class Decoder {
     /** Whether a type stands for a scalar literal, so that a map or a struct is never one. */
     private static boolean isScalarType(Class<?> raw) {
         return raw.isPrimitive() || raw.isEnum() || Number.class.isAssignableFrom(raw) || raw == String.class || raw == Boolean.class
-                || raw.getPackageName().equals("java.time") || OF_STORAGE.contains(raw);
+                || raw.getPackageName().equals("java.time") || raw == MsgPackTimestamp.class || OF_STORAGE.contains(raw);
     }
 
     private static Object scalar(Literal literal, JavaType type, String path) {
@@ -273,7 +274,13 @@ final class Decoder {
             case PRIMITIVE -> naturalPrimitive(literal, scalar.getPrimitive(), path);
             case NONE_TYPE -> null;
             case UNION -> natural(scalar.getUnion().getValue(), path);
-            case GENERIC -> Plain.ofStruct(scalar.getGeneric());
+            case GENERIC -> {
+                if (literal.getMetadataOrDefault("format", "").equals("pickle")) {
+                    throw new LiteralException(path, "Python has pickled the dict, into %s: only Python can read it"
+                            .formatted(scalar.getGeneric().getFieldsOrDefault("pickle_file", Value.getDefaultInstance()).getStringValue()));
+                }
+                yield Plain.ofStruct(scalar.getGeneric());
+            }
             case BINARY -> {
                 byte[] bytes = scalar.getBinary().getValue().toByteArray();
                 yield switch (scalar.getBinary().getTag()) {

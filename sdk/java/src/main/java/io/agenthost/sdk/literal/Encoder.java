@@ -34,6 +34,7 @@ import java.time.ZoneOffset;
 import java.time.ZonedDateTime;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.Date;
 import java.util.List;
 import java.util.Map;
@@ -77,7 +78,7 @@ record Encoder(boolean strict) {
 
     private Literal union(Object value, LiteralType declared, String path) {
         for (Encoder attempt : strict ? List.of(STRICT) : List.of(STRICT, LENIENT)) {
-            for (LiteralType variant : declared.getUnionType().getVariantsList()) {
+            for (LiteralType variant : firstForText(value, declared.getUnionType().getVariantsList())) {
                 try {
                     Union.Builder union = Union.newBuilder().setValue(attempt.encode(value, variant, path)).setType(variant);
                     return scalar(Scalar.newBuilder().setUnion(union));
@@ -87,6 +88,14 @@ record Encoder(boolean strict) {
             }
         }
         throw unfit(value, declared, path);
+    }
+
+    /** Prefers string to enum where both take a text, as flytekit does. */
+    private static List<LiteralType> firstForText(Object value, List<LiteralType> variants) {
+        if (!(value instanceof String)) {
+            return variants;
+        }
+        return variants.stream().sorted(Comparator.comparing(variant -> variant.getSimple() != SimpleType.STRING)).toList();
     }
 
     /** Writes a value whose type nobody declared. */
@@ -142,7 +151,7 @@ record Encoder(boolean strict) {
         Literal written = switch (kind) {
             case INTEGER -> integer(value, path);
             case FLOAT -> real(value, path);
-            case STRING -> text(value) == null ? null : string(text(value));
+            case STRING -> text(value) == null ? null : string(text(value), path);
             case BOOLEAN -> value instanceof Boolean truth ? primitive(Primitive.newBuilder().setBoolean(truth)) : null;
             case DATETIME -> datetime(value, path);
             case DURATION -> value instanceof Duration duration ? duration(duration, path) : null;
@@ -186,8 +195,12 @@ record Encoder(boolean strict) {
         if (isWhole(value) && (Double.isInfinite(real) || new BigDecimal(real).compareTo(new BigDecimal(value.toString())) != 0)) {
             throw new LiteralException(path, "%s has more digits than a float".formatted(value));
         }
-        if (Double.isInfinite(real) && value instanceof BigDecimal) {
-            throw new LiteralException(path, "%s is out of the range of a float".formatted(value));
+        if (value instanceof BigDecimal decimal) {
+            try {
+                real = Plain.real(decimal);
+            } catch (IllegalArgumentException e) {
+                throw new LiteralException(path, e.getMessage());
+            }
         }
         return primitive(Primitive.newBuilder().setFloatValue(real));
     }
@@ -208,6 +221,8 @@ record Encoder(boolean strict) {
     private static Instant instant(Object value) {
         if (value instanceof Instant instant) {
             return instant;
+        } else if (value instanceof MsgPackTimestamp stamp) {
+            return stamp.time();
         } else if (value instanceof OffsetDateTime time) {
             return time.toInstant();
         } else if (value instanceof ZonedDateTime time) {
@@ -274,7 +289,11 @@ record Encoder(boolean strict) {
         if (!(plain instanceof Map) && !(plain instanceof List && !strict)) {
             return null;
         }
-        return binaryLiteral(MsgPack.write(plain), Binary.MSGPACK);
+        try {
+            return binaryLiteral(MsgPack.write(plain), Binary.MSGPACK);
+        } catch (IllegalArgumentException e) { // of whole numbers
+            throw new LiteralException(path, "%s cannot be written as msgpack: %s".formatted(Names.of(value), e.getMessage()));
+        }
     }
 
     private static Object plain(Object value, String path) {
@@ -317,6 +336,7 @@ record Encoder(boolean strict) {
             if (!(name instanceof String key)) {
                 throw new LiteralException(path, "the key %s is %s, not a string".formatted(name, Names.of(name)));
             }
+            string(key, path); // refuses what is no UTF-8
             literals.putLiterals(key, encode(entry, element, path + "." + key));
         });
         return Literal.newBuilder().setMap(literals).build();
@@ -330,7 +350,7 @@ record Encoder(boolean strict) {
         if (!declared.getEnumType().getValuesList().contains(text)) {
             throw new LiteralException(path, "\"%s\" is not one of %s".formatted(text, Types.name(declared)));
         }
-        return string(text);
+        return string(text, path);
     }
 
     private Literal blob(Object value, LiteralType declared, String path) {
@@ -369,10 +389,12 @@ record Encoder(boolean strict) {
         } else {
             throw unfit(value, declared, path);
         }
-        StructuredDatasetType.Builder written = StructuredDatasetType.newBuilder()
-                .setFormat(dataset.format().isEmpty() ? type.getFormat() : dataset.format());
-        if (dataset.columns().isEmpty()) {
-            written.addAllColumns(type.getColumnsList());
+        StructuredDatasetType.Builder written = type.toBuilder();
+        if (!dataset.format().isEmpty()) {
+            written.setFormat(dataset.format());
+        }
+        if (!dataset.columns().isEmpty()) {
+            written.clearColumns();
         }
         for (StructuredDataset.Column column : dataset.columns()) {
             written.addColumns(StructuredDatasetType.DatasetColumn.newBuilder().setName(column.name()).setLiteralType(column.type()));
@@ -408,8 +430,12 @@ record Encoder(boolean strict) {
         return scalar(Scalar.newBuilder().setPrimitive(primitive));
     }
 
-    private static Literal string(String value) {
-        return primitive(Primitive.newBuilder().setStringValue(value));
+    private static Literal string(String value, String path) {
+        try {
+            return primitive(Primitive.newBuilder().setStringValue(Plain.utf8(value)));
+        } catch (IllegalArgumentException e) {
+            throw new LiteralException(path, e.getMessage());
+        }
     }
 
     private static Literal binaryLiteral(byte[] value, String tag) {

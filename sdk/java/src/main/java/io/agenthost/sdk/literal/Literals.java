@@ -22,7 +22,8 @@ import java.lang.reflect.Type;
  * <tr><td>collection</td><td>List</td><td>List, Set, Collection, arrays</td></tr>
  * <tr><td>map</td><td>Map</td><td>Map with String keys, records</td></tr>
  * <tr><td>union</td><td>its value</td><td>its value</td></tr>
- * <tr><td>generic, msgpack</td><td>Map, List, …</td><td>records, beans, maps, JsonNode: what Jackson reads</td></tr>
+ * <tr><td>generic, msgpack</td><td>Map, List, …; keys are what they are</td><td>records, beans, maps, JsonNode: what Jackson reads</td></tr>
+ * <tr><td>bytes, timestamps in it</td><td>byte[], MsgPackTimestamp</td><td>the same, a timestamp also as Instant</td></tr>
  * <tr><td>other binary</td><td>byte[], or Binary with a tag</td><td>byte[], Binary</td></tr>
  * <tr><td>blob</td><td>FlyteFile, FlyteDirectory</td><td>the same</td></tr>
  * <tr><td>structured dataset</td><td>StructuredDataset</td><td>the same</td></tr>
@@ -32,6 +33,8 @@ import java.lang.reflect.Type;
  *
  * <p>A {@link Literal}, at any depth, is passed through both ways for what the table lacks. An Optional takes whatever its
  * content takes, and none.
+ *
+ * <p>What the Java type cannot hold is refused, and so is what the declared type cannot: nothing is rounded, cut or read as text.
  *
  * <p>Encoding follows the type that the task's interface declares: an int becomes a float where a float is declared, and a
  * union literal names its variant. Without a declared type it takes what is natural for the Java value; records, beans

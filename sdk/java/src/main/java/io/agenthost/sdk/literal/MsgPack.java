@@ -2,11 +2,15 @@ package io.agenthost.sdk.literal;
 
 import java.io.IOException;
 import java.math.BigInteger;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
+import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeMap;
 import org.msgpack.core.ExtensionTypeHeader;
 import org.msgpack.core.MessageBufferPacker;
 import org.msgpack.core.MessageInsufficientBufferException;
@@ -18,6 +22,11 @@ import org.msgpack.core.MessageUnpacker;
 final class MsgPack {
     /** Bounds the nesting of what is read: a stack overflow is no answer. */
     private static final int MAX_DEPTH = 1000;
+
+    /** An order of entries, so that equal values are equal bytes: texts come in theirs. */
+    private static final Comparator<Map.Entry<?, ?>> BY_KEY = Comparator
+            .<Map.Entry<?, ?>, String>comparing(entry -> String.valueOf(entry.getKey()))
+            .thenComparing(entry -> entry.getKey() == null ? "" : entry.getKey().getClass().getName());
 
     private MsgPack() {}
 
@@ -53,10 +62,12 @@ final class MsgPack {
             }
         } else if (plain instanceof Map<?, ?> object) {
             packer.packMapHeader(object.size());
-            for (Map.Entry<?, ?> entry : new TreeMap<>(object).entrySet()) {
-                packer.packString((String) entry.getKey());
+            for (Map.Entry<?, ?> entry : object.entrySet().stream().sorted(BY_KEY).toList()) {
+                write(packer, entry.getKey());
                 write(packer, entry.getValue());
             }
+        } else if (plain instanceof MsgPackTimestamp stamp) {
+            packer.packTimestamp(stamp.time());
         } else {
             throw new IllegalArgumentException(plain.getClass() + " is not a plain value");
         }
@@ -89,12 +100,20 @@ final class MsgPack {
             case BOOLEAN -> unpacker.unpackBoolean();
             case INTEGER -> Plain.whole(unpacker.unpackBigInteger());
             case FLOAT -> unpacker.unpackDouble();
-            case STRING -> new String(payload(unpacker, size, unpacker.unpackRawStringHeader()), java.nio.charset.StandardCharsets.UTF_8);
+            case STRING -> text(payload(unpacker, size, unpacker.unpackRawStringHeader()));
             case BINARY -> payload(unpacker, size, unpacker.unpackBinaryHeader());
             case ARRAY -> list(unpacker, size, depth);
             case MAP -> object(unpacker, size, depth);
-            case EXTENSION -> extension(unpacker);
+            case EXTENSION -> extension(unpacker, size);
         };
+    }
+
+    private static String text(byte[] utf8) {
+        try {
+            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(utf8)).toString();
+        } catch (CharacterCodingException e) {
+            throw new IllegalStateException("a text is no UTF-8", e);
+        }
     }
 
     /** Reads no more than there is: a length of four gigabytes takes five bytes to claim. */
@@ -114,28 +133,47 @@ final class MsgPack {
         return list;
     }
 
-    private static Map<String, Object> object(MessageUnpacker unpacker, int size, int depth) throws IOException {
+    private static Map<Object, Object> object(MessageUnpacker unpacker, int size, int depth) throws IOException {
         int length = unpacker.unpackMapHeader();
-        Map<String, Object> object = new LinkedHashMap<>();
+        Map<Object, Object> object = new LinkedHashMap<>();
         for (int i = 0; i < length; i++) {
             Object name = read(unpacker, size, depth + 1);
-            if (!(name instanceof String || name instanceof Number || name instanceof Boolean)) {
+            if (!(name == null || name instanceof String || name instanceof Number || name instanceof Boolean)) {
                 throw new IllegalStateException("it has a key that is neither a text nor a number");
             }
-            String key = String.valueOf(name);
-            if (object.containsKey(key)) {
-                throw new IllegalStateException("two of its keys read as " + key);
+            if (object.containsKey(name)) {
+                throw new IllegalStateException("two of its keys are " + name);
             }
-            object.put(key, read(unpacker, size, depth + 1));
+            object.put(name, read(unpacker, size, depth + 1));
         }
         return object;
     }
 
-    private static Object extension(MessageUnpacker unpacker) throws IOException {
+    /** Reads timestamps, which the library would move into the next second where their nanoseconds are too many. */
+    private static MsgPackTimestamp extension(MessageUnpacker unpacker, int size) throws IOException {
         ExtensionTypeHeader header = unpacker.unpackExtensionTypeHeader();
+        ByteBuffer data = ByteBuffer.wrap(payload(unpacker, size, header.getLength()));
         if (!header.isTimestampType()) {
             throw new IllegalStateException("it has an extension of type " + header.getType());
         }
-        return unpacker.unpackTimestamp(header);
+        long seconds;
+        long nanos = 0;
+        switch (header.getLength()) {
+            case 4 -> seconds = Integer.toUnsignedLong(data.getInt());
+            case 8 -> {
+                long both = data.getLong();
+                seconds = both & ((1L << 34) - 1);
+                nanos = both >>> 34;
+            }
+            case 12 -> {
+                nanos = Integer.toUnsignedLong(data.getInt());
+                seconds = data.getLong();
+            }
+            default -> throw new IllegalStateException("it has a timestamp of %d bytes".formatted(header.getLength()));
+        }
+        if (nanos > 999_999_999 || seconds < Instant.MIN.getEpochSecond() || seconds > Instant.MAX.getEpochSecond()) {
+            throw new IllegalStateException("it has a timestamp of %d s and %d ns, which is no time of Java's".formatted(seconds, nanos));
+        }
+        return new MsgPackTimestamp(Instant.ofEpochSecond(seconds, nanos));
     }
 }

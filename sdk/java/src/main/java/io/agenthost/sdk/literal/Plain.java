@@ -3,6 +3,7 @@ package io.agenthost.sdk.literal;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JavaType;
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.POJONode;
 import com.google.protobuf.ListValue;
 import com.google.protobuf.NullValue;
 import com.google.protobuf.Struct;
@@ -11,14 +12,18 @@ import io.agenthost.sdk.internal.Json;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * Plain values are what JSON and msgpack can say: null, Boolean, Long, BigInteger above its range, Double, String, byte[],
- * List and Map, and the Instant of msgpack's timestamps.
+ * List and Map, whose keys need not be texts, and msgpack's timestamps.
  */
 final class Plain {
     private static final BigInteger LONG_MAX = BigInteger.valueOf(Long.MAX_VALUE);
@@ -26,15 +31,49 @@ final class Plain {
 
     private Plain() {}
 
-    /** Writes any Java value as Jackson writes it. */
+    /** Writes any Java value: maps, lists and simple values as they are, everything else as Jackson writes it. */
     static Object of(Object value) {
+        if (value == null || value instanceof Boolean || value instanceof byte[] || value instanceof MsgPackTimestamp) {
+            return value;
+        }
+        if (value instanceof Optional<?> optional) {
+            return of(optional.orElse(null));
+        }
+        if (value instanceof Map<?, ?> map && map.keySet().stream().allMatch(Plain::isKey)) {
+            Map<Object, Object> object = new LinkedHashMap<>();
+            map.forEach((name, entry) -> {
+                if (object.containsKey(of(name))) {
+                    throw new IllegalArgumentException("two of its keys are " + name);
+                }
+                object.put(of(name), of(entry));
+            });
+            return object;
+        }
+        if (value instanceof Collection<?> || value instanceof Object[]) {
+            List<Object> list = new ArrayList<>();
+            (value instanceof Collection<?> elements ? elements : Arrays.asList((Object[]) value)).forEach(element -> list.add(of(element)));
+            return list;
+        }
         return fromNode(Json.MAPPER.valueToTree(value));
+    }
+
+    private static boolean isKey(Object key) {
+        return key == null || key instanceof String || key instanceof Boolean || key instanceof Long || key instanceof Integer
+                || key instanceof Short || key instanceof Byte || key instanceof BigInteger || key instanceof Double || key instanceof Float;
+    }
+
+    /** Refuses a surrogate without its other half, which becomes a question mark in UTF-8. */
+    static String utf8(String text) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
+            throw new IllegalArgumentException("\"%s\" has no form in UTF-8".formatted(text));
+        }
+        return text;
     }
 
     private static Object fromNode(JsonNode node) {
         return switch (node.getNodeType()) {
             case BOOLEAN -> node.booleanValue();
-            case STRING -> node.textValue();
+            case STRING -> utf8(node.textValue());
             case NUMBER -> number(node);
             case ARRAY -> {
                 List<Object> list = new ArrayList<>(node.size());
@@ -43,23 +82,39 @@ final class Plain {
             }
             case OBJECT -> {
                 Map<String, Object> object = new LinkedHashMap<>();
-                node.properties().forEach(field -> object.put(field.getKey(), fromNode(field.getValue())));
+                node.properties().forEach(field -> object.put(utf8(field.getKey()), fromNode(field.getValue())));
                 yield object;
             }
             case BINARY -> bytes(node);
+            case POJO -> pojo(((POJONode) node).getPojo());
             default -> null;
         };
     }
 
+    private static Object pojo(Object value) {
+        if (value == null || value instanceof MsgPackTimestamp) {
+            return value;
+        }
+        throw new IllegalArgumentException(Names.of(value) + " has no form in msgpack");
+    }
+
     private static Object number(JsonNode node) {
         if (!node.isIntegralNumber()) {
-            double real = node.doubleValue();
-            if (Double.isInfinite(real) && node.isBigDecimal()) {
-                throw new IllegalArgumentException(node.asText() + " is out of the range of a float");
-            }
-            return real;
+            return node.isBigDecimal() ? real(node.decimalValue()) : node.doubleValue();
         }
         return whole(node.bigIntegerValue());
+    }
+
+    /** The float that a decimal is, or that is written like it. */
+    static double real(BigDecimal decimal) {
+        double real = decimal.doubleValue();
+        if (Double.isInfinite(real)) {
+            throw new IllegalArgumentException(decimal + " is out of the range of a float");
+        }
+        if (new BigDecimal(real).compareTo(decimal) != 0 && BigDecimal.valueOf(real).compareTo(decimal) != 0) {
+            throw new IllegalArgumentException(decimal + " has more digits than a float");
+        }
+        return real;
     }
 
     static Object whole(BigInteger integer) {
@@ -90,31 +145,44 @@ final class Plain {
         if (plain instanceof Map<?, ?> object && type.getRawClass() == Map.class
                 && type.getKeyType().getRawClass() == String.class) {
             Map<String, Object> made = new LinkedHashMap<>();
-            object.forEach((name, value) -> made.put((String) name, into(value, type.getContentType(), path + "." + name)));
+            withTextKeys(object, path).forEach((name, value) -> made.put(name, into(value, type.getContentType(), path + "." + name)));
             return made;
         }
         try {
-            return Json.MAPPER.treeToValue(Json.MAPPER.valueToTree(withWholeNumbers(plain)), type);
+            return PlainReader.MAPPER.treeToValue(PlainReader.MAPPER.valueToTree(forJackson(plain, path)), type);
         } catch (JsonProcessingException e) {
             String problem = Json.describe(e);
             throw new LiteralException(path + Json.path(e), problem.startsWith("cannot ") ? "the value " + problem : problem);
         }
     }
 
-    /** A generic literal has floats only: 3.0 in it may have been 3, and JSON cannot tell the two apart. */
-    private static Object withWholeNumbers(Object plain) {
-        if (plain instanceof Double number && number == Math.rint(number) && Math.abs(number) < 0x1p53) {
-            return number.longValue();
-        }
+    private static Object forJackson(Object plain, String path) {
         if (plain instanceof List<?> list) {
-            return list.stream().map(Plain::withWholeNumbers).toList();
+            List<Object> made = new ArrayList<>(list.size());
+            list.forEach(element -> made.add(forJackson(element, path)));
+            return made;
         }
         if (plain instanceof Map<?, ?> object) {
-            Map<Object, Object> made = new LinkedHashMap<>();
-            object.forEach((name, value) -> made.put(name, withWholeNumbers(value)));
+            Map<String, Object> made = withTextKeys(object, path);
+            made.replaceAll((name, value) -> forJackson(value, path));
             return made;
         }
         return plain;
+    }
+
+    /** Keys as texts, for what has no others. */
+    private static Map<String, Object> withTextKeys(Map<?, ?> object, String path) {
+        Map<String, Object> made = new LinkedHashMap<>();
+        object.forEach((name, value) -> {
+            if (name == null) {
+                throw new LiteralException(path, "a key is none, which is no text");
+            }
+            if (made.containsKey(name.toString())) {
+                throw new LiteralException(path, "two of its keys read as " + name);
+            }
+            made.put(name.toString(), value);
+        });
+        return made;
     }
 
     static Object ofStruct(Struct struct) {
@@ -140,13 +208,21 @@ final class Plain {
 
     static Struct toStruct(Map<?, ?> object) {
         Struct.Builder struct = Struct.newBuilder();
-        object.forEach((name, value) -> struct.putFields(String.valueOf(name), toValue(value)));
+        object.forEach((name, value) -> {
+            if (!(name instanceof String key)) {
+                throw new IllegalArgumentException("JSON in a generic literal has no keys that are %s, such as %s".formatted(Names.of(name), name));
+            }
+            struct.putFields(key, toValue(value));
+        });
         return struct.build();
     }
 
     /** A Struct's only numbers are floats. */
     private static double exactly(Number number) {
         double real = number.doubleValue();
+        if (Double.isNaN(real) || Double.isInfinite(real)) {
+            throw new IllegalArgumentException("JSON in a generic literal has no " + number);
+        }
         if (!(number instanceof Double) && new BigDecimal(real).compareTo(new BigDecimal(number.toString())) != 0) {
             throw new IllegalArgumentException("%s has more digits than a float, and JSON in a generic literal has no other numbers".formatted(number));
         }
@@ -167,10 +243,10 @@ final class Plain {
             value.setListValue(values);
         } else if (plain instanceof Map<?, ?> object) {
             value.setStructValue(toStruct(object));
-        } else if (plain instanceof byte[] bytes) {
-            value.setStringValue(java.util.Base64.getEncoder().encodeToString(bytes));
+        } else if (plain instanceof String text) {
+            value.setStringValue(text);
         } else {
-            value.setStringValue(plain.toString());
+            throw new IllegalArgumentException("JSON in a generic literal has no form for " + Names.of(plain));
         }
         return value.build();
     }

@@ -248,6 +248,12 @@ class LiteralsTest {
                 Arguments.of(new Generic(Map.of("deep", List.of((1L << 53) + 1))), Types.simple(SimpleType.STRUCT)),
                 Arguments.of(new Generic(Map.of("deep", BigInteger.TWO.pow(64).subtract(BigInteger.ONE))), Types.simple(SimpleType.STRUCT)),
                 Arguments.of(Map.of("deep", new BigDecimal("1e400")), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(new Generic(Map.of("deep", Double.NaN)), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(new Generic(Map.of(1, "one")), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(Map.of("deep", new BigDecimal("0.12345678901234567890")), Types.simple(SimpleType.STRUCT)),
+                Arguments.of(new BigDecimal("0.12345678901234567890"), FLOAT),
+                Arguments.of("\ud800", STRING), Arguments.of(Map.of("\ud800", 1), Types.mapOf(INTEGER)),
+                Arguments.of(Map.of("\ud800", 1), Types.simple(SimpleType.STRUCT)), Arguments.of(Map.of("deep", "\ud800"), Types.simple(SimpleType.STRUCT)),
                 Arguments.of((1L << 53) + 1, FLOAT), Arguments.of(BigInteger.TEN.pow(400), FLOAT), Arguments.of(new BigDecimal("1e400"), FLOAT),
                 Arguments.of(Duration.ofDays(4_000_000), Types.simple(SimpleType.DURATION)),
                 Arguments.of(Instant.parse("+10000-01-01T00:00:00Z"), Types.simple(SimpleType.DATETIME)));
@@ -269,7 +275,41 @@ class LiteralsTest {
                 new byte[] {(byte) 0x82, 1, 10, (byte) 0xa1, '1', 11}, // {1: 10, "1": 11}
                 new byte[] {(byte) 0x81, (byte) 0xc0, 1}, new byte[] {(byte) 0x81, (byte) 0x91, 1, 1})) {
             Literal literal = Literals.encode(new Binary(packed, Binary.MSGPACK), Types.simple(SimpleType.BINARY));
-            assertThrows(LiteralException.class, () -> Literals.decode(literal, Object.class));
+            assertThrows(LiteralException.class, () -> Literals.decode(literal, new TypeReference<Map<String, Object>>() {}));
+            assertThrows(LiteralException.class, () -> Literals.decode(literal, Point.class));
+        }
+    }
+
+    record Measured(byte[] data, Instant at, MsgPackTimestamp stamp, double zero, Object whole, long number, Map<Integer, String> names) {}
+
+    record Untyped(Object data, Object at, Object zero) {}
+
+    record Texts(String text, List<String> texts) {}
+
+    @Test
+    void whatJsonLacksIsKeptInARecord() {
+        MsgPackTimestamp stamp = new MsgPackTimestamp(Instant.parse("2024-02-29T12:00:00.123456789Z"));
+        Map<String, Object> dict = Map.of("data", new byte[] {0, -1}, "at", stamp, "stamp", stamp, "zero", -0.0, "whole", 3.0, "number", 3.0,
+                "names", Map.of(7, "seven"));
+        Measured measured = Literals.decode(Literals.encode(dict), Measured.class);
+        assertArrayEquals(new byte[] {0, -1}, measured.data());
+        assertEquals(List.of(stamp.time(), stamp, -0.0, 3.0, 3L, Map.of(7, "seven")),
+                List.of(measured.at(), measured.stamp(), measured.zero(), measured.whole(), measured.number(), measured.names()));
+        Untyped untyped = Literals.decode(Literals.encode(dict), Untyped.class);
+        assertArrayEquals(new byte[] {0, -1}, (byte[]) untyped.data());
+        assertEquals(List.of(stamp, -0.0), List.of(untyped.at(), untyped.zero()));
+        Map<?, ?> written = (Map<?, ?>) Literals.decode(Literals.encode(measured), Object.class);
+        assertEquals(stamp, written.get("stamp"));
+        assertEquals("2024-02-29T12:00:00.123456789Z", written.get("at"));
+    }
+
+    @Test
+    void bytesAndTimestampsAreNoTexts() {
+        for (Object other : List.of(new byte[] {1}, new MsgPackTimestamp(Instant.EPOCH))) {
+            for (Map<String, Object> dict : List.of(Map.of("text", other), Map.<String, Object>of("texts", List.of(other)))) {
+                assertThrows(LiteralException.class, () -> Literals.decode(Literals.encode(dict), Texts.class), dict.toString());
+            }
+            assertThrows(LiteralException.class, () -> Literals.encode(new Generic(Map.of("a", other)), Types.simple(SimpleType.STRUCT)));
         }
     }
 }
