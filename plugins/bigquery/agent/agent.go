@@ -188,6 +188,9 @@ func (a *Agent) Get(ctx context.Context, job sdk.Job[Meta]) (*sdk.Resource, erro
 
 // look asks BigQuery for the job as it is now.
 func (a *Agent) look(ctx context.Context, job sdk.Job[Meta]) (*report, error) {
+	if reason, refused := refusalOf(job.Meta.JobID); refused {
+		return nil, sdk.NotFound("no job was made of the task: %s", reason)
+	}
 	bigquery, err := a.serviceOf(job)
 	if err != nil {
 		return nil, err

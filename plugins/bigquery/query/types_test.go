@@ -257,7 +257,7 @@ func holdTypes(t *testing.T, file string, cells []string) {
 	slices.Sort(cells)
 	text := "direction\tflyte\tengine\tposition\toutcome\tnote\n" + strings.Join(cells, "\n") + "\n"
 	if *update {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // a file of the repository
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 // Whether an answer that is no decision may be one the next time, and why.
 func TestEveryAnswerHasTheRightEnd(t *testing.T) {
-	error_ := func(code string) string {
+	withCode := func(code string) string {
 		return fmt.Sprintf(`{"code": "internal_error", "message": "x", "errors": [{"code": %q}]}`, code)
 	}
 	const broken, refusal, away, unknown = "PolicyError", "OPARefused", "OPAUnavailable", "OPAUnauthorized"
@@ -26,12 +26,12 @@ func TestEveryAnswerHasTheRightEnd(t *testing.T) {
 		code   string
 		why    string
 	}{
-		{500, error_("eval_conflict_error"), broken, "the policy and its input stay what they are"},
-		{500, error_("eval_type_error"), broken, "the same"},
-		{500, error_("eval_builtin_error"), broken, "the same"},
-		{500, error_("eval_with_merge_error"), broken, "the same"},
-		{500, error_("eval_internal_error"), away, "something broke within OPA"},
-		{500, error_("eval_cancel_error"), away, "it took too long this time"},
+		{500, withCode("eval_conflict_error"), broken, "the policy and its input stay what they are"},
+		{500, withCode("eval_type_error"), broken, "the same"},
+		{500, withCode("eval_builtin_error"), broken, "the same"},
+		{500, withCode("eval_with_merge_error"), broken, "the same"},
+		{500, withCode("eval_internal_error"), away, "something broke within OPA"},
+		{500, withCode("eval_cancel_error"), away, "it took too long this time"},
 		{500, `{"code": "internal_error", "message": "1 error occurred: x.rego:3: rego_type_error: undefined function"}`, broken, "the policy stays what it is"},
 		{500, `{"code": "internal_error", "message": "storage_internal_error"}`, away, "OPA gets well"},
 		{400, `{"code": "invalid_parameter", "message": "x"}`, refusal, "the question stays what it is"},

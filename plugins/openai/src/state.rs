@@ -92,7 +92,12 @@ pub fn describe(error: &Json) -> String {
     let place: Vec<_> = place.into_iter().flatten().collect();
     let place = if place.is_empty() { String::new() } else { format!(" ({})", place.join(", ")) };
     let said = [text("code"), text("message")].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = if said.is_empty() { error.as_str().map_or_else(|| error.to_string(), Into::into) } else { said };
+    let said = match error {
+        _ if !said.is_empty() => said,
+        Json::Null => "the server does not say why".into(),
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     format!("{said}{place}")
 }
 

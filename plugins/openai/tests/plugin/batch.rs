@@ -337,7 +337,7 @@ async fn what_cannot_be_created_is_said_before_or_by_the_server() {
         (json!({"metadata": "team"}), "metadata that is no mapping: \"team\""),
         (json!({"input_file_id": "file-x"}), "has an input_file_id, which is the task's input"),
         (json!({"window": "24h"}), "invalid_parameter: POST"),
-        (json!({"metadata": {"n": [9_007_199_254_740_993_i64]}}), "config.metadata.n[0] is 9007199254740992"),
+        (json!({"metadata": {"n": [9_007_199_254_740_992.0]}}), "config.metadata.n[0] is 9007199254740992"),
         (json!({"completion_window": "1h"}), "Unknown or invalid parameter: 'completion_window'"),
     ] {
         let job = client.create(with(config)).await.unwrap();
@@ -359,6 +359,10 @@ async fn the_log_has_what_happened_and_which_requests_failed() {
     server.file("file-err", concat!(
         r#"{"id":"r1","custom_id":"q-1","response":{"status_code":400,"body":{"error":{"message":"too long","code":"context_length_exceeded"}}},"error":null}"#, "\n",
         r#"{"id":"r2","custom_id":"q-2","response":null,"error":{"code":"batch_expired","message":"not in time"}}"#, "\n",
+        r#"{"id":"r3","custom_id":"q-3","response":{"status_code":500,"body":"upstream died"},"error":null}"#, "\n",
+        r#"{"id":"r4","custom_id":"q-4","response":{"status_code":400,"body":{"object":"error","message":"bad","code":400}}}"#, "\n",
+        r#"{"id":"r5","custom_id":"q-5","response":null,"error":"cut off"}"#, "\n",
+        r#"{"id":"r6","custom_id":"q-6","response":null,"error":null}"#, "\n",
     ));
     server.set(&id, json!({
         "status": "completed", "created_at": 1000, "in_progress_at": 1010, "completed_at": 1090, "error_file_id": "file-err",
@@ -373,6 +377,10 @@ async fn the_log_has_what_happened_and_which_requests_failed() {
             "odd_line: skipped (line 7)",
             "request q-1: HTTP 400: context_length_exceeded: too long",
             "request q-2: batch_expired: not in time",
+            "request q-3: HTTP 500: upstream died",
+            "request q-4: HTTP 400: 400: bad",
+            "request q-5: cut off",
+            "request q-6: the server does not say why",
         ]
     );
 }

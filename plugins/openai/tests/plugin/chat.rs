@@ -48,9 +48,9 @@ async fn a_task_that_makes_no_sense_is_refused_before_it_is_sent() {
         (json!({}), "needs a model, by name"),
         (json!({"model": "m", "stream": true}), "asks for a stream"),
         (json!({"model": "m", "messages": "hi"}), "has messages that are no list"),
-        (json!({"model": "m", "seed": 1_u64 << 60}), "chatgpt_config.seed is"),
+        (json!({"model": "m", "seed": (1_u64 << 60) as f64}), "chatgpt_config.seed is"),
         (
-            json!({"model": "m", "stop": [{"at": 9_007_199_254_740_993_i64}]}),
+            json!({"model": "m", "stop": [{"at": 9_007_199_254_740_992.0}]}),
             "chatgpt_config.stop[0].at is 9007199254740992",
         ),
     ] {
