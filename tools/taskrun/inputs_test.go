@@ -276,7 +276,12 @@ func TestNumbersAreTakenExactlyOrRefused(t *testing.T) {
 }
 
 func TestOutputsThatJSONCannotSayAreShown(t *testing.T) {
+	dict, err := literal.Encode(map[any]any{1: "one", "1": []byte{0, 255}, "a": math.Inf(1)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	literals := map[string]*core.Literal{
+		"dict": dict,
 		"nan":  literalOf(&core.Primitive{Value: &core.Primitive_FloatValue{FloatValue: math.NaN()}}),
 		"late": literalOf(&core.Primitive{Value: &core.Primitive_Datetime{Datetime: &timestamppb.Timestamp{Seconds: 1 << 60}}}),
 	}
@@ -285,8 +290,10 @@ func TestOutputsThatJSONCannotSayAreShown(t *testing.T) {
 	r.Print(&printed, 0)
 	encoded, err := json.Marshal(r.Report(0))
 	for _, shown := range []string{printed.String(), string(encoded)} {
-		if err != nil || !strings.Contains(shown, `"NaN"`) || !strings.Contains(shown, "1152921504606846976") {
-			t.Errorf("got %s, %v", shown, err)
+		for _, wanted := range []string{`"NaN"`, "1152921504606846976", `"\"1\""`, `"AP8="`, `"1"`, `"one"`, `"+Inf"`} {
+			if err != nil || !strings.Contains(shown, wanted) {
+				t.Errorf("got %s, %v; want %s in it", shown, err, wanted)
+			}
 		}
 	}
 }

@@ -251,8 +251,28 @@ func plainValue(value any, rows int) any {
 			out[key] = plainValue(v[key], rows)
 		}
 		return out
+	case map[any]any:
+		out := make(map[string]any, len(v))
+		for key := range v {
+			out[keyText(v, key)] = plainValue(v[key], rows)
+		}
+		return out
 	}
 	return value
+}
+
+// keyText is a key of a dict as JSON can have it: 1 is "1", and "1" beside it is "\"1\"".
+func keyText(object map[any]any, key any) string {
+	text, ok := key.(string)
+	if !ok {
+		return wholeText(key)
+	}
+	for other := range object {
+		if _, isText := other.(string); !isText && wholeText(other) == text {
+			return strconv.Quote(text)
+		}
+	}
+	return text
 }
 
 func columnNames(columns []literal.Column) []string {

@@ -285,9 +285,36 @@ func plain(l *core.Literal) (any, error) {
 	return normal(value), nil
 }
 
+// textKeys gives dicts whose keys are not all texts keys that are.
+func textKeys(value any) any {
+	switch v := value.(type) {
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = textKeys(v[i])
+		}
+		return list
+	case map[string]any:
+		object := make(map[string]any, len(v))
+		for key := range v {
+			object[key] = textKeys(v[key])
+		}
+		return object
+	case map[any]any:
+		object := make(map[string]any, len(v))
+		for key := range v {
+			object[fmt.Sprint(key)] = textKeys(v[key])
+		}
+		if len(object) == len(v) {
+			return object
+		}
+	}
+	return value
+}
+
 // normal is a value as it comes back from JSON, so that values of different origins compare.
 func normal(value any) any {
-	encoded, err := json.Marshal(value)
+	encoded, err := json.Marshal(textKeys(value))
 	if err != nil {
 		return fmt.Sprint(value)
 	}
