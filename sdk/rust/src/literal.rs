@@ -429,7 +429,7 @@ fn from_struct_value(value: &prost_types::Value) -> serde_json::Value {
 }
 
 /// A protobuf Struct as a value: as JSON, unless one of its numbers is none there.
-fn decode_struct(object: &prost_types::Struct) -> Value {
+pub(crate) fn decode_struct(object: &prost_types::Struct) -> Value {
     fn finite(value: &prost_types::Value) -> bool {
         use prost_types::value::Kind;
         match &value.kind {

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::contract::flyteidl::admin::TaskExecutionMetadata;
 use crate::contract::flyteidl::core::{Literal, LiteralType, TaskTemplate, WorkflowExecutionIdentifier, task_template};
 use crate::error::{Error, Result};
-use crate::literal::{decode, from_struct};
+use crate::literal::{decode, decode_struct};
 use crate::secret::Secret;
 use crate::value::{FromValue, Value};
 
@@ -87,7 +87,11 @@ impl Task {
 
     /// Reads the template's custom part. The error is INVALID_ARGUMENT and names the field.
     pub fn custom<T: DeserializeOwned>(&self) -> Result<T> {
-        let custom = self.template.custom.as_ref().map(from_struct).unwrap_or_else(|| serde_json::json!({}));
+        let custom = match self.template.custom.as_ref().map(decode_struct) {
+            None => serde_json::json!({}),
+            Some(Value::Json(custom)) => custom,
+            Some(_) => return Err(Error::invalid_argument("the task's custom part has a number that JSON lacks")),
+        };
         serde_path_to_error::deserialize(custom).map_err(|e| {
             let path = e.path().to_string();
             let at = if path == "." { String::new() } else { format!(" at {path}") };

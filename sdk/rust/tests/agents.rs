@@ -8,12 +8,12 @@ use agenthost::contract::flyteidl::admin::{
     GetTaskLogsRequest, GetTaskMetricsRequest, TaskCategory, get_task_logs_response,
 };
 use agenthost::contract::flyteidl::core::execution_error::ErrorKind;
-use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, UnionType, literal_type};
+use agenthost::contract::flyteidl::core::{LiteralMap, LiteralType, SimpleType, TaskTemplate, UnionType, literal_type};
 use agenthost::contract::flyteidl::service::async_agent_service_client::AsyncAgentServiceClient;
 use agenthost::testing::{TestTask, run};
 use agenthost::{
     AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator,
-    Phase, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
+    Phase, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, encode, json_meta,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,36 @@ async fn an_input_that_does_not_fit_is_named() {
     );
     let wrong = client.create(TestTask::new("count").input("n", "many")).await.unwrap_err();
     assert_eq!(wrong.message(), r#"agent count: create: input "n" is a str, and an int is needed"#);
+}
+
+#[tokio::test]
+async fn a_custom_part_with_a_number_that_json_lacks_is_refused() {
+    let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(f64::NAN)) };
+    let custom = prost_types::Struct { fields: [("fail".to_string(), number)].into() };
+    let template = TaskTemplate { r#type: "count".into(), custom: Some(custom), ..Default::default() };
+    let inputs = LiteralMap { literals: [("n".to_string(), encode(&Value::Int(1), None).unwrap())].into() };
+    let refused = run(plugin()).await.create(TestTask::of(template, inputs)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("custom part has a number that JSON lacks"), "{refused}");
+}
+
+/// Knows of numbers that no float is.
+struct Large;
+
+#[async_trait]
+impl SyncAgent for Large {
+    async fn execute(&self, _: Task) -> Result<Resource> {
+        let ids = json!([9_007_199_254_740_993_i64, u64::MAX, 1_i64 << 60, 3, 0.5]);
+        Ok(Resource::succeeded([("n", 1)]).with_info("ids", ids))
+    }
+}
+
+#[tokio::test]
+async fn the_custom_info_keeps_every_digit() {
+    let client = run(Plugin::new("large", "1").sync_agent("large", Large)).await;
+    let result = client.execute(TestTask::new("large")).await.unwrap();
+    let power = 1_152_921_504_606_846_976.0;
+    assert_eq!(result.info(), json!({"ids": ["9007199254740993", "18446744073709551615", power, 3, 0.5]}));
 }
 
 #[tokio::test]
