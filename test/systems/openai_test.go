@@ -45,6 +45,7 @@ func openai(t *testing.T) (s sides, system *held, api *inference) {
 		intended: map[string]string{
 			"whole-number: phase":     "flytekit's connector sends 64.0 where the task says 64, which OpenAI refuses",
 			"whole-number: outputs":   "likewise",
+			"no-file: phase":          "as wrong-type",
 			"wrong-type: phase":       "flytekit's connector raises, and Flyte repeats what can never succeed",
 			"system-message: outputs": "flytekit's connector throws the messages of a chatgpt_config away",
 		},
