@@ -188,6 +188,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		case why != "":
 		case call.Method == "DeleteTask" && strings.Contains(call.Err.Error(), ledger.ErrWeather.Error()):
 			why = "the service refused, and Flyte repeats it"
+		case turnedAway(call):
+			why = "the plugin was in trouble, and as many waited for it as may"
 		case call.Code == codes.DeadlineExceeded && hung(known, call):
 			why = "the plugin hung in it"
 		case call.Code == codes.DeadlineExceeded && v.chaos.stalls.within(call.Started, call.Started.Add(call.Took)) > stalled:
@@ -204,6 +206,13 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 // stalled is for how long this program must be held up in a call for that to be why the answer came too late. The host keeps
 // a second.
 const stalled = 500 * time.Millisecond
+
+// turnedAway tells whether a call that begins a task was refused by G17.
+func turnedAway(call propeller.Call) bool {
+	begins := call.Method == "CreateTask" || call.Method == "ExecuteTaskSync"
+	return begins && call.Code == codes.Unavailable &&
+		(strings.Contains(call.Err.Error(), "as many tasks wait for it, or for other plugins, as may") || strings.Contains(call.Err.Error(), "and no more may wait for it"))
+}
 
 // hung tells whether the plugin was told to hang in a call that makes a job, or does a task.
 func hung(known ledger.Task, call propeller.Call) bool {

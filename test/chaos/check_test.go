@@ -248,6 +248,18 @@ func TestASyncTaskThatDiesWithItsPluginMayCostAnAttempt(t *testing.T) {
 	want(t, judged(c, j, known))
 }
 
+func TestATaskThatIsTurnedAwayWhileItsPluginIsInTroubleMayCostAnAttempt(t *testing.T) {
+	for words, violations := range map[string][]string{
+		"is restarting; as many tasks wait for it, or for other plugins, as may":       nil,
+		"does not answer its CreateTask calls, and no more may wait for it":            nil,
+		"is restarting, and was not there in time for a task that had waited for that": {"lost: CreateTask failed: Unavailable"},
+	} {
+		j, known := succeeded("alpha")
+		j.result.Calls = append(j.result.Calls, failedCall("CreateTask", codes.Unavailable, `plugin "alpha" `+words))
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
+
 func TestAJobWhoseServiceFellSilentIsToFailForThat(t *testing.T) {
 	j, known := succeeded("eta")
 	j.plan = ledger.Plan{End: ledger.Running, Silent: true}
