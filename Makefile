@@ -47,6 +47,11 @@ test: toolchains build
 test-systems: toolchains
 	@scripts/test-systems
 
+## test-types: what becomes of values of every type in the plugins' engines (a part of test; TYPES_CHECKS=1000 makes up more of them)
+.PHONY: test-types
+test-types: toolchains
+	@scripts/test-types
+
 ## test-modules: `go install` of the host, and how little a new plugin depends on (a part of test)
 .PHONY: test-modules
 test-modules:

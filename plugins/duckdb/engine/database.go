@@ -119,7 +119,11 @@ type column struct {
 	name string
 	// info is nil for a type that the driver cannot describe.
 	info duckdb.TypeInfo
+	// sqlType is the type as DuckDB writes it, where somebody has asked for it.
+	sqlType string
 }
+
+func (c column) String() string { return fmt.Sprintf("column %q (%s)", c.name, c.sqlType) }
 
 // prepare checks a statement: its syntax, that every name in it exists, that it may run at all. Statements that it
 // depends on must have run.
@@ -156,7 +160,7 @@ func (db *database) prepare(ctx context.Context, statement query.Statement) (sha
 			if err != nil {
 				info = nil
 			}
-			found.columns = append(found.columns, column{name, info})
+			found.columns = append(found.columns, column{name: name, info: info})
 		}
 		return nil
 	})

