@@ -178,6 +178,30 @@ func TestBytesAndTimestampsInADictAreNoTexts(t *testing.T) {
 	}
 }
 
+func TestWholeNumbersInADictAreNoOtherFloats(t *testing.T) {
+	const bent = 1<<53 + 1
+	type numbers struct {
+		N int64
+		X float64
+		S float32
+		U any
+	}
+	dict := map[string]any{"n": bent, "x": 0x1p53, "s": 1 << 24, "u": 0x1p53}
+	want := numbers{bent, 0x1p53, 1 << 24, 0x1p53}
+	if got, err := Decode[numbers](packed(t, dict)); err != nil || got != want {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	for name, value := range map[string]any{"x": bent, "s": 1<<24 + 1, "X": uint64(math.MaxUint64)} {
+		got, err := Decode[numbers](packed(t, map[string]any{name: value}))
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(value)) {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	if got, err := Decode[map[string][]float64](packed(t, map[string]any{"a": []any{0x1p53, bent}})); err == nil {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestWhatALiteralWouldBendIsRefused(t *testing.T) {
 	object := Simple(core.SimpleType_STRUCT)
 	for _, err := range []error{

@@ -454,7 +454,7 @@ func plainInto(plain any, v reflect.Value, path string) error {
 }
 
 func plainThroughJSON(plain any, v reflect.Value, path string) error {
-	said := textsFor(plain)
+	losses := lossesOf(plain)
 	sayable, err := marked(plain)
 	var data []byte
 	if err == nil {
@@ -469,7 +469,7 @@ func plainThroughJSON(plain any, v reflect.Value, path string) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	if err = decoder.Decode(v.Addr().Interface()); err == nil {
-		err = said.settle(v, 0)
+		err = losses.settle(v, 0)
 	}
 	var wrongType *json.UnmarshalTypeError
 	switch {
@@ -518,31 +518,73 @@ func marked(plain any) (any, error) {
 	return plain, nil
 }
 
-// jsonTexts are the texts that stand in JSON for bytes and timestamps, and what they stand for.
-type jsonTexts map[string]any
+// jsonLosses is what encoding/json would change of a plain value: bytes and timestamps, which are texts in JSON, and whole
+// numbers that it reads as the nearest float.
+type jsonLosses struct {
+	texts  map[string]any  // what a text stands for
+	ints   map[rounded]any // what a float was
+	floats map[rounded]int // how many of these floats the value has itself
+}
 
 // alsoText is what a text stands for that the value has itself, too.
 type alsoText struct{}
 
-func textsFor(plain any) jsonTexts {
-	texts := jsonTexts{}
+type rounded struct {
+	bits  int
+	float float64
+}
+
+func lossesOf(plain any) jsonLosses {
+	l := jsonLosses{map[string]any{}, map[rounded]any{}, map[rounded]int{}}
 	eachScalar(plain, func(scalar any) {
 		switch value := scalar.(type) {
 		case []byte:
-			texts[base64.StdEncoding.EncodeToString(value)] = value
+			l.texts[base64.StdEncoding.EncodeToString(value)] = value
 		case Timestamp:
-			texts[value.Format(time.RFC3339Nano)] = value
+			l.texts[value.Format(time.RFC3339Nano)] = value
+		case int64:
+			if value > 1<<24 || value < -1<<24 { // others are floats of 32 bits, too
+				l.addInt(strconv.FormatInt(value, 10), value)
+			}
+		case uint64:
+			l.addInt(strconv.FormatUint(value, 10), value)
 		}
 	})
-	if len(texts) == 0 {
-		return texts
+	if len(l.texts) == 0 && len(l.ints) == 0 {
+		return l
 	}
 	eachScalar(plain, func(scalar any) {
-		if text, ok := scalar.(string); ok && texts[text] != nil {
-			texts[text] = alsoText{}
+		switch value := scalar.(type) {
+		case string:
+			if l.texts[value] != nil {
+				l.texts[value] = alsoText{}
+			}
+		case float64:
+			l.floats[rounded{64, value}]++
+			l.floats[rounded{32, float64(float32(value))}]++
 		}
 	})
-	return texts
+	return l
+}
+
+func (l jsonLosses) addInt(text string, value any) {
+	for _, bits := range []int{32, 64} {
+		float, err := strconv.ParseFloat(text, bits)
+		if exact := new(big.Float).SetFloat64(float); err != nil || exact.Text('f', 0) != text {
+			l.ints[rounded{bits, float}] = value
+		}
+	}
+}
+
+// fits refuses a float that was a whole number which no float is.
+func (l jsonLosses) fits(bits int, float float64) error {
+	key := rounded{bits, float}
+	value, lost := l.ints[key]
+	if lost && l.floats[key] == 0 {
+		return fmt.Errorf("%d has more digits than float%d", value, bits)
+	}
+	l.floats[key]--
+	return nil
 }
 
 func eachScalar(plain any, visit func(any)) {
@@ -566,30 +608,32 @@ func eachScalar(plain any, visit func(any)) {
 
 // settle puts right what encoding/json has read. In interfaces numbers are float64, which it makes of all by itself, and
 // integers where no float holds them; bytes and timestamps are what they were. Neither is a text.
-func (t jsonTexts) settle(v reflect.Value, depth int) error {
+func (l jsonLosses) settle(v reflect.Value, depth int) error {
 	if depth > maxDepth { // pointers that the author has put there may go in circles
 		return nil
 	}
 	switch v.Kind() {
 	case reflect.Interface:
 		if v.NumMethod() == 0 && !v.IsNil() && v.CanSet() {
-			plain, err := t.settled(v.Interface(), depth)
+			plain, err := l.settled(v.Interface(), depth)
 			if err != nil {
 				return err
 			}
 			v.Set(reflect.ValueOf(plain))
 		}
 	case reflect.String:
-		if other := t[v.String()]; other != nil && other != any(alsoText{}) {
+		if other := l.texts[v.String()]; other != nil && other != any(alsoText{}) {
 			return fmt.Errorf("a %T cannot be read as %s", other, v.Type())
 		}
+	case reflect.Float32, reflect.Float64:
+		return l.fits(v.Type().Bits(), v.Float())
 	case reflect.Pointer:
 		if !v.IsNil() {
-			return t.settle(v.Elem(), depth+1)
+			return l.settle(v.Elem(), depth+1)
 		}
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
-			if err := t.settle(v.Index(i), depth+1); err != nil {
+			if err := l.settle(v.Index(i), depth+1); err != nil {
 				return err
 			}
 		}
@@ -597,7 +641,7 @@ func (t jsonTexts) settle(v reflect.Value, depth int) error {
 		for entries := v.MapRange(); entries.Next(); {
 			element := reflect.New(v.Type().Elem()).Elem()
 			element.Set(entries.Value())
-			if err := t.settle(element, depth+1); err != nil {
+			if err := l.settle(element, depth+1); err != nil {
 				return err
 			}
 			v.SetMapIndex(entries.Key(), element)
@@ -605,7 +649,7 @@ func (t jsonTexts) settle(v reflect.Value, depth int) error {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if field := v.Type().Field(i); field.IsExported() || field.Anonymous {
-				if err := t.settle(v.Field(i), depth+1); err != nil {
+				if err := l.settle(v.Field(i), depth+1); err != nil {
 					return err
 				}
 			}
@@ -614,10 +658,10 @@ func (t jsonTexts) settle(v reflect.Value, depth int) error {
 	return nil
 }
 
-func (t jsonTexts) settled(plain any, depth int) (any, error) {
+func (l jsonLosses) settled(plain any, depth int) (any, error) {
 	switch value := plain.(type) {
 	case string:
-		switch other := t[value].(type) {
+		switch other := l.texts[value].(type) {
 		case alsoText:
 			return nil, fmt.Errorf("%q may be a text, and may be what JSON says for bytes or a timestamp: read it as a map", value)
 		case nil:
@@ -627,6 +671,8 @@ func (t jsonTexts) settled(plain any, depth int) (any, error) {
 	case json.Number:
 		number, err := exactNumber(value)
 		switch whole := number.(type) {
+		case float64:
+			return whole, cmp.Or(err, l.fits(64, whole))
 		case int64:
 			if back, exact := exactInteger(float64(whole)); exact && back == whole {
 				return float64(whole), nil
@@ -638,7 +684,7 @@ func (t jsonTexts) settled(plain any, depth int) (any, error) {
 		}
 		return number, err
 	case []any, map[string]any:
-		return plain, t.settle(reflect.ValueOf(plain), depth)
+		return plain, l.settle(reflect.ValueOf(plain), depth)
 	}
 	return plain, nil
 }

@@ -116,6 +116,21 @@ def test_what_msgpack_has_no_form_for_is_refused(value: Any, why: str) -> None:
         to_literal(value, STRUCT)
 
 
+def test_a_whole_number_is_no_float_that_it_does_not_equal() -> None:
+    for wanted, value in (
+        (float, BENT),
+        (Optional[float], 10**400),
+        (list[float], [1, BENT]),
+        (Inner, {"n": BENT, "ratio": BENT}),
+        (dict[str, Inner], {"a": {"n": 1, "ratio": BENT}}),
+    ):
+        for strict in (True, False):
+            with pytest.raises(ValueError):
+                read(value, wanted, strict=strict and not isinstance(value, dict))
+    assert read({"n": BENT, "ratio": 2.0**53}, Inner, strict=False) == Inner(BENT, 2.0**53)
+    assert read([3, 2**53], list[float], strict=True) == [3.0, 2.0**53]
+
+
 def _duration(seconds: int, nanos: int = 0) -> literals_pb2.Literal:
     literal = literals_pb2.Literal()
     literal.scalar.primitive.duration.seconds = seconds

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import enum
 import functools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pydantic
@@ -21,9 +24,48 @@ def read(value: Any, wanted: Any, strict: bool) -> Any:
     """
     strict = strict and not (isinstance(wanted, type) and issubclass(wanted, enum.Enum))
     try:
-        return adapter(wanted).validate_python(value, strict=strict)
+        found = adapter(wanted).validate_python(value, strict=strict)
     except pydantic.ValidationError as e:
         raise ValueError(reasons(e)) from None
+    _refuse_rounded(value, found)
+    return found
+
+
+def _refuse_rounded(value: Any, found: Any) -> None:
+    """pydantic takes an int for a float, the nearest one where none equals it."""
+    lost = {_nearest(n): n for n in _scalars(value) if type(n) is int and _nearest(n) != n}
+    if not lost:
+        return
+    floats = collections.Counter(x for x in _scalars(found) if isinstance(x, float))
+    floats.subtract(x for x in _scalars(value) if isinstance(x, float))
+    for number, n in lost.items():
+        if floats[number] > 0:
+            raise ValueError(f"a float cannot hold {n}")
+
+
+def _nearest(n: int) -> float:
+    try:
+        return float(n)
+    except OverflowError:
+        return float("inf")
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    """What is in a value, at any depth."""
+    inner: Iterable[Any]
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inner = value
+    elif isinstance(value, pydantic.BaseModel):
+        inner = value.__dict__.values()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inner = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    else:
+        yield value
+        return
+    for each in inner:
+        yield from _scalars(each)
 
 
 def reasons(error: pydantic.ValidationError) -> str:

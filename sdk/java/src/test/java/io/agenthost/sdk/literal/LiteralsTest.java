@@ -303,6 +303,37 @@ class LiteralsTest {
         assertEquals("2024-02-29T12:00:00.123456789Z", written.get("at"));
     }
 
+    record Reals(double x, Float s, List<Double> list, double[] array, int[] ints) {}
+
+    @Test
+    void wholeNumbersInADictAreNoOtherFloats() {
+        long bent = (1L << 53) + 1;
+        Reals reals = Literals.decode(Literals.encode(Map.of("x", 1L << 53, "s", 1 << 24, "list", List.of(3), "array", List.of(4), "ints", List.of(5.0, 6))), Reals.class);
+        assertArrayEquals(new int[] {5, 6}, reals.ints());
+        assertEquals(List.of(0x1p53, 0x1p24f, List.of(3.0), 4.0), List.of(reals.x(), reals.s(), reals.list(), reals.array()[0]));
+        for (Map<String, Object> dict : List.<Map<String, Object>>of(Map.of("x", bent), Map.of("s", (1 << 24) + 1),
+                Map.of("list", List.of(bent)), Map.of("array", List.of(bent)), Map.of("x", BigInteger.TWO.pow(64).subtract(BigInteger.ONE)))) {
+            LiteralException refused = assertThrows(LiteralException.class, () -> Literals.decode(Literals.encode(dict), Reals.class), dict.toString());
+            assertTrue(refused.problem().contains("has more digits than"), refused.problem());
+        }
+        assertThrows(LiteralException.class, () -> Literals.decode(Literals.encode(Map.of("a", bent)), new TypeReference<Map<String, Double>>() {}));
+    }
+
+    record Primitives(int n, double x, boolean b, long[] array, Integer boxed) {}
+
+    @Test
+    void noneIsNoNumber() {
+        Primitives zeros = Literals.decode(Literals.encode(Map.of("array", List.of(1))), Primitives.class);
+        assertEquals(Arrays.asList(0, 0.0, false, null), Arrays.asList(zeros.n(), zeros.x(), zeros.b(), zeros.boxed()));
+        for (String name : List.of("n", "x", "b", "array")) {
+            Map<String, Object> dict = new LinkedHashMap<>();
+            dict.put(name, name.equals("array") ? Arrays.asList(1, null) : null);
+            dict.put("boxed", null);
+            String problem = assertThrows(LiteralException.class, () -> Literals.decode(Literals.encode(dict), Primitives.class), name).problem();
+            assertTrue(problem.startsWith("none cannot be read as "), problem);
+        }
+    }
+
     @Test
     void bytesAndTimestampsAreNoTexts() {
         for (Object other : List.of(new byte[] {1}, new MsgPackTimestamp(Instant.EPOCH))) {
