@@ -102,6 +102,12 @@ impl TestTask {
         self
     }
 
+    /// An input as a literal, such as one that no value has.
+    pub fn literal(mut self, name: &str, literal: Literal) -> Self {
+        self.inputs.insert(name.into(), literal);
+        self
+    }
+
     /// A declared output, of a given type.
     pub fn output_type(mut self, name: &str, declared: LiteralType) -> Self {
         let interface = self.template.interface.get_or_insert_default();
