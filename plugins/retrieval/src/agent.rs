@@ -1,14 +1,17 @@
 //! The agent: a task in, how it ended out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use agenthost::contract::flyteidl::core::{Literal, literal, scalar};
 use agenthost::{ConfigError, File, Outputs, Resource, StructuredDataset, SyncAgent, Task, Value, async_trait};
 use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::dataframe::{DataFrame, DataFrameWriteOptions};
 use object_store::ObjectStoreExt;
+use prost::Message;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,7 +24,7 @@ use crate::engine;
 use crate::fault::{self, Fault};
 use crate::job::Job;
 use crate::location::Location;
-use crate::source::{Read, Source};
+use crate::source::{CSV_DATASET, Read, Source};
 use crate::statement::{Statement, with_parameters};
 use crate::stores::Stores;
 use crate::table::Format;
@@ -165,12 +168,14 @@ impl Retrieval {
 impl State {
     async fn query(&self, task: &Task, credentials: &Credentials, read: Arc<Read>) -> Result<Done, Fault> {
         let scope = self.settings.scope(task.project(), task.domain());
-        let job = Job::of(task)?;
+        let mut job = Job::of(task)?;
         let shape = Shape::of(task.output_types())?;
         let statement = Statement::parse(&with_parameters(&job.sql)?)?;
         let config = &self.settings.config;
         let context = engine::session(config.memory_limit.0, self.threads).map_err(|e| fault::of_engine(&e))?;
-        for name in statement.tables(&context.state(), |name| job.names(name))? {
+        let tables = statement.tables(&context.state(), |name| job.names(name))?;
+        self.fetch(&mut job, &tables, scope, credentials, &read).await?;
+        for name in tables {
             let table = job.table(&name)?;
             let store = self.stores.open(&table.places[0], scope, credentials)?;
             let source =
@@ -179,7 +184,9 @@ impl State {
         }
         let plan = statement.plan(&context.state()).await?;
         let wanted = plan.get_parameter_names().map_err(|e| fault::of_engine(&e))?;
-        let parameters = job.parameters(wanted.iter().map(|name| name.trim_start_matches('$').to_string()))?;
+        let wanted: BTreeSet<_> = wanted.iter().map(|name| name.trim_start_matches('$').to_string()).collect();
+        self.fetch(&mut job, &wanted, scope, credentials, &read).await?;
+        let parameters = job.parameters(wanted)?;
         let parameters = parameters.into_iter().map(|(name, value)| (name, ScalarAndMetadata::from(value))).collect();
         let frame = DataFrame::new(context.state(), plan);
         let frame = frame.with_param_values(ParamValues::Map(parameters)).map_err(|e| fault::of_engine(&e))?;
@@ -199,16 +206,70 @@ impl State {
                 Ok(Done { outputs, rows: result.num_rows() as u64, written: None })
             }
             Shape::File { output, format, dataset } => {
-                let at = destination(&job, task, scope, &output)?;
-                let columns = answer::columns(&std::sync::Arc::new(frame.schema().as_arrow().clone()));
+                let (at, uri) = destination(&job, task, scope, &output, dataset && format == Format::Csv)?;
+                let frame = answer::stored(frame, format)?;
+                let columns = answer::columns(&Arc::new(frame.schema().as_arrow().clone()));
                 let (rows, bytes) = self.write(frame, &at, format, scope, credentials).await?;
-                let (uri, format) = (at.to_string(), format.name().to_string());
+                let format = format.name().to_string();
                 let value: Value = match dataset {
                     true => StructuredDataset { uri, format, columns }.into(),
                     false => File { uri, format, directory: false }.into(),
                 };
                 Ok(Done { outputs: Outputs::new().with(output, value), rows, written: Some(bytes) })
             }
+        }
+    }
+
+    /// Reads the inputs of these names that Flyte has put into storage for their size. They must be within what the task may read.
+    async fn fetch(
+        &self,
+        job: &mut Job,
+        names: &BTreeSet<String>,
+        scope: &Scope,
+        credentials: &Credentials,
+        read: &Arc<Read>,
+    ) -> Result<(), Fault> {
+        let inputs: Vec<_> = job.inputs(names).collect();
+        for (name, input) in inputs {
+            let mut pending = vec![input];
+            while let Some(literal) = pending.pop() {
+                if let Some(literal::Value::OffloadedMetadata(offloaded)) = &literal.value {
+                    let whole = self.offloaded(offloaded.uri.clone(), scope, credentials, read).await;
+                    *literal = whole.map_err(|fault| fault.about(format!("input {name:?}, which is offloaded")))?;
+                }
+                match &mut literal.value {
+                    Some(literal::Value::Collection(list)) => pending.extend(&mut list.literals),
+                    Some(literal::Value::Map(map)) => pending.extend(map.literals.values_mut()),
+                    Some(literal::Value::Scalar(scalar)) => {
+                        if let Some(scalar::Value::Union(union)) = &mut scalar.value {
+                            pending.extend(union.value.as_deref_mut());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn offloaded(
+        &self,
+        uri: String,
+        scope: &Scope,
+        credentials: &Credentials,
+        read: &Arc<Read>,
+    ) -> Result<Literal, Fault> {
+        let at = Location::parse(&uri).map_err(|e| Fault::failed("BadInput", e))?;
+        let store = self.stores.open(&at, scope, credentials)?;
+        let limit = self.settings.config.memory_limit.0;
+        let file = Source::find(&[at], store, read.clone(), &scope.allowed, limit).await?;
+        let whole = Literal::decode(file.only().await?)
+            .map_err(|e| Fault::failed("BadInput", format!("{uri} is no literal: {e}")))?;
+        match whole.value {
+            None | Some(literal::Value::OffloadedMetadata(_)) => {
+                Err(Fault::failed("BadInput", format!("{uri} has no value")))
+            }
+            Some(_) => Ok(whole),
         }
     }
 
@@ -247,11 +308,15 @@ fn rows_written(counts: &[datafusion::arrow::array::RecordBatch]) -> u64 {
     counts.iter().filter_map(|b| b.column(0).as_primitive_opt::<UInt64Type>()).flat_map(|c| c.values().to_vec()).sum()
 }
 
-/// Where the result goes: where the task says and the configuration lets it, else below Flyte's own prefix.
-fn destination(job: &Job, task: &Task, scope: &Scope, output: &str) -> Result<Location, Fault> {
-    if let Some(at) = &job.destination {
-        scope.destinations.check(at, "destinations")?;
-        return Ok(at.clone());
+/// Where the result goes, and its URI: where the task says and the configuration lets it, else below Flyte's own prefix. A csv
+/// dataset is a folder, within which flytekit reads the file `.csv`.
+fn destination(job: &Job, task: &Task, scope: &Scope, output: &str, csv: bool) -> Result<(Location, String), Fault> {
+    let within = |uri: &str| if csv { format!("{}/{CSV_DATASET}", uri.trim_end_matches('/')) } else { uri.to_string() };
+    if let Some(uri) = &job.destination {
+        let wrong = |e: String| Fault::failed("BadInput", format!("custom.destination: {e}"));
+        let at = Location::parse(&within(uri)).map_err(wrong)?;
+        scope.destinations.check(&at, "destinations")?;
+        return Ok((at, uri.clone()));
     }
     if task.output_prefix.is_empty() {
         return Err(Fault::failed(
@@ -261,8 +326,11 @@ fn destination(job: &Job, task: &Task, scope: &Scope, output: &str) -> Result<Lo
             ),
         ));
     }
-    let uri = format!("{}/{output}/00000", task.output_prefix.trim_end_matches('/'));
-    Location::parse(&uri).map_err(|e| Fault::failed("BadInput", format!("the output prefix: {e}")))
+    let folder = format!("{}/{output}", task.output_prefix.trim_end_matches('/'));
+    let uri = if csv { folder } else { format!("{folder}/00000") };
+    let at =
+        Location::parse(&within(&uri)).map_err(|e| Fault::failed("BadInput", format!("the output prefix: {e}")))?;
+    Ok((at, uri))
 }
 
 /// How it ended, with what it took, and nothing secret.

@@ -1,15 +1,21 @@
 //! A query's result as the outputs that a task declares.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, literal_type::Type};
 use agenthost::{Outputs, Value};
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, Fields, SchemaRef, TimeUnit};
+use datafusion::common::DataFusionError;
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, cast};
+use datafusion::prelude::{Column, col};
 use futures_util::TryStreamExt;
 
+use crate::exact;
 use crate::fault::{self, Fault};
 use crate::table::Format;
 use crate::value;
@@ -150,18 +156,31 @@ fn item(declared: &LiteralType) -> Option<&LiteralType> {
 
 type Read = Option<Result<Value, String>>;
 
-/// A list takes the column, or the one value that is a list itself; anything else takes the one row's value.
+/// How many lists there are within each other.
+fn depth(kind: &DataType) -> usize {
+    match kind {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => 1 + depth(item.data_type()),
+        DataType::Dictionary(_, of) => depth(of),
+        DataType::RunEndEncoded(_, of) => depth(of.data_type()),
+        _ => 0,
+    }
+}
+
+fn declared_depth(declared: &LiteralType) -> usize {
+    item(declared).map_or(0, |item| 1 + declared_depth(item))
+}
+
+/// A list takes the column, or the one row's value where that is a list of its kind itself; anything else takes the one row's
+/// value.
 fn of_column(column: &ArrayRef, result: &RecordBatch, declared: &LiteralType) -> Read {
-    let nested = column.data_type().is_nested() && item(declared).is_none_or(|i| item(i).is_none());
+    let itself = result.num_rows() == 1 && depth(column.data_type()) >= declared_depth(declared);
     Some(match item(declared) {
-        Some(item)
-            if !(nested
-                && result.num_rows() == 1
-                && matches!(column.data_type(), datafusion::arrow::datatypes::DataType::List(_))) =>
-        {
-            value::values(column, Some(item)).map(Value::List).map_err(|e| e.to_string())
-        }
-        _ => one_row(result).and_then(|()| value::value(column, 0, Some(declared)).map_err(|e| e.to_string())),
+        Some(item) if !itself => value::values(column, Some(item)).map(Value::List),
+        _ => one_row(result).and_then(|()| value::value(column, 0, Some(declared))),
     })
 }
 
@@ -170,11 +189,10 @@ fn of_rows(result: &RecordBatch, declared: &LiteralType) -> Read {
     if !wants_dicts(declared) {
         return None;
     }
-    let rows = value::rows(std::slice::from_ref(result)).map_err(|e| e.to_string());
-    let dict = serde_json::Value::Object;
+    let rows = value::rows(result);
     Some(match item(declared) {
-        Some(_) => rows.map(|rows| Value::List(rows.into_iter().map(|row| Value::Json(dict(row))).collect())),
-        None => one_row(result).and(rows).map(|mut rows| Value::Json(dict(rows.remove(0)))),
+        Some(_) => rows.map(Value::List),
+        None => one_row(result).and(rows).map(|mut rows| rows.remove(0)),
     })
 }
 
@@ -189,9 +207,55 @@ fn one_row(result: &RecordBatch) -> Result<(), String> {
 
 /// The columns of a dataset, with their types.
 pub fn columns(schema: &SchemaRef) -> Vec<agenthost::Column> {
-    let column = |f: &std::sync::Arc<datafusion::arrow::datatypes::Field>| agenthost::Column {
-        name: f.name().clone(),
-        r#type: value::column_type(f.data_type()),
-    };
+    let column =
+        |f: &Arc<Field>| agenthost::Column { name: f.name().clone(), r#type: value::column_type(f.data_type()) };
     schema.fields().iter().map(column).collect()
+}
+
+/// The same result with columns of types that the readers of its file know. A type that they would take for another is refused.
+pub fn stored(frame: DataFrame, format: Format) -> Result<DataFrame, Fault> {
+    let schema = frame.schema().clone();
+    let column = |i: usize| -> Result<Expr, Fault> {
+        let (qualifier, field) = schema.qualified_field(i);
+        let (name, from) = (field.name(), field.data_type());
+        let wrong = |why: String| {
+            Fault::failed("OutputMismatch", format!("the column {name:?} is {from}, {why}: cast it in the SQL"))
+        };
+        let to = storable(from).map_err(wrong)?;
+        let own = col(Column::new(qualifier.cloned(), name));
+        let expr = if to == *from { own } else { cast(own, to.clone()) };
+        let expr = if format == Format::Json { exact::finite(expr, name) } else { expr };
+        Ok(expr.alias(name))
+    };
+    let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>, _>>()?;
+    frame.select(columns).map_err(|e: DataFusionError| fault::of_engine(&e))
+}
+
+/// The type that is written in place of one that files have no equal of: parquet has no seconds, no days in milliseconds, no
+/// intervals, and its readers no dictionaries of numbers, no runs and no views.
+fn storable(kind: &DataType) -> Result<DataType, String> {
+    let field = |field: &Arc<Field>| Ok(Arc::new(field.as_ref().clone().with_data_type(storable(field.data_type())?)));
+    Ok(match kind {
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Float16 => DataType::Float32,
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, of) => storable(of)?,
+        DataType::RunEndEncoded(_, of) => storable(of.data_type())?,
+        DataType::List(item) | DataType::ListView(item) | DataType::FixedSizeList(item, _) => {
+            DataType::List(field(item)?)
+        }
+        DataType::LargeList(item) | DataType::LargeListView(item) => DataType::LargeList(field(item)?),
+        DataType::Struct(fields) if fields.is_empty() => return Err("which files cannot hold: it has no fields".into()),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect::<Result<Fields, String>>()?),
+        DataType::Map(entries, sorted) => DataType::Map(field(entries)?, *sorted),
+        DataType::Interval(_) => return Err("which readers of files would take for bytes or numbers".into()),
+        DataType::Union(..) => return Err("which files cannot hold".into()),
+        other => other.clone(),
+    })
 }

@@ -12,12 +12,15 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectStore;
 use url::Url;
+
+use crate::exact;
 
 /// A session for one query. Names are case-sensitive as they are written: those of inputs and of columns are, too.
 pub fn session(memory: u64, threads: usize) -> Result<SessionContext> {
@@ -28,6 +31,10 @@ pub fn session(memory: u64, threads: usize) -> Result<SessionContext> {
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_bool("datafusion.execution.listing_table_ignore_subdirectory", false)
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+        // Of what most write as INT96 microseconds are all, and its nanoseconds would wrap outside of the years 1677 to 2262.
+        .set_str("datafusion.execution.parquet.coerce_int96", "us")
+        // By Arrow's own schema readers find the types that parquet lacks, such as durations.
+        .set_bool("datafusion.execution.parquet.skip_arrow_metadata", false)
         .set_str("datafusion.execution.parquet.compression", "zstd(3)");
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(usize::try_from(memory).unwrap_or(usize::MAX))))
@@ -38,9 +45,14 @@ pub fn session(memory: u64, threads: usize) -> Result<SessionContext> {
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![Arc::new(exact::Checked)])))
         .with_physical_optimizer_rule(Arc::new(PauseInJoins))
         .build();
-    Ok(SessionContext::new_with_state(state))
+    let context = SessionContext::new_with_state(state);
+    for aggregate in exact::aggregates() {
+        context.register_udaf(aggregate);
+    }
+    Ok(context)
 }
 
 /// Lets joins pause now and then. DataFusion pauses where files are read; a join can make billions of rows of what was read

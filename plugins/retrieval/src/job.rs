@@ -1,7 +1,8 @@
 //! What a task asks for: its query, its tables and its parameters.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use agenthost::contract::flyteidl::core::Literal;
 use agenthost::{File, StructuredDataset, Task, Value};
 use datafusion::scalar::ScalarValue;
 use serde::Deserialize;
@@ -42,9 +43,9 @@ enum OneOrMany {
 pub struct Job {
     pub sql: String,
     /// Where the result is written, if the task says so.
-    pub destination: Option<Location>,
+    pub destination: Option<String>,
     sources: BTreeMap<String, CustomSource>,
-    inputs: BTreeMap<String, Value>,
+    inputs: BTreeMap<String, Literal>,
 }
 
 impl Job {
@@ -54,16 +55,27 @@ impl Job {
         let sql = task.sql().filter(|sql| !sql.trim().is_empty()).map(str::to_string).or(custom.query);
         let sql = sql
             .ok_or_else(|| Fault::failed("BadSQL", "the task has no query: neither sql.statement nor custom.query"))?;
-        let inputs = task.inputs().map_err(wrong)?;
+        let inputs: BTreeMap<_, _> = task.literals().iter().map(|(name, l)| (name.clone(), l.clone())).collect();
         if let Some(name) = custom.sources.keys().find(|name| inputs.contains_key(*name)) {
             return Err(Fault::failed(
                 "BadInput",
                 format!("{name:?} is an input and one of custom.sources: rename one of them"),
             ));
         }
-        let destination = custom.destination.map(|uri| Location::parse(&uri)).transpose();
-        let destination = destination.map_err(|e| Fault::failed("BadInput", format!("custom.destination: {e}")))?;
-        Ok(Job { sql, destination, sources: custom.sources, inputs })
+        Ok(Job { sql, destination: custom.destination, sources: custom.sources, inputs })
+    }
+
+    /// An input, which is not looked at before it is used.
+    fn input(&self, name: &str) -> Option<Result<Value, Fault>> {
+        let literal = self.inputs.get(name)?;
+        let named = |e: String| Fault::failed("BadInput", format!("input {name:?} {e}"));
+        Some(agenthost::decode(literal).map_err(named))
+    }
+
+    /// The inputs of these names, as Flyte sent them.
+    pub fn inputs<'a>(&'a mut self, names: &'a BTreeSet<String>) -> impl Iterator<Item = (&'a str, &'a mut Literal)> {
+        let wanted = self.inputs.iter_mut().filter(|(name, _)| names.contains(*name));
+        wanted.map(|(name, literal)| (name.as_str(), literal))
     }
 
     /// Whether an input or a source has a name.
@@ -80,8 +92,8 @@ impl Job {
             };
             return table(name, uris, &source.format, source.options.clone());
         }
-        let input = self.inputs.get(name).ok_or_else(|| self.no_table(name))?;
-        let (uris, format) = located(input).ok_or_else(|| {
+        let input = self.input(name).ok_or_else(|| self.no_table(name))??;
+        let (uris, format) = located(&input).ok_or_else(|| {
             Fault::failed("BadInput", format!("the query reads {name}, and the input of this name is {}: a StructuredDataset, a file, a list of files, or a str with a URI is needed", input.kind()))
         })?;
         table(name, &uris, &format, Options::default())
@@ -105,12 +117,10 @@ impl Job {
 
     fn parameter(&self, name: &str) -> Result<ScalarValue, Fault> {
         let known: Vec<_> = self.inputs.keys().map(String::as_str).collect();
-        let input = self.inputs.get(name).ok_or_else(|| {
+        let input = self.input(name).ok_or_else(|| {
             Fault::failed("BadSQL", format!("the query uses ${name}, which is no input: there are {}", or_none(&known)))
-        })?;
-        value::parameter(input).ok_or_else(|| {
-            Fault::failed("BadInput", format!("the query uses ${name}, and {} cannot be a parameter", input.kind()))
-        })
+        })??;
+        value::parameter(&input).map_err(|e| Fault::failed("BadInput", format!("input {name:?} {e}")))
     }
 }
 

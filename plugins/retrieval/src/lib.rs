@@ -5,14 +5,18 @@ mod answer;
 mod config;
 mod credentials;
 mod engine;
+mod exact;
 mod fault;
+mod files;
 mod job;
 mod location;
+mod look;
 mod source;
 mod statement;
 mod stores;
 mod table;
 mod target;
+mod unite;
 mod value;
 mod web;
 

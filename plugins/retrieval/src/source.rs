@@ -16,6 +16,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+use percent_encoding::percent_decode_str;
+
 use crate::fault::{self, Fault, FaultError, Storage};
 use crate::location::{Access, Kind, Location};
 
@@ -63,11 +65,21 @@ pub struct Source {
     at: Location,
     store: Arc<dyn ObjectStore>,
     files: BTreeMap<Path, ObjectMeta>,
+    /// The `key=value` folders of each file, below what the task named.
+    folders: BTreeMap<Path, Vec<(String, Option<String>)>>,
     read: Arc<Read>,
-    /// Files of servers that answer no ranges, whole, up to a size.
+    /// Files that are kept whole: small ones of text, which are read twice, and those of servers that answer no ranges.
     whole: tokio::sync::Mutex<HashMap<Path, Bytes>>,
     whole_limit: u64,
+    /// How many bytes of text are kept, or are about to be.
+    kept: AtomicU64,
 }
+
+/// The file in which flytekit writes a csv dataset, within the folder that it names.
+pub const CSV_DATASET: &str = ".csv";
+
+/// How many bytes of text are kept from its first reading, which finds the columns' types, for the second.
+const KEPT: u64 = 16 << 20;
 
 impl Source {
     /// Finds the files that lie at places of one store. A folder's hidden and empty files do not count.
@@ -85,23 +97,66 @@ impl Source {
                 format!("{at} and {other} are in different stores: one table's files must be in one"),
             ));
         }
-        let mut files = BTreeMap::new();
+        let (mut files, mut folders) = (BTreeMap::new(), BTreeMap::new());
         for place in places {
             rules.check(place, "allowed")?;
             for meta in found(place, &*store).await? {
                 check_link(place, &meta, rules)?;
+                folders.insert(meta.location.clone(), partitions(place, &meta.location));
                 files.insert(meta.location.clone(), meta);
             }
         }
-        Ok(Source { at, store, files, read, whole: Default::default(), whole_limit })
+        Ok(Source { at, store, files, folders, read, whole: Default::default(), whole_limit, kept: AtomicU64::new(0) })
     }
 
-    /// The files' paths, in order.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.keys()
+    /// The files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &ObjectMeta> {
+        self.files.values()
     }
 
-    fn uri(&self, path: &Path) -> String {
+    /// The `key=value` folders that a file is in, below what the task named. Hive's name for no value is NULL.
+    pub fn folders(&self, path: &Path) -> &[(String, Option<String>)] {
+        self.folders.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The files' bytes that may be held in memory at once.
+    pub fn memory(&self) -> u64 {
+        self.whole_limit
+    }
+
+    /// The bytes of a file of text, from its beginning. They are kept for the next time if they are few.
+    pub async fn text(&self, path: &Path) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let size = self.known(path)?.size;
+        let limit = KEPT.min(self.whole_limit);
+        let fits = |kept: u64| kept.checked_add(size).filter(|sum| *sum <= limit);
+        let keep = self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        let found = self.get_opts(path, GetOptions::default()).await?;
+        if !keep {
+            return Ok(found.into_stream());
+        }
+        let whole = found.bytes().await?;
+        self.whole.lock().await.insert(path.clone(), whole.clone());
+        Ok(stream::once(std::future::ready(Ok(whole))).boxed())
+    }
+
+    /// The bytes of the one file, up to what may be held in memory.
+    pub async fn only(&self) -> Result<Bytes, Fault> {
+        let mut files = self.files.values();
+        let (Some(file), None) = (files.next(), files.next()) else {
+            return Err(Fault::failed("BadInput", format!("{} is no file", self.at)));
+        };
+        if file.size > self.whole_limit {
+            return Err(Fault::failed(
+                "MemoryLimit",
+                format!("{} is larger than memory_limit in the plugin's configuration", self.at),
+            ));
+        }
+        let bytes = async { self.get_opts(&file.location, GetOptions::default()).await?.bytes().await };
+        bytes.await.map_err(|e| fault::of_store(&self.uri(&file.location), &e))
+    }
+
+    /// A file's name, for people.
+    pub fn uri(&self, path: &Path) -> String {
         self.at.sibling(path).to_string()
     }
 
@@ -148,14 +203,6 @@ impl Source {
         let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
         Ok(whole.slice(at(range.start)..at(range.end)))
     }
-
-    /// The beginning of the first file.
-    pub async fn head(&self, bytes: u64) -> Result<Vec<u8>, Fault> {
-        let Some((path, meta)) = self.files.first_key_value() else { return Ok(Vec::new()) };
-        let options = GetOptions { range: Some((0..bytes.min(meta.size)).into()), ..GetOptions::default() };
-        let read = async { self.get_opts(path, options).await?.bytes().await };
-        Ok(read.await.map_err(|e| fault::of_store(&self.uri(path), &e))?.to_vec())
-    }
 }
 
 /// The file at a place, or the files below it.
@@ -190,7 +237,27 @@ fn is_folder(place: &Location) -> bool {
 /// Whether no part of a path below the folder is hidden, as `_SUCCESS` and `.crc` files are.
 fn is_data(folder: &Location, path: &Path) -> bool {
     let hidden = |part: &str| part.starts_with('.') || (part.starts_with('_') && !part.contains('='));
-    path.prefix_match(&folder.path).is_some_and(|mut parts| !parts.any(|part| hidden(part.as_ref())))
+    let Some(parts) = path.prefix_match(&folder.path) else { return false };
+    let parts: Vec<_> = parts.collect();
+    let dataset = parts.len() == 1 && parts[0].as_ref() == CSV_DATASET;
+    dataset || !parts.iter().any(|part| hidden(part.as_ref()))
+}
+
+/// The `key=value` folders on the way from a place to a file.
+fn partitions(place: &Location, path: &Path) -> Vec<(String, Option<String>)> {
+    let Some(parts) = path.prefix_match(&place.path) else { return Vec::new() };
+    let mut names: Vec<_> = parts.map(|part| part.as_ref().to_string()).collect();
+    names.pop();
+    let pairs = names.iter().filter_map(|name| name.split_once('='));
+    pairs
+        .filter(|(key, value)| !key.is_empty() && !value.contains('='))
+        .map(|(key, value)| (key.to_string(), (value != "__HIVE_DEFAULT_PARTITION__").then(|| unescaped(value))))
+        .collect()
+}
+
+/// A folder's name as it was before it was made fit for one, with `%20` for a space.
+fn unescaped(name: &str) -> String {
+    percent_decode_str(name).decode_utf8().map_or_else(|_| name.to_string(), String::from)
 }
 
 /// A link on disk must not lead out of what is allowed.
@@ -229,6 +296,14 @@ impl ObjectStore for Source {
             return Ok(GetResult { payload: nothing, range: 0..0, meta, attributes: Default::default() });
         }
         let range = options.range.clone();
+        if let Some(whole) = self.whole.lock().await.get(location).cloned() {
+            let wrong = |e| Error::Generic { store: "source", source: Box::new(e) };
+            let range = range.map_or(Ok(0..meta.size), |range| range.as_range(meta.size)).map_err(wrong)?;
+            let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+            let part = whole.slice(at(range.start)..at(range.end));
+            let payload = GetResultPayload::Stream(stream::once(std::future::ready(Ok(part))).boxed());
+            return Ok(GetResult { payload, range, meta, attributes: Default::default() });
+        }
         let mut result = match (self.store.get_opts(location, options).await, range) {
             (Ok(result), _) => result,
             (Err(Error::NotSupported { .. }), Some(range)) => {

@@ -9,6 +9,7 @@ use datafusion::sql::parser::{DFParser, Statement as Parsed};
 use datafusion::sql::sqlparser::ast;
 
 use crate::fault::{self, Fault};
+use crate::look;
 
 /// A query that has been looked through.
 pub struct Statement(Parsed);
@@ -22,7 +23,10 @@ impl Statement {
             return Err(Fault::failed("BadSQL", "a task has one query, and there are several statements"));
         }
         match only {
-            Parsed::Statement(ref statement) if matches!(**statement, ast::Statement::Query(_)) => Ok(Statement(only)),
+            Parsed::Statement(ref statement) if matches!(**statement, ast::Statement::Query(_)) => {
+                exact_numbers(statement)?;
+                Ok(Statement(only))
+            }
             other => Err(not_a_query(&other.to_string())),
         }
     }
@@ -42,6 +46,27 @@ impl Statement {
         let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         reading.verify_plan(&plan).map_err(|_| not_a_query(&text))?;
         Ok(plan)
+    }
+}
+
+/// Refuses numbers that DataFusion would read as floats that are others.
+fn exact_numbers(statement: &ast::Statement) -> Result<(), Fault> {
+    let lost = ast::visit_expressions(statement, |expr: &ast::Expr| match expr {
+        ast::Expr::Value(ast::ValueWithSpan { value: ast::Value::Number(text, _), .. })
+            if text.parse::<u64>().is_err() && !look::is_float(text) =>
+        {
+            ControlFlow::Break(text.clone())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    match lost {
+        ControlFlow::Break(number) => Err(Fault::failed(
+            "BadSQL",
+            format!(
+                "the number {number} has more digits than a float: write it as a text that is cast, '{number}'::decimal(38, …)"
+            ),
+        )),
+        ControlFlow::Continue(()) => Ok(()),
     }
 }
 

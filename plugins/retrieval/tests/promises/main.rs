@@ -2,6 +2,7 @@
 
 mod access;
 mod emulators;
+mod exact;
 mod flytekit;
 mod http;
 mod queries;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use agenthost::contract::flyteidl::core::{BlobType, LiteralType, SimpleType, literal_type::Type};
+use agenthost::contract::flyteidl::core::{
+    BlobType, LiteralType, SimpleType, StructuredDatasetType, literal_type::Type,
+};
 use agenthost::testing::{Client, TestResult, TestTask, run};
 use agenthost::{File, Phase, StructuredDataset};
 use serde_json::{Value, json};
@@ -57,6 +59,10 @@ pub fn list_of(item: LiteralType) -> LiteralType {
 
 pub fn a_dataset() -> LiteralType {
     typed(Type::StructuredDatasetType(Default::default()))
+}
+
+pub fn a_csv_dataset() -> LiteralType {
+    typed(Type::StructuredDatasetType(StructuredDatasetType { format: "csv".into(), ..Default::default() }))
 }
 
 pub fn a_file(format: &str) -> LiteralType {
