@@ -2,12 +2,16 @@ package agent_test
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/agenthost/agenthost/plugins/bigquery/agent"
 	"github.com/agenthost/agenthost/plugins/bigquery/bqtest"
@@ -209,4 +213,43 @@ func sayingOf(t *testing.T, result *agenttest.Result) said {
 		s.Links = append(s.Links, []string{link.GetName(), link.GetUri()})
 	}
 	return s
+}
+
+// What BigQuery has of a parameter is what was put in, also at the edges of each type.
+func TestValuesAtTheEdgesOfTheirTypesReachBigQuery(t *testing.T) {
+	client, _ := serve(t, nil)
+	long := &durationpb.Duration{Seconds: 500 * 365 * 86400}
+	for name, c := range map[string]struct {
+		value any
+		kind  core.SimpleType
+		want  string
+	}{
+		"smallest int":   {int64(math.MinInt64), core.SimpleType_INTEGER, "-9223372036854775808"},
+		"largest int":    {int64(math.MaxInt64), core.SimpleType_INTEGER, "9223372036854775807"},
+		"tenth":          {0.1, core.SimpleType_FLOAT, "0.1"},
+		"largest float":  {math.MaxFloat64, core.SimpleType_FLOAT, "1.7976931348623157e+308"},
+		"smallest float": {5e-324, core.SimpleType_FLOAT, "5e-324"},
+		"NaN":            {math.NaN(), core.SimpleType_FLOAT, "nan"},
+		"infinity":       {math.Inf(-1), core.SimpleType_FLOAT, "-inf"},
+		"empty text":     {"", core.SimpleType_STRING, ""},
+		"text":           {"it's \\n @x -- ☃\U0001F600", core.SimpleType_STRING, "it's \\n @x -- ☃\U0001F600"},
+		"code":           {"01234", core.SimpleType_STRING, "01234"},
+		"bytes":          {[]byte{0, 255}, core.SimpleType_BINARY, "AP8="},
+		"first year":     {time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), core.SimpleType_DATETIME, "0001-01-01T00:00:00.000001"},
+		"last year":      {time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC), core.SimpleType_DATETIME, "9999-12-31T23:59:59.999999"},
+		"500 years":      {&core.Literal{Value: &core.Literal_Scalar{Scalar: &core.Scalar{Value: &core.Scalar_Primitive{Primitive: &core.Primitive{Value: &core.Primitive_Duration{Duration: long}}}}}}, core.SimpleType_DURATION, "0-0 182500 0:0:0"},
+	} {
+		query := task("select @x as x", nil)
+		query.InputTypes = sdk.OutputTypes{"x": {Type: &core.LiteralType_Simple{Simple: c.kind}}}
+		query.Inputs = map[string]any{"x": c.value}
+		job := create(t, client, query)
+		if result := get(t, job); result.Phase != sdk.PhaseSucceeded {
+			t.Errorf("%s: %s: %s", name, result.Phase, result.Message)
+			continue
+		}
+		got := rows(t, "warehouse", metaOf(t, job)["job_id"].(string))
+		if diff := cmp.Diff([]any{[]any{c.want}}, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
 }

@@ -17,7 +17,7 @@ pub fn with_usage(resource: Resource, config: &Config, model: &str, usage: &Valu
         [("input_tokens", input), ("output_tokens", output), ("total_tokens", count(["total_tokens"; 2]))]
     {
         if let Some(count) = count {
-            resource = resource.with_info(name, whole(count));
+            resource = resource.with_info(name, count);
         }
     }
     match (config.price(model), input) {
@@ -27,12 +27,6 @@ pub fn with_usage(resource: Resource, config: &Config, model: &str, usage: &Valu
         }
         _ => resource,
     }
-}
-
-/// A count for the custom info, whose numbers are floats: as text where they have fewer digits.
-pub fn whole(count: u64) -> Value {
-    const EXACT: u64 = 1 << 53;
-    if count > EXACT { json!(count.to_string()) } else { json!(count) }
 }
 
 /// How long something took, as people measure it.

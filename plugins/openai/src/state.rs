@@ -7,7 +7,7 @@ use crate::call::Session;
 use crate::config::Config;
 use crate::fault::PASSING;
 use crate::ledger;
-use crate::report::{whole, with_usage};
+use crate::report::with_usage;
 
 /// The batch has ended, or is about to: there is nothing to cancel.
 pub fn is_over(batch: &Json) -> bool {
@@ -132,7 +132,7 @@ fn with_facts(mut resource: Resource, batch: &Json) -> Resource {
     }
     for key in ["total", "completed", "failed"] {
         if let Some(count) = count(batch, key) {
-            resource = resource.with_info(format!("requests_{key}"), whole(count));
+            resource = resource.with_info(format!("requests_{key}"), count);
         }
     }
     let ended = ["completed_at", "failed_at", "expired_at", "cancelled_at"].iter().find_map(|key| batch[*key].as_i64());

@@ -128,6 +128,20 @@ class SnowflakeAgentTest extends OnFakesnow {
         assertFails("no input \"nobody\"", task("kinds").sql("select %(nobody)s"));
     }
 
+    /** What a query has of an input is what was put in, also at the edges of its type, as far as the emulator tells. */
+    @Test
+    void bindsWhatComesBackEqual() throws Exception {
+        TestTask edges = task("kinds").sql("select 1 as found where %(i)s = -9223372036854775808 and %(s)s = 'it''s ? -- \u2603' and %(b)s = false "
+                        + "and cast(%(f)s as float) = 1.7976931348623157e308 and cast(%(t)s as timestamp_ntz) = '9999-12-31 23:59:59.999999'::timestamp_ntz")
+                .input("i", Long.MIN_VALUE, Types.simple(SimpleType.INTEGER)).input("s", "it's ? -- \u2603", Types.simple(SimpleType.STRING))
+                .input("b", false, Types.simple(SimpleType.BOOLEAN)).input("f", Double.MAX_VALUE, Types.simple(SimpleType.FLOAT))
+                .input("t", Instant.parse("9999-12-31T23:59:59.999999Z"), Types.simple(SimpleType.DATETIME));
+        TestJob job = agent.create(edges);
+        TestResult result = job.await();
+        assertEquals("SUCCEEDED", result.phase(), result.message());
+        assertEquals(1, query(job).result.path("total").asInt(), "every value is equal to its constant in the SQL");
+    }
+
     @Test
     void keepsNanoseconds() throws Exception {
         TestTask fine = task("kinds").input("t", Instant.parse("2026-11-25T06:00:00.000000001Z"), Types.simple(SimpleType.DATETIME))
