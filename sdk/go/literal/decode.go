@@ -110,11 +110,7 @@ func decodeList(l *core.Literal, elements []*core.Literal, v reflect.Value, path
 
 func decodeMap(l *core.Literal, entries map[string]*core.Literal, v reflect.Value, path string) error {
 	if v.Kind() == reflect.Struct {
-		value, err := natural(l, path)
-		if err != nil {
-			return err
-		}
-		return plainThroughJSON(value, v, path)
+		return decodeStruct(l, entries, v, path)
 	}
 	if v.Kind() != reflect.Map || v.Type().Key().Kind() != reflect.String {
 		return mismatch(l, v, path)
@@ -128,6 +124,31 @@ func decodeMap(l *core.Literal, entries map[string]*core.Literal, v reflect.Valu
 		made.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), element)
 	}
 	v.Set(made)
+	return nil
+}
+
+func decodeStruct(l *core.Literal, entries map[string]*core.Literal, v reflect.Value, path string) error {
+	fields, ok := fieldsOf(v.Type())
+	if !ok || readsItself(v.Type()) {
+		value, err := natural(l, path)
+		if err != nil {
+			return err
+		}
+		return plainThroughJSON(value, v, path)
+	}
+	for name, entry := range entries {
+		f, ok := fieldNamed(fields, name)
+		if !ok {
+			continue
+		}
+		target := fieldAt(v, f.index)
+		if !target.IsValid() {
+			return problem(key(path, name), "%s embeds a pointer that is not exported", v.Type())
+		}
+		if err := decode(entry, target, key(path, name)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -168,7 +168,7 @@ func TestBytesAndTimestampsInADictAreNoTexts(t *testing.T) {
 		errorOf(Decode[struct{ Data string }](encoded)),
 		errorOf(Decode[struct{ At string }](encoded)),
 		errorOf(Decode[map[string]string](packed(t, map[string]any{"a": []byte{1}}))),
-		errorOf(Decode[struct{ Data any }](packed(t, map[string]any{"data": []byte{0, 255}, "other": "AP8="}))),
+		errorOf(Decode[struct{ D map[string]any }](packed(t, map[string]any{"d": map[string]any{"data": []byte{0, 255}, "other": "AP8="}}))),
 		errorOf(Decode[map[string]int](packed(t, map[any]any{int64(1): 1, "1": 2}))),
 		errorOf(Decode[map[string]int](packed(t, map[any]any{nil: 1}))),
 	} {
@@ -199,6 +199,83 @@ func TestWholeNumbersInADictAreNoOtherFloats(t *testing.T) {
 	}
 	if got, err := Decode[map[string][]float64](packed(t, map[string]any{"a": []any{0x1p53, bent}})); err == nil {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A struct's fields are written and read each as what it is, where JSON has other forms for them.
+func TestFieldsOfAStructAreNotBent(t *testing.T) {
+	type Embedded struct {
+		Large  float64 `json:"large"`
+		Hidden string
+	}
+	type raw []byte
+	type record struct {
+		Embedded
+		*Promoted
+		Hidden string            `json:",omitempty"`
+		Data   raw               `json:"data"`
+		Whole  float64           `json:"whole"`
+		Stamp  Timestamp         `json:"stamp"`
+		Names  map[int]string    `json:"names"`
+		Any    map[string]any    `json:"any"`
+		None   *int              `json:"none"`
+		Left   string            `json:"-"`
+		Empty  string            `json:"empty,omitempty"`
+		Zero   time.Time         `json:"zero,omitzero"`
+		Texts  map[string]string `json:"texts,omitempty"`
+	}
+	given := record{
+		Embedded: Embedded{Large: 36028797018963968}, Promoted: &Promoted{Deep: 7}, Hidden: "outer", Data: raw{0, 255}, Whole: 3,
+		Stamp: Timestamp{time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}, Names: map[int]string{-1: "a"}, Any: map[string]any{"b": []byte{1}}, Left: "left",
+	}
+	written, err := Encode(given, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natural, err := Decode[any](written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"large": 36028797018963968.0, "deep": int64(7), "Hidden": "outer", "data": []byte{0, 255}, "whole": 3.0, "stamp": given.Stamp,
+		"names": map[any]any{int64(-1): "a"}, "any": map[string]any{"b": []byte{1}}, "none": nil,
+	}
+	if diff := cmp.Diff(want, natural, exactly...); diff != "" {
+		t.Error(diff)
+	}
+	given.Left = ""
+	if got, err := Decode[record](written); err != nil {
+		t.Error(err)
+	} else if diff := cmp.Diff(given, got, exactly...); diff != "" {
+		t.Error(diff)
+	}
+	for _, dict := range []map[string]any{{"whole": nil}, {"large": nil}, {"Hidden": nil}, {"whole": "3"}, {"data": 1}} {
+		if got, err := Decode[record](packed(t, dict)); err == nil {
+			t.Errorf("%v: got %+v", dict, got)
+		}
+	}
+}
+
+type Promoted struct {
+	Deep int `json:"deep"`
+}
+
+func TestAMapOfOneTypeIsReadIntoAStruct(t *testing.T) {
+	spans, err := Encode(map[string]time.Duration{"a": time.Second}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Decode[struct{ A time.Duration }](spans); err != nil || got.A != time.Second {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, err := range []error{
+		errorOf(Decode[struct{ A int64 }](spans)),
+		errorOf(Decode[struct{ A float64 }](must(t, map[string]int{"a": 1<<53 + 1}))),
+		errorOf(Decode[struct{ A int }](must(t, map[string]*int{"a": nil}))),
+	} {
+		if err == nil {
+			t.Error("it is not refused")
+		}
 	}
 }
 

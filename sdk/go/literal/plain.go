@@ -267,6 +267,12 @@ func toPlain(v reflect.Value) (any, error) {
 	case json.Marshaler, encoding.TextMarshaler:
 		return throughJSON(v)
 	}
+	if v.CanAddr() {
+		switch v.Addr().Interface().(type) {
+		case json.Marshaler, encoding.TextMarshaler:
+			return throughJSON(v.Addr())
+		}
+	}
 	switch v.Kind() {
 	case reflect.Interface, reflect.Pointer:
 		if v.IsNil() {
@@ -300,9 +306,13 @@ func toPlain(v reflect.Value) (any, error) {
 		return list, nil
 	case reflect.Map:
 		return plainMap(v)
+	case reflect.Struct:
+		if fields, ok := fieldsOf(v.Type()); ok {
+			return plainStruct(v, fields)
+		}
 	}
-	if data, ok := v.Interface().([]byte); ok {
-		return data, nil
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8 {
+		return v.Bytes(), nil
 	}
 	return throughJSON(v)
 }
@@ -409,7 +419,8 @@ func plainInto(plain any, v reflect.Value, path string) error {
 	if reflect.PointerTo(v.Type()).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return plainThroughJSON(plain, v, path)
 	}
-	if object, ok := plain.(map[any]any); ok && v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String {
+	ofTexts := v.Kind() == reflect.Struct || v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String
+	if object, ok := plain.(map[any]any); ok && ofTexts {
 		texts, err := textKeys(object)
 		if err != nil {
 			return problem(path, "it cannot be read as %s: %w", v.Type(), err)
@@ -425,6 +436,12 @@ func plainInto(plain any, v reflect.Value, path string) error {
 		} else {
 			v.Set(reflect.ValueOf(plain))
 		}
+		return nil
+	case v.Kind() == reflect.Struct && isObject:
+		if fields, ok := fieldsOf(v.Type()); ok {
+			return plainIntoStruct(object, v, fields, path)
+		}
+	case setDirectly(plain, v):
 		return nil
 	case v.Kind() == reflect.Pointer && plain != nil:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -451,6 +468,36 @@ func plainInto(plain any, v reflect.Value, path string) error {
 		return nil
 	}
 	return plainThroughJSON(plain, v, path)
+}
+
+// setDirectly sets simple values of the very kind, which encoding/json would set too.
+func setDirectly(plain any, v reflect.Value) bool {
+	if readsItself(v.Type()) {
+		return false
+	}
+	switch value := plain.(type) {
+	case string:
+		if v.Kind() == reflect.String {
+			v.SetString(value)
+			return true
+		}
+	case bool:
+		if v.Kind() == reflect.Bool {
+			v.SetBool(value)
+			return true
+		}
+	case int64:
+		if v.CanInt() && !v.OverflowInt(value) {
+			v.SetInt(value)
+			return true
+		}
+	case float64:
+		if v.Kind() == reflect.Float64 {
+			v.SetFloat(value)
+			return true
+		}
+	}
+	return false
 }
 
 func plainThroughJSON(plain any, v reflect.Value, path string) error {
