@@ -6,6 +6,7 @@ require (
 	github.com/agenthost/agenthost/sdk/go v0.1.0
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/flyteorg/flyte/flyteidl v1.14.0
+	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
 	github.com/open-policy-agent/opa v1.20.0
 	go.uber.org/goleak v1.3.0
