@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -831,6 +832,7 @@ func TestAJobThatNobodyKnowsOfIsDeletedAfterAWhile(t *testing.T) {
 			}
 			inBubble(t, change, func(t *testing.T, c *cloud, one, _ *replica) {
 				c.slow = 9 * time.Second
+				goroutines := runtime.NumGoroutine()
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				time.AfterFunc(5*time.Second, cancel) // Flyte restarts
 				m := method{name: "CreateTask", operation: "create", read: readCreate, creates: true, target: pluginAsync + "CreateTask"}
@@ -842,6 +844,10 @@ func TestAJobThatNobodyKnowsOfIsDeletedAfterAWhile(t *testing.T) {
 					t.Fatalf("got %v", err)
 				}
 				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if n := runtime.NumGoroutine(); n > goroutines {
+					t.Errorf("%d goroutines wait for a job to be claimed", n-goroutines)
+				}
 				if test.again {
 					if meta, err := one.create(attempt("x", 0)); err != nil || string(meta) != "job 1" {
 						t.Errorf("asked again: %q, %v", meta, err)

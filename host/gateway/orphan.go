@@ -30,35 +30,33 @@ func (g *Gateway) leave(n *jobs.Creation, c *routedCall) {
 		case <-g.ctx.Done():
 			return
 		}
-		outcome := n.Outcome()
-		if outcome.Err != nil {
-			return
+		if outcome := n.Outcome(); outcome.Err == nil {
+			g.awaitClaim(n, deletion(c, outcome), outcome)
 		}
-		select {
-		case <-time.After(g.creation.Load().OrphanGrace):
-		case <-g.ctx.Done():
-			return
-		}
-		if !n.Claimed() {
-			g.deleteOrphan(c, outcome)
+	})
+}
+
+// awaitClaim makes a call that deletes a creation's job after a while, if nobody has asked for the job by then. It takes no goroutine
+// meanwhile.
+func (g *Gateway) awaitClaim(n *jobs.Creation, deleting *routedCall, made jobs.Outcome) {
+	time.AfterFunc(g.creation.Load().OrphanGrace, func() {
+		g.closing.Lock()
+		defer g.closing.Unlock()
+		if g.ctx.Err() == nil && !n.Claimed() {
+			g.detached.Go(func() { g.deleteOrphan(deleting, made) })
 		}
 	})
 }
 
 // deleteOrphan deletes a job that nobody knows of.
 func (g *Gateway) deleteOrphan(c *routedCall, made jobs.Outcome) {
-	call := *c
-	call.method = method{name: "DeleteTask", target: pluginAsync + "DeleteTask", repeatable: true, deletes: true}
-	call.want.New, call.want.Generation = false, made.Generation
-	call.creation = nil
-	call.request = newFrame(deletion(c, made.Meta))
 	ctx, cancel := context.WithTimeout(g.ctx, orphanTimeout)
 	defer cancel()
 	about := []any{
 		"plugin", c.route.Target.Plugin(), "task_type", c.info.category.Name, "execution", c.info.execution, "node", c.info.node,
 		"resource_meta", cut(strconv.Quote(string(made.Meta)), maxReason),
 	}
-	got, err := g.ask(ctx, &call)
+	got, err := g.ask(ctx, c)
 	if err != nil {
 		g.log.Error("a job that nobody knows of could not be deleted, and may go on", append(about, "error", err)...)
 		return
@@ -70,17 +68,22 @@ func (g *Gateway) deleteOrphan(c *routedCall, made jobs.Outcome) {
 		append(about, "after", g.creation.Load().OrphanGrace)...)
 }
 
-// deletion is a DeleteTaskRequest for a job of a creation's category.
-func deletion(c *routedCall, meta []byte) []byte {
+// deletion is the DeleteTask call for the job of a creation. Nothing of the creation's own request is left in it.
+func deletion(c *routedCall, made jobs.Outcome) *routedCall {
 	category := fields.Append(nil, categoryName, c.info.category.Name)
 	if c.info.category.Version != 0 {
 		category = fields.AppendVarint(category, categoryVersion, uint64(c.info.category.Version))
 	}
 	message := fields.Append(nil, jobTaskType, c.info.category.Name)
-	message = fields.Append(message, jobMeta, meta)
+	message = fields.Append(message, jobMeta, made.Meta)
 	message = fields.Append(message, getTaskCategory, category)
 	if connection, _, err := fields.Take(c.request.bytes(), createConnection); err == nil && connection != nil {
 		message = fields.Append(message, createConnection, connection)
 	}
-	return message
+	call := *c
+	call.method = method{name: "DeleteTask", target: pluginAsync + "DeleteTask", repeatable: true, deletes: true}
+	call.want.New, call.want.Generation = false, made.Generation
+	call.creation = nil
+	call.request = newFrame(message)
+	return &call
 }
