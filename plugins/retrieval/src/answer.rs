@@ -113,32 +113,40 @@ fn too_large(what: String) -> Fault {
 
 /// The outputs, each from the column of its name; a single output takes an only column whatever its name.
 pub fn outputs(declared: &HashMap<String, LiteralType>, result: &RecordBatch) -> Result<Outputs, Fault> {
-    let single = declared.len() == 1;
+    let (single, schema) = (declared.len() == 1, result.schema());
     let mut outputs = Outputs::new();
     for (name, declared) in declared {
-        let read = match column(name, single, result, declared) {
-            Some(column) => of_column(column, result, declared),
+        let place = column(name, single, result, declared);
+        let read = match place {
+            Some(place) => Some(of_column(result.column(place), result, declared)),
             None if single => of_rows(result, declared),
             None => None,
         };
         let read = read.ok_or_else(|| {
-            let columns: Vec<_> = result.schema().fields().iter().map(|f| f.name().clone()).collect();
+            let columns: Vec<_> = schema.fields().iter().map(|f| f.name().clone()).collect();
             Fault::failed(
                 "OutputMismatch",
                 format!("there is no column for output {name:?}: the result has {}", columns.join(", ")),
             )
         })?;
-        let named = |error: String| Fault::failed("OutputMismatch", format!("output {name:?} {error}"));
+        let from = place.map(|place| schema.field(place));
+        let from =
+            from.map(|field| format!(", column {:?} ({}),", field.name(), field.data_type())).unwrap_or_default();
+        let named = |error: String| Fault::failed("OutputMismatch", format!("output {name:?}{from} {error}"));
         let value = read.map_err(named)?;
-        agenthost::encode(&value, Some(declared)).map_err(named)?;
+        agenthost::encode(&value, Some(declared)).map_err(|error| match value {
+            Value::None => named("is NULL, but its type is not optional: make it optional, or use coalesce".into()),
+            _ => named(error),
+        })?;
         outputs = outputs.with(name.clone(), value);
     }
     Ok(outputs)
 }
 
-fn column<'a>(name: &str, single: bool, result: &'a RecordBatch, declared: &LiteralType) -> Option<&'a ArrayRef> {
+fn column(name: &str, single: bool, result: &RecordBatch, declared: &LiteralType) -> Option<usize> {
     let dicts = wants_dicts(declared);
-    result.column_by_name(name).or_else(|| (single && !dicts && result.num_columns() == 1).then(|| result.column(0)))
+    let only = || (single && !dicts && result.num_columns() == 1).then_some(0);
+    result.schema().index_of(name).ok().or_else(only)
 }
 
 /// Whether an output is a dict, or a list of them: then it can take whole rows.
@@ -153,8 +161,6 @@ fn item(declared: &LiteralType) -> Option<&LiteralType> {
         _ => None,
     }
 }
-
-type Read = Option<Result<Value, String>>;
 
 /// How many lists there are within each other.
 fn depth(kind: &DataType) -> usize {
@@ -176,16 +182,16 @@ fn declared_depth(declared: &LiteralType) -> usize {
 
 /// A list takes the column, or the one row's value where that is a list of its kind itself; anything else takes the one row's
 /// value.
-fn of_column(column: &ArrayRef, result: &RecordBatch, declared: &LiteralType) -> Read {
+fn of_column(column: &ArrayRef, result: &RecordBatch, declared: &LiteralType) -> Result<Value, String> {
     let itself = result.num_rows() == 1 && depth(column.data_type()) >= declared_depth(declared);
-    Some(match item(declared) {
+    match item(declared) {
         Some(item) if !itself => value::values(column, Some(item)).map(Value::List),
         _ => one_row(result).and_then(|()| value::value(column, 0, Some(declared))),
-    })
+    }
 }
 
 /// A dict takes the one row, and a list of dicts all of them.
-fn of_rows(result: &RecordBatch, declared: &LiteralType) -> Read {
+fn of_rows(result: &RecordBatch, declared: &LiteralType) -> Option<Result<Value, String>> {
     if !wants_dicts(declared) {
         return None;
     }
@@ -256,6 +262,30 @@ fn storable(kind: &DataType) -> Result<DataType, String> {
         DataType::Map(entries, sorted) => DataType::Map(field(entries)?, *sorted),
         DataType::Interval(_) => return Err("which readers of files would take for bytes or numbers".into()),
         DataType::Union(..) => return Err("which files cannot hold".into()),
-        other => other.clone(),
+        // Each by its name, so that a new type of Arrow's does not compile before somebody has thought of it.
+        DataType::Null
+        | DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..)
+        | DataType::Date32
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Timestamp(..)
+        | DataType::Duration(_)
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::FixedSizeBinary(_)
+        | DataType::Utf8
+        | DataType::LargeUtf8 => kind.clone(),
     })
 }

@@ -265,7 +265,7 @@ pub fn value(column: &ArrayRef, row: usize, declared: Option<&LiteralType>) -> R
             }
             None => match bytes(column, row)? {
                 Some(bytes) => Value::Binary { bytes, tag: String::new() },
-                None => structured(text(column, row)?, wanted)?,
+                None => structured(text(column, row)?, declared)?,
             },
         },
     })
@@ -346,12 +346,13 @@ fn decimal(text: String, wanted: Option<SimpleType>) -> Value {
 }
 
 /// A text, or the JSON in it where a dict is wanted.
-fn structured(text: String, wanted: Option<SimpleType>) -> Result<Value> {
-    match wanted {
-        Some(SimpleType::Struct) => match serde_json::from_str::<&RawValue>(&text) {
-            Ok(raw) if raw.get().starts_with('{') => exact_json(raw).map(Value::Json),
-            _ => Ok(Value::Str(text)),
-        },
+fn structured(text: String, declared: Option<&LiteralType>) -> Result<Value> {
+    let typed = matches!(declared.and_then(|t| t.r#type.as_ref()), Some(Type::MapValueType(_)));
+    if !typed && simple(declared) != Some(SimpleType::Struct) {
+        return Ok(Value::Str(text));
+    }
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(raw) if raw.get().starts_with('{') => exact_json(raw).map(Value::Json),
         _ => Ok(Value::Str(text)),
     }
 }
@@ -549,8 +550,8 @@ fn plain(column: &ArrayRef, row: usize) -> Result<Packed> {
 pub fn rows(batch: &RecordBatch) -> Result<Vec<Value>> {
     let schema = batch.schema();
     let cell = |row: usize, i: usize| {
-        let name = schema.field(i).name();
-        let value = plain(batch.column(i), row).map_err(|e| format!("has a column {name:?} that {e}"))?;
+        let (name, kind) = (schema.field(i).name(), schema.field(i).data_type());
+        let value = plain(batch.column(i), row).map_err(|e| format!("has a column {name:?} ({kind}) that {e}"))?;
         Ok((Packed::from(name.as_str()), value))
     };
     let row = |row: usize| {

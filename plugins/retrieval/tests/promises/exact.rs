@@ -389,7 +389,7 @@ async fn values_come_out_equal_or_are_refused() {
         match wanted {
             Value::None => {
                 let message = fail(&client, query).await;
-                assert!(message.starts_with("OutputMismatch: output \"o\" "), "{sql}: {message}");
+                assert!(message.starts_with("OutputMismatch: output \"o\", column \"o\" ("), "{sql}: {message}");
             }
             wanted => assert_eq!(succeed(&client, query).await.output::<Value>("o"), wanted, "{sql}"),
         }

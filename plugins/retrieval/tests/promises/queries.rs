@@ -270,14 +270,20 @@ async fn what_is_wrong_is_said() {
         (task(""), "BadSQL: the task has no query"),
         (
             task("values (1), (2)").output_type("n", int()),
-            "OutputMismatch: output \"n\" takes one value, and the result has 2 rows",
+            "OutputMismatch: output \"n\", column \"column1\" (Int64), takes one value, and the result has 2 rows",
         ),
         (
             task("select 1 as a, 2 as b").output_type("n", int()),
             "OutputMismatch: there is no column for output \"n\": the result has a, b",
         ),
-        (task("select 'x' as n").output_type("n", int()), "OutputMismatch: output \"n\" is a str"),
-        (task("select null as n").output_type("n", int()), "OutputMismatch: output \"n\" is None"),
+        (
+            task("select 'x' as n").output_type("n", int()),
+            "OutputMismatch: output \"n\", column \"n\" (Utf8), is a str",
+        ),
+        (
+            task("select null as n").output_type("n", int()),
+            "OutputMismatch: output \"n\", column \"n\" (Null), is NULL, but its type is not optional",
+        ),
         (task("select 1 as n").output_type("n", a_dataset()), "BadInput: there is no place for output \"n\""),
         (
             task("select 1").custom(json!({"sources": {"t": {"uri": "s3://b/k", "endpoint": "http://evil"}}})),
