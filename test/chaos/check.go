@@ -96,6 +96,10 @@ func (v *verdict) judgeJob(j *job, known ledger.Task) {
 	v.ends[string(j.result.Phase)]++
 	v.attempts += j.result.Attempts
 	if wrong := j.wrongEnd(); wrong != "" {
+		if calls := j.result.Calls; len(calls) > 0 && turnedAway(calls[len(calls)-1]) {
+			v.excused["the end: "+inTrouble]++
+			return
+		}
 		v.violate(lost, "wrong end", j, "%s", wrong)
 	}
 	if j.gone != nil {
@@ -189,7 +193,7 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 		case call.Method == "DeleteTask" && strings.Contains(call.Err.Error(), ledger.ErrWeather.Error()):
 			why = "the service refused, and Flyte repeats it"
 		case turnedAway(call):
-			why = "the plugin was in trouble, and as many waited for it as may"
+			why = inTrouble
 		case call.Code == codes.DeadlineExceeded && hung(known, call):
 			why = "the plugin hung in it"
 		case call.Code == codes.DeadlineExceeded && v.chaos.stalls.within(call.Started, call.Started.Add(call.Took)) > stalled:
@@ -206,6 +210,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 // stalled is for how long this program must be held up in a call for that to be why the answer came too late. The host keeps
 // a second.
 const stalled = 500 * time.Millisecond
+
+const inTrouble = "the plugin was in trouble, and as many waited for it as may"
 
 // turnedAway tells whether a call that begins a task was refused by G17.
 func turnedAway(call propeller.Call) bool {

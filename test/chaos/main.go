@@ -26,7 +26,7 @@
 //   - A CreateTask in which a plugin dies that does not declare idempotent_create costs an attempt, and so does an ExecuteTaskSync:
 //     repeating it could make a second job, or do a task twice. The plugin must have died of a fault, though, and not of a swap.
 //   - While a plugin is away for longer than a second, or does not answer, only a few CreateTasks and ExecuteTaskSyncs wait for it: the
-//     rest is refused (G17), which costs an attempt. Without create.on_record there is nothing else to do.
+//     rest is refused (G17), which costs an attempt, and a task its last one where Flyte has tried again all the while. Without create.on_record there is nothing else to do.
 //   - Replicas do not know of each other's creations. A CreateTask that Flyte repeats after a restart of its own must reach the same
 //     replica, or a plugin that declares idempotent_create: the balancer has session affinity. Flyte 1 has two addresses, though, and
 //     a busy machine may have it come back by the other.
