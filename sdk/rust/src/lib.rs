@@ -49,6 +49,7 @@ mod category;
 mod config;
 mod connection;
 mod error;
+mod exact;
 mod hostlog;
 mod literal;
 mod packed;

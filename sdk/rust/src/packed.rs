@@ -137,17 +137,20 @@ pub(crate) fn from_json(json: &Json) -> Packed {
     }
 }
 
+/// A timestamp as a text, if it is one that a calendar has.
+pub(crate) fn rfc3339(value: &Packed) -> Option<String> {
+    let Packed::Ext(TIMESTAMP, data) = value else { return None };
+    let (seconds, nanos) = timestamp(data)?;
+    Some(chrono::DateTime::from_timestamp(seconds, nanos)?.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+}
+
 /// What JSON cannot say, for people: bytes are a list of numbers, timestamps and numbers that JSON lacks texts, keys their text.
 pub(crate) fn shown(value: &Packed) -> Json {
     match value {
         Packed::Binary(bytes) => Json::from(bytes.as_slice()),
         Packed::F32(x) if !x.is_finite() => Json::String(x.to_string()),
         Packed::F64(x) if !x.is_finite() => Json::String(x.to_string()),
-        Packed::Ext(TIMESTAMP, data) => match timestamp(data).and_then(|(s, n)| chrono::DateTime::from_timestamp(s, n))
-        {
-            Some(at) => Json::String(at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)),
-            None => Json::String(value.to_string()),
-        },
+        Packed::Ext(..) => Json::String(rfc3339(value).unwrap_or_else(|| value.to_string())),
         Packed::Array(items) => Json::Array(items.iter().map(shown).collect()),
         Packed::Map(entries) => {
             let text = |key: &Packed| key.as_str().map_or_else(|| key.to_string(), str::to_string);

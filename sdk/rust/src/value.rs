@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::contract::flyteidl::core::LiteralType;
+use crate::exact::Exact;
 use crate::packed;
 
 /// A table that lies in storage.
@@ -344,19 +345,11 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromValue for Json<T> {
     const WANTS: &'static str = "a dataclass or a dict";
     fn from_value(value: Value) -> Result<Self, String> {
-        let packed = value.packed()?;
-        match packed::to_json(&packed) {
-            Some(json) => fitted(serde_path_to_error::deserialize(json)),
-            None => fitted(serde_path_to_error::deserialize(packed)),
-        }
+        serde_path_to_error::deserialize(Exact(value.packed()?)).map(Json).map_err(|e| match e.path().to_string() {
+            path if path == "." => format!("does not fit: {}", e.inner()),
+            path => format!("has a field {path} that does not fit: {}", e.inner()),
+        })
     }
-}
-
-fn fitted<T, E: std::fmt::Display>(read: Result<T, serde_path_to_error::Error<E>>) -> Result<Json<T>, String> {
-    read.map(Json).map_err(|e| match e.path().to_string() {
-        path if path == "." => format!("does not fit: {}", e.inner()),
-        path => format!("has a field {path} that does not fit: {}", e.inner()),
-    })
 }
 
 impl<T: Serialize> From<Json<T>> for Value {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agenthost::contract::flyteidl::core::{Literal, literal, scalar};
-use agenthost::{Column, File, FromValue, Json, StructuredDataset, Value, decode, encode};
+use agenthost::{Column, File, FromValue, Json, StructuredDataset, Value, decode, encode, rmpv};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use proptest::prelude::*;
 use prost::Message;
@@ -82,6 +82,81 @@ fn what_serde_writes_comes_back_or_is_refused() {
 
     let by_list = BTreeMap::from([(vec![1], 2)]);
     assert!(encode(&Json(by_list).into(), None).unwrap_err().contains("key"));
+}
+
+#[test]
+fn a_whole_number_in_a_dict_is_no_float_that_it_does_not_equal() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Numbers {
+        x: Option<f64>,
+        s: f32,
+    }
+    let read = |json| Json::<Numbers>::from_value(Value::Json(json));
+    let exact = Numbers { x: Some(9_007_199_254_740_992.0), s: 16_777_216.0 };
+    assert_eq!(read(serde_json::json!({"x": 1_i64 << 53, "s": 1 << 24})), Ok(Json(exact)));
+    for (json, number) in [
+        (serde_json::json!({"x": (1_i64 << 53) + 1, "s": 0}), "9007199254740993"),
+        (serde_json::json!({"x": u64::MAX, "s": 0}), "18446744073709551615"),
+        (serde_json::json!({"x": null, "s": (1 << 24) + 1}), "16777217"),
+    ] {
+        let error = read(json).unwrap_err();
+        assert!(error.contains("has a field") && error.contains(number), "{error}");
+    }
+}
+
+#[test]
+fn serde_reads_what_a_dict_has() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Shape {
+        Point,
+        Circle(f64),
+        Box { width: u8, height: Option<u8> },
+    }
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Id(u64);
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Everything {
+        shapes: Vec<Shape>,
+        by_number: BTreeMap<i64, Id>,
+        by_flag: BTreeMap<bool, ()>,
+        at: DateTime<chrono::Utc>,
+        pair: (i8, String),
+        letter: char,
+        #[serde(flatten)]
+        rest: BTreeMap<String, serde_json::Value>,
+    }
+    let everything = || Everything {
+        shapes: vec![Shape::Point, Shape::Circle(3.0), Shape::Box { width: 1, height: None }],
+        by_number: [(-7, Id(u64::MAX))].into(),
+        by_flag: [(true, ())].into(),
+        at: DateTime::from_timestamp(1, 5).unwrap(),
+        pair: (-1, "ü".into()),
+        letter: 'x',
+        rest: [("more".to_string(), serde_json::json!([1, 0.5, null, {"a": true}]))].into(),
+    };
+    let Json(back) = Json::<Everything>::from_value(over_the_wire(Json(everything()).into())).unwrap();
+    assert_eq!(back, everything());
+    // Keys as JSON has them, which other programs write.
+    let json = Value::Json(serde_json::to_value(everything()).unwrap());
+    let Json(back) = Json::<Everything>::from_value(json).unwrap();
+    assert_eq!(back, everything());
+
+    let stamp = rmpv::Value::Ext(-1, vec![0, 0, 0, 1]);
+    let dict = |value: rmpv::Value| Value::MsgPack(rmpv::Value::Map(vec![("at".into(), value)]));
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct At<T> {
+        at: T,
+    }
+    let at = DateTime::from_timestamp(1, 0).unwrap();
+    assert_eq!(Json::<At<DateTime<chrono::Utc>>>::from_value(dict(stamp.clone())), Ok(Json(At { at })));
+    assert!(Json::<At<String>>::from_value(dict(stamp)).unwrap_err().contains("extension"));
+    assert_eq!(
+        Json::<At<Vec<u8>>>::from_value(dict(rmpv::Value::Binary(vec![0, 255]))),
+        Ok(Json(At { at: vec![0, 255] }))
+    );
+    assert!(Json::<At<String>>::from_value(dict(rmpv::Value::Binary(vec![65]))).is_err());
+    let bytes_as_key = Value::MsgPack(rmpv::Value::Map(vec![(rmpv::Value::Binary(vec![65]), 1.into())]));
+    assert!(Json::<BTreeMap<String, i64>>::from_value(bytes_as_key).is_err());
 }
 
 mod bytes {

@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "connection",
     "category",
     "packed",
+    "exact",
     "value",
     "literal",
     // What an author's methods take and give.
