@@ -195,3 +195,12 @@ fn what_a_rust_type_cannot_hold_is_refused() {
     let dict = Value::Json(serde_json::json!({"list": [1, 2.5], "large": u64::MAX}));
     assert!(BTreeMap::<String, Value>::from_value(dict).is_ok());
 }
+
+/// serde_json misses these by their last digit unless it is told not to.
+#[test]
+fn what_a_plugin_remembers_keeps_the_last_digit_of_a_float() {
+    for text in ["31.245270191439438", "121.48791951161945", "100.78399658203125"] {
+        let read: f64 = agenthost::json_meta(text.as_bytes()).unwrap();
+        assert_eq!(read.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+    }
+}
