@@ -1,13 +1,17 @@
 package agent_test
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/agenthost/agenthost/plugins/opa/opatest"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
@@ -267,5 +271,43 @@ func TestNumbersOfADecisionKeepTheirDigits(t *testing.T) {
 		if refused.How != "BadTask" || !strings.Contains(refused.Why, "input n") {
 			t.Errorf("%v: got %+v", n, refused)
 		}
+	}
+}
+
+// What a policy computes of numbers beyond 2^53 has every digit, with either engine.
+func TestRegoCountsExactly(t *testing.T) {
+	want := map[string]string{
+		`9007199254740993 + 1`:                        "9007199254740994",
+		`9007199254740993 * 3`:                        "27021597764222979",
+		`9007199254740993 / 1`:                        "9007199254740993",
+		`9007199254740993 % 10`:                       "3",
+		`18446744073709551615 * 18446744073709551615`: "340282366920938463426481119284349108225",
+		`123456789012345678901 + 1`:                   "123456789012345678902",
+		`sum([9007199254740993, 1])`:                  "9007199254740994",
+		`product([18446744073709551615, 2])`:          "36893488147419103230",
+		`max([9007199254740993, 9007199254740992])`:   "9007199254740993",
+		`abs(-9007199254740993)`:                      "9007199254740993",
+		`round(9007199254740993.4)`:                   "9007199254740993",
+		`to_number("9007199254740993")`:               "9007199254740993",
+		`format_int(9007199254740993, 10)`:            "9007199254740993",
+		`json.unmarshal("9007199254740993")`:          "9007199254740993",
+		`json.marshal(9007199254740993)`:              "9007199254740993",
+		`yaml.unmarshal("9007199254740993")`:          "9007199254740993",
+		`9007199254740993 == 9007199254740992`:        "false",
+		`count({9007199254740993, 9007199254740992})`: "2",
+		`0.1 + 0.2`: "0.3",
+		`time.parse_rfc3339_ns("2024-01-01T00:00:00.000000001Z")`: "1704067200000000001",
+		`data.least`: "-9223372036854775808",
+	}
+	rules := "package count\n\ntold := {\"allow\": true, \"reasons\": [sprintf(\"%s = %v\", [k, v]) | some k, v in all]}\n"
+	var reasons []any
+	for _, expression := range slices.Sorted(maps.Keys(want)) {
+		rules += fmt.Sprintf("\nall[%q] := %s\n", expression, expression)
+		reasons = append(reasons, expression+" = "+want[expression])
+	}
+	clients := engines(t, map[string]any{"timeout": "1m"}, map[string]string{"count.rego": rules, "data.yaml": "least: -9223372036854775808\n"})
+	got := endsSame(t, clients, everything(t, "count/told", "", map[string]any{}))
+	if diff := cmp.Diff(reasons, got.Outputs["reasons"]); diff != "" {
+		t.Error(got.How, got.Why, diff)
 	}
 }
