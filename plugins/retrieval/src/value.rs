@@ -236,11 +236,13 @@ pub fn value(column: &ArrayRef, row: usize, declared: Option<&LiteralType>) -> R
     Ok(match column.data_type() {
         data if data.is_integer() => whole(int(column, row), wanted)?,
         data if data.is_floating() => number(float(column, row), wanted),
-        data if data.is_decimal() => decimal(text(column, row)?, wanted),
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Value::Datetime(datetime(column, row)?),
-        DataType::Duration(_) => Value::Duration(duration(column, row)?),
+        data if data.is_decimal() => decimal(text(column, row)?, wanted)?,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+            Value::Datetime(in_micros(datetime(column, row)?)?)
+        }
+        DataType::Duration(_) => Value::Duration(span_in_micros(duration(column, row)?)?),
         DataType::Interval(_) => match span(column, row)? {
-            Some(span) => Value::Duration(span),
+            Some(span) => Value::Duration(span_in_micros(span)?),
             None => Value::Str(text(column, row)?),
         },
         DataType::Boolean => Value::Bool(column.as_boolean().value(row)),
@@ -332,16 +334,23 @@ fn number(x: f64, wanted: Option<SimpleType>) -> Value {
     }
 }
 
-/// A decimal is a text, unless a number is wanted.
-fn decimal(text: String, wanted: Option<SimpleType>) -> Value {
-    let whole = || match text.split_once('.') {
-        Some((whole, fraction)) => fraction.bytes().all(|b| b == b'0').then(|| whole.parse().ok()).flatten(),
-        None => text.parse().ok(),
-    };
+/// A decimal is a text, unless a number is wanted: an int that equals it, or a float that does or is at least written like it.
+fn decimal(text: String, wanted: Option<SimpleType>) -> Result<Value> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let fraction = fraction.trim_end_matches('0');
     match wanted {
-        Some(SimpleType::Float) => text.parse().map_or(Value::None, Value::Float),
-        Some(SimpleType::Integer) => whole().map_or(Value::Str(text.clone()), Value::Int),
-        _ => Value::Str(text),
+        Some(SimpleType::Integer) if fraction.is_empty() => Ok(whole.parse().map_or(Value::Str(text), Value::Int)),
+        Some(SimpleType::Float) => {
+            let x: f64 = text.parse().map_err(|e| format!("is {text}: {e}"))?;
+            let written = if fraction.is_empty() { format!("{x:.0}") } else { x.to_string() };
+            let (other, rest) = written.split_once('.').unwrap_or((&written, ""));
+            let zero = whole.bytes().all(|b| matches!(b, b'-' | b'0')) && fraction.is_empty();
+            match zero || (other, rest) == (whole, fraction) {
+                true => Ok(Value::Float(if zero { 0.0 } else { x })),
+                false => Err(format!("is {text}, which no float equals: cast it in the SQL")),
+            }
+        }
+        _ => Ok(Value::Str(text)),
     }
 }
 
@@ -388,6 +397,23 @@ fn exact_json(raw: &RawValue) -> Result<Json> {
 
 fn no_number(text: &str) -> String {
     format!("has the number {text}, which neither 64 bits nor a float hold: take it as a str")
+}
+
+/// Flyte's literal has nanoseconds, but a datetime of Python that is read from it has none.
+fn in_micros(at: DateTime<Utc>) -> Result<DateTime<Utc>> {
+    match at.timestamp_subsec_nanos().is_multiple_of(1000) {
+        true => Ok(at),
+        false => {
+            Err(format!("is {at:?}, and a datetime has no nanoseconds: cast it to Timestamp(µs) or text in the SQL"))
+        }
+    }
+}
+
+fn span_in_micros(span: TimeDelta) -> Result<TimeDelta> {
+    match span.subsec_nanos() % 1000 {
+        0 => Ok(span),
+        _ => Err(format!("is {span}, and a timedelta has no nanoseconds: cast it to Duration(µs) or text in the SQL")),
+    }
 }
 
 fn datetime(column: &ArrayRef, row: usize) -> Result<DateTime<Utc>> {
@@ -503,11 +529,15 @@ fn entries(column: &ArrayRef, row: usize) -> Result<Vec<(String, ArrayRef, usize
 }
 
 fn key(keys: &ArrayRef, row: usize) -> Result<String> {
+    if let Some(inner) = unpacked(keys, row)? {
+        return key(&inner, 0);
+    }
+    let kind = keys.data_type();
     match plain(keys, row)? {
-        Packed::String(key) => Ok(key.into_str().unwrap_or_default()),
-        Packed::F64(x) if !x.is_finite() => Ok(x.to_string()),
-        number @ (Packed::Integer(_) | Packed::Boolean(_) | Packed::F64(_)) => text_of_packed(&number),
-        _ => Err(format!("has a key that is {}, which no dict has: cast it to text", keys.data_type())),
+        Packed::Nil | Packed::Binary(_) | Packed::Array(_) | Packed::Map(_) | Packed::Ext(..) => {
+            Err(format!("has a key of the type {kind}, which no dict has: cast it to text"))
+        }
+        _ => text(keys, row),
     }
 }
 
