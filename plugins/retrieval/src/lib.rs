@@ -8,6 +8,7 @@ mod engine;
 mod exact;
 mod fault;
 mod files;
+mod int96;
 mod job;
 mod location;
 mod look;

@@ -33,6 +33,7 @@ use url::Url;
 use crate::exact;
 use crate::fault::{self, Fault};
 use crate::files::{AT_ONCE, Files, InFolders};
+use crate::int96;
 use crate::location::Location;
 use crate::look::{Object, Seen};
 use crate::source::{CSV_DATASET, Source};
@@ -344,7 +345,9 @@ async fn parquet(source: &Arc<Source>, context: &SessionContext) -> Result<Vec<P
         let (state, store, format) = (&state, &store, &format);
         async move {
             let schema = format.infer_schema(state, store, std::slice::from_ref(&file)).await;
-            schema.map(|schema| (plain(&schema), file)).map_err(|e| fault::of_engine(&e))
+            let schema = schema.map_err(|e| fault::of_engine(&e))?;
+            int96::check(source, &file, state).await?;
+            Ok::<_, Fault>((plain(&schema), file))
         }
         .boxed()
     };

@@ -12,6 +12,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::data_type::{Int96, Int96Type};
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use datafusion::parquet::schema::parser::parse_message_type;
 use prost::Message;
 use serde_json::{Value as Json, json};
 use tempfile::{TempDir, tempdir};
@@ -149,6 +152,35 @@ async fn parquet_files_that_differ_are_united_by_name() {
         &["e.parquet", r#""discount""#, "Utf8", "Float64"],
     )
     .await;
+}
+
+/// A file with a column of INT96: the nanoseconds of a day, and the day since 4713 BC.
+fn int96(folder: &TempDir, name: &str, instants: &[(u64, u32)]) {
+    let schema = parse_message_type("message m { optional int96 at; }").unwrap();
+    let file = std::fs::File::create(folder.path().join(name)).unwrap();
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema), Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let values: Vec<_> =
+        instants.iter().map(|(nanos, day)| Int96::from(vec![*nanos as u32, (*nanos >> 32) as u32, *day])).collect();
+    column.typed::<Int96Type>().write_batch(&values, Some(&vec![1; values.len()]), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn int96_has_microseconds_of_all_years_or_is_refused() {
+    const EPOCH: u32 = 2_440_588;
+    let files = tempdir().unwrap();
+    let client = reading(files.path()).await;
+    int96(&files, "a.parquet", &[(1000, EPOCH), (0, EPOCH + 2_932_896), (0, EPOCH - 719_162)]);
+    let found = rows(&client, table(&files, "select at from t order by at", "parquet")).await;
+    let wanted = ["0001-01-01T00:00:00", "1970-01-01T00:00:00.000001", "9999-12-31T00:00:00"];
+    assert_eq!(found, wanted.map(|at| json!({"at": at})));
+    int96(&files, "b.parquet", &[(0, EPOCH), (1, EPOCH + 2_932_896)]);
+    let said = ["b.parquet has nanoseconds in the column \"at\", an INT96"];
+    refused(&client, table(&files, "select at from t", "parquet"), &said).await;
 }
 
 #[tokio::test]
