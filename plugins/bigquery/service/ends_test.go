@@ -112,8 +112,8 @@ func TestEveryFailureWithoutAnAnswerHasTheRightEnd(t *testing.T) {
 		{t.Context(), context.DeadlineExceeded, true, codes.DeadlineExceeded, "it took too long this time"},
 		{ended, context.Canceled, false, codes.Canceled, "the caller has gone"},
 		{t.Context(), &tls.CertificateVerificationError{Err: errors.New("unknown authority")}, false, codes.FailedPrecondition, "who answers has no other certificate"},
-		{t.Context(), &auth.Error{Response: &http.Response{StatusCode: 401}, Err: errors.New("invalid_grant")}, false, codes.Unauthenticated, "the key stays what it is"},
-		{t.Context(), &auth.Error{Response: &http.Response{StatusCode: 503}, Err: errors.New("try later")}, true, codes.Unavailable, "the token server gets well"},
+		{t.Context(), &auth.Error{Response: &http.Response{StatusCode: http.StatusUnauthorized}, Err: errors.New("invalid_grant")}, false, codes.Unauthenticated, "the key stays what it is"},
+		{t.Context(), &auth.Error{Response: &http.Response{StatusCode: http.StatusServiceUnavailable}, Err: errors.New("try later")}, true, codes.Unavailable, "the token server gets well"},
 	} {
 		if got := transient(c.ctx, c.err); got != c.again {
 			t.Errorf("%v is tried again %v: %s", c.err, got, c.why)

@@ -19,6 +19,11 @@ func response(status int) *http.Response {
 	return &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: http.Header{}}
 }
 
+// noToken is what the token endpoint's refusal becomes.
+func noToken(status int, code string) error {
+	return &oauth2.RetrieveError{Response: response(status), ErrorCode: code} //nolint:bodyclose // it has none
+}
+
 // Whether a call that the workspace refuses may be taken another time, and why: the codes of Databricks' REST API.
 func TestEveryCodeHasTheRightEnd(t *testing.T) {
 	stays, load := "the request stays what it is", "the load ends, or others' runs do"
@@ -82,10 +87,10 @@ func TestEveryFailureWithoutAnAnswerHasTheRightEnd(t *testing.T) {
 	}{
 		{errors.New("connection refused"), true, "the network gets well"},
 		{fmt.Errorf("x: %w", &tls.CertificateVerificationError{Err: errors.New("unknown authority")}), false, "the workspace has no other certificate"},
-		{&oauth2.RetrieveError{Response: response(400), ErrorCode: "invalid_client"}, false, "the secret stays what it is"},
-		{&oauth2.RetrieveError{Response: response(401), ErrorCode: "invalid_client"}, false, "the same"},
-		{&oauth2.RetrieveError{Response: response(429)}, true, "the load ends"},
-		{&oauth2.RetrieveError{Response: response(503)}, true, "the token endpoint gets well"},
+		{noToken(400, "invalid_client"), false, "the secret stays what it is"},
+		{noToken(401, "invalid_client"), false, "the same"},
+		{noToken(429, ""), true, "the load ends"},
+		{noToken(503, ""), true, "the token endpoint gets well"},
 	} {
 		if got := describe(c.err, "submit a run", "host").Transient(); got != c.passes {
 			t.Errorf("%v passes %v: %s", c.err, got, c.why)
