@@ -31,8 +31,6 @@ pub fn session(memory: u64, threads: usize) -> Result<SessionContext> {
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false)
         .set_bool("datafusion.execution.listing_table_ignore_subdirectory", false)
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
-        // Nanoseconds would wrap outside of the years 1677 to 2262; a file that has them is refused.
-        .set_str("datafusion.execution.parquet.coerce_int96", "us")
         // By Arrow's own schema readers find the types that parquet lacks, such as durations.
         .set_bool("datafusion.execution.parquet.skip_arrow_metadata", false)
         .set_str("datafusion.execution.parquet.compression", "zstd(3)");

@@ -339,7 +339,8 @@ const HEADER: usize = 1 << 20;
 /// Files of parquet, by the columns that they have.
 async fn parquet(source: &Arc<Source>, context: &SessionContext) -> Result<Vec<Part>, Fault> {
     let state = context.state();
-    let format: Arc<dyn FileFormat> = Arc::new(ParquetFormat::default());
+    // Nanoseconds of an INT96 would wrap outside of the years 1677 to 2262; a file that has them is refused.
+    let format: Arc<dyn FileFormat> = Arc::new(ParquetFormat::default().with_coerce_int96(Some("us".into())));
     let store: Arc<dyn ObjectStore> = source.clone();
     let schema = |file: ObjectMeta| {
         let (state, store, format) = (&state, &store, &format);
