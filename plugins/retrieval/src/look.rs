@@ -336,6 +336,7 @@ impl Node {
 
 fn word(first: u8) -> &'static str {
     match first {
+        b'n' => "null",
         b't' | b'f' => "a boolean",
         b'"' => "a text",
         b'[' => "a list",
@@ -526,6 +527,7 @@ mod tests {
             (&[r#"{"a":1e300}"#, r#"{"a":9007199254740993}"#], r#"has the number 9007199254740993 in "a""#),
             (&[r#"{"a":1,"a":2}"#], r#"has an object with the field "a" twice"#),
             (&["[1]"], "has a list where a record must be an object"),
+            (&["null"], "has null where a record must be an object"),
         ] {
             let error = fields(records).expect_err(said);
             assert!(error.starts_with(said), "{error}");
