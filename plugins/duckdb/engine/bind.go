@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -255,11 +256,14 @@ func plainScalar(scalar *core.Scalar) (any, error) {
 		return v.Generic.AsMap(), nil
 	case *core.Scalar_Binary:
 		if v.Binary.GetTag() != "msgpack" {
-			return v.Binary.GetValue(), nil
+			return nil, fmt.Errorf("has bytes, which JSON does not have: pass them as base64 text")
 		}
 		decoder := msgpack.NewDecoder(bytes.NewReader(v.Binary.GetValue()))
-		decoder.SetMapDecoder(func(d *msgpack.Decoder) (any, error) { return d.DecodeUntypedMap() })
+		decoder.SetMapDecoder(msgpackMap)
 		decoded, err := decoder.DecodeInterface()
+		if wrong, ok := errors.AsType[keyError](err); ok {
+			return nil, wrong
+		}
 		if err != nil {
 			return nil, fmt.Errorf("is no valid msgpack: %w", err)
 		}
@@ -302,22 +306,71 @@ func exactFloat(number float64) (any, error) {
 	return json.Number(text), nil
 }
 
-// plainMsgpack makes JSON's string keys of whatever keys a map has.
+// msgpackMap reads a map of whatever keys as an object of JSON, whose keys are texts. What is no key of Go's maps either is refused:
+// the decoder's own maps panic on it.
+func msgpackMap(decoder *msgpack.Decoder) (any, error) {
+	length, err := decoder.DecodeMapLen()
+	if err != nil || length < 0 {
+		return nil, err
+	}
+	object := make(map[string]any, length)
+	for range length {
+		key, err := decoder.DecodeInterface()
+		if err != nil {
+			return nil, err
+		}
+		name, err := keyText(key)
+		if err != nil {
+			return nil, err
+		}
+		if _, taken := object[name]; taken {
+			return nil, keyError(fmt.Sprintf("has two keys that are both %q as text", name))
+		}
+		if object[name], err = decoder.DecodeInterface(); err != nil {
+			return nil, err
+		}
+	}
+	return object, nil
+}
+
+// keyError is what is wrong with a key of a dict that is valid msgpack.
+type keyError string
+
+func (e keyError) Error() string { return string(e) }
+
+func keyText(key any) (string, error) {
+	switch v := key.(type) {
+	case string:
+		return v, nil
+	case float64:
+		number, err := exactFloat(v)
+		return fmt.Sprint(number), err
+	case bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64:
+		return fmt.Sprint(v), nil
+	case nil:
+		return "", keyError("has the key None, and JSON's keys are texts")
+	case []byte:
+		return "", keyError(fmt.Sprintf("has the key %q of bytes, and JSON's keys are texts", v))
+	default:
+		return "", keyError(fmt.Sprintf("has the key %v, and JSON's keys are texts", v))
+	}
+}
+
+// plainMsgpack makes of what msgpack holds what JSON has, or refuses it.
 func plainMsgpack(decoded any) (any, error) {
 	switch v := decoded.(type) {
-	case map[any]any:
-		object := make(map[string]any, len(v))
+	case map[string]any:
 		for key, element := range v {
-			name := fmt.Sprint(key)
-			if _, taken := object[name]; taken {
-				return nil, fmt.Errorf("has two keys that are both %q as text", name)
-			}
 			var err error
-			if object[name], err = plainMsgpack(element); err != nil {
-				return nil, err
+			if v[key], err = plainMsgpack(element); err != nil {
+				return nil, fmt.Errorf("entry %q %w", key, err)
 			}
 		}
-		return object, nil
+		return v, nil
+	case []byte:
+		return nil, fmt.Errorf("has bytes, which JSON does not have: pass them as base64 text")
+	case time.Time:
+		return nil, fmt.Errorf("has a timestamp of msgpack, which JSON does not have: pass it as text")
 	case []any:
 		for i := range v {
 			var err error

@@ -52,14 +52,14 @@ func toLiteral(data any, declared *core.LiteralType) (*core.Literal, error) {
 		}
 		return primitive(&core.Primitive{Value: &core.Primitive_StringValue{StringValue: text}}), nil
 	case *core.LiteralType_Simple:
-		return toSimple(data, t.Simple)
+		return toSimple(data, declared)
 	}
 	return nil, fmt.Errorf("cannot be given as %s", typeName(declared))
 }
 
-func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
-	wrong := fmt.Errorf("is %s, but %s is declared: cast it in the SQL", sqlName(data), simpleName(declared))
-	switch declared {
+func toSimple(data any, declared *core.LiteralType) (*core.Literal, error) {
+	wrong := fmt.Errorf("is %s, but %s is declared: cast it in the SQL", sqlName(data), typeName(declared))
+	switch declared.GetSimple() {
 	case core.SimpleType_INTEGER:
 		number, ok := toInteger(data)
 		if !ok {
@@ -117,13 +117,23 @@ func toSimple(data any, declared core.SimpleType) (*core.Literal, error) {
 			return scalar(&core.Scalar{Value: &core.Scalar_Binary{Binary: &core.Binary{Value: raw}}}), nil
 		}
 	case core.SimpleType_STRUCT:
-		plain, err := toPlain(data)
-		if err != nil {
-			return nil, err
+		if variant, ok := data.(duckdb.Union); ok {
+			data = variant.Value
 		}
-		object, ok := plain.(map[string]any)
+		if text, ok := data.(jsonText); ok {
+			parsed, err := parseJSON(text)
+			if err != nil {
+				return nil, err
+			}
+			data = parsed
+		}
+		parts, ok := asObject(data)
 		if !ok {
 			return nil, wrong
+		}
+		object, err := toDataclass(parts, declared)
+		if err != nil {
+			return nil, err
 		}
 		return toStruct(object)
 	}
@@ -404,25 +414,9 @@ func toPlain(data any) (any, error) {
 			}
 		}
 		return list, nil
-	case map[string]any:
-		object := make(map[string]any, len(v))
-		for key := range v {
-			var err error
-			if object[key], err = toPlain(v[key]); err != nil {
-				return nil, fmt.Errorf("entry %q %w", key, err)
-			}
-		}
-		return object, nil
-	case duckdb.OrderedMap:
-		object := make(map[string]any, v.Len())
-		values := v.Values()
-		for i, key := range v.Keys() {
-			var err error
-			if object[key.(string)], err = toPlain(values[i]); err != nil {
-				return nil, fmt.Errorf("entry %q %w", key, err)
-			}
-		}
-		return object, nil
+	}
+	if object, ok := asObject(data); ok {
+		return toFields(object, func(string) *core.LiteralType { return nil })
 	}
 	if number, ok := toInteger(data); ok {
 		return number, nil

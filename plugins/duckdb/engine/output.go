@@ -341,16 +341,24 @@ type taker struct {
 func newTaker(name string, outputs map[string]*core.LiteralType, columns []column) (taker, error) {
 	t := taker{name: name, declared: outputs[name], column: -1}
 	var have []string
+	var same, alike []int
 	for i, column := range columns {
 		have = append(have, column.name)
-		if t.column < 0 && column.name == name {
-			t.column = i
+		switch {
+		case column.name == name:
+			same = append(same, i)
+		case strings.EqualFold(column.name, name):
+			alike = append(alike, i)
 		}
 	}
-	for i, column := range columns {
-		if t.column < 0 && strings.EqualFold(column.name, name) {
-			t.column = i
-		}
+	if len(same) == 0 {
+		same = alike
+	}
+	if len(same) > 1 {
+		return taker{}, fault.Final("the result has two columns %q, of which output %q could have one: give them different names", columns[same[1]].name, name)
+	}
+	if len(same) == 1 {
+		t.column = same[0]
 	}
 	alone := len(outputs) == 1
 	switch {
@@ -440,16 +448,23 @@ func (t *taker) take(row []any, columns []column) (*core.Literal, error) {
 
 // wholeRow is a row as a struct's fields.
 func (t *taker) wholeRow(row []any, columns []column) (map[string]any, error) {
+	fields := fieldsOf(t.declared)
 	whole := make(map[string]any, len(row))
 	for i, column := range columns {
 		if _, taken := whole[column.name]; taken {
 			return nil, fault.Final("the result has two columns %q, of which output %q could have one: give them different names", column.name, t.name)
 		}
-		plain, err := toPlain(row[i])
+		var field any
+		var err error
+		if declared := fields[column.name]; declared != nil {
+			field, err = toField(row[i], declared)
+		} else {
+			field, err = toPlain(row[i])
+		}
 		if err != nil {
 			return nil, fault.Final("%s, for output %q, %w", column, t.name, err)
 		}
-		whole[column.name] = plain
+		whole[column.name] = field
 	}
 	return whole, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/agenthost/agenthost/plugins/duckdb/engine"
 )
@@ -243,5 +244,99 @@ func TestWhatParquetHoldsIsReadAgain(t *testing.T) {
 		if got := b.text("select coalesce(c::varchar, '') as out from d", result.Outputs.GetLiterals()); got != want {
 			t.Errorf("%s: got %s, want %s", sql, got, want)
 		}
+	}
+}
+
+func TestDictsWithoutATextInJSONAreRefusedByName(t *testing.T) {
+	b := newBench(t)
+	for packed, want := range map[string]string{
+		"\x81\xc0\x01":                      "None",      // {None: 1}
+		"\x81\xa1k\x81\xc0\x01":             "None",      // {"k": {None: 1}}
+		"\x81\xc4\x01x\x01":                 "bytes",     // {b"x": 1}
+		"\x81\x92\x01\x02\x03":              "[1 2]",     // {(1, 2): 3}
+		"\x82\x01\x01\xa11\x02":             "two keys",  // {1: 1, "1": 2}
+		"\x81\xa1k\xc4\x01x":                "bytes",     // {"k": b"x"}
+		"\x81\xa1k\xd6\xff\x00\x00\x00\x01": "timestamp", // {"k": a timestamp}
+	} {
+		b.fails(engine.Query{Statement: "select $x", Inputs: literals{"x": ofBytes("msgpack", []byte(packed))}}, `input "x"`, want)
+	}
+	for packed, want := range map[string]string{
+		"\x81\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\x01": `{"1.0":1}`, "\x81\xc3\x01": `{"true":1}`, "\x81\xff\x01": `{"-1":1}`,
+	} {
+		if got := b.text("select $x::varchar", literals{"x": ofBytes("msgpack", []byte(packed))}); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	b.fails(engine.Query{Statement: "select $x", Inputs: literals{"x": ofList(ofInt(1), ofBytes("", []byte("x")))}}, `input "x"`, "bytes")
+}
+
+func dataclassOf(required []string, fields map[string]*core.LiteralType) *core.LiteralType {
+	var names []any
+	for _, name := range required {
+		names = append(names, name)
+	}
+	metadata, err := structpb.NewStruct(map[string]any{"required": names})
+	if err != nil {
+		panic(err)
+	}
+	return &core.LiteralType{
+		Type: &core.LiteralType_Simple{Simple: core.SimpleType_STRUCT}, Metadata: metadata, Structure: &core.TypeStructure{DataclassType: fields},
+	}
+}
+
+// flytekit makes 1 of 1.5 for an int of a dataclass, "5.0" of 5 for a str, True of 2 for a bool, and cannot read NULL.
+func TestFieldsOfADataclassAreOfTheirTypes(t *testing.T) {
+	b := newBench(t)
+	inner := dataclassOf([]string{"n"}, map[string]*core.LiteralType{"n": whole, "s": str})
+	declared := dataclassOf([]string{"i"}, map[string]*core.LiteralType{
+		"i": whole, "f": real, "s": str, "o": unionOf(whole, nothing), "d": duration, "l": listOf(whole), "p": inner,
+		"m": mapOf(real), "b": truth, "x": object, "t": instant,
+	})
+	for sql, want := range map[string]map[string]any{
+		"select 1 as i, 1.5 as f, 1.10 as s, null as o, interval (-1) day as d, [1::hugeint] as l, {'n': 2.0} as p, map {'k': 2.5} as m, true as b, {'k': 1.5} as x, date '2024-01-01' as t": {
+			"i": 1, "f": 1.5, "s": "1.10", "o": nil, "d": -86400, "l": []any{1}, "p": map[string]any{"n": 2}, "m": map[string]any{"k": 2.5}, "b": true,
+			"x": map[string]any{"k": "1.5"}, "t": "2024-01-01T00:00:00Z"},
+		`select '{"i": 1, "f": 2, "d": 1.5, "t": "2024-01-01", "p": {"n": 1}, "o": null, "unknown": 1}'::json`: {
+			"i": 1, "f": 2, "d": 1.5, "t": "2024-01-01", "p": map[string]any{"n": 1}, "o": nil, "unknown": 1},
+		"select {'i': 1, 's': 'x'}": {"i": 1, "s": "x"},
+		"select 1 as i, 2 as other": {"i": 1, "other": 2},
+	} {
+		if diff := cmp.Diff(ofStruct(t, want), b.value(sql, declared, nil), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: %s", sql, diff)
+		}
+		optional := unionOf(declared, nothing)
+		if diff := cmp.Diff(ofUnion(ofStruct(t, want), declared), b.value(sql, optional, nil), protocmp.Transform()); diff != "" {
+			t.Errorf("optional: %s: %s", sql, diff)
+		}
+	}
+	for sql, want := range map[string][]string{
+		"select 1.5 as i, 1 as f":                                          {`"i"`, "DECIMAL"},
+		"select null::int as i, 1 as f":                                    {`"i"`, "NULL"},
+		"select '1' as i, 1 as f":                                          {`"i"`, "VARCHAR"},
+		"select true as i, 1 as f":                                         {`"i"`, "BOOLEAN"},
+		"select 1 as i, 5 as s":                                            {`"s"`, "INTEGER"},
+		"select 1 as i, 2 as b":                                            {`"b"`, "INTEGER"},
+		"select 1 as i, [1.5] as l":                                        {`"l"`, "element 0"},
+		"select 1 as i, [null::int] as l":                                  {`"l"`, "element 0", "NULL"},
+		"select 1 as i, {'n': 1.5} as p":                                   {`"p"`, `"n"`},
+		"select 1 as i, {'s': 'x'} as p":                                   {`"p"`, `has no "n"`},
+		"select 1 as i, map {'k': null::int} as m":                         {`"m"`, `"k"`, "NULL"},
+		"select 1 as i, interval 150000 day + interval 1 microsecond as d": {`"d"`, "INTERVAL"},
+		"select 1 as f, 'x' as s":                                          {`has no "i"`},
+		`select '{"i": 1.5}'::json as c`:                                   {`"c"`, `"i"`},
+		"select {'i': 9007199254740993::double + 0.0, 'l': 1} as c":        {`"c"`, `"l"`},
+		"select 1 as i, timestamp_ns '2024-01-01 00:00:00.1234567' as t":   {`"t"`, "nanoseconds"},
+	} {
+		b.fails(engine.Query{Statement: sql, Outputs: types{"out": declared}}, want...)
+	}
+}
+
+func TestOneOfTwoColumnsWithANameIsNotTaken(t *testing.T) {
+	b := newBench(t)
+	for _, sql := range []string{"select 1 as out, 2 as out", "select 1 as OUT, 2 as Out"} {
+		b.fails(engine.Query{Statement: sql, Outputs: types{"out": whole}}, "two columns", "different names")
+	}
+	if got := b.value("select 1 as OUT, 2 as out", whole, nil); got.GetScalar().GetPrimitive().GetInteger() != 2 {
+		t.Errorf("got %v", got)
 	}
 }
