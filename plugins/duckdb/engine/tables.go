@@ -222,6 +222,9 @@ func widenTo(a, b string) (string, bool) {
 		if wider == "DOUBLE" && (integers[a].bits > 32 || integers[b].bits > 32) {
 			return "", false // a cast of a whole list is not checked
 		}
+		if wider == "TIMESTAMP_NS" && a != b {
+			return "", false // which fails without the column's name beyond 2262
+		}
 		return wider + "[]", ok
 	}
 	whole, isWhole := integers[a]
@@ -399,14 +402,27 @@ func (l *loader) lookAtColumns(ctx context.Context, p *part) error {
 func (l *loader) csvParts(ctx context.Context, files []inputFile) ([]*part, error) {
 	options := map[string][]string{}
 	columns := map[string][]tableColumn{}
+	var filled []inputFile
 	for _, file := range files {
-		var err error
-		if options[file.path], columns[file.path], err = l.sniff(ctx, file.path); err != nil {
+		found, err := l.sniffAll(ctx, file.path)
+		if err != nil {
 			return nil, err
 		}
+		options[file.path], columns[file.path] = found.options, found.columns
+		empty, err := l.isEmpty(ctx, file.path, found)
+		if err != nil {
+			return nil, err
+		}
+		if empty {
+			continue
+		}
+		filled = append(filled, file)
 		if err := l.keepDigits(ctx, file.path, options[file.path], columns[file.path]); err != nil {
 			return nil, err
 		}
+	}
+	if len(filled) > 0 {
+		files = filled // not even the columns of the others are known
 	}
 	parts := sortParts(files, "read_csv", func(f inputFile) string { return fmt.Sprintf("%q %v", options[f.path], columns[f.path]) })
 	for _, p := range parts {
@@ -415,28 +431,73 @@ func (l *loader) csvParts(ctx context.Context, files []inputFile) ([]*part, erro
 	return parts, nil
 }
 
-func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColumn, error) {
-	const dialect = `SELECT {d: Delimiter, q: Quote, e: Escape, n: NewLineDelimiter, c: Comment, s: SkipRows::VARCHAR, h: HasHeader::VARCHAR,
-		x: DateFormat, y: TimestampFormat}, c.name, c.type FROM (SELECT *, unnest(Columns) AS c FROM sniff_csv(`
-	rows, err := l.db.conn.QueryContext(ctx, dialect+query.Literal(file)+", sample_size = -1))")
+// dialect is how a CSV file is to be read.
+type dialect struct {
+	options []string
+	columns []tableColumn
+	comment string
+	skipped int64
+	header  bool
+}
+
+// sniffAll refuses a file of which DuckDB would leave out lines without a word: those before the first that has as many fields as
+// the last ones, and those that begin with a #.
+func (l *loader) sniffAll(ctx context.Context, file string) (dialect, error) {
+	found, err := l.sniff(ctx, file, "")
 	if err != nil {
-		return nil, nil, err
+		return dialect{}, err
+	}
+	if found.comment != "" {
+		all, err := l.sniff(ctx, file, ", comment = ''")
+		if err != nil || len(all.columns) != len(found.columns) || all.skipped > 0 {
+			return dialect{}, fmt.Errorf("%s has lines that begin with %s, which DuckDB would leave out: read it by its path, with read_csv's option comment", file, found.comment)
+		}
+		found = all
+	}
+	if found.skipped == 0 {
+		return found, nil
+	}
+	var text bool
+	lines := fmt.Sprintf("read_csv(%s, auto_detect = false, header = false, columns = {l: 'VARCHAR'}, delim = chr(1), quote = '', escape = '')", query.Literal(file))
+	err = l.db.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT coalesce(bool_or(trim(l) <> ''), false) FROM (FROM %s LIMIT %d)", lines, found.skipped)).Scan(&text)
+	if err == nil && text {
+		err = fmt.Errorf("%s has %d lines at its beginning with another number of fields than the rest, which DuckDB would leave out: read it by its path, with read_csv's option skip", file, found.skipped)
+	}
+	return found, err
+}
+
+// isEmpty tells whether a CSV file has no lines; DuckDB gives it a column all the same.
+func (l *loader) isEmpty(ctx context.Context, file string, found dialect) (bool, error) {
+	if found.header || len(found.columns) != 1 {
+		return false, nil
+	}
+	var empty bool
+	p := part{files: []string{file}, reader: "read_csv", options: append(slices.Clone(found.options), "hive_partitioning = false"), columns: found.columns, columnsOption: true}
+	err := l.db.conn.QueryRowContext(ctx, "SELECT count(*) = 0 FROM (FROM "+p.source()+" LIMIT 1)").Scan(&empty)
+	return empty, err
+}
+
+func (l *loader) sniff(ctx context.Context, file, with string) (dialect, error) {
+	const columnsOf = `SELECT {d: Delimiter, q: Quote, e: Escape, n: NewLineDelimiter, c: Comment, s: SkipRows::VARCHAR, h: HasHeader::VARCHAR,
+		x: DateFormat, y: TimestampFormat}, c.name, c.type FROM (SELECT *, unnest(Columns) AS c FROM sniff_csv(`
+	rows, err := l.db.conn.QueryContext(ctx, columnsOf+query.Literal(file)+", sample_size = -1"+with+"))")
+	if err != nil {
+		return dialect{}, err
 	}
 	defer func() { _ = rows.Close() }()
-	var options []string
-	var columns []tableColumn
+	var found dialect
 	for rows.Next() {
-		var found any
+		var told any
 		var column tableColumn
-		if err := rows.Scan(&found, &column.name, &column.sqlType); err != nil {
-			return nil, nil, err
+		if err := rows.Scan(&told, &column.name, &column.sqlType); err != nil {
+			return dialect{}, err
 		}
-		columns = append(columns, column)
-		fields, ok := found.(map[string]any)
-		if options != nil || !ok {
+		found.columns = append(found.columns, column)
+		fields, ok := told.(map[string]any)
+		if found.options != nil || !ok {
 			continue
 		}
-		options = []string{"auto_detect = false"}
+		found.options = []string{"auto_detect = false"}
 		for _, option := range [][2]string{{"d", "delim"}, {"q", "quote"}, {"e", "escape"}, {"n", "new_line"}, {"c", "comment"}, {"s", "skip"}, {"h", "header"}, {"x", "dateformat"}, {"y", "timestampformat"}} {
 			text, ok := fields[option[0]].(string)
 			if !ok {
@@ -447,35 +508,63 @@ func (l *loader) sniff(ctx context.Context, file string) ([]string, []tableColum
 				text = ""
 			case option[1] == "dateformat" && text == "%Y-%m-%d":
 				continue // DuckDB's own way to write a day, by which it reads the years beyond 9999, those BC and infinity as well
+			case option[1] == "comment":
+				found.comment = text
+			case option[1] == "header":
+				found.header = text == "true"
+			case option[1] == "skip":
+				if found.skipped, err = strconv.ParseInt(text, 10, 64); err != nil {
+					return dialect{}, fmt.Errorf("DuckDB would skip %q lines of %s: %w", text, file, err)
+				}
 			}
-			options = append(options, option[1]+" = "+query.Literal(text))
+			found.options = append(found.options, option[1]+" = "+query.Literal(text))
 		}
 	}
-	return options, columns, rows.Err()
+	return found, rows.Err()
 }
 
-// keepDigits leaves columns text that DuckDB would read as DOUBLE though they have a whole number, such as a code of 20 digits, that
-// no DOUBLE equals.
+// rounded is a condition in SQL: that a text is a number that no DOUBLE equals, or if it is not a whole one, that is not what its DOUBLE
+// gives with as many digits. %[1]s is the text.
+const rounded = `((length(%[1]s) > 15 OR contains(%[1]s, 'e') OR contains(%[1]s, 'E')) AND coalesce(CASE
+	WHEN regexp_full_match(%[1]s, '\s*[-+]?[0-9]+\s*') THEN coalesce(TRY_CAST(TRY_CAST(%[1]s AS DOUBLE) AS HUGEINT) <> TRY_CAST(%[1]s AS HUGEINT), true)
+	WHEN regexp_full_match(%[1]s, '\s*[-+]?[0-9]*[.]?[0-9]*([eE][-+]?[0-9]+)?\s*') THEN ` + digits + ` <> '' AND ` + digits + ` <> ` + digitsAgain + `
+	END, false))`
+
+const (
+	digits      = `ltrim(regexp_replace(regexp_replace(%[1]s, '[eE].*$', ''), '[^0-9]', '', 'g'), '0')`
+	digitsAgain = `coalesce(regexp_replace(regexp_replace(format('{:.' || (greatest(length(` + digits + `), 1) - 1) || 'e}', TRY_CAST(%[1]s AS DOUBLE)), 'e.*$', ''), '[^0-9]', '', 'g'), '')`
+)
+
+// cut is a condition in SQL: that a text has a fraction of a second that microseconds do not hold.
+const cut = `regexp_matches(%[1]s, '[.][0-9]{6}0*[1-9]')`
+
+// keepDigits leaves columns text whose values DuckDB would round: a code of 20 digits as a DOUBLE, an instant's nanoseconds.
 func (l *loader) keepDigits(ctx context.Context, file string, options []string, columns []tableColumn) error {
 	asText := part{files: []string{file}, reader: "read_csv", options: append(slices.Clone(options), "hive_partitioning = false"), columnsOption: true}
 	var lost []string
-	var doubles []int
+	var looked []int
 	for i, column := range columns {
 		asText.columns = append(asText.columns, tableColumn{name: column.name, sqlType: "VARCHAR"})
-		if column.sqlType == "DOUBLE" {
-			doubles = append(doubles, i)
-			lost = append(lost, fmt.Sprintf(`coalesce(bool_or(length(%[1]s) > 15 AND regexp_full_match(%[1]s, '\s*[-+]?[0-9]+\s*')
-				AND coalesce(TRY_CAST(TRY_CAST(%[1]s AS DOUBLE) AS HUGEINT) <> TRY_CAST(%[1]s AS HUGEINT), true)), false)`, query.Name(column.name)))
+		var condition string
+		switch column.sqlType {
+		case "DOUBLE":
+			condition = rounded
+		case "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
+			condition = cut
+		default:
+			continue
 		}
+		looked = append(looked, i)
+		lost = append(lost, fmt.Sprintf("coalesce(bool_or("+condition+"), false)", query.Name(column.name)))
 	}
-	if len(doubles) == 0 {
+	if len(looked) == 0 {
 		return nil
 	}
 	found, err := l.looks(ctx, lost, asText)
 	if err != nil {
 		return err
 	}
-	for i, column := range doubles {
+	for i, column := range looked {
 		if found[i] {
 			columns[column].sqlType = "VARCHAR"
 		}
@@ -511,7 +600,7 @@ func (l *loader) jsonParts(ctx context.Context, files []inputFile, daysAsText bo
 		}
 		for _, i := range rounded {
 			if p.looksAgain {
-				return nil, fmt.Errorf("%s has the column %q as %s, with a whole number that no DOUBLE equals: write it as text, or the days in other columns", p.files[0], p.columns[i].name, p.columns[i].sqlType)
+				return nil, fmt.Errorf("%s has the column %q as %s, with a number that no DOUBLE equals: write it as text, or give the keys other names", p.files[0], p.columns[i].name, p.columns[i].sqlType)
 			}
 			p.columns[i].sqlType = "JSON"
 		}
@@ -525,7 +614,7 @@ func (l *loader) narrowJSON(ctx context.Context, p *part) error {
 	wide := part{files: p.files, reader: p.reader, columnsOption: true, options: []string{"hive_partitioning = false"}}
 	var fit []string
 	for _, column := range p.columns {
-		if column.sqlType == "HUGEINT" && !renamed.MatchString(column.name) {
+		if column.sqlType == "HUGEINT" {
 			wide.columns = append(wide.columns, column)
 			fit = append(fit, "coalesce(bool_and("+query.Name(column.name)+" BETWEEN -9223372036854775808 AND 9223372036854775807), true)")
 		}
@@ -558,31 +647,46 @@ func (l *loader) looks(ctx context.Context, conditions []string, of part) ([]boo
 }
 
 // roundedJSON finds the columns that DuckDB reads as DOUBLE, or with DOUBLE inside, though they have a whole number of many digits
-// that no DOUBLE equals.
+// that no DOUBLE equals, or a number that is beyond all of them. Other numbers of JSON are the DOUBLEs next to them: DuckDB writes
+// even the JSON of them anew.
 func (l *loader) roundedJSON(ctx context.Context, p *part) ([]int, error) {
-	var columns []int
+	const anyRounded = `coalesce(bool_or(len(list_filter(regexp_extract_all(%s::VARCHAR, '(?:^|[\[,:])\s*(-?[0-9]{16,}[.eE]?|-?[0-9][.0-9]*[eE][+]?[0-9]{3,})', 1),
+		lambda n: right(n, 1) NOT IN ('.', 'e', 'E') AND CASE WHEN regexp_matches(n, '[.eE]') THEN coalesce(isinf(TRY_CAST(n AS DOUBLE)), true)
+			ELSE coalesce(TRY_CAST(TRY_CAST(n AS DOUBLE) AS HUGEINT) <> TRY_CAST(n AS HUGEINT), true) END)) > 0), false)`
+	var columns, unnamed []int
 	asJSON := part{files: p.files, reader: p.reader, columnsOption: true, options: []string{"hive_partitioning = false"}}
 	var rounds []string
 	for i, column := range p.columns {
-		if !hasDouble.MatchString(column.sqlType) || renamed.MatchString(column.name) {
-			continue
+		switch {
+		case !hasDouble.MatchString(column.sqlType):
+		case isRenamed(p.columns, column):
+			unnamed = append(unnamed, i)
+		default:
+			columns = append(columns, i)
+			asJSON.columns = append(asJSON.columns, tableColumn{name: column.name, sqlType: "JSON"})
+			rounds = append(rounds, fmt.Sprintf(anyRounded, query.Name(column.name)))
 		}
-		columns = append(columns, i)
-		asJSON.columns = append(asJSON.columns, tableColumn{name: column.name, sqlType: "JSON"})
-		rounds = append(rounds, fmt.Sprintf(`coalesce(bool_or(len(list_filter(regexp_extract_all(%s::VARCHAR, '(?:^|[\[,:])(-?[0-9]{16,}[.eE]?)', 1),
-			lambda n: right(n, 1) NOT IN ('.', 'e', 'E') AND coalesce(TRY_CAST(TRY_CAST(n AS DOUBLE) AS HUGEINT) <> TRY_CAST(n AS HUGEINT), true))) > 0), false)`, query.Name(column.name)))
-	}
-	if len(columns) == 0 {
-		return nil, nil
-	}
-	found, err := l.looks(ctx, rounds, asJSON)
-	if err != nil {
-		return nil, err
 	}
 	var rounded []int
-	for i, column := range columns {
-		if found[i] {
-			rounded = append(rounded, column)
+	if len(columns) > 0 {
+		found, err := l.looks(ctx, rounds, asJSON)
+		if err != nil {
+			return nil, err
+		}
+		for i, column := range columns {
+			if found[i] {
+				rounded = append(rounded, column)
+			}
+		}
+	}
+	if len(unnamed) > 0 {
+		// Which keys these are is not known: all of the objects are looked at.
+		found, err := l.looks(ctx, []string{fmt.Sprintf(anyRounded, "json")}, part{files: p.files, reader: "read_json_objects"})
+		if err != nil {
+			return nil, err
+		}
+		if found[0] {
+			rounded = append(rounded, unnamed...)
 		}
 	}
 	return rounded, nil
@@ -599,11 +703,13 @@ var (
 // found days and instants by a format, without which it reads another day (31-12-20) and drops the offset of an instant, and
 // columns by their keys, of which it renames those that differ in case alone: "A" beside "a" is the column A_1.
 func foundByMore(columns []tableColumn) bool {
-	return slices.ContainsFunc(columns, func(c tableColumn) bool {
-		key := renamed.FindStringSubmatch(c.name)
-		return hasDay.MatchString(c.sqlType) ||
-			key != nil && slices.ContainsFunc(columns, func(other tableColumn) bool { return strings.EqualFold(other.name, key[1]) })
-	})
+	return slices.ContainsFunc(columns, func(c tableColumn) bool { return hasDay.MatchString(c.sqlType) || isRenamed(columns, c) })
+}
+
+// isRenamed tells whether a column of JSON may have another name than its key.
+func isRenamed(columns []tableColumn, c tableColumn) bool {
+	key := renamed.FindStringSubmatch(c.name)
+	return key != nil && slices.ContainsFunc(columns, func(other tableColumn) bool { return strings.EqualFold(other.name, key[1]) })
 }
 
 func (l *loader) describe(ctx context.Context, from string) ([]tableColumn, error) {

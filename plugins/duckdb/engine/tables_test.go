@@ -53,7 +53,15 @@ func TestFilesOfOneInputAreUnitedByName(t *testing.T) {
 		{"csv with quotes and odd names", "csv", []string{"\"it's, a\",b\n\"x \"\"y\"\"\nz\",1\n"}, `select "it's, a" as out from t`, "x \"y\"\nz"},
 		{"csv with days", "csv", []string{"a\n31/12/2020\n"}, "select a::varchar || typeof(a) as out from t", "2020-12-31DATE"},
 		{"a code behind the sample", "csv", []string{"code\n" + strings.Repeat("1\n", 30000) + "01234\n"}, "select min(code) as out from t", "01234"},
-		{"csv with numbers of many digits", "csv", []string{"a,b,c,d\n12345678901234567891, 9007199254740993,9007199254740994,1.5\n5,2.5,0.5,12345678901234567891.5\n"}, "select string_agg(a, ' ') || string_agg(b, ' ') || sum(c) || sum(d) as out from t", "12345678901234567891 5 9007199254740993 2.59007199254740994.01.2345678901234567e+19"},
+		{"csv with numbers of many digits", "csv", []string{"a,b,c,d\n12345678901234567891, 9007199254740993,9007199254740994,1.5\n5,2.5,0.5,12345678901234567891.5\n"}, "select string_agg(a, ' ') || string_agg(b, ' ') || sum(c) || string_agg(d, ' ') as out from t", "12345678901234567891 5 9007199254740993 2.59007199254740994.01.5 12345678901234567891.5"},
+		{"csv with numbers that a double gives again", "csv", []string{"a\n0.30000000000000004\n1e-300\n5e-324\n1.7976931348623157e+308\n0.10000000000000001\n0.1000000000000000055511151231257827\n-0.0\n0.00000000000000000\n0e10\n"}, "select typeof(any_value(a)) || min(a) || count(*) as out from t", "DOUBLE-0.09"},
+		{"csv with amounts of many digits", "csv", []string{"a,b,c\n90071992547409.93,0.12345678901234567890,1e400\n1.5,1.5,1.5\n"}, "select min(a) || ' ' || min(b) || ' ' || min(c) as out from t", "1.5 0.12345678901234567890 1.5"},
+		{"csv with nanoseconds", "csv", []string{"a,b,c,d\n2024-01-01 00:00:00.123456789,00:00:00.1234567,2024-01-01 00:00:00.1234567Z,2024-01-01 00:00:00.123456000\n"}, "select a || b || c || typeof(d) as out from t", "2024-01-01 00:00:00.12345678900:00:00.12345672024-01-01 00:00:00.1234567ZTIMESTAMP"},
+		{"an empty csv", "csv", []string{"", "a\n1\n"}, "select count(columns(*)) || ' ' || sum(a) as out from t", "1 1"},
+		{"csv with a #", "csv", []string{"tag,n\n#x,1\ny,2\n"}, "select string_agg(tag, ' ' order by n) as out from t", "#x y"},
+		{"csv with blank lines first", "csv", []string{"\n\na,b\n1,2\n"}, "select (a + b)::varchar as out from t", "3"},
+		{"json with numbers beyond doubles", "json", []string{`{"a":1e400}`, `{"a":2.5}`}, "select min(a::varchar) as out from t", "1e400"},
+		{"json whose names end as if renamed", "json", []string{`{"a_1":9007199254740993,"b_1":-1}`, `{"a_1":2.5,"b_1":1}`}, "select min(a_1::varchar) || min(b_1) || typeof(any_value(b_1)) as out from t", "2.5-1BIGINT"},
 		{"csv with days that no format reads", "csv", []string{"a\ninfinity\nepoch\n10000-01-02\n0044-03-15 (BC)\n2020-01-01\n"}, "select string_agg(a, ' ' order by a) as out from t", "0044-03-15 (BC) 1970-01-01 2020-01-01 10000-01-02 infinity"},
 		{"json with instants of zones", "json", []string{`{"a":"2020-01-01T00:00:00+02:00","b":{"c":["2020-01-01T00:00:00+02:00"]}}`, `{"a":"2020-01-01T00:00:00Z"}`}, "select string_agg(a, ' ' order by a) || any_value(b.c[1]) as out from t", "2019-12-31 22:00:00 2020-01-01 00:00:002019-12-31 22:00:00"},
 		{"json with days of another order", "json", []string{`{"a":"31-12-20"}`, `{"a":"01-02-21"}`}, "select string_agg(a, ' ' order by a) as out from t", "2001-02-21 2031-12-20"},
@@ -110,6 +118,7 @@ func TestFilesThatCannotBeUnitedAreRefusedByName(t *testing.T) {
 		{"select true as a", "select 1 as a", []string{"BOOLEAN", "INTEGER"}},
 		{"select timestamp '2020-01-01' as a", "select timestamptz '2020-01-01' as a", []string{"TIMESTAMP WITH TIME ZONE"}},
 		{"select [9007199254740993] as a", "select [0.5::double] as a", []string{"BIGINT[]", "DOUBLE[]"}},
+		{"select [timestamp '0001-01-01'] as a", "select ['2020-01-01'::timestamp_ns] as a", []string{"TIMESTAMP[]", "TIMESTAMP_NS[]"}},
 		{"select 9007199254740993 as a", "select 0.5::double as a", []string{"BIGINT", "DOUBLE", "9007199254740993"}},
 	} {
 		t.Run(strings.Join(c.want, " "), func(t *testing.T) {
@@ -119,6 +128,23 @@ func TestFilesThatCannotBeUnitedAreRefusedByName(t *testing.T) {
 			b.fails(engine.Query{Statement: "select max(a) as out from t", Inputs: literals{"t": ofFile(filepath.Join(b.dir, "d"), "")}, Outputs: types{"d": dataset}},
 				append(c.want, `"a"`, ".parquet")...)
 		})
+	}
+}
+
+func TestCSVFilesOfWhichLinesWouldBeLeftOutAreRefused(t *testing.T) {
+	b := newBench(t)
+	for content, want := range map[string]string{
+		"a,b\n1,2\n3\n4,5,6\n":        "3 lines",
+		"name\nAda\nBob,Jr\n":         "2 lines",
+		"Report\n\na,b\n1,2\n":        "2 lines",
+		"# made today\na,b\n1,2\n3,4": "read_csv",
+	} {
+		at := b.file("in.csv", content)
+		b.fails(engine.Query{Statement: "select * from t", Inputs: literals{"t": ofFile(at, "csv")}, Outputs: types{"d": dataset}}, "in.csv", "read_csv", want)
+	}
+	at := b.file("in.csv", "# made today\na,b\n1,2\n")
+	if got := b.text("select sum(a + b)::varchar as out from read_csv($t, comment = '#')", literals{"t": ofFile(at, "csv")}); got != "3" {
+		t.Errorf("by its path: got %q", got)
 	}
 }
 
@@ -205,6 +231,8 @@ func TestColumnsThatDifferInCaseAloneAreNotMixed(t *testing.T) {
 
 func TestNumbersOfJSONAreNotRounded(t *testing.T) {
 	b := newBench(t)
+	unnamed := b.file("unnamed.jsonl", `{"a":1.5,"A":9007199254740993}`+"\n"+`{"a":2.5,"A":0.5}`+"\n")
+	b.fails(engine.Query{Statement: "select * from t", Inputs: literals{"t": ofFile(unnamed, "jsonl")}, Outputs: types{"d": dataset}}, `"A_1"`, "DOUBLE")
 	b.file("d/0.jsonl", `{"a":9007199254740993,"b":[{"x":1.5}],"c":-9007199254740993,"e":1}`)
 	b.file("d/1.jsonl", `{"a":2.5,"b":[{"x":1},{"x":9007199254740993}],"c":1,"e":2.5}`)
 	input := literals{"t": ofFile(filepath.Join(b.dir, "d"), "jsonl")}
