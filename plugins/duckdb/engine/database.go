@@ -52,6 +52,8 @@ func openDatabase(ctx context.Context, limits Limits, scratch string) (*database
 		"enable_progress_bar = true",
 		"enable_progress_bar_print = false",
 		"progress_bar_time = 0",
+		// A file is looked at for its schema before it is read.
+		"parquet_metadata_cache = true",
 	}
 	if limits.Memory > 0 {
 		settings = append(settings, fmt.Sprintf("memory_limit = '%dB'", limits.Memory))
