@@ -14,6 +14,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
 )
 
@@ -28,7 +29,7 @@ func openai(t *testing.T) (s sides, system *held, api *inference) {
 	secrets := map[string]any{"flyte_openai_api_key": secretFile(t, api.key)}
 	s = sides{
 		ours: map[string]any{
-			"command": []string{rust(t, "openai")},
+			"command": []string{hosttest.Rust(t, "openai")},
 			"config":  map[string]any{"base_url": system.url + "/v1"},
 			"secrets": secrets,
 		},

@@ -77,7 +77,7 @@ func (l lake) plugin(t *testing.T) map[string]any {
 	t.Setenv("LAKE_KEY_ID", "AKIALAKE")
 	t.Setenv("LAKE_KEY", "swordfish")
 	return map[string]any{
-		"command": []string{rust(t, "retrieval")},
+		"command": []string{hosttest.Rust(t, "retrieval")},
 		"secrets": map[string]any{"aws_access_key_id": "env:LAKE_KEY_ID", "aws_secret_access_key": "env:LAKE_KEY"},
 		"config": map[string]any{
 			"allowed": []string{l.folder, "s3://lake/"},

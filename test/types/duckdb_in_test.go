@@ -225,7 +225,8 @@ func (b *bench) arrowFiles(dir string, all []arrowEdge) (files []string, told []
 	return files, told
 }
 
-func duckdbReadsParquet(b *bench) {
+// readsParquet reads a file of each type. typeOf is a SQL function that says what the engine has read.
+func (b *bench) readsParquet(engine func(arrowType) string, typeOf string) {
 	all := arrowEdges()
 	for _, of := range arrowTypes() {
 		all = append(all, arrowEdge{arrowType: of})
@@ -234,20 +235,21 @@ func duckdbReadsParquet(b *bench) {
 	var probes []probe
 	for i, of := range all {
 		p := probe{
-			cell: table.Cell{Direction: "in", Flyte: arrowName(of), Engine: of.engine, Position: "dataset"}, sql: "SELECT c FROM t",
-			inputs: map[string]input{"t": datasetAt(files[i], "parquet")}, reads: []reading{{"out", dataset, told[i]}}, names: [][]string{{`"c"`}, {strings.TrimSuffix(of.engine, "[]")}},
+			cell: table.Cell{Direction: "in", Flyte: arrowName(of), Engine: engine(of.arrowType), Position: "dataset"}, sql: "SELECT c FROM t",
+			inputs: map[string]input{"t": datasetAt(files[i], "parquet")}, reads: []reading{{"out", dataset, told[i]}},
+			names: [][]string{{`"c"`}, {strings.TrimSuffix(engine(of.arrowType), "[]")}},
 		}
 		probes = append(probes, p)
-		if i >= len(arrowEdges()) {
-			p.sql, p.reads = "SELECT any_value(typeof(c)) AS out FROM t", []reading{{"out", "str", text(of.engine)}}
+		if typeOf != "" && i >= len(arrowEdges()) {
+			p.sql, p.reads = "SELECT "+typeOf+" AS out FROM t", []reading{{"out", "str", text(of.engine)}}
 			probes = append(probes, p)
 		}
 	}
 	b.run(probes)
 }
 
-// duckdbUnitesFiles reads folders of two files, of each type beside each other.
-func duckdbUnitesFiles(b *bench) {
+// unitesFiles reads folders of two files, of each type beside each other. more are types that a refusal may name in place of these.
+func (b *bench) unitesFiles(engine func(arrowType) string, more ...string) {
 	var all []arrowEdge
 	for _, of := range arrowTypes() {
 		if !slices.ContainsFunc(all, func(other arrowEdge) bool { return other.engine == of.engine }) {
@@ -264,10 +266,10 @@ func duckdbUnitesFiles(b *bench) {
 			}
 			at := link(b.t, filepath.Join(dir, fmt.Sprintf("%d-%d", i, j)), files[i], files[j])
 			probes = append(probes, probe{
-				cell: pair("dataset", first.engine, second.engine), sql: "SELECT c FROM t",
+				cell: pair("dataset", engine(first.arrowType), engine(second.arrowType)), sql: "SELECT c FROM t",
 				inputs: map[string]input{"t": datasetAt(at, "parquet")},
-				reads:  []reading{{"out", dataset, list(append(slices.Clone(told[i].items), told[j].items...)...)}},
-				names:  [][]string{{`"c"`}, {first.engine, second.engine, "HUGEINT", "DOUBLE"}},
+				reads:  []reading{{"out", dataset, both(told[i].items, told[j].items)}},
+				names:  [][]string{{`"c"`}, append([]string{engine(first.arrowType), engine(second.arrowType)}, more...)},
 			})
 		}
 	}
@@ -317,8 +319,8 @@ func jsonTypes() []writtenType {
 	}
 }
 
-// duckdbReadsText reads CSV and JSON, a type alone and beside every other in a folder.
-func duckdbReadsText(b *bench) {
+// readsText reads CSV and JSON, a type alone and beside every other in a folder.
+func (b *bench) readsText(engine func(writtenType) string) {
 	var probes []probe
 	read := func(format string, all []writtenType, write func([]value) string) {
 		dir := b.t.TempDir()
@@ -329,8 +331,8 @@ func duckdbReadsText(b *bench) {
 				b.t.Fatal(err)
 			}
 			probes = append(probes, probe{
-				cell: table.Cell{Direction: "in", Flyte: format + " with " + of.name, Engine: of.engine, Position: "file"}, sql: "SELECT c FROM t",
-				inputs: map[string]input{"t": fileAt(files[i], format)}, reads: []reading{{"out", dataset, list(of.values...)}}, names: [][]string{{`"c"`}, {of.engine}},
+				cell: table.Cell{Direction: "in", Flyte: format + " with " + of.name, Engine: engine(of), Position: "file"}, sql: "SELECT c FROM t",
+				inputs: map[string]input{"t": fileAt(files[i], format)}, reads: []reading{{"out", dataset, list(of.values...)}}, names: [][]string{{`"c"`}},
 			})
 		}
 		for i, first := range all {
@@ -340,8 +342,8 @@ func duckdbReadsText(b *bench) {
 				}
 				at := link(b.t, filepath.Join(dir, fmt.Sprintf("%d-%d", i, j)), files[i], files[j])
 				probes = append(probes, probe{
-					cell: pair(format+" files", first.engine, second.engine), sql: "SELECT c FROM t", inputs: map[string]input{"t": fileAt(at, format)},
-					reads: []reading{{"out", dataset, list(append(slices.Clone(first.values), second.values...)...)}}, names: [][]string{{`"c"`}},
+					cell: pair(format+" files", engine(first), engine(second)), sql: "SELECT c FROM t", inputs: map[string]input{"t": fileAt(at, format)},
+					reads: []reading{{"out", dataset, both(first.values, second.values)}}, names: [][]string{{`"c"`}},
 				})
 			}
 		}

@@ -25,6 +25,11 @@ type engineType struct {
 	parts []string
 }
 
+var familyOf = regexp.MustCompile(`[A-Za-z0-9_]+(?: [A-Z]+)*`)
+
+// family is the type without what it is of.
+func (t engineType) family() string { return familyOf.FindString(t.name) }
+
 func startDuckDB(t *testing.T) *bench {
 	t.Helper()
 	plugin := agenttest.Command(t, hosttest.Program("duckdb"))
@@ -32,7 +37,20 @@ func startDuckDB(t *testing.T) *bench {
 	if problems := plugin.Configure(config); len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return newBench(t, "duckdb_query", plugin)
+	b := newBench(t, "duckdb_query", plugin)
+	pairs := func(keys, values []string) string {
+		all := make([]string, len(keys))
+		for i := range keys {
+			all[i] = keys[i] + ": " + values[i]
+		}
+		return "{ " + strings.Join(all, ", ") + "}" // {{ would be a template
+	}
+	b.dialect = dialect{
+		list:   func(items []string) string { return "[" + strings.Join(items, ", ") + "]" },
+		dict:   func(keys, values []string) string { return "MAP " + pairs(keys, values) },
+		record: pairs,
+	}
+	return b
 }
 
 // quoted is a text as a literal of SQL.
@@ -63,7 +81,7 @@ func texts(all ...string) []value {
 	return made
 }
 
-// told are values whose only form is their text in the engine.
+// opaque are values whose only form is their text in the engine.
 func opaque(all ...string) []value {
 	var made []value
 	for _, s := range all {
@@ -245,11 +263,13 @@ func jsons() []value {
 var flytes = []string{"int", "float", "str", "bool", "datetime", "timedelta", untagged}
 
 func TestDuckDBKeepsValuesAsTheyAreOrRefusesThemByName(t *testing.T) {
+	t.Parallel()
 	b := startDuckDB(t)
 	b.part("parameters", duckdbTakesParameters)
-	b.part("parquet", duckdbReadsParquet)
-	b.part("folders", duckdbUnitesFiles)
-	b.part("text", duckdbReadsText)
+	engine := func(of arrowType) string { return of.engine }
+	b.part("parquet", func(b *bench) { b.readsParquet(engine, "any_value(typeof(c))") })
+	b.part("folders", func(b *bench) { b.unitesFiles(engine, "HUGEINT", "DOUBLE") })
+	b.part("text", func(b *bench) { b.readsText(func(of writtenType) string { return of.engine }) })
 	b.part("outputs", duckdbGivesOutputs)
 	b.part("made-up outputs", duckdbMakesUpOutputs)
 	b.part("made-up parameters", duckdbMakesUpParameters)
@@ -260,16 +280,28 @@ func duckdbGivesOutputs(b *bench) {
 	known := duckdbTypes()
 	b.wantAllTypes(known)
 	found := b.scalars(known)
+	b.positions(known, found)
+}
+
+// positions tries values in all positions but that of a scalar.
+func (b *bench) positions(known []engineType, found map[string][]taken) {
+	b.t.Helper()
 	var probes []probe
 	for _, of := range known {
-		probes = append(probes, outputs(of, found[of.name])...)
+		for _, t := range found[of.name] {
+			// flytekit has no type for untagged bytes; a dict that is a row is no value.
+			if t.flyte != untagged && (!b.dialect.row || t.flyte != "dict") {
+				probes = append(probes, b.typed(of, t)...)
+			}
+		}
+		probes = append(probes, b.untyped(of)...)
 	}
 	b.run(probes)
 }
 
 // typed are the probes of lists and dicts whose parts have a type: the values that are taken all at once, and the first of those that
 // are not.
-func typed(of engineType, t taken) []probe {
+func (b *bench) typed(of engineType, t taken) []probe {
 	var probes []probe
 	optional := t.flyte
 	if !strings.HasPrefix(optional, "Optional") {
@@ -280,16 +312,19 @@ func typed(of engineType, t taken) []probe {
 		probes = append(probes, output(of, want, flyte, position, sql, flyte, want))
 	}
 	all := func(values []value) {
-		var sqls, entries []string
+		var sqls, keys []string
 		var fields []field
 		for i, v := range values {
-			sqls, entries = append(sqls, v.sql), append(entries, fmt.Sprintf("'k%d': %s", i, v.sql))
+			sqls, keys = append(sqls, v.sql), append(keys, fmt.Sprintf("'k%d'", i))
 			fields = append(fields, entryOf(fmt.Sprintf("k%d", i), v))
 		}
-		items := strings.Join(sqls, ", ")
-		add("list["+optional+"]", "list item", "["+items+", NULL]", list(append(slices.Clone(values), nothing)...))
-		add("list[list["+t.flyte+"]]", "nested two deep", "[["+items+"], []]", list(list(values...), list()))
-		add("dict[str, "+optional+"]", "dict value", "MAP { "+strings.Join(entries, ", ")+"}", dict(fields...))
+		if len(values) == 0 {
+			return
+		}
+		items := b.dialect.list(sqls)
+		add("list["+optional+"]", "list item", b.dialect.list(append(slices.Clone(sqls), "NULL")), list(append(slices.Clone(values), nothing)...))
+		add("list[list["+t.flyte+"]]", "nested two deep", b.dialect.list([]string{items}), list(list(values...)))
+		add("dict[str, "+optional+"]", "dict value", b.dialect.dict(keys, sqls), dict(fields...))
 	}
 	var fine []value
 	refused := false
@@ -308,13 +343,60 @@ func typed(of engineType, t taken) []probe {
 	return probes
 }
 
+// untyped are the probes of structs and of columns of datasets.
+func (b *bench) untyped(of engineType) []probe {
+	var probes []probe
+	one := []string{"1"}
+	for _, v := range of.values {
+		in := func(flyte, position, sql string, want value) {
+			if b.dialect.row && flyte == "dict" {
+				want = dict(entryOf("c", want))
+			}
+			probes = append(probes, output(of, v, flyte, position, sql, flyte, want))
+		}
+		column := func(position, sql string, want value) {
+			probes = append(probes, output(of, v, "dataset", position, sql, dataset, list(want)))
+		}
+		nested := b.dialect.record([]string{"'b'"}, []string{v.sql})
+		in("dict", "dict value", b.dialect.record([]string{"'k'"}, []string{v.sql}), dict(entryOf("k", v)))
+		in("dict", "nested two deep", b.dialect.record([]string{"'a'"}, []string{b.dialect.list([]string{nested})}), dict(entryOf("a", list(dict(entryOf("b", v))))))
+		column("dataset column", v.sql, v)
+		column("nested two deep", b.dialect.record([]string{"'a'"}, []string{b.dialect.list([]string{v.sql})}), dict(entryOf("a", list(v))))
+		if v.null {
+			continue
+		}
+		keyed := b.dialect.dict([]string{v.sql}, one)
+		in("dict", "map key", keyed, dict(field{typed: &v, value: number("1")}))
+		in("dict[str, int]", "map key", keyed, dict(field{typed: &v, value: number("1")}))
+		column("map key", keyed, dict(field{typed: &v, value: number("1")}))
+	}
+	return probes
+}
+
+func (b *bench) scalar(of engineType, v value, flyte string) probe {
+	want := v
+	if b.dialect.row && flyte == "dict" {
+		want = dict(entryOf("c", v))
+	}
+	return output(of, v, flyte, "scalar", v.sql, flyte, want)
+}
+
+// output is the probe of a value in one position of a column "c".
+func output(of engineType, v value, flyte, position, sql, python string, want value) probe {
+	return probe{
+		cell:  table.Cell{Direction: "out", Flyte: flyte, Engine: of.name, Position: position},
+		sql:   "SELECT " + sql + " AS c",
+		reads: []reading{{"out", python, want}},
+		names: [][]string{{`column "c"`}, {of.family()}},
+	}
+}
+
 // wantAllTypes asks the engine which types it has, and wants values for each.
 func (b *bench) wantAllTypes(known []engineType) {
 	b.t.Helper()
-	family := regexp.MustCompile(`^"?([A-Z_ ]+)`)
 	var have []string
 	for _, of := range known {
-		name := family.FindStringSubmatch(of.name)[1]
+		name := of.family()
 		if strings.HasSuffix(of.name, "[]") {
 			name = "LIST"
 		} else if strings.HasSuffix(of.name, "]") {
@@ -361,7 +443,7 @@ func (b *bench) scalars(known []engineType) map[string][]taken {
 	for _, of := range known {
 		for _, flyte := range append(slices.Clone(flytes), of.parts...) {
 			for _, v := range of.values[:min(few, len(of.values))] {
-				first, firstOf = append(first, output(of, v, flyte, "scalar", v.sql, flyte, v)), append(firstOf, of)
+				first, firstOf = append(first, b.scalar(of, v, flyte)), append(firstOf, of)
 			}
 		}
 	}
@@ -377,7 +459,7 @@ func (b *bench) scalars(known []engineType) map[string][]taken {
 		}
 		found[of.name] = append(found[of.name], t)
 		for _, v := range of.values[len(t.outcomes):] {
-			rest = append(rest, output(of, v, flyte, "scalar", v.sql, flyte, v))
+			rest = append(rest, b.scalar(of, v, flyte))
 		}
 	}
 	outcomes = b.run(rest)
@@ -389,48 +471,4 @@ func (b *bench) scalars(known []engineType) map[string][]taken {
 		}
 	}
 	return found
-}
-
-// output is the probe of a value in one position of a column "c".
-func output(of engineType, v value, flyte, position, sql, python string, want value) probe {
-	return probe{
-		cell:  table.Cell{Direction: "out", Flyte: flyte, Engine: of.name, Position: position},
-		sql:   "SELECT " + sql + " AS c",
-		reads: []reading{{"out", python, want}},
-		names: [][]string{{`column "c"`}, {of.name, strings.Trim(of.name, `"`)}},
-	}
-}
-
-// outputs are the probes of a type's values in all positions but that of a scalar.
-func outputs(of engineType, found []taken) []probe {
-	var probes []probe
-	for _, t := range found {
-		if t.flyte != untagged { // which flytekit has no type for
-			probes = append(probes, typed(of, t)...)
-		}
-	}
-	for _, v := range of.values {
-		in := func(flyte, position, sql string, want value) {
-			probes = append(probes, output(of, v, flyte, position, sql, flyte, want))
-		}
-		in("dict", "dict value", "{'k': "+v.sql+"}", dict(entryOf("k", v)))
-		in("dict", "nested two deep", "{'a': [{'b': "+v.sql+"}]}", dict(entryOf("a", list(dict(entryOf("b", v))))))
-		if !v.null {
-			key := "?"
-			if v.text != nil {
-				key = *v.text
-			}
-			in("dict", "map key", "MAP { "+v.sql+": 1}", dict(entryOf(key, number("1"))))
-			in("dict[str, int]", "map key", "MAP { "+v.sql+": 1}", dict(entryOf(key, number("1"))))
-		}
-		column := func(position, sql string, want value) {
-			probes = append(probes, output(of, v, "dataset", position, sql, dataset, list(want)))
-		}
-		column("dataset column", v.sql, v)
-		column("nested two deep", "{'a': ["+v.sql+"]}", dict(entryOf("a", list(v))))
-		if !v.null {
-			column("map key", "MAP { "+v.sql+": 1}", dict(field{typed: &v, value: number("1")}))
-		}
-	}
-	return probes
 }

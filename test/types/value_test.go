@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,8 @@ type value struct {
 	raw          []byte
 	items        []value
 	fields       []field
-	// parsed is what a JSON text says, stored what a value is in a file.
-	parsed, stored *value
+	// parsed is what a JSON text says, stored what a value is in a file, turned the same in another order.
+	parsed, stored, turned *value
 }
 
 // field is one of a struct or map. typed is its key where that need not be text.
@@ -70,6 +71,9 @@ func (v value) judge(got told) (how []string, ok bool) {
 	}
 	if v.parsed != nil {
 		return v.parsed.judge(got)
+	}
+	if v.turned != nil {
+		return v.turned.judge(got)
 	}
 	if v.stored != nil {
 		how, ok := v.stored.judge(got)
@@ -168,8 +172,15 @@ func (v value) judgeText(got told) (how []string, ok bool) {
 		}
 		return how, true
 	}
-	if v.at != nil && v.moment().Format(time.RFC3339Nano) == got.text {
+	switch {
+	case v.at != nil && (v.moment().Format(time.RFC3339Nano) == got.text || v.moment().Format("2006-01-02T15:04:05.999999999") == got.text),
+		v.at != nil && v.isMoment(got.text), v.day && v.moment().Format(time.DateOnly) == got.text, v.span != nil && !v.interval && isLength(got.text, v.span):
 		return []string{asISO}, true
+	case v.float != nil && !v.plain:
+		if number, err := strconv.ParseFloat(got.text, 64); err == nil {
+			_, ok := v.judgeFloat(number)
+			return []string{asText}, ok
+		}
 	}
 	if parsed, fine := parsedJSON(got.text); fine && got.kind == "str" {
 		_, ok := v.judgeForm(parsed)
@@ -217,6 +228,32 @@ func tellJSON(parsed any) told {
 		got.dict = append(got.dict, entry{told{kind: "str", text: key}, tellJSON(element)})
 	}
 	return got
+}
+
+// isMoment says that a text with an offset is the instant.
+func (v value) isMoment(text string) bool {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return err == nil && at.Equal(v.moment())
+}
+
+var length = regexp.MustCompile(`^(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$`)
+
+// isLength says that a text is a length of time in ISO 8601.
+func isLength(text string, want *big.Int) bool {
+	parts := length.FindStringSubmatch(text)
+	if parts == nil {
+		return false
+	}
+	whole := new(big.Rat)
+	for i, seconds := range []int64{86400, 3600, 60, 1} {
+		if part, ok := new(big.Rat).SetString(parts[i+2]); ok {
+			whole.Add(whole, part.Mul(part, big.NewRat(seconds*1e9, 1)))
+		}
+	}
+	if parts[1] != "" {
+		whole.Neg(whole)
+	}
+	return whole.Cmp(new(big.Rat).SetInt(want)) == 0
 }
 
 func (v value) moment() time.Time {
@@ -318,6 +355,13 @@ func list(items ...value) value { return value{items: append([]value{}, items...
 
 func dict(fields ...field) value { return value{fields: append([]field{}, fields...)} }
 
+// both are the values of two files, of which either may come first.
+func both(a, b []value) value {
+	v, turned := list(slices.Concat(a, b)...), list(slices.Concat(b, a)...)
+	v.turned = &turned
+	return v
+}
+
 // entryOf is one of a dict.
 func entryOf(key string, v value) field { return field{key: key, value: v} }
 
@@ -381,8 +425,16 @@ func valueOf(got told) value {
 			panic(s)
 		}
 		return float(strconv.FormatFloat(f, 'g', -1, 64), f)
-	case "str", "uuid":
+	case "str":
 		return text(s)
+	case "uuid":
+		v := text(s)
+		raw, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+		if err != nil {
+			panic(s)
+		}
+		v.raw = raw
+		return v
 	case "bytes":
 		raw, err := hex.DecodeString(s)
 		if err != nil {

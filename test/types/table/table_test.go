@@ -19,6 +19,22 @@ func TestTheTypesOfPluginsArePublished(t *testing.T) {
 	published.Check(t, "docs/types.md", page)
 }
 
+func TestEachPluginWithAnEngineHasATable(t *testing.T) {
+	plugins, err := filepath.Glob(filepath.Join("..", "..", "..", "plugins", "*", "verify.yaml"))
+	if err != nil || len(plugins) < 8 {
+		t.Fatalf("found the plugins %q: %v", plugins, err)
+	}
+	for _, spec := range plugins {
+		folder := filepath.Dir(spec)
+		if filepath.Base(folder) == "hello" { // it greets
+			continue
+		}
+		if _, err := Read(filepath.Join(folder, "types.tsv")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestATableIsReadAsItIsWritten(t *testing.T) {
 	cells := []Cell{
 		{"in", "int", "BIGINT", "list item", Exact, ""},

@@ -1,4 +1,4 @@
-package systems
+package hosttest
 
 import (
 	"fmt"
@@ -7,15 +7,13 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"github.com/agenthost/agenthost/test/hosttest"
 )
 
 // cargo builds the plugins in Rust once, as `cargo test --workspace` does, so that nothing is compiled twice.
 var cargo = sync.OnceValues(func() (string, error) {
 	build := exec.Command("cargo", "everything", "--quiet")
-	build.Dir = hosttest.Root()
-	target := hosttest.Root(".cache", "cargo")
+	build.Dir = Root()
+	target := Root(".cache", "cargo")
 	build.Env = append(os.Environ(), "CARGO_TARGET_DIR="+target)
 	out, err := build.CombinedOutput()
 	if err != nil {
@@ -24,8 +22,8 @@ var cargo = sync.OnceValues(func() (string, error) {
 	return filepath.Join(target, "debug"), err
 })
 
-// rust gives the program of a plugin in Rust. Where nothing is built yet, it takes minutes.
-func rust(t *testing.T, plugin string) string {
+// Rust gives the program of a plugin in Rust. Where nothing is built yet, it takes minutes.
+func Rust(t testing.TB, plugin string) string {
 	t.Helper()
 	programs, err := cargo()
 	if err != nil {
