@@ -237,7 +237,7 @@ func (b *bench) readsParquet(engine func(arrowType) string, typeOf string) {
 		p := probe{
 			cell: table.Cell{Direction: "in", Flyte: arrowName(of), Engine: engine(of.arrowType), Position: "dataset"}, sql: "SELECT c FROM t",
 			inputs: map[string]input{"t": datasetAt(files[i], "parquet")}, reads: []reading{{"out", dataset, told[i]}},
-			names: [][]string{{`"c"`}, {strings.TrimSuffix(engine(of.arrowType), "[]")}},
+			names: [][]string{{`"c"`}, {strings.TrimSuffix(engine(of.arrowType), "[]"), "INT96"}},
 		}
 		probes = append(probes, p)
 		if typeOf != "" && i >= len(arrowEdges()) {

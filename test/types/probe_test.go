@@ -274,7 +274,7 @@ func (b *bench) judge(p probe, end *admin.Resource, answers []answer) (outcome s
 			bent("%s: %s", problem, end.GetMessage())
 			return "", answers
 		}
-		if !strings.Contains(end.GetMessage(), "is NULL, but") || strings.HasPrefix(key.Flyte, "Optional") || key.Engine == `"NULL"` {
+		if !strings.Contains(end.GetMessage(), "is NULL, but") || strings.HasPrefix(key.Flyte, "Optional") || strings.EqualFold(strings.Trim(key.Engine, `"`), "null") {
 			cell.refused = append(cell.refused, end.GetMessage())
 		}
 		return table.Refused, answers
