@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -104,13 +105,14 @@ func instants(behind string, all ...string) []value {
 	for _, s := range all {
 		v := instant(s)
 		if negative, rest, ok := strings.Cut(s, "-"); ok && negative == "" {
-			var year int
 			day, _, _ := strings.Cut(rest, " ")
-			if _, err := fmt.Sscanf(day, "%d-", &year); err != nil {
+			number, monthAndDay, _ := strings.Cut(day, "-")
+			year, err := strconv.Atoi(number)
+			if err != nil {
 				panic(err)
 			}
 			// The year before the first is 0, which is 1 BC.
-			s = fmt.Sprintf("%04d%s (BC)%s", year+1, day[strings.Index(day, "-"):], rest[len(day):])
+			s = fmt.Sprintf("%04d-%s (BC)%s", year+1, monthAndDay, rest[len(day):])
 		}
 		s += behind
 		v.text = &s
@@ -204,9 +206,9 @@ func duckdbTypes() []engineType {
 		{name: "VARIANT", values: []value{number("1").of("1::VARIANT"), text("x").of("'x'::VARIANT")}},
 		{name: "GEOMETRY", values: []value{{sql: "'POINT(0 0)'::GEOMETRY", raw: append([]byte{1, 1}, make([]byte, 19)...)}}},
 	}
-	for i, of := range all {
-		if of.name != "STRUCT(INTEGER, INTEGER)" { // which has no cast
-			all[i].values = append(of.values, value{null: true}.of("CAST(NULL AS %s)", of.name))
+	for i := range all {
+		if of := &all[i]; of.name != "STRUCT(INTEGER, INTEGER)" { // which has no cast
+			of.values = append(of.values, value{null: true}.of("CAST(NULL AS %s)", of.name))
 		}
 	}
 	return all

@@ -146,10 +146,6 @@ func nanos(count, seconds int64) *big.Int {
 	return new(big.Int).Mul(big.NewInt(count), big.NewInt(seconds*1e9))
 }
 
-func (v value) isNegativeZero() bool {
-	return v.float != nil && *v.float == 0 && math.Signbit(*v.float)
-}
-
 func (v value) judgeFloat(number float64) (how []string, ok bool) {
 	if v.float != nil {
 		return nil, math.Float64bits(*v.float) == math.Float64bits(number) || math.IsNaN(*v.float) && math.IsNaN(number)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use agenthost::contract::flyteidl::core::Literal;
+use agenthost::contract::flyteidl::core::{Literal, LiteralType};
 use agenthost::{File, StructuredDataset, Task, Value};
 use datafusion::scalar::ScalarValue;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub struct Job {
     pub destination: Option<String>,
     sources: BTreeMap<String, CustomSource>,
     inputs: BTreeMap<String, Literal>,
+    types: HashMap<String, LiteralType>,
 }
 
 impl Job {
@@ -62,7 +63,7 @@ impl Job {
                 format!("{name:?} is an input and one of custom.sources: rename one of them"),
             ));
         }
-        Ok(Job { sql, destination: custom.destination, sources: custom.sources, inputs })
+        Ok(Job { sql, destination: custom.destination, sources: custom.sources, inputs, types: task.input_types() })
     }
 
     /// An input, which is not looked at before it is used.
@@ -120,7 +121,8 @@ impl Job {
         let input = self.input(name).ok_or_else(|| {
             Fault::failed("BadSQL", format!("the query uses ${name}, which is no input: there are {}", or_none(&known)))
         })??;
-        value::parameter(&input).map_err(|e| Fault::failed("BadInput", format!("input {name:?} {e}")))
+        value::parameter(&input, self.types.get(name))
+            .map_err(|e| Fault::failed("BadInput", format!("input {name:?} {e}")))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::look;
 type Result<T> = std::result::Result<T, String>;
 
 /// An input as the parameter of a query.
-pub fn parameter(value: &Value) -> Result<ScalarValue> {
+pub fn parameter(value: &Value, declared: Option<&LiteralType>) -> Result<ScalarValue> {
     Ok(match value {
         Value::None => ScalarValue::Null,
         Value::Int(n) => ScalarValue::Int64(Some(*n)),
@@ -34,7 +34,7 @@ pub fn parameter(value: &Value) -> Result<ScalarValue> {
         Value::Binary { bytes, .. } => ScalarValue::Binary(Some(bytes.clone())),
         Value::Json(json) => ScalarValue::Utf8(Some(json.to_string())),
         Value::Map(_) | Value::MsgPack(_) => ScalarValue::Utf8(Some(text_of_json(value)?)),
-        Value::List(items) => list(items)?,
+        Value::List(items) => list(items, item_of(declared))?,
         other => return Err(format!("is {}, which cannot be a parameter", other.kind())),
     })
 }
@@ -65,11 +65,11 @@ fn length(span: &TimeDelta) -> Result<ScalarValue> {
     Ok(ScalarValue::DurationNanosecond(Some(nanos)))
 }
 
-fn list(items: &[Value]) -> Result<ScalarValue> {
+fn list(items: &[Value], declared: Option<&LiteralType>) -> Result<ScalarValue> {
     let mut scalars = Vec::with_capacity(items.len());
-    let mut kind = DataType::Null;
+    let mut kind = depth_of(declared);
     for (i, item) in items.iter().enumerate() {
-        let scalar = parameter(item).map_err(|e| format!("has an item {i} that {e}"))?;
+        let scalar = parameter(item, declared).map_err(|e| format!("has an item {i} that {e}"))?;
         kind = common(&kind, &scalar.data_type()).ok_or_else(|| {
             format!("has an item {i} that is {}, and other items are of another type, but a list in SQL has one: pass it as a str", item.kind())
         })?;
@@ -84,6 +84,22 @@ fn list(items: &[Value]) -> Result<ScalarValue> {
     };
     let scalars = scalars.into_iter().enumerate().map(fit).collect::<Result<Vec<_>>>()?;
     Ok(ScalarValue::List(ScalarValue::new_list_nullable(&scalars, &kind)))
+}
+
+/// The type of the items of a list.
+fn item_of(declared: Option<&LiteralType>) -> Option<&LiteralType> {
+    match unwrapped(declared)?.r#type.as_ref()? {
+        Type::CollectionType(item) => Some(item),
+        _ => None,
+    }
+}
+
+/// What a list that has no items still is: a list of lists, or of values.
+fn depth_of(declared: Option<&LiteralType>) -> DataType {
+    match item_of(declared) {
+        Some(item) => DataType::new_list(depth_of(Some(item)), true),
+        None => DataType::Null,
+    }
 }
 
 /// Whether a type is that of None, or of lists that have nothing else.
@@ -482,6 +498,17 @@ fn text(column: &ArrayRef, row: usize) -> Result<String> {
     if text.is_null(0) { Err(unshown(&"it has none")) } else { Ok(text.value(0).to_string()) }
 }
 
+/// A row in UTC, if it is an instant: the texts of other zones may have an offset without its seconds, or a year that no datetime has.
+fn in_utc(column: &ArrayRef, row: usize) -> Result<ArrayRef> {
+    let one = column.slice(row, 1);
+    match one.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            cast(&one, &DataType::Timestamp(*unit, Some("UTC".into()))).map_err(|e| format!("is no instant: {e}"))
+        }
+        _ => Ok(one),
+    }
+}
+
 fn bytes(column: &ArrayRef, row: usize) -> Result<Option<Vec<u8>>> {
     Ok(match column.data_type() {
         DataType::Binary => Some(column.as_binary::<i32>().value(row).to_vec()),
@@ -559,7 +586,7 @@ fn plain(column: &ArrayRef, row: usize) -> Result<Packed> {
         DataType::Boolean => Packed::Boolean(column.as_boolean().value(row)),
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
             datetime(column, row)?;
-            Packed::from(text(column, row)?)
+            Packed::from(text(&in_utc(column, row)?, 0)?)
         }
         DataType::Struct(_) | DataType::Map(..) => {
             let entry = |(key, values, row): (String, ArrayRef, usize)| match plain(&values, row) {

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use crate::category::Category;
 use crate::connection::Connection;
 use crate::contract::flyteidl::admin::TaskExecutionMetadata;
-use crate::contract::flyteidl::core::{Literal, LiteralType, TaskTemplate, WorkflowExecutionIdentifier, task_template};
+use crate::contract::flyteidl::core::{
+    Literal, LiteralType, TaskTemplate, VariableMap, WorkflowExecutionIdentifier, task_template,
+};
 use crate::error::{Error, Result};
 use crate::literal::{decode, decode_struct};
 use crate::secret::Secret;
@@ -112,11 +114,14 @@ impl Task {
         }
     }
 
+    /// The inputs that the task declares, by name.
+    pub fn input_types(&self) -> HashMap<String, LiteralType> {
+        types(self.template.interface.as_ref().and_then(|i| i.inputs.as_ref()))
+    }
+
     /// The outputs that the task declares, by name.
     pub fn output_types(&self) -> HashMap<String, LiteralType> {
-        let outputs = self.template.interface.as_ref().and_then(|i| i.outputs.as_ref());
-        let variables = outputs.map(|o| o.variables.clone()).unwrap_or_default();
-        variables.into_iter().filter_map(|(name, variable)| Some((name, variable.r#type?))).collect()
+        types(self.template.interface.as_ref().and_then(|i| i.outputs.as_ref()))
     }
 
     /// The project that the execution belongs to; empty where Flyte did not say.
@@ -137,4 +142,9 @@ impl Task {
     pub fn secret(&self, key: &str) -> Result<Secret> {
         self.connection.secret(key)
     }
+}
+
+fn types(declared: Option<&VariableMap>) -> HashMap<String, LiteralType> {
+    let variables = declared.map(|d| d.variables.clone()).unwrap_or_default();
+    variables.into_iter().filter_map(|(name, variable)| Some((name, variable.r#type?))).collect()
 }
