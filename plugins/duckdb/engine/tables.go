@@ -417,7 +417,7 @@ func (l *loader) csvParts(ctx context.Context, files []inputFile) ([]*part, erro
 			continue
 		}
 		filled = append(filled, file)
-		if err := l.keepDigits(ctx, file.path, options[file.path], columns[file.path]); err != nil {
+		if err := l.keepDigits(ctx, file.path, found); err != nil {
 			return nil, err
 		}
 	}
@@ -438,6 +438,8 @@ type dialect struct {
 	comment string
 	skipped int64
 	header  bool
+	// days and instants are the formats by which DuckDB reads a DATE and a TIMESTAMP.
+	days, instants string
 }
 
 // sniffAll refuses a file of which DuckDB would leave out lines without a word: those before the first that has as many fields as
@@ -508,6 +510,10 @@ func (l *loader) sniff(ctx context.Context, file, with string) (dialect, error) 
 				text = ""
 			case option[1] == "dateformat" && text == "%Y-%m-%d":
 				continue // DuckDB's own way to write a day, by which it reads the years beyond 9999, those BC and infinity as well
+			case option[1] == "dateformat":
+				found.days = text
+			case option[1] == "timestampformat":
+				found.instants = text
 			case option[1] == "comment":
 				found.comment = text
 			case option[1] == "header":
@@ -538,24 +544,66 @@ const (
 // cut is a condition in SQL: that a text has a fraction of a second that microseconds do not hold.
 const cut = `regexp_matches(%[1]s, '[.][0-9]{6}0*[1-9]')`
 
-// keepDigits leaves columns text whose values DuckDB would round: a code of 20 digits as a DOUBLE, an instant's nanoseconds.
-func (l *loader) keepDigits(ctx context.Context, file string, options []string, columns []tableColumn) error {
-	asText := part{files: []string{file}, reader: "read_csv", options: append(slices.Clone(options), "hive_partitioning = false"), columnsOption: true}
+// twoWays is a condition in SQL: that all texts of a column can be read by another format too, which gives other instants.
+func twoWays(column, format string) string {
+	condition := "false"
+	for _, other := range otherFormats(format) {
+		read := "try_strptime(" + column + ", " + query.Literal(other) + ")"
+		condition += " OR bool_and(" + column + " IS NULL OR " + read + " IS NOT NULL) AND bool_or(" + read + " <> try_strptime(" + column + ", " + query.Literal(format) + "))"
+	}
+	return condition
+}
+
+var (
+	dayOfFormat = regexp.MustCompile(`%[dmyY]([^%a-zA-Z])%[dmyY]([^%a-zA-Z])%[dmyY]`)
+	dayOrders   = map[string][]string{"Y": {"%d-%m-%Y", "%m-%d-%Y"}, "y": {"%d-%m-%y", "%m-%d-%y", "%y-%m-%d"}}
+)
+
+// otherFormats are those with the parts of a day in another order: DuckDB takes 01/02/2024 for the first of February.
+func otherFormats(format string) []string {
+	day := dayOfFormat.FindString(format)
+	year := "y"
+	if strings.Contains(day, "%Y") {
+		year = "Y"
+	}
+	if day == "" || strings.HasPrefix(day, "%Y") {
+		return nil
+	}
+	var others []string
+	for _, order := range dayOrders[year] {
+		if order = strings.ReplaceAll(order, "-", day[2:3]); order != day {
+			others = append(others, strings.Replace(format, day, order, 1))
+		}
+	}
+	return others
+}
+
+// keepDigits leaves columns text whose values DuckDB would round or guess: a code of 20 digits as a DOUBLE, an instant's nanoseconds, a
+// day such as 01/02/2024.
+func (l *loader) keepDigits(ctx context.Context, file string, of dialect) error {
+	columns := of.columns
+	asText := part{files: []string{file}, reader: "read_csv", options: append(slices.Clone(of.options), "hive_partitioning = false"), columnsOption: true}
 	var lost []string
 	var looked []int
 	for i, column := range columns {
 		asText.columns = append(asText.columns, tableColumn{name: column.name, sqlType: "VARCHAR"})
+		name := query.Name(column.name)
 		var condition string
 		switch column.sqlType {
 		case "DOUBLE":
-			condition = rounded
-		case "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
-			condition = cut
-		default:
+			condition = "bool_or(" + fmt.Sprintf(rounded, name) + ")"
+		case "DATE":
+			condition = twoWays(name, of.days)
+		case "TIME":
+			condition = "bool_or(" + fmt.Sprintf(cut, name) + ")"
+		case "TIMESTAMP", "TIMESTAMP WITH TIME ZONE":
+			condition = "bool_or(" + fmt.Sprintf(cut, name) + ") OR " + twoWays(name, of.instants)
+		}
+		if condition == "" || condition == "false" {
 			continue
 		}
 		looked = append(looked, i)
-		lost = append(lost, fmt.Sprintf("coalesce(bool_or("+condition+"), false)", query.Name(column.name)))
+		lost = append(lost, "coalesce("+condition+", false)")
 	}
 	if len(looked) == 0 {
 		return nil
@@ -581,7 +629,11 @@ func (l *loader) jsonParts(ctx context.Context, files []inputFile, daysAsText bo
 		if p.columns, err = l.describe(ctx, "read_json("+list(p.files)+", hive_partitioning = false, "+strings.Join(whole, ", ")+")"); err != nil {
 			return nil, err
 		}
-		if daysAsText {
+		guessed, err := l.guessedDays(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if daysAsText || guessed {
 			for i, column := range p.columns {
 				p.columns[i].sqlType = hasDay.ReplaceAllString(column.sqlType, "VARCHAR")
 			}
@@ -606,6 +658,32 @@ func (l *loader) jsonParts(ctx context.Context, files []inputFile, daysAsText bo
 		}
 	}
 	return parts, nil
+}
+
+// guessedDays tells whether texts that DuckDB takes for days or instants do not begin with the year: it reads 31-12-20 as a day of
+// 2031, and 01-02-2024 as the first of February.
+func (l *loader) guessedDays(ctx context.Context, p *part) (bool, error) {
+	const guess = `coalesce(bool_or(regexp_matches(%s::VARCHAR, '"\s*[0-9]{1,2}[^0-9a-zA-Z:"][0-9]{1,2}[^0-9a-zA-Z:"][0-9]{2}')), false)`
+	asJSON := part{files: p.files, reader: p.reader, columnsOption: true, options: []string{"hive_partitioning = false"}}
+	var guesses []string
+	for _, column := range p.columns {
+		switch {
+		case !hasDay.MatchString(column.sqlType):
+		case isRenamed(p.columns, column):
+			found, err := l.looks(ctx, []string{fmt.Sprintf(guess, "json")}, part{files: p.files, reader: "read_json_objects"})
+			if err != nil || found[0] {
+				return err == nil, err
+			}
+		default:
+			asJSON.columns = append(asJSON.columns, tableColumn{name: column.name, sqlType: "JSON"})
+			guesses = append(guesses, fmt.Sprintf(guess, query.Name(column.name)))
+		}
+	}
+	if len(guesses) == 0 {
+		return false, nil
+	}
+	found, err := l.looks(ctx, guesses, asJSON)
+	return slices.Contains(found, true), err
 }
 
 // narrowJSON makes BIGINT of the columns that are HUGEINT only since DuckDB takes positive numbers for UBIGINT and negative ones for
