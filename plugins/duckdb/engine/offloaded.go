@@ -16,7 +16,7 @@ func (l *loader) inline(ctx context.Context, name string, literal *core.Literal)
 	if !isOffloaded(literal) {
 		return literal, nil
 	}
-	whole, err := l.whole(ctx, literal)
+	whole, err := l.whole(ctx, literal, 0)
 	if err != nil {
 		return nil, ofInput(name, err)
 	}
@@ -47,8 +47,11 @@ func isOffloaded(literal *core.Literal) bool {
 	return false
 }
 
-// whole reads what of a literal lies in storage. The literal itself is left as it is.
-func (l *loader) whole(ctx context.Context, literal *core.Literal) (*core.Literal, error) {
+// maxObjects is how many objects may lead from one to the next. Flyte's do not lead on at all.
+const maxObjects = 16
+
+// whole reads what of a literal lies in storage. The literal itself is left as it is. Through is how many objects led to it.
+func (l *loader) whole(ctx context.Context, literal *core.Literal, through int) (*core.Literal, error) {
 	if !isOffloaded(literal) {
 		return literal, nil
 	}
@@ -58,11 +61,14 @@ func (l *loader) whole(ctx context.Context, literal *core.Literal) (*core.Litera
 		if err != nil {
 			return nil, err
 		}
-		return l.whole(ctx, read) // the total size ends what would go in circles
+		if through++; through > maxObjects {
+			return nil, fault.Final("%s is reached through %d others, which Flyte does not write: does one of them name itself?", v.OffloadedMetadata.GetUri(), maxObjects)
+		}
+		return l.whole(ctx, read, through)
 	case *core.Literal_Collection:
 		list := &core.LiteralCollection{}
 		for _, element := range v.Collection.GetLiterals() {
-			read, err := l.whole(ctx, element)
+			read, err := l.whole(ctx, element, through)
 			if err != nil {
 				return nil, err
 			}
@@ -72,7 +78,7 @@ func (l *loader) whole(ctx context.Context, literal *core.Literal) (*core.Litera
 	case *core.Literal_Map:
 		entries := &core.LiteralMap{Literals: map[string]*core.Literal{}}
 		for key, element := range v.Map.GetLiterals() {
-			read, err := l.whole(ctx, element)
+			read, err := l.whole(ctx, element, through)
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +87,7 @@ func (l *loader) whole(ctx context.Context, literal *core.Literal) (*core.Litera
 		return &core.Literal{Value: &core.Literal_Map{Map: entries}}, nil
 	}
 	inner := literal.GetScalar().GetUnion()
-	read, err := l.whole(ctx, inner.GetValue())
+	read, err := l.whole(ctx, inner.GetValue(), through)
 	if err != nil {
 		return nil, err
 	}
