@@ -564,7 +564,7 @@ fn key(keys: &ArrayRef, row: usize) -> Result<String> {
         Packed::Nil | Packed::Binary(_) | Packed::Array(_) | Packed::Map(_) | Packed::Ext(..) => {
             Err(format!("has a key of the type {kind}, which no dict has: cast it to text"))
         }
-        _ => text(keys, row),
+        _ => text(&in_utc(keys, row)?, 0),
     }
 }
 

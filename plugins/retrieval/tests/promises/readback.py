@@ -1,5 +1,5 @@
-"""Prints what readers find in datasets, as JSON: of a parquet file its columns' types and values, as pyarrow has them; of a csv dataset
-its rows, as flytekit reads them. Makes a csv dataset with flytekit in the folder that is named last."""
+"""Prints what readers find in datasets, as JSON: of a parquet file its columns' types and values, as pyarrow has them;
+of a csv dataset its rows, as flytekit reads them. Makes a csv dataset with flytekit in the folder that is named last."""
 
 import json
 import sys
@@ -15,7 +15,10 @@ from flytekit.models.types import StructuredDatasetType
 
 parquet, csv, made = sys.argv[1:]
 table = pq.read_table(parquet)
-columns = {name: [str(column.type), repr(column.to_pylist())] for name, column in zip(table.column_names, table.columns)}
+columns = {
+    name: [str(column.type), repr(column.to_pylist())]
+    for name, column in zip(table.column_names, table.columns, strict=False)
+}
 context = FlyteContextManager.current_context()
 
 
