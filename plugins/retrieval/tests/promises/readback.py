@@ -1,5 +1,6 @@
 """Prints what readers find in datasets, as JSON: of a parquet file its columns' types and values, as pyarrow has them;
-of a csv dataset its rows, as flytekit reads them. Makes a csv dataset with flytekit in the folder that is named last."""
+of a csv dataset its rows, as flytekit reads them. Makes a csv dataset with flytekit in the
+folder that is named last."""
 
 import json
 import sys
