@@ -127,15 +127,37 @@ func plain(value any) (any, error) {
 	case map[any]any: // a dict with keys that are no texts, which JSON does not have
 		object := make(map[string]any, len(v))
 		for key, element := range v {
-			name := fmt.Sprint(key)
-			if _, twice := object[name]; twice || key == nil {
-				return nil, fmt.Errorf("has a key that is None, or two that are %q as text", name)
+			name, err := keyText(key)
+			if err != nil {
+				return nil, err
+			}
+			if _, twice := object[name]; twice {
+				return nil, fmt.Errorf("has two keys that are %q as text", name)
 			}
 			object[name] = element
 		}
 		return plain(object)
 	}
 	return value, nil
+}
+
+// keyText is the text of a dict's key, as Python's json writes it.
+func keyText(key any) (string, error) {
+	switch k := key.(type) {
+	case string:
+		return k, nil
+	case bool, int64, uint64:
+		return fmt.Sprint(k), nil
+	case float64:
+		text := strconv.FormatFloat(k, 'g', -1, 64)
+		if !math.IsNaN(k) && !math.IsInf(k, 0) {
+			if !strings.ContainsAny(text, ".e") {
+				text += ".0"
+			}
+			return text, nil
+		}
+	}
+	return "", fmt.Errorf("has the key %v, which is neither a text nor a number", key)
 }
 
 // seconds keeps all digits, which a float of some months and nanoseconds would not.

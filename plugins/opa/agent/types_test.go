@@ -76,7 +76,8 @@ func inputKinds() []struct {
 		{"dict", "object", simple(core.SimpleType_STRUCT), append(equal(map[string]any{}, map[string]any{"": []any{int64(1<<53 + 1), uint64(math.MaxUint64), nil, map[string]any{"x": 0.1}}}),
 			put{map[string]any{"x": math.NaN()}, nil, ""}, put{packed("\x81\xa1x\xa1\xff"), nil, ""}, put{packed("\x81\xa1\xff\x01"), nil, ""})},
 		{"dict with keys that are no texts", "object", simple(core.SimpleType_STRUCT), []put{
-			{map[any]any{int64(7): "a", true: "b"}, map[string]any{"7": "a", "true": "b"}, "the keys as text"}, {map[any]any{int64(1): "a", "1": "b"}, nil, ""}}},
+			{map[any]any{int64(7): "a", true: "b", 1.0: "c"}, map[string]any{"7": "a", "true": "b", "1.0": "c"}, "the keys as text"},
+			{map[any]any{int64(1): "a", "1": "b"}, nil, ""}, {map[any]any{math.Inf(1): "a"}, nil, ""}}},
 		{"dict[str, int]", "object", literal.MapOf(simple(core.SimpleType_INTEGER)), equal(map[string]any{"a": int64(1<<53 + 1)})},
 		{"file", "object", nil, []put{{sdk.File{URI: "s3://b/f", Format: "csv"}, map[string]any{"uri": "s3://b/f", "format": "csv"}, address}}},
 		{"directory", "object", nil, []put{{sdk.Directory{URI: "s3://b/d"}, map[string]any{"uri": "s3://b/d", "format": ""}, address}}},
