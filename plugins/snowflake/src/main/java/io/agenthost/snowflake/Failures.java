@@ -26,6 +26,10 @@ final class Failures {
             ErrorCode.AZURE_SERVICE_ERROR, ErrorCode.CONNECTION_CLOSED, ErrorCode.NON_FATAL_ERROR, ErrorCode.GCP_SERVICE_ERROR,
             ErrorCode.AUTHENTICATOR_REQUEST_TIMEOUT, ErrorCode.FILE_TRANSFER_ERROR, ErrorCode.DOWNLOAD_ERROR, ErrorCode.UPLOAD_ERROR,
             ErrorCode.FILE_OPERATION_UPLOAD_ERROR, ErrorCode.FILE_OPERATION_DOWNLOAD_ERROR, ErrorCode.OCSP_GENERAL_ERROR, ErrorCode.HTTP_GENERAL_ERROR);
+    /** Those that are about credentials, whatever their SQLSTATEs say: a key that cannot be read is 22023, as a wrong parameter is. */
+    private static final Set<ErrorCode> LOGIN_OF_DRIVER = EnumSet.of(ErrorCode.INVALID_OR_UNSUPPORTED_PRIVATE_KEY, ErrorCode.MISSING_USERNAME,
+            ErrorCode.MISSING_PASSWORD, ErrorCode.INVALID_OKTA_USERNAME, ErrorCode.OAUTH_AUTHORIZATION_CODE_FLOW_ERROR,
+            ErrorCode.OAUTH_CLIENT_CREDENTIALS_FLOW_ERROR, ErrorCode.OAUTH_REFRESH_TOKEN_FLOW_ERROR);
     private static final Map<Integer, ErrorCode> OF_DRIVER =
             Arrays.stream(ErrorCode.values()).collect(Collectors.toMap(ErrorCode::getMessageCode, code -> code, (first, second) -> first));
     private static final int CANCELLED = 604;
@@ -54,7 +58,8 @@ final class Failures {
     }
 
     private static boolean isLogin(SQLException e) {
-        return e.getErrorCode() / 1000 == 390 || state(e).startsWith("28");
+        ErrorCode own = OF_DRIVER.get(e.getErrorCode());
+        return own != null && LOGIN_OF_DRIVER.contains(own) || e.getErrorCode() / 1000 == 390 || state(e).startsWith("28");
     }
 
     private static String state(SQLException e) {
@@ -82,7 +87,7 @@ final class Failures {
             return Status.Code.UNAUTHENTICATED;
         } else if (passes(e)) {
             return Status.Code.UNAVAILABLE;
-        } else if (state.startsWith("42") || state.startsWith("22")) {
+        } else if (!OF_DRIVER.containsKey(e.getErrorCode()) && (state.startsWith("42") || state.startsWith("22"))) { // Snowflake says so, of the SQL
             return Status.Code.INVALID_ARGUMENT;
         }
         return Status.Code.FAILED_PRECONDITION;

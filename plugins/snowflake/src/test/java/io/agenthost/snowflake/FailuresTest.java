@@ -1,6 +1,7 @@
 package io.agenthost.snowflake;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 
 import io.grpc.Status;
@@ -92,11 +93,20 @@ class FailuresTest {
                 "FILE_OPERATION_DOWNLOAD_ERROR", "OCSP_GENERAL_ERROR", "HTTP_GENERAL_ERROR");
         List<String> found = new ArrayList<>();
         for (ErrorCode each : ErrorCode.values()) {
-            if (Failures.code(new SQLException("no good", each.getSqlState(), each.getMessageCode())) == Status.Code.UNAVAILABLE) {
+            Status.Code code = Failures.code(new SQLException("no good", each.getSqlState(), each.getMessageCode()));
+            if (code == Status.Code.UNAVAILABLE) {
                 found.add(each.name());
             }
+            // Which would be taken for a fault of the task, that no repetition mends.
+            assertNotEquals(Status.Code.INVALID_ARGUMENT, code, each.name());
         }
         assertEquals(passing.stream().sorted().toList(), found.stream().sorted().toList());
+    }
+
+    @Test
+    void aKeyThatCannotBeReadIsAFaultOfTheCredentials() {
+        ErrorCode key = ErrorCode.INVALID_OR_UNSUPPORTED_PRIVATE_KEY;
+        assertEquals(Status.Code.UNAUTHENTICATED, Failures.code(new SQLException("no good", key.getSqlState(), key.getMessageCode())));
     }
 
     @ParameterizedTest
