@@ -169,6 +169,10 @@ var scenarios = []scenario{
 			// Each is the one that is in use: clients stay where they went.
 			for i := range killHostEvery - 1 {
 				wait.For(ctx, w.Length/killHostEvery)
+				other := func() bool { _, _, ok := w.hosts[1-i%2].Ready(); return ok }
+				if err := w.until(ctx, "the other replica is there", other); err != nil { // it is not yet on a busy machine
+					return err
+				}
 				if err := w.killHost(ctx, i%2, time.Second); err != nil {
 					return err
 				}

@@ -51,6 +51,7 @@ type world struct {
 	ledger   *ledger.Ledger
 	hosts    []*replica.Replica
 	balancer *balancer.Balancer
+	second   *balancer.Balancer // nil where there is one host
 	flyte    *propeller.Propeller
 	plans    sync.Map // ledger.Plan by the task's name
 
@@ -115,10 +116,19 @@ func (w *world) open(ctx context.Context) error {
 	if w.balancer, err = balancer.Listen(w.ready); err != nil {
 		return err
 	}
-	w.flyte = propeller.Start(ctx, propeller.Options{
+	options := propeller.Options{
 		Flyte: propeller.V1, Endpoint: w.balancer.Address(), PollInterval: w.discovery(), Round: 500 * time.Millisecond,
 		Resync: w.resync(), PollRate: -1, Rounds: flyteWorkers,
-	})
+	}
+	if w.scenario.replicas > 0 {
+		// A ListAgents that dies with a replica would empty Flyte's registry: it gets the hosts by a second address, which begins with
+		// the other one. Of two that answer the connector's counts.
+		if w.second, err = balancer.Listen(w.readyBackwards); err != nil {
+			return err
+		}
+		options.Endpoint, options.Connectors = w.second.Address(), map[string]string{"hosts": w.balancer.Address()}
+	}
+	w.flyte = propeller.Start(ctx, options)
 	return w.warmUp(ctx)
 }
 
@@ -152,6 +162,12 @@ func (w *world) ready() []string {
 			ready = append(ready, address)
 		}
 	}
+	return ready
+}
+
+func (w *world) readyBackwards() []string {
+	ready := w.ready()
+	slices.Reverse(ready)
 	return ready
 }
 
@@ -291,6 +307,9 @@ func (w *world) close() error {
 		w.flyte.Close()
 	}
 	var failures []error
+	if w.second != nil {
+		failures = append(failures, w.second.Close())
+	}
 	if w.balancer != nil {
 		failures = append(failures, w.balancer.Close())
 	}
