@@ -103,7 +103,9 @@ func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Crea
 	case <-n.Offered():
 	case <-ctx.Done():
 	case <-offering.C:
-		g.offer(c, n)
+		if ctx.Err() == nil { // else nobody is there to take it
+			g.offer(c, n)
+		}
 	}
 	if !isDone(n) {
 		if meta := n.Accept(time.Now()); meta != nil && ctx.Err() == nil {

@@ -73,16 +73,7 @@ func TestANewTaskWaitsForAPluginThatWasJustRemoved(t *testing.T) {
 func TestANewTaskThatWaitsForAPluginSurvivesItsRemoval(t *testing.T) {
 	going := leaving{restarting{err: errors.New(`plugin "restarting" is draining: it was taken out of the configuration`)}, make(chan struct{})}
 	f := startGateway(t, going, asyncAgent("x"))
-	answered := make(chan error, 1)
-	waiting := soon(t)
-	go func() {
-		_, err := f.call(waiting, async1+"CreateTask", create("x"))
-		answered <- err
-	}()
-	wait.Until(t, "the call waits", func() bool { return f.underWay("CreateTask") == 1 })
-	table, _ := route.Rules(nil).TableAfter(removedOf("restarting", time.Minute, asyncAgent("x")))
-	f.routes.Publish(table)
-	close(going.gone)
+	answered := f.removeWhileACallWaits(t, going)
 	agent := startAgent(t, answering(&admin.CreateTaskResponse{}))
 	f.publish(t, agent.claims(route.Policy{}, asyncAgent("x")))
 	if err := <-answered; err != nil {
@@ -94,16 +85,7 @@ func TestANewTaskThatWaitsForAPluginSurvivesItsRemoval(t *testing.T) {
 func TestANewTaskThatWaitsForAPluginWaitsOnceItIsRemoved(t *testing.T) {
 	going := leaving{restarting{err: errors.New(`plugin "restarting" died`)}, make(chan struct{})}
 	f := startGateway(t, justNow{going, time.Now()}, asyncAgent("x"))
-	answered := make(chan error, 1)
-	waiting := soon(t)
-	go func() {
-		_, err := f.call(waiting, async1+"CreateTask", create("x"))
-		answered <- err
-	}()
-	wait.Until(t, "the call waits", func() bool { return f.underWay("CreateTask") == 1 })
-	table, _ := route.Rules(nil).TableAfter(removedOf("restarting", time.Minute, asyncAgent("x")))
-	f.routes.Publish(table)
-	close(going.gone)
+	answered := f.removeWhileACallWaits(t, going)
 	gate := f.gateway.gates.of(route.Route{Target: going})
 	seats := func() int {
 		gate.mu.Lock()
@@ -122,6 +104,22 @@ func TestANewTaskThatWaitsForAPluginWaitsOnceItIsRemoved(t *testing.T) {
 	if n := seats(); n != 0 {
 		t.Errorf("%d seats are left", n)
 	}
+}
+
+// removeWhileACallWaits has a CreateTask call wait for a plugin that is then removed. The call's error comes when it has ended.
+func (f *front) removeWhileACallWaits(t *testing.T, going leaving) (answered chan error) {
+	t.Helper()
+	answered = make(chan error, 1)
+	waiting := soon(t)
+	go func() {
+		_, err := f.call(waiting, async1+"CreateTask", create("x"))
+		answered <- err
+	}()
+	wait.Until(t, "the call waits", func() bool { return f.underWay("CreateTask") == 1 })
+	table, _ := route.Rules(nil).TableAfter(removedOf("restarting", time.Minute, asyncAgent("x")))
+	f.routes.Publish(table)
+	close(going.gone)
+	return answered
 }
 
 // justNow is a plugin whose trouble has just begun.
