@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use agenthost::contract::flyteidl::core::{Literal, literal, scalar};
+use agenthost::contract::flyteidl::core::{Literal, LiteralOffloadedMetadata, literal, scalar};
 use agenthost::{ConfigError, File, Outputs, Resource, StructuredDataset, SyncAgent, Task, Value, async_trait};
 use datafusion::common::ParamValues;
 use datafusion::common::metadata::ScalarAndMetadata;
@@ -32,6 +32,9 @@ use crate::target::Target;
 
 /// What is left of the caller's time for the answer itself.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How many objects may lead from one to the next. Flyte's do not lead on at all.
+const MOST_OBJECTS: usize = 16;
 
 /// Answers tasks of the type `data_retrieval`.
 #[derive(Clone, Default)]
@@ -230,19 +233,34 @@ impl State {
         read: &Arc<Read>,
     ) -> Result<(), Fault> {
         let inputs: Vec<_> = job.inputs(names).collect();
+        let mut left = self.settings.config.memory_limit.0;
         for (name, input) in inputs {
-            let mut pending = vec![input];
-            while let Some(literal) = pending.pop() {
-                if let Some(literal::Value::OffloadedMetadata(offloaded)) = &literal.value {
-                    let whole = self.offloaded(offloaded.uri.clone(), scope, credentials, read).await;
-                    *literal = whole.map_err(|fault| fault.about(format!("input {name:?}, which is offloaded")))?;
+            let named = |fault: Fault| fault.about(format!("input {name:?}, which is offloaded"));
+            let mut pending = vec![(input, 0)]; // each with the number of objects that led to it
+            while let Some((literal, mut through)) = pending.pop() {
+                while let Some(literal::Value::OffloadedMetadata(from)) = &literal.value {
+                    let (from, hash) = (from.clone(), literal.hash.clone());
+                    through += 1;
+                    if through > MOST_OBJECTS {
+                        let said = format!(
+                            "{} is reached through {MOST_OBJECTS} others, which Flyte does not write: does one of them name itself?",
+                            from.uri
+                        );
+                        return Err(named(Fault::failed("BadInput", said)));
+                    }
+                    let whole = self.offloaded(&from, &hash, &mut left, scope, credentials, read).await;
+                    *literal = whole.map_err(named)?;
                 }
                 match &mut literal.value {
-                    Some(literal::Value::Collection(list)) => pending.extend(&mut list.literals),
-                    Some(literal::Value::Map(map)) => pending.extend(map.literals.values_mut()),
+                    Some(literal::Value::Collection(list)) => {
+                        pending.extend(list.literals.iter_mut().map(|item| (item, through)));
+                    }
+                    Some(literal::Value::Map(map)) => {
+                        pending.extend(map.literals.values_mut().map(|item| (item, through)));
+                    }
                     Some(literal::Value::Scalar(scalar)) => {
                         if let Some(scalar::Value::Union(union)) = &mut scalar.value {
-                            pending.extend(union.value.as_deref_mut());
+                            pending.extend(union.value.as_deref_mut().map(|item| (item, through)));
                         }
                     }
                     _ => {}
@@ -252,23 +270,35 @@ impl State {
         Ok(())
     }
 
+    /// Reads a value, of at most so many bytes as are left. It must be the one that Flyte wrote: of the size that it tells, and with
+    /// the literal's own hash where it has one.
     async fn offloaded(
         &self,
-        uri: String,
+        from: &LiteralOffloadedMetadata,
+        hash: &str,
+        left: &mut u64,
         scope: &Scope,
         credentials: &Credentials,
         read: &Arc<Read>,
     ) -> Result<Literal, Fault> {
-        let at = Location::parse(&uri).map_err(|e| Fault::failed("BadInput", e))?;
+        let uri = &from.uri;
+        let wrong = |why: String| Fault::failed("BadInput", format!("{uri} {why}"));
+        let at = Location::parse(uri).map_err(|e| Fault::failed("BadInput", e))?;
         let store = self.stores.open(&at, scope, credentials)?;
-        let limit = self.settings.config.memory_limit.0;
-        let file = Source::find(&[at], store, read.clone(), &scope.allowed, limit).await?;
-        let whole = Literal::decode(file.only().await?)
-            .map_err(|e| Fault::failed("BadInput", format!("{uri} is no literal: {e}")))?;
+        let file = Source::find(&[at], store, read.clone(), &scope.allowed, *left).await?;
+        let data = file.only().await?;
+        *left = left.saturating_sub(data.len().max(1) as u64);
+        if from.size_bytes != 0 && from.size_bytes != data.len() as u64 {
+            let sizes = format!("has {} bytes, and Flyte wrote {}", data.len(), from.size_bytes);
+            return Err(wrong(format!("{sizes} there: it was changed since")));
+        }
+        let whole = Literal::decode(data).map_err(|e| wrong(format!("is no literal: {e}")))?;
+        if !hash.is_empty() && !whole.hash.is_empty() && hash != whole.hash {
+            let hashes = format!("has a value with the hash {}, and Flyte wrote one with {hash}", whole.hash);
+            return Err(wrong(format!("{hashes} there: it was changed since")));
+        }
         match whole.value {
-            None | Some(literal::Value::OffloadedMetadata(_)) => {
-                Err(Fault::failed("BadInput", format!("{uri} has no value")))
-            }
+            None => Err(wrong("has no value".into())),
             Some(_) => Ok(whole),
         }
     }

@@ -613,6 +613,24 @@ async fn inputs_that_flyte_put_into_storage_are_read() {
     )
     .await;
     refused(&client, of(here("gone.pb"), "select $v as o"), &["NotFound: ", "gone.pb is not there"]).await;
+    let within = |item: Literal| Literal {
+        value: Some(literal::Value::Collection(LiteralCollection { literals: vec![item] })),
+        ..Default::default()
+    };
+    std::fs::write(folder.path().join("itself.pb"), offloaded(here("itself.pb")).encode_to_vec()).unwrap();
+    std::fs::write(folder.path().join("within.pb"), within(offloaded(here("within.pb"))).encode_to_vec()).unwrap();
+    for name in ["itself.pb", "within.pb"] {
+        refused(&client, of(here(name), "select $v as o"), &["BadInput: input \"v\"", name, "through 16 others"]).await;
+    }
+    let hashed = Literal { hash: "one".into(), ..list.clone() };
+    std::fs::write(folder.path().join("hashed.pb"), hashed.encode_to_vec()).unwrap();
+    for (size_bytes, hash) in [(3, ""), (hashed.encoded_len() as u64, "another")] {
+        let metadata = LiteralOffloadedMetadata { uri: here("hashed.pb"), size_bytes, ..Default::default() };
+        let value = Some(literal::Value::OffloadedMetadata(metadata));
+        let changed = Literal { value, hash: hash.into(), ..Default::default() };
+        let query = task("select $v as o").literal("v", changed).output_type("o", list_of(simple(SimpleType::Integer)));
+        refused(&client, query, &["BadInput: input \"v\"", "hashed.pb has ", "it was changed since"]).await;
+    }
     refused(&client, of("/etc/passwd".into(), "select $v as o"), &["NotAllowed: ", "/etc/passwd is not within"]).await;
     // One that the query does not use is not touched.
     assert_eq!(succeed(&client, of("/etc/passwd".into(), "select [3] as o")).await.output::<Vec<i64>>("o"), [3]);
