@@ -194,6 +194,8 @@ func (v *verdict) judgeCalls(j *job, known ledger.Task) {
 			why = "the service refused, and Flyte repeats it"
 		case turnedAway(call):
 			why = inTrouble
+		case poisonous(known, call):
+			why = "the plugin died in it as often as the host lets it"
 		case call.Code == codes.DeadlineExceeded && hung(known, call):
 			why = "the plugin hung in it"
 		case call.Code == codes.DeadlineExceeded && v.chaos.stalls.within(call.Started, call.Started.Add(call.Took)) > stalled:
@@ -218,6 +220,20 @@ func turnedAway(call propeller.Call) bool {
 	begins := call.Method == "CreateTask" || call.Method == "ExecuteTaskSync"
 	return begins && call.Code == codes.Unavailable &&
 		(strings.Contains(call.Err.Error(), "as many tasks wait for it, or for other plugins, as may") || strings.Contains(call.Err.Error(), "and no more may wait for it"))
+}
+
+// poisonous tells whether a task's creation was given up because its plugin died of it three times: it came to the ledger as often.
+func poisonous(known ledger.Task, call propeller.Call) bool {
+	if call.Method != "CreateTask" || call.Code != codes.Aborted || !strings.Contains(call.Err.Error(), "died 3 times while it began this") {
+		return false
+	}
+	came := 0
+	for _, e := range known.Events {
+		if e.Attempt == call.Attempt && strings.HasPrefix(e.What, string(ledger.Create)) {
+			came++
+		}
+	}
+	return came >= 3
 }
 
 // hung tells whether the plugin was told to hang in a call that makes a job, or does a task.

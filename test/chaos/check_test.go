@@ -298,3 +298,16 @@ func TestGuaranteeCountersAreReadFromMetrics(t *testing.T) {
 		t.Errorf("the guarantee is %q", got)
 	}
 }
+
+func TestATaskThatItsPluginDiedOfThreeTimesMayCostAnAttempt(t *testing.T) {
+	for came, violations := range map[int][]string{3: nil, 2: {"lost: CreateTask failed: Aborted"}} {
+		j, known := succeeded("alpha")
+		failed := failedCall("CreateTask", codes.Aborted, `plugin "alpha" died 3 times while it began this "chaos_alpha" task, which is not sent again`)
+		failed.Attempt = 1
+		j.result.Calls = append(j.result.Calls, failed)
+		for range came {
+			known.Events = append(known.Events, ledger.Event{Attempt: 1, What: string(ledger.Create) + " again: job-7"})
+		}
+		want(t, judged(&chaos{}, j, known), violations...)
+	}
+}
