@@ -20,6 +20,7 @@ func (c *Config) check() Errors {
 	for _, name := range sortedKeys(c.Plugins) {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
+	errs = append(errs, c.checkSandboxes()...)
 	return append(errs, c.checkRoutes()...)
 }
 

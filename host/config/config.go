@@ -150,6 +150,8 @@ type Plugin struct {
 	// the host reads the secret: file:///path, env:NAME for a variable of the host, or a secret in AWS's Secrets Manager or Parameter
 	// Store or in Google's Secret Manager, which is read whenever a process of the plugin starts.
 	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command" spec:"true"`
+	// What the process may do.
+	Sandbox Sandbox `koanf:"sandbox" short:"mode" only:"command" spec:"true"`
 	// The plugin's own configuration, which the plugin checks.
 	Config map[string]any `koanf:"config" only:"command" spec:"true"`
 	// Whether the host and the plugin speak TLS: for a command mutual TLS on their private socket, where off is for stacks that
@@ -270,7 +272,7 @@ const (
 	TLSOff = "off"
 )
 
-// The two values of Create.OnRecord.
+// The two values of Create.OnRecord and of Sandbox.Mode.
 const (
 	On  = "on"
 	Off = "off"
@@ -302,6 +304,7 @@ func Default() *Config {
 // DefaultPlugin is what a plugin's entry starts from: everything but the command or address.
 func DefaultPlugin() Plugin {
 	return Plugin{
+		Sandbox:      Sandbox{Mode: On},
 		TLS:          TLSOn,
 		Instances:    1,
 		Limits:       Limits{Wait: 30 * time.Second},
@@ -332,8 +335,16 @@ func (p *Plugin) derive() {
 	if len(p.Config) == 0 {
 		p.Config = nil
 	}
-	if len(p.InheritEnv) == 0 {
-		p.InheritEnv = nil
+	for _, texts := range []*[]string{&p.InheritEnv, &p.Sandbox.Read, &p.Sandbox.Write} {
+		if len(*texts) == 0 {
+			*texts = nil
+		}
+	}
+	if len(p.Sandbox.Bind) == 0 {
+		p.Sandbox.Bind = nil
+	}
+	if !p.Sandbox.On() {
+		p.Sandbox = Sandbox{Mode: p.Sandbox.Mode}
 	}
 	if p.Limits.Burst == 0 {
 		p.Limits.Burst = int(min(math.Ceil(p.Limits.Rate), math.MaxInt32))

@@ -68,6 +68,16 @@ plugins:
     inherit_env: [HTTPS_PROXY]
     secrets: {token: file://./token, other: "env:OTHER", third: file:///etc/secrets/third}
     config: {memory_limit: 1GiB, threads: 4, ratio: 0.5, nested: {list: [1, two, null], a.b: true}}
+    sandbox:
+      require: true
+      preset: java
+      read: [/data, ./certs]
+      write: [../spill]
+      connect: [443, 5432]
+      bind: [4040]
+      user: 70000-70999
+      open_files: 4096
+      file_size: 10GiB
     tls: off
     start_timeout: 2m
     stop_timeout: 1s
@@ -121,6 +131,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			Config: map[string]any{"memory_limit": "1GiB", "threads": int64(4), "ratio": 0.5, "nested": map[string]any{
 				"list": []any{int64(1), "two", nil}, "a.b": true,
 			}},
+			Sandbox: config.Sandbox{
+				Mode: "on", Require: true, Preset: "java", Read: []string{"/data", folder + "/certs"}, Write: []string{filepath.Dir(folder) + "/spill"},
+				Connect: []int{443, 5432}, Bind: []int{4040}, User: "70000-70999", OpenFiles: 4096, FileSize: 10 * config.GiB,
+			},
 			TLS:          "off",
 			StartTimeout: 2 * time.Minute,
 			StopTimeout:  time.Second,

@@ -132,7 +132,7 @@ func differing(s *shape, was, is reflect.Value, path []string) []string {
 	case table:
 		return differingEntries(was, is, path)
 	case list:
-		if was.Len() == 0 && is.Len() == 0 { // left out and empty are the same
+		if was.Len() == 0 && is.Len() == 0 && s.elem.kind != integer { // left out and empty are the same, but for ports
 			return nil
 		}
 	}

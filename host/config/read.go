@@ -32,6 +32,9 @@ func (r *reader) read(n node, s *shape) any {
 	}
 	switch s.kind {
 	case object, table:
+		if _, isText := n.value.(string); isText && s.short != "" {
+			return r.short(n, s)
+		}
 		return r.mapping(n, s)
 	case list:
 		return r.list(n, s)
@@ -61,6 +64,16 @@ func (r *reader) read(n node, s *shape) any {
 	default:
 		return r.free(n)
 	}
+}
+
+// short reads the text that stands in the place of a mapping and sets one key of it.
+func (r *reader) short(n node, s *shape) any {
+	value, sound := r.text(n, s.field(s.short)).(string)
+	if !sound {
+		return nil
+	}
+	r.origins[strings.Join(append(r.path, s.short), delim)] = n.Origin
+	return map[string]any{s.short: value}
 }
 
 func (r *reader) mapping(n node, s *shape) any {
@@ -155,6 +168,9 @@ func (r *reader) objects(elements []node, s *shape) any {
 
 func (r *reader) text(n node, s *shape) any {
 	value, ok := n.value.(string)
+	if number, isNumber := n.value.(int64); isNumber && s.check != nil && s.check.numbers {
+		value, ok = strconv.FormatInt(number, 10), true
+	}
 	if !ok {
 		return r.wrongType(n, s)
 	}

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
 // Reference describes every key of a configuration for people, in Markdown. It says what [Schema] says, from the same
 // fields, rules and comments, and what a change of the key does.
 func Reference() []byte {
-	r := &reference{comments: fieldComments(source)}
+	r := &reference{comments: fieldComments()}
 	r.print(`# Configuration
 
 <!-- Generated from host/config/config.go: go run ./cmd/agenthost schema -o markdown > docs/reference/configuration.md -->
@@ -48,15 +49,23 @@ func (r *reference) print(format string, args ...any) { fmt.Fprintf(&r.text, for
 
 func (r *reference) table(s *shape, t reflect.Type, defaults reflect.Value) {
 	r.print("| key | value | default | |\n|---|---|---|---|\n")
-	r.rows(s, t, defaults, "")
+	r.rows(s, t, defaults, "", nil)
 }
 
-func (r *reference) rows(s *shape, t reflect.Type, defaults reflect.Value, prefix string) {
+// rows writes a row for each key; above are the marks of the mapping that they are in.
+func (r *reference) rows(s *shape, t reflect.Type, defaults reflect.Value, prefix string, above []string) {
 	for _, f := range s.fields {
 		value := fieldByKey(defaults, f.name)
 		comment := r.comments[t.Name()+"."+fieldNamed(t, f.name).Name]
+		marks := slices.Clone(above)
+		if f.only != "" {
+			marks = append(marks, map[string]string{"command": "**cmd**", "address": "**addr**"}[f.only])
+		}
+		if f.spec {
+			marks = append(marks, "**new**")
+		}
 		if f.shape.kind == object {
-			r.rows(f.shape, value.Type(), value, prefix+f.name+".")
+			r.rows(f.shape, value.Type(), value, prefix+f.name+".", marks)
 			continue
 		}
 		usual := ""
@@ -64,13 +73,6 @@ func (r *reference) rows(s *shape, t reflect.Type, defaults reflect.Value, prefi
 			usual = "required"
 		} else if f.shape.hasDefault(value) {
 			usual = fmt.Sprintf("`%v`", written(value.Interface()))
-		}
-		var marks []string
-		if f.only != "" {
-			marks = append(marks, map[string]string{"command": "**cmd**", "address": "**addr**"}[f.only])
-		}
-		if f.spec {
-			marks = append(marks, "**new**")
 		}
 		if len(marks) > 0 {
 			comment = strings.Join(marks, ", ") + ": " + comment
@@ -86,6 +88,8 @@ func (s *shape) hasDefault(value reflect.Value) bool {
 		return false
 	case text:
 		return !value.IsZero()
+	case size:
+		return s.check.number(value.Int(), "") == nil
 	case integer:
 		return value.Kind() != reflect.Pointer && s.check.number(value.Int(), "") == nil
 	}

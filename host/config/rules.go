@@ -30,6 +30,8 @@ type rule struct {
 	// list checks a list as a whole; each, if there is one, names the rule for its elements.
 	list func([]string) error
 	each string
+	// numbers says that a number is as good as its digits.
+	numbers bool
 	// more checks what a pattern cannot.
 	more func(string) error
 	// resolve makes a path that is relative to the configuration absolute, see besideFile.
@@ -77,8 +79,16 @@ var rules = map[string]*rule{
 	"positive":          {want: "a whole number of at least 1", minimum: number(1), maximum: number(math.MaxInt32)},
 	"duration":          {want: "a duration of 0s or more, such as 30s or 5m", minimum: number(0)},
 	"positive_duration": {want: "a duration of at least 1ms, such as 30s or 5m", minimum: number(int64(time.Millisecond))},
-	"record_size":       {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
-	"message_size":      {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
+	"sandbox_preset":    {enum: []string{PresetNone, PresetGo, PresetJava, PresetPython, PresetRust}},
+	"sandbox_user": {
+		pattern: `^([a-z_][a-z0-9_.-]*|[0-9]{1,10}|[0-9]{1,10}-[0-9]{1,10})$`, numbers: true,
+		want: "a user's name, an id, or a range of ids such as 70000-70999", more: checkSandboxUser,
+	},
+	"port":         {want: "a TCP port from 1 to 65535", minimum: number(1), maximum: number(65535)},
+	"open_files":   {want: "a whole number of at least 64", minimum: number(64), maximum: number(math.MaxInt32)},
+	"file_size":    {want: "a size of at least 1MiB, such as 10GiB", minimum: number(int64(MiB))},
+	"record_size":  {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
+	"message_size": {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
 }
 
 func init() {

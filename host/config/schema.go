@@ -2,11 +2,12 @@ package config
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"reflect"
 	"strconv"
 	"strings"
@@ -15,16 +16,16 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// The descriptions in the schema are the comments in config.go, which are written once, where the fields are.
+// The descriptions in the schema are the comments of the fields, which are written once, where these are.
 //
-//go:embed config.go
-var source string
+//go:embed config.go sandbox.go
+var sources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for checks before a file is rolled
 // out. It is generated from [Config] and the rules that Load checks by. Load is the stricter of the two: it also knows
 // what a schema cannot say, such as that a port is at most 65535.
 func Schema() []byte {
-	comments := fieldComments(source)
+	comments := fieldComments()
 	reflector := jsonschema.Reflector{
 		Anonymous:                  true,
 		DoNotReference:             true,
@@ -55,6 +56,9 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 			if f.required {
 				s.Required = append(s.Required, f.name)
 			}
+		}
+		if sh.short != "" {
+			short(s, sh)
 		}
 		if sh == pluginShape {
 			s.OneOf = []*jsonschema.Schema{kindSchema("command"), kindSchema("address")}
@@ -91,13 +95,24 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 		s.OneOf = []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: sizePattern}}
 		sh.check.describe(s.OneOf[0])
 	default:
-		if sh.check != nil {
+		if sh.check != nil && sh.check.numbers {
+			s.Type, s.OneOf = "", []*jsonschema.Schema{{Type: "integer"}, {Type: "string"}}
+			sh.check.describe(s.OneOf[1])
+		} else if sh.check != nil {
 			sh.check.describe(s)
 		}
 	}
 	if !defaults.IsZero() {
 		s.Default = written(defaults.Interface())
 	}
+}
+
+// short lets a mapping be one of the texts that set its one key.
+func short(s *jsonschema.Schema, sh *shape) {
+	mapping := &jsonschema.Schema{Type: s.Type, Properties: s.Properties, AdditionalProperties: s.AdditionalProperties, Required: s.Required}
+	text := &jsonschema.Schema{Type: "string"}
+	sh.field(sh.short).check.describe(text)
+	*s = jsonschema.Schema{Description: s.Description, OneOf: []*jsonschema.Schema{text, mapping}}
 }
 
 // kindSchema is what holds for a plugin of one kind, command or address: it has that key, and none that is for the other.
@@ -151,13 +166,31 @@ func fieldByKey(structValue reflect.Value, key string) reflect.Value {
 	panic("config: no field for " + key) // shapes are made of these very fields
 }
 
-// fieldComments reads the comments of struct fields, keyed "Type.Field"; the type's own is under "Type.".
-func fieldComments(source string) map[string]string {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
-	if err != nil {
-		panic("config: config.go compiled but does not parse: " + err.Error())
-	}
+// fieldComments reads the comments of struct fields, keyed "Type.Field".
+func fieldComments() map[string]string {
 	comments := map[string]string{}
+	err := fs.WalkDir(sources, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := sources.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		addComments(comments, file)
+		return nil
+	})
+	if err != nil {
+		panic("config: what compiled does not parse: " + err.Error())
+	}
+	return comments
+}
+
+func addComments(comments map[string]string, file *ast.File) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		t, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -172,5 +205,4 @@ func fieldComments(source string) map[string]string {
 		}
 		return false
 	})
-	return comments
 }

@@ -102,6 +102,7 @@ var beyondTheSchema = []string{
 	"zero byte in a key", "foreign tag", "two documents", "address with port 0", "address twice", "certificates without TLS",
 	"certificate without key", "key without certificate", "route to nobody", "route without any plugin", "route twice", "routes that contradict",
 	"route behind a wider one",
+	"root as a plugin's user", "an empty range of users", "a user for two", "the run directory for writing", "the state directory for reading",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

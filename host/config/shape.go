@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,8 @@ type shape struct {
 	fields []field
 	// elem is the shape of a table's values or a list's elements.
 	elem *shape
+	// short, if there is one, is the key of an object that a text in its place sets.
+	short string
 	// keys is the rule for a table's keys, check the rule for a scalar's value or a list as a whole; either may be nil.
 	keys, check *rule
 }
@@ -56,7 +59,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 	case t == reflect.TypeFor[Size]():
 		s.kind = size
 	case t.Kind() == reflect.Struct:
-		s.kind = object
+		s.kind, s.short = object, tag.Get("short")
 		for f := range t.Fields() {
 			if name := f.Tag.Get("koanf"); name != "" {
 				s.fields = append(s.fields, field{
@@ -118,9 +121,15 @@ func (s *shape) wants() string {
 	}
 	switch s.kind {
 	case object, table:
+		if s.short != "" {
+			return strings.Join(s.field(s.short).check.enum, ", ") + " or a mapping"
+		}
 		return "a mapping"
 	case list:
-		if s.elem.kind != text {
+		switch s.elem.kind {
+		case integer:
+			return "a list of whole numbers"
+		case object:
 			return "a list of mappings"
 		}
 		return "a list of texts"

@@ -18,11 +18,11 @@ func fromText(n node, s *shape) (node, error) {
 		}
 		n.value = i
 	case list:
-		if s.elem.kind == text && !strings.HasPrefix(strings.TrimSpace(value), "[") {
+		if s.elem.kind != object && !strings.HasPrefix(strings.TrimSpace(value), "[") {
 			elements := []node{}
 			for part := range strings.SplitSeq(value, ",") {
 				if part = strings.TrimSpace(part); part != "" {
-					elements = append(elements, node{Origin: n.Origin, value: part})
+					elements = append(elements, node{Origin: n.Origin, value: part, text: s.elem.kind != text})
 				}
 			}
 			n.value = elements

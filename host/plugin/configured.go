@@ -11,8 +11,16 @@ func SpecOf(name string, p config.Plugin) Spec {
 	return Spec{
 		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
 		Address: p.Address, RemoteTLS: RemoteTLS{CA: p.TLSCA, Cert: p.TLSCert, Key: p.TLSKey, ServerName: p.TLSServerName},
-		Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
+		Sandbox: sandboxOf(p), Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
 	}
+}
+
+// sandboxOf is the zero value where there is no process, or no sandbox.
+func sandboxOf(p config.Plugin) config.Sandbox {
+	if p.Remote() || !p.Sandbox.On() {
+		return config.Sandbox{}
+	}
+	return p.Sandbox
 }
 
 // KeyErrors are the ConfigErrors with the file, line and whole key that each is about.

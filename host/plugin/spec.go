@@ -32,6 +32,8 @@ type Spec struct {
 	SHA256 map[string]string
 	// Secrets maps a secret's name to where its value is read at start, as package secret says.
 	Secrets map[string]string
+	// Sandbox is what the process may do. The zero value is no sandbox.
+	Sandbox config.Sandbox `json:",omitzero"`
 	// Config is the plugin's own `config:` block, handed over as JSON.
 	Config map[string]any
 	// Contents stands for what the files behind Secrets and SHA256 hold: a secret that rotates makes another spec.
