@@ -14,14 +14,26 @@ import (
 // check finds what is wrong with the configuration as a whole, each part of which is right.
 func (c *Config) check() Errors {
 	errs := c.missing(nil)
-	if c.Listen.Admin != "" && sameAddress(c.Listen.GRPC, c.Listen.Admin) {
-		errs = append(errs, c.ErrorAt(fmt.Sprintf("is %s, as listen.grpc; the two need different ports", c.Listen.Admin), "listen", "admin"))
-	}
+	errs = append(errs, c.checkListen()...)
 	for _, name := range sortedKeys(c.Plugins) {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
 	errs = append(errs, c.checkSandboxes()...)
 	return append(errs, c.checkRoutes()...)
+}
+
+// checkListen holds that no two listeners have one port.
+func (c *Config) checkListen() Errors {
+	var errs Errors
+	listeners := []struct{ key, address string }{{"grpc", c.Listen.GRPC}, {"admin", c.Listen.Admin}, {"probe", c.Listen.Probe}}
+	for i, later := range listeners {
+		for _, earlier := range listeners[:i] {
+			if later.address != "" && sameAddress(earlier.address, later.address) {
+				errs = append(errs, c.ErrorAt(fmt.Sprintf("is %s, as listen.%s; the two need different ports", later.address, earlier.key), "listen", later.key))
+			}
+		}
+	}
+	return errs
 }
 
 func (c *Config) checkPlugin(name string, p Plugin) Errors {

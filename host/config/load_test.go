@@ -43,8 +43,8 @@ func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
 }
 
 const everyKey = `
-listen: {grpc: "127.0.0.1:8001", admin: ""}
-log: {level: debug, format: json}
+listen: {grpc: "127.0.0.1:8001", admin: "unix:../run/admin.sock", admin_token: "file://./tokens", probe: "0.0.0.0:9091", pprof: on}
+log: {level: debug, format: json, calls: off, slow_call: 5s}
 run_dir: /run/agenthost
 state_dir: ./state
 shutdown_timeout: 1m
@@ -57,6 +57,7 @@ create:
   record_max: 4KiB
   record_max_per_execution: 100KiB
   final_codes: [INVALID_ARGUMENT, PERMISSION_DENIED]
+  unsigned_pins_until: "2026-01-01"
   orphan_grace: 0s
   removed_grace: 30s
 plugins:
@@ -111,8 +112,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	elsewhere.TLSCA, elsewhere.TLSCert, elsewhere.TLSKey = folder+"/ca.pem", "/etc/tls/tls.crt", "/etc/tls/tls.key"
 	elsewhere.TLSServerName = "agents.example.com"
 	want := &config.Config{
-		Listen:          config.Listen{GRPC: "127.0.0.1:8001"},
-		Log:             config.Log{Level: "debug", Format: "json"},
+		Listen: config.Listen{
+			GRPC: "127.0.0.1:8001", Admin: "unix:" + filepath.Dir(folder) + "/run/admin.sock", AdminToken: "file://" + folder + "/tokens", Probe: "0.0.0.0:9091", Pprof: "on",
+		},
+		Log:             config.Log{Level: "debug", Format: "json", Calls: "off", SlowCall: 5 * time.Second},
 		RunDir:          "/run/agenthost",
 		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
@@ -120,6 +123,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Create: config.Create{
 			OnRecord: "on", Keys: "file:///etc/agenthost/create-keys", Timeout: time.Minute, MaxWait: time.Hour,
 			RecordMax: 4 * config.KiB, RecordMaxPerExecution: 100 * config.KiB, FinalCodes: []string{"INVALID_ARGUMENT", "PERMISSION_DENIED"}, RemovedGrace: 30 * time.Second,
+			UnsignedPinsUntil: "2026-01-01",
 		},
 		Plugins: map[string]config.Plugin{"duckdb": {
 			Command:    []string{folder + "/bin/duckdb", "--verbose"},

@@ -103,6 +103,7 @@ var beyondTheSchema = []string{
 	"certificate without key", "key without certificate", "route to nobody", "route without any plugin", "route twice", "routes that contradict",
 	"route behind a wider one",
 	"root as a plugin's user", "an empty range of users", "a user for two", "the run directory for writing", "the state directory for reading",
+	"one port for the probe and another listener", "a socket with a long path", "a day that is none", "a day that is far away",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/internal/throttle"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
@@ -48,6 +49,8 @@ type Options struct {
 	Creation Creation
 	// Intents are what this host, or those before it with its state directory, have accepted for themselves alone. Nil: none.
 	Intents *record.Intents
+	// AccessLog says of which calls the log tells.
+	AccessLog AccessLog
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -72,6 +75,8 @@ type Gateway struct {
 	creation atomic.Pointer[Creation]
 	intents  *record.Intents
 	budget   budget
+	callLog  *accessLog
+	unsigned *throttle.Throttle // what the log tells of envelopes that no host has signed
 	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to
 	// end ctx.
 	detached sync.WaitGroup
@@ -123,6 +128,8 @@ func New(options Options) *Gateway {
 
 		statuses: jobs.NewStatuses(statusMemory),
 		intents:  options.Intents,
+		callLog:  newAccessLog(options.AccessLog, options.Log),
+		unsigned: throttle.New(unsignedInterval, unsignedBurst),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
@@ -145,6 +152,7 @@ func New(options Options) *Gateway {
 		grpc.MaxRecvMsgSize(options.MaxMessageSize),
 		grpc.KeepaliveEnforcementPolicy(enforcement),
 		grpc.WaitForHandlers(true),
+		grpc.UnknownServiceHandler(g.unknown),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(windowSize),
 		grpc.StaticConnWindowSize(windowSize),
@@ -161,6 +169,9 @@ func (g *Gateway) SetCreation(creation Creation) { g.creation.Store(&creation) }
 
 // Server is the gRPC server to serve listeners with, and to stop.
 func (g *Gateway) Server() *grpc.Server { return g.server }
+
+// Health is what answers grpc.health.v1, for another server to answer it too.
+func (g *Gateway) Health() healthpb.HealthServer { return g.health }
 
 // SetReady says whether Flyte may send work. It is what grpc.health.v1 answers for "" and for every service.
 func (g *Gateway) SetReady(ready bool) {

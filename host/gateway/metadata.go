@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"google.golang.org/grpc"
@@ -107,7 +108,10 @@ func there(target route.Target) bool {
 func discovery[Request, Response any](g *Gateway, name string, answer func(*Request) (*Response, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
-		Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (_ any, err error) {
+			began := time.Now()
+			ctx, note := noting(ctx)
+			defer func() { g.callLog.tell(ctx, name, note, "", "", time.Since(began), err) }()
 			request := new(Request)
 			if err := decode(request); err != nil {
 				return nil, err

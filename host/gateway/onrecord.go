@@ -40,6 +40,8 @@ type Creation struct {
 	RecordMax, RecordMaxPerExecution int
 	// FinalCodes are refusals that no retry will change: from retry 1 on a task that its agent refuses so has FAILED.
 	FinalCodes []codes.Code
+	// UnsignedPinsUntil is until when an envelope that is not signed with Keys chooses a plugin, though all hosts have the same keys.
+	UnsignedPinsUntil time.Time
 	// OrphanGrace is for how long a job may wait for somebody to ask for it whose CreateTask was answered too late.
 	OrphanGrace time.Duration
 }

@@ -51,14 +51,16 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
 	}
+	noteOf(ctx).taskType = info.category.Name
 	c := &routedCall{method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}}
 	c.info.meta = nil // it refers to the request, which may be replaced
 
 	metaOfFlyte := info.meta
-	e, wrapped := open(info.meta)
+	e, wrapped := open(info.meta, g.keys())
 	switch {
 	case wrapped:
 		info.meta = e.meta
+		e = g.pinOf(e)
 	case record.Is(info.meta), record.Newer(info.meta):
 		read, err := g.readRecord(info.meta)
 		c.record, c.unreadable = &read, err

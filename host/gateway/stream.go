@@ -18,8 +18,9 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
-		err := g.forwardStream(caller, m, answer, observed)
-		observed.end(err)
+		ctx, note := noting(caller.Context())
+		err := g.forwardStream(ctx, caller, m, answer, observed)
+		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
 		return g.fit(err, observed)
 	}
 }
@@ -27,13 +28,13 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 // answerer passes a plugin's answer on. answered says that the plugin gave any.
 type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error)
 
-func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
+func (g *Gateway) forwardStream(ctx context.Context, caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
 	first := &frame{}
 	defer first.free()
 	if err := caller.RecvMsg(first); err != nil {
 		return noFirstMessage(m, err)
 	}
-	c, err := g.plan(caller.Context(), m, first)
+	c, err := g.plan(ctx, m, first)
 	if err != nil {
 		return err
 	}

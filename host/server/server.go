@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -124,6 +125,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 	h.gateway = gateway.New(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without,
+		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	})
 	h.reloader = newReloader(options, h.plugins, h.notify)
 	h.reloader.created = func(settings config.Create) {
@@ -236,8 +238,10 @@ func memoryOf(sources config.Sources) string {
 
 // creationOf is what the configuration says of creations.
 func creationOf(settings config.Create, keys *createKeys) gateway.Creation {
+	unsigned, _ := time.Parse(time.DateOnly, settings.UnsignedPinsUntil) // the configuration lets only days pass; none is long ago
 	return gateway.Creation{
-		OnRecord: settings.OnRecord == config.On, Local: settings.Keys == "", Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
+		UnsignedPinsUntil: unsigned,
+		OnRecord:          settings.OnRecord == config.On, Local: settings.Keys == "", Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
 		RecordMax: int(settings.RecordMax), RecordMaxPerExecution: int(settings.RecordMaxPerExecution),
 		FinalCodes: finalCodes(settings.FinalCodes), OrphanGrace: settings.OrphanGrace,
 	}
