@@ -27,6 +27,8 @@ type reloader struct {
 	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
 	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
 
+	hash atomic.Pointer[string] // that of current; nil: it is to be made
+
 	mu      sync.Mutex
 	current *config.Config // what the fleet was last told
 }
@@ -65,14 +67,16 @@ func textOf(p *atomic.Pointer[string]) string {
 // run watches the files until ctx ends, and reads them again whenever hangup says so.
 func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 	var both sync.WaitGroup
-	both.Go(func() { r.watcher.Run(ctx, r.changed) })
+	both.Go(func() { r.watcher.Run(ctx, func(settings *config.Config, err error) { r.changed(settings, err) }) })
 	both.Go(func() {
 		for {
 			select {
 			case <-hangup:
 				r.log.Info("SIGHUP: reading the configuration again")
 				r.notify.reloading()
-				r.changed(r.watcher.Reload(ctx))
+				settings, err := r.watcher.Reload(ctx)
+				plan := r.changed(settings, err)
+				admin.Audit(r.log, "reload", "SIGHUP", admin.Outcome{Changed: admin.Changes(plan), Err: err})
 				r.notify.ready()
 			case <-ctx.Done():
 				return
@@ -82,16 +86,17 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 	both.Wait()
 }
 
-// changed takes up a configuration, or says what is wrong with it.
-func (r *reloader) changed(settings *config.Config, err error) {
+// changed takes up a configuration and returns what it changes, or says what is wrong with it.
+func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 	if err != nil {
 		r.refuse(err)
-		return
+		return nil
 	}
-	_, round := r.apply(settings)
+	plan, round := r.apply(settings)
 	go func() {
 		_ = round.Wait(context.Background(), func(o fleet.Outcome) { r.tell(o) }) // it ends when the fleet does
 	}()
+	return plan
 }
 
 func (r *reloader) refuse(err error) {
@@ -125,6 +130,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 		r.created(settings.Create)
 	}
 	r.current = settings
+	r.hash.Store(nil)
 	return plan, r.plugins.Apply(settings)
 }
 
@@ -133,6 +139,18 @@ func (r *reloader) settings() *config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current
+}
+
+// configHash stands for the settings in effect.
+func (r *reloader) configHash() string {
+	if known := r.hash.Load(); known != nil {
+		return *known
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hash := r.current.Hash()
+	r.hash.Store(&hash)
+	return hash
 }
 
 func (r *reloader) tell(o fleet.Outcome) {

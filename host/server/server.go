@@ -77,6 +77,10 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer bound.close()
+	tokens, err := openAdminTokens(options.Config.Listen, bound.admin, runRoot, options.Log)
+	if err != nil {
+		return err
+	}
 	without, err := guaranteesOff(options.Log)
 	if err != nil {
 		return err
@@ -87,7 +91,7 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	defer intents.Close()
-	h := newHost(ctx, options, runRoot, stateDir, bound, without, keys, intents)
+	h := newHost(ctx, options, runRoot, stateDir, bound, tokens, without, keys, intents)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -104,6 +108,7 @@ type host struct {
 	plugins   *fleet.Fleet
 	gateway   *gateway.Gateway
 	admin     *admin.Server // nil where it is off
+	probe     *admin.Probe  // nil where it is off
 	reloader  *reloader
 	notify    notifier
 	keys      *createKeys
@@ -113,7 +118,7 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set, keys *createKeys, intents *record.Intents) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
@@ -133,13 +138,19 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 		h.gateway.SetCreation(creationOf(settings, keys))
 	}
 	if bound.admin != nil {
-		grpcAddress, adminAddress := bound.addresses()
+		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
-			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
+			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
+			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
+		})
+	}
+	if bound.probe != nil {
+		h.probe = admin.NewProbe(admin.ProbeOptions{
+			Ready: h.ready.Load, Health: h.gateway.Health(), ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, Metrics: metrics,
 		})
 	}
 	return h
@@ -147,8 +158,11 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 
 // serve answers until ctx ends or one of the servers fails.
 func (h *host) serve(ctx context.Context) error {
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	answer := func() {
+		if h.probe != nil {
+			go func() { ended <- h.probe.Serve(h.listeners.probe) }()
+		}
 		if h.admin != nil {
 			go func() { ended <- h.admin.Serve(h.listeners.admin) }()
 		}
@@ -158,8 +172,8 @@ func (h *host) serve(ctx context.Context) error {
 		answer()
 	}
 
-	grpcAddress, adminAddress := h.listeners.addresses()
-	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "plugins", len(h.options.Config.Plugins))
+	grpcAddress, adminAddress, probeAddress := h.listeners.addresses()
+	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "plugins", len(h.options.Config.Plugins))
 	h.plugins.Apply(h.options.Config)
 	watching, stopWatching := context.WithCancel(ctx)
 	var watched sync.WaitGroup
@@ -185,7 +199,7 @@ func (h *host) serve(ctx context.Context) error {
 				h.options.Before.Accepts()
 			}
 			h.notify.ready()
-			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())
+			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
 			return nil
 		case <-h.succeeded:
@@ -209,6 +223,9 @@ func (h *host) stop() {
 	h.plugins.Stop(limit)
 	if h.admin != nil {
 		_ = h.admin.Shutdown(limit)
+	}
+	if h.probe != nil {
+		_ = h.probe.Shutdown(limit)
 	}
 	h.options.Log.Info("agenthost has stopped")
 }
