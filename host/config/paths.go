@@ -29,10 +29,3 @@ func secretBesideFile(folder, url string) string {
 	}
 	return url
 }
-
-func socketBesideFile(folder, address string) string {
-	if path, isSocket := UnixPath(address); isSocket {
-		return unixScheme + besideFile(folder, path)
-	}
-	return address
-}
