@@ -35,12 +35,7 @@ func servePending(t *testing.T, pending func() []gateway.Pending, cancel func(co
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), admin.TokenFileName(listener.Addr().(*net.TCPAddr).Port))
-	if err := os.WriteFile(file, []byte("0123456789abcdef"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tokens := func(context.Context) []admin.Token { return []admin.Token{{Name: "test", Secret: "0123456789abcdef"}} }
-	server := admin.New(admin.Options{Metrics: prometheus.NewRegistry(), Pending: pending, CancelPending: cancel, Tokens: tokens, TokenFile: file})
+	server := admin.New(admin.Options{Metrics: prometheus.NewRegistry(), Pending: pending, CancelPending: cancel})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -37,10 +37,11 @@ Exits with 1 if the host does not answer.`,
   agenthost status --admin 10.0.0.7:9090 -o json | jq '.plugins[] | select(.state != "running")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host, err := adminClient(cmd)
+			address, err := adminAddress(cmd)
 			if err != nil {
 				return err
 			}
+			host := adminclient.Client{Address: address}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			if !watch {
@@ -49,7 +50,7 @@ Exits with 1 if the host does not answer.`,
 			return watchStatus(ctx, host, output, interval, cmd.OutOrStdout())
 		},
 	}
-	bindAdminFlags(cmd, answerTimeout)
+	bindConfigFlags(cmd)
 	bindOutput(cmd, &output, outputTable, outputJSON, outputYAML)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "how `long` to wait between two looks with --watch")
@@ -57,6 +58,8 @@ Exits with 1 if the host does not answer.`,
 }
 
 func showStatus(ctx context.Context, host adminclient.Client, output string, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
 	status, raw, err := host.Status(ctx)
 	if err != nil {
 		return err

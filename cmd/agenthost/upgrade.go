@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 func newUpgradeCommand() *cobra.Command {
@@ -37,7 +38,7 @@ Exits with 1 if the old host serves on.`,
   agenthost upgrade -o json | jq -r .pid`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			host, err := adminClient(cmd)
+			address, err := adminAddress(cmd)
 			if err != nil {
 				return err
 			}
@@ -47,7 +48,7 @@ Exits with 1 if the old host serves on.`,
 			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := host.Upgrade(ctx, force, func(started admin.UpgradeStart) {
+			report, err := adminclient.Client{Address: address}.Upgrade(ctx, force, func(started admin.UpgradeStart) {
 				fmt.Fprintf(shown, "started %s, process %d; waiting for its plugins …\n", started.Program, started.PID)
 			})
 			if ctx.Err() != nil {
@@ -59,7 +60,7 @@ Exits with 1 if the old host serves on.`,
 			return showUpgrade(cmd, output, report)
 		},
 	}
-	bindAdminFlags(cmd, streamTimeout)
+	bindConfigFlags(cmd)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&force, "force", false, "take over also without a plugin that runs now")
 	return cmd

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 
@@ -55,12 +54,10 @@ func pendingTask(p gateway.Pending) PendingTask {
 	}
 }
 
-func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request) Outcome {
-	id := r.PathValue("id")
-	if err := s.options.CancelPending(r.Context(), id); err != nil {
+func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request) {
+	if err := s.options.CancelPending(r.Context(), r.PathValue("id")); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
-		return Outcome{Err: fmt.Errorf("task %.64q: %w", id, err)}
+		return
 	}
 	w.WriteHeader(http.StatusNoContent)
-	return Outcome{Changed: "task " + id + " is given up"}
 }
