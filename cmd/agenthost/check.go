@@ -20,10 +20,12 @@ import (
 
 // checkReport is what `agenthost check -o json` prints.
 type checkReport struct {
-	OK      bool            `json:"ok"`
-	Files   []string        `json:"files"`
-	Errors  config.Errors   `json:"errors,omitempty"`
-	Plugins []checkedPlugin `json:"plugins"` // by name
+	OK    bool     `json:"ok"`
+	Files []string `json:"files"`
+	// ConfigHash is what a host gives that has this configuration in effect; absent where it is not sound.
+	ConfigHash string          `json:"config_hash,omitempty"`
+	Errors     config.Errors   `json:"errors,omitempty"`
+	Plugins    []checkedPlugin `json:"plugins"` // by name
 }
 
 func newCheckCommand() *cobra.Command {
@@ -53,7 +55,7 @@ Exits with 1 if anything is wrong.`,
 			case err != nil:
 				return err
 			default:
-				report.Errors = server.CheckListenTLS(settings)
+				report.ConfigHash = settings.Hash()
 				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
 					report.Plugins = append(report.Plugins, checkedPlugin{Name: name})
 				}
@@ -63,7 +65,7 @@ Exits with 1 if anything is wrong.`,
 					if err := startEach(ctx, settings, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
-					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
+					report.Errors = checkCreateKeys(ctx, settings.Create)
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })

@@ -21,7 +21,7 @@ var defaultConfigFiles = []string{"agenthost.yaml", "/etc/agenthost/agenthost.ya
 // configShortcuts are flags of their own for the keys that people set most.
 var configShortcuts = []struct{ flag, key, usage string }{
 	{"grpc", "listen.grpc", "`host:port` for FlytePropeller (listen.grpc)"},
-	{"admin", "listen.admin", "`host:port` for metrics, health and status; empty for none (listen.admin)"},
+	{"admin", "listen.admin", "`host:port` for operators, or unix:/path; empty for none (listen.admin)"},
 	{"log-level", "log.level", "least `level` to log: debug, info, warn or error (log.level)"},
 	{"log-format", "log.format", "`format` of the log: text or json (log.format)"},
 }
@@ -66,7 +66,8 @@ func completeSet(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.Shel
 	return keys, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
-// loadConfig reads the configuration that a command's flags and the environment name.
+// loadConfig reads the configuration that a command's flags and the environment name. With errNoConfig it is what flags and
+// defaults say.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	sources, err := configSources(cmd)
 	if err != nil {
@@ -74,7 +75,7 @@ func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	}
 	settings, err := config.Load(sources)
 	if err == nil && len(sources.Files) == 0 && len(settings.Plugins) == 0 {
-		return nil, errNoConfig
+		return settings, errNoConfig
 	}
 	return settings, err
 }

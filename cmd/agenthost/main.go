@@ -21,6 +21,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agenthost/agenthost/host/guard"
+	"github.com/agenthost/agenthost/host/takeover"
 	"github.com/agenthost/agenthost/proto/nearest"
 )
 
@@ -32,6 +34,11 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == guard.Command && !takeover.BringsEnvironment() {
+		if err := guard.HideEnvironment(); err != nil {
+			fmt.Fprintf(os.Stderr, "agenthost: plugins that run as this user may read the host's environment and what is secret in it: %v\n", err)
+		}
+	}
 	if os.Getpid() == 1 {
 		code, err := asFirstProcess()
 		if err == nil {

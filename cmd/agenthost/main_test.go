@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/agenthost/agenthost/host/takeover"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
 
@@ -19,7 +20,11 @@ const actAsAgenthost = "TEST_ACT_AS_AGENTHOST"
 
 func TestMain(m *testing.M) {
 	badplugin.Main()
-	if os.Getenv(actAsAgenthost) != "" {
+	if len(os.Args) == 3 && os.Args[1] == pry {
+		pryInto(os.Args[2])
+		os.Exit(0)
+	}
+	if os.Getenv(actAsAgenthost) != "" || os.Getenv("AGENTHOST_ENVIRONMENT") != "" || takeover.BringsEnvironment() {
 		if os.Getpid() != 1 { // who runs itself once more
 			os.Unsetenv(actAsAgenthost)
 		}

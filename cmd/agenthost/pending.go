@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
-	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 func newPendingCommand() *cobra.Command {
@@ -27,11 +26,11 @@ polled for.
   agenthost pending cancel 5e1ca4f0…`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
-			tasks, raw, err := adminclient.Client{Address: address}.Pending(cmd.Context())
+			tasks, raw, err := host.Pending(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -42,7 +41,7 @@ polled for.
 			return nil
 		},
 	}
-	bindConfigFlags(cmd)
+	bindAdminFlags(cmd, answerTimeout)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.AddCommand(newCancelCommand())
 	return cmd
@@ -60,11 +59,11 @@ Exits with 1 if the task is not known at this host, or has a job, or the plugin 
   agenthost pending -o json | jq -r '.tasks[].id' | xargs -n1 agenthost pending cancel`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil || len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			tasks, _, _ := adminclient.Client{Address: address}.Pending(cmd.Context()) // none, where no host answers
+			tasks, _, _ := quickly(host).Pending(cmd.Context()) // none, where no host answers
 			ids := make([]string, len(tasks.Tasks))
 			for i, task := range tasks.Tasks {
 				ids[i] = cobra.CompletionWithDesc(task.ID, task.Plugin+" "+task.Execution+" "+task.Node)
@@ -72,18 +71,18 @@ Exits with 1 if the task is not known at this host, or has a job, or the plugin 
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
-			if err := (adminclient.Client{Address: address}).CancelPending(cmd.Context(), args[0]); err != nil {
+			if err := host.CancelPending(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is given up: no job is made for it\n", args[0])
 			return nil
 		},
 	}
-	bindConfigFlags(cmd)
+	bindAdminFlags(cmd, answerTimeout)
 	return cmd
 }
 

@@ -35,7 +35,12 @@ func servePending(t *testing.T, pending func() []gateway.Pending, cancel func(co
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := admin.New(admin.Options{Metrics: prometheus.NewRegistry(), Pending: pending, CancelPending: cancel})
+	file := filepath.Join(t.TempDir(), admin.TokenFileName(listener.Addr().(*net.TCPAddr).Port))
+	if err := os.WriteFile(file, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens := func(context.Context) []admin.Token { return []admin.Token{{Name: "test", Secret: "0123456789abcdef"}} }
+	server := admin.New(admin.Options{Metrics: prometheus.NewRegistry(), Pending: pending, CancelPending: cancel, Tokens: tokens, TokenFile: file})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {

@@ -36,7 +36,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
   agenthost reload --admin 10.0.0.7:9090 -o json | jq '.plugins[] | select(.error)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := reload(ctx, adminclient.Client{Address: address}, dryRun, shown)
+			report, err := reload(ctx, host, dryRun, shown)
 			if ctx.Err() != nil {
 				return &exitError{code: exitInterrupted, err: errors.New("interrupted; what the host has begun it will end")}
 			}
@@ -66,7 +66,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			return nil
 		},
 	}
-	bindConfigFlags(cmd)
+	bindAdminFlags(cmd, streamTimeout)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would change")
 	return cmd

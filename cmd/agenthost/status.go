@@ -37,11 +37,10 @@ Exits with 1 if the host does not answer.`,
   agenthost status --admin 10.0.0.7:9090 -o json | jq '.plugins[] | select(.state != "running")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
-			host := adminclient.Client{Address: address}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			if !watch {
@@ -50,7 +49,7 @@ Exits with 1 if the host does not answer.`,
 			return watchStatus(ctx, host, output, interval, cmd.OutOrStdout())
 		},
 	}
-	bindConfigFlags(cmd)
+	bindAdminFlags(cmd, answerTimeout)
 	bindOutput(cmd, &output, outputTable, outputJSON, outputYAML)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "how `long` to wait between two looks with --watch")
@@ -58,8 +57,6 @@ Exits with 1 if the host does not answer.`,
 }
 
 func showStatus(ctx context.Context, host adminclient.Client, output string, out io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	status, raw, err := host.Status(ctx)
 	if err != nil {
 		return err

@@ -176,7 +176,7 @@ func TestASocketThatIsForNothingIsNamed(t *testing.T) {
 	p.activated(t, "stray.socket", stray)
 	p.start(t)
 	_ = p.cmd.Wait() // the code is what counts
-	want := "systemd passes the socket " + stray.Addr().String() + " (stray.socket), which is neither listen.grpc nor listen.admin"
+	want := "systemd passes the socket " + stray.Addr().String() + " (stray.socket), which is none of listen.grpc, listen.admin and listen.probe"
 	if code := p.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(p.stderr.String(), want) {
 		t.Errorf("it ended with %d:\n%s", code, p.stderr)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
-	"github.com/agenthost/agenthost/tools/adminclient"
 )
 
 func newUpgradeCommand() *cobra.Command {
@@ -38,7 +37,7 @@ Exits with 1 if the old host serves on.`,
   agenthost upgrade -o json | jq -r .pid`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			address, err := adminAddress(cmd)
+			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
@@ -48,7 +47,7 @@ Exits with 1 if the old host serves on.`,
 			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := adminclient.Client{Address: address}.Upgrade(ctx, force, func(started admin.UpgradeStart) {
+			report, err := host.Upgrade(ctx, force, func(started admin.UpgradeStart) {
 				fmt.Fprintf(shown, "started %s, process %d; waiting for its plugins …\n", started.Program, started.PID)
 			})
 			if ctx.Err() != nil {
@@ -60,7 +59,7 @@ Exits with 1 if the old host serves on.`,
 			return showUpgrade(cmd, output, report)
 		},
 	}
-	bindConfigFlags(cmd)
+	bindAdminFlags(cmd, streamTimeout)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&force, "force", false, "take over also without a plugin that runs now")
 	return cmd

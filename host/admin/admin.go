@@ -4,6 +4,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -20,8 +21,16 @@ import (
 type Options struct {
 	// Version is the host's version, for status and metrics.
 	Version string
-	// GRPC and Admin are the addresses in use, host:port, for status.
-	GRPC, Admin string
+	// GRPC, Admin and Probe are the addresses in use, host:port or unix:path, for status; Configured is listen.admin.
+	GRPC, Admin, Probe, Configured string
+	// Log gets a line for each operation, and for those that are refused.
+	Log *slog.Logger
+	// Tokens are what may operate the host over TCP; nil: none.
+	Tokens func(context.Context) []Token
+	// TokenFile is where the host has written one of them, for operators on its machine; empty: nowhere.
+	TokenFile string
+	// Profiles is whether Go's profiles of the host are served.
+	Profiles bool
 	// Plugins is what the plugins are doing.
 	Plugins func() []fleet.Status
 	// Ready is whether Flyte may send work.
@@ -34,6 +43,8 @@ type Options struct {
 	// Upgrade has a new host take over, and sends what happens line by line, the report last. With force it does so too where a
 	// plugin that runs here does not run there.
 	Upgrade func(ctx context.Context, force bool, send func(UpgradeLine))
+	// ConfigHash stands for the configuration in effect; it may be nil.
+	ConfigHash func() string
 	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
@@ -58,6 +69,7 @@ type Server struct {
 	options Options
 	started time.Time
 	http    *http.Server
+	audit   *auditLog
 
 	streams    context.Context // ends with Shutdown
 	endStreams context.CancelFunc
@@ -74,21 +86,33 @@ func New(options Options) *Server {
 	if options.LogLost == nil {
 		options.LogLost = func() (int64, string) { return 0, "" }
 	}
-	s := &Server{options: options, started: time.Now()}
+	if options.Tokens == nil {
+		options.Tokens = func(context.Context) []Token { return nil }
+	}
+	if options.ConfigHash == nil {
+		options.ConfigHash = func() string { return "" }
+	}
+	s := &Server{options: options, started: time.Now(), audit: newAuditLog(options.Log)}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)
 	mux := http.NewServeMux()
 	for _, e := range s.endpoints() {
-		mux.Handle(e.pattern, e.handler)
+		if !e.profile || options.Profiles {
+			mux.Handle(e.pattern, s.guard(e))
+		}
 	}
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ConnContext: withPeer}
 	return s
 }
 
 // endpoint is one row of the API, of which docs/reference/admin-api.md is made.
 type endpoint struct {
 	pattern string
+	// handler is made by Server.operation where the endpoint changes anything, whose access is operate.
 	handler http.Handler
+	access  access
+	// profile marks those that are there with listen.pprof only.
+	profile bool
 	// parameters, answer and status are for people.
 	parameters, answer, status string
 }
@@ -109,43 +133,43 @@ func (s *Server) endpoints() []endpoint {
 			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
 		},
 		{
-			pattern: "GET /status", handler: http.HandlerFunc(s.serveStatus),
+			pattern: "GET /status", handler: http.HandlerFunc(s.serveStatus), access: read,
 			answer: "[Status](#status), as JSON", status: "200",
 		},
 		{
-			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents),
+			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents), access: read,
 			answer: "each change of state from now on, until the host stops: [Events](#event), as newline-delimited JSON", status: "200",
 		},
 		{
-			pattern: "POST /reload", handler: http.HandlerFunc(s.serveReload),
+			pattern: "POST /reload", handler: s.operation("reload", s.serveReload),
 			parameters: "`dry_run=1`: only plan, and do nothing",
 			answer:     "the configuration is read again, and what happens is told: [ReloadLines](#reloadline), as newline-delimited JSON", status: "200, also for a reload that fails: its report says so",
 		},
 		{
-			pattern: "POST /upgrade", handler: http.HandlerFunc(s.serveUpgrade),
+			pattern: "POST /upgrade", handler: s.operation("upgrade", s.serveUpgrade),
 			parameters: "`force=1`: also where a plugin that runs does not run in the new host",
 			answer:     "a new host is started from the program as it is now, takes over, and this one ends: [UpgradeLines](#upgradeline), as newline-delimited JSON. Answered on the host's own machine only", status: "200, also for an upgrade that fails: its report says so; 403",
 		},
 		{
-			pattern: "GET /pending", handler: http.HandlerFunc(s.servePending),
+			pattern: "GET /pending", handler: http.HandlerFunc(s.servePending), access: read,
 			answer: "the accepted tasks that have no job yet: [PendingTasks](#pendingtasks), as JSON", status: "200",
 		},
 		{
-			pattern: "POST /pending/{id}/cancel", handler: http.HandlerFunc(s.serveCancel),
+			pattern: "POST /pending/{id}/cancel", handler: s.operation("cancel", s.serveCancel),
 			parameters: "`id`: that of the task",
 			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
 		},
 		{
-			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index),
-			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200, 404",
+			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index), access: read, profile: true,
+			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200",
 		},
 		{
-			pattern: "GET /debug/pprof/profile", handler: http.HandlerFunc(pprof.Profile),
+			pattern: "GET /debug/pprof/profile", handler: http.HandlerFunc(pprof.Profile), access: read, profile: true,
 			parameters: "`seconds`: how long, by default 30",
 			answer:     "a profile of the processor", status: "200",
 		},
 		{
-			pattern: "GET /debug/pprof/trace", handler: http.HandlerFunc(pprof.Trace),
+			pattern: "GET /debug/pprof/trace", handler: http.HandlerFunc(pprof.Trace), access: read, profile: true,
 			parameters: "`seconds`: how long, by default 1",
 			answer:     "a trace of the execution", status: "200",
 		},

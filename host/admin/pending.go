@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -54,10 +55,12 @@ func pendingTask(p gateway.Pending) PendingTask {
 	}
 }
 
-func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request) {
-	if err := s.options.CancelPending(r.Context(), r.PathValue("id")); err != nil {
+func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request) Outcome {
+	id := r.PathValue("id")
+	if err := s.options.CancelPending(r.Context(), id); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
-		return
+		return Outcome{Err: fmt.Errorf("task %.64q: %w", id, err)}
 	}
 	w.WriteHeader(http.StatusNoContent)
+	return Outcome{Changed: "task " + id + " is given up"}
 }

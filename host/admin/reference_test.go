@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/health"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
@@ -31,17 +32,50 @@ func apiReference(t *testing.T) string {
 
 <!-- Generated from host/admin: go test ./host/admin -run TestThePublishedAPIIsUpToDate -update -->
 
-HTTP on the host's admin address (` + "`listen.admin`" + `), for operators and probes. Nothing there holds configuration values, environment or
-secrets. Fields are added without notice: ignore what you do not know. A path that is not listed is 404, another method 405.
+HTTP on the host's admin address (` + "`listen.admin`" + `: TCP, or a unix socket), for operators. Nothing there holds configuration values,
+environment or secrets. Fields are added without notice: ignore what you do not know. A path that is not listed is 404, another method 405.
 
-| endpoint | parameters | answer | status |
-|---|---|---|---|
+Who may ask for what:
+
+| access | over TCP | over the unix socket |
+|---|---|---|
+| open | whoever reaches the address | whoever may connect: the socket has mode 0600, unless systemd made it |
+| read | from the host's own machine; else with a token | the same |
+| operate | with a token | the host's user and root; others with a token |
+
+A token comes as ` + "`Authorization: Bearer …`" + `. There are those of ` + "`listen.admin_token`" + `, and over TCP one of the host's own: a new one for each of
+its lives, in ` + "`admin-PORT.token`" + ` below ` + "`run_dir`" + `, for nobody but its user (the answer 401 names the path in ` + "`WWW-Authenticate`" + `, where the
+command line finds it). Refused besides: requests of pages of other sites in a browser (` + "`Origin`, `Sec-Fetch-Site`" + `), names in ` + "`Host`" + ` that a
+stranger can have lead here (403; not with a token), and bodies that are not ` + "`application/json`" + ` (415). Each operation leaves a line in
+the log, ` + "`operation`" + `, with who asked for it, its outcome and what changed.
+
+| endpoint | access | parameters | answer | status |
+|---|---|---|---|---|
 `)
 	server := New(Options{Metrics: prometheus.NewRegistry()})
 	for _, e := range server.endpoints() {
-		p.print("| `%s` | %s | %s | %s |\n", e.pattern, cell(e.parameters), cell(e.answer), e.status)
+		access := []string{"open", "read", "operate"}[e.access]
+		if _, isOperation := e.handler.(operation); isOperation {
+			access = "operate"
+		}
+		if e.profile {
+			e.answer, e.status = "with `listen.pprof: on` "+e.answer, "200, 404"
+		}
+		p.print("| `%s` | %s | %s | %s | %s |\n", e.pattern, access, cell(e.parameters), cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, PendingTasks{}} {
+	p.print(`
+## The probe
+
+What anybody may see, for the kubelet, Prometheus and hooks, at an address of its own (` + "`listen.probe`" + `): gRPC's health service
+(` + "`grpc.health.v1.Health`" + `, without TLS) and, on the same port, over HTTP:
+
+| endpoint | answer | status |
+|---|---|---|
+`)
+	for _, e := range NewProbe(ProbeOptions{Metrics: prometheus.NewRegistry(), Health: health.NewServer()}).endpoints() {
+		p.print("| `%s` | %s | %s |\n", e.pattern, cell(e.answer), e.status)
+	}
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, PendingTasks{}, ConfigState{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()
@@ -171,7 +205,7 @@ func TestTheCommentsNameEveryStateAndAction(t *testing.T) {
 }
 
 func TestOtherMethodsAndPathsAreRefused(t *testing.T) {
-	server := New(Options{Metrics: prometheus.NewRegistry()})
+	server := New(Options{Metrics: prometheus.NewRegistry(), Profiles: true})
 	for _, e := range server.endpoints() {
 		_, path, _ := strings.Cut(e.pattern, " ")
 		for target, want := range map[string]int{path: http.StatusMethodNotAllowed, "/no" + path: http.StatusNotFound} {

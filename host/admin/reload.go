@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agenthost/agenthost/host/config"
@@ -52,6 +55,31 @@ func (r ReloadReport) Failed() bool {
 		}
 	}
 	return r.Error != ""
+}
+
+// failure is what went wrong, if anything did.
+func (r ReloadReport) failure() error {
+	var all []error
+	if r.Error != "" {
+		all = append(all, errors.New(r.Error))
+	}
+	for _, p := range r.Plugins {
+		if p.Error != "" {
+			all = append(all, fmt.Errorf("%s: %s", p.Name, p.Error))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// Changes are the changes of a plan in few words.
+func Changes(plan []config.Change) string {
+	var all []string
+	for _, change := range plan {
+		if change.Action != config.Unchanged {
+			all = append(all, change.String())
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // Event is one change of a plugin's state. GET /events streams them as newline-delimited JSON, in their order, until the

@@ -31,10 +31,14 @@ type HostStatus struct {
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	// The address for Flyte that is in use, host:port.
 	GRPC string `json:"grpc"`
-	// The address for operators that is in use, host:port.
+	// The address for operators that is in use, host:port or unix:path.
 	Admin string `json:"admin"`
 	// Whether Flyte may send work, as /readyz and grpc.health.v1 say.
 	Ready bool `json:"ready"`
+	// The address for probes that is in use, host:port, or off.
+	Probe string `json:"probe"`
+	// Stands for the configuration that is in effect: the same on every host that has the same.
+	ConfigHash string `json:"config_hash"`
 	// Why the configuration's files, as they are now, are not in effect; the last sound configuration is.
 	ConfigError string `json:"config_error,omitempty"`
 	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
@@ -141,7 +145,7 @@ func (s *Server) status() Status {
 	status := Status{
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
-			GRPC: s.options.GRPC, Admin: s.options.Admin, Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
+			GRPC: s.options.GRPC, Admin: s.options.Admin, Probe: s.options.Probe, ConfigHash: s.options.ConfigHash(), Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
 			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning, CreateWarning: s.options.CreateWarning(),
 		},
 		Plugins: []PluginStatus{},

@@ -1,7 +1,8 @@
 package admin
 
 import (
-	"net"
+	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -48,28 +49,23 @@ type LostPlugin struct {
 	Reason string `json:"reason"`
 }
 
-func (s *Server) serveUpgrade(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveUpgrade(w http.ResponseWriter, r *http.Request) Outcome {
 	if !fromThisMachine(r) { // it starts a program
-		http.Error(w, "an upgrade is asked for on the host's own machine", http.StatusForbidden)
-		return
+		why := errors.New("an upgrade is asked for on the host's own machine")
+		http.Error(w, why.Error(), http.StatusForbidden)
+		return Outcome{Err: why}
 	}
-	out := newLines(w)
-	s.options.Upgrade(r.Context(), r.URL.Query().Get("force") != "", func(line UpgradeLine) { out.write(line) })
-}
-
-// fromThisMachine says that a request comes over the loopback, or from the address that it came to.
-func fromThisMachine(r *http.Request) bool {
-	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
+	out, end := newLines(w)
+	defer end()
+	var report UpgradeReport
+	s.options.Upgrade(r.Context(), r.URL.Query().Get("force") != "", func(line UpgradeLine) {
+		if line.Report != nil {
+			report = *line.Report
+		}
+		out.write(line)
+	})
+	if report.Error != "" {
+		return Outcome{Err: errors.New(report.Error)}
 	}
-	if ip := net.ParseIP(from); ip != nil && ip.IsLoopback() {
-		return true
-	}
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return false
-	}
-	to, _, err := net.SplitHostPort(local.String())
-	return err == nil && from == to
+	return Outcome{Changed: fmt.Sprintf("%s (process %d) serves in the place of %s (process %d)", report.Version, report.PID, report.FormerVersion, report.Former)}
 }

@@ -14,15 +14,26 @@ import (
 // check finds what is wrong with the configuration as a whole, each part of which is right.
 func (c *Config) check() Errors {
 	errs := c.missing(nil)
-	if c.Listen.Admin != "" && sameAddress(c.Listen.GRPC, c.Listen.Admin) {
-		errs = append(errs, c.ErrorAt(fmt.Sprintf("is %s, as listen.grpc; the two need different ports", c.Listen.Admin), "listen", "admin"))
-	}
+	errs = append(errs, c.checkListen()...)
 	for _, name := range sortedKeys(c.Plugins) {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
 	errs = append(errs, c.checkSandboxes()...)
-	errs = append(errs, c.checkAccess()...)
 	return append(errs, c.checkRoutes()...)
+}
+
+// checkListen holds that no two listeners have one port.
+func (c *Config) checkListen() Errors {
+	var errs Errors
+	listeners := []struct{ key, address string }{{"grpc", c.Listen.GRPC}, {"admin", c.Listen.Admin}, {"probe", c.Listen.Probe}}
+	for i, later := range listeners {
+		for _, earlier := range listeners[:i] {
+			if later.address != "" && sameAddress(earlier.address, later.address) {
+				errs = append(errs, c.ErrorAt(fmt.Sprintf("is %s, as listen.%s; the two need different ports", later.address, earlier.key), "listen", later.key))
+			}
+		}
+	}
+	return errs
 }
 
 func (c *Config) checkPlugin(name string, p Plugin) Errors {
@@ -139,21 +150,12 @@ func (c *Config) missing(wrong Errors) Errors {
 				"plugins", name, "command")
 		}
 	}
-	required := func(s *shape, element any, path ...string) {
-		for _, f := range s.fields {
-			if f.required && fieldByKey(reflect.ValueOf(element), f.name).IsZero() {
-				absent(f.shape.wants(), append(path, f.name)...)
+	for i := range c.Routes {
+		for _, f := range routeShape.fields {
+			if f.required && fieldByKey(reflect.ValueOf(c.Routes[i]), f.name).IsZero() {
+				absent(f.shape.wants(), "routes", strconv.Itoa(i), f.name)
 			}
 		}
-	}
-	for i := range c.Routes {
-		required(routeShape, c.Routes[i], "routes", strconv.Itoa(i))
-	}
-	for i := range c.Access.Issuers {
-		required(issuerShape, c.Access.Issuers[i], "access", "issuers", strconv.Itoa(i))
-	}
-	for i := range c.Access.Rules {
-		required(accessRuleShape, c.Access.Rules[i], "access", "rules", strconv.Itoa(i))
 	}
 	return errs
 }
@@ -161,9 +163,6 @@ func (c *Config) missing(wrong Errors) Errors {
 var (
 	pluginShape = configShape.field("plugins").elem
 	routeShape  = configShape.field("routes").elem
-
-	issuerShape     = configShape.field("access").field("issuers").elem
-	accessRuleShape = configShape.field("access").field("rules").elem
 )
 
 // isSet says whether a layer set the key.

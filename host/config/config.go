@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -59,8 +60,6 @@ type Config struct {
 	// Which plugin gets a new job, where several serve one task type or one is kept for certain projects or domains. The first
 	// route that matches decides. What none matches goes to the plugin that serves the task type and that no route names for it.
 	Routes []Route `koanf:"routes" live:"true"`
-	// Who may call listen.grpc, and what. Left out: whoever reaches the port may do anything.
-	Access Access `koanf:"access" live:"true"`
 
 	origins origins
 	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
@@ -85,13 +84,25 @@ func (c *Config) StateWarning() string {
 
 // Listen says where the host listens.
 type Listen struct {
-	// The host:port that FlytePropeller talks to, in gRPC: plain, or over TLS where tls says so.
+	// The host:port that FlytePropeller talks to, in plain gRPC.
 	GRPC string `koanf:"grpc" check:"address"`
-	// The certificates of listen.grpc.
-	TLS ListenTLS `koanf:"tls"`
-	// The host:port of /metrics, /healthz, /readyz and the status. Empty: none of them is served.
-	Admin string `koanf:"admin" check:"address_or_off"`
+	// Where operators ask for the status, and operate the host: host:port, or unix:/path for a socket of the host's user. Over
+	// TCP whoever shows a token operates it; over the socket the host's user and root do. Empty: nobody can ask.
+	Admin string `koanf:"admin" check:"admin_address"`
+	// Where to read the tokens that operate the host over listen.admin, beside the one that the host makes for its own user on its
+	// machine: lines of a token of 16 characters or more, or of its name and a token. They are read again while the host runs.
+	AdminToken string `koanf:"admin_token" check:"secret_url"`
+	// The host:port of what anybody may see: gRPC and HTTP health, /metrics and the configuration's hash, in plain text, for the
+	// kubelet, Prometheus and hooks. Nothing there changes anything. Empty: it is off.
+	Probe string `koanf:"probe" check:"address_or_off"`
+	// Whether Go's profiles of the host are served at listen.admin, below /debug/pprof.
+	Pprof string `koanf:"pprof" check:"switch"`
 }
+
+// UnixPath is the path of an address that is a unix socket's.
+func UnixPath(address string) (path string, ok bool) { return strings.CutPrefix(address, unixScheme) }
+
+const unixScheme = "unix:"
 
 // Log says what the host logs and how.
 type Log struct {
@@ -99,6 +110,11 @@ type Log struct {
 	Level string `koanf:"level" check:"log_level"`
 	// text for people, json for collectors.
 	Format string `koanf:"format" check:"log_format"`
+	// Whether it tells of each call on listen.grpc that was refused, that failed or that was slow: caller, method, task type,
+	// plugin, code and time, and nothing of requests and answers. Lines beyond one a second are left out and counted.
+	Calls string `koanf:"calls" check:"switch"`
+	// How long a call takes that is slow. 0s: none is.
+	SlowCall time.Duration `koanf:"slow_call" check:"duration"`
 }
 
 // Create says what becomes of a task whose plugin cannot make its job at once: it starts, crashes, hangs, drains, or is over its
@@ -124,6 +140,10 @@ type Create struct {
 	// Codes with which agents refuse tasks for good. From retry 1 on a task that can be accepted ends FAILED with one of them,
 	// instead of using up the retries left.
 	FinalCodes []string `koanf:"final_codes" check:"status_code"`
+	// The first day (UTC), at most 90 days from now, on which a pin is not believed any more that is not signed with create.keys. A host
+	// of before signatures, or one without these keys, makes such pins, and so can a caller: set it for as long as jobs of such
+	// hosts run. Without create.keys the plugin in such a pin is believed, and never its generation.
+	UnsignedPinsUntil string `koanf:"unsigned_pins_until" check:"near_day"`
 	// For how long a job may wait for somebody to ask for it whose CreateTask was answered when nobody waited any more; then it is
 	// deleted. It is not where the plugin finds its jobs by their key, or declares keep_unclaimed. 0s: never.
 	OrphanGrace time.Duration `koanf:"orphan_grace" check:"duration"`
@@ -276,7 +296,7 @@ const (
 	TLSOff = "off"
 )
 
-// The two values of Create.OnRecord and of Sandbox.Mode.
+// The two values of every switch: Create.OnRecord, Sandbox.Mode, Listen.Pprof, Log.Calls.
 const (
 	On  = "on"
 	Off = "off"
@@ -293,8 +313,8 @@ const (
 // depend on the environment that [Load] is given.
 func Default() *Config {
 	return &Config{
-		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090", TLS: ListenTLS{ClientCertificates: Require}},
-		Log:             Log{Level: "info", Format: "text"},
+		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090", Pprof: Off},
+		Log:             Log{Level: "info", Format: "text", Calls: On, SlowCall: 30 * time.Second},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
 		Create: Create{
@@ -302,7 +322,6 @@ func Default() *Config {
 			RecordMax: 8 * KiB, RecordMaxPerExecution: 256 * KiB, OrphanGrace: 15 * time.Minute, RemovedGrace: 2 * time.Minute,
 		},
 		Plugins: map[string]Plugin{},
-		Access:  Access{ClockSkew: 30 * time.Second},
 	}
 }
 

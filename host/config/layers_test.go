@@ -30,7 +30,7 @@ plugins:
 C = "three"
 `)
 	got := load(t, config.Sources{Files: []string{first, second, third}})
-	if want := (config.Log{Level: "debug", Format: "json"}); got.Log != want {
+	if want := (config.Log{Level: "debug", Format: "json", Calls: "on", SlowCall: 30 * time.Second}); got.Log != want {
 		t.Errorf("log %+v, want %+v", got.Log, want)
 	}
 	duckdb := got.Plugins["duckdb"]
@@ -55,7 +55,7 @@ func TestFilesThenEnvironmentThenFlags(t *testing.T) {
 		Environ: []string{"AGENTHOST_LISTEN__ADMIN=127.0.0.1:3", "AGENTHOST_LOG__LEVEL=error"},
 		Flags:   map[string]any{"log.level": "debug"},
 	})
-	if want := (config.Listen{GRPC: "127.0.0.1:1", Admin: "127.0.0.1:3", TLS: config.Default().Listen.TLS}); got.Listen != want {
+	if want := (config.Listen{GRPC: "127.0.0.1:1", Admin: "127.0.0.1:3", Pprof: "off"}); got.Listen != want {
 		t.Errorf("listen %+v, want %+v", got.Listen, want)
 	}
 	if got.Log.Level != "debug" {

@@ -43,11 +43,8 @@ func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
 }
 
 const everyKey = `
-listen:
-  grpc: "127.0.0.1:8001"
-  admin: ""
-  tls: {cert: ./tls/tls.crt, key: ./tls/tls.key, client_ca: /etc/tls/ca.crt, client_certificates: optional}
-log: {level: debug, format: json}
+listen: {grpc: "127.0.0.1:8001", admin: "unix:../run/admin.sock", admin_token: "file://./tokens", probe: "0.0.0.0:9091", pprof: on}
+log: {level: debug, format: json, calls: off, slow_call: 5s}
 run_dir: /run/agenthost
 state_dir: ./state
 shutdown_timeout: 1m
@@ -60,6 +57,7 @@ create:
   record_max: 4KiB
   record_max_per_execution: 100KiB
   final_codes: [INVALID_ARGUMENT, PERMISSION_DENIED]
+  unsigned_pins_until: "2026-01-01"
   orphan_grace: 0s
   removed_grace: 30s
 plugins:
@@ -103,15 +101,6 @@ plugins:
 routes:
   - {task: spark, version: 0, project: flytesnacks, domain: development, plugin: elsewhere}
   - {task: duckdb_query, plugin: duckdb}
-access:
-  issuers:
-    - {issuer: "https://kubernetes.default.svc", audience: [agenthost], ca: ./ca.crt, token_file: /var/run/token}
-    - {issuer: "http://127.0.0.1:5556/dex", audience: [agenthost, other]}
-  clock_skew: 10s
-  rules:
-    - {anyone: true, may: [list]}
-    - {certificate: "spiffe://cluster/*", may: [run, poll, delete], task_types: [spark, "duck*"], projects: [flytesnacks], domains: [development]}
-    - {issuer: "https://kubernetes.default.svc", subject: "system:serviceaccount:flyte:*", group: ops, claims: {kubernetes.io/namespace: flyte}, may: [poll]}
 `
 
 func TestEveryKeyReachesItsField(t *testing.T) {
@@ -123,10 +112,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	elsewhere.TLSCA, elsewhere.TLSCert, elsewhere.TLSKey = folder+"/ca.pem", "/etc/tls/tls.crt", "/etc/tls/tls.key"
 	elsewhere.TLSServerName = "agents.example.com"
 	want := &config.Config{
-		Listen: config.Listen{GRPC: "127.0.0.1:8001", TLS: config.ListenTLS{
-			Cert: folder + "/tls/tls.crt", Key: folder + "/tls/tls.key", ClientCA: "/etc/tls/ca.crt", ClientCertificates: config.Optional,
-		}},
-		Log:             config.Log{Level: "debug", Format: "json"},
+		Listen: config.Listen{
+			GRPC: "127.0.0.1:8001", Admin: "unix:" + filepath.Dir(folder) + "/run/admin.sock", AdminToken: "file://" + folder + "/tokens", Probe: "0.0.0.0:9091", Pprof: "on",
+		},
+		Log:             config.Log{Level: "debug", Format: "json", Calls: "off", SlowCall: 5 * time.Second},
 		RunDir:          "/run/agenthost",
 		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
@@ -134,6 +123,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Create: config.Create{
 			OnRecord: "on", Keys: "file:///etc/agenthost/create-keys", Timeout: time.Minute, MaxWait: time.Hour,
 			RecordMax: 4 * config.KiB, RecordMaxPerExecution: 100 * config.KiB, FinalCodes: []string{"INVALID_ARGUMENT", "PERMISSION_DENIED"}, RemovedGrace: 30 * time.Second,
+			UnsignedPinsUntil: "2026-01-01",
 		},
 		Plugins: map[string]config.Plugin{"duckdb": {
 			Command:    []string{folder + "/bin/duckdb", "--verbose"},
@@ -165,24 +155,6 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Routes: []config.Route{
 			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},
 			{Task: "duckdb_query", Plugin: "duckdb"},
-		},
-		Access: config.Access{
-			Issuers: []config.Issuer{
-				{Issuer: "https://kubernetes.default.svc", Audience: []string{"agenthost"}, CA: folder + "/ca.crt", TokenFile: "/var/run/token"},
-				{Issuer: "http://127.0.0.1:5556/dex", Audience: []string{"agenthost", "other"}},
-			},
-			ClockSkew: 10 * time.Second,
-			Rules: []config.AccessRule{
-				{Anyone: true, May: []string{"list"}},
-				{
-					Certificate: "spiffe://cluster/*", May: []string{"run", "poll", "delete"}, TaskTypes: []string{"spark", "duck*"},
-					Projects: []string{"flytesnacks"}, Domains: []string{"development"},
-				},
-				{
-					Issuer: "https://kubernetes.default.svc", Subject: "system:serviceaccount:flyte:*", Group: "ops",
-					Claims: map[string]string{"kubernetes.io/namespace": "flyte"}, May: []string{"poll"},
-				},
-			},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {

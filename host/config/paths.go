@@ -29,3 +29,10 @@ func secretBesideFile(folder, url string) string {
 	}
 	return url
 }
+
+func socketBesideFile(folder, address string) string {
+	if path, isSocket := UnixPath(address); isSocket {
+		return unixScheme + besideFile(folder, path)
+	}
+	return address
+}

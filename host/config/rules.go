@@ -50,15 +50,14 @@ var rules = map[string]*rule{
 	"text":           {pattern: `^[^\x00]*$`, want: "a text without zero bytes"},
 	"address":        {pattern: `^[^\s/]*:[0-9]{1,5}$`, want: "host:port such as 0.0.0.0:8000", more: checkAddress},
 	"address_or_off": {pattern: `^([^\s/]*:[0-9]{1,5})?$`, want: `host:port such as 127.0.0.1:9090, or "" for none`, more: checkAddress},
-	"log_level":      {enum: []string{"debug", "info", "warn", "error"}},
-	"log_format":     {enum: []string{"text", "json"}},
-	"switch":         {enum: []string{TLSOn, TLSOff}},
-
-	"client_certificates": {enum: []string{Require, Optional}},
-	"may":                 {enum: []string{"run", "poll", "delete", "list"}},
-	"issuer":              {pattern: `^https?://[^\s/?#]+[^\s?#]*$`, want: "the issuer's URL, such as https://accounts.example.com", more: checkIssuer},
-	"claim_name":          {pattern: `^[^\x00]+$`, want: "the name of a claim"},
-
+	"admin_address": {
+		pattern: `^(unix:(\.\.?)?/[^\x00]+|[^\s/]*:[0-9]{1,5})?$`, want: `host:port such as 127.0.0.1:9090, unix:/path for a socket, or "" for none`,
+		more: checkAdminAddress, resolve: socketBesideFile,
+	},
+	"near_day":   {pattern: `^([0-9]{4}-[0-9]{2}-[0-9]{2})?$`, want: "a day within 90 days, such as 2026-12-31", more: checkNearDay},
+	"log_level":  {enum: []string{"debug", "info", "warn", "error"}},
+	"log_format": {enum: []string{"text", "json"}},
+	"switch":     {enum: []string{TLSOn, TLSOff}},
 	"status_code": {enum: []string{
 		"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED",
 	}},
@@ -176,6 +175,37 @@ func checkAddress(value string) error {
 	}
 	if strings.Contains(host, ":") && net.ParseIP(strings.SplitN(host, "%", 2)[0]) == nil {
 		return errors.New("the host is no IP address")
+	}
+	return nil
+}
+
+func checkAdminAddress(value string) error {
+	path, isSocket := UnixPath(value)
+	switch {
+	case !isSocket:
+		return checkAddress(value)
+	case len(path) > maxSocketPath:
+		return fmt.Errorf("the path of a socket has at most %d bytes, and this has %d", maxSocketPath, len(path))
+	}
+	return nil
+}
+
+// maxSocketPath is what the system takes as the path of a unix socket.
+const maxSocketPath = 107
+
+// nearDays is how far ahead a day may be.
+const nearDays = 90
+
+func checkNearDay(value string) error {
+	if value == "" {
+		return nil
+	}
+	day, err := time.Parse(time.DateOnly, value)
+	if err != nil {
+		return errors.New("there is no such day")
+	}
+	if time.Until(day) > nearDays*24*time.Hour {
+		return fmt.Errorf("it is more than %d days ahead", nearDays)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func BenchmarkPoll(b *testing.B) {
 	}{
 		{"nothing", route.Policy{}, make([]byte, metaBytes)},
 		{"max_stale", usual, make([]byte, metaBytes)},
-		{"max_stale_pinned", usual, envelope{plugin: "echo", generation: "0123456789abcdef", meta: make([]byte, metaBytes)}.seal()},
+		{"max_stale_pinned", usual, envelope{plugin: "echo", generation: "0123456789abcdef", meta: make([]byte, metaBytes)}.seal(nil)},
 		{"max_stale_rate", route.Policy{MaxStale: time.Minute, Rate: 1e9, Burst: 1e9}, make([]byte, metaBytes)},
 		{"min_interval", route.Policy{MinInterval: time.Hour}, make([]byte, metaBytes)},
 	} {

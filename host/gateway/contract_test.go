@@ -27,12 +27,14 @@ func TestTheEnvelopeInTheContractIsOne(t *testing.T) {
 	if !found || !closed || err != nil {
 		t.Fatalf("docs/contract.md has no example of an envelope: %v", err)
 	}
-	e, ok := open(sealedMeta)
+	e, ok := open(sealedMeta, nil)
 	if !ok || e.plugin != "bigquery" || e.generation != "3f2a9c41d07e" || string(e.meta) != `{"id":"j1"}` {
 		t.Errorf("it is opened as %+v (%v)", e, ok)
 	}
-	if mark := fmt.Sprintf("`% x`", envelopeMark); !strings.Contains(contract(t), "| mark | "+mark) {
-		t.Errorf("docs/contract.md does not say that the mark is %s", mark)
+	for _, mark := range [][]byte{envelopeMark, signedMark} {
+		if text := fmt.Sprintf("`% x`", mark); !strings.Contains(contract(t), text) {
+			t.Errorf("docs/contract.md does not say that a mark is %s", text)
+		}
 	}
 }
 

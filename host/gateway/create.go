@@ -242,7 +242,7 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
 	if got.pinned || record.Envelope(meta) { // G11
-		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal() // G11
+		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal(g.keys()) // G11
 		if message, err = fields.Set(message, createdMeta, meta); err != nil {
 			return got, noAnswer(c, err)
 		}

@@ -163,7 +163,7 @@ func TestAnAttemptWhoseJobWasDeletedGetsAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent.answer = answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 2")})
-	if again, ok := open(f.create(t, attempt("x", 0))); !ok || string(again.meta) != "job 2" {
+	if again, ok := open(f.create(t, attempt("x", 0)), sharedKeys); !ok || string(again.meta) != "job 2" {
 		t.Errorf("after its deletion: %+v, %v", again, ok)
 	}
 }

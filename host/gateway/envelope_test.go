@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"google.golang.org/grpc"
@@ -14,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/proto/fields"
 	"github.com/agenthost/agenthost/test/propeller/traces"
@@ -26,12 +28,12 @@ func TestWhatIsPutIntoAnEnvelopeComesOutOfIt(t *testing.T) {
 			generation: rapid.String().Draw(t, "generation"),
 			meta:       rapid.SliceOf(rapid.Byte()).Draw(t, "meta"),
 		}
-		sealedMeta := in.seal()
-		out, ok := open(sealedMeta)
+		sealedMeta := in.seal(nil)
+		out, ok := open(sealedMeta, nil)
 		if !ok || out.plugin != in.plugin || out.generation != in.generation || !bytes.Equal(out.meta, in.meta) {
 			t.Fatalf("%+v came out as %+v (%v)", in, out, ok)
 		}
-		nested, ok := open(envelope{plugin: "outer", meta: sealedMeta}.seal())
+		nested, ok := open(envelope{plugin: "outer", meta: sealedMeta}.seal(nil), nil)
 		if !ok || !bytes.Equal(nested.meta, sealedMeta) {
 			t.Fatal("an envelope in an envelope came out changed")
 		}
@@ -39,11 +41,101 @@ func TestWhatIsPutIntoAnEnvelopeComesOutOfIt(t *testing.T) {
 		broken := bytes.Clone(sealedMeta)
 		broken[rapid.IntRange(0, len(broken)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "by"))
 		for _, other := range [][]byte{broken, sealedMeta[:rapid.IntRange(0, len(sealedMeta)-1).Draw(t, "length")], append(bytes.Clone(sealedMeta), 0)} {
-			if e, ok := open(other); ok {
+			if e, ok := open(other, nil); ok {
 				t.Fatalf("%x was opened as %+v", other, e)
 			}
 		}
 	})
+}
+
+func TestWhatIsSignedIsGenuineForWhoHasTheKeyAndIsReadByAll(t *testing.T) {
+	others := mustKeys(record.NewKey())
+	rapid.Check(t, func(t *rapid.T) {
+		in := envelope{
+			plugin:     rapid.String().Draw(t, "plugin"),
+			generation: rapid.String().Draw(t, "generation"),
+			meta:       rapid.SliceOf(rapid.Byte()).Draw(t, "meta"),
+		}
+		signed := in.seal(sharedKeys)
+		for keys, genuine := range map[*record.Keys]bool{sharedKeys: true, others: false, nil: false} {
+			out, ok := open(signed, keys)
+			if !ok || out.plugin != in.plugin || out.generation != in.generation || !bytes.Equal(out.meta, in.meta) || out.genuine != genuine {
+				t.Fatalf("%+v came out as %+v (%v), genuine should be %v", in, out, ok, genuine)
+			}
+		}
+		if again := in.seal(sharedKeys); !bytes.Equal(again, signed) {
+			t.Fatal("it has another name each time")
+		}
+		broken := bytes.Clone(signed)
+		broken[rapid.IntRange(0, len(broken)-1).Draw(t, "at")] ^= byte(rapid.IntRange(1, 255).Draw(t, "by"))
+		for _, other := range [][]byte{broken, signed[:rapid.IntRange(0, len(signed)-1).Draw(t, "length")], append(bytes.Clone(signed), 0)} {
+			if e, ok := open(other, sharedKeys); ok && e.genuine {
+				t.Fatalf("%x counts as genuine: %+v", other, e)
+			}
+		}
+	})
+}
+
+// A caller can make up an envelope. With keys that replicas share it chooses nothing: the call goes where it goes with the bytes
+// in it alone, which anybody can send. Where no host could have signed for all, or for as long as the configuration says, it chooses a plugin,
+// as project and domain do, and never a generation.
+func TestAnEnvelopeThatACallerMakesUpChoosesNothing(t *testing.T) {
+	category := &admin.TaskCategory{Name: "x"}
+	foreign := mustKeys(record.NewKey())
+	for name, test := range map[string]struct {
+		creation Creation
+		chooses  bool
+	}{
+		"replicas with keys": {Creation{}, false},
+		"until yesterday":    {Creation{UnsignedPinsUntil: time.Now().Add(-time.Hour)}, false},
+		"until tomorrow":     {Creation{UnsignedPinsUntil: time.Now().Add(time.Hour)}, true},
+		"one host":           {Creation{Local: true}, true},
+		"no keys":            {Creation{Keys: func() *record.Keys { return nil }}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			agents := map[string]*agentServer{}
+			var claims []route.Claim
+			for _, plugin := range []string{"usual", "victim"} {
+				agent := startAgent(t, answering(running))
+				agent.name = plugin
+				agents[plugin] = agent
+				claims = append(claims, agent.claims(usual, asyncAgent("x")))
+			}
+			table, conflicts := route.Rules{{Task: "x", Domain: "production", Plugin: "victim"}}.Table(claims...)
+			if len(conflicts) > 0 {
+				t.Fatal(conflicts)
+			}
+			f := startWith(t, Options{Creation: test.creation})
+			f.routes.Publish(table)
+			made := envelope{plugin: "victim", generation: "old", meta: []byte("job 1")}
+			forged := made.seal(foreign)
+			plain := made.seal(nil)
+			for _, meta := range [][]byte{plain, forged} {
+				for _, agent := range agents {
+					agent.received, agent.wanted = nil, nil
+				}
+				for method, message := range map[string]proto.Message{
+					"GetTask": &admin.GetTaskRequest{ResourceMeta: meta, TaskCategory: category}, "DeleteTask": &admin.DeleteTaskRequest{ResourceMeta: meta, TaskCategory: category},
+					"GetTaskLogs": &admin.GetTaskLogsRequest{ResourceMeta: meta, TaskCategory: category},
+				} {
+					_, _ = f.callRaw(soon(t), async1+method, frameOf(message).bytes())
+				}
+				if got := len(agents["victim"].received) > 0; got != test.chooses || len(agents["usual"].received)+len(agents["victim"].received) != 3 {
+					t.Errorf("the victim got %d calls, the usual plugin %d", len(agents["victim"].received), len(agents["usual"].received))
+				}
+				for _, agent := range agents {
+					for i, call := range agent.received {
+						if meta, _, err := fields.Take(call.frames[0], jobMeta); err != nil || string(meta) != "job 1" {
+							t.Errorf("%s got %q, %v", agent.name, meta, err)
+						}
+						if agent.wanted[i].Generation != "" {
+							t.Errorf("it chose generation %q", agent.wanted[i].Generation)
+						}
+					}
+				}
+			}
+		})
+	}
 }
 
 func TestWhatPluginsUseAsMetaIsNoEnvelope(t *testing.T) {
@@ -62,7 +154,7 @@ func TestWhatPluginsUseAsMetaIsNoEnvelope(t *testing.T) {
 		}
 	}
 	for _, meta := range metas {
-		if e, ok := open(meta); ok {
+		if e, ok := open(meta, sharedKeys); ok {
 			t.Errorf("%x was opened as %+v", meta, e)
 		}
 	}
@@ -75,21 +167,25 @@ func TestWhatPluginsUseAsMetaIsNoEnvelope(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	f.Add(envelope{plugin: "bigquery", generation: "g1", meta: []byte("job 1")}.seal())
-	f.Add(envelope{}.seal())
+	f.Add(envelope{plugin: "bigquery", generation: "g1", meta: []byte("job 1")}.seal(nil))
+	f.Add(envelope{}.seal(nil))
+	f.Add(envelope{plugin: "bigquery", generation: "g1", meta: []byte("job 1")}.seal(mustKeys(record.NewKey())))
 	f.Add(append(bytes.Clone(envelopeMark), 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1))
 	f.Add([]byte(`{"job": 1}`))
 	f.Fuzz(func(t *testing.T, meta []byte) {
 		before := bytes.Clone(meta)
-		e, ok := open(meta)
-		if ok && !bytes.Equal(e.seal(), meta) {
-			t.Errorf("%x was opened as %+v, which is sealed as %x", meta, e, e.seal())
+		e, ok := open(meta, sharedKeys)
+		if ok && !bytes.Equal(e.seal(nil), meta) && !bytes.HasPrefix(meta, e.appendTo(signedMark, 0)) {
+			t.Errorf("%x was opened as %+v, which is sealed as %x", meta, e, e.seal(nil))
+		}
+		if ok && e.genuine {
+			t.Errorf("%x counts as genuine", meta)
 		}
 		if !bytes.Equal(meta, before) {
 			t.Errorf("opening changed %x to %x", before, meta)
 		}
 		// Any meta at all survives the way to Flyte and back.
-		if again, ok := open(envelope{plugin: "p", generation: "g", meta: meta}.seal()); !ok || !bytes.Equal(again.meta, meta) {
+		if again, ok := open(envelope{plugin: "p", generation: "g", meta: meta}.seal(nil), nil); !ok || !bytes.Equal(again.meta, meta) {
 			t.Errorf("%x came back as %x (%v)", meta, again.meta, ok)
 		}
 		// And a request with it keeps all else.
@@ -126,7 +222,7 @@ func TestAJobThatACanaryMakesIsPinnedWhateverTheTableSaid(t *testing.T) {
 	target := restarting{leases: make(chan route.Lease, 1)}
 	target.leases <- route.Lease{Generation: "canary", Pin: true, Conn: agent.conn, Release: func() {}}
 	meta := startGateway(t, target, asyncAgent("x")).create(t, create("x"))
-	if e, ok := open(meta); !ok || e.plugin != "restarting" || e.generation != "canary" || string(e.meta) != "job 1" {
+	if e, ok := open(meta, sharedKeys); !ok || e.plugin != "restarting" || e.generation != "canary" || string(e.meta) != "job 1" {
 		t.Errorf("Flyte got %q", meta)
 	}
 }
@@ -135,10 +231,10 @@ func TestAPinnedJobIsPolledWhereItWasMadeByEveryMethod(t *testing.T) {
 	x := plugin.Category{Name: "x"}
 	f, made := pinnedFront(t, "maker", answering(running), x)
 	meta := f.create(t, create("x"))
-	if e, ok := open(meta); !ok || e.plugin != "maker" || e.generation != "generation of maker" || string(e.meta) != "job 1" {
+	if e, ok := open(meta, sharedKeys); !ok || e.plugin != "maker" || e.generation != "generation of maker" || string(e.meta) != "job 1" {
 		t.Fatalf("Flyte got %q", meta)
 	}
-	if len(meta) > 60 {
+	if len(meta) > 70 {
 		t.Errorf("%d bytes for 5", len(meta))
 	}
 
@@ -222,7 +318,7 @@ func TestAPinnedJobIsFoundThroughAnyReplica(t *testing.T) {
 
 // A host behind a host: what the inner one pinned is the outer one's to carry, not to open.
 func TestAPluginThatIsAHostGetsItsOwnEnvelopesBack(t *testing.T) {
-	inner := envelope{plugin: "outer's plugin, by chance", generation: "g", meta: []byte("job 1")}.seal()
+	inner := envelope{plugin: "outer's plugin, by chance", generation: "g", meta: []byte("job 1")}.seal(nil)
 	agent := startAgent(t, func(call *received, stream grpc.ServerStream) error {
 		if strings.HasSuffix(call.method, "CreateTask") {
 			return stream.SendMsg(frameOf(&admin.CreateTaskResponse{ResourceMeta: inner}))

@@ -20,14 +20,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	_ "google.golang.org/grpc/encoding/gzip" // callers may compress
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/internal/throttle"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
@@ -50,12 +49,8 @@ type Options struct {
 	Creation Creation
 	// Intents are what this host, or those before it with its state directory, have accepted for themselves alone. Nil: none.
 	Intents *record.Intents
-	// Access judges callers. Nil: everybody may do anything.
-	Access *access.Guard
-	// Credentials are the server's side of TLS. Nil: callers speak plain gRPC.
-	Credentials credentials.TransportCredentials
-	// MaxConnectionAge is how old a caller's connection gets before he has to connect anew, losing no call. 0: no limit.
-	MaxConnectionAge time.Duration
+	// AccessLog says of which calls the log tells.
+	AccessLog AccessLog
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -71,7 +66,6 @@ type Gateway struct {
 	enabled guarantee.Set
 	synced  <-chan struct{}
 	listed  <-chan struct{}
-	access  *access.Guard
 
 	statuses *jobs.Statuses
 	polls    jobs.Polls
@@ -81,6 +75,8 @@ type Gateway struct {
 	creation atomic.Pointer[Creation]
 	intents  *record.Intents
 	budget   budget
+	callLog  *accessLog
+	unsigned *throttle.Throttle // what the log tells of envelopes that no host has signed
 	// detached are the calls that may outlive their callers: at most until ctx ends. closing is held to begin one, or to
 	// end ctx.
 	detached sync.WaitGroup
@@ -132,7 +128,8 @@ func New(options Options) *Gateway {
 
 		statuses: jobs.NewStatuses(statusMemory),
 		intents:  options.Intents,
-		access:   options.Access,
+		callLog:  newAccessLog(options.AccessLog, options.Log),
+		unsigned: throttle.New(unsignedInterval, unsignedBurst),
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
@@ -150,21 +147,16 @@ func New(options Options) *Gateway {
 	if !g.enabled.Has(guarantee.KeepalivePings) {
 		enforcement = keepalive.EnforcementPolicy{}
 	}
-	serverOptions := []grpc.ServerOption{
+	g.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(frameCodec),
 		grpc.MaxRecvMsgSize(options.MaxMessageSize),
 		grpc.KeepaliveEnforcementPolicy(enforcement),
 		grpc.WaitForHandlers(true),
+		grpc.UnknownServiceHandler(g.unknown),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(windowSize),
 		grpc.StaticConnWindowSize(windowSize),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: options.MaxConnectionAge}),
-		grpc.StreamInterceptor(g.reflecting),
-	}
-	if options.Credentials != nil {
-		serverOptions = append(serverOptions, grpc.Creds(options.Credentials))
-	}
-	g.server = grpc.NewServer(serverOptions...)
+	)
 	g.register()
 	healthpb.RegisterHealthServer(g.server, g.health)
 	registerReflection(g.server)
@@ -177,6 +169,9 @@ func (g *Gateway) SetCreation(creation Creation) { g.creation.Store(&creation) }
 
 // Server is the gRPC server to serve listeners with, and to stop.
 func (g *Gateway) Server() *grpc.Server { return g.server }
+
+// Health is what answers grpc.health.v1, for another server to answer it too.
+func (g *Gateway) Health() healthpb.HealthServer { return g.health }
 
 // SetReady says whether Flyte may send work. It is what grpc.health.v1 answers for "" and for every service.
 func (g *Gateway) SetReady(ready bool) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/test/wait"
 )
@@ -173,14 +174,38 @@ func startGateway(t *testing.T, target route.Target, agents ...plugin.Agent) *fr
 // startClaims is a gateway in front of any plugins, without some of its guarantees.
 func startClaims(t testing.TB, without []guarantee.ID, claims ...route.Claim) *front {
 	t.Helper()
+	return startWith(t, Options{Without: guarantee.SetOf(without...)}, claims...)
+}
+
+// startWith is startClaims with options, in which what every gateway needs is filled in.
+func startWith(t testing.TB, options Options, claims ...route.Claim) *front {
+	t.Helper()
 	f := &front{routes: &route.Current{}, registry: prometheus.NewRegistry()}
 	f.publish(t, claims...)
-	f.gateway = New(Options{Routes: f.routes, MaxMessageSize: 64 << 20, Log: slog.New(slog.DiscardHandler), Metrics: f.registry, Without: guarantee.SetOf(without...)})
+	options.Routes, options.MaxMessageSize, options.Metrics = f.routes, 64<<20, f.registry
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	if options.Creation.Keys == nil {
+		options.Creation.Keys = func() *record.Keys { return sharedKeys }
+	}
+	f.gateway = New(options)
 	f.gateway.SetReady(true)
 	t.Cleanup(func() { f.gateway.Shutdown(t.Context()) }) // whose context has ended by then: at once
 	f.address = serveOn(t, f.gateway.Server())
 	f.conn = dial(t, f.address)
 	return f
+}
+
+// sharedKeys are those of all gateways that do not say otherwise, as if they were replicas.
+var sharedKeys = mustKeys(record.NewKey())
+
+func mustKeys(text []byte) *record.Keys {
+	keys, err := record.ParseKeys(text)
+	if err != nil {
+		panic(err)
+	}
+	return keys
 }
 
 // publish replaces the route table.

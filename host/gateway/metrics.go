@@ -101,8 +101,10 @@ func (o *observation) routed(r route.Route, info requestInfo) {
 	}
 }
 
-func (o *observation) end(err error) {
-	elapsed := time.Since(o.started).Seconds()
+// end counts the call, and returns how long it took.
+func (o *observation) end(err error) time.Duration {
+	took := time.Since(o.started)
+	elapsed := took.Seconds()
 	m := o.metrics
 	o.method.inFlight.Dec()
 	if err == nil && o.hidden == nil {
@@ -111,13 +113,14 @@ func (o *observation) end(err error) {
 		series.latency.Observe(elapsed)
 		series.flytekitSuccess.Inc()
 		series.flytekitLatency.Observe(elapsed)
-		return
+		return took
 	}
 	failure := status.Code(cmp.Or(err, o.hidden))
 	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, status.Code(err).String()).Inc()
 	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
 	m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation).Observe(elapsed)
 	m.flytekitFailure.WithLabelValues(o.flytekitType(), o.method.operation, strconv.Itoa(httpStatus(failure))).Inc()
+	return took
 }
 
 // flytekitType is the task type in flytekit's metrics.

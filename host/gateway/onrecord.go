@@ -40,6 +40,8 @@ type Creation struct {
 	RecordMax, RecordMaxPerExecution int
 	// FinalCodes are refusals that no retry will change: from retry 1 on a task that its agent refuses so has FAILED.
 	FinalCodes []codes.Code
+	// UnsignedPinsUntil is until when an envelope that is not signed with Keys chooses a plugin, though all hosts have the same keys.
+	UnsignedPinsUntil time.Time
 	// OrphanGrace is for how long a job may wait for somebody to ask for it whose CreateTask was answered too late.
 	OrphanGrace time.Duration
 }
@@ -418,7 +420,7 @@ func (g *Gateway) callOf(ctx context.Context, c *routedCall) (*routedCall, error
 		info:   info, route: c.route, request: newFrame(message),
 	}
 	making.info.meta = nil
-	making.background = g.outgoing(context.WithoutCancel(ctx), making.info)
+	making.background = outgoing(context.WithoutCancel(ctx), making.info)
 	return making, nil
 }
 
@@ -438,7 +440,7 @@ func (g *Gateway) deleteRecorded(ctx context.Context, c *routedCall) (reply, err
 		return reply{}, err
 	}
 	g.creates.Abandon(making.attemptID())
-	got, err := g.askAbout(g.outgoing(ctx, making.info), making, pluginv1.AbandonHeader)
+	got, err := g.askAbout(outgoing(ctx, making.info), making, pluginv1.AbandonHeader)
 	if err != nil {
 		return got, err
 	}

@@ -18,8 +18,9 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
-		err := g.forwardStream(caller, m, answer, observed)
-		observed.end(err)
+		ctx, note := noting(caller.Context())
+		err := g.forwardStream(ctx, caller, m, answer, observed)
+		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
 		return g.fit(err, observed)
 	}
 }
@@ -27,13 +28,13 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 // answerer passes a plugin's answer on. answered says that the plugin gave any.
 type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error)
 
-func (g *Gateway) forwardStream(caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
+func (g *Gateway) forwardStream(ctx context.Context, caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
 	first := &frame{}
 	defer first.free()
 	if err := caller.RecvMsg(first); err != nil {
 		return noFirstMessage(m, err)
 	}
-	c, err := g.plan(caller.Context(), m, first)
+	c, err := g.plan(ctx, m, first)
 	if err != nil {
 		return err
 	}
@@ -56,26 +57,18 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 	if err := g.needJob(caller.Context(), c); err != nil {
 		return err
 	}
-	asking, enough := withWordsTime(g.outgoing(caller.Context(), c.info))
+	asking, enough := withWordsTime(outgoing(caller.Context(), c.info))
 	defer enough()
-	ctx, cancel := context.WithCancelCause(asking)
-	defer cancel(nil) // ends the pump's receiver on the plugin's side when the answer is over
+	ctx, cancel := context.WithCancel(asking)
+	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
 	lease, agent, err := g.open(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer lease.Release()
 
-	go passRequests(caller, agent, first.share(), func(later *frame) bool {
-		if c.judged && secondTask(c.method, later) {
-			cancel(errSecondTask)
-		}
-		return ctx.Err() == nil
-	})
+	go passRequests(caller, agent, first.share())
 	answered, err := answer(caller, agent, c)
-	if err != nil && errors.Is(context.Cause(ctx), errSecondTask) {
-		return errSecondTask
-	}
 	trailer := agent.Trailer()
 	silent := err != nil && !answered && len(trailer) == 0
 	caller.SetTrailer(bounded(passed(trailer), maxTrailer))
@@ -171,18 +164,14 @@ func passHeader(caller grpc.ServerStream, agent grpc.ClientStream) error {
 	return caller.SetHeader(bounded(passed(header), maxHeader))
 }
 
-// passRequests sends the first frame and what follows it, if it passes, to the plugin. An error needs no handling here: one of the
+// passRequests sends the first frame and what follows it to the plugin. An error needs no handling here: one of the
 // caller's ends the context of the call, one of the plugin's comes out of the other direction.
-func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *frame, pass func(later *frame) bool) {
+func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *frame) {
 	err := agent.SendMsg(first)
 	first.free()
 	for err == nil {
 		message := &frame{}
 		if err = caller.RecvMsg(message); err == nil {
-			if !pass(message) {
-				message.free()
-				return
-			}
 			err = agent.SendMsg(message)
 		}
 		message.free()

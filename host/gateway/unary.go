@@ -20,8 +20,9 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		observed := g.metrics.begin(m)
+		ctx, note := noting(ctx)
 		response, err := g.forward(ctx, m, decode, observed)
-		observed.end(err)
+		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
 		if err != nil {
 			return nil, g.fit(err, observed)
 		}
@@ -43,11 +44,8 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	}
 	observed.routed(c.route, c.info)
 
-	answer, err := g.answer(g.outgoing(ctx, c.info), c)
+	answer, err := g.answer(outgoing(ctx, c.info), c)
 	observed.hidden = c.hidden
-	if err == nil && m.creates {
-		err = g.seal(c, answer)
-	}
 	return answer, c.naming(err)
 }
 

@@ -6,6 +6,8 @@ package record
 import (
 	"bytes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -30,6 +32,7 @@ type keyID [4]byte
 type key struct {
 	id   keyID
 	aead cipher.AEAD
+	sign []byte
 }
 
 // ParseKeys reads keys: one on each line, 32 bytes in standard base64. The first seals, all of them open, so that a key is
@@ -72,8 +75,12 @@ func newKey(secret []byte) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
+	sign, err := hkdf.Key(sha256.New, secret, nil, "agenthost signature", sha256.Size)
+	if err != nil {
+		return key{}, err
+	}
 	digest := sha256.Sum256(append([]byte("agenthost record key"), secret...))
-	return key{id: keyID(digest[:4]), aead: aead}, nil
+	return key{id: keyID(digest[:4]), aead: aead, sign: sign}, nil
 }
 
 var (
@@ -84,6 +91,27 @@ var (
 	// ErrBroken is why a record cannot be opened that has been changed.
 	ErrBroken = errors.New("the task's record has been changed since it was made")
 )
+
+// SignatureSize is the size of a signature, in bytes.
+const SignatureSize = len(keyID{}) + sha256.Size/2
+
+// Sign makes a signature of bytes that are no secret: the same each time.
+func (k *Keys) Sign(message []byte) []byte { return k.seal.signature(message) }
+
+// Verify says whether one of the keys has made a signature.
+func (k *Keys) Verify(message, signature []byte) bool {
+	if len(signature) != SignatureSize {
+		return false
+	}
+	known, ok := k.open[keyID(signature[:len(keyID{})])]
+	return ok && hmac.Equal(known.signature(message), signature)
+}
+
+func (k key) signature(message []byte) []byte {
+	digest := hmac.New(sha256.New, k.sign)
+	digest.Write(message)
+	return digest.Sum(k.id[:])[:SignatureSize]
+}
 
 func (k *Keys) encrypt(mark, plain []byte) []byte {
 	out := make([]byte, 0, len(mark)+len(keyID{})+chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -40,6 +41,9 @@ const (
 // family begins every envelope of any host, and is followed by the version of its format.
 const family = "\xffagenthost"
 
+// formats are the versions that this host knows: 1 and 4 are of jobs that are pinned (host/gateway.envelope), 2 is a record.
+const formats = "\x01\x02\x04"
+
 // mark begins a record.
 var mark = []byte(family + "\x02")
 
@@ -49,7 +53,7 @@ func Is(meta []byte) bool { return bytes.HasPrefix(meta, mark) }
 // Newer says whether bytes are an envelope of a format that this host does not know.
 func Newer(meta []byte) bool {
 	rest, ok := bytes.CutPrefix(meta, []byte(family))
-	return ok && len(rest) > 0 && rest[0] > sealMark[len(sealMark)-1]
+	return ok && len(rest) > 0 && rest[0] > 0 && !strings.Contains(formats, string(rest[:1]))
 }
 
 // Envelope says whether a plugin's own bytes could be taken for an envelope, of this host or another.

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 
@@ -19,12 +22,13 @@ import (
 const (
 	grpcName  = "grpc"
 	adminName = "admin"
+	probeName = "probe"
 )
 
 // listeners are where a host listens.
 type listeners struct {
-	grpc, admin *takeover.Pausable // admin is nil where it is off
-	configured  config.Listen
+	grpc, admin, probe *takeover.Pausable // admin and probe are nil where they are off
+	configured         config.Listen
 }
 
 // bind takes the listeners of the host before this one, else those that systemd has made, and makes the others.
@@ -36,6 +40,9 @@ func bind(addresses config.Listen, before *takeover.Predecessor) (listeners, err
 	}
 	if err == nil && addresses.Admin != "" {
 		l.admin, err = listen(adminName, addresses.Admin, before, sockets)
+	}
+	if err == nil && addresses.Probe != "" {
+		l.probe, err = listen(probeName, addresses.Probe, before, sockets)
 	}
 	for _, unused := range sockets {
 		unused.Close()
@@ -58,8 +65,8 @@ func socketsOf(addresses config.Listen) (map[string]net.Listener, error) {
 		for _, socket := range all[given] {
 			name := nameOf(given, socket, addresses)
 			if name == "" || sockets[name] != nil {
-				err = errors.Join(err, fmt.Errorf("systemd passes the socket %s (%s), which is neither listen.grpc nor listen.admin: "+
-					"set FileDescriptorName= of its unit to %s or %s", socket.Addr(), given, grpcName, adminName))
+				err = errors.Join(err, fmt.Errorf("systemd passes the socket %s (%s), which is none of listen.grpc, listen.admin and listen.probe: "+
+					"set FileDescriptorName= of its unit to %s, %s or %s", socket.Addr(), given, grpcName, adminName, probeName))
 				socket.Close()
 				continue
 			}
@@ -77,8 +84,11 @@ func socketsOf(addresses config.Listen) (map[string]net.Listener, error) {
 
 // nameOf says what a socket is for: by the name that its unit gives it, else by its port.
 func nameOf(given string, socket net.Listener, addresses config.Listen) string {
-	if given == grpcName || given == adminName {
+	if given == grpcName || given == adminName || given == probeName {
 		return given
+	}
+	if path, isSocket := config.UnixPath(addresses.Admin); isSocket && socket.Addr().Network() == "unix" && socket.Addr().String() == path {
+		return adminName
 	}
 	_, port, err := net.SplitHostPort(socket.Addr().String())
 	switch {
@@ -88,6 +98,8 @@ func nameOf(given string, socket net.Listener, addresses config.Listen) string {
 		return grpcName
 	case strings.HasSuffix(addresses.Admin, ":"+port):
 		return adminName
+	case strings.HasSuffix(addresses.Probe, ":"+port):
+		return probeName
 	}
 	return ""
 }
@@ -103,9 +115,13 @@ func listen(name, address string, before *takeover.Predecessor, sockets map[stri
 	}
 	if !ok {
 		var err error
-		listener, err = net.Listen("tcp", address)
+		if path, isSocket := config.UnixPath(address); isSocket {
+			listener, err = listenUnix(path)
+		} else {
+			listener, err = net.Listen("tcp", address)
+		}
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("%s: %s is in use by another process: stop that, or choose another port (%s in the configuration)", key, address, key)
+			return nil, fmt.Errorf("%s: %s is in use by another process: stop that, or choose another (%s in the configuration)", key, address, key)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
@@ -118,26 +134,70 @@ func listen(name, address string, before *takeover.Predecessor, sockets map[stri
 	return pausable, nil
 }
 
-// addresses are those in use, for people.
-func (l listeners) addresses() (grpc, admin string) {
-	if l.admin == nil {
-		return l.grpc.Addr().String(), "off"
+// listenUnix makes a unix socket for nobody but this user. One that a host which has ended left there is replaced.
+func listenUnix(path string) (net.Listener, error) {
+	// The socket gets the mode of its descriptor: it is never there with another one.
+	private := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		if controlErr := raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); controlErr != nil {
+			return controlErr
+		}
+		return err
+	}}
+	listener, err := private.Listen(context.Background(), "unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) || !isDeserted(path) {
+		return listener, err
 	}
-	return l.grpc.Addr().String(), l.admin.Addr().String()
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return private.Listen(context.Background(), "unix", path)
+}
+
+// isDeserted says that a path is that of a unix socket which nobody listens on.
+func isDeserted(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// addresses are those in use, for people.
+func (l listeners) addresses() (grpc, admin, probe string) {
+	return addressOf(l.grpc), addressOf(l.admin), addressOf(l.probe)
+}
+
+func addressOf(p *takeover.Pausable) string {
+	switch {
+	case p == nil:
+		return "off"
+	case p.Addr().Network() == "unix":
+		return "unix:" + p.Addr().String()
+	}
+	return p.Addr().String()
 }
 
 // all are those there are, as they are handed over.
 func (l listeners) all() []takeover.Listener {
-	all := []takeover.Listener{{Key: grpcName, Address: l.configured.GRPC, Listener: l.grpc}}
-	if l.admin != nil {
-		all = append(all, takeover.Listener{Key: adminName, Address: l.configured.Admin, Listener: l.admin})
+	var all []takeover.Listener
+	for _, one := range []struct {
+		key, address string
+		listener     *takeover.Pausable
+	}{{grpcName, l.configured.GRPC, l.grpc}, {adminName, l.configured.Admin, l.admin}, {probeName, l.configured.Probe, l.probe}} {
+		if one.listener != nil {
+			all = append(all, takeover.Listener{Key: one.key, Address: one.address, Listener: one.listener})
+		}
 	}
 	return all
 }
 
 func (l listeners) each(do func(*takeover.Pausable) error) error {
 	var errs []error
-	for _, p := range []*takeover.Pausable{l.grpc, l.admin} {
+	for _, p := range []*takeover.Pausable{l.grpc, l.admin, l.probe} {
 		if p != nil {
 			errs = append(errs, do(p))
 		}

@@ -21,21 +21,20 @@ import (
 type reloader struct {
 	watcher *config.Watcher
 	created func(config.Create) // takes up how tasks are accepted
-	// accessed takes up who may call, whether or not that has changed: so that what their files hold is looked at as well
-	accessed func(*config.Config)
-	plugins  *fleet.Fleet
-	notify   notifier
-	log      *slog.Logger
-	mistake  atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
-	unseen   atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
+	plugins *fleet.Fleet
+	notify  notifier
+	log     *slog.Logger
+	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
+	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
+
+	hash atomic.Pointer[string] // that of current; nil: it is to be made
 
 	mu      sync.Mutex
 	current *config.Config // what the fleet was last told
 }
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
-	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config,
-		accessed: func(*config.Config) {}}
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config}
 	r.watcher.OnProblem = r.watched
 	return r
 }
@@ -68,14 +67,16 @@ func textOf(p *atomic.Pointer[string]) string {
 // run watches the files until ctx ends, and reads them again whenever hangup says so.
 func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 	var both sync.WaitGroup
-	both.Go(func() { r.watcher.Run(ctx, r.changed) })
+	both.Go(func() { r.watcher.Run(ctx, func(settings *config.Config, err error) { r.changed(settings, err) }) })
 	both.Go(func() {
 		for {
 			select {
 			case <-hangup:
 				r.log.Info("SIGHUP: reading the configuration again")
 				r.notify.reloading()
-				r.changed(r.watcher.Reload(ctx))
+				settings, err := r.watcher.Reload(ctx)
+				plan := r.changed(settings, err)
+				admin.Audit(r.log, "reload", "SIGHUP", admin.Outcome{Changed: admin.Changes(plan), Err: err})
 				r.notify.ready()
 			case <-ctx.Done():
 				return
@@ -85,16 +86,17 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 	both.Wait()
 }
 
-// changed takes up a configuration, or says what is wrong with it.
-func (r *reloader) changed(settings *config.Config, err error) {
+// changed takes up a configuration and returns what it changes, or says what is wrong with it.
+func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 	if err != nil {
 		r.refuse(err)
-		return
+		return nil
 	}
-	_, round := r.apply(settings)
+	plan, round := r.apply(settings)
 	go func() {
 		_ = round.Wait(context.Background(), func(o fleet.Outcome) { r.tell(o) }) // it ends when the fleet does
 	}()
+	return plan
 }
 
 func (r *reloader) refuse(err error) {
@@ -127,8 +129,8 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	if !reflect.DeepEqual(r.current.Create, settings.Create) {
 		r.created(settings.Create)
 	}
-	r.accessed(settings)
 	r.current = settings
+	r.hash.Store(nil)
 	return plan, r.plugins.Apply(settings)
 }
 
@@ -137,6 +139,18 @@ func (r *reloader) settings() *config.Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current
+}
+
+// configHash stands for the settings in effect.
+func (r *reloader) configHash() string {
+	if known := r.hash.Load(); known != nil {
+		return *known
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hash := r.current.Hash()
+	r.hash.Store(&hash)
+	return hash
 }
 
 func (r *reloader) tell(o fleet.Outcome) {

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -76,6 +77,10 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer bound.close()
+	tokens, err := openAdminTokens(options.Config.Listen, bound.admin, runRoot, options.Log)
+	if err != nil {
+		return err
+	}
 	without, err := guaranteesOff(options.Log)
 	if err != nil {
 		return err
@@ -86,12 +91,7 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	defer intents.Close()
-	known, err := openCallers(options.Config, options.Log)
-	if err != nil {
-		return err
-	}
-	defer known.guard.Close()
-	h := newHost(ctx, options, runRoot, stateDir, bound, without, keys, intents, known)
+	h := newHost(ctx, options, runRoot, stateDir, bound, tokens, without, keys, intents)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -108,44 +108,49 @@ type host struct {
 	plugins   *fleet.Fleet
 	gateway   *gateway.Gateway
 	admin     *admin.Server // nil where it is off
+	probe     *admin.Probe  // nil where it is off
 	reloader  *reloader
 	notify    notifier
 	keys      *createKeys
-	callers   *callers
 	ready     atomic.Bool
 	upgrading atomic.Bool
 	succeeded chan struct{} // closed when a new host has taken over
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
-		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known,
+		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys,
 	}
-	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 	})
-	h.gateway = gateway.New(known.into(gateway.Options{
+	h.gateway = gateway.New(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without,
-	}))
+		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
+	})
 	h.reloader = newReloader(options, h.plugins, h.notify)
 	h.reloader.created = func(settings config.Create) {
 		keys.apply(ctx, settings)
 		h.gateway.SetCreation(creationOf(settings, keys))
 	}
-	h.reloader.accessed = known.apply
 	if bound.admin != nil {
-		grpcAddress, adminAddress := bound.addresses()
+		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
-			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress,
+			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
+			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
+		})
+	}
+	if bound.probe != nil {
+		h.probe = admin.NewProbe(admin.ProbeOptions{
+			Ready: h.ready.Load, Health: h.gateway.Health(), ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, Metrics: metrics,
 		})
 	}
 	return h
@@ -153,8 +158,11 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 
 // serve answers until ctx ends or one of the servers fails.
 func (h *host) serve(ctx context.Context) error {
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	answer := func() {
+		if h.probe != nil {
+			go func() { ended <- h.probe.Serve(h.listeners.probe) }()
+		}
 		if h.admin != nil {
 			go func() { ended <- h.admin.Serve(h.listeners.admin) }()
 		}
@@ -164,26 +172,22 @@ func (h *host) serve(ctx context.Context) error {
 		answer()
 	}
 
-	grpcAddress, adminAddress := h.listeners.addresses()
-	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "plugins", len(h.options.Config.Plugins))
+	grpcAddress, adminAddress, probeAddress := h.listeners.addresses()
+	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "plugins", len(h.options.Config.Plugins))
 	h.plugins.Apply(h.options.Config)
 	watching, stopWatching := context.WithCancel(ctx)
 	var watched sync.WaitGroup
 	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
 	watched.Go(func() { h.keys.run(watching) })
-	watched.Go(func() { h.callers.run(watching) })
 	defer watched.Wait()
 	defer stopWatching()
 
-	started := h.startedAndKnown(watching, &watched)
+	started := h.plugins.Synced()
 	for {
 		select {
 		case <-started:
 			started = nil
 			if h.options.Before != nil {
-				if err := h.callers.known(ctx); err != nil { // the host before this one may know them
-					return err
-				}
 				if err := h.takeOver(ctx); err != nil {
 					return err
 				}
@@ -195,7 +199,7 @@ func (h *host) serve(ctx context.Context) error {
 				h.options.Before.Accepts()
 			}
 			h.notify.ready()
-			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "task_types", h.routes.Table().Names())
+			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
 			return nil
 		case <-h.succeeded:
@@ -219,6 +223,9 @@ func (h *host) stop() {
 	h.plugins.Stop(limit)
 	if h.admin != nil {
 		_ = h.admin.Shutdown(limit)
+	}
+	if h.probe != nil {
+		_ = h.probe.Shutdown(limit)
 	}
 	h.options.Log.Info("agenthost has stopped")
 }
@@ -248,8 +255,10 @@ func memoryOf(sources config.Sources) string {
 
 // creationOf is what the configuration says of creations.
 func creationOf(settings config.Create, keys *createKeys) gateway.Creation {
+	unsigned, _ := time.Parse(time.DateOnly, settings.UnsignedPinsUntil) // the configuration lets only days pass; none is long ago
 	return gateway.Creation{
-		OnRecord: settings.OnRecord == config.On, Local: settings.Keys == "", Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
+		UnsignedPinsUntil: unsigned,
+		OnRecord:          settings.OnRecord == config.On, Local: settings.Keys == "", Keys: keys.current.Load, Timeout: settings.Timeout, MaxWait: settings.MaxWait,
 		RecordMax: int(settings.RecordMax), RecordMaxPerExecution: int(settings.RecordMaxPerExecution),
 		FinalCodes: finalCodes(settings.FinalCodes), OrphanGrace: settings.OrphanGrace,
 	}

@@ -105,7 +105,7 @@ func (h *host) handOver(ctx context.Context, successor *takeover.Successor, forc
 		return errors.Join(err, h.listeners.each((*takeover.Pausable).Resume))
 	}
 	time.Sleep(acceptGrace)
-	return nil
+	return h.listeners.each(func(l *takeover.Pausable) error { l.KeepPath(true); return nil })
 }
 
 func (h *host) runs(plugin string) bool {

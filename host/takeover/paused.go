@@ -81,6 +81,14 @@ func (p *Pausable) Resume() error {
 	return err
 }
 
+// KeepPath says whether the path of a unix socket outlives Close: it does where another process has taken the listener over.
+// It is nothing to listeners of TCP.
+func (p *Pausable) KeepPath(keep bool) {
+	if socket, ok := p.acceptor.(*net.UnixListener); ok {
+		socket.SetUnlinkOnClose(!keep)
+	}
+}
+
 // Close closes the listener here; another process that shares it keeps it.
 func (p *Pausable) Close() error {
 	p.once.Do(func() { close(p.closed) })

@@ -33,10 +33,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/guard"
 )
 
 const (
-	// Variable tells the new host what it was given: the keys and configured addresses of its listeners, as JSON.
+	// Variable tells the new host what it was given, as JSON: a handover, or, from a host of a former release, its listeners alone.
 	Variable = "AGENTHOST_TAKEOVER"
 	// firstFile is the descriptor of the socket; those of the listeners follow.
 	firstFile = 3
@@ -51,6 +53,11 @@ type Listener struct {
 	// Listener is nil in the new host where it has been taken.
 	Listener net.Listener `json:"-"`
 }
+
+// handover is what the old host gives to the new one beside its socket. The variables of the old host come on the socket when
+// the new one asks for them, which it does once nobody else can read its memory. A release that does not know this refuses the
+// handover, and does not start without them.
+type handover struct{ Listeners []Listener }
 
 // Report is what a new host says once it has started its plugins, or that it could not.
 type Report struct {
@@ -79,20 +86,21 @@ type Successor struct {
 	err    error         // how; written before ended is closed
 }
 
-// Start starts a new host with the listeners. Its environment, directory and standard files are this process's.
+// Start starts a new host with the listeners. Its environment, directory and standard files are this process's; but what may be
+// secret in the environment is given to it on request, for it not to stand where other processes can read it.
 func Start(program string, args []string, listeners []Listener) (*Successor, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	said, err := json.Marshal(listeners)
+	said, err := json.Marshal(handover{listeners})
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	s := &Successor{cmd: exec.Command(program, args...), socket: ours, said: bufio.NewReader(ours), ended: make(chan struct{})}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	s.cmd.Env = append(os.Environ(), Variable+"="+string(said))
+	s.cmd.Env = append(guard.Shown(os.Environ()), Variable+"="+string(said))
 	s.cmd.ExtraFiles = []*os.File{theirs}
 	for _, l := range listeners {
 		file, err := fileOf(l.Listener)
@@ -140,8 +148,14 @@ func (s *Successor) PID() int { return s.cmd.Process.Pid }
 
 // Await waits until the new host has started its plugins. An error says why it will not take over.
 func (s *Successor) Await(ctx context.Context) (Report, error) {
-	defer context.AfterFunc(ctx, func() { _ = s.socket.SetReadDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = s.socket.SetDeadline(time.Unix(1, 0)) })()
 	line, err := s.said.ReadBytes('\n')
+	if err == nil && string(line) == environmentWord {
+		if err := s.giveEnvironment(); err != nil {
+			return Report{}, err
+		}
+		line, err = s.said.ReadBytes('\n')
+	}
 	switch {
 	case ctx.Err() != nil:
 		return Report{}, fmt.Errorf("the new host is not ready: %w", context.Cause(ctx))
@@ -159,6 +173,15 @@ func (s *Successor) Await(ctx context.Context) (Report, error) {
 		return report, fmt.Errorf("the new host cannot start: %s", report.Error)
 	}
 	return report, nil
+}
+
+// giveEnvironment writes the length of this process's environment in a line, and then the environment.
+func (s *Successor) giveEnvironment() error {
+	all := guard.Environment()
+	if _, err := fmt.Fprintf(s.socket, "%d\n%s", len(all), all); err != nil {
+		return fmt.Errorf("the new host does not take the environment: %w", err)
+	}
+	return nil
 }
 
 func howEnded(err error) string {
@@ -181,6 +204,8 @@ func (s *Successor) Commit(ctx context.Context) error {
 }
 
 const (
+	// environmentWord is how the new host asks for the environment.
+	environmentWord = "environment\n"
 	// goWord is what the old host says when the new one may accept connections, goesWord what the new one says when it does.
 	goWord   = "go\n"
 	goesWord = "goes\n"
@@ -211,8 +236,15 @@ func Inherit() (*Predecessor, error) {
 		return nil, err
 	}
 	p := &Predecessor{}
-	if err := json.Unmarshal([]byte(said), &p.listeners); err != nil {
+	given, into := handover{}, any(&p.listeners)
+	if brings(said) {
+		into = &given
+	}
+	if err := json.Unmarshal([]byte(said), into); err != nil {
 		return nil, fmt.Errorf("%s: %w: it is for a host that upgrades, and for nobody else to set", Variable, err)
+	}
+	if brings(said) {
+		p.listeners = given.Listeners
 	}
 	err := inherited(firstFile, func(file *os.File) (err error) { p.socket, err = net.FileConn(file); return err })
 	for i := range p.listeners {
@@ -222,7 +254,33 @@ func Inherit() (*Predecessor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", Variable, err)
 	}
+	if brings(said) {
+		if err := p.takeEnvironment(); err != nil {
+			return nil, fmt.Errorf("cannot take the environment of the old host: %w", err)
+		}
+	}
 	return p, nil
+}
+
+// BringsEnvironment says that this process was started by a host from which Inherit will take the environment.
+func BringsEnvironment() bool { return brings(os.Getenv(Variable)) }
+
+func brings(said string) bool { return strings.HasPrefix(said, "{") }
+
+func (p *Predecessor) takeEnvironment() error {
+	if _, err := p.socket.Write([]byte(environmentWord)); err != nil {
+		return err
+	}
+	var length int
+	from := bufio.NewReader(p.socket) // the old host says nothing more before it has heard a report
+	if _, err := fmt.Fscanf(from, "%d\n", &length); err != nil {
+		return err
+	}
+	all := make([]byte, length)
+	if _, err := io.ReadFull(from, all); err != nil {
+		return err
+	}
+	return guard.SetEnvironment(all)
 }
 
 func inherited(descriptor int, take func(*os.File) error) error {

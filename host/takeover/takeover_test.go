@@ -17,8 +17,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if as := os.Getenv("TAKEOVER_TEST_AS"); as != "" {
-		if err := actAsNewHost(as); err != nil {
+	if len(os.Args) == 3 && os.Args[1] == newHost {
+		if err := actAsNewHost(os.Args[2]); err != nil {
 			os.Exit(3)
 		}
 		os.Exit(0)
@@ -26,7 +26,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// actAsNewHost is the test binary run again as the host that takes over, in the way that the variable says.
+const (
+	// newHost makes the test binary the host that takes over, in the way that its next argument says.
+	newHost = "new-host"
+	// secret is a variable of the old host.
+	secret = "TAKEOVER_TEST_SECRET"
+)
+
+// actAsNewHost is the test binary run again.
 func actAsNewHost(as string) error {
 	before, err := takeover.Inherit()
 	if err != nil || before == nil {
@@ -44,7 +51,11 @@ func actAsNewHost(as string) error {
 	taken, ok := before.Listener("grpc", "127.0.0.1:0")
 	_, twice := before.Listener("grpc", "127.0.0.1:0")
 	_, other := before.Listener("admin", "127.0.0.1:9091")
-	report := takeover.Report{Version: "2", Plugins: []takeover.Plugin{{Name: fmt.Sprint(ok, twice, other), Running: true}}}
+	shown, err := os.ReadFile("/proc/self/environ")
+	if err != nil || strings.Contains(string(shown), secret) {
+		return fmt.Errorf("its environment shows %q, %w", shown, err)
+	}
+	report := takeover.Report{Version: os.Getenv(secret), Plugins: []takeover.Plugin{{Name: fmt.Sprint(ok, twice, other), Running: true}}}
 	if err := before.Ready(context.Background(), report); err != nil {
 		return err
 	}
@@ -113,8 +124,8 @@ func asked(t *testing.T, address string) string {
 
 func start(t *testing.T, as string, grpc *takeover.Pausable) *takeover.Successor {
 	t.Helper()
-	t.Setenv("TAKEOVER_TEST_AS", as)
-	s, err := takeover.Start(os.Args[0], nil, []takeover.Listener{
+	t.Setenv(secret, "2")
+	s, err := takeover.Start(os.Args[0], []string{newHost, as}, []takeover.Listener{
 		{Key: "grpc", Address: "127.0.0.1:0", Listener: grpc}, {Key: "admin", Address: "127.0.0.1:9090", Listener: listen(t)},
 	})
 	if err != nil {

@@ -8,31 +8,48 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
 )
 
 // Client asks the host at one admin address.
 type Client struct {
-	// Address is the host's listen.admin, host:port.
+	// Address is the host's listen.admin, host:port or unix:/path.
 	Address string
+	// Token is shown to the host. Empty: where the host asks for one it is the one that a host on this machine has written for its
+	// own user.
+	Token string
+	// Limit is how long the host may take: for a whole answer, or for the report that ends a stream. Zero: DefaultLimit for an
+	// answer, and for a stream as long as it goes on.
+	Limit time.Duration
 }
+
+// DefaultLimit is how long a host may take for an answer, or to begin one.
+const DefaultLimit = 10 * time.Second
+
+// cancelLimit is how long the giving up of a task may take: its plugin is told, which may have to start.
+const cancelLimit = time.Minute
 
 // Status is what the host and its plugins are doing; raw is the same as the host wrote it, with what a newer host knows and
 // admin.Status does not.
 func (c Client) Status(ctx context.Context) (status admin.Status, raw json.RawMessage, err error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
 	response, err := c.ask(ctx, http.MethodGet, "/status")
 	if err != nil {
 		return status, nil, err
 	}
 	defer response.Body.Close()
-	raw, err = io.ReadAll(io.LimitReader(response.Body, 16<<20))
+	if response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden {
+		return status, nil, c.refusal(response)
+	}
+	raw, err = c.whole(ctx, response)
 	if err != nil {
-		return status, nil, fmt.Errorf("the host at %s broke off its answer: %w", c.Address, err)
+		return status, nil, err
 	}
 	if response.StatusCode != http.StatusOK || json.Unmarshal(raw, &status) != nil {
 		return status, nil, fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost", c.Address, response.Status)
@@ -42,6 +59,8 @@ func (c Client) Status(ctx context.Context) (status admin.Status, raw json.RawMe
 
 // Pending is the tasks that the host has accepted and that have no job yet; raw is the same as the host wrote it.
 func (c Client) Pending(ctx context.Context) (tasks admin.PendingTasks, raw json.RawMessage, err error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
 	response, err := c.ask(ctx, http.MethodGet, "/pending")
 	if err != nil {
 		return tasks, nil, err
@@ -50,18 +69,23 @@ func (c Client) Pending(ctx context.Context) (tasks admin.PendingTasks, raw json
 	if response.StatusCode != http.StatusOK {
 		return tasks, nil, c.refusal(response)
 	}
-	raw, err = io.ReadAll(response.Body)
-	if err == nil {
-		err = json.Unmarshal(raw, &tasks)
-	}
+	raw, err = c.whole(ctx, response)
 	if err != nil {
-		return tasks, nil, fmt.Errorf("the host at %s broke off its answer: %w", c.Address, err)
+		return tasks, nil, err
+	}
+	if err := json.Unmarshal(raw, &tasks); err != nil {
+		return tasks, nil, fmt.Errorf("the answer of the host at %s is not understood: %w", c.Address, err)
 	}
 	return tasks, raw, nil
 }
 
 // CancelPending gives one of those tasks up.
 func (c Client) CancelPending(ctx context.Context, id string) error {
+	if c.Limit <= 0 {
+		c.Limit = cancelLimit
+	}
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
 	response, err := c.ask(ctx, http.MethodPost, "/pending/"+url.PathEscape(id)+"/cancel")
 	if err != nil {
 		return err
@@ -75,15 +99,15 @@ func (c Client) CancelPending(ctx context.Context, id string) error {
 
 // Events gives every change of state from now on to take, until ctx or the stream ends.
 func (c Client) Events(ctx context.Context, take func(admin.Event)) error {
-	response, err := c.ask(ctx, http.MethodGet, "/events")
+	s, err := c.stream(ctx, http.MethodGet, "/events")
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return c.refusal(response)
+	defer s.close()
+	if s.response.StatusCode != http.StatusOK {
+		return c.refusal(s.response)
 	}
-	return eachLine(response.Body, func(e admin.Event) error {
+	return eachLine(s, func(e admin.Event) error {
 		take(e)
 		return nil
 	})
@@ -96,16 +120,18 @@ func (c Client) Reload(ctx context.Context, dry bool, follow func(admin.ReloadLi
 	if dry {
 		path += "?dry_run=1"
 	}
-	response, err := c.ask(ctx, http.MethodPost, path)
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := c.stream(ctx, http.MethodPost, path)
 	if err != nil {
 		return admin.ReloadReport{}, err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return admin.ReloadReport{}, c.refusal(response)
+	defer s.close()
+	if s.response.StatusCode != http.StatusOK {
+		return admin.ReloadReport{}, c.refusal(s.response)
 	}
 	var report *admin.ReloadReport
-	err = eachLine(response.Body, func(line admin.ReloadLine) error {
+	err = eachLine(s, func(line admin.ReloadLine) error {
 		if line.Report != nil {
 			report = line.Report
 			return io.EOF
@@ -128,16 +154,18 @@ func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.Upgra
 	if force {
 		path += "?force=1"
 	}
-	response, err := c.ask(ctx, http.MethodPost, path)
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := c.stream(ctx, http.MethodPost, path)
 	if err != nil {
 		return admin.UpgradeReport{}, err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return admin.UpgradeReport{}, c.refusal(response)
+	defer s.close()
+	if s.response.StatusCode != http.StatusOK {
+		return admin.UpgradeReport{}, c.refusal(s.response)
 	}
 	var report *admin.UpgradeReport
-	err = eachLine(response.Body, func(line admin.UpgradeLine) error {
+	err = eachLine(s, func(line admin.UpgradeLine) error {
 		switch {
 		case line.Report != nil:
 			report = line.Report
@@ -156,32 +184,14 @@ func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.Upgra
 	return *report, nil
 }
 
-// ask sends a request. The caller closes the answer's body.
-func (c Client) ask(ctx context.Context, method, path string) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("no host answers at %s: %w\nIs it running, and is this its listen.admin? Another address is given with --admin host:port", c.Address, rootCause(err))
-	}
-	return response, nil
-}
-
-// rootCause is the end of a chain of errors: without the method and URL that net/http puts before it.
-func rootCause(err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
-		return network.Err
-	}
-	return err
-}
-
 // refusal is the error for an answer that is none: what the host said, if it is one line of text.
 func (c Client) refusal(response *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
 	said, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	if response.StatusCode == http.StatusUnauthorized && said != "" {
+		return fmt.Errorf("the host at %s refuses (%s): %s\nA token is read from where listen.admin_token says, in the configuration or with --set; on the host's machine its own user needs none",
+			c.Address, response.Status, said)
+	}
 	if response.StatusCode == http.StatusNotFound || said == "" {
 		return fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost, or of one that is too old for this", c.Address, response.Status)
 	}
@@ -199,6 +209,9 @@ func eachLine[T any](stream io.Reader, take func(T) error) error {
 		}
 		var value T
 		if err := json.Unmarshal(lines.Bytes(), &value); err != nil {
+			if lines.Err() != nil { // of which this is half a line
+				return lines.Err()
+			}
 			return fmt.Errorf("the host's answer is not understood: %w", err)
 		}
 		if err := take(value); err != nil {

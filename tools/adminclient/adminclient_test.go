@@ -3,7 +3,6 @@ package adminclient
 import (
 	"context"
 	"net"
-	"net/http"
 	"testing"
 	"time"
 
@@ -18,6 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+const token = "0123456789abcdef"
+
 // hostOf is a client of a real admin server.
 func hostOf(t *testing.T, options admin.Options) Client {
 	t.Helper()
@@ -25,20 +26,41 @@ func hostOf(t *testing.T, options admin.Options) Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	host := hostOn(t, listener, options)
+	host.Token = token
+	return host
+}
+
+func hostOn(t *testing.T, listener net.Listener, options admin.Options) Client {
+	t.Helper()
 	none := func() string { return "" }
 	options.Metrics, options.ConfigError, options.WatchError = prometheus.NewRegistry(), none, none
 	options.Ready = func() bool { return true }
+	if options.Reload == nil {
+		options.Reload = func(_ context.Context, _ bool, send func(admin.ReloadLine)) {
+			send(admin.ReloadLine{Report: &admin.ReloadReport{}})
+		}
+	}
+	if options.Plugins == nil {
+		options.Plugins = func() []fleet.Status { return nil }
+	}
+	if options.Tokens == nil {
+		options.Tokens = func(context.Context) []admin.Token { return []admin.Token{{Name: "test", Secret: token}} }
+	}
 	server := admin.New(options)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections()
 		if err := server.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		<-ended
 	})
-	return Client{Address: listener.Addr().String()}
+	address := listener.Addr().String()
+	if listener.Addr().Network() == "unix" {
+		address = "unix:" + address
+	}
+	return Client{Address: address}
 }
 
 func TestTheStatusIsWhatTheHostSays(t *testing.T) {

@@ -1,0 +1,231 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// access is what an endpoint asks of who calls it.
+type access int
+
+const (
+	// open is for whoever reaches the address, as probes and Prometheus do.
+	open access = iota
+	// read is for the host's own machine, and for whoever shows a token.
+	read
+	// operate is for the host's own user and root over a unix socket, and for whoever shows a token.
+	operate
+)
+
+// Token lets whoever shows it operate the host.
+type Token struct {
+	// Name is what the audit lines call it.
+	Name string
+	// Secret is what is shown, as a bearer token.
+	Secret string
+}
+
+// caller is who made a request, as far as the host knows.
+type caller struct {
+	// cause is what an operation comes from that was not asked for by a request; empty otherwise.
+	cause string
+	// remote is the address that the request comes from; empty over a unix socket.
+	remote string
+	// peer is the process at the other end of a unix socket; nil over TCP.
+	peer *unix.Ucred
+	// token is the name of the token that it showed; empty where it showed none that is known.
+	token string
+	// showed says that it showed a token, whether known or not.
+	showed bool
+}
+
+// String is for the audit lines.
+func (c caller) String() string {
+	var who string
+	switch {
+	case c.cause != "":
+		who = c.cause
+	case c.peer != nil:
+		who = fmt.Sprintf("process %d of user %d", c.peer.Pid, c.peer.Uid)
+	case c.remote != "":
+		who = c.remote
+	default:
+		who = "nobody known"
+	}
+	if c.token != "" {
+		who += fmt.Sprintf(" with token %q", c.token)
+	}
+	return who
+}
+
+type peerKey struct{}
+
+// withPeer puts the process at the other end of a unix socket into the context of the requests that come from it.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var peer *unix.Ucred
+	if controlErr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlErr != nil || err != nil {
+		return ctx // nobody who may operate
+	}
+	return context.WithValue(ctx, peerKey{}, peer)
+}
+
+func (s *Server) callerOf(r *http.Request) caller {
+	c := caller{}
+	if isUnix(r) {
+		c.peer, _ = r.Context().Value(peerKey{}).(*unix.Ucred)
+	} else {
+		c.remote = r.RemoteAddr
+	}
+	if kind, shown, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(kind, "Bearer") {
+		c.showed = true
+		c.token = nameOf(strings.TrimSpace(shown), s.options.Tokens(r.Context()))
+	}
+	return c
+}
+
+// nameOf is the name of the token that was shown; empty where none of them is it. It takes the same time whichever is.
+func nameOf(shown string, tokens []Token) (name string) {
+	digest := sha256.Sum256([]byte(shown))
+	for _, t := range tokens {
+		if known := sha256.Sum256([]byte(t.Secret)); t.Secret != "" && subtle.ConstantTimeCompare(digest[:], known[:]) == 1 {
+			name = t.Name
+		}
+	}
+	return name
+}
+
+// refusal is why a request is not answered.
+type refusal struct {
+	status int
+	text   string
+}
+
+// refuse says why a request is not answered, if it is not.
+func (s *Server) refuse(r *http.Request, wanted access, c caller) *refusal {
+	switch {
+	case c.token == "" && !isUnix(r) && !s.isOwnName(r.Host): // who shows a token is no page in a browser that was led here
+		return &refusal{http.StatusForbidden, fmt.Sprintf("the host is not called %q here: ask for it by its IP address or as listen.admin names it, or show a token", r.Host)}
+	case isForeign(r):
+		return &refusal{http.StatusForbidden, "the host answers no pages of other sites"}
+	case !isJSON(r):
+		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/json"}
+	case wanted == open || c.token != "":
+		return nil
+	case c.showed:
+		return &refusal{http.StatusUnauthorized, "the token is not known to this host"}
+	}
+	switch {
+	case c.peer != nil && c.peer.Uid != 0 && int(c.peer.Uid) != os.Geteuid() && wanted == operate:
+		return &refusal{http.StatusForbidden, fmt.Sprintf("user %d may not operate this host, which runs as user %d", c.peer.Uid, os.Geteuid())}
+	case c.peer != nil, wanted == read && fromThisMachine(r):
+		return nil
+	case wanted == read:
+		return &refusal{http.StatusUnauthorized, "from another machine this takes a token: see listen.admin_token"}
+	}
+	return &refusal{http.StatusUnauthorized, "to operate the host takes a token: see listen.admin_token"}
+}
+
+// isOwnName says whether a Host header can only come from somebody who means this host. A page in a browser can have a name
+// of its own lead to this machine; its requests come with that name, which has a dot and a public domain.
+func (s *Server) isOwnName(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host = hostPort
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	if configured, _, err := net.SplitHostPort(s.options.Configured); err == nil && host != "" && host == strings.ToLower(configured) {
+		return true
+	}
+	for _, private := range []string{".localhost", ".internal", ".svc", ".cluster.local"} {
+		if strings.HasSuffix(host, private) {
+			return true
+		}
+	}
+	return host != "" && !strings.Contains(host, ".")
+}
+
+// isForeign says whether a browser made the request for a page of another site.
+func isForeign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default:
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return false
+	}
+	from, err := url.Parse(origin)
+	return err != nil || from.Host == "" || !strings.EqualFold(from.Host, r.Host)
+}
+
+// isJSON says that a body, if there is one, says it is JSON: what pages can send without asking is not.
+func isJSON(r *http.Request) bool {
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return r.ContentLength == 0
+	}
+	kind, _, err := mime.ParseMediaType(given)
+	return err == nil && kind == "application/json"
+}
+
+// isUnix says that a request comes over a unix socket.
+func isUnix(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix"
+}
+
+// fromThisMachine says that a request comes over a unix socket, over the loopback, or from the address that it came to.
+func fromThisMachine(r *http.Request) bool {
+	if isUnix(r) {
+		return true
+	}
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	if ip := net.ParseIP(from); ip != nil && ip.IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	to, _, err := net.SplitHostPort(local.String())
+	return err == nil && from == to
+}
+
+// challenge is what a request without a token is told: where the host has written one, for those on its machine who may read
+// it.
+func (s *Server) challenge() string {
+	challenge := `Bearer realm="agenthost"`
+	if s.options.TokenFile != "" {
+		challenge += fmt.Sprintf(`, token_file=%q`, s.options.TokenFile)
+	}
+	return challenge
+}
+
+// TokenFileName is what the file is called with the token of the host whose admin address has this port.
+func TokenFileName(port int) string { return fmt.Sprintf("admin-%d.token", port) }

@@ -1,0 +1,33 @@
+package config_test
+
+import (
+	"testing"
+
+	"github.com/agenthost/agenthost/host/config"
+)
+
+func TestTheHashIsOfWhatTheKeysSayWhereverTheyStand(t *testing.T) {
+	load := func(sources config.Sources) *config.Config {
+		t.Helper()
+		settings, err := config.Load(sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return settings
+	}
+	file := write(t, "a.yaml", "log: {level: debug}\nplugins: {a: {command: [/a], config: {depth: [1, {x: y}]}}}\n")
+	same := write(t, "b.yaml", "plugins:\n  a:\n    command: [/a]\n    config:\n      depth: [1, {x: y}]\n")
+	hash := load(config.Sources{Files: []string{file}, Environ: []string{"XDG_RUNTIME_DIR=/run/user/1"}}).Hash()
+	if again := load(config.Sources{Files: []string{same}, Environ: []string{"AGENTHOST_LOG__LEVEL=debug", "XDG_RUNTIME_DIR=/run/user/2"}}).Hash(); again != hash || len(hash) != 12 {
+		t.Errorf("%q and %q", hash, again)
+	}
+	for _, other := range []config.Sources{
+		{Files: []string{same}},
+		{Files: []string{file}, Flags: map[string]any{"plugins.a.env.X": "y"}},
+		{Files: []string{file}, Flags: map[string]any{"run_dir": "/run/user/1/agenthost"}},
+	} {
+		if load(other).Hash() == hash {
+			t.Errorf("%v has the same hash", other)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package adminclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
+)
+
+const (
+	// maxAnswer is the largest answer that is read, in bytes.
+	maxAnswer = 64 << 20
+	// silence is for how long a stream may be silent of a host that does not say how often a line comes: one from before it did.
+	silence = 10 * time.Minute
+	// beats is how many of the lines that a host says will come may be missing.
+	beats = 6
+)
+
+// silentError is why a request ends to which nothing comes.
+type silentError struct{ after time.Duration }
+
+func (e silentError) Error() string { return fmt.Sprintf("it has not answered for %v", e.after) }
+
+// limited bounds a request that has one answer.
+func (c Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := c.beginning()
+	return context.WithTimeoutCause(ctx, limit, silentError{limit})
+}
+
+// bounded bounds a stream that ends, where there is a limit.
+func (c Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.Limit <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, c.Limit, fmt.Errorf("it has not come to an end within %v", c.Limit))
+}
+
+// beginning is how long an answer may take to begin.
+func (c Client) beginning() time.Duration {
+	if c.Limit > 0 {
+		return c.Limit
+	}
+	return DefaultLimit
+}
+
+// ask sends a request. The caller closes the answer's body.
+func (c Client) ask(ctx context.Context, method, path string) (*http.Response, error) {
+	response, err := c.send(ctx, method, path, c.Token)
+	if err != nil || response.StatusCode != http.StatusUnauthorized || c.Token != "" {
+		return response, err
+	}
+	token := tokenFor(c.Address, response.Header.Get("WWW-Authenticate"))
+	if token == "" {
+		return response, nil
+	}
+	response.Body.Close()
+	return c.send(ctx, method, path, token)
+}
+
+func (c Client) send(ctx context.Context, method, path, token string) (*http.Response, error) {
+	base, dial := "http://"+c.Address, net.Dialer{Timeout: c.beginning()}
+	// A connection for each request: what was asked leaves none behind.
+	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, ResponseHeaderTimeout: c.beginning()}
+	if socket, ok := config.UnixPath(c.Address); ok {
+		base = "http://localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial.DialContext(ctx, "unix", socket) }
+	} else {
+		transport.DialContext = dial.DialContext // and no proxy
+	}
+	request, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
+	switch {
+	case err == nil:
+		return response, nil
+	case isSilence(ctx, err):
+		return nil, fmt.Errorf("what listens at %s does not answer: nothing came within %v\nIs it an agenthost, and is it stuck? Its log may say; more time is given with --timeout", c.Address, c.beginning())
+	}
+	return nil, fmt.Errorf("no host answers at %s: %w\nIs it running, and is this its listen.admin? Another address is given with --admin host:port", c.Address, rootCause(err))
+}
+
+// isSilence says that a request ended because nothing came.
+func isSilence(ctx context.Context, err error) bool {
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return false
+	}
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout() && (ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded))
+}
+
+// rootCause is the end of a chain of errors: without the method and URL that net/http puts before it.
+func rootCause(err error) error {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Err
+	}
+	return err
+}
+
+// whole reads an answer to its end.
+func (c Client) whole(ctx context.Context, response *http.Response) (json.RawMessage, error) {
+	raw, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("the host at %s does not end its answer: %w", c.Address, context.Cause(ctx))
+	case err != nil:
+		return nil, fmt.Errorf("the host at %s broke off its answer: %w", c.Address, err)
+	case len(raw) > maxAnswer:
+		return nil, fmt.Errorf("the answer of the host at %s is larger than %d MiB", c.Address, maxAnswer>>20)
+	}
+	return raw, nil
+}
+
+// stream is an answer that comes line by line. Reading fails when nothing comes for too long.
+type stream struct {
+	response *http.Response
+	ctx      context.Context //nolint:containedctx // it is the stream's own
+	watchdog *time.Timer
+	silence  time.Duration
+	cancel   context.CancelCauseFunc
+}
+
+// stream sends a request whose answer is a stream, which ends by close.
+func (c Client) stream(ctx context.Context, method, path string) (*stream, error) {
+	s := &stream{silence: silence}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	response, err := c.ask(s.ctx, method, path)
+	if err != nil {
+		s.cancel(nil)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			err = fmt.Errorf("the host at %s: %w", c.Address, cause)
+		}
+		return nil, err
+	}
+	s.response = response
+	if seconds, err := strconv.Atoi(response.Header.Get(admin.KeepAliveHeader)); err == nil && seconds > 0 {
+		s.silence = min(beats*time.Duration(seconds)*time.Second, silence)
+	}
+	s.watchdog = time.AfterFunc(s.silence, func() { s.cancel(silentError{s.silence}) })
+	return s, nil
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(into []byte) (int, error) {
+	n, err := s.response.Body.Read(into)
+	if n > 0 {
+		s.watchdog.Reset(s.silence)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		if cause := context.Cause(s.ctx); cause != nil {
+			err = cause
+		}
+	}
+	return n, err
+}
+
+func (s *stream) close() {
+	s.watchdog.Stop()
+	s.cancel(nil)
+	s.response.Body.Close()
+}
