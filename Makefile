@@ -110,6 +110,11 @@ chaos-guarantees: build
 swap-under-load: build
 	@go run ./test/chaos swap-under-load
 
+## security-test: what a compromised plugin and a stranger would try, as root and as an ordinary user, with sandboxes and without
+.PHONY: security-test
+security-test: toolchains build
+	@flytekit=$$(scripts/venv flytekit) && go run ./test/security -python "$$flytekit/python"
+
 ## fuzz: every fuzz target for FUZZ_SECONDS (default 30) each
 .PHONY: fuzz
 fuzz: toolchains
