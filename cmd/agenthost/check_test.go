@@ -106,7 +106,7 @@ func TestCheckStartShowsTheManifestOfEachPluginAndStopsIt(t *testing.T) {
 func TestCheckStartFindsTwoPluginsWithOneCategory(t *testing.T) {
 	file := pluginsFile(t, map[string][]string{"a": badplugin.Command("good"), "b": badplugin.Command("good")})
 	got := agenthost(t, "check", "-c", file, "--start")
-	got.expect(t, exitFailed, `b: FAILED: plugins "a" and "b" both serve task category "echo_task"`, "1 of 2 plugins did not start")
+	got.expect(t, exitFailed, `b: FAILED: plugin "b" does not serve task category "echo_sync_task": the task type belongs to plugin "a"`, "1 of 2 plugins did not start")
 }
 
 // pluginsFile writes a configuration with listeners on free ports and the given plugins.

@@ -76,14 +76,24 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 		if manifest == nil {
 			continue
 		}
-		claim := route.Claim{Target: nameOnly(checked.Name), Manifest: *manifest}
-		if _, conflicts := rules.Table(append(claims, claim)...); len(conflicts) > 0 {
-			checked.Error = conflicts[0].Error()
-			continue
-		}
-		claims = append(claims, claim)
+		claims = append(claims, route.Claim{
+			Target: nameOnly(checked.Name), Manifest: *manifest, Only: route.ParseTaskTypes(settings.Plugins[checked.Name].TaskTypes),
+		})
+	}
+	_, unserved := rules.Table(claims...)
+	for i := range report {
+		report[i].leaveOut(unserved)
 	}
 	return nil
+}
+
+// leaveOut takes what a plugin lists and would not serve for a fault of the configuration, unless that is what it asks for.
+func (p *checkedPlugin) leaveOut(unserved []route.Unserved) {
+	for _, u := range unserved {
+		if u.Plugin == p.Name && u.Why != route.NotAllowed && p.Error == "" {
+			p.Error = u.Error()
+		}
+	}
 }
 
 // start starts and stops one plugin; the manifest is nil where it did not start.

@@ -206,6 +206,7 @@ func renderStatus(status admin.Status) string {
 		if p.SwapError != "" {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: %s\n", p.Name, p.SwapError)
 		}
+		b.WriteString(unserved(p))
 		if p.Reason == "" {
 			continue
 		}
@@ -221,6 +222,24 @@ func renderStatus(status admin.Status) string {
 				fmt.Fprintf(&b, "%s generation %s is %s: %s\n", p.Name, g.ID, g.State, g.Reason)
 			}
 		}
+	}
+	return b.String()
+}
+
+// shownUnserved is how many of the categories that a plugin does not serve are shown.
+const shownUnserved = 5
+
+// unserved are the lines about what a plugin lists and does not serve. Where that is all of it, its state says so.
+func unserved(p admin.PluginStatus) string {
+	var b strings.Builder
+	if p.State == "refused" {
+		return ""
+	}
+	for _, n := range p.NotServed[:min(len(p.NotServed), shownUnserved)] {
+		fmt.Fprintf(&b, "%s\n", n.Reason)
+	}
+	if more := len(p.NotServed) - shownUnserved; more > 0 {
+		fmt.Fprintf(&b, "%s does not serve %d more of the task categories that it lists\n", p.Name, more)
 	}
 	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/plugin"
 )
 
 // Status is what GET /status answers and `agenthost status` shows. It holds no configuration, no environment and no
@@ -82,6 +83,8 @@ type PluginStatus struct {
 	Restarts int `json:"restarts"`
 	// The task categories that it serves. They stay listed while it restarts.
 	Categories []Category `json:"categories"`
+	// The task categories that it lists and does not serve.
+	NotServed []NotServed `json:"not_served,omitempty"`
 	// How many calls it is answering.
 	InFlight int `json:"in_flight"`
 	// Resident memory of its process group.
@@ -141,6 +144,18 @@ type Category struct {
 	Sync bool `json:"sync"`
 }
 
+// NotServed is a task category that a plugin lists and does not serve.
+type NotServed struct {
+	// The name of the task type.
+	Name string `json:"name"`
+	// The version of the task type; 0 for one without.
+	Version int32 `json:"version"`
+	// The plugin that the task type belongs to; absent where it is nobody's, or its own.
+	Owner string `json:"owner,omitempty"`
+	// Why.
+	Reason string `json:"reason"`
+}
+
 func (s *Server) status() Status {
 	status := Status{
 		Host: HostStatus{
@@ -168,10 +183,18 @@ func pluginStatus(p fleet.Status) PluginStatus {
 	if p.PID != 0 {
 		status.Started, status.UptimeSeconds = &p.Started, time.Since(p.Started).Seconds()
 	}
+	unserved := map[plugin.Category]bool{}
+	for _, u := range p.Unserved {
+		unserved[u.Category] = true
+		status.NotServed = append(status.NotServed, NotServed{Name: u.Category.Name, Version: u.Category.Version, Owner: u.Owner, Reason: u.Error()})
+	}
 	if p.Manifest != nil {
 		status.Version, status.SDK = p.Manifest.Version, p.Manifest.SDK
 		for _, agent := range p.Manifest.Agents {
 			for _, category := range agent.Categories {
+				if unserved[category] {
+					continue
+				}
 				status.Categories = append(status.Categories, Category{Name: category.Name, Version: category.Version, Sync: agent.Sync})
 			}
 		}

@@ -18,7 +18,7 @@ func (c *Config) check() Errors {
 	for _, name := range sortedKeys(c.Plugins) {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
-	errs = append(errs, c.checkSandboxes()...)
+	errs = append(append(errs, c.checkSandboxes()...), c.checkTaskTypes()...)
 	return append(errs, c.checkRoutes()...)
 }
 

@@ -189,6 +189,9 @@ type Plugin struct {
 	TLSKey string `koanf:"tls_key" check:"file" only:"address" spec:"true"`
 	// The name that the server's certificate must have. Default: the host of its address.
 	TLSServerName string `koanf:"tls_server_name" check:"host_name" only:"address" spec:"true"`
+	// The task types that the plugin may serve of what it lists, each as a name or name@version. Default: all. What is left out is not
+	// served, and a task type that is named here goes to no plugin that does not name it.
+	TaskTypes []string `koanf:"task_types" check:"task_types"`
 	// How many processes of the plugin run side by side. A call goes to the one with the fewest calls in flight.
 	Instances int `koanf:"instances" check:"positive" only:"command"`
 	// How many calls the plugin gets, at once and in a second.

@@ -87,6 +87,7 @@ plugins:
     instances: 3
     limits: {concurrency: 256, wait: 10s, rate: 2.5, burst: 7}
     status: {min_interval: 5s, max_stale: 1h}
+    task_types: [duckdb_query, 'spark@2']
     pin: always
     probation: 5m
     rollback: false
@@ -149,6 +150,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			Instances: 3,
 			Limits:    config.Limits{Concurrency: 256, Wait: 10 * time.Second, Rate: 2.5, Burst: 7},
 			Status:    config.Status{MinInterval: 5 * time.Second, MaxStale: time.Hour},
+			TaskTypes: []string{"duckdb_query", "spark@2"},
 			Pin:       config.PinAlways,
 			Probation: 5 * time.Minute,
 		}, "elsewhere": elsewhere},

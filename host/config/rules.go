@@ -76,6 +76,7 @@ var rules = map[string]*rule{
 	"file":              {pattern: `^[^\x00]+$`, want: "the path of a file", resolve: besideFile},
 	"pin":               {enum: []string{PinAuto, PinAlways, PinNever}},
 	"task_name":         {pattern: `^[^\s\x00]+$`, want: "the name of a task type, without spaces"},
+	"task_types":        {want: "a list of task types, such as [bigquery_query_job_task, spark@2]", list: checkTaskTypes, each: "task_name"},
 	"task_version":      {want: "a task type's version, a whole number", minimum: number(math.MinInt32), maximum: number(math.MaxInt32)},
 	"flyte_name":        {pattern: `^[^\s\x00/]+$`, want: "a name as Flyte has it, without spaces or slashes"},
 	"count":             {want: "a whole number of 0 (no limit) or more", minimum: number(0), maximum: number(math.MaxInt32)},

@@ -104,6 +104,7 @@ var beyondTheSchema = []string{
 	"route behind a wider one",
 	"root as a plugin's user", "an empty range of users", "a user for two", "the run directory for writing", "the state directory for reading",
 	"one port for the probe and another listener", "a socket with a long path", "a day that is none", "a day that is far away",
+	"a task type twice", "a task type of two plugins",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"time"
 
 	"github.com/agenthost/agenthost/host/config"
@@ -16,6 +17,7 @@ func (t startGeneration) carryOut(s *supervisor) observation {
 
 func (t retireGeneration) carryOut(s *supervisor) observation {
 	s.generations[t.generation].retire()
+	s.fleet.routes.release(s.name, s, t.generation)
 	return nil
 }
 
@@ -46,30 +48,54 @@ func (t logWarning) carryOut(s *supervisor) observation {
 }
 
 func (t claimCategories) carryOut(s *supervisor) observation {
-	return claimed{t, s.fleet.routes.claim(t.routes(s))}
+	return claimed{t, s.fleet.routes.claim(s, t.generation, t.routes(s), t.swap)}
 }
 
 func (t updateClaim) carryOut(s *supervisor) observation {
-	// A conflict is nothing new: a rule that told the plugin and an older one apart is gone, and that one serves on.
-	_ = s.fleet.routes.claim(t.claim.routes(s))
+	s.fleet.routes.claim(s, t.claim.generation, t.claim.routes(s), false) // what comes of it is told
 	return nil
 }
 
-func (t withdrawClaim) carryOut(s *supervisor) observation {
-	grace := time.Duration(0)
-	if t.removed {
-		grace = s.desired.Load().settings.Create.RemovedGrace
-	}
-	s.fleet.routes.withdraw(s, grace)
+func (withdrawClaim) carryOut(s *supervisor) observation {
+	s.fleet.routes.withdraw(s.name, s, s.desired.Load().settings.Create.RemovedGrace)
 	return nil
 }
 
 // routes is the claim as the route table takes it: with what the configuration says of calls.
 func (t claimCategories) routes(s *supervisor) route.Claim {
-	return route.Claim{
-		Target: s, Manifest: t.manifest, Policy: policyOf(t.settings),
+	claim := route.Claim{
+		Target: s, Manifest: t.manifest, Policy: policyOf(t.settings), Only: route.ParseTaskTypes(t.settings.TaskTypes),
 		Pinned: t.settings.Pin == config.PinAlways || t.canary, NeverPinned: t.settings.Pin == config.PinNever,
 	}
+	if g := s.generations[t.generation]; g != nil {
+		claim.Target = claimant{s, g}
+	}
+	return claim
+}
+
+// claimant is a plugin for calls that come by the claim of one of its generations: a table that is published has them go there from
+// that moment on, and the supervisor makes the generation the current one just after.
+type claimant struct {
+	*supervisor
+	generation *generation
+}
+
+// TryAcquire implements route.Target.
+func (c claimant) TryAcquire(want route.Want) (route.Lease, bool) {
+	if v := c.view.Load(); v.current == nil || v.current.number < c.generation.number {
+		if lease, ok := c.generation.acquire(); ok {
+			return lease, true
+		}
+	}
+	return c.supervisor.TryAcquire(want)
+}
+
+// Acquire implements route.Target.
+func (c claimant) Acquire(ctx context.Context, want route.Want) (route.Lease, error) {
+	if lease, ok := c.TryAcquire(want); ok {
+		return lease, nil
+	}
+	return c.supervisor.Acquire(ctx, want)
 }
 
 func policyOf(p config.Plugin) route.Policy {
@@ -86,11 +112,13 @@ func (awaitTurn) carryOut(s *supervisor) observation {
 }
 
 func (passTurn) carryOut(s *supervisor) observation {
+	s.fleet.routes.unexpect(s.name, s)
 	close(s.decided)
 	return nil
 }
 
 func (skipTurn) carryOut(s *supervisor) observation {
+	s.fleet.routes.unexpect(s.name, s)
 	close(s.attempted)
 	close(s.decided)
 	return nil

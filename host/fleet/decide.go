@@ -20,7 +20,7 @@ import (
 // takes none yet; and, during a rollout, a canary, which takes a share of new jobs.
 //
 // A swap, from top to bottom: reconcile starts a candidate; instanceUp waits for all its instances; swapTo has it claim its
-// task categories; swapped makes it the current one. swapFailed drops it; fallBack and withdrawCanary are for one that
+// task types; swapped makes it the current one. swapFailed drops it; fallBack and withdrawCanary are for one that
 // crash-loops later.
 
 // revision is what a generation is made from.
@@ -45,9 +45,11 @@ type wanted struct {
 // member is a generation of the plugin. The zero value is none.
 type member struct {
 	revision
-	number   int              // its place in the order in which they were started: another one of an equal spec has another
-	up       []int            // the numbers of the instances that have come up
-	manifest *plugin.Manifest // of the first that has
+	number   int               // its place in the order in which they were started: another one of an equal spec has another
+	up       []int             // the numbers of the instances that have come up
+	manifest *plugin.Manifest  // of the first that has, or of a later one within the first's
+	first    *plugin.Manifest  // what the first listed: none that is started again may claim more
+	beyond   []plugin.Category // what one did list beyond that
 }
 
 func (m member) exists() bool { return m.number != 0 }
@@ -69,7 +71,8 @@ type state struct {
 	accepted bool             // the current generation's categories are in the route table
 	manifest *plugin.Manifest // what the plugin said of itself when they were
 	recalled *plugin.Manifest // what it served before the host was restarted: listed already, though it has not said so yet
-	refused  error            // a conflict keeps the plugin from serving at all
+	unserved []route.Unserved // what it lists and does not serve
+	refused  error            // that is all
 
 	previous  revision  // what the current generation was swapped for, to fall back on
 	swappedAt time.Time // when that was: probation counts from then
@@ -113,10 +116,10 @@ type (
 	// claimed: what came of claimCategories.
 	claimed struct {
 		claim claimCategories
-		err   error // a route.Conflict
+		verdict
 	}
-	// categoriesLost: another plugin has taken what was claimed before its turn.
-	categoriesLost struct{ conflict route.Conflict }
+	// judged: what has become of a claim since.
+	judged struct{ verdict }
 	// recalled: what came of recallManifest. There is no manifest where none is remembered.
 	recalled struct{ manifest *plugin.Manifest }
 	// drained: no instance is left.
@@ -159,11 +162,12 @@ type (
 		settings   config.Plugin
 		canary     bool // there is one: jobs are pinned
 		recalled   bool // the manifest is a remembered one
+		swap       bool // it is to be the current one, and may have to wait for other plugins
 	}
-	// updateClaim is claimCategories for what is in the table already. Nothing can be in its way.
+	// updateClaim is claimCategories for what is in the table already.
 	updateClaim struct{ claim claimCategories }
-	// withdrawClaim takes the plugin's categories out of the table; removed says that the plugin was taken out of the configuration.
-	withdrawClaim struct{ removed bool }
+	// withdrawClaim takes the categories of a plugin that was removed out of the table.
+	withdrawClaim struct{}
 
 	// awaitTurn waits for the plugin's turn to claim its categories, passTurn gives it to the next one. skipTurn is for a
 	// plugin that will not claim any.
@@ -221,7 +225,7 @@ func (d *decision) reconcile() {
 		d.beginRound()
 	}
 	switch target := d.target(); {
-	case d.refused != nil || d.retrying:
+	case d.retrying:
 		// Nothing can be done now.
 	case !d.current.exists():
 		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
@@ -264,13 +268,14 @@ func (d *decision) reconcile() {
 	}
 }
 
-// beginRound forgets what failed before: it may work now. A rejected id stays rejected while the configuration names it.
+// beginRound forgets what failed before: it may work now. A rejected id stays rejected while the configuration names it, and a
+// plugin refused while others own its task types.
 func (d *decision) beginRound() {
 	if !slices.Contains(d.rejected, d.wanted.id) {
 		d.rejected = nil
 	}
 	d.round = d.wanted.round
-	d.refused, d.swapError, d.retrying = nil, nil, false
+	d.swapError, d.retrying = nil, false
 	d.do(cancelRetry{d.wanted.settings.Restart})
 }
 
@@ -303,21 +308,35 @@ func (o instanceUp) weigh(d *decision) {
 		d.currentUp(o)
 	case d.candidate.number:
 		if d.candidate.manifest == nil {
-			d.candidate.manifest = &o.manifest
+			d.candidate.manifest, d.candidate.first = &o.manifest, &o.manifest
 		}
 		d.candidate.up = append(slices.Clip(d.candidate.up), o.instance)
 		d.advance()
 	}
 }
 
-// currentUp has the plugin claim what it serves, if that is news.
+// currentUp has the plugin claim what it serves, if that is news. A process that was started again claims nothing that its
+// generation did not: whoever got it to crash may have got it to list more, too.
 func (d *decision) currentUp(o instanceUp) {
+	manifest, beyond := o.manifest, []plugin.Category(nil)
+	if d.current.first == nil {
+		d.current.first = &o.manifest
+	} else if manifest, beyond = bounded(o.manifest, *d.current.first); len(manifest.Agents) == 0 {
+		manifest = *d.current.manifest
+	}
 	known := d.accepted && d.manifest != nil && d.current.manifest != nil
-	if known && sameAgents(*d.current.manifest, o.manifest) {
+	if known && sameAgents(*d.current.manifest, manifest) && slices.Equal(d.current.beyond, beyond) {
 		return
 	}
-	d.current.manifest = &o.manifest
-	d.claim(d.current, d.canary.exists())
+	d.current.manifest, d.current.beyond = &manifest, beyond
+	d.do(d.claimOf(d.current, d.canary.exists())...)
+}
+
+// bounded is what of a manifest another lists too, and what it does not.
+func bounded(m, bounds plugin.Manifest) (plugin.Manifest, []plugin.Category) {
+	return split(m, func(c plugin.Category) bool {
+		return slices.ContainsFunc(bounds.Agents, func(a plugin.Agent) bool { return slices.Contains(a.Categories, c) })
+	})
 }
 
 // advance gives a candidate that is ready its share of new jobs, or all calls.
@@ -342,72 +361,117 @@ func (d *decision) advance() {
 // served says that the current generation has been up, not only a former one that is remembered.
 func (d *decision) served() bool { return d.accepted && d.manifest != nil }
 
-// swapTo has a generation claim its categories. All else waits for what comes of it.
-func (d *decision) swapTo(m member) { d.claim(m, false) }
+// swapTo has a generation claim its categories. All else waits for what comes of it, which may depend on other plugins.
+func (d *decision) swapTo(m member) {
+	steps := d.claimOf(m, false)
+	last := len(steps) - 1
+	claim := steps[last].(claimCategories) //nolint:forcetypeassert // it is the last of claimOf
+	claim.swap = true
+	d.do(append(steps[:last], claim)...)
+}
 
-// claim waits for the plugin's turn, if it has not had it: its first configuration may be superseded before it is up, so that
-// is not only for its first generation.
-func (d *decision) claim(m member, canary bool) {
+// claimOf waits for the plugin's turn, if it has not had it: its first configuration may be superseded before it is up, so that
+// is not only for its first generation. The last step is the claim.
+func (d *decision) claimOf(m member, canary bool) []step {
+	var steps []step
 	if d.turn == turnOpen {
 		d.turn = turnHeld
-		d.do(awaitTurn{})
+		steps = append(steps, awaitTurn{})
 	}
-	d.do(claimCategories{generation: m.number, manifest: *m.manifest, settings: m.settings, canary: canary})
+	return append(steps, claimCategories{generation: m.number, manifest: *m.manifest, settings: m.settings, canary: canary})
 }
 
 func (o claimed) weigh(d *decision) {
 	defer d.passTurn()
-	switch o.claim.generation {
-	case d.current.number:
-		switch {
-		case o.claim.recalled:
-			d.listed(o.err)
-		case o.err != nil:
-			d.refuse(o.err)
-		default:
-			d.accepted, d.manifest = true, d.current.manifest
-			d.do(publishView{}, rememberManifest{*d.manifest, runs(d.current.spec)})
-		}
-	case d.candidate.number:
-		d.swappedOrNot(&d.candidate, o.err)
-	case d.canary.number:
-		d.swappedOrNot(&d.canary, o.err)
+	if o.claim.recalled && o.claim.generation == d.current.number {
+		d.listed(o.verdict)
+		return
+	}
+	d.judge(o.verdict)
+}
+
+func (o judged) weigh(d *decision) {
+	if o.generation != 0 {
+		d.judge(o.verdict)
 	}
 }
 
-func (d *decision) swappedOrNot(m *member, err error) {
-	if err != nil {
+// judge takes note of what came of a claim.
+func (d *decision) judge(v verdict) {
+	switch {
+	case v.held:
+		d.do(publishView{})
+	case v.generation == d.current.number:
+		d.granted(v)
+	case v.generation == d.candidate.number && d.candidate.ready():
+		d.swappedOrNot(&d.candidate, v)
+	case v.generation == d.canary.number:
+		d.swappedOrNot(&d.canary, v)
+	case !v.none: // a generation that was retired when its claim took effect
+		d.updateClaim()
+	}
+}
+
+// granted says what the current generation serves.
+func (d *decision) granted(v verdict) {
+	was := d.refused
+	if d.current.first == nil { // it is only remembered what it served
+		return
+	}
+	news := !d.accepted || d.manifest != d.current.manifest
+	if unserved := d.unservedOf(v); news || !slices.Equal(unserved, d.unserved) {
+		d.unserved, d.refused = unserved, v.refusal(d.current.spec.Name)
+		d.accepted, d.manifest = true, d.current.manifest
+		d.do(publishView{}, rememberManifest{*d.manifest, runs(d.current.spec)})
+		d.tellRefused(was)
+	}
+}
+
+// unservedOf is what the current generation lists and does not serve.
+func (d *decision) unservedOf(v verdict) []route.Unserved {
+	unserved := v.unserved
+	for _, category := range d.current.beyond {
+		unserved = append(slices.Clip(unserved), route.Unserved{Category: category, Plugin: d.current.spec.Name, Why: route.NotOfGeneration})
+	}
+	return unserved
+}
+
+// tellRefused tells what the plugin does not serve, and when it has nothing to serve or, at last, something.
+func (d *decision) tellRefused(was error) {
+	switch {
+	case d.refused != nil:
+		d.emit(Event{Generation: d.current.id, State: Refused, Was: Running, Cause: d.refused.Error()}, true)
+	case len(d.unserved) > 0:
+		d.do(logWarning{"task types that the plugin lists are not served by it", errors.New(summary(d.unserved))})
+	}
+	if was != nil && d.refused == nil {
+		d.emit(Event{Generation: d.current.id, State: Running, Was: Refused, Cause: "it has task types to serve"}, false)
+	}
+}
+
+func (d *decision) swappedOrNot(m *member, v verdict) {
+	if err := v.refusal(m.spec.Name); err != nil {
 		d.swapFailed(m, err)
 		return
 	}
-	d.swapped(vacate(m))
-}
-
-// refuse stops a plugin that serves a category of another. It stays so until the configuration changes, or its candidate is
-// ready.
-func (d *decision) refuse(err error) {
-	refused := vacate(&d.current)
-	if d.accepted && d.manifest == nil { // what it served before is listed
-		d.do(withdrawClaim{})
-	}
-	d.accepted, d.refused = false, err
-	d.do(publishView{})
-	d.drop(refused)
-	d.emit(Event{Generation: refused.id, State: Refused, Was: Starting, Cause: err.Error()}, true)
+	d.swapped(vacate(m), v)
 }
 
 // swapped makes a generation the current one: calls go to it, and the others drain.
-func (d *decision) swapped(m member) {
+func (d *decision) swapped(m member, v verdict) {
+	was := d.refused
 	old, canary, candidate := d.current, vacate(&d.canary), vacate(&d.candidate)
-	if d.served() && !slices.Contains(d.rejected, old.id) {
+	if d.served() && old.exists() && !slices.Contains(d.rejected, old.id) {
 		d.previous = old.revision
 	}
 	d.current, d.accepted, d.manifest, d.swappedAt = m, true, m.manifest, d.now
 	d.refused, d.swapError = nil, nil
+	d.unserved = d.unservedOf(v)
 	d.record(Swapped, m.id, nil)
 	d.do(publishView{}, rememberManifest{*m.manifest, runs(m.spec)})
 	d.drop(old, canary, candidate)
 	d.emit(Event{Generation: m.id, State: EventSwapped, Was: EventSwapping, Cause: "it is ready"}, false)
+	d.tellRefused(was)
 	if d.round == d.wanted.round && d.target().id != m.id {
 		d.reconcile() // one that came back has taken the place of a rollout
 	}
@@ -422,7 +486,7 @@ func (d *decision) swapFailed(m *member, err error) {
 	d.do(publishView{})
 	d.updateClaim()
 	d.drop(failed)
-	if conflict := (route.Conflict{}); !errors.As(err, &conflict) {
+	if conflict := (refusal{}); !errors.As(err, &conflict) {
 		d.retrying = true
 		d.do(scheduleRetry{})
 	}
@@ -478,20 +542,9 @@ func (o recalled) weigh(d *decision) {
 	d.do(claimCategories{generation: d.current.number, manifest: *o.manifest, settings: d.current.settings, recalled: true})
 }
 
-func (o categoriesLost) weigh(d *decision) {
-	switch {
-	case !d.accepted || !d.current.exists():
-		// It has nothing to lose, or has heard of it as it claimed.
-	case d.manifest == nil: // it has not been up yet
-		d.listed(o.conflict)
-	default:
-		d.refuse(o.conflict)
-	}
-}
-
 // listed is what came of a claim with a remembered manifest.
-func (d *decision) listed(err error) {
-	if err != nil {
+func (d *decision) listed(v verdict) {
+	if err := v.refusal(d.current.spec.Name); err != nil {
 		d.current.manifest, d.accepted = nil, false
 		d.do(logWarning{notListed, err})
 		return
@@ -544,7 +597,7 @@ func (d *decision) remove() {
 	}
 	d.stopping = true
 	if !d.wanted.hostStops {
-		d.do(withdrawClaim{removed: true}, forgetManifest{})
+		d.do(withdrawClaim{}, forgetManifest{})
 	}
 	d.do(publishView{})
 	d.drop(d.current, d.canary, d.candidate) // Status shows them until they are gone

@@ -22,7 +22,9 @@ type story struct {
 	wanted    wanted
 	state     state
 	now       time.Time
-	conflicts func(claimCategories) bool // whether a claim meets another plugin's
+	conflicts func(claimCategories) bool // whether all that is claimed belongs to another plugin
+	holds     bool                       // whether swaps wait for other plugins
+	held      int                        // the generation that does
 	memory    *plugin.Manifest           // what was remembered before the host was restarted
 	steps     []string                   // since the last observation
 
@@ -78,7 +80,9 @@ func (s *story) carryOut(next step) observation {
 		if seen := s.published; !seen.stopping && slices.Contains([]int{seen.current.number, seen.canary.number}, next.generation) {
 			s.fatal("generation %d is retired while calls go to it", next.generation)
 		}
-		s.live = slices.DeleteFunc(s.live, func(n int) bool { return n == next.generation })
+		if s.live = slices.DeleteFunc(s.live, func(n int) bool { return n == next.generation }); s.held == next.generation {
+			s.held = 0
+		}
 	case adjustGeneration:
 		tell("adjust %d", next.generation)
 		s.alive(next.generation)
@@ -95,11 +99,19 @@ func (s *story) carryOut(next step) observation {
 	case claimCategories:
 		tell("claim %d%s", next.generation, map[bool]string{true: " from memory"}[next.recalled])
 		s.alive(next.generation)
+		if next.swap {
+			s.held = 0
+		}
+		if s.holds && next.swap {
+			s.held = next.generation
+			return claimed{next, verdict{generation: next.generation, held: true}}
+		}
 		if s.conflicts(next) {
-			return claimed{next, route.Conflict{Owner: "another", Claims: "this"}}
+			s.listed = s.listed || !next.recalled // the claim stands, and waits
+			return claimed{next, belongsToAnother(next.generation)}
 		}
 		s.listed = true
-		return claimed{claim: next}
+		return claimed{next, verdict{generation: next.generation}}
 	case updateClaim:
 		tell("update %d%s", next.claim.generation, map[bool]string{true: " pinned"}[next.claim.canary])
 		if s.alive(next.claim.generation); !s.listed {
@@ -107,8 +119,8 @@ func (s *story) carryOut(next step) observation {
 		}
 	case withdrawClaim:
 		tell("withdraw")
-		if s.listed = false; next.removed != s.wanted.removed || !next.removed && s.state.manifest != nil {
-			s.fatal("the categories of a plugin that is wanted and has served are withdrawn")
+		if s.listed = false; !s.wanted.removed {
+			s.fatal("the categories of a plugin that is wanted are withdrawn")
 		}
 	case awaitTurn, passTurn, skipTurn:
 		tell("%s", map[string]string{"awaitTurn": "await turn", "passTurn": "pass turn", "skipTurn": "skip turn"}[kind(next)])
@@ -138,6 +150,10 @@ func (s *story) carryOut(next step) observation {
 		s.fatal("an unknown step %T", next)
 	}
 	return nil
+}
+
+func belongsToAnother(generation int) verdict {
+	return verdict{generation: generation, none: true, unserved: []route.Unserved{{Plugin: "this", Owner: "another"}}}
 }
 
 func kind(of step) string { return strings.TrimPrefix(fmt.Sprintf("%T", of), "fleet.") }
@@ -226,9 +242,32 @@ func listed(s *story) {
 	s.state.recalled, s.listed = s.memory, true
 }
 
-func loses(s *story) {
-	s.listed = false
-	s.see(categoriesLost{route.Conflict{Owner: "another", Claims: "this"}})
+func holds(s *story) { s.holds = true }
+
+// takesEffect is that of a claim which was held.
+func takesEffect(s *story) {
+	v := verdict{generation: s.held}
+	if s.conflicts(claimCategories{generation: s.held, manifest: serves(s.idOf(s.held))}) {
+		v = belongsToAnother(s.held)
+	}
+	s.held, s.listed = 0, s.listed || !v.none
+	s.see(judged{v})
+}
+
+// loses and gains are about the task types of the current generation.
+func loses(s *story) { s.see(judged{belongsToAnother(s.state.current.number)}) }
+
+func gains(s *story) { s.see(judged{verdict{generation: s.state.current.number}}) }
+
+// lists is an instance that comes up and lists categories of these.
+func lists(generation int, ids ...string) chapter {
+	return func(s *story) {
+		var m plugin.Manifest
+		for _, id := range ids {
+			m.Agents = append(m.Agents, serves(id).Agents...)
+		}
+		s.see(instanceUp{generation, 0, m})
+	}
 }
 
 func removed(s *story) {
@@ -283,23 +322,20 @@ func TestWhatIsDone(t *testing.T) {
 		"what a plugin serves whose categories are listed from the first moment stays listed when it does not start": {
 			[]chapter{listed, configure("a"), crashLoops(1)}, "await turn, recall, claim 1 from memory, warn, pass turn", Started,
 		},
-		"what a plugin served is listed no longer when it is refused": {
-			[]chapter{listed, conflict, configure("a"), up(1, 0)}, "await turn, claim 1, withdraw, publish, retire 1, emit refused a, pass turn", Started,
+		"a plugin is refused when all that it lists is another's by now": {
+			[]chapter{configure("a"), up(1, 0), loses}, "publish, remember, emit refused a", Started,
 		},
-		"what a plugin served is listed no longer when another one has it by its turn": {
-			[]chapter{listed, configure("a"), loses}, "warn", Started,
+		"a plugin that was refused serves when what it lists is its own": {
+			[]chapter{conflict, configure("a"), up(1, 0), gains}, "publish, remember, emit running a", Started,
 		},
-		"a plugin whose categories another one has by its turn is refused": {
-			[]chapter{listed, configure("a"), up(1, 0), loses}, "publish, retire 1, emit refused a", Started,
+		"a verdict on what is only remembered says nothing of the plugin": {
+			[]chapter{listed, configure("a"), loses}, "", Started,
 		},
 		"a generation that was never up shares no jobs with its successor": {
 			[]chapter{listed, configure("a"), configure("b", percent(10)), up(2, 0)}, "await turn, claim 2, publish, remember, retire 1, emit swapped b, pass turn", Swapped,
 		},
-		"a plugin that claims another's category is refused": {
-			[]chapter{conflict, configure("a"), up(1, 0)}, "await turn, claim 1, publish, retire 1, emit refused a, pass turn", Started,
-		},
-		"a refused plugin is tried again with the next configuration": {
-			[]chapter{conflict, configure("a"), up(1, 0), configure("a")}, "cancel retry, start 2:a, publish", Started,
+		"a plugin that lists another's task types only is refused, and waits for them": {
+			[]chapter{conflict, configure("a"), up(1, 0)}, "await turn, claim 1, publish, remember, emit refused a, pass turn", Started,
 		},
 		"a first configuration that is superseded before it is up takes its turn all the same": {
 			[]chapter{configure("a"), configure("b"), up(2, 0)},
@@ -308,6 +344,16 @@ func TestWhatIsDone(t *testing.T) {
 
 		// Restarts.
 		"an instance that comes back with the same agents changes nothing": {then(serving, fails(1), up(1, 0)), "", Started},
+
+		"an instance that comes back and lists more claims nothing of that": {
+			then(serving, fails(1), lists(1, "a", "x")), "claim 1, publish, remember, warn", Started,
+		},
+		"an instance that comes back and lists other things only keeps its claim": {
+			then(serving, fails(1), lists(1, "x")), "claim 1, publish, remember, warn", Started,
+		},
+		"an instance that comes back and lists what the first did claims that again": {
+			then(serving, fails(1), lists(1, "a", "x"), fails(1), up(1, 0)), "claim 1, publish, remember", Started,
+		},
 
 		// A swap.
 		"a changed spec starts a candidate beside the current generation": {
@@ -343,13 +389,21 @@ func TestWhatIsDone(t *testing.T) {
 			then(serving, configure("b"), conflict, up(2, 0)), "claim 2, publish, update 1, retire 2, emit swap failed b", Failed,
 		},
 		"a candidate heals a plugin that was refused meanwhile": {
-			then(serving, configure("b"), conflict, func(s *story) { s.see(instanceUp{1, 0, serves("other")}) }, noConflict, up(2, 0)),
-			"claim 2, publish, remember, emit swapped b", Swapped,
+			then(serving, configure("b"), loses, up(2, 0)),
+			"claim 2, publish, remember, retire 1, emit swapped b, emit running b", Swapped,
 		},
-
-		"another configuration supersedes a plugin that was refused, and its candidate": {
-			then(serving, configure("b"), conflict, func(s *story) { s.see(instanceUp{1, 0, serves("other")}) }, configure("c")),
-			"cancel retry, start 3:c, publish, retire 2", Started,
+		"a candidate that is ready waits for what comes of other plugins": {then(serving, holds, configure("b"), up(2, 0)), "claim 2, publish", Started},
+		"it is swapped in when that is known": {
+			then(serving, holds, configure("b"), up(2, 0), takesEffect), "publish, remember, retire 1, emit swapped b", Swapped,
+		},
+		"it is dropped when nothing is left for it": {
+			then(serving, holds, configure("b"), up(2, 0), conflict, takesEffect), "publish, update 1, retire 2, emit swap failed b", Failed,
+		},
+		"another configuration supersedes it": {
+			then(serving, holds, configure("b"), up(2, 0), configure("c")), "cancel retry, retire 2, start 3:c, emit swapping c, publish, update 1", Started,
+		},
+		"what takes effect of a generation that is gone is put right": {
+			then(serving, holds, configure("b"), up(2, 0), configure("c"), func(s *story) { s.see(judged{verdict{generation: 2}}) }), "update 1", Started,
 		},
 
 		// A canary.
@@ -447,6 +501,7 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 		s := newStory(t.Fatalf)
 		bad := map[string]bool{}
 		s.conflicts = func(c claimCategories) bool { return bad[c.manifest.Agents[0].Name] }
+		s.holds = rapid.Bool().Draw(t, "swaps wait")
 		switch rapid.IntRange(0, 2).Draw(t, "remembers") {
 		case 1:
 			remembered(s)
@@ -493,6 +548,21 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 				s.now = s.now.Add(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
 			},
 			"another plugin": func(t *rapid.T) { c := "task_of_" + id.Draw(t, "id"); bad[c] = !bad[c] },
+			"what others do is known": func(t *rapid.T) {
+				if s.held == 0 {
+					t.Skip("nothing waits for it")
+				}
+				takesEffect(s)
+			},
+			"a late verdict": func(t *rapid.T) {
+				generation := rapid.IntRange(1, s.state.started).Draw(t, "generation")
+				if generation == s.state.candidate.number || generation == s.state.canary.number {
+					t.Skip("it is no late one")
+				}
+				if s.see(judged{verdict{generation: generation}}); rapid.Bool().Draw(t, "none") {
+					s.see(judged{belongsToAnother(generation)})
+				}
+			},
 			"time to retry": func(t *rapid.T) {
 				if !s.timer {
 					t.Skip("nothing is retried")
@@ -510,6 +580,9 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 		}
 		clear(bad)
 		lookedAgain(s)
+		if s.state.refused != nil {
+			gains(s)
+		}
 		s.goWell()
 		s.check(t.Fatalf)
 		if s.state.outcome.round != s.wanted.round {
@@ -547,8 +620,8 @@ func (s *story) check(fatal func(string, ...any)) {
 		fatal("it serves what is not listed: %+v", s.state)
 	case s.turns["awaitTurn"] != s.turns["passTurn"] || s.turns["awaitTurn"] > 1 || s.turns["skipTurn"] > 0:
 		fatal("turns %v", s.turns)
-	case s.state.current.exists() == (s.state.refused != nil) && s.state.round > 0:
-		fatal("current is %d, and it is refused: %v", s.state.current.number, s.state.refused)
+	case !s.state.current.exists() && s.state.round > 0:
+		fatal("there is no current generation: %+v", s.state)
 	}
 }
 
@@ -558,6 +631,8 @@ func (s *story) goWell() {
 		switch next, instance := s.missing(); {
 		case next.exists():
 			up(next.number, instance)(s)
+		case s.held != 0:
+			takesEffect(s)
 		case s.timer:
 			retried(s)
 		default:

@@ -82,8 +82,9 @@ func New(options Options) *Fleet {
 	if options.Health == (Health{}) {
 		options.Health = DefaultHealth
 	}
+	memory := memory{options.State, options.Memory, options.Log}
 	return &Fleet{
-		options: options, memory: memory{options.State, options.Memory, options.Log}, routes: routes{current: options.Routes}, listed: make(chan struct{}), synced: make(chan struct{}),
+		options: options, memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 }
@@ -108,7 +109,10 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.round++
 	round := &Round{number: f.round}
 
-	f.routes.setRules(rulesOf(settings))
+	if f.round == 1 {
+		f.routes.owners = f.memory.owners()
+		maps.DeleteFunc(f.routes.owners, func(_, owner string) bool { _, wanted := settings.Plugins[owner]; return !wanted })
+	}
 	f.mu.Lock()
 	var fresh, gone []*supervisor
 	for name := range settings.Plugins {
@@ -127,6 +131,7 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	}
 	f.mu.Unlock()
 
+	f.routes.begin(f.round, rulesOf(settings), settings.Create.RemovedGrace, f.holders())
 	for _, s := range gone {
 		s.want(&desired{wanted: wanted{round: f.round, removed: true}, settings: settings})
 		go f.forget(s)
@@ -149,8 +154,9 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	return round
 }
 
-// acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two in
-// conflict the same one serves on every replica of a host. Those whose categories are listed already hold up nobody.
+// acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two that list one
+// task type the same one gets it on every replica of a host that remembers no owner. Those whose categories are listed already hold
+// up nobody.
 func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
 	for _, s := range fresh {
 		if s.listed {
@@ -159,7 +165,6 @@ func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
 	}
 	for _, s := range fresh {
 		if s.listed {
-			f.routes.confirm(s)
 			continue
 		}
 		<-s.attempted
@@ -175,6 +180,17 @@ func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
 	if first {
 		close(f.synced)
 	}
+}
+
+// holders are the plugins that are wanted, as those who claim task types.
+func (f *Fleet) holders() map[string]holder {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	holders := map[string]holder{}
+	for name, s := range f.supervisors {
+		holders[name] = s
+	}
+	return holders
 }
 
 // forget drops a removed plugin once it is gone.

@@ -193,18 +193,21 @@ func TestOfTwoPluginsWithOneCategoryTheFirstByNameServesAndTheOtherSaysWhy(t *te
 	f := start(t, map[string][]string{
 		"a": badplugin.Command("slow", "-delay", "300ms", "-agents", "one:async:query"),
 		"b": badplugin.Command("good", "-agents", "two:async:query,other"),
+		"c": badplugin.Command("good", "-agents", "three:sync:query@7"),
 	})
 	f.status(t, "a", isRunning)
-	refused := f.status(t, "b", func(s Status) bool { return s.State == Refused })
-	conflict := route.Conflict{}
-	if !errors.As(refused.Reason, &conflict) || conflict.Owner != "a" || conflict.Claims != "b" {
+	b := f.status(t, "b", isRunning)
+	if len(b.Unserved) != 1 || b.Unserved[0].Owner != "a" || b.Unserved[0].Plugin != "b" || b.Unserved[0].Category.Name != "query" {
+		t.Errorf("it does not serve %v", b.Unserved)
+	}
+	refused := f.status(t, "c", func(s Status) bool { return s.State == Refused })
+	if why := (route.Unserved{}); !errors.As(refused.Reason, &why) || why.Owner != "a" {
 		t.Errorf("the reason is %v", refused.Reason)
 	}
-	if got := f.route(t, "query").Target.Plugin(); got != "a" {
-		t.Errorf("query is served by %s", got)
-	}
-	if refused.PID != 0 {
-		t.Error("the refused plugin still runs")
+	for category, name := range map[string]string{"query": "a", "other": "b"} {
+		if got := f.route(t, category).Target.Plugin(); got != name {
+			t.Errorf("%s is served by %s", category, got)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
 	statedir "github.com/agenthost/agenthost/host/state"
 )
 
@@ -135,14 +136,47 @@ func (s *supervisor) recall() {
 		last, ok = s.fleet.removedLately(s.name)
 	}
 	if !ok || !slices.Equal(last.runs, runs(wanted.spec)) {
+		s.fleet.routes.expect(s.name, route.ParseTaskTypes(wanted.revision.settings.TaskTypes), s)
 		return
 	}
 	claim := claimCategories{manifest: last.manifest, settings: wanted.revision.settings, recalled: true}
-	if err := s.fleet.routes.claimEarly(claim.routes(s)); err != nil {
-		s.log.Warn(notListed, "error", err)
+	if v := s.fleet.routes.claim(s, 0, claim.routes(s), false); v.none {
+		s.log.Warn(notListed, "error", v.refusal(s.name))
 		return
 	}
 	s.state.recalled, s.listed = &last.manifest, true
+}
+
+// owners remembers which plugin each task type belongs to. No plugin has a name with an underscore.
+func (m memory) owners() route.Owners {
+	owners := route.Owners{}
+	if m.state == nil {
+		return owners
+	}
+	content, _, err := m.state.Read(m.file(ownersFile), memoryFormat)
+	if err == nil {
+		err = json.Unmarshal(content, &owners)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.log.Warn("which plugin each task type belonged to cannot be read", "error", err)
+		return route.Owners{}
+	}
+	return owners
+}
+
+const ownersFile = "_owners"
+
+func (m memory) keepOwners(owners route.Owners) {
+	if m.state == nil {
+		return
+	}
+	content, err := json.Marshal(owners)
+	if err == nil {
+		err = m.state.Write(m.file(ownersFile), memoryFormat, content)
+	}
+	if err != nil {
+		m.log.Warn("which plugin each task type belongs to cannot be kept for the next start of the host", "error", err)
+	}
 }
 
 // notListed is a warning.

@@ -204,15 +204,16 @@ func TestWhatPluginsLastServedIsListedFromTheFirstMoment(t *testing.T) {
 	}
 }
 
-// Whichever of two plugins with one category is remembered, the one serves that would without a memory.
-func TestAMemoryDecidesNoConflict(t *testing.T) {
+// Whichever of two plugins with one category served it before the host was restarted serves it again, whatever its name, and
+// though its command has changed.
+func TestTheFormerOwnerServesAfterARestartOfTheHost(t *testing.T) {
 	for _, remembers := range []string{"a", "b"} {
 		root, dir := openRunRoot(t), openState(t)
-		commands := map[string][]string{
-			"a": badplugin.Command("good", "-agents", "one:async:query"),
-			"b": badplugin.Command("good", "-agents", "two:async:query"),
-		}
-		begin := func(names ...string) running {
+		begin := func(delay string, names ...string) running {
+			commands := map[string][]string{
+				"a": badplugin.Command("slow", "-delay", delay, "-agents", "one:async:query"),
+				"b": badplugin.Command("slow", "-delay", delay, "-agents", "two:async:query"),
+			}
 			routes := &route.Current{}
 			f := running{New(Options{Routes: routes, RunRoot: root, State: dir, Memory: "manifests", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
 			t.Cleanup(f.end)
@@ -230,14 +231,17 @@ func TestAMemoryDecidesNoConflict(t *testing.T) {
 			}
 			return f
 		}
-		before := begin(remembers)
+		before := begin("1ms", remembers)
 		before.end()
-		f := begin("a", "b")
-		f.status(t, "b", func(s Status) bool { return s.State == Refused })
-		if got := f.route(t, "query").Target.Plugin(); got != "a" {
-			t.Errorf("where %s is remembered, %s serves", remembers, got)
+		for _, delay := range []string{"1ms", "2ms"} { // the same command, and another one
+			f := begin(delay, "a", "b")
+			other := map[string]string{"a": "b", "b": "a"}[remembers]
+			f.status(t, other, func(s Status) bool { return s.State == Refused })
+			if got := f.route(t, "query").Target.Plugin(); got != remembers {
+				t.Errorf("where %s served, %s serves", remembers, got)
+			}
+			f.end()
 		}
-		f.end()
 	}
 }
 

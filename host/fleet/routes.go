@@ -1,154 +1,501 @@
 package fleet
 
 import (
+	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
 
 // routes is who serves which task category: what the route table is built from. A change builds the table once, and publishes
 // what it built; where nothing changes, nothing is built.
+//
+// A plugin claims what it lists, and keeps claiming what another owns (package route says who does): when that one's claim ends,
+// it has it at once. A generation that is about to be swapped in may list other task types than the one before, and those that come
+// and go may be another plugin's that is about to be swapped too: its claim is held until it is known what comes of the others, and
+// those that belong together take effect in one table. Until then the generations before serve, so no call falls between two.
 type routes struct {
 	current *route.Current
+	// keep remembers the owners until the next start of the host; it may be nil.
+	keep func(route.Owners)
 
-	mu    sync.Mutex
-	rules route.Rules
-	// In the order of acceptance: who holds a category keeps it.
-	claims []route.Claim
-	// Those of the published table: a rule that is gone can leave two plugins in conflict, of which the older one serves.
-	conflicts []route.Conflict
-	removed   []route.Removed // the latest last
-	// early are those, with their names, whose claims came before their turn, being remembered.
-	early map[route.Target]string
+	mu      sync.Mutex
+	rules   route.Rules
+	owners  route.Owners
+	plugins map[string]*standing   // by name
+	removed []route.Removed        // the latest last
+	grace   time.Duration          // for what a plugin drops
+	last    route.Assignment       // of the published table
+	inForce map[string]route.Claim // what that was built from, by plugin
 }
 
-// setRules makes rules those of the table.
-func (r *routes) setRules(rules route.Rules) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if reflect.DeepEqual(r.rules, rules) {
-		return
-	}
-	r.rules = rules
-	r.publish(r.build(r.claims))
+// standing is what is known of one plugin.
+type standing struct {
+	holder     holder
+	claim      *route.Claim // in force; nil: none
+	generation int          // whose it is
+	held       *route.Claim // that of a generation that is ready, and waits for other plugins
+	heldBy     int          // the generation
+	moving     int          // the round of which it is not known yet what it does to the plugin; 0: it is
+	verdict    verdict      // on the claim in force
+	refused    verdict      // on the last claim that waited, where nothing would have been left
 }
 
-// claim puts a plugin's claim in the place of its last one. It fails with a route.Conflict, and changes nothing, where another
-// plugin serves one of its categories. A conflict that was there before is no reason: it is between others, or this plugin is
-// the one that serves on.
-//
-// Of two in conflict the same one is to serve on every host, whatever each remembers: a plugin whose claim came before its turn
-// gives way to one whose turn is before its own.
-func (r *routes) claim(claim route.Claim) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	claims := slices.Clone(r.claims)
-	if i := slices.IndexFunc(claims, func(c route.Claim) bool { return c.Target == claim.Target }); i < 0 {
-		claims = append(claims, claim)
-	} else if claims[i] = claim; reflect.DeepEqual(r.claims[i], claim) {
+// holder is who claims: a supervisor.
+type holder interface {
+	// heard says that there is a verdict which the holder has not been given.
+	heard()
+}
+
+// verdict is what came of a claim.
+type verdict struct {
+	generation int
+	// held says that more depends on what comes of other plugins; a verdict follows.
+	held bool
+	// unserved is what others serve of what was claimed, or nobody may; none says that nothing is left.
+	unserved []route.Unserved
+	none     bool
+}
+
+// refusal is the error of a plugin that has nothing to serve.
+func (v verdict) refusal(name string) error {
+	if !v.none {
 		return nil
 	}
-	next := r.build(claims)
-	for {
-		conflict, ok := r.newConflict(next, claim)
-		if !ok {
-			break
-		}
-		rivals := r.yielding(conflict, claim.Target)
-		if len(rivals) == 0 {
-			return conflict
-		}
-		for _, rival := range rivals {
-			if loser, ok := rival.(*supervisor); ok {
-				loser.lose(route.Conflict{Category: conflict.Category, Owner: claim.Target.Plugin(), Claims: loser.name})
+	return refusal{name, v.unserved}
+}
+
+// refusal is why a plugin serves nothing at all.
+type refusal struct {
+	plugin   string
+	unserved []route.Unserved
+}
+
+func (r refusal) Error() string { return summary(r.unserved) }
+
+func (r refusal) Unwrap() []error {
+	errs := make([]error, len(r.unserved))
+	for i, u := range r.unserved {
+		errs[i] = u
+	}
+	return errs
+}
+
+// summary names some of what is not served.
+func summary(unserved []route.Unserved) string {
+	const shown = 3
+	var texts []string
+	for _, u := range unserved[:min(shown, len(unserved))] {
+		texts = append(texts, u.Error())
+	}
+	if more := len(unserved) - shown; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, "; ")
+}
+
+// begin says that a round begins, of which it is not known yet what it does to these plugins. Rules take effect at once.
+func (r *routes) begin(round int, rules route.Rules, grace time.Duration, holders map[string]holder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.grace = grace
+	for name, holder := range holders {
+		st := r.plugins[name]
+		if st == nil || st.holder != holder {
+			if st != nil { // that one leaves
+				r.end(name, grace)
 			}
-			delete(r.early, rival)
+			st = &standing{holder: holder}
+			if r.plugins == nil {
+				r.plugins = map[string]*standing{}
+			}
+			r.plugins[name] = st
 		}
-		next = r.build(slices.DeleteFunc(next.claims, func(c route.Claim) bool { return slices.Contains(rivals, c.Target) }))
+		st.moving = round
 	}
-	r.publish(next)
-	return nil
+	for name, st := range r.plugins {
+		if holders[name] == nil { // it is to go
+			st.moving = round
+		}
+	}
+	if !reflect.DeepEqual(r.rules, rules) {
+		r.rules = rules
+		r.publish(nil)
+	}
 }
 
-// claimEarly is claim for a plugin whose turn has not come.
-func (r *routes) claimEarly(claim route.Claim) error {
-	if err := r.claim(claim); err != nil {
-		return err
-	}
+// decided says that it is known what a round did to a plugin.
+func (r *routes) decided(name string, of holder, round int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.early == nil {
-		r.early = map[route.Target]string{}
+	if st := r.plugins[name]; st != nil && st.holder == of && st.moving != 0 && st.moving <= round {
+		st.moving = 0
+		r.commit()
+		r.judge()
 	}
-	r.early[claim.Target] = claim.Target.Plugin()
-	return nil
 }
 
-// confirm says that a plugin's turn has come: it keeps what it claims.
-func (r *routes) confirm(target route.Target) {
+// expect holds what a plugin owned for it that has not said yet what it serves.
+func (r *routes) expect(name string, only []route.TaskType, target route.Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.early, target)
-}
-
-// newConflict is one that a claim would bring.
-func (r *routes) newConflict(next built, claim route.Claim) (route.Conflict, bool) {
-	for _, c := range next.conflicts {
-		name := claim.Target.Plugin()
-		if c.Claims == name || c.Owner == name && !slices.Contains(r.conflicts, c) {
-			return c, true
+	var agent plugin.Agent
+	for task, owner := range r.owners {
+		if owner == name {
+			agent.Categories = append(agent.Categories, plugin.Category{Name: task})
 		}
 	}
-	return route.Conflict{}, false
+	if st := r.plugins[name]; st != nil && st.claim == nil && len(agent.Categories) > 0 {
+		st.claim = &route.Claim{Target: target, Only: only, Expected: true, Manifest: plugin.Manifest{Agents: []plugin.Agent{agent}}}
+		r.publish(nil)
+	}
 }
 
-// yielding are those whose claims give way in a conflict with a plugin.
-func (r *routes) yielding(c route.Conflict, with route.Target) (rivals []route.Target) {
-	name := with.Plugin()
-	for target, rival := range r.early {
-		if target != with && rival > name && (rival == c.Owner || rival == c.Claims) {
-			rivals = append(rivals, target)
-		}
+// unexpect ends that: the plugin has had its time to say so.
+func (r *routes) unexpect(name string, of holder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st := r.plugins[name]; st != nil && st.holder == of && st.claim != nil && st.claim.Expected && st.held == nil {
+		r.disown(name)
+		st.claim = nil
+		r.publish(nil)
+		r.commit()
 	}
-	return rivals
+}
+
+// claim puts a plugin's claim in the place of its last one: at once or, in a swap, when it is known what comes of the plugins that
+// have to do with it. Generation 0 is one that is only remembered.
+func (r *routes) claim(of holder, generation int, claim route.Claim, swap bool) verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := claim.Target.Plugin()
+	st := r.plugins[name]
+	if st == nil || st.holder != of { // another is in its place: this one leaves
+		return verdict{generation: generation}
+	}
+	if swap && st.generation != 0 && st.generation != generation {
+		st.held, st.heldBy, st.refused, st.moving = &claim, generation, verdict{}, 0
+		r.commit()
+		switch {
+		case st.held != nil:
+			return verdict{generation: generation, held: true}
+		case st.refused.none:
+			return st.refused
+		}
+		return st.verdict
+	}
+	if st.claim == nil || st.generation != generation || !sameClaim(*st.claim, claim) {
+		st.claim, st.generation = &claim, generation
+		r.publish(nil)
+		r.commit()
+	}
+	return st.verdict
+}
+
+func sameClaim(a, b route.Claim) bool {
+	if a.Target != b.Target {
+		return false
+	}
+	a.Target, b.Target = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// release ends the waiting of a generation that is retired.
+func (r *routes) release(name string, of holder, generation int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st := r.plugins[name]; st != nil && st.holder == of && st.heldBy == generation && st.held != nil {
+		st.held = nil
+		r.commit()
+		r.judge()
+	}
+}
+
+// verdicts are those on a plugin's claim in force and on its last one that waited.
+func (r *routes) verdicts(name string, of holder) (inForce, refused verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st := r.plugins[name]; st != nil && st.holder == of {
+		return st.verdict, st.refused
+	}
+	return verdict{}, verdict{}
 }
 
 // withdraw takes the claim of a removed plugin out of the table, which remembers it for grace.
-func (r *routes) withdraw(target route.Target, grace time.Duration) {
+func (r *routes) withdraw(name string, of holder, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.IndexFunc(r.claims, func(c route.Claim) bool { return c.Target == target })
-	if i < 0 {
+	if st := r.plugins[name]; st != nil && st.holder == of {
+		r.end(name, grace)
+		r.commit()
+	}
+}
+
+// end is withdraw while mu is held.
+func (r *routes) end(name string, grace time.Duration) {
+	served, claim, claimed := r.served(name), r.inForce[name], r.plugins[name].claim != nil
+	delete(r.plugins, name)
+	r.disown(name)
+	if !claimed {
 		return
 	}
 	now := time.Now()
 	r.removed = slices.DeleteFunc(slices.Clone(r.removed), func(gone route.Removed) bool {
-		return !now.Before(gone.Until) || gone.Plugin == target.Plugin()
+		return !now.Before(gone.Until) || gone.Plugin == name
 	})
-	delete(r.early, target)
-	r.removed = append(r.removed, route.Removed{Plugin: target.Plugin(), Manifest: r.claims[i].Manifest, At: now, Until: now.Add(grace)})
-	r.publish(r.build(slices.Delete(slices.Clone(r.claims), i, i+1)))
+	if manifest := restricted(claim.Manifest, served); len(manifest.Agents) > 0 {
+		r.removed = append(r.removed, route.Removed{Plugin: name, Manifest: manifest, At: now, Until: now.Add(grace)})
+	}
+	r.publish(nil)
 }
 
-// built is a table and what it was built from.
-type built struct {
-	table     *route.Table
-	claims    []route.Claim
-	conflicts []route.Conflict
+// disown ends what a plugin owns.
+func (r *routes) disown(name string) {
+	r.owners = maps.Clone(r.owners)
+	maps.DeleteFunc(r.owners, func(_, owner string) bool { return owner == name })
 }
 
-func (r *routes) build(claims []route.Claim) built {
-	table, conflicts := r.rules.TableAfter(r.removed, claims...)
-	return built{table, claims, conflicts}
+// served is what a plugin serves by the published table.
+func (r *routes) served(name string) map[plugin.Category]bool {
+	served := map[plugin.Category]bool{}
+	claim, ok := r.inForce[name]
+	if !ok || claim.Expected {
+		return served
+	}
+	for _, agent := range claim.Manifest.Agents {
+		for _, category := range agent.Categories {
+			if found, ok := r.last.Table.LookupIn(name, category); ok && found.Category == category {
+				served[category] = true
+			}
+		}
+	}
+	return served
 }
 
-func (r *routes) publish(next built) {
-	r.claims, r.conflicts = next.claims, next.conflicts
-	r.current.Publish(next.table)
+// restricted is a manifest with some of its categories.
+func restricted(m plugin.Manifest, some map[plugin.Category]bool) plugin.Manifest {
+	remaining, _ := split(m, func(c plugin.Category) bool { return some[c] })
+	return remaining
+}
+
+// split is a manifest with those of its categories that are to stay, and the others.
+func split(m plugin.Manifest, keep func(plugin.Category) bool) (remaining plugin.Manifest, others []plugin.Category) {
+	remaining = m
+	remaining.Agents = nil
+	for _, agent := range m.Agents {
+		categories := agent.Categories
+		agent.Categories = nil
+		for _, category := range categories {
+			if keep(category) {
+				agent.Categories = append(agent.Categories, category)
+			} else {
+				others = append(others, category)
+			}
+		}
+		if len(agent.Categories) > 0 {
+			remaining.Agents = append(remaining.Agents, agent)
+		}
+	}
+	return remaining, others
+}
+
+// assign says who serves what if the held claims of some plugins take effect.
+func (r *routes) assign(committed []string) route.Assignment {
+	return r.rules.Assign(r.owners, r.removed, slices.Collect(maps.Values(r.claims(committed)))...)
+}
+
+// claims are those in force if the held ones of some plugins take effect.
+func (r *routes) claims(committed []string) map[string]route.Claim {
+	claims := map[string]route.Claim{}
+	for name, st := range r.plugins {
+		switch {
+		case slices.Contains(committed, name):
+			claims[name] = *st.held
+		case st.claim != nil:
+			claims[name] = *st.claim
+		}
+	}
+	return claims
+}
+
+// commit lets the held claims take effect that need not wait any longer.
+func (r *routes) commit() {
+	var held []string
+	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
+		if r.plugins[name].held != nil {
+			held = append(held, name)
+		}
+	}
+	if len(held) == 0 {
+		return
+	}
+	ready := slices.Clone(held)
+	for len(ready) > 0 {
+		next := r.assign(ready)
+		waiting := slices.DeleteFunc(slices.Clone(ready), func(name string) bool { return !r.waits(name, ready, next) })
+		if len(waiting) == 0 {
+			break
+		}
+		ready = slices.DeleteFunc(ready, func(name string) bool { return slices.Contains(waiting, name) })
+	}
+	if len(ready) < len(held) && !r.moving() {
+		ready = held // it does not get better
+	}
+	if ready = r.refuse(ready); len(ready) > 0 {
+		r.publish(ready)
+	}
+}
+
+// moving says that there are plugins of which it is not known yet what the round does to them.
+func (r *routes) moving() bool {
+	for _, st := range r.plugins {
+		if st.moving != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// waits says that a held claim has to do with plugins of which it is not known yet what comes of them: one of them has what it
+// claims, or may be about to claim what it drops.
+func (r *routes) waits(name string, ready []string, next route.Assignment) bool {
+	undecided := func(other string) bool {
+		return other != name && !slices.Contains(ready, other) && r.undecided(other)
+	}
+	for _, u := range next.Of(name) {
+		if u.Why != route.NotAllowed && undecided(u.Owner) {
+			return true
+		}
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(r.plugins)), undecided) {
+		return false
+	}
+	for category := range r.served(name) {
+		if _, ok := next.Table.Lookup(plugin.Category{Name: category.Name}); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// undecided says that it is not known yet what a plugin claims in this round.
+func (r *routes) undecided(name string) bool {
+	st := r.plugins[name]
+	return st != nil && (st.moving != 0 || st.held != nil)
+}
+
+// refuse leaves out of the claims that are to take effect those by which a generation that serves would be swapped for one with
+// nothing to serve, and gives them their verdict.
+func (r *routes) refuse(ready []string) []string {
+	for again := true; again; {
+		again = false
+		next := r.assign(ready)
+		for _, name := range ready {
+			st := r.plugins[name]
+			v := verdictIn(next, *st.held, st.heldBy)
+			if !v.none {
+				continue
+			}
+			st.held, st.refused = nil, v
+			st.holder.heard()
+			ready = slices.DeleteFunc(slices.Clone(ready), func(other string) bool { return other == name })
+			again = true
+			break
+		}
+	}
+	return ready
+}
+
+func verdictIn(a route.Assignment, claim route.Claim, generation int) verdict {
+	v := verdict{generation: generation, unserved: a.Of(claim.Target.Plugin())}
+	listed := 0
+	for _, agent := range claim.Manifest.Agents {
+		listed += len(agent.Categories)
+	}
+	v.none = len(v.unserved) >= listed
+	return v
+}
+
+// publish builds the table, with the held claims of some plugins in effect, and publishes it.
+func (r *routes) publish(committed []string) {
+	next := r.assign(committed)
+	dropped := r.dropped(next.Table)
+	for _, name := range committed {
+		st := r.plugins[name]
+		st.claim, st.generation, st.held = st.held, st.heldBy, nil
+	}
+	if len(dropped) > 0 && r.grace > 0 {
+		r.removed = append(r.withoutOld(dropped), dropped...)
+		next = r.assign(nil)
+	}
+	if !maps.Equal(r.owners, next.Owners) && r.keep != nil {
+		r.keep(next.Owners)
+	}
+	r.owners, r.last, r.inForce = next.Owners, next, r.claims(nil)
+	r.current.Publish(next.Table)
+	r.judge()
+}
+
+// judge gives the verdicts on the claims in force, where they have changed.
+func (r *routes) judge() {
+	for _, st := range r.plugins {
+		if st.claim == nil || st.claim.Expected {
+			continue
+		}
+		v := verdictIn(r.last, *st.claim, st.generation)
+		v.held = v.none && slices.ContainsFunc(v.unserved, func(u route.Unserved) bool { return r.undecided(u.Owner) })
+		if !reflect.DeepEqual(v, st.verdict) {
+			st.verdict = v
+			st.holder.heard()
+		}
+	}
+}
+
+// dropped is what plugins that are there serve now and, by the next table, nobody does: it stays listed for a while.
+func (r *routes) dropped(next *route.Table) (dropped []route.Removed) {
+	now := time.Now()
+	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
+		gone := r.served(name)
+		maps.DeleteFunc(gone, func(category plugin.Category, _ bool) bool {
+			_, listed := next.Lookup(plugin.Category{Name: category.Name})
+			return listed
+		})
+		if len(gone) > 0 {
+			dropped = append(dropped, route.Removed{
+				Plugin: name, Manifest: restricted(r.inForce[name].Manifest, gone), Dropped: true, At: now, Until: now.Add(r.grace),
+			})
+		}
+	}
+	return dropped
+}
+
+// withoutOld is what was removed before, without what is over or dropped once more.
+func (r *routes) withoutOld(dropped []route.Removed) []route.Removed {
+	again := map[plugin.Category]bool{}
+	for _, d := range dropped {
+		for _, agent := range d.Manifest.Agents {
+			for _, category := range agent.Categories {
+				again[category] = true
+			}
+		}
+	}
+	var remaining []route.Removed
+	for _, old := range r.removed {
+		if old.Dropped {
+			old.Manifest, _ = split(old.Manifest, func(c plugin.Category) bool { return !again[c] })
+		}
+		if time.Now().Before(old.Until) && len(old.Manifest.Agents) > 0 {
+			remaining = append(remaining, old)
+		}
+	}
+	return remaining
 }
 
 func rulesOf(settings *config.Config) route.Rules {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
 )
 
 // State is what a plugin, a generation or an instance is doing.
@@ -20,7 +21,8 @@ const (
 	Restarting State = "restarting"
 	// CrashLooping is Restarting, slower, after crash_loop.failures within crash_loop.window. Calls wait.
 	CrashLooping State = "crash-looping"
-	// Refused: another plugin serves one of its categories. It stays so until the configuration changes.
+	// Refused: nothing is left of what it lists, because it belongs to other plugins or may not be served. It stays so until that
+	// changes.
 	Refused State = "refused"
 	// Draining: it is to go, calls under way may end.
 	Draining State = "draining"
@@ -36,7 +38,7 @@ const (
 	EventSwapped State = "swapped"
 	// EventCanary: the new generation gets a share of new jobs.
 	EventCanary State = "canary"
-	// EventSwapFailed: the new generation is not ready, or claims a category of another plugin; the old one serves on.
+	// EventSwapFailed: the new generation is not ready, or all that it lists belongs to other plugins; the old one serves on.
 	EventSwapFailed State = "swap failed"
 	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
 	EventRolledBack State = "rolled back"
@@ -59,6 +61,8 @@ type Status struct {
 	Restarts int
 	// Manifest is the last accepted one; nil before the first.
 	Manifest *plugin.Manifest
+	// Unserved is what the plugin lists and does not serve.
+	Unserved []route.Unserved
 	// Generations are the current one, then the canary and the candidate.
 	Generations []GenerationStatus
 
@@ -105,7 +109,7 @@ type InstanceStatus struct {
 
 func (s *supervisor) status() Status {
 	v := s.view.Load()
-	status := Status{Name: s.name, State: Starting, Manifest: v.state.manifest, SwapError: v.state.swapError}
+	status := Status{Name: s.name, State: Starting, Manifest: v.state.manifest, Unserved: v.state.unserved, SwapError: v.state.swapError}
 	canary := 0
 	if v.canary != nil {
 		canary = v.state.canary.settings.Rollout.Percent

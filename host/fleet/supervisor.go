@@ -26,8 +26,8 @@ type supervisor struct {
 	desired atomic.Pointer[desired]
 	woken   chan struct{} // something to look at; holds one token
 	reports chan report
-	losses  chan route.Conflict // holds one
-	running sync.WaitGroup      // instance slots of all generations
+	news    chan struct{}  // there is a verdict on its claims; holds one token
+	running sync.WaitGroup // instance slots of all generations
 	// drainLimit ends when draining has to.
 	drainLimit context.Context
 	expedite   context.CancelFunc
@@ -64,7 +64,7 @@ type view struct {
 func newSupervisor(f *Fleet, name string) *supervisor {
 	s := &supervisor{
 		fleet: f, name: name, log: f.options.Log.With("plugin", name),
-		woken: make(chan struct{}, 1), reports: make(chan report), losses: make(chan route.Conflict, 1),
+		woken: make(chan struct{}, 1), reports: make(chan report), news: make(chan struct{}, 1),
 		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
 		state: state{born: time.Now()}, generations: map[int]*generation{},
 	}
@@ -86,11 +86,11 @@ func (s *supervisor) want(d *desired) {
 	}
 }
 
-// lose tells the supervisor that another plugin has taken the categories that it claimed before its turn.
-func (s *supervisor) lose(conflict route.Conflict) {
+// heard implements holder: what came of a claim, or what has become of it since, waits for the supervisor.
+func (s *supervisor) heard() {
 	select {
-	case s.losses <- conflict:
-	default: // it will hear of the loss anyway
+	case s.news <- struct{}{}:
+	default: // it will look anyway
 	}
 }
 
@@ -107,8 +107,10 @@ func (s *supervisor) run() {
 			r.answer <- s.takeReport(r)
 		case <-s.woken:
 			s.observe(looked{})
-		case conflict := <-s.losses:
-			s.observe(categoriesLost{conflict})
+		case <-s.news:
+			inForce, refused := s.fleet.routes.verdicts(s.name, s)
+			s.observe(judged{refused})
+			s.observe(judged{inForce})
 		case <-s.retry:
 			s.retry = nil
 			s.observe(retryDue{})
@@ -123,6 +125,7 @@ func (s *supervisor) takeReport(r report) error {
 		if r.err != nil {
 			s.explain(r.err)
 			s.observe(instanceFailed{generation, r.err, r.looping})
+			s.decidedRound()
 		} else {
 			s.observe(instanceUp{generation, r.slot.number, r.instance.Manifest()})
 		}
@@ -155,6 +158,14 @@ func (s *supervisor) publish() {
 		return g.ctx.Err() != nil && number != current && number != canary && number != candidate
 	})
 	s.notify()
+	s.decidedRound()
+}
+
+// decidedRound says that it is known what the round does to the plugin, where it is.
+func (s *supervisor) decidedRound() {
+	if v := s.view.Load(); v.state.outcome.round == v.state.round && (v.state.outcome.Action != Started || s.up(v)) {
+		s.fleet.routes.decided(s.name, s, v.state.round)
+	}
 }
 
 // notify wakes everybody who waits for a change.

@@ -178,7 +178,7 @@ func TestANewGenerationThatFailsLeavesTheOldOneServing(t *testing.T) {
 	}
 }
 
-func TestANewGenerationMayNotClaimAnothersCategory(t *testing.T) {
+func TestANewGenerationServesAllButAnothersCategory(t *testing.T) {
 	f := start(t, nil)
 	settings := only(echo("1"))
 	other := echo("1", "-agents", "other:async:other_task")
@@ -187,9 +187,11 @@ func TestANewGenerationMayNotClaimAnothersCategory(t *testing.T) {
 	greedy := echo("2", "-agents", "other:async:other_task,echo_task")
 	settings = only(echo("1"))
 	settings.Plugins["other"] = greedy
-	got := f.apply(t, settings)["other"]
-	if got.Action != Failed || !strings.Contains(got.Err.Error(), `"echo"`) || !strings.Contains(got.Err.Error(), `"other"`) {
+	if got := f.apply(t, settings)["other"]; got.Action != Swapped {
 		t.Errorf("got %+v", got)
+	}
+	if got := f.status(t, "other", isVersion("2")); len(got.Unserved) != 1 || got.Unserved[0].Owner != "echo" || got.Unserved[0].Plugin != "other" {
+		t.Errorf("it does not serve %v", got.Unserved)
 	}
 	if f.route(t, "other_task").Target.Plugin() != "other" || f.route(t, "echo_task").Target.Plugin() != "echo" {
 		t.Error("the routes changed")
@@ -197,8 +199,11 @@ func TestANewGenerationMayNotClaimAnothersCategory(t *testing.T) {
 	// A route tells them apart.
 	settings.Routes = []config.Route{{Task: "echo_task", Domain: "development", Plugin: "other"}}
 	settings = &config.Config{Plugins: settings.Plugins, Routes: settings.Routes}
-	if got := f.apply(t, settings)["other"]; got.Action != Swapped {
+	if got := f.apply(t, settings)["other"]; got.Action != Unchanged {
 		t.Errorf("with a route: %+v", got)
+	}
+	if found, ok := f.routes.Table().LookupNew(plugin.Category{Name: "echo_task"}, "p", "development"); !ok || found.Target.Plugin() != "other" {
+		t.Errorf("with a route it goes to %+v", found)
 	}
 }
 
@@ -442,7 +447,7 @@ func TestTheHostMayStopInTheMiddleOfARemoval(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, stage *stage) {
 		s := stage.fleet.supervisors["actor"]
 		stage.fleet.Stop(t.Context())
-		for _, decided := range []step{withdrawClaim{removed: true}, forgetManifest{}} {
+		for _, decided := range []step{withdrawClaim{}, forgetManifest{}} {
 			decided.carryOut(s)
 		}
 		if _, ok := stage.fleet.routes.current.Table().Removed(plugin.Category{Name: "act"}); !ok {

@@ -22,6 +22,7 @@ type routedCall struct {
 	method method
 	info   requestInfo
 	route  route.Route
+	table  *route.Table // where route was found; nil where that does not matter
 	want   route.Want
 	// request is what the plugin gets.
 	request *frame
@@ -134,6 +135,7 @@ func (g *Gateway) addCategory(c *routedCall) {
 
 // lookup finds the plugin that answers the call.
 func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) bool {
+	c.table = table
 	if e.plugin != "" {
 		if found, ok := table.LookupIn(e.plugin, info.category); ok { // G11
 			c.route = found
@@ -149,6 +151,26 @@ func (c *routedCall) lookup(table *route.Table, info requestInfo, e envelope) bo
 		c.route = found
 	}
 	return ok
+}
+
+// moved says that the task type of a call has gone to another plugin while the call was on its way, and sends it there: the plugin
+// that it has found may have been swapped for a generation that does not know the type.
+func (g *Gateway) moved(c *routedCall) bool {
+	table := g.routes.Table()
+	if c.table == nil || c.table == table || c.unserved() {
+		return false
+	}
+	was := c.route
+	c.table = table
+	if _, ok := table.LookupIn(was.Target.Plugin(), c.info.category); ok {
+		return false
+	}
+	if !c.lookup(table, c.info, envelope{}) || c.route.Sync != was.Sync {
+		c.route = was
+		return false
+	}
+	g.addCategory(c)
+	return true
 }
 
 // awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:

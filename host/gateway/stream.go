@@ -89,6 +89,10 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.Cl
 		if err != nil {
 			return route.Lease{}, nil, err
 		}
+		if g.moved(c) {
+			lease.Release()
+			continue
+		}
 		agent, err := lease.Conn.NewStream(ctx, desc, c.method.target, withFrames)
 		if err == nil {
 			return lease, agent, nil

@@ -107,6 +107,10 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 		if err != nil {
 			return reply{sent: sent}, err
 		}
+		if g.moved(c) {
+			lease.Release()
+			continue
+		}
 		if err := g.turnedAway(c); err != nil {
 			lease.Release()
 			return reply{sent: sent}, err

@@ -29,7 +29,12 @@ func (t *Table) Agents() []Agent {
 			continue
 		}
 		gone := &Table{byName: map[string][]Route{}}
-		gone.add(Claim{Target: &absent{removed}, Manifest: removed.Manifest})
+		for i := range removed.Manifest.Agents {
+			agent := &removed.Manifest.Agents[i]
+			for _, category := range agent.Categories {
+				gone.add(Claim{Target: &absent{removed}, Manifest: removed.Manifest}, agent, category)
+			}
+		}
 		for name, routes := range gone.byName {
 			if _, served := all[name]; served {
 				continue

@@ -130,31 +130,30 @@ type Claim struct {
 	Policy   Policy
 	// Pinned pins the plugin's jobs. NeverPinned keeps them from being pinned, which rules would ask for.
 	Pinned, NeverPinned bool
-}
-
-// Conflict is two plugins that claim one category.
-type Conflict struct {
-	Category      plugin.Category
-	Owner, Claims string // plugin names
-}
-
-func (c Conflict) Error() string {
-	return fmt.Sprintf("plugins %q and %q both serve task category %s: %q keeps it; remove one of the two, or say in routes: which project or domain goes to %q",
-		c.Owner, c.Claims, c.Category, c.Owner, c.Claims)
+	// Only is what the configuration lets the plugin serve of what it lists; nil: all.
+	Only []TaskType
+	// Expected says that the plugin has not said yet what it serves, and Manifest is what it served before: what it owns is held
+	// for it, and not served meanwhile.
+	Expected bool
 }
 
 // Removed is a plugin that was taken out of the configuration a short while ago: its categories are not unknown, and it may
-// have been a mistake.
+// have been a mistake. Or it is one that lists some of its categories no longer.
 type Removed struct {
 	// Plugin is the plugin's name, Manifest what it served.
 	Plugin   string
 	Manifest plugin.Manifest
+	// Dropped says that the plugin is there, and has dropped what Manifest lists.
+	Dropped bool
 	// At is when it was taken out, and Until for how long it counts as just removed.
 	At, Until time.Time
 }
 
 // Reason is why the plugin can take no call, in the same words for all.
 func (r Removed) Reason() string {
+	if r.Dropped {
+		return fmt.Sprintf("plugin %q does not list it any more", r.Plugin)
+	}
 	return fmt.Sprintf("plugin %q was taken out of the configuration", r.Plugin)
 }
 
@@ -163,71 +162,56 @@ type Table struct {
 	removed []Removed          // the latest last
 	byName  map[string][]Route // ascending by version
 	rules   Rules
+	owners  Owners
 	agents  []Agent
 }
 
 // NewTable builds a table without rules.
-func NewTable(claims ...Claim) (*Table, []Conflict) { return Rules(nil).Table(claims...) }
+func NewTable(claims ...Claim) (*Table, []Unserved) { return Rules(nil).Table(claims...) }
 
-// Table builds a table from claims. Where two plugins claim one category and no rule tells them apart, the earlier claim
-// wins, and the later plugin is left out as a whole: half a plugin would be a surprise that nobody asked for.
-func (r Rules) Table(claims ...Claim) (*Table, []Conflict) { return r.TableAfter(nil, claims...) }
+// Table builds a table from claims. Where two plugins claim one task type and nothing tells them apart, it belongs to the first by
+// name.
+func (rs Rules) Table(claims ...Claim) (*Table, []Unserved) { return rs.TableAfter(nil, claims...) }
 
 // TableAfter is Table where plugins were removed before, the latest last.
-func (r Rules) TableAfter(removed []Removed, claims ...Claim) (*Table, []Conflict) {
-	table := &Table{byName: map[string][]Route{}, rules: r, removed: removed}
-	var conflicts []Conflict
-	for _, claim := range claims {
-		if conflict := table.conflict(claim); conflict != nil {
-			conflicts = append(conflicts, *conflict)
-			continue
-		}
-		table.add(claim)
-	}
-	for _, routes := range table.byName {
+func (rs Rules) TableAfter(removed []Removed, claims ...Claim) (*Table, []Unserved) {
+	a := rs.Assign(nil, removed, claims...)
+	return a.Table, a.Unserved
+}
+
+func (t *Table) add(claim Claim, agent *plugin.Agent, category plugin.Category) {
+	t.byName[category.Name] = append(t.byName[category.Name], Route{
+		Category:         category,
+		Sync:             agent.Sync,
+		ByTaskType:       agent.ByTaskType,
+		IdempotentCreate: claim.Manifest.IdempotentCreate(category),
+		FindByKey:        claim.Manifest.FindByKey(category),
+		KeepsUnclaimed:   claim.Manifest.KeepsUnclaimed(category),
+		Pinned:           !claim.NeverPinned && (claim.Pinned || t.rules.about(category.Name)),
+		Policy:           claim.Policy,
+		Agent:            agent.Name,
+		Target:           claim.Target,
+	})
+}
+
+// finish makes what calls read of what was added.
+func (t *Table) finish() {
+	for _, routes := range t.byName {
 		slices.SortStableFunc(routes, func(a, b Route) int { return cmp.Compare(a.Category.Version, b.Category.Version) })
 	}
-	table.agents = list(table.byName)
-	return table, conflicts
+	t.agents = list(t.byName)
 }
 
-func (t *Table) conflict(claim Claim) *Conflict {
-	for _, agent := range claim.Manifest.Agents {
-		for _, category := range agent.Categories {
-			for _, route := range t.byName[category.Name] {
-				if route.Category == category && route.Target != claim.Target && !t.rules.tellApart(category, route.Target.Plugin(), claim.Target.Plugin()) {
-					return &Conflict{Category: category, Owner: route.Target.Plugin(), Claims: claim.Target.Plugin()}
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (t *Table) add(claim Claim) {
-	for _, agent := range claim.Manifest.Agents {
-		for _, category := range agent.Categories {
-			t.byName[category.Name] = append(t.byName[category.Name], Route{
-				Category:         category,
-				Sync:             agent.Sync,
-				ByTaskType:       agent.ByTaskType,
-				IdempotentCreate: claim.Manifest.IdempotentCreate(category),
-				FindByKey:        claim.Manifest.FindByKey(category),
-				KeepsUnclaimed:   claim.Manifest.KeepsUnclaimed(category),
-				Pinned:           !claim.NeverPinned && (claim.Pinned || t.rules.about(category.Name)),
-				Policy:           claim.Policy,
-				Agent:            agent.Name,
-				Target:           claim.Target,
-			})
-		}
-	}
-}
-
-// Lookup finds who answers for a category: the exact name and version, else the highest version of the name.
-// FlytePropeller forgets all versions of a name but one and still asks for what the task says, so the choice of version
-// has to be made here. Where rules split the category, it is the plugin that none of them names.
+// Lookup finds who answers for a category: the plugin that the task type belongs to, or to which a rule gives all of the
+// category's tasks, with the exact version, else the highest version of the name. FlytePropeller forgets all versions of a name
+// but one and still asks for what the task says, so the choice of version has to be made here.
 func (t *Table) Lookup(category plugin.Category) (Route, bool) {
-	if found, ok := t.best(category, func(r *Route) bool { return !t.rules.names(category, r.Target.Plugin()) }); ok || !t.rules.about(category.Name) {
+	if name := t.rules.decider(category); name != "" {
+		if found, ok := t.LookupIn(name, category); ok {
+			return found, true
+		}
+	}
+	if found, ok := t.LookupIn(t.owners[category.Name], category); ok || !t.rules.about(category.Name) {
 		return found, ok
 	}
 	return t.best(category, func(*Route) bool { return true })
@@ -236,15 +220,12 @@ func (t *Table) Lookup(category plugin.Category) (Route, bool) {
 // LookupNew is Lookup for a task that is to begin in a project and domain: the first rule that fits it says
 // where it goes. ok is false also where rules fit other tasks of the category only.
 func (t *Table) LookupNew(category plugin.Category, project, domain string) (Route, bool) {
-	if !t.rules.about(category.Name) {
-		return t.Lookup(category)
-	}
 	for _, name := range t.rules.fitting(category, project, domain) {
 		if found, ok := t.LookupIn(name, category); ok {
 			return found, true
 		}
 	}
-	return t.best(category, func(r *Route) bool { return !t.rules.names(category, r.Target.Plugin()) })
+	return t.LookupIn(t.owners[category.Name], category)
 }
 
 // LookupIn is Lookup among the routes of one plugin: for jobs that say which plugin made them.

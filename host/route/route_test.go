@@ -30,17 +30,11 @@ func agent(name string, categories ...plugin.Category) plugin.Agent {
 }
 
 func TestAnExactVersionIsFoundAndAnyOtherGoesToTheHighest(t *testing.T) {
-	table, conflicts := NewTable(
-		claim("old", agent("Spark", plugin.Category{Name: "spark", Version: 1})),
-		claim("new", agent("Spark", plugin.Category{Name: "spark", Version: 3})),
-	)
-	if len(conflicts) != 0 {
-		t.Fatalf("conflicts: %v", conflicts)
-	}
-	for version, want := range map[int32]string{1: "old", 3: "new", 0: "new", 2: "new", 9: "new"} {
+	table, _ := NewTable(claim("p", agent("Spark", plugin.Category{Name: "spark", Version: 1}, plugin.Category{Name: "spark", Version: 3})))
+	for version, want := range map[int32]int32{1: 1, 3: 3, 0: 3, 2: 3, 9: 3} {
 		found, ok := table.Lookup(plugin.Category{Name: "spark", Version: version})
-		if !ok || found.Target.Plugin() != want {
-			t.Errorf("version %d: got %v (%v), want plugin %s", version, found.Target, ok, want)
+		if !ok || found.Category.Version != want {
+			t.Errorf("version %d: got version %d (%v), want %d", version, found.Category.Version, ok, want)
 		}
 	}
 	if _, ok := table.Lookup(plugin.Category{Name: "ray"}); ok {
@@ -56,13 +50,14 @@ func TestFlytePropellerKeepsTheHighestVersionOfTheList(t *testing.T) {
 			return plugin.Category{Name: rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "name"), Version: rapid.Int32Range(0, 4).Draw(t, "version")}
 		})
 		served := map[plugin.Category]bool{}
+		owner := map[string]int{}
 		highest := map[string]int32{}
 		var claims []Claim
 		for i, categories := range rapid.SliceOfN(rapid.SliceOfN(category, 1, 4), 0, 6).Draw(t, "agents") {
 			var own []plugin.Category
 			for _, c := range categories {
-				if !served[c] {
-					served[c] = true
+				if first, owned := owner[c.Name]; !served[c] && (!owned || first == i) {
+					served[c], owner[c.Name] = true, i
 					highest[c.Name] = max(highest[c.Name], c.Version)
 					own = append(own, c)
 				}
@@ -98,24 +93,24 @@ func TestFlytePropellerKeepsTheHighestVersionOfTheList(t *testing.T) {
 	})
 }
 
-func TestTwoPluginsWithOneCategoryAreAConflictThatNamesBoth(t *testing.T) {
-	table, conflicts := NewTable(
+func TestADuplicateCostsAPluginThatTaskTypeAndTheMessageNamesBoth(t *testing.T) {
+	table, unserved := NewTable(
 		claim("first", agent("A", plugin.Category{Name: "sql"})),
 		claim("second", agent("B", plugin.Category{Name: "sql"}), agent("C", plugin.Category{Name: "other"})),
 	)
-	if len(conflicts) != 1 {
-		t.Fatalf("conflicts: %v", conflicts)
+	if len(unserved) != 1 {
+		t.Fatalf("not served: %v", unserved)
 	}
 	for _, part := range []string{`"first"`, `"second"`, `"sql"`} {
-		if !strings.Contains(conflicts[0].Error(), part) {
-			t.Errorf("%q does not name %s", conflicts[0].Error(), part)
+		if !strings.Contains(unserved[0].Error(), part) {
+			t.Errorf("%q does not name %s", unserved[0].Error(), part)
 		}
 	}
 	if found, _ := table.Lookup(plugin.Category{Name: "sql"}); found.Target.Plugin() != "first" {
 		t.Errorf("sql went to %s", found.Target.Plugin())
 	}
-	if _, ok := table.Lookup(plugin.Category{Name: "other"}); ok {
-		t.Error("half of the refused plugin is in the table")
+	if found, ok := table.Lookup(plugin.Category{Name: "other"}); !ok || found.Target.Plugin() != "second" {
+		t.Error("it has lost another one, too")
 	}
 }
 
@@ -144,7 +139,8 @@ func TestACreationMayBeRepeatedWhereThePluginPromisesItForTheCategory(t *testing
 }
 
 func TestAJobFindsThePluginThatMadeItWhoeverElseServesItsCategory(t *testing.T) {
-	table, conflicts := NewTable(
+	three := int32(3)
+	table, conflicts := Rules{{Task: "spark", Version: &three, Plugin: "new"}}.Table(
 		claim("old", agent("Spark", plugin.Category{Name: "spark", Version: 1}, plugin.Category{Name: "spark", Version: 2})),
 		claim("new", agent("Spark", plugin.Category{Name: "spark", Version: 3})),
 	)

@@ -45,12 +45,36 @@ func (rs Rules) about(task string) bool {
 	return slices.ContainsFunc(rs, func(r Rule) bool { return r.Task == task })
 }
 
-// names says whether a plugin serves a category only where a rule says so.
-func (rs Rules) names(category plugin.Category, pluginName string) bool {
-	return slices.ContainsFunc(rs, func(r Rule) bool { return r.Plugin == pluginName && r.covers(category) })
+// reaches says whether a plugin serves a category because a rule says so, and none before it takes all tasks of the category.
+func (rs Rules) reaches(category plugin.Category, pluginName string) bool {
+	for _, r := range rs {
+		switch {
+		case !r.covers(category):
+		case r.Plugin == pluginName:
+			return true
+		case r.Project == "" && r.Domain == "":
+			return false
+		}
+	}
+	return false
 }
 
-// tellApart says whether two plugins may both serve a category: at most one of them serves what no rule speaks of.
-func (rs Rules) tellApart(category plugin.Category, a, b string) bool {
-	return rs.names(category, a) || rs.names(category, b)
+// decider is the plugin that gets all tasks of a category which no narrower rule takes; empty: no rule says.
+func (rs Rules) decider(category plugin.Category) string {
+	for _, r := range rs {
+		if r.covers(category) && r.Project == "" && r.Domain == "" {
+			return r.Plugin
+		}
+	}
+	return ""
+}
+
+// all is decider for a task type in all its versions.
+func (rs Rules) all(task string) string {
+	for _, r := range rs {
+		if r.Task == task && r.Version == nil && r.Project == "" && r.Domain == "" {
+			return r.Plugin
+		}
+	}
+	return ""
 }

@@ -47,12 +47,12 @@ func TestRulesSendTasksByProjectAndDomain(t *testing.T) {
 	}
 }
 
-func TestTwoPluginsThatNoRuleTellsApartAreAConflict(t *testing.T) {
+func TestOfTwoPluginsThatNoRuleTellsApartOneServes(t *testing.T) {
 	category := plugin.Category{Name: "sql"}
 	rules := Rules{{Task: "sql", Domain: "development", Plugin: "dev"}}
-	_, conflicts := rules.Table(claim("a", agent("A", category)), claim("dev", agent("D", category)), claim("b", agent("B", category)))
-	if len(conflicts) != 1 || conflicts[0].Owner != "a" || conflicts[0].Claims != "b" {
-		t.Errorf("conflicts: %v", conflicts)
+	_, unserved := rules.Table(claim("a", agent("A", category)), claim("dev", agent("D", category)), claim("b", agent("B", category)))
+	if want := (Unserved{category, "b", Owned, "a"}); len(unserved) != 1 || unserved[0] != want {
+		t.Errorf("not served: %v", unserved)
 	}
 }
 

@@ -1,0 +1,233 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/plugin"
+)
+
+// A task type, whatever its versions, belongs to one plugin, unless rules give single tasks of it to others. Whose it is depends on
+// the configuration, on whose it was and on what plugins list, and on nothing else: neither on who was first, nor on who shouts
+// loudest. So nobody takes a task type from the plugin that has it, by whatever version or kind of agent.
+
+// Owners says which plugin each task type belongs to, by names.
+type Owners map[string]string
+
+// TaskType is one entry of what the configuration lets a plugin serve: a task type, in one version or in all.
+type TaskType struct {
+	Name    string
+	Version *int32
+}
+
+// ParseTaskType reads "name" or "name@version".
+func ParseTaskType(text string) TaskType {
+	if at := strings.LastIndexByte(text, '@'); at > 0 {
+		if n, err := strconv.ParseInt(text[at+1:], 10, 32); err == nil {
+			version := int32(n)
+			return TaskType{Name: text[:at], Version: &version}
+		}
+	}
+	return TaskType{Name: text}
+}
+
+// ParseTaskTypes reads several; of none it makes nil.
+func ParseTaskTypes(texts []string) []TaskType {
+	var types []TaskType
+	for _, text := range texts {
+		types = append(types, ParseTaskType(text))
+	}
+	return types
+}
+
+// Holds says whether a category is of the task type.
+func (t TaskType) Holds(c plugin.Category) bool {
+	return t.Name == c.Name && (t.Version == nil || *t.Version == c.Version)
+}
+
+// Why is why a category that a plugin lists is not served by it.
+type Why int
+
+// The reasons.
+const (
+	// Owned: the task type belongs to another plugin.
+	Owned Why = iota
+	// Routed: a route gives all tasks of the type to another plugin.
+	Routed
+	// NotAllowed: the plugin's task_types leaves it out.
+	NotAllowed
+	// OtherKind: by rules the plugin serves tasks of a type of another plugin, but its agent is sync where that one's is not, or the
+	// other way round. Flyte 1 takes a task type for one or the other.
+	OtherKind
+	// NotOfGeneration: a process that was started again lists more than the first of its generation did.
+	NotOfGeneration
+)
+
+// Unserved is a category that a plugin lists and does not serve. What else it lists it does.
+type Unserved struct {
+	Category plugin.Category
+	Plugin   string
+	Why      Why
+	// Owner is the plugin that the task type belongs to; empty where it is nobody's.
+	Owner string
+}
+
+func (u Unserved) Error() string {
+	switch u.Why {
+	case Routed:
+		return fmt.Sprintf("plugin %q does not serve task category %s: routes: gives all tasks of that type to %q", u.Plugin, u.Category, u.Owner)
+	case NotAllowed:
+		return fmt.Sprintf("plugin %q does not serve task category %s: its task_types: leaves it out", u.Plugin, u.Category)
+	case OtherKind:
+		return fmt.Sprintf("plugin %q does not serve task category %s: one of the agents of %q and %q is a sync one, the other is not, and Flyte takes a task type for one or the other",
+			u.Plugin, u.Category, u.Plugin, u.Owner)
+	case NotOfGeneration:
+		return fmt.Sprintf("plugin %q does not serve task category %s: the process lists it since it was started again, and its generation did not; 'agenthost restart %s' takes it up",
+			u.Plugin, u.Category, u.Plugin)
+	default:
+		return fmt.Sprintf("plugin %q does not serve task category %s: the task type belongs to plugin %q; say in task_types: which of the two serves it, or in routes: which project or domain goes to %q",
+			u.Plugin, u.Category, u.Owner, u.Plugin)
+	}
+}
+
+// Assignment is who serves what.
+type Assignment struct {
+	Table    *Table
+	Owners   Owners
+	Unserved []Unserved
+}
+
+// Of are those of one plugin.
+func (a Assignment) Of(pluginName string) []Unserved {
+	var own []Unserved
+	for _, u := range a.Unserved {
+		if u.Plugin == pluginName {
+			own = append(own, u)
+		}
+	}
+	return own
+}
+
+// listing is one category that a plugin lists.
+type listing struct {
+	claim    *Claim
+	plugin   string
+	agent    *plugin.Agent
+	category plugin.Category
+}
+
+// Assign says who serves what, where task types belonged to before until now. Of plugins between which nothing decides, the first
+// by name gets a task type. The order of claims does not matter.
+func (rs Rules) Assign(before Owners, removed []Removed, claims ...Claim) Assignment {
+	a := Assignment{Table: &Table{byName: map[string][]Route{}, rules: rs, removed: removed, owners: Owners{}}, Owners: Owners{}}
+	claims = slices.SortedStableFunc(slices.Values(claims), func(a, b Claim) int { return cmp.Compare(a.Target.Plugin(), b.Target.Plugin()) })
+	claiming := map[string]bool{}
+	byName := map[string][]listing{}
+	for i := range claims {
+		claim, name := &claims[i], claims[i].Target.Plugin()
+		claiming[name] = true
+		for n := range claim.Manifest.Agents {
+			agent := &claim.Manifest.Agents[n]
+			for _, category := range agent.Categories {
+				if !claim.allows(category) {
+					a.leaveOut(claim, Unserved{category, name, NotAllowed, ""})
+					continue
+				}
+				byName[category.Name] = append(byName[category.Name], listing{claim, name, agent, category})
+			}
+		}
+	}
+	for name, owner := range before {
+		if !claiming[owner] && len(byName[name]) == 0 { // it may still claim it
+			a.Owners[name] = owner
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		a.assign(name, byName[name], before[name])
+	}
+	a.Table.finish()
+	return a
+}
+
+func (c *Claim) allows(category plugin.Category) bool {
+	return c.Only == nil || slices.ContainsFunc(c.Only, func(t TaskType) bool { return t.Holds(category) })
+}
+
+// assign is Assign for one task type.
+func (a *Assignment) assign(name string, listings []listing, before string) {
+	rs := a.Table.rules
+	owner := rs.owner(name, listings, before)
+	if owner != "" {
+		a.Owners[name], a.Table.owners[name] = owner, owner
+	}
+	chief := rs.chief(owner, listings) // whose kind of agent counts
+	for _, l := range listings {
+		switch {
+		case l.plugin != owner && !rs.reaches(l.category, l.plugin):
+			if all := rs.all(name); all != "" {
+				a.leaveOut(l.claim, Unserved{l.category, l.plugin, Routed, all})
+			} else {
+				a.leaveOut(l.claim, Unserved{l.category, l.plugin, Owned, owner})
+			}
+		case l.claim.Expected:
+		case chief != nil && l.plugin != chief.plugin && l.agent.Sync != chief.agent.Sync:
+			a.leaveOut(l.claim, Unserved{l.category, l.plugin, OtherKind, chief.plugin})
+		default:
+			a.Table.add(*l.claim, l.agent, l.category)
+		}
+	}
+}
+
+func (a *Assignment) leaveOut(claim *Claim, u Unserved) {
+	if !claim.Expected {
+		a.Unserved = append(a.Unserved, u)
+	}
+}
+
+// owner is the plugin that a task type belongs to: it serves what no rule gives to another. First the configuration decides: a
+// route for all tasks of the type, then task_types. Then it stays whose it was. Empty: it is nobody's.
+func (rs Rules) owner(name string, listings []listing, before string) string {
+	if all := rs.all(name); all != "" {
+		switch {
+		case slices.ContainsFunc(listings, func(l listing) bool { return l.plugin == all && !l.claim.Expected }):
+			return all
+		case slices.ContainsFunc(listings, func(l listing) bool { return l.plugin == before }): // until that one lists it
+			return before
+		}
+		return ""
+	}
+	eligible := slices.DeleteFunc(slices.Clone(listings), func(l listing) bool { return rs.reaches(l.category, l.plugin) })
+	mentioned := func(l listing) bool {
+		return slices.ContainsFunc(l.claim.Only, func(t TaskType) bool { return t.Name == name })
+	}
+	if slices.ContainsFunc(eligible, mentioned) {
+		eligible = slices.DeleteFunc(eligible, func(l listing) bool { return !mentioned(l) })
+	}
+	if slices.ContainsFunc(eligible, func(l listing) bool { return l.plugin == before }) {
+		return before
+	}
+	for _, l := range eligible {
+		if !l.claim.Expected {
+			return l.plugin
+		}
+	}
+	return ""
+}
+
+// chief is the listing whose kind of agent all others of the task type must have: the owner's, in the version that Flyte 1 keeps;
+// where rules name every plugin, the first one's.
+func (rs Rules) chief(owner string, listings []listing) *listing {
+	var chief *listing
+	for i := range listings {
+		switch l := &listings[i]; {
+		case owner != "" && l.plugin != owner, owner == "" && !rs.reaches(l.category, l.plugin):
+		case chief == nil || l.plugin == chief.plugin && l.category.Version > chief.category.Version:
+			chief = l
+		}
+	}
+	return chief
+}
