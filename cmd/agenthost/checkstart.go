@@ -56,7 +56,7 @@ func startEach(ctx context.Context, settings *config.Config, report []checkedPlu
 		return err
 	}
 	defer runRoot.Close()
-	env := plugin.Environment{RunRoot: runRoot, Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
+	env := plugin.Environment{RunRoot: runRoot, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
 	var rules route.Rules
 	for _, r := range settings.Routes {
 		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})

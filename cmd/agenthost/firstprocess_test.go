@@ -54,6 +54,7 @@ func TestAsTheFirstProcessOfAContainerNothingStaysAZombie(t *testing.T) {
 	const leaves = `(while true; do (sleep 0.01; echo >>"$0") & (setsid sh -c "sleep 0.01; echo >>$0" &); wait; sleep 0.02; done) & exec "$@"`
 	command := append([]string{"sh", "-c", leaves, left}, badplugin.Command("good")...)
 	p := newProgram(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": command}))
+	p.cmd.Env = append(p.cmd.Env, "AGENTHOST_PLUGINS__ECHO__SANDBOX={write: ["+filepath.Dir(left)+"]}")
 	p.inContainer()
 	p.start(t)
 	p.stderr.await(t, "agenthost is ready", 1)

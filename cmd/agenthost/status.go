@@ -203,6 +203,9 @@ func renderStatus(status admin.Status) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, p := range status.Plugins {
+		if p.Sandbox != nil && len(p.Sandbox.Missing) > 0 {
+			fmt.Fprintf(&b, "%s's SANDBOX IS DEGRADED: %s\n", p.Name, strings.Join(p.Sandbox.Missing, "; "))
+		}
 		if p.SwapError != "" {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: %s\n", p.Name, p.SwapError)
 		}

@@ -210,8 +210,9 @@ func TestTheProjectsOwnPlugins(t *testing.T) {
 
 	t.Run("they take the configuration that is shipped for them", func(t *testing.T) {
 		for _, name := range []string{"local", "production", "kubernetes"} {
+			state := t.TempDir()
 			line := []string{"check", "--start", "-c", "../../configs/" + name + ".yaml", "--set", "run_dir=" + shortDir(t) + "/r",
-				"--set", "plugins.duckdb.command=" + duckdb, "--set", "plugins.duckdb.config.state_dir=" + t.TempDir()}
+				"--set", "plugins.duckdb.command=" + duckdb, "--set", "plugins.duckdb.config.state_dir=" + state, "--set", "plugins.duckdb.sandbox.write=" + state}
 			if name == "local" {
 				line = append(line, "--set", "plugins.hello.command="+hello)
 			}

@@ -41,6 +41,7 @@ func startPlugin(ctx context.Context, command []string, settings map[string]any,
 		}
 	}
 	configured := config.DefaultPlugin()
+	configured.Sandbox.Mode = config.Off // it is its user's own program, for tasks about the user's files
 	configured.Command, configured.Config, configured.InheritEnv = command, settings, inheritedByTask
 	instance, err := plugin.Start(ctx, plugin.SpecOf(filepath.Base(command[0]), configured), plugin.Environment{
 		RunRoot: runRoot, Log: slog.New(slog.DiscardHandler), // an error carries the last lines

@@ -48,6 +48,8 @@ var (
 		"1 while the plugin's newest configuration does not serve and the one before goes on.", []string{"plugin"}, nil)
 	pluginInfo = prometheus.NewDesc("agenthost_plugin_info",
 		"1, with the plugin's own version and SDK.", []string{"plugin", "version", "sdk"}, nil)
+	pluginDegraded = prometheus.NewDesc("agenthost_plugin_sandbox_degraded",
+		"1 while the plugin's process runs with less than its sandbox, because this machine cannot grant all of it.", []string{"plugin"}, nil)
 	pluginRestarts = prometheus.NewDesc("agenthost_plugin_restarts_total",
 		"Processes started after the plugin's first.", []string{"plugin"}, nil)
 	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
@@ -64,7 +66,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -97,6 +99,9 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		delete(pending, p.Name)
 		if p.Manifest != nil {
 			gauge(pluginInfo, 1, p.Name, p.Manifest.Version, p.Manifest.SDK)
+		}
+		if p.Sandbox != nil {
+			gauge(pluginDegraded, truth(p.Sandbox.Degraded()), p.Name)
 		}
 		if p.PID != 0 {
 			gauge(pluginStarted, float64(p.Started.UnixMilli())/1000, p.Name)

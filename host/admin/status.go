@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // Status is what GET /status answers and `agenthost status` shows. It holds no configuration, no environment and no
@@ -79,6 +80,8 @@ type PluginStatus struct {
 	Started *time.Time `json:"started,omitempty"`
 	// How long ago that is.
 	UptimeSeconds float64 `json:"uptime_seconds,omitempty"`
+	// What keeps that process to what it may do; absent where there is none, or sandbox is off.
+	Sandbox *SandboxStatus `json:"sandbox,omitempty"`
 	// How often a process was started after the first.
 	Restarts int `json:"restarts"`
 	// The task categories that it serves. They stay listed while it restarts.
@@ -124,6 +127,8 @@ type InstanceStatus struct {
 	Started *time.Time `json:"started,omitempty"`
 	// How long ago that is.
 	UptimeSeconds float64 `json:"uptime_seconds,omitempty"`
+	// What keeps it to what it may do; absent where sandbox is off.
+	Sandbox *SandboxStatus `json:"sandbox,omitempty"`
 	// How often a process was started after the first.
 	Restarts int `json:"restarts"`
 	// How many calls it is answering.
@@ -132,6 +137,25 @@ type InstanceStatus struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 	// Processor time of its process group.
 	CPUSeconds float64 `json:"cpu_seconds"`
+}
+
+// SandboxStatus is what this machine grants of a process's sandbox.
+type SandboxStatus struct {
+	// The version of the kernel's Landlock, by which files, ports and signals are kept apart; 0: there is none.
+	Landlock int `json:"landlock"`
+	// Whether system calls are filtered.
+	Seccomp bool `json:"seccomp"`
+	// The id of the user that the process runs as.
+	UID uint32 `json:"uid"`
+	// What the machine cannot grant; absent where it grants everything.
+	Missing []string `json:"missing,omitempty"`
+}
+
+func sandboxStatus(granted *sandbox.Granted) *SandboxStatus {
+	if granted == nil {
+		return nil
+	}
+	return &SandboxStatus{Landlock: granted.Landlock, Seccomp: granted.Seccomp, UID: granted.UID, Missing: granted.Missing}
 }
 
 // Category is a task category that a plugin serves.
@@ -175,7 +199,7 @@ func (s *Server) status() Status {
 func pluginStatus(p fleet.Status) PluginStatus {
 	status := PluginStatus{
 		Name: p.Name, State: string(p.State), Since: p.Since, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
-		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason),
+		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
 	if p.SwapError != nil {
 		status.SwapError = p.SwapError.Error()
@@ -211,6 +235,7 @@ func generationStatus(g fleet.GenerationStatus) GenerationStatus {
 	for _, i := range g.Instances {
 		instance := InstanceStatus{
 			State: string(i.State), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight, MemoryBytes: i.MemoryBytes, CPUSeconds: i.CPUSeconds,
+			Sandbox: sandboxStatus(i.Sandbox),
 		}
 		if !i.Started.IsZero() {
 			instance.Started, instance.UptimeSeconds = &i.Started, time.Since(i.Started).Seconds()

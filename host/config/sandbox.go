@@ -28,8 +28,8 @@ type Sandbox struct {
 	Preset string `koanf:"preset" check:"sandbox_preset"`
 	// Files and folders that the process may read, with all below, and execute; beside what the system and its program consist of.
 	Read []string `koanf:"read" check:"path"`
-	// Files and folders that it may read and write, with all below; beside a private directory, in which its TMPDIR is. They must
-	// exist.
+	// Files and folders that it may read and write, with all below; beside a private directory, in which its TMPDIR is. A
+	// folder that is missing is made.
 	Write []string `koanf:"write" check:"path"`
 	// The TCP ports that it may connect to. Left out: all. An empty list: none.
 	Connect []int `koanf:"connect" check:"port"`
@@ -131,8 +131,8 @@ func (c *Config) checkSandboxes() Errors {
 			}
 			taken[user] = name
 		}
-		for key, paths := range map[string][]string{"write": s.Write, "read": s.Read} {
-			for _, path := range paths {
+		for _, key := range []string{"read", "write"} {
+			for _, path := range map[string][]string{"read": s.Read, "write": s.Write}[key] {
 				if hold := c.holds(key, path); hold != "" {
 					errs = append(errs, c.ErrorAt(fmt.Sprintf("%s %s: name what the plugin needs, and keep the host's own elsewhere", path, hold),
 						"plugins", name, "sandbox", key))
@@ -145,7 +145,8 @@ func (c *Config) checkSandboxes() Errors {
 
 // holds says what of the host's own a path would give away; empty: nothing. A folder to read may hold it: it is left out there.
 func (c *Config) holds(key, path string) string {
-	for what, own := range map[string]string{"run_dir": c.RunDir, "state_dir": c.StateDir} {
+	for _, what := range []string{"run_dir", "state_dir"} {
+		own := map[string]string{"run_dir": c.RunDir, "state_dir": c.StateDir}[what]
 		switch {
 		case isWithin(path, own):
 			return fmt.Sprintf("is in %s (%s), which is the host's own", what, own)

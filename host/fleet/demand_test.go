@@ -19,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // actor is an instance without a process.
@@ -42,13 +43,15 @@ func (a *actor) Manifest() plugin.Manifest {
 func (a *actor) PID() int                      { return 1 }
 func (a *actor) Started() time.Time            { return a.started }
 func (a *actor) Usage() (process.Usage, error) { return process.Usage{}, nil }
-func (a *actor) Done() <-chan struct{}         { return a.done }
-func (a *actor) Err() error                    { return errors.New("it died") }
-func (a *actor) Acquire() (func(), bool)       { return func() {}, true }
-func (a *actor) InFlight() int                 { return 0 }
-func (a *actor) Sound() bool                   { return a.sound }
-func (a *actor) Drain(context.Context) error   { return nil }
-func (a *actor) Stop(context.Context) error    { a.end(); return nil }
+
+func (a *actor) Sandbox() *sandbox.Granted   { return nil }
+func (a *actor) Done() <-chan struct{}       { return a.done }
+func (a *actor) Err() error                  { return errors.New("it died") }
+func (a *actor) Acquire() (func(), bool)     { return func() {}, true }
+func (a *actor) InFlight() int               { return 0 }
+func (a *actor) Sound() bool                 { return a.sound }
+func (a *actor) Drain(context.Context) error { return nil }
+func (a *actor) Stop(context.Context) error  { a.end(); return nil }
 
 // Invoke answers health checks.
 func (a *actor) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }

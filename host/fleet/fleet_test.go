@@ -38,6 +38,7 @@ func start(t *testing.T, commands map[string][]string) running {
 	for name, command := range commands {
 		configured := config.DefaultPlugin()
 		configured.Command = command
+		configured.Sandbox.Write = []string{os.TempDir()} // where tests have their files
 		configured.DrainTimeout = 10 * time.Second
 		configured.Restart.InitialBackoff = 10 * time.Millisecond
 		configured.Restart.MaxBackoff = 50 * time.Millisecond

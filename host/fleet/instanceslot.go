@@ -13,6 +13,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/sandbox"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -23,6 +24,7 @@ type instance interface {
 	PID() int
 	Started() time.Time
 	Usage() (process.Usage, error)
+	Sandbox() *sandbox.Granted
 	Done() <-chan struct{}
 	Err() error
 	Acquire() (release func(), ok bool)

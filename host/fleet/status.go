@@ -5,6 +5,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // State is what a plugin, a generation or an instance is doing.
@@ -66,7 +67,8 @@ type Status struct {
 	// Generations are the current one, then the canary and the candidate.
 	Generations []GenerationStatus
 
-	// Of the current generation's running processes: sums, and the pid and start of the first.
+	// Of the current generation's running processes: sums, and the pid, start and sandbox of the first.
+	Sandbox     *sandbox.Granted // nil: there is none
 	PID         int
 	Started     time.Time
 	InFlight    int
@@ -102,6 +104,7 @@ type InstanceStatus struct {
 	Restarts    int
 	PID         int
 	Started     time.Time
+	Sandbox     *sandbox.Granted // nil: there is none
 	InFlight    int
 	MemoryBytes uint64
 	CPUSeconds  float64
@@ -146,7 +149,7 @@ func (s *Status) sum(g GenerationStatus) {
 			s.Reason = instance.Reason
 		}
 		if s.PID == 0 {
-			s.PID, s.Started = instance.PID, instance.Started
+			s.PID, s.Started, s.Sandbox = instance.PID, instance.Started, instance.Sandbox
 		}
 		s.Restarts += instance.Restarts
 		s.InFlight += instance.InFlight
@@ -188,7 +191,7 @@ func (s *instanceSlot) status() (status InstanceStatus, version string) {
 	if running == nil {
 		return status, ""
 	}
-	status.PID, status.Started, status.InFlight = running.PID(), running.Started(), running.InFlight()
+	status.PID, status.Started, status.InFlight, status.Sandbox = running.PID(), running.Started(), running.InFlight(), running.Sandbox()
 	// A process that is just ending has no usage any more; the next status will say so.
 	if usage, err := running.Usage(); err == nil {
 		status.MemoryBytes, status.CPUSeconds = usage.RSS, usage.CPUSeconds

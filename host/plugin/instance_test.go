@@ -37,7 +37,9 @@ import (
 func TestAJobRunsThroughTheConnection(t *testing.T) {
 	h := newHost(t)
 	record := filepath.Join(t.TempDir(), "record")
-	agent := service.NewAsyncAgentServiceClient(h.start(spec("echo", "good", "-record", record)).Conn())
+	recording := spec("echo", "good", "-record", record)
+	recording.Sandbox.Write = []string{filepath.Dir(record)}
+	agent := service.NewAsyncAgentServiceClient(h.start(recording).Conn())
 	request := &admin.CreateTaskRequest{
 		Inputs:   &core.LiteralMap{Literals: map[string]*core.Literal{"n": {}}},
 		Template: template(t, map[string]any{"polls": 2}),

@@ -28,7 +28,11 @@ func (s *start) launch(ctx context.Context) error {
 		}
 	}
 	name := "plugin " + s.spec.Name
-	s.proc = process.New(process.Config{Name: name, Command: s.spec.Command, Dir: s.spec.Dir})
+	policy, err := s.policy(s.spec.Environ(nil, s.rundir.Path(), ""))
+	if err != nil {
+		return advise(err, "check command: in the plugin's configuration")
+	}
+	s.proc = process.New(process.Config{Name: name, Command: s.spec.Command, Dir: s.spec.Dir, Sandbox: policy})
 	s.conns = &conns{}
 	deadline, _ := ctx.Deadline()
 	s.client = plugin.NewClient(&plugin.ClientConfig{
@@ -51,11 +55,11 @@ func (s *start) launch(ctx context.Context) error {
 			grpc.WithIdleTimeout(0), // a connection dropped for idleness would have to be made again, by a call
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			s.proc.SetEnv(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert))
+			s.proc.SetEnv(s.sandboxed(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert)))
 			return s.proc, nil
 		},
 	})
-	err := s.guard(ctx, func() error { _, err := s.client.Start(); return err })
+	err = s.guard(ctx, func() error { _, err := s.client.Start(); return err })
 	if err != nil && s.proc.PID() == 0 {
 		return advise(err, "check command: in the plugin's configuration")
 	}

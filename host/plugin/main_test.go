@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/test/badplugin"
@@ -131,6 +132,7 @@ func spec(name, mode string, args ...string) plugin.Spec {
 		Name: name, Command: badplugin.Command(mode, args...), TLS: true,
 		Env:          map[string]string{"GORACE": "atexit_sleep_ms=0"}, // or every test with -race waits a second for each exit
 		StartTimeout: maxWait, StopTimeout: maxWait,
+		Sandbox: config.Sandbox{Mode: config.On},
 	}
 }
 

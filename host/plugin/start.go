@@ -6,17 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // Environment is what a plugin is started in: the host's side of it.
 type Environment struct {
 	// RunRoot is where the instance gets its private directory.
 	RunRoot *process.RunRoot
+	// Private are files and folders of the host's that no sandboxed process may read, whatever else it may: config.Private.
+	Private []string
 	// Log gets the plugin's log lines, with the attribute plugin=<name>, and the instance's own. Nil: discarded.
 	Log *slog.Logger
 	// DialOptions are added to the connection's options, last.
@@ -61,6 +65,9 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 			return nil, failed
 		}
 	}
+	if granted := s.proc.Granted(); granted != nil && granted.Degraded() {
+		s.log.Warn("its sandbox is degraded", "missing", strings.Join(granted.Missing, "; "))
+	}
 	if err := s.rundir.HoldSockets(); err != nil {
 		s.log.Warn("its socket is lost if somebody cleans up run_dir", "error", err)
 	}
@@ -74,7 +81,8 @@ type start struct {
 	spec Spec
 	env  Environment
 	step string
-	tls  *tls.Config // nil: without; go-plugin puts the plugin's certificate into it
+	user *sandbox.User // nil: the host's own
+	tls  *tls.Config   // nil: without; go-plugin puts the plugin's certificate into it
 	running
 	manifest Manifest
 }
@@ -96,6 +104,9 @@ func (s *start) prepare(ctx context.Context) error {
 		return err
 	}
 	s.rundir = rundir
+	if err := s.openSandbox(); err != nil {
+		return err
+	}
 	return s.spec.WriteSecrets(ctx, rundir)
 }
 

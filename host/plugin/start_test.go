@@ -159,6 +159,8 @@ func TestACommandThatCannotBeStartedSaysWhy(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.spec.Name = "bad-one"
 			newHost(t).wantFailure(test.spec, test.step, test.parts...)
+			test.spec.Sandbox.Mode = config.On // in the same words
+			newHost(t).wantFailure(test.spec, test.step, test.parts...)
 		})
 	}
 }
@@ -275,6 +277,7 @@ func TestEqualSpecsHaveEqualHashes(t *testing.T) {
 		"secrets": func(s *plugin.Spec) { s.Secrets = map[string]string{"a": "env:B"} },
 		"config":  func(s *plugin.Spec) { s.Config["x"] = 2 },
 		"tls":     func(s *plugin.Spec) { s.TLS = true },
+		"sandbox": func(s *plugin.Spec) { s.Sandbox = config.Sandbox{Mode: config.On} },
 		"stop":    func(s *plugin.Spec) { s.StopTimeout = time.Second },
 	} {
 		changed := base()

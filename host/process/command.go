@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // command is the exec.Cmd of a Config: its own process group, and dead when its parent is.
@@ -25,7 +27,7 @@ func (c Config) command() (*exec.Cmd, error) {
 			return nil, fmt.Errorf("cannot start %s: its working directory %s is not a directory", c.Command[0], c.Dir)
 		}
 	}
-	path, err := c.lookPath()
+	path, err := c.Program()
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +43,8 @@ func (c Config) command() (*exec.Cmd, error) {
 	}, nil
 }
 
-// lookPath finds the program the way a shell in Dir with the environment Env would.
-func (c Config) lookPath() (string, error) {
+// Program finds the program the way a shell in Dir with the environment Env would.
+func (c Config) Program() (string, error) {
 	program := c.Command[0]
 	if filepath.IsAbs(program) {
 		return program, nil
@@ -74,27 +76,33 @@ func (c Config) getenv(name string) string {
 }
 
 // explain says why the kernel did not start a program, in words for the person who named it.
-func (c Config) explain(cmd *exec.Cmd, err error) error {
+func (c Config) explain(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if interpreter := interpreterOf(cmd.Path); interpreter != "" {
-			return fmt.Errorf("cannot start %s: its first line asks for %s, which does not exist: %w", cmd.Path, interpreter, err)
+		if interpreter := interpreterOf(path); interpreter != "" {
+			return fmt.Errorf("cannot start %s: its first line asks for %s, which does not exist: %w", path, interpreter, err)
 		}
-		if _, statErr := os.Stat(cmd.Path); statErr == nil {
-			return fmt.Errorf("cannot start %s: the file exists, but the dynamic loader it needs does not: %w", cmd.Path, err)
+		if _, statErr := os.Stat(path); statErr == nil {
+			return fmt.Errorf("cannot start %s: the file exists, but the dynamic loader it needs does not: %w", path, err)
 		}
-		return fmt.Errorf("cannot start %s: no such file", cmd.Path)
+		return fmt.Errorf("cannot start %s: no such file", path)
 	case errors.Is(err, fs.ErrPermission):
-		if info, statErr := os.Stat(cmd.Path); statErr == nil && info.IsDir() {
-			return fmt.Errorf("cannot start %s: it is a directory", cmd.Path)
+		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+			return fmt.Errorf("cannot start %s: it is a directory", path)
 		}
-		return fmt.Errorf("cannot start %s: it is not executable (try chmod +x, and look for a noexec mount): %w", cmd.Path, err)
+		if c.Sandbox != nil && isExecutable(path) {
+			return fmt.Errorf("cannot start %s: its sandbox does not let it: what its first line or its loader asks for must be readable (sandbox.read), for its user too: %w", path, err)
+		}
+		return fmt.Errorf("cannot start %s: it is not executable (try chmod +x, and look for a noexec mount): %w", path, err)
 	case errors.Is(err, syscall.ENOEXEC):
-		return fmt.Errorf("cannot start %s: it is neither a program for this machine nor a script with a #! line: %w", cmd.Path, err)
+		return fmt.Errorf("cannot start %s: it is neither a program for this machine nor a script with a #! line: %w", path, err)
 	default:
-		return fmt.Errorf("cannot start %s: %w", cmd.Path, err)
+		return fmt.Errorf("cannot start %s: %w", path, err)
 	}
 }
+
+// isExecutable says that this process could start the program.
+func isExecutable(path string) bool { return unix.Access(path, unix.X_OK) == nil }
 
 // interpreterOf is what the #! line of a script names; empty where there is none.
 func interpreterOf(path string) string {

@@ -82,6 +82,18 @@ type RunDir struct {
 	folders []string
 	files   []file
 	sockets map[string]int // descriptors (O_PATH) of the process's sockets, by their paths
+	owner   *owner         // nil: this user
+}
+
+// owner is another user whom a directory belongs to.
+type owner struct{ uid, gid int }
+
+// own hands a file or folder over; a nil owner leaves it as it is.
+func (o *owner) own(path string) error {
+	if o == nil {
+		return nil
+	}
+	return os.Lchown(path, o.uid, o.gid)
 }
 
 type file struct {
@@ -93,36 +105,63 @@ type file struct {
 // Remove finds its children wherever they went.
 func (d *RunDir) Path() string { return d.path }
 
-// Folder makes a folder in the directory, for nobody but this user.
+// Give hands the directory over to another user, with what comes into it by Folder and Write. It is for before that. Others may then pass
+// through the root and the base, which they cannot list.
+func (d *RunDir) Give(uid, gid int) error {
+	d.root.mu.Lock()
+	defer d.root.mu.Unlock()
+	d.owner = &owner{uid, gid}
+	d.root.passable = true
+	if err := d.root.letPass(); err != nil {
+		return err
+	}
+	return d.owner.own(d.path)
+}
+
+func (d *RunDir) mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return d.owner.own(path)
+}
+
+// Folder makes a folder in the directory, for nobody but the directory's user.
 func (d *RunDir) Folder(name string) error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
 	path := filepath.Join(d.path, name)
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := d.mkdir(path); err != nil {
 		return err
 	}
 	d.folders = append(d.folders, path)
 	return nil
 }
 
-// Write writes a new file in the directory, for nobody but this user. fs.ErrExist: there is one of this name.
+// Write writes a new file in the directory, for nobody but the directory's user. fs.ErrExist: there is one of this name.
 func (d *RunDir) Write(name string, content []byte) error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
 	f := file{filepath.Join(d.path, name), content}
-	if err := f.write(); err != nil {
+	if err := f.write(d.owner); err != nil {
 		return err
 	}
 	d.files = append(d.files, f)
 	return nil
 }
 
-func (f file) write() error {
-	out, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (f file) write(to *owner) error {
+	mode := fs.FileMode(0o600)
+	if to != nil {
+		mode = 0o400
+	}
+	out, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = out.Write(f.content)
+	if err == nil && to != nil {
+		err = out.Chown(to.uid, to.gid)
+	}
 	return errors.Join(err, out.Close())
 }
 
@@ -167,10 +206,10 @@ func (d *RunDir) keep() (remade []string, err error) {
 		remade = append(remade, path)
 	}
 	for _, folder := range append([]string{d.path}, d.folders...) {
-		again(folder, func() error { return os.Mkdir(folder, 0o700) })
+		again(folder, func() error { return d.mkdir(folder) })
 	}
 	for _, f := range d.files {
-		again(f.path, f.write)
+		again(f.path, func() error { return f.write(d.owner) })
 	}
 	for path, descriptor := range d.sockets {
 		again(path, func() error { return os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), descriptor), path) })

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if base := os.Getenv("PROCESS_TEST_HOST"); base != "" {
 		actAsHost(base)
 	}
+	if uid := os.Getenv("PROCESS_TEST_SANDBOX"); uid != "" {
+		actAsSandboxingHost(uid)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // drainGrace is how long the pipes are read on after the leader of the group has ended. Normally both are at their end
@@ -32,6 +35,8 @@ type Config struct {
 	// Watch, where set, sees every line that the process prints before anything is made of it, and how many bytes of it
 	// were cut off. It is called by one goroutine at a time, must not block, and must not keep the line.
 	Watch func(from Stream, line []byte, cut int)
+	// Sandbox is what the process may do; nil: whatever this one may.
+	Sandbox *sandbox.Policy
 	// KeepGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
 	// has to end the rest.
 	KeepGroup bool
@@ -61,6 +66,7 @@ type Process struct {
 	doomed  bool // killed before it was started
 	sent    map[syscall.Signal]bool
 	exit    Exit
+	granted *sandbox.Granted
 }
 
 // New prepares a process. Nothing is opened before Start.
@@ -110,6 +116,13 @@ func (p *Process) PID() int {
 	return p.pid
 }
 
+// Granted is what the process's sandbox consists of; nil where it has none, and before the start.
+func (p *Process) Granted() *sandbox.Granted {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.granted
+}
+
 // Started is when the process was started; zero before.
 func (p *Process) Started() time.Time {
 	p.mu.Lock()
@@ -123,22 +136,15 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	err := cmd.Start()
+	err := p.fork(cmd, stdout, stderr)
 	stdout.closeWriter()
 	stderr.closeWriter()
 	if err != nil {
 		stdout.closeReader()
 		stderr.closeReader()
 		p.output.abandon()
-		forked <- p.config.explain(cmd, err)
+		forked <- err
 		return
-	}
-	p.mu.Lock()
-	p.pid, p.started = cmd.Process.Pid, time.Now()
-	doomed := p.doomed
-	p.mu.Unlock()
-	if doomed {
-		p.signal(unix.SIGKILL)
 	}
 	p.output.follow(stdout.reader, stderr.reader)
 	forked <- nil
@@ -155,6 +161,51 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 	stdout.closeReader()
 	stderr.closeReader()
 	close(p.done)
+}
+
+// fork starts the command and returns when the program runs. One that was killed meanwhile has been started too.
+func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
+	path := cmd.Path
+	var launch *sandbox.Launch
+	var err error
+	if policy := p.config.Sandbox; policy == nil {
+		err = cmd.Start()
+	} else {
+		if user := policy.User; user != nil { // who may then open them by their names in /dev, too
+			err = errors.Join(stdout.writer.Chown(int(user.UID), int(user.GID)), stderr.writer.Chown(int(user.UID), int(user.GID)))
+		}
+		if err == nil {
+			launch, err = sandbox.Start(cmd, *policy)
+		}
+	}
+	if err != nil {
+		return p.config.explain(path, err)
+	}
+	p.mu.Lock()
+	p.pid, p.started = cmd.Process.Pid, time.Now()
+	doomed := p.doomed
+	p.mu.Unlock()
+	if doomed {
+		p.signal(unix.SIGKILL)
+	}
+	if launch == nil {
+		return nil
+	}
+	granted, err := launch.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.granted = &granted
+	if err == nil {
+		return nil
+	}
+	unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // the launcher is about to end
+	_ = cmd.Wait()                  // its end was told already
+	p.pid, p.started = 0, time.Time{}
+	var refused *sandbox.ExecError
+	if errors.As(err, &refused) {
+		err = &fs.PathError{Op: "fork/exec", Path: path, Err: refused.Errno} // as without a sandbox
+	}
+	return p.config.explain(path, err)
 }
 
 // awaitExit returns when the process has exited, leaving it a zombie: until it is reaped, neither its pid nor its group

@@ -48,6 +48,8 @@ type RunRoot struct {
 	remade []string // by Make, until Keep tells
 	dirs   map[*RunDir]struct{}
 	closed bool
+	// passable says that a directory in it belongs to another user.
+	passable bool
 }
 
 // OpenRunRoot makes a root below base, and removes the roots that dead hosts left there, with the processes that they
@@ -73,7 +75,7 @@ func OpenRunRoot(base string) (*RunRoot, error) {
 
 // make makes the base, where it is not there, and the root, locked. In between, under the base's lock, comes first.
 func (r *RunRoot) make(first func(base string) error) error {
-	if err := privatedir.Make("the base of run directories", r.base); err != nil {
+	if err := privatedir.MakePassable("the base of run directories", r.base); err != nil {
 		return err
 	}
 	unlock, err := lockBase(r.base)
@@ -95,7 +97,16 @@ func (r *RunRoot) make(first func(base string) error) error {
 		r.locks.close()
 	}
 	r.locks = locks
-	return nil
+	return r.letPass()
+}
+
+// letPass lets other users through the base and the root to the directories that are theirs. They can list neither, and enter
+// nothing else.
+func (r *RunRoot) letPass() error {
+	if !r.passable {
+		return nil
+	}
+	return errors.Join(os.Chmod(r.base, 0o711), os.Chmod(r.path, 0o711))
 }
 
 // Path is the root's directory.

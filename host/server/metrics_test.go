@@ -17,6 +17,7 @@ import (
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/sandbox"
 	"github.com/agenthost/agenthost/test/published"
 )
 
@@ -98,7 +99,7 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	admin.New(admin.Options{
 		Version: "1.2.3", Ready: func() bool { return true }, ConfigError: none, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
 		Plugins: func() []fleet.Status {
-			return []fleet.Status{{Name: "hello", State: fleet.Running, PID: 1, Started: time.Now(), Manifest: &plugin.Manifest{Version: "1"}}}
+			return []fleet.Status{{Name: "hello", State: fleet.Running, PID: 1, Started: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"}}}
 		},
 	})
 	gathered, err := registry.Gather()

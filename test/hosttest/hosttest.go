@@ -137,7 +137,8 @@ func Start(t *testing.T, settings map[string]any) *Host {
 // StartProgram is Start with another program than the one that Main has built.
 func StartProgram(t *testing.T, program string, settings map[string]any) *Host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "agenthost-") // not t.TempDir: a test's name would make a socket's path too long
+	// Not t.TempDir: a test's name would make a socket's path too long. Nor where tests have their files, which plugins may write.
+	dir, err := os.MkdirTemp("/var/tmp", "agenthost-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +230,11 @@ func (h *Host) Reload(t *testing.T, plugins map[string]any) {
 // write replaces the file at once: a host that runs watches it.
 func (h *Host) write(t *testing.T) {
 	t.Helper()
+	if plugins, ok := h.settings["plugins"].(map[string]any); ok {
+		for _, entry := range plugins {
+			openSandbox(entry)
+		}
+	}
 	settings, err := json.Marshal(h.settings)
 	if err != nil {
 		t.Fatal(err)
@@ -240,6 +246,16 @@ func (h *Host) write(t *testing.T) {
 	if err := os.Rename(next, h.replica.Config); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// openSandbox lets a plugin read the repository and use the folder of temporary files, in which tests put what their tasks are
+// about. A test that says something of the sandbox itself has its way.
+func openSandbox(entry any) {
+	plugin, isMapping := entry.(map[string]any)
+	if !isMapping || plugin["command"] == nil || plugin["sandbox"] != nil {
+		return
+	}
+	plugin["sandbox"] = map[string]any{"read": []string{root}, "write": []string{os.TempDir()}}
 }
 
 func (h *Host) stop(t *testing.T) {

@@ -18,7 +18,12 @@ import (
 // Make makes sure that dir is there, that it is this user's own and that nobody else can enter it. What is missing above it
 // is made as private: it may be the directory that another call is for. what is what messages
 // call it, such as "the base of run directories".
-func Make(what, dir string) error {
+func Make(what, dir string) error { return makePrivate(what, dir, 0o077) }
+
+// MakePassable is Make for a directory that others may pass through, to what they know the name of, but not list.
+func MakePassable(what, dir string) error { return makePrivate(what, dir, 0o066) }
+
+func makePrivate(what, dir string, others fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("cannot make %s: %w", what, err)
 	}
@@ -35,7 +40,7 @@ func Make(what, dir string) error {
 		return fmt.Errorf("%s %s is a %s, not a directory: remove it or choose another", what, dir, kindOf(info.Mode()))
 	case ok && int(stat.Uid) != os.Geteuid():
 		return fmt.Errorf("%s %s belongs to user %d, not to user %d who runs this: choose another", what, dir, stat.Uid, os.Geteuid())
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&others != 0:
 		return fmt.Errorf("%s %s can be entered by others (mode %04o): chmod 0700 it or choose another", what, dir, info.Mode().Perm())
 	}
 	return nil
