@@ -19,6 +19,7 @@ func (c *Config) check() Errors {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
 	errs = append(append(errs, c.checkSandboxes()...), c.checkTaskTypes()...)
+	errs = append(errs, c.checkAccess()...)
 	return append(errs, c.checkRoutes()...)
 }
 
@@ -150,12 +151,21 @@ func (c *Config) missing(wrong Errors) Errors {
 				"plugins", name, "command")
 		}
 	}
-	for i := range c.Routes {
-		for _, f := range routeShape.fields {
-			if f.required && fieldByKey(reflect.ValueOf(c.Routes[i]), f.name).IsZero() {
-				absent(f.shape.wants(), "routes", strconv.Itoa(i), f.name)
+	required := func(s *shape, element any, path ...string) {
+		for _, f := range s.fields {
+			if f.required && fieldByKey(reflect.ValueOf(element), f.name).IsZero() {
+				absent(f.shape.wants(), append(path, f.name)...)
 			}
 		}
+	}
+	for i := range c.Routes {
+		required(routeShape, c.Routes[i], "routes", strconv.Itoa(i))
+	}
+	for i := range c.Access.Issuers {
+		required(issuerShape, c.Access.Issuers[i], "access", "issuers", strconv.Itoa(i))
+	}
+	for i := range c.Access.Rules {
+		required(accessRuleShape, c.Access.Rules[i], "access", "rules", strconv.Itoa(i))
 	}
 	return errs
 }
@@ -163,6 +173,9 @@ func (c *Config) missing(wrong Errors) Errors {
 var (
 	pluginShape = configShape.field("plugins").elem
 	routeShape  = configShape.field("routes").elem
+
+	issuerShape     = configShape.field("access").field("issuers").elem
+	accessRuleShape = configShape.field("access").field("rules").elem
 )
 
 // isSet says whether a layer set the key.

@@ -60,6 +60,8 @@ type Config struct {
 	// Which plugin gets a new job, where several serve one task type or one is kept for certain projects or domains. The first
 	// route that matches decides. What none matches goes to the plugin that serves the task type and that no route names for it.
 	Routes []Route `koanf:"routes" live:"true"`
+	// Who may call listen.grpc, and what. Left out: whoever reaches the port may do anything.
+	Access Access `koanf:"access" live:"true"`
 
 	origins origins
 	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
@@ -84,8 +86,10 @@ func (c *Config) StateWarning() string {
 
 // Listen says where the host listens.
 type Listen struct {
-	// The host:port that FlytePropeller talks to, in plain gRPC.
+	// The host:port that FlytePropeller talks to, in gRPC: plain, or over TLS where tls says so.
 	GRPC string `koanf:"grpc" check:"address"`
+	// The certificates of listen.grpc.
+	TLS ListenTLS `koanf:"tls"`
 	// Where operators ask for the status, and operate the host: host:port, or unix:/path for a socket of the host's user. Over
 	// TCP whoever shows a token operates it; over the socket the host's user and root do. Empty: nobody can ask.
 	Admin string `koanf:"admin" check:"admin_address"`
@@ -316,7 +320,7 @@ const (
 // depend on the environment that [Load] is given.
 func Default() *Config {
 	return &Config{
-		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090", Pprof: Off},
+		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090", Pprof: Off, TLS: ListenTLS{ClientCertificates: Require}},
 		Log:             Log{Level: "info", Format: "text", Calls: On, SlowCall: 30 * time.Second},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
@@ -325,6 +329,7 @@ func Default() *Config {
 			RecordMax: 8 * KiB, RecordMaxPerExecution: 256 * KiB, OrphanGrace: 15 * time.Minute, RemovedGrace: 2 * time.Minute,
 		},
 		Plugins: map[string]Plugin{},
+		Access:  Access{ClockSkew: 30 * time.Second},
 	}
 }
 

@@ -55,7 +55,7 @@ func TestFilesThenEnvironmentThenFlags(t *testing.T) {
 		Environ: []string{"AGENTHOST_LISTEN__ADMIN=127.0.0.1:3", "AGENTHOST_LOG__LEVEL=error"},
 		Flags:   map[string]any{"log.level": "debug"},
 	})
-	if want := (config.Listen{GRPC: "127.0.0.1:1", Admin: "127.0.0.1:3", Pprof: "off"}); got.Listen != want {
+	if want := (config.Listen{GRPC: "127.0.0.1:1", Admin: "127.0.0.1:3", Pprof: "off", TLS: config.Default().Listen.TLS}); got.Listen != want {
 		t.Errorf("listen %+v, want %+v", got.Listen, want)
 	}
 	if got.Log.Level != "debug" {

@@ -43,7 +43,13 @@ func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
 }
 
 const everyKey = `
-listen: {grpc: "127.0.0.1:8001", admin: "unix:../run/admin.sock", admin_token: "file://./tokens", probe: "0.0.0.0:9091", pprof: on}
+listen:
+  grpc: "127.0.0.1:8001"
+  admin: "unix:../run/admin.sock"
+  admin_token: "file://./tokens"
+  probe: "0.0.0.0:9091"
+  pprof: on
+  tls: {cert: ./tls/tls.crt, key: ./tls/tls.key, client_ca: /etc/tls/ca.crt, client_certificates: optional}
 log: {level: debug, format: json, calls: off, slow_call: 5s}
 run_dir: /run/agenthost
 state_dir: ./state
@@ -102,6 +108,15 @@ plugins:
 routes:
   - {task: spark, version: 0, project: flytesnacks, domain: development, plugin: elsewhere}
   - {task: duckdb_query, plugin: duckdb}
+access:
+  issuers:
+    - {issuer: "https://kubernetes.default.svc", audience: [agenthost], ca: ./ca.crt, token_file: /var/run/token}
+    - {issuer: "http://127.0.0.1:5556/dex", audience: [agenthost, other]}
+  clock_skew: 10s
+  rules:
+    - {anyone: true, may: [list]}
+    - {certificate: "spiffe://cluster/*", may: [run, poll, delete], task_types: [spark, "duck*"], projects: [flytesnacks], domains: [development]}
+    - {issuer: "https://kubernetes.default.svc", subject: "system:serviceaccount:flyte:*", group: ops, claims: {kubernetes.io/namespace: flyte}, may: [poll]}
 `
 
 func TestEveryKeyReachesItsField(t *testing.T) {
@@ -115,6 +130,9 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	want := &config.Config{
 		Listen: config.Listen{
 			GRPC: "127.0.0.1:8001", Admin: "unix:" + filepath.Dir(folder) + "/run/admin.sock", AdminToken: "file://" + folder + "/tokens", Probe: "0.0.0.0:9091", Pprof: "on",
+			TLS: config.ListenTLS{
+				Cert: folder + "/tls/tls.crt", Key: folder + "/tls/tls.key", ClientCA: "/etc/tls/ca.crt", ClientCertificates: config.Optional,
+			},
 		},
 		Log:             config.Log{Level: "debug", Format: "json", Calls: "off", SlowCall: 5 * time.Second},
 		RunDir:          "/run/agenthost",
@@ -157,6 +175,24 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		Routes: []config.Route{
 			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},
 			{Task: "duckdb_query", Plugin: "duckdb"},
+		},
+		Access: config.Access{
+			Issuers: []config.Issuer{
+				{Issuer: "https://kubernetes.default.svc", Audience: []string{"agenthost"}, CA: folder + "/ca.crt", TokenFile: "/var/run/token"},
+				{Issuer: "http://127.0.0.1:5556/dex", Audience: []string{"agenthost", "other"}},
+			},
+			ClockSkew: 10 * time.Second,
+			Rules: []config.AccessRule{
+				{Anyone: true, May: []string{"list"}},
+				{
+					Certificate: "spiffe://cluster/*", May: []string{"run", "poll", "delete"}, TaskTypes: []string{"spark", "duck*"},
+					Projects: []string{"flytesnacks"}, Domains: []string{"development"},
+				},
+				{
+					Issuer: "https://kubernetes.default.svc", Subject: "system:serviceaccount:flyte:*", Group: "ops",
+					Claims: map[string]string{"kubernetes.io/namespace": "flyte"}, May: []string{"poll"},
+				},
+			},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {

@@ -27,7 +27,7 @@ A running host takes up changes of its files by itself. What that does to a plug
 
 ## The host
 
-A change of one of these needs a restart of the host, but for ` + "`plugins` and `routes`" + `.
+A change of one of these needs a restart of the host, but for ` + "`plugins`, `routes`, `create` and `access`" + `.
 
 `)
 	r.table(configShape, reflect.TypeFor[Config](), reflect.ValueOf(*Default()))
@@ -37,6 +37,11 @@ A change of one of these needs a restart of the host, but for ` + "`plugins` and
 	r.table(pluginShape, reflect.TypeFor[Plugin](), reflect.ValueOf(DefaultPlugin()))
 	r.print("\n## A route: an element of `routes`\n\nA key that is left out matches anything.\n\n")
 	r.table(routeShape, reflect.TypeFor[Route](), reflect.Zero(reflect.TypeFor[Route]()))
+	r.print("\n## An issuer: an element of `access.issuers`\n\n")
+	r.table(issuerShape, reflect.TypeFor[Issuer](), reflect.Zero(reflect.TypeFor[Issuer]()))
+	r.print("\n## A rule: an element of `access.rules`\n\nWho is meant must be named, by `anyone`, `certificate` or what a token says, all of it together. " +
+		"Of what is allowed, a key that is left out matches anything. A `*` in a text stands for any characters.\n\n")
+	r.table(accessRuleShape, reflect.TypeFor[AccessRule](), reflect.Zero(reflect.TypeFor[AccessRule]()))
 	return r.text.Bytes()
 }
 

@@ -58,6 +58,12 @@ var rules = map[string]*rule{
 	"log_level":  {enum: []string{"debug", "info", "warn", "error"}},
 	"log_format": {enum: []string{"text", "json"}},
 	"switch":     {enum: []string{TLSOn, TLSOff}},
+
+	"client_certificates": {enum: []string{Require, Optional}},
+	"may":                 {enum: []string{"run", "poll", "delete", "list"}},
+	"issuer":              {pattern: `^https?://[^\s/?#]+[^\s?#]*$`, want: "the issuer's URL, such as https://accounts.example.com", more: checkIssuer},
+	"claim_name":          {pattern: `^[^\x00]+$`, want: "the name of a claim"},
+
 	"status_code": {enum: []string{
 		"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED", "FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED",
 	}},

@@ -18,7 +18,7 @@ import (
 
 // The descriptions in the schema are the comments of the fields, which are written once, where these are.
 //
-//go:embed config.go sandbox.go
+//go:embed access.go config.go sandbox.go
 var sources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for checks before a file is rolled
@@ -77,7 +77,7 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 		return
 	case list:
 		if sh.elem.kind == object {
-			refine(s.Items, sh.elem, reflect.Zero(reflect.TypeFor[Route]()))
+			refine(s.Items, sh.elem, reflect.Zero(defaults.Type().Elem()))
 			return
 		}
 		if sh.elem.check != nil {

@@ -105,6 +105,9 @@ var beyondTheSchema = []string{
 	"root as a plugin's user", "an empty range of users", "a user for two", "the run directory for writing", "the state directory for reading",
 	"one port for the probe and another listener", "a socket with a long path", "a day that is none", "a day that is far away",
 	"a task type twice", "a task type of two plugins",
+	"a certificate without its key", "an authority without a certificate", "asking for certificates of nobody", "rules that allow nothing", "tokens without rules",
+	"a rule for nobody", "no operation", "no project", "anyone and somebody", "a certificate that nobody is asked for", "an empty subject", "a subject of no issuer",
+	"a subject of an unknown issuer", "a subject of any issuer", "an issuer twice", "tokens for nobody", "an unprotected issuer",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

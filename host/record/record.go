@@ -41,8 +41,8 @@ const (
 // family begins every envelope of any host, and is followed by the version of its format.
 const family = "\xffagenthost"
 
-// formats are the versions that this host knows: 1 and 4 are of jobs that are pinned (host/gateway.envelope), 2 is a record.
-const formats = "\x01\x02\x04"
+// formats are the versions that this host knows: 1 and 4 are of jobs that are pinned (host/gateway.envelope), 2 is a record, 3 a seal.
+const formats = "\x01\x02\x03\x04"
 
 // mark begins a record.
 var mark = []byte(family + "\x02")
