@@ -56,6 +56,7 @@ Exits with 1 if anything is wrong.`,
 				return err
 			default:
 				report.ConfigHash = settings.Hash()
+				report.Errors = server.CheckListenTLS(settings)
 				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
 					report.Plugins = append(report.Plugins, checkedPlugin{Name: name})
 				}
@@ -65,7 +66,7 @@ Exits with 1 if anything is wrong.`,
 					if err := startEach(ctx, settings, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
-					report.Errors = checkCreateKeys(ctx, settings.Create)
+					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })

@@ -44,8 +44,8 @@ func newAccessLog(options AccessLog, log *slog.Logger) *accessLog {
 
 // noted is what the access log has to know of a call and the metrics have not.
 type noted struct {
-	// identity is what the caller is known as; empty where he is not.
-	identity string
+	// caller says what the caller is known as, empty where he is not; nil where nobody asks.
+	caller interface{ Identity() string }
 	// taskType is what he says.
 	taskType string
 }
@@ -97,7 +97,11 @@ func (a *accessLog) tell(ctx context.Context, method string, note *noted, plugin
 	if from, ok := peer.FromContext(ctx); ok {
 		attributes = append(attributes, slog.String("caller", from.Addr.String()))
 	}
-	for _, named := range [][2]string{{"identity", note.identity}, {"task_type", taskType}, {"plugin", plugin}} {
+	identity := ""
+	if note.caller != nil {
+		identity = note.caller.Identity()
+	}
+	for _, named := range [][2]string{{"identity", identity}, {"task_type", taskType}, {"plugin", plugin}} {
 		if named[1] != "" {
 			attributes = append(attributes, slog.String(named[0], cut(named[1], maxNamed)))
 		}

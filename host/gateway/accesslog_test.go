@@ -112,12 +112,16 @@ func TestAFloodOfCallsDoesNotFillTheLog(t *testing.T) {
 	}
 }
 
+type knownAs string
+
+func (k knownAs) Identity() string { return string(k) }
+
 // Who judges callers says who they are, so that the log can.
 func TestTheLogNamesWhoeverTheCallerIsKnownAs(t *testing.T) {
 	lines := &callLines{}
 	log := newAccessLog(AccessLog{}, slog.New(slog.NewJSONHandler(lines, nil)))
 	ctx, note := noting(context.Background())
-	noteOf(ctx).identity = "spiffe://flyte/propeller"
+	noteOf(ctx).caller = knownAs("spiffe://flyte/propeller")
 	log.tell(ctx, "CreateTask", note, "", "x", 0, status.Error(codes.PermissionDenied, ""))
 	if got := lines.all(t); len(got) != 1 || got[0]["identity"] != "spiffe://flyte/propeller" {
 		t.Error(got)

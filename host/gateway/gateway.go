@@ -20,11 +20,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	_ "google.golang.org/grpc/encoding/gzip" // callers may compress
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/internal/throttle"
 	"github.com/agenthost/agenthost/host/jobs"
@@ -51,6 +53,12 @@ type Options struct {
 	Intents *record.Intents
 	// AccessLog says of which calls the log tells.
 	AccessLog AccessLog
+	// Access judges callers. Nil: everybody may do anything.
+	Access *access.Guard
+	// Credentials are the server's side of TLS. Nil: callers speak plain gRPC.
+	Credentials credentials.TransportCredentials
+	// MaxConnectionAge is how old a caller's connection gets before he has to connect anew, losing no call. 0: no limit.
+	MaxConnectionAge time.Duration
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -66,6 +74,7 @@ type Gateway struct {
 	enabled guarantee.Set
 	synced  <-chan struct{}
 	listed  <-chan struct{}
+	access  *access.Guard
 
 	statuses *jobs.Statuses
 	polls    jobs.Polls
@@ -130,6 +139,7 @@ func New(options Options) *Gateway {
 		intents:  options.Intents,
 		callLog:  newAccessLog(options.AccessLog, options.Log),
 		unsigned: throttle.New(unsignedInterval, unsignedBurst),
+		access:   options.Access,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
@@ -147,7 +157,7 @@ func New(options Options) *Gateway {
 	if !g.enabled.Has(guarantee.KeepalivePings) {
 		enforcement = keepalive.EnforcementPolicy{}
 	}
-	g.server = grpc.NewServer(
+	serverOptions := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(frameCodec),
 		grpc.MaxRecvMsgSize(options.MaxMessageSize),
 		grpc.KeepaliveEnforcementPolicy(enforcement),
@@ -156,7 +166,13 @@ func New(options Options) *Gateway {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.StaticStreamWindowSize(windowSize),
 		grpc.StaticConnWindowSize(windowSize),
-	)
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: options.MaxConnectionAge}),
+		grpc.StreamInterceptor(g.reflecting),
+	}
+	if options.Credentials != nil {
+		serverOptions = append(serverOptions, grpc.Creds(options.Credentials))
+	}
+	g.server = grpc.NewServer(serverOptions...)
 	g.register()
 	healthpb.RegisterHealthServer(g.server, g.health)
 	registerReflection(g.server)

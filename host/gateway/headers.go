@@ -10,8 +10,8 @@ import (
 )
 
 // outgoing is the context of the call to the plugin: the caller's deadline, cancellation and metadata, and the
-// idempotency key.
-func outgoing(ctx context.Context, info requestInfo) context.Context {
+// idempotency key. A caller's token is for the host: a plugin that had it could call in its name.
+func (g *Gateway) outgoing(ctx context.Context, info requestInfo) context.Context {
 	incoming, _ := metadata.FromIncomingContext(ctx)
 	crossing := passed(incoming)
 	// The key is the host's to give: one from outside could merge the jobs of two attempts.
@@ -19,6 +19,9 @@ func outgoing(ctx context.Context, info requestInfo) context.Context {
 	// And so is what a CreateTask call is for: a creation that makes nothing would be taken for one that did.
 	delete(crossing, pluginv1.FindOnlyHeader)
 	delete(crossing, pluginv1.AbandonHeader)
+	if g.access.TakesTokens() {
+		delete(crossing, "authorization")
+	}
 	if info.attempt != "" {
 		if crossing == nil {
 			crossing = metadata.MD{}

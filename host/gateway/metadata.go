@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
@@ -22,8 +23,12 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl/service/agent.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery(g, "ListAgents", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte1), nil }),
-			discovery(g, "GetAgent", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte1, r.GetName()) }),
+			discovery(g, "ListAgents", func(caller access.Caller, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
+				return g.list(caller, flyte1), nil
+			}),
+			discovery(g, "GetAgent", func(caller access.Caller, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
+				return g.agent(caller, flyte1, r.GetName())
+			}),
 		},
 	}, nil)
 	g.server.RegisterService(&grpc.ServiceDesc{
@@ -31,17 +36,21 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl2/connector/service.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery(g, "ListConnectors", func(*admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) { return g.list(flyte2), nil }),
-			discovery(g, "GetConnector", func(r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) { return g.agent(flyte2, r.GetName()) }),
+			discovery(g, "ListConnectors", func(caller access.Caller, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
+				return g.list(caller, flyte2), nil
+			}),
+			discovery(g, "GetConnector", func(caller access.Caller, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
+				return g.agent(caller, flyte2, r.GetName())
+			}),
 		},
 	}, nil)
 }
 
-// list is the answer to ListAgents and, the bytes being the same, ListConnectors.
-func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
+// list is the answer to ListAgents and, the bytes being the same, ListConnectors: what the caller may know of.
+func (g *Gateway) list(caller access.Caller, flyte generation) *admin.ListAgentsResponse {
 	response := &admin.ListAgentsResponse{}
 	for _, agent := range g.routes.Table().Agents() { // G1
-		found := g.listedAgent(flyte, agent)
+		found := g.listedAgent(caller, flyte, agent)
 		if found == nil {
 			continue
 		}
@@ -57,10 +66,10 @@ func (g *Gateway) list(flyte generation) *admin.ListAgentsResponse {
 }
 
 // agent is the answer to GetAgent and GetConnector: all that the agents of a name serve, in one.
-func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse, error) {
+func (g *Gateway) agent(caller access.Caller, flyte generation, name string) (*admin.GetAgentResponse, error) {
 	var found *admin.Agent
 	for _, agent := range g.routes.Table().Agents() { // G1
-		listed := g.listedAgent(flyte, agent)
+		listed := g.listedAgent(caller, flyte, agent)
 		switch {
 		case agent.Name != name || listed == nil:
 		case found == nil:
@@ -78,7 +87,7 @@ func (g *Gateway) agent(flyte generation, name string) (*admin.GetAgentResponse,
 
 // listedAgent is an agent in the words of a generation of Flyte; nil where it must not hear of it. Flyte 2 has no sync
 // calls: it would send a sync agent CreateTask.
-func (g *Gateway) listedAgent(flyte generation, agent route.Agent) *admin.Agent {
+func (g *Gateway) listedAgent(caller access.Caller, flyte generation, agent route.Agent) *admin.Agent {
 	if !g.enabled.Has(guarantee.BothFlytes) { // G12
 		flyte = flyte1
 	}
@@ -87,10 +96,16 @@ func (g *Gateway) listedAgent(flyte generation, agent route.Agent) *admin.Agent 
 	}
 	listed := &admin.Agent{Name: agent.Name, IsSync: agent.Sync}
 	for _, category := range agent.Categories {
+		if !caller.Lists(category.Name) {
+			continue
+		}
 		listed.SupportedTaskCategories = append(listed.SupportedTaskCategories, &admin.TaskCategory{Name: category.Name, Version: category.Version})
 		if flyte == flyte1 {
 			listed.SupportedTaskTypes = append(listed.SupportedTaskTypes, category.Name)
 		}
+	}
+	if len(listed.GetSupportedTaskCategories()) == 0 && len(agent.Categories) > 0 { // none that the caller may know of
+		return nil
 	}
 	return listed
 }
@@ -105,7 +120,7 @@ func there(target route.Target) bool {
 }
 
 // discovery makes a unary handler from a function.
-func discovery[Request, Response any](g *Gateway, name string, answer func(*Request) (*Response, error)) grpc.MethodDesc {
+func discovery[Request, Response any](g *Gateway, name string, answer func(access.Caller, *Request) (*Response, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (_ any, err error) {
@@ -116,10 +131,14 @@ func discovery[Request, Response any](g *Gateway, name string, answer func(*Requ
 			if err := decode(request); err != nil {
 				return nil, err
 			}
+			caller, err := g.lister(ctx)
+			if err != nil {
+				return nil, err
+			}
 			await(ctx, g.listed)
-			response, err := answer(request)
+			response, err := answer(caller, request)
 			if err != nil && g.awaitStart(ctx) {
-				return answer(request)
+				return answer(caller, request)
 			}
 			return response, err
 		},

@@ -420,7 +420,7 @@ func (g *Gateway) callOf(ctx context.Context, c *routedCall) (*routedCall, error
 		info:   info, route: c.route, request: newFrame(message),
 	}
 	making.info.meta = nil
-	making.background = outgoing(context.WithoutCancel(ctx), making.info)
+	making.background = g.outgoing(context.WithoutCancel(ctx), making.info)
 	return making, nil
 }
 
@@ -440,7 +440,7 @@ func (g *Gateway) deleteRecorded(ctx context.Context, c *routedCall) (reply, err
 		return reply{}, err
 	}
 	g.creates.Abandon(making.attemptID())
-	got, err := g.askAbout(outgoing(ctx, making.info), making, pluginv1.AbandonHeader)
+	got, err := g.askAbout(g.outgoing(ctx, making.info), making, pluginv1.AbandonHeader)
 	if err != nil {
 		return got, err
 	}

@@ -871,11 +871,17 @@ func TestARecordThatThisHostCannotReadIsNeverGivenToAPlugin(t *testing.T) {
 		foreign := record.Record{Plugin: "finder", Request: frameOf(request).bytes()}.Seal(testKeys(t)())
 		changed := record.Record{Plugin: "finder", Request: frameOf(request).bytes()}.Seal(one.keys())
 		changed[len(changed)-1]++
-		newer := append([]byte("\xffagenthost\x03"), "whatever it holds"...)
+		newer := append([]byte("\xffagenthost\x05"), "whatever it holds"...)
+		sealed := record.Seal{TaskType: "x", Meta: foreign}
+		elsewhere, spoilt := sealed.Seal(testKeys(t)()), sealed.Seal(one.keys())
+		spoilt[len(spoilt)-1]++
 		for name, test := range map[string]struct {
 			meta []byte
 			says string
-		}{"foreign": {foreign, "other create.keys"}, "changed": {changed, "has been changed"}, "newer": {newer, "newer host"}} {
+		}{
+			"foreign": {foreign, "other create.keys"}, "changed": {changed, "has been changed"}, "newer": {newer, "newer host"},
+			"a foreign seal": {elsewhere, "other create.keys"}, "a changed seal": {spoilt, "has been changed"}, "a foreign record in a seal": {sealed.Seal(one.keys()), "other create.keys"},
+		} {
 			one.mustPoll(t, test.meta, request, core.TaskExecution_RUNNING, test.says)
 			if err := one.delete(test.meta, request); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%s: deleted: %v", name, err)

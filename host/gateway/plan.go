@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
@@ -43,29 +44,43 @@ type routedCall struct {
 	job jobs.ID
 	// hidden is the plugin's failure, where memory or an end answers in its place.
 	hidden error
+	// caller is who makes the call. judged says that there is a policy which he was judged by.
+	caller access.Caller
+	judged bool
 }
 
 // plan reads a request, finds the plugin that answers it, and puts into the request what that plugin has to find there.
 func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCall, error) {
+	caller, err := g.callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	message := request.bytes()
 	info, err := m.read(message)
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
 	}
 	noteOf(ctx).taskType = info.category.Name
-	c := &routedCall{method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}}
+	c := &routedCall{method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}, caller: caller, judged: caller.Judged()}
 	c.info.meta = nil // it refers to the request, which may be replaced
 
-	metaOfFlyte := info.meta
+	unsealed := record.IsSealed(info.meta)
+	place, sealError := g.unseal(&info)
+	metaOfFlyte := info.meta // without its seal, of which there is a new one each time
 	e, wrapped := open(info.meta, g.keys())
 	switch {
 	case wrapped:
 		info.meta = e.meta
 		e = g.pinOf(e)
+	case sealError != nil:
+		c.record, c.unreadable = &record.Record{}, sealError
 	case record.Is(info.meta), record.Newer(info.meta):
 		read, err := g.readRecord(info.meta)
 		c.record, c.unreadable = &read, err
 		e.plugin = read.Plugin
+	}
+	if err := g.authorize(c, place); err != nil {
+		return nil, err
 	}
 	ok := c.lookup(g.routes.Table(), info, e)
 	if !ok && g.awaitStart(ctx) {
@@ -105,7 +120,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		c.job = c.statusID(metaOfFlyte)
 		c.staleIfError = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus) // G5
 	}
-	if wrapped {
+	if wrapped || unsealed {
 		if message, err = fields.Set(message, jobMeta, info.meta); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
 		}

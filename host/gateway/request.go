@@ -57,6 +57,8 @@ type requestInfo struct {
 	// hasCategory and hasTaskType say which of the two names the category in a request about a job that exists: the field
 	// for it, the deprecated task_type, or both.
 	hasCategory, hasTaskType bool
+	// taskType is the deprecated task_type.
+	taskType string
 	// inputBytes is the size of the inputs where the request carries them.
 	inputBytes int
 	// attempt names the task attempt that the request creates a job for: empty where it creates none or does not say.
@@ -170,11 +172,10 @@ func readPoll(message []byte) (requestInfo, error) {
 func readJob(categoryField fields.Number) func(message []byte) (requestInfo, error) {
 	return func(message []byte) (requestInfo, error) {
 		var info requestInfo
-		var taskType string
 		err := fields.Each(message, func(number fields.Number, value fields.Value) error {
 			switch number {
 			case jobTaskType:
-				value.Text(&taskType)
+				value.Text(&info.taskType)
 			case jobMeta:
 				if value.Kind == protowire.BytesType {
 					info.meta = value.Bytes
@@ -192,9 +193,9 @@ func readJob(categoryField fields.Number) func(message []byte) (requestInfo, err
 			}
 			return nil
 		})
-		info.hasCategory, info.hasTaskType = info.category.Name != "", taskType != ""
+		info.hasCategory, info.hasTaskType = info.category.Name != "", info.taskType != ""
 		if !info.hasCategory {
-			info.category.Name = taskType
+			info.category.Name = info.taskType
 		}
 		if err == nil && info.category.Name == "" {
 			err = errNoCategory

@@ -57,18 +57,26 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 	if err := g.needJob(caller.Context(), c); err != nil {
 		return err
 	}
-	asking, enough := withWordsTime(outgoing(caller.Context(), c.info))
+	asking, enough := withWordsTime(g.outgoing(caller.Context(), c.info))
 	defer enough()
-	ctx, cancel := context.WithCancel(asking)
-	defer cancel() // ends the pump's receiver on the plugin's side when the answer is over
+	ctx, cancel := context.WithCancelCause(asking)
+	defer cancel(nil) // ends the pump's receiver on the plugin's side when the answer is over
 	lease, agent, err := g.open(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer lease.Release()
 
-	go passRequests(caller, agent, first.share())
+	go passRequests(caller, agent, first.share(), func(later *frame) bool {
+		if c.judged && secondTask(c.method, later) {
+			cancel(errSecondTask)
+		}
+		return ctx.Err() == nil
+	})
 	answered, err := answer(caller, agent, c)
+	if err != nil && errors.Is(context.Cause(ctx), errSecondTask) {
+		return errSecondTask
+	}
 	trailer := agent.Trailer()
 	silent := err != nil && !answered && len(trailer) == 0
 	caller.SetTrailer(bounded(passed(trailer), maxTrailer))
@@ -168,14 +176,18 @@ func passHeader(caller grpc.ServerStream, agent grpc.ClientStream) error {
 	return caller.SetHeader(bounded(passed(header), maxHeader))
 }
 
-// passRequests sends the first frame and what follows it to the plugin. An error needs no handling here: one of the
+// passRequests sends the first frame and what follows it, if it passes, to the plugin. An error needs no handling here: one of the
 // caller's ends the context of the call, one of the plugin's comes out of the other direction.
-func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *frame) {
+func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *frame, pass func(later *frame) bool) {
 	err := agent.SendMsg(first)
 	first.free()
 	for err == nil {
 		message := &frame{}
 		if err = caller.RecvMsg(message); err == nil {
+			if !pass(message) {
+				message.free()
+				return
+			}
 			err = agent.SendMsg(message)
 		}
 		message.free()

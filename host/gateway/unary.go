@@ -44,8 +44,11 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	}
 	observed.routed(c.route, c.info)
 
-	answer, err := g.answer(outgoing(ctx, c.info), c)
+	answer, err := g.answer(g.outgoing(ctx, c.info), c)
 	observed.hidden = c.hidden
+	if err == nil && m.creates {
+		err = g.seal(c, answer)
+	}
 	return answer, c.naming(err)
 }
 

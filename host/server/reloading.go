@@ -21,11 +21,13 @@ import (
 type reloader struct {
 	watcher *config.Watcher
 	created func(config.Create) // takes up how tasks are accepted
-	plugins *fleet.Fleet
-	notify  notifier
-	log     *slog.Logger
-	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
-	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
+	// accessed takes up who may call, whether or not that has changed: so that what their files hold is looked at as well
+	accessed func(*config.Config)
+	plugins  *fleet.Fleet
+	notify   notifier
+	log      *slog.Logger
+	mistake  atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
+	unseen   atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
 
 	hash atomic.Pointer[string] // that of current; nil: it is to be made
 
@@ -34,7 +36,8 @@ type reloader struct {
 }
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
-	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config}
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config,
+		accessed: func(*config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	return r
 }
@@ -129,6 +132,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	if !reflect.DeepEqual(r.current.Create, settings.Create) {
 		r.created(settings.Create)
 	}
+	r.accessed(settings)
 	r.current = settings
 	r.hash.Store(nil)
 	return plan, r.plugins.Apply(settings)

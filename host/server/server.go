@@ -91,7 +91,12 @@ func Run(ctx context.Context, options Options) error {
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	defer intents.Close()
-	h := newHost(ctx, options, runRoot, stateDir, bound, tokens, without, keys, intents)
+	known, err := openCallers(options.Config, options.Log)
+	if err != nil {
+		return err
+	}
+	defer known.guard.Close()
+	h := newHost(ctx, options, runRoot, stateDir, bound, tokens, without, keys, intents, known)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -112,31 +117,34 @@ type host struct {
 	reloader  *reloader
 	notify    notifier
 	keys      *createKeys
+	callers   *callers
 	ready     atomic.Bool
 	upgrading atomic.Bool
 	succeeded chan struct{} // closed when a new host has taken over
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
-		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys,
+		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known,
 	}
+	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 	})
-	h.gateway = gateway.New(gateway.Options{
+	h.gateway = gateway.New(known.into(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without,
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
-	})
+	}))
 	h.reloader = newReloader(options, h.plugins, h.notify)
 	h.reloader.created = func(settings config.Create) {
 		keys.apply(ctx, settings)
 		h.gateway.SetCreation(creationOf(settings, keys))
 	}
+	h.reloader.accessed = known.apply
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
@@ -179,15 +187,19 @@ func (h *host) serve(ctx context.Context) error {
 	var watched sync.WaitGroup
 	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
 	watched.Go(func() { h.keys.run(watching) })
+	watched.Go(func() { h.callers.run(watching) })
 	defer watched.Wait()
 	defer stopWatching()
 
-	started := h.plugins.Synced()
+	started := h.startedAndKnown(watching, &watched)
 	for {
 		select {
 		case <-started:
 			started = nil
 			if h.options.Before != nil {
+				if err := h.callers.known(ctx); err != nil { // the host before this one may know them
+					return err
+				}
 				if err := h.takeOver(ctx); err != nil {
 					return err
 				}
