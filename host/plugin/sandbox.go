@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
@@ -108,13 +107,16 @@ func (s *start) policy(environ []string) (*sandbox.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
+	paths, runtime := program.Needs()
+	s.java = runtime == sandbox.RuntimeJava
 	policy := &sandbox.Policy{
-		Program: append(program.Needs(), s.artefacts()...),
+		Program: append(paths, s.artefacts()...),
 		Read:    spec.Read,
 		Write:   append([]string{s.rundir.Path()}, outermost(spec.Write)...),
 		Private: slices.DeleteFunc(slices.Clone(s.env.Private), s.namesItself), ConnectAny: spec.Connect == nil,
 		Connect: ports(spec.Connect), Bind: ports(spec.Bind), User: s.user, Enter: s.rundir.Path(),
-		OpenFiles: uint64(spec.OpenFiles), FileSize: uint64(spec.FileSize), Require: spec.Require,
+		SharedMemory: runtime == sandbox.RuntimePython,
+		OpenFiles:    uint64(spec.OpenFiles), FileSize: uint64(spec.FileSize), Require: spec.Require,
 	}
 	if own := s.ownTMPDIR(); own != "" {
 		policy.Write = append(policy.Write, own)
@@ -132,8 +134,29 @@ func (s *start) program(environ []string) (sandbox.Program, error) {
 	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(noFiles, name) })
 	return sandbox.Program{
 		Path: path, Args: s.spec.Command, Dir: s.spec.Dir, Environ: environ, Names: append(names, "SSL_CERT_FILE", "SSL_CERT_DIR"),
-		Runtime: s.spec.Sandbox.Preset,
+		Runtime: s.spec.Sandbox.Preset, Values: texts(s.spec.Config),
 	}, nil
+}
+
+// texts are the texts in a plugin's configuration.
+func texts(value any) []string {
+	switch value := value.(type) {
+	case string:
+		return []string{value}
+	case map[string]any:
+		var all []string
+		for _, element := range value {
+			all = append(all, texts(element)...)
+		}
+		return all
+	case []any:
+		var all []string
+		for _, element := range value {
+			all = append(all, texts(element)...)
+		}
+		return all
+	}
+	return nil
 }
 
 // noFiles are variables that name folders, but not such as a program is to read as a whole.
@@ -209,11 +232,9 @@ func (s *start) sandboxed(environ []string) []string {
 			delete(set, name)
 		}
 	}
-	if own := s.ownTMPDIR(); own != "" {
-		tmp = own
-	}
-	if s.runtime(environ) == config.PresetJava {
-		set[javaOptions] = strings.TrimSpace(getenv(environ, javaOptions) + " -Djava.io.tmpdir=" + tmp)
+	tmp = s.tmp()
+	if s.java && filepath.Base(s.spec.Command[0]) != javaName {
+		set[javaOptions] = strings.TrimSpace(getenv(environ, javaOptions) + " " + javaTmp + tmp)
 	}
 	for name, value := range set {
 		environ = slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
@@ -223,18 +244,28 @@ func (s *start) sandboxed(environ []string) []string {
 	return environ
 }
 
-// javaOptions is where `java` looks for options: a JVM does not heed TMPDIR.
-const javaOptions = "JDK_JAVA_OPTIONS"
+// A JVM does not heed TMPDIR. Where it is started by something else, `java` takes an option from a variable, and says so.
+const (
+	javaName    = "java"
+	javaOptions = "JDK_JAVA_OPTIONS"
+	javaTmp     = "-Djava.io.tmpdir="
+)
 
-func (s *start) runtime(environ []string) string {
-	if preset := s.spec.Sandbox.Preset; preset != "" {
-		return preset
+// tmp is where temporary files go.
+func (s *start) tmp() string {
+	if own := s.ownTMPDIR(); own != "" {
+		return own
 	}
-	program, err := s.program(environ)
-	if err != nil {
-		return config.PresetNone
+	return filepath.Join(s.rundir.Path(), tmpName)
+}
+
+// command is the spec's, with what a sandbox adds.
+func (s *start) command() []string {
+	command := s.spec.Command
+	if !s.java || filepath.Base(command[0]) != javaName {
+		return command
 	}
-	return program.RuntimeOf()
+	return append([]string{command[0], javaTmp + s.tmp()}, command[1:]...)
 }
 
 func getenv(environ []string, name string) string {

@@ -82,6 +82,7 @@ type start struct {
 	env  Environment
 	step string
 	user *sandbox.User // nil: the host's own
+	java bool          // it is a sandboxed program for a JVM
 	tls  *tls.Config   // nil: without; go-plugin puts the plugin's certificate into it
 	running
 	manifest Manifest

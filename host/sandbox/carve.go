@@ -23,6 +23,9 @@ var System = []string{
 // devices are read and written.
 var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 
+// sharedMemory is where the C library keeps POSIX semaphores and shared memory. It is nobody's to list: the names are random.
+const sharedMemory = "/dev/shm"
+
 // systemPrivate are the secrets of the system itself.
 var systemPrivate = []string{
 	"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d", "/etc/ssh", "/etc/ssl/private",
@@ -38,6 +41,13 @@ func (p Policy) fileRules(abi int) ([]landlock.Rule, error) {
 			return nil, fmt.Errorf("%s, which it may write, cannot be used: %w", path, err)
 		}
 		rules = append(rules, rule)
+	}
+	if _, err := os.Stat(sharedMemory); err == nil && p.SharedMemory {
+		rights := landlock.AccessFSSet(llsyscall.AccessFSReadFile | llsyscall.AccessFSWriteFile | llsyscall.AccessFSMakeReg | llsyscall.AccessFSRemoveFile)
+		if abi >= abiTruncate {
+			rights |= llsyscall.AccessFSTruncate
+		}
+		rules = append(rules, landlock.PathAccess(rights, sharedMemory))
 	}
 	for _, device := range devices {
 		if _, err := os.Stat(device); err == nil {

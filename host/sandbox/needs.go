@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -33,20 +34,22 @@ type Program struct {
 	// Environ is the environment as NAME=value; of it, Names say which name files and folders.
 	Environ []string
 	Names   []string
+	// Values are texts of its configuration, of which some may name files and folders.
+	Values []string
 	// Runtime is one of the above; empty: found out.
 	Runtime string
 }
 
-// Needs are the files and folders that the program consists of, as far as can be seen:
+// Needs are the files and folders that the program consists of, as far as can be seen, and the runtime that it needs:
 //
 //   - its folder, also of the interpreter that its first line names, and, of a folder bin beside a lib, the folder above;
 //   - its working directory, where one is given;
 //   - what its arguments name, alone, after = or between colons; of a .py, .pyz or .jar, the folder;
 //   - for Python the virtual environment with the installation that it is of, and packages installed from elsewhere; for Java its home;
-//   - what variables name; of a file, the folder, in which it may be replaced.
+//   - what variables and the configuration name; of a file, the folder, in which it may be replaced.
 //
 // Never as a whole: /, /home, the home directory, the system's folders for temporary files, and such.
-func (p Program) Needs() []string {
+func (p Program) Needs() (paths []string, runtime string) {
 	n := &needs{program: p, found: map[string]bool{}}
 	n.addProgram(p.Path, 0)
 	if p.Dir != "" {
@@ -60,17 +63,15 @@ func (p Program) Needs() []string {
 			n.addVariable(value)
 		}
 	}
+	for _, value := range p.Values {
+		if path := strings.TrimPrefix(value, "file://"); filepath.IsAbs(path) {
+			n.addFileAndFolder(path)
+		}
+	}
 	if n.runtime() == RuntimePython && p.Dir == "" && slices.Contains(p.Args, "-m") {
 		n.add(".") // where Python looks first
 	}
-	return slices.Sorted(maps.Keys(n.found))
-}
-
-// RuntimeOf is the runtime that a program seems to need; RuntimeNone where that is not clear, or none needs anything.
-func (p Program) RuntimeOf() string {
-	n := &needs{program: p, found: map[string]bool{}}
-	n.addProgram(p.Path, 0)
-	return n.runtime()
+	return slices.Sorted(maps.Keys(n.found)), n.runtime()
 }
 
 type needs struct {
@@ -160,7 +161,7 @@ func (n *needs) addEnvironment(folder string) {
 	for _, path := range paths {
 		for line := range strings.Lines(string(read(path))) {
 			if line = strings.TrimSpace(line); filepath.IsAbs(line) {
-				n.add(line)
+				n.addSources(line)
 			}
 		}
 	}
@@ -176,9 +177,29 @@ func (n *needs) addEnvironment(folder string) {
 			continue
 		}
 		if from, err := url.Parse(direct.URL); err == nil && from.Scheme == "file" {
-			n.add(from.Path)
+			n.addSources(from.Path)
 		}
 	}
+}
+
+// manySources is how much of a package that is installed from elsewhere is looked at.
+const manySources = 5000
+
+// addSources adds a package's sources, with the files that links in them lead to.
+func (n *needs) addSources(folder string) {
+	n.add(folder)
+	looked := 0
+	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error { // what cannot be looked at is passed over
+		if looked++; looked > manySources {
+			return fs.SkipAll
+		}
+		if err == nil && entry.Type()&fs.ModeSymlink != 0 {
+			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+				n.add(path)
+			}
+		}
+		return nil
+	})
 }
 
 // interpreters are the programs that the first line of a script names.

@@ -18,6 +18,8 @@ type Policy struct {
 	Read []string
 	// Write are files and folders that it may read, write and execute.
 	Write []string
+	// SharedMemory is whether it may have semaphores and shared memory by names that it knows, as Python's multiprocessing has.
+	SharedMemory bool
 	// Private is never granted by a folder above it, nor by Read.
 	Private []string
 	// Connect are the TCP ports to connect to, unless ConnectAny. Bind are those to listen on; port 0, where the kernel chooses,
