@@ -140,14 +140,28 @@ func outliveHost(ctx context.Context, c *cell, by string, w hostile.World) (host
 	}
 	c.load.hold.Lock()
 	defer c.load.hold.Unlock()
-	if err := c.host.Signal(syscall.SIGTERM); err != nil {
-		return hostile.Result{}, err
-	}
-	if err := c.host.Wait(ctx); err != nil {
+	if err := c.end(ctx); err != nil {
 		return hostile.Result{}, err
 	}
 	result := gone(pid)
 	return result, c.restart(ctx)
+}
+
+// again stops the host, and starts it again.
+func (c *cell) again(ctx context.Context) error {
+	c.load.hold.Lock()
+	defer c.load.hold.Unlock()
+	if err := c.end(ctx); err != nil {
+		return err
+	}
+	return c.restart(ctx)
+}
+
+func (c *cell) end(ctx context.Context) error {
+	if err := c.host.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return c.host.Wait(ctx)
 }
 
 func (c *cell) leaveBehind(ctx context.Context, by string, w hostile.World) (int, error) {
@@ -186,35 +200,13 @@ func running(pid int) bool {
 
 // forgedLog looks for what a plugin printed among the host's own words.
 func forgedLog(ctx context.Context, c *cell, by string, w hostile.World) (hostile.Result, error) {
-	before, err := os.Stat(c.logPath())
-	if err != nil {
-		return hostile.Result{}, err
-	}
-	if result, err := c.order(ctx, by, "forged-log", w); err != nil || result.Outcome != hostile.Succeeded {
-		return result, err
-	}
-	// The host reads what was printed on its own time: what comes last in it says that it has.
-	if _, err := c.order(ctx, by, "inherited", w); err != nil {
-		return hostile.Result{}, err
-	}
-	time.Sleep(time.Second)
-	log, err := os.ReadFile(c.logPath())
-	if err != nil {
-		return hostile.Result{}, err
-	}
-	lines := strings.Split(strings.TrimSuffix(string(log[before.Size():]), "\n"), "\n")
-	for _, line := range lines {
-		var entry struct{ Msg, Plugin string }
-		switch err := json.Unmarshal([]byte(line), &entry); {
-		case err != nil:
-			return hostile.Result{Outcome: hostile.Succeeded, Evidence: fmt.Sprintf("a line of the log is %.100q", line)}, nil
-		case entry.Msg == hostile.Forged && entry.Plugin == "":
-			return hostile.Result{Outcome: hostile.Succeeded, Evidence: "the log says that " + entry.Msg}, nil
-		case strings.ContainsFunc(line, isControl):
-			return hostile.Result{Outcome: hostile.Succeeded, Evidence: fmt.Sprintf("a line of the log has control characters: %.100q", line)}, nil
+	return c.logged(func() error {
+		result, err := c.order(ctx, by, "forged-log", w)
+		if err == nil && result.Outcome != hostile.Succeeded {
+			err = errors.New(result.Evidence)
 		}
-	}
-	return hostile.Result{Outcome: hostile.Refused, Evidence: fmt.Sprintf("the log has %d lines more, all of them the host's", len(lines))}, nil
+		return err
+	})
 }
 
 func isControl(r rune) bool { return r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 }
@@ -231,11 +223,23 @@ func terminal(ctx context.Context, c *cell, by string, w hostile.World) (hostile
 		if err != nil {
 			return hostile.Result{}, err
 		}
+		file := filepath.Join(c.dir, "order.json")
+		if err := os.WriteFile(file, order, 0o600); err != nil {
+			return hostile.Result{}, err
+		}
+		arguments := []string{"task", "run", "--type", by, "--custom", "@" + file, "--address", c.grpc}
+		if c.identity != nil { // which the command cannot show
+			command := hostile.Command(c.program("hostile"), hostile.Flags{Type: goType})
+			if by == pythonType {
+				command = []string{c.options.Python, c.program("hostile.py"), pythonType}
+			}
+			arguments = append(append(arguments[:len(arguments)-2], "--"), command...)
+		}
 		run, cancel := context.WithTimeout(ctx, callLimit)
-		out, _ := exec.CommandContext(run, c.program("agenthost"), "task", "run", "--address", c.grpc, "--type", by, "--custom", string(order)).CombinedOutput() // its failure is what it shows
+		out, _ := exec.CommandContext(run, c.program("agenthost"), arguments...).CombinedOutput() // its failure is what it shows
 		cancel()
 		if i := bytes.IndexFunc(out, isControl); i >= 0 {
-			return hostile.Result{Outcome: hostile.Succeeded, Evidence: fmt.Sprintf("agenthost task run shows %.60q", out[max(0, i-20):])}, nil
+			return succeeded("agenthost task run shows %.60q", out[max(0, i-20):]), nil
 		}
 		shown = append(shown, strings.TrimSpace(string(out)))
 	}

@@ -59,7 +59,8 @@ type cell struct {
 	conn     *grpc.ClientConn
 	load     *load
 	strays   []net.Listener
-	secret   string // the file behind the victim's secret
+	secret   string    // the file behind the victim's secret
+	identity *identity // nil: the Flyte port speaks no TLS, and asks nobody who it is
 }
 
 // world is a path in the world, the small file system of this cell's hosts.
@@ -98,6 +99,15 @@ func (c *cell) start(ctx context.Context) error {
 	if c.admin, err = freeAddress(ctx); err != nil {
 		return err
 	}
+	if c.place.sandbox {
+		c.admin = c.world("sockets", "admin")
+		if c.identity, err = newIdentity(c.world("secrets", "tls.crt"), c.world("secrets", "tls.key")); err != nil {
+			return err
+		}
+		if err := errors.Join(os.Chown(c.identity.cert, c.uid, c.uid), os.Chown(c.identity.key, c.uid, c.uid)); err != nil {
+			return err
+		}
+	}
 	c.settings = c.configuration()
 	if err := c.write(); err != nil {
 		return err
@@ -109,7 +119,7 @@ func (c *cell) start(ctx context.Context) error {
 	}
 	c.host = &replica.Replica{
 		Name: "host-" + c.place.short(), Program: started, Config: c.config(), Logs: c.dir,
-		Env: []string{"AGENTHOST_LISTEN__GRPC=" + c.grpc, "AGENTHOST_LISTEN__ADMIN=" + c.admin, envSecret + "=" + secretValue},
+		Env: []string{"AGENTHOST_LISTEN__GRPC=" + c.grpc, "AGENTHOST_LISTEN__ADMIN=" + c.adminURL(), envSecret + "=" + secretValue},
 	}
 	if err := c.restart(ctx); err != nil {
 		return err
@@ -150,27 +160,59 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// configuration is the host's, with its plugins.
+// users are the ids that plugins run as where the host may choose.
+const users = "70000-79999"
+
+// configuration is the host's, with its plugins: where plugins are in sandboxes, it is the one that docs/security.md shows for plugins
+// that are not trusted.
 func (c *cell) configuration() map[string]any {
-	return map[string]any{
+	settings := map[string]any{
 		"run_dir": c.world("run"), "state_dir": c.world("state"),
 		"plugins": map[string]any{
-			victimName: map[string]any{
+			victimName: c.sandboxed(map[string]any{
 				"command": []string{c.program(victimType)},
 				"secrets": map[string]any{secretName: "file://" + c.secret, "other": "env:" + envSecret},
-			},
-			"hostile-go":     c.hostile(goType, hostile.Command(c.program("hostile"), hostile.Flags{Type: goType})),
-			"hostile-python": c.hostile(pythonType, []string{c.options.Python, c.program("hostile.py"), pythonType}),
+			}, "", victimType),
+			"hostile-go":     c.hostile(goType, hostile.Command(c.program("hostile"), hostile.Flags{Type: goType}), goType),
+			"hostile-python": c.hostile(pythonType, []string{c.options.Python, c.program("hostile.py"), pythonType}, pythonType),
 		},
 	}
+	if c.identity != nil {
+		settings["listen"] = map[string]any{"tls": map[string]any{"cert": c.identity.cert, "key": c.identity.key, "client_ca": c.identity.cert, "client_certificates": "optional"}}
+		settings["access"] = map[string]any{"rules": []any{map[string]any{"certificate": "CN=" + callerName, "may": []string{"run", "poll", "delete", "list"}}}}
+	}
+	return settings
 }
 
 // hostile configures a plugin that may write to a folder of its own.
-func (c *cell) hostile(_ string, command []string) map[string]any {
-	return map[string]any{
+func (c *cell) hostile(folder string, command []string, types ...string) map[string]any {
+	return c.sandboxed(map[string]any{
 		"command": command,
 		"restart": map[string]any{"max_backoff": "200ms", "crash_loop": map[string]any{"failures": 1000}},
+	}, folder, types...)
+}
+
+// sandboxed puts a plugin into a sandbox, where this cell has them, with what it needs: the task types that it may list, and a folder.
+func (c *cell) sandboxed(plugin map[string]any, folder string, types ...string) map[string]any {
+	if !c.place.sandbox {
+		plugin["sandbox"] = "off"
+		return plugin
 	}
+	sandbox := map[string]any{"connect": []int{}, "read": []string{c.dir + "/programs"}}
+	if folder != "" {
+		sandbox["write"] = []string{c.world(folder)}
+	}
+	if folder == pythonType {
+		sandbox["read"] = append([]string{c.dir + "/programs"}, c.options.Packages...)
+	}
+	if c.place.root {
+		sandbox["user"] = users
+	}
+	plugin["sandbox"] = sandbox
+	if len(types) > 0 {
+		plugin["task_types"] = types
+	}
+	return plugin
 }
 
 // write writes the configuration as deployments do, at once.
@@ -195,7 +237,7 @@ func (c *cell) reload(ctx context.Context, plugins map[string]any) (said string,
 	if err := c.write(); err != nil {
 		return "", err
 	}
-	return c.command(ctx, "reload", "--admin", c.admin)
+	return c.command(ctx, "reload", "--admin", c.adminURL())
 }
 
 // command runs the program as an operator does, and gives all that it printed.
@@ -225,11 +267,36 @@ func (c *cell) restart(ctx context.Context) error {
 
 // dial opens a connection as Flyte does.
 func (c *cell) dial(options ...grpc.DialOption) (*grpc.ClientConn, error) {
-	var transport credentials.TransportCredentials = insecure.NewCredentials()
 	return grpc.NewClient(c.grpc, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(transport),
+		grpc.WithTransportCredentials(c.transport(true)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largestAnswer), grpc.MaxCallSendMsgSize(largestAnswer)),
 	}, options...)...)
+}
+
+// dialPlain is a connection with the limits of gRPC's own.
+func (c *cell) dialPlain() (*grpc.ClientConn, error) {
+	return grpc.NewClient(c.grpc, grpc.WithTransportCredentials(c.transport(true)))
+}
+
+// dialStranger is one of somebody who shows nothing of itself.
+func (c *cell) dialStranger() (*grpc.ClientConn, error) {
+	return grpc.NewClient(c.grpc, grpc.WithTransportCredentials(c.transport(false)))
+}
+
+// transport is what a caller shows of itself.
+func (c *cell) transport(shows bool) credentials.TransportCredentials {
+	if c.identity == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(c.identity.client(shows))
+}
+
+// adminURL is the admin address as commands take it.
+func (c *cell) adminURL() string {
+	if network, address := networkOf(c.admin); network == "unix" {
+		return "unix:" + address
+	}
+	return c.admin
 }
 
 // whole waits until every plugin answers.
@@ -274,7 +341,7 @@ func (c *cell) logEnd() string {
 	if err != nil {
 		return err.Error()
 	}
-	return string(content[max(0, len(content)-4<<10):])
+	return string(content[max(0, len(content)-2<<10):])
 }
 
 // stop ends the host, and all else of the cell.
@@ -399,6 +466,9 @@ func (c *cell) known(ctx context.Context, own string) (hostile.World, error) {
 		Host: c.host.PID(), SecretSource: c.secret, SecretName: envSecret, Config: c.config(), RunDir: c.world("run"), StateDir: c.world("state"),
 		Programs: filepath.Join(c.dir, "programs"), Own: c.world(own), GRPC: c.grpc, Admin: c.admin, JobType: victimType,
 		Neighbour: c.strays[0].Addr().String(), Abstract: c.strays[1].Addr().String(), Socket: c.strays[2].Addr().String(),
+	}
+	if c.identity != nil {
+		w.Authority = string(c.identity.pem)
 	}
 	if os.Geteuid() == 0 {
 		w.SetUser = c.program("set-user")

@@ -186,39 +186,57 @@ func loopbackUp() error {
 	return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request))
 }
 
-// reachable lets every user get to a path below folders that are only root's, such as an interpreter in root's home: what is closed
-// is covered, in this jail alone, by a folder that holds no more than the path.
-func reachable(path, dir string) error {
+// reachable lets every user get to folders below others that are only root's, such as an interpreter in root's home: what is closed
+// is covered, in this jail alone, by a folder that holds no more than them.
+func reachable(dir string, folders ...string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	closed := ""
-	for parent := filepath.Dir(path); parent != "/"; parent = filepath.Dir(parent) {
-		about, err := os.Stat(parent)
+	aside, closed := map[string]string{}, map[string]bool{}
+	for _, folder := range folders {
+		cover, err := closedAbove(folder)
 		if err != nil {
 			return err
+		}
+		if cover == "" {
+			continue
+		}
+		closed[cover] = true
+		if aside[folder], err = os.MkdirTemp(dir, "aside-"); err != nil {
+			return err
+		}
+		if err := unix.Mount(folder, aside[folder], "", unix.MS_BIND, ""); err != nil {
+			return os.NewSyscallError("mount", err)
+		}
+	}
+	for cover := range closed {
+		if err := unix.Mount("none", cover, "tmpfs", 0, "mode=755,size=1m"); err != nil {
+			return os.NewSyscallError("mount", err)
+		}
+	}
+	for folder, from := range aside {
+		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // every user has to get to it
+			return err
+		}
+		if err := unix.Mount(from, folder, "", unix.MS_BIND, ""); err != nil {
+			return os.NewSyscallError("mount", err)
+		}
+	}
+	return nil
+}
+
+// closedAbove is the highest folder above another that only its user can pass; empty: there is none.
+func closedAbove(folder string) (closed string, err error) {
+	for parent := filepath.Dir(folder); parent != "/"; parent = filepath.Dir(parent) {
+		about, err := os.Stat(parent)
+		if err != nil {
+			return "", err
 		}
 		if about.Mode().Perm()&0o001 == 0 {
 			closed = parent
 		}
 	}
-	if closed == "" {
-		return nil
-	}
-	aside, err := os.MkdirTemp(dir, "aside-")
-	if err != nil {
-		return err
-	}
-	if err := unix.Mount(path, aside, "", unix.MS_BIND, ""); err != nil {
-		return os.NewSyscallError("mount", err)
-	}
-	if err := unix.Mount("none", closed, "tmpfs", 0, "mode=755,size=1m"); err != nil {
-		return os.NewSyscallError("mount", err)
-	}
-	if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // every user has to get to it
-		return err
-	}
-	return os.NewSyscallError("mount", unix.Mount(aside, path, "", unix.MS_BIND, ""))
+	return closed, nil
 }
 
 // launch becomes a host: in the jail's cgroups, with few descriptors, as another user.

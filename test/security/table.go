@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/agenthost/agenthost/test/security/hostile"
 )
@@ -253,11 +254,11 @@ var table = []row{
 
 	{name: "forged-log", kind: outputKind, what: "print lines that look like the host's, and terminal escapes", try: forgedLog},
 	{name: "noisy-log", kind: outputKind, what: "print 100,000 lines", bound: 100_000, unsaid: all},
-	{name: "terminal-answer", kind: outputKind, what: "answer with terminal escapes what `agenthost task run` shows", try: terminal},
-	{name: "terminal-error", kind: outputKind, what: "fail with terminal escapes what `agenthost task run` shows", try: terminal},
+	{name: "terminal-answer", kind: outputKind, what: "answer and fail with terminal escapes what `agenthost task run` shows", try: terminal},
 }
 
 func init() {
+	table = slices.Concat(table, typesRows(), strangers())
 	for i := range table {
 		if table[i].who == "" {
 			table[i].who = plugin
