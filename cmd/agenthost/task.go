@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/proto/agentclient"
@@ -37,6 +36,7 @@ type taskRun struct {
 	sqlFile string
 
 	address      string
+	credentials  hostCredentials
 	flyte        int
 	pluginConfig string
 	outputPrefix string
@@ -67,6 +67,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 		Example: `  agenthost task run -t duckdb_query --sql "select 42 as answer" --want answer:int
   agenthost task run -t duckdb_query --sql-file top.sql --input flights:dataset=./flights.parquet --input n=10 --want rows:dataset
   agenthost task run --template task.pb --input n=3 --address 10.0.0.7:8000
+  agenthost task run --template task.pb --address agents.example.com:8000 --ca ca.crt --token-file token
   agenthost task run -t duckdb_query --sql "select 1" --plugin-config '{"threads": 2}' -- ./bin/plugins/duckdb/duckdb`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 {
@@ -94,6 +95,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	flags.StringVar(&r.task.Domain, "domain", "", "`domain` of the execution (default: the template's, else development)")
 
 	flags.StringVarP(&r.address, "address", "a", "", "`host:port` of the host (default: $AGENTHOST_ADDRESS, else "+defaultAddress+")")
+	r.credentials.bind(flags)
 	flags.IntVar(&r.flyte, "flyte", 1, "which Flyte's services to call: `1 or 2`")
 	flags.StringVar(&r.pluginConfig, "plugin-config", "", "configuration of a plugin run with --: a `file` (YAML or JSON), or JSON")
 	flags.StringVar(&r.outputPrefix, "output-prefix", "", "`URI` under which the agent writes outputs (default: a fresh temporary folder)")
@@ -117,6 +119,9 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 	}
 	if len(plugin) > 0 && (r.flyte == 2 || r.address != "") {
 		return usageError(errors.New("a plugin command is called directly, by Flyte 1's services: --address and --flyte 2 are for a running host"))
+	}
+	if len(plugin) > 0 && r.credentials.given() {
+		return usageError(errors.New("a plugin command is called directly: --tls, --ca, --cert, --key, --server-name and --token-file are for a running host"))
 	}
 	if len(plugin) == 0 && r.pluginConfig != "" {
 		return usageError(errors.New("--plugin-config is for a plugin command after --; a running host has its own configuration"))
@@ -224,8 +229,11 @@ func (r *taskRun) connect(ctx context.Context, command []string, messages io.Wri
 		}
 		return startPlugin(ctx, command, settings, messages)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+r.target(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	options, err := r.credentials.options()
+	if err != nil {
+		return nil, nil, usageError(err)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+r.target(), append(options, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--address %s: %w", r.target(), err)
 	}
@@ -247,6 +255,15 @@ func (r *taskRun) explain(err error, plugin []string) error {
 	if _, cause, refused := strings.Cut(err.Error(), "Error while dialing: "); refused && len(plugin) == 0 {
 		return fmt.Errorf("no host answers at %s: %s\nIs one running ('agenthost serve')? Another is named with --address; a plugin can be run directly, after --",
 			r.target(), strings.TrimSuffix(cause, `"`))
+	}
+	switch said := err.Error(); {
+	case len(plugin) > 0:
+	case !r.credentials.overTLS() && strings.Contains(said, "error reading server preface"):
+		return fmt.Errorf("%w\nDoes the host at %s speak TLS? Then give --tls, or --ca with the file of its authority", err, r.target())
+	case strings.Contains(said, "first record does not look like a TLS handshake"):
+		return fmt.Errorf("%w\nThe host at %s speaks plain gRPC: leave out --tls and what goes with it", err, r.target())
+	case strings.Contains(said, "certificate required"):
+		return fmt.Errorf("%w\nThe host at %s asks for a certificate: give --cert and --key", err, r.target())
 	}
 	return err
 }

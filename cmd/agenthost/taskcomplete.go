@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agenthost/agenthost/proto/agentclient"
 	"github.com/agenthost/agenthost/tools/taskrun"
@@ -21,7 +20,11 @@ func bindTaskCompletions(cmd *cobra.Command, r *taskRun) {
 		"type": func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			conn, err := grpc.NewClient("passthrough:///"+r.target(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			options, err := r.credentials.options()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			conn, err := grpc.NewClient("passthrough:///"+r.target(), options...)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}

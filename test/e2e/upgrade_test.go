@@ -22,6 +22,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
 	hostadmin "github.com/agenthost/agenthost/host/admin"
@@ -48,12 +49,19 @@ type upgradable struct {
 
 func startUpgradable(t *testing.T) upgradable {
 	t.Helper()
+	return startUpgradableWith(t, map[string]any{})
+}
+
+// startUpgradableWith starts one whose configuration has these settings besides its plugin.
+func startUpgradableWith(t *testing.T, settings map[string]any) upgradable {
+	t.Helper()
 	dir := t.TempDir()
 	u := upgradable{program: filepath.Join(dir, "agenthost"), plugin: filepath.Join(dir, "hello")}
 	for path, name := range map[string]string{u.program: "agenthost", u.plugin: "hello"} {
 		replaceProgram(t, path, programOf(t, name))
 	}
-	u.Host = hosttest.StartProgram(t, u.program, map[string]any{"plugins": map[string]any{"hello": map[string]any{"command": []string{u.plugin}}}})
+	settings["plugins"] = map[string]any{"hello": map[string]any{"command": []string{u.plugin}}}
+	u.Host = hosttest.StartProgram(t, u.program, settings)
 	admin := u.Admin()
 	t.Cleanup(func() { // the last one is nobody's child
 		if pid := hostPID(admin); pid != 0 && pid != u.PID() {
@@ -134,8 +142,12 @@ func (l *load) run(t *testing.T, clients int, once func(client, round int) error
 
 // jobs makes and polls jobs on connections of their own.
 func (l *load) jobs(ctx context.Context, endpoint string) func(client, round int) error {
+	return l.jobsBy(ctx, endpoint, insecure.NewCredentials())
+}
+
+func (l *load) jobsBy(ctx context.Context, endpoint string, known credentials.TransportCredentials) func(client, round int) error {
 	return func(client, round int) error {
-		conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(known))
 		if err != nil {
 			return err
 		}
