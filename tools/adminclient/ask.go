@@ -24,15 +24,23 @@ const (
 	beats = 6
 )
 
-// silentError is why a request ends to which nothing comes.
-type silentError struct{ after time.Duration }
+// limitError is why a request ends that has reached a limit.
+type limitError struct {
+	what  string
+	after time.Duration
+}
 
-func (e silentError) Error() string { return fmt.Sprintf("it has not answered for %v", e.after) }
+func (e limitError) Error() string { return fmt.Sprintf("%s %v", e.what, e.after) }
+
+const (
+	notAnswered = "it has not answered for"
+	notEnded    = "it has not come to an end within"
+)
 
 // limited bounds a request that has one answer.
 func (c Client) limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := c.beginning()
-	return context.WithTimeoutCause(ctx, limit, silentError{limit})
+	return context.WithTimeoutCause(ctx, limit, limitError{notAnswered, limit})
 }
 
 // bounded bounds a stream that ends, where there is a limit.
@@ -40,7 +48,7 @@ func (c Client) bounded(ctx context.Context) (context.Context, context.CancelFun
 	if c.Limit <= 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, c.Limit, fmt.Errorf("it has not come to an end within %v", c.Limit))
+	return context.WithTimeoutCause(ctx, c.Limit, limitError{notEnded, c.Limit})
 }
 
 // beginning is how long an answer may take to begin.
@@ -99,8 +107,9 @@ func isSilence(ctx context.Context, err error) bool {
 	if errors.As(err, &dial) && dial.Op == "dial" {
 		return false
 	}
+	var limit limitError
 	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout() && (ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded))
+	return errors.As(context.Cause(ctx), &limit) || errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil
 }
 
 // rootCause is the end of a chain of errors: without the method and URL that net/http puts before it.
@@ -142,16 +151,13 @@ func (c Client) stream(ctx context.Context, method, path string) (*stream, error
 	response, err := c.ask(s.ctx, method, path)
 	if err != nil {
 		s.cancel(nil)
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-			err = fmt.Errorf("the host at %s: %w", c.Address, cause)
-		}
 		return nil, err
 	}
 	s.response = response
 	if seconds, err := strconv.Atoi(response.Header.Get(admin.KeepAliveHeader)); err == nil && seconds > 0 {
 		s.silence = min(beats*time.Duration(seconds)*time.Second, silence)
 	}
-	s.watchdog = time.AfterFunc(s.silence, func() { s.cancel(silentError{s.silence}) })
+	s.watchdog = time.AfterFunc(s.silence, func() { s.cancel(limitError{notAnswered, s.silence}) })
 	return s, nil
 }
 
