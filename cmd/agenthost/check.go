@@ -38,6 +38,8 @@ func newCheckCommand() *cobra.Command {
 each plugin as the host would (checksums, handshake, readiness, its own configuration), or reaches it where it runs
 elsewhere, shows what the plugin said of itself, and stops it again; nothing listens and no task runs.
 
+Of each plugin's sandbox it says what this machine grants, and what is missing.
+
 Exits with 1 if anything is wrong.`,
 		Example: `  agenthost check --config agenthost.yaml
   agenthost check -c base.yaml -c production.yaml --start
@@ -58,7 +60,7 @@ Exits with 1 if anything is wrong.`,
 				report.ConfigHash = settings.Hash()
 				report.Errors = server.CheckListenTLS(settings)
 				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
-					report.Plugins = append(report.Plugins, checkedPlugin{Name: name})
+					report.Plugins = append(report.Plugins, checkedPlugin{Name: name, Sandbox: sandboxOf(name, settings.Plugins[name])})
 				}
 				if start {
 					ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -139,6 +141,7 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 			names[i] = p.Name
 		}
 		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, countPlugins(len(r.Plugins)), strings.Join(names, ", "))
+		printSandboxes(out, r.Plugins)
 	}
 }
 

@@ -27,6 +27,8 @@ type checkedPlugin struct {
 	ConfigErrors config.Errors `json:"config_errors,omitempty"`
 	// Seconds is how long it took to be ready.
 	Seconds float64 `json:"seconds,omitempty"`
+	// Sandbox is what this machine grants of its sandbox; absent for one that runs elsewhere.
+	Sandbox *sandboxReport `json:"sandbox,omitempty"`
 	// Manifest is what it said of itself; absent without --start.
 	Manifest *manifestReport `json:"manifest,omitempty"`
 }
@@ -171,6 +173,9 @@ func (p checkedPlugin) print(out io.Writer) {
 		}
 	} else {
 		fmt.Fprintf(out, "%s: ok, ready after %s\n", p.Name, time.Duration(p.Seconds*float64(time.Second)).Round(time.Millisecond))
+	}
+	if p.Sandbox != nil {
+		fmt.Fprintf(out, "  sandbox       %s\n", p.Sandbox.line())
 	}
 	m := p.Manifest
 	if m == nil {

@@ -25,7 +25,7 @@ func (s *start) openSandbox() error {
 		return nil
 	}
 	var err error
-	if s.user, err = userFor(s.spec); err != nil {
+	if s.user, err = SandboxUser(s.spec); err != nil {
 		return err
 	}
 	if s.user != nil {
@@ -61,8 +61,8 @@ func (s *start) makeWritable(path string) error {
 	return os.Lchown(path, int(s.user.UID), int(s.user.GID))
 }
 
-// userFor is the user that the spec's process is to run as; nil: the host's.
-func userFor(spec Spec) (*sandbox.User, error) {
+// SandboxUser is the user that the spec's process is to run as; nil: the host's.
+func SandboxUser(spec Spec) (*sandbox.User, error) {
 	wanted := spec.Sandbox.UserFor(spec.Name)
 	if wanted == "" {
 		return nil, nil

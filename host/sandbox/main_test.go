@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/agenthost/agenthost/host/sandbox"
@@ -199,7 +200,25 @@ var attempts = map[string]func(args []string) error{
 		}
 		return err
 	},
-	"wait": func([]string) error { select {} },
+	// On a machine whose kernel has no Landlock, or whose container forbids it, what is granted of a sandbox, which may be required.
+	"start without Landlock": func(args []string) error {
+		runtime.LockOSThread()
+		err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: seccomp.Policy{
+			DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{{Names: []string{"landlock_create_ruleset"}, Action: seccomp.ActionErrno}},
+		}})
+		if err != nil {
+			return err
+		}
+		program := &exec.Cmd{Path: "/bin/cat", Args: []string{"cat", args[0]}, Stdout: os.Stdout}
+		launch, err := sandbox.Start(program, sandbox.Policy{Require: args[1] == "require"})
+		if err != nil {
+			return err
+		}
+		granted, err := launch.Wait()
+		fmt.Println(granted, err)
+		_ = program.Wait() // it may have been refused, which is said
+		return nil
+	},
 }
 
 func number(text string) int {

@@ -214,6 +214,18 @@ func TestTheLauncherSaysWhyAProgramDoesNotRun(t *testing.T) {
 	}
 }
 
+func TestWhereTheMachineGrantsLessTheProgramRunsUnlessAllIsRequired(t *testing.T) {
+	p := newPlace(t, 0)
+	w := world{t: t}
+	if got := w.tries("start without Landlock", p.other+"/file", ""); !strings.Contains(got, "no Landlock, seccomp") || !strings.Contains(got, "content") {
+		t.Errorf("with what there is: %s", got)
+	}
+	got := w.tries("start without Landlock", p.other+"/file", "require")
+	if !strings.Contains(got, "it is required, and this machine cannot grant it: files, ") || strings.Contains(got, "content") {
+		t.Errorf("required: %s", got)
+	}
+}
+
 func TestTheMachineIsAskedWhatItGrants(t *testing.T) {
 	granted := sandbox.Machine()
 	for _, test := range []struct {

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/sandbox"
+)
+
+// sandboxReport is what this machine grants of a plugin's sandbox to a host that is run as who checks.
+type sandboxReport struct {
+	// Mode is on or off.
+	Mode string `json:"mode"`
+	// Landlock is the version of the kernel's Landlock, by which files, ports and signals are kept apart; 0: there is none.
+	Landlock int `json:"landlock"`
+	// Seccomp says that system calls are filtered.
+	Seccomp bool `json:"seccomp"`
+	// User is the id that the plugin's process runs as.
+	User uint32 `json:"user"`
+	// Missing is what the machine cannot grant.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// sandboxOf is nil for a plugin that runs elsewhere.
+func sandboxOf(name string, p config.Plugin) *sandboxReport {
+	if p.Remote() {
+		return nil
+	}
+	granted := sandbox.Machine()
+	report := &sandboxReport{Mode: p.Sandbox.Mode, User: granted.UID}
+	if !p.Sandbox.On() {
+		return report
+	}
+	report.Landlock, report.Seccomp, report.Missing = granted.Landlock, granted.Seccomp, granted.Missing
+	user, err := plugin.SandboxUser(plugin.SpecOf(name, p))
+	switch {
+	case err != nil:
+		report.Missing = append(report.Missing, err.Error())
+	case user != nil:
+		report.User = user.UID
+	}
+	return report
+}
+
+// line is such as "Landlock 7, seccomp, user 70012".
+func (r *sandboxReport) line() string {
+	if r.Mode == config.Off {
+		return fmt.Sprintf("OFF: it may do whatever user %d may", r.User)
+	}
+	text := sandbox.Granted{Landlock: r.Landlock, Seccomp: r.Seccomp, UID: r.User}.String()
+	if len(r.Missing) > 0 {
+		text += "; MISSING: " + strings.Join(r.Missing, "; ")
+	}
+	return text
+}
+
+// printSandboxes shows what the machine grants, plugin by plugin.
+func printSandboxes(out io.Writer, plugins []checkedPlugin) {
+	for _, p := range plugins {
+		if p.Sandbox != nil {
+			fmt.Fprintf(out, "%s: sandbox: %s\n", p.Name, p.Sandbox.line())
+		}
+	}
+}

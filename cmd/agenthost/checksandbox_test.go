@@ -1,0 +1,36 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/agenthost/agenthost/host/sandbox"
+	"github.com/agenthost/agenthost/test/badplugin"
+)
+
+func TestACheckSaysWhatThisMachineGrantsOfEachSandbox(t *testing.T) {
+	command, err := json.Marshal(badplugin.Command("good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nplugins:\n  a: {command: "+string(command)+"}\n"+
+		"  b: {command: "+string(command)+", sandbox: off}\n  c: {command: "+string(command)+", sandbox: {user: nobody-of-this-name}}\n  d: {address: [\"127.0.0.1:1\"]}\n")
+	machine := sandbox.Machine()
+	got := agenthost(t, "check", "-c", file)
+	got.expect(t, 0, "a: sandbox: "+machine.String(), "")
+	got.expect(t, 0, "b: sandbox: OFF: it may do whatever user ", "")
+	got.expect(t, 0, "MISSING: "+strings.Join(append(machine.Missing, "sandbox.user: "), "; "), "")
+	if strings.Contains(got.stdout, "d: sandbox") {
+		t.Errorf("a plugin elsewhere has a sandbox:\n%s", got.stdout)
+	}
+	var report checkReport
+	if err := json.Unmarshal([]byte(agenthost(t, "check", "-c", file, "-o", "json").stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	for i, mode := range []string{"on", "off", "on"} {
+		if s := report.Plugins[i].Sandbox; s == nil || s.Mode != mode || (s.Landlock > 0) != (mode == "on" && machine.Landlock > 0) {
+			t.Errorf("plugin %d: %+v", i, s)
+		}
+	}
+}
