@@ -128,7 +128,7 @@ func findInside(t *testing.T, first, inside int) int {
 	return 0
 }
 
-func TestTheFirstProcessEndsAsTheProgramDoes(t *testing.T) {
+func TestTheFirstProcessEndsAsAnyOther(t *testing.T) {
 	p := newProgram(t, "serve", "-c", "/nowhere.yaml")
 	p.inContainer()
 	p.start(t)
@@ -136,20 +136,64 @@ func TestTheFirstProcessEndsAsTheProgramDoes(t *testing.T) {
 	if code := p.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(p.stderr.String(), "/nowhere.yaml") {
 		t.Errorf("it ended with %d:\n%s", code, p.stderr)
 	}
+}
 
-	p = newProgram(t, "serve", "-c", pluginsFile(t, nil))
-	p.inContainer()
-	p.start(t)
-	p.stderr.await(t, "agenthost is ready", 1)
-	programs := children(t, p.cmd.Process.Pid)
-	if len(programs) != 1 {
-		t.Fatalf("it has the children %v", programs)
+// A plugin's child that hides: in a session of its own, with an environment that names nothing, its parents gone.
+func TestNothingOfAPluginOutlivesItOrTheHost(t *testing.T) {
+	for name, how := range map[string]func(*program){"as process 1": (*program).inContainer, "as any other": func(*program) {}} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			const hide = `echo "$(setsid env -i /bin/sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!')" >"$0/left"; exec "$@"`
+			command := append([]string{"sh", "-c", hide, folder}, badplugin.Command("good")...)
+			p := newProgram(t, "serve", "--set", "plugins.echo.sandbox=off", "-c", pluginsFile(t, map[string][]string{"echo": command}))
+			how(p)
+			p.start(t)
+			p.stderr.await(t, "agenthost is ready", 1)
+			addresses := readyLine.FindStringSubmatch(p.stderr.String())
+			host := &served{p, addresses[1], addresses[2]}
+			seen := func(inside int) int { // by the test
+				if name == "as process 1" {
+					return findInside(t, p.cmd.Process.Pid, inside)
+				}
+				return inside
+			}
+			hidden := func() int {
+				content, err := os.ReadFile(filepath.Join(folder, "left"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return seen(pid)
+			}
+			first, plugin := hidden(), host.status(t).PID
+			kill(t, seen(plugin))
+			wait.Until(t, "the plugin was started again", func() bool { s := host.status(t); return s.State == "running" && s.PID != plugin })
+			if runs(first) {
+				t.Error("the hidden process outlived its plugin")
+			}
+			if !strings.Contains(p.stderr.String(), "processes were killed that no plugin alive answers for") {
+				t.Errorf("nobody is told:\n%s", p.stderr)
+			}
+			second := hidden()
+			if !runs(second) || second == first {
+				t.Fatalf("the second hidden process, %d, does not run", second)
+			}
+			if code := host.signal(t, syscall.SIGTERM); code != 0 {
+				t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+			}
+			if runs(second) {
+				t.Error("the hidden process outlived the host")
+			}
+		})
 	}
-	for pid := range programs {
-		kill(t, pid)
-	}
-	_ = p.cmd.Wait() // as above
-	if code := p.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGKILL) {
-		t.Errorf("after its program was killed it ended with %d", code)
-	}
+}
+
+// runs tells whether there is a process that has not ended.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z")
 }

@@ -18,10 +18,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/guard"
+	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/takeover"
 	"github.com/agenthost/agenthost/proto/nearest"
 )
@@ -33,20 +35,22 @@ const (
 	exitInterrupted = 130
 )
 
+// The first thread is for orphans: see process.AdoptOrphans.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == guard.Command && !takeover.BringsEnvironment() {
 		if err := guard.HideEnvironment(); err != nil {
 			fmt.Fprintf(os.Stderr, "agenthost: plugins that run as this user may read the host's environment and what is secret in it: %v\n", err)
 		}
 	}
-	if os.Getpid() == 1 {
-		code, err := asFirstProcess()
-		if err == nil {
-			os.Exit(code)
-		}
-		fmt.Fprintf(os.Stderr, "agenthost: what plugins leave behind will not be reaped: %v\n", err)
+	do := func() int { return run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
+	code, err := process.AdoptOrphans(do)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "agenthost: what plugins leave behind may live on: %v\n", err)
+		code = do()
 	}
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(code)
 }
 
 // run is the whole program but for the process around it; the tests call it too.

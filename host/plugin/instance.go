@@ -42,6 +42,9 @@ func (i *Instance) watch() {
 	<-i.running.proc.Done()
 	exit := i.running.proc.Exit()
 	removed := i.running.rundir.Remove() // sockets and secrets do not outlive the process
+	if left := i.running.proc.Left(); len(left.Killed) > 0 {
+		i.running.log.Warn("processes were killed that no plugin alive answers for", "killed", left.Killed, "remain", left.Remain)
+	}
 
 	i.mu.Lock()
 	asked := i.asked

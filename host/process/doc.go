@@ -21,10 +21,12 @@
 //
 // # What it takes with it
 //
-// The process leads a process group of its own, which is killed whole as soon as the leader ends. If the host dies, the
-// kernel kills the leader (PR_SET_PDEATHSIG). The kernel offers nothing like that for the leader's own children: they
-// normally notice their closed pipes, and whatever is left is found by the private directory that its environment
-// names, and killed, when the next host on the same base directory starts. The same search finds children that left
-// the group (setsid) when the process is stopped in the ordinary way. In a container whose first process is the host,
-// the kernel ends all of them.
+// The process leads a process group of its own, which is killed whole as soon as the leader ends. Children that left the
+// group (setsid) are found by the private directory that their environment names, or, in a program that adopts orphans
+// (AdoptOrphans), because they have become its own children, whatever they cleared.
+//
+// If the host dies, the kernel kills the leader (PR_SET_PDEATHSIG). The kernel offers nothing like that for the leader's
+// own children: they normally notice their closed pipes, and whatever is left is found by its private directory, and killed,
+// when the next host on the same base directory starts. In a container whose first process is the host, the kernel ends all
+// of them.
 package process

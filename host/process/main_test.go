@@ -19,6 +19,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(adopter) != "" {
+		actAsAdopter()
+	}
 	if base := os.Getenv("PROCESS_TEST_HOST"); base != "" {
 		actAsHost(base)
 	}

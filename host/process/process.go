@@ -37,6 +37,9 @@ type Config struct {
 	Watch func(from Stream, line []byte, cut int)
 	// Sandbox is what the process may do; nil: whatever this one may.
 	Sandbox *sandbox.Policy
+	// RunDir, where set, is a path that Env names and no other process's does: what names it in its own environment belongs to this
+	// process.
+	RunDir string
 	// KeepGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
 	// has to end the rest.
 	KeepGroup bool
@@ -56,7 +59,7 @@ type Process struct {
 	config Config
 	output *output
 
-	exited chan struct{} // closed when the leader is reaped and its group killed
+	exited chan struct{} // closed when the leader is reaped, its group killed and what else it left behind
 	done   chan struct{} // closed when the output is read, too
 
 	mu      sync.Mutex // guards what follows
@@ -67,6 +70,7 @@ type Process struct {
 	sent    map[syscall.Signal]bool
 	exit    Exit
 	granted *sandbox.Granted
+	left    Left
 }
 
 // New prepares a process. Nothing is opened before Start.
@@ -109,6 +113,13 @@ func (p *Process) Exit() Exit {
 	return p.exit
 }
 
+// Left is what it has left behind, where this process adopts orphans. It is empty while the process runs.
+func (p *Process) Left() Left {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.left
+}
+
 // PID is the id of the process and of its group; 0 before the start.
 func (p *Process) PID() int {
 	p.mu.Lock()
@@ -136,10 +147,13 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	adopting := orphans.Load()
+	adopting.begin(p)
 	err := p.fork(cmd, stdout, stderr)
 	stdout.closeWriter()
 	stderr.closeWriter()
 	if err != nil {
+		adopting.end(p)
 		stdout.closeReader()
 		stderr.closeReader()
 		p.output.abandon()
@@ -151,6 +165,10 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 
 	awaitExit(cmd.Process.Pid)
 	p.reap(cmd)
+	left := adopting.end(p)
+	p.mu.Lock()
+	p.left = left
+	p.mu.Unlock()
 	close(p.exited)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.

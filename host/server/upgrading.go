@@ -40,7 +40,7 @@ func (h *host) succeed(ctx context.Context, force bool, report *admin.UpgradeRep
 	switch {
 	case h.options.Program == "":
 		return errors.New("this host does not know its program")
-	case firstProcess():
+	case os.Getpid() == 1:
 		return errors.New("this host is the program of a container: replace the container by one of the new image")
 	case !h.ready.Load():
 		return errors.New("this host is not ready itself: it is starting or stopping")
@@ -131,14 +131,4 @@ func (h *host) takeOver(ctx context.Context) error {
 		report.Plugins = append(report.Plugins, plugin)
 	}
 	return h.options.Before.Ready(ctx, report)
-}
-
-// firstProcess says that this program is process 1, or that process 1 is the one that runs this host as its child.
-func firstProcess() bool {
-	own, err := os.Stat("/proc/self/exe")
-	if err != nil {
-		return false
-	}
-	first, err := os.Stat("/proc/1/exe")
-	return err == nil && os.SameFile(own, first)
 }
