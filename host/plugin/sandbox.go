@@ -36,7 +36,7 @@ func (s *start) openSandbox() error {
 	if err := s.rundir.Folder(tmpName); err != nil {
 		return fmt.Errorf("cannot make its directory for temporary files: %w", err)
 	}
-	for _, path := range s.spec.Sandbox.Write {
+	for _, path := range outermost(s.spec.Sandbox.Write) {
 		if err := s.makeWritable(path); err != nil {
 			return advise(fmt.Errorf("sandbox.write: %w", err), "make the folder, for the plugin's user, or choose another")
 		}

@@ -3,7 +3,9 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,11 +58,12 @@ func (r *RunRoot) keep() (remade []string, err error) {
 	return remade, errors.Join(failed...)
 }
 
-// touch gives what is below the base the present as its times, but for what other hosts answer for.
+// touch gives what is below the base the present as its times, but for what other hosts answer for, and what processes have put
+// into their directories.
 func (r *RunRoot) touch() error {
 	now := time.Now()
-	return filepath.WalkDir(r.base, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && path != r.path && filepath.Dir(path) == r.base && isRootName(entry.Name()) {
+	err := filepath.WalkDir(r.base, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && (filepath.Dir(path) == r.path || path != r.path && filepath.Dir(path) == r.base && isRootName(entry.Name())) {
 			return fs.SkipDir
 		}
 		if err == nil && entry.Type()&fs.ModeSymlink == 0 {
@@ -71,6 +74,10 @@ func (r *RunRoot) touch() error {
 		}
 		return err
 	})
+	for d := range r.dirs {
+		d.touch(now)
+	}
+	return err
 }
 
 // RunDir is the private directory of one process. What the host put there comes back by Keep, if somebody removes it.
@@ -78,26 +85,19 @@ type RunDir struct {
 	root *RunRoot
 	path string
 
-	// What follows is guarded by root.mu.
+	// What follows is guarded by root.mu. Names are relative to path, and are used below it only (os.Root): the process may have
+	// put a link in the place of anything.
 	folders []string
 	files   []file
-	sockets map[string]int // descriptors (O_PATH) of the process's sockets, by their paths
+	sockets map[string]int // descriptors (O_PATH) of the process's sockets
 	owner   *owner         // nil: this user
 }
 
 // owner is another user whom a directory belongs to.
 type owner struct{ uid, gid int }
 
-// own hands a file or folder over; a nil owner leaves it as it is.
-func (o *owner) own(path string) error {
-	if o == nil {
-		return nil
-	}
-	return os.Lchown(path, o.uid, o.gid)
-}
-
 type file struct {
-	path    string
+	name    string
 	content []byte
 }
 
@@ -105,8 +105,8 @@ type file struct {
 // Remove finds its children wherever they went.
 func (d *RunDir) Path() string { return d.path }
 
-// Give hands the directory over to another user, with what comes into it by Folder and Write. It is for before that. Others may then pass
-// through the root and the base, which they cannot list.
+// Give hands the directory over to another user, with what comes into it by Folder and Write. It is for before that. Others may then
+// pass through the root and the base, which they cannot list.
 func (d *RunDir) Give(uid, gid int) error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
@@ -115,58 +115,74 @@ func (d *RunDir) Give(uid, gid int) error {
 	if err := d.root.letPass(); err != nil {
 		return err
 	}
-	return d.owner.own(d.path)
-}
-
-func (d *RunDir) mkdir(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
-		return err
-	}
-	return d.owner.own(path)
+	return os.Lchown(d.path, uid, gid)
 }
 
 // Folder makes a folder in the directory, for nobody but the directory's user.
 func (d *RunDir) Folder(name string) error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
-	path := filepath.Join(d.path, name)
-	if err := d.mkdir(path); err != nil {
+	within, err := os.OpenRoot(d.path)
+	if err != nil {
 		return err
 	}
-	d.folders = append(d.folders, path)
+	defer within.Close()
+	if err := d.mkdir(within, name); err != nil {
+		return err
+	}
+	d.folders = append(d.folders, name)
 	return nil
+}
+
+func (d *RunDir) mkdir(within *os.Root, name string) error {
+	if err := within.Mkdir(name, 0o700); err != nil || d.owner == nil {
+		return err
+	}
+	return within.Lchown(name, d.owner.uid, d.owner.gid)
 }
 
 // Write writes a new file in the directory, for nobody but the directory's user. fs.ErrExist: there is one of this name.
 func (d *RunDir) Write(name string, content []byte) error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
-	f := file{filepath.Join(d.path, name), content}
-	if err := f.write(d.owner); err != nil {
+	within, err := os.OpenRoot(d.path)
+	if err != nil {
+		return err
+	}
+	defer within.Close()
+	f := file{name, content}
+	if err := d.write(within, f); err != nil {
 		return err
 	}
 	d.files = append(d.files, f)
 	return nil
 }
 
-func (f file) write(to *owner) error {
+func (d *RunDir) write(within *os.Root, f file) error {
 	mode := fs.FileMode(0o600)
-	if to != nil {
+	if d.owner != nil {
 		mode = 0o400
 	}
-	out, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	out, err := within.OpenFile(f.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = out.Write(f.content)
-	if err == nil && to != nil {
-		err = out.Chown(to.uid, to.gid)
+	if err == nil && d.owner != nil {
+		err = out.Chown(d.owner.uid, d.owner.gid)
 	}
 	return errors.Join(err, out.Close())
 }
 
+const (
+	// maxSockets is how many sockets of a process are held; it serves on one.
+	maxSockets = 8
+	// maxEntries is how much of a directory is looked at for them.
+	maxEntries = 1000
+)
+
 // HoldSockets takes note of the sockets that the process has made in the directory: from now on they can be connected to
-// by their paths even after somebody has removed these.
+// by their paths even after somebody has removed these. A process serves on one; what it makes besides is not the host's to hold.
 func (d *RunDir) HoldSockets() error {
 	d.root.mu.Lock()
 	defer d.root.mu.Unlock()
@@ -174,61 +190,100 @@ func (d *RunDir) HoldSockets() error {
 }
 
 func (d *RunDir) holdSockets() error {
-	entries, err := os.ReadDir(d.path)
+	folder, err := os.Open(d.path)
 	if err != nil {
 		return err
 	}
+	defer folder.Close()
+	entries, err := folder.ReadDir(maxEntries)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
 	for _, entry := range entries {
-		path := filepath.Join(d.path, entry.Name())
-		if entry.Type() != fs.ModeSocket {
+		name := entry.Name()
+		if _, held := d.sockets[name]; entry.Type() != fs.ModeSocket || !held && len(d.sockets) >= maxSockets {
 			continue
 		}
+		path := filepath.Join(d.path, name)
 		descriptor, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("cannot hold the socket %s: %w", path, err)
 		}
-		d.letGo(path) // the process may have made another one since
-		d.sockets[path] = descriptor
+		d.letGo(name) // the process may have made another one since
+		d.sockets[name] = descriptor
 	}
 	return nil
 }
 
 // keep makes anew what is gone of the directory.
 func (d *RunDir) keep() (remade []string, err error) {
-	again := func(path string, remake func() error) {
-		if _, statErr := os.Lstat(path); !errors.Is(statErr, fs.ErrNotExist) {
+	if err := os.Mkdir(d.path, 0o700); err == nil {
+		remade = append(remade, d.path)
+		if d.owner != nil {
+			err = os.Lchown(d.path, d.owner.uid, d.owner.gid)
+		}
+		if err != nil {
+			return remade, fmt.Errorf("cannot make %s anew: %w", d.path, err)
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("cannot make %s anew: %w", d.path, err)
+	}
+	within, err := os.OpenRoot(d.path)
+	if err != nil {
+		return remade, err
+	}
+	defer within.Close()
+	again := func(name string, remake func() error) {
+		if _, statErr := within.Lstat(name); !errors.Is(statErr, fs.ErrNotExist) {
 			return
 		}
+		path := filepath.Join(d.path, name)
 		if failed := remake(); failed != nil {
 			err = errors.Join(err, fmt.Errorf("cannot make %s anew: %w", path, failed))
 			return
 		}
 		remade = append(remade, path)
 	}
-	for _, folder := range append([]string{d.path}, d.folders...) {
-		again(folder, func() error { return d.mkdir(folder) })
+	for _, folder := range d.folders {
+		again(folder, func() error { return d.mkdir(within, folder) })
 	}
 	for _, f := range d.files {
-		again(f.path, func() error { return f.write(d.owner) })
+		again(f.name, func() error { return d.write(within, f) })
 	}
-	for path, descriptor := range d.sockets {
-		again(path, func() error { return os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), descriptor), path) })
+	for name, descriptor := range d.sockets {
+		again(name, func() error { return within.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), descriptor), name) })
 	}
 	return remade, errors.Join(err, d.holdSockets())
+}
+
+// touch gives the host's own in the directory its times. What is gone, or a link elsewhere by now, is not the host's own.
+func (d *RunDir) touch(now time.Time) {
+	within, err := os.OpenRoot(d.path)
+	if err != nil {
+		return
+	}
+	defer within.Close()
+	names := append([]string{"."}, d.folders...)
+	for _, f := range d.files {
+		names = append(names, f.name)
+	}
+	for _, name := range slices.AppendSeq(names, maps.Keys(d.sockets)) {
+		_ = within.Chtimes(name, now, now)
+	}
 }
 
 // release lets go of the sockets. It needs root.mu.
 func (d *RunDir) release() {
 	delete(d.root.dirs, d)
-	for path := range d.sockets {
-		d.letGo(path)
+	for name := range d.sockets {
+		d.letGo(name)
 	}
 }
 
-func (d *RunDir) letGo(path string) {
-	if descriptor, held := d.sockets[path]; held {
+func (d *RunDir) letGo(name string) {
+	if descriptor, held := d.sockets[name]; held {
 		unix.Close(descriptor) // nothing was written through it
-		delete(d.sockets, path)
+		delete(d.sockets, name)
 	}
 }
 

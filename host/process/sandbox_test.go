@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -169,4 +170,75 @@ func TestADirectoryOfAnotherUserIsMadeAnewForThatUser(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// The directory is the process's to write. What the host does there again and again, as root perhaps, must not lead elsewhere.
+func TestLinksInADirectoryLeadTheHostNowhere(t *testing.T) {
+	root, _ := runRoot(t)
+	dir, err := root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Folder("secrets"); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Write("secrets/token", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := t.TempDir()
+	long := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(elsewhere, long, long); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir.Path() + "/secrets"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, dir.Path()+"/secrets"); err != nil {
+		t.Fatal(err)
+	}
+	_, keepErr := root.Keep()
+	entries, err := os.ReadDir(elsewhere)
+	if err != nil || len(entries) > 0 {
+		t.Errorf("the host put %v there, %v (%v)", entries, err, keepErr)
+	}
+	if info, err := os.Stat(elsewhere); err != nil || !info.ModTime().Equal(long) {
+		t.Errorf("the host touched it: %v, %v", info.ModTime(), err)
+	}
+}
+
+func TestTheHostHoldsNoMoreOfAProcessThanItNeeds(t *testing.T) {
+	root, _ := runRoot(t)
+	dir, err := root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Bind(socket, &unix.SockaddrUnix{Name: filepath.Join(dir.Path(), strconv.Itoa(i))}); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(socket)
+	}
+	before := descriptors(t)
+	if err := dir.HoldSockets(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	if more := descriptors(t) - before; more < 1 || more > 10 {
+		t.Errorf("it holds %d descriptors more", more)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }

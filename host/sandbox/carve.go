@@ -21,7 +21,7 @@ var System = []string{
 }
 
 // devices are read and written.
-var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 
 // sharedMemory is where the C library keeps POSIX semaphores and shared memory. It is nobody's to list: the names are random.
 const sharedMemory = "/dev/shm"
