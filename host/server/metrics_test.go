@@ -13,11 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
+	"github.com/agenthost/agenthost/test/identity"
 	"github.com/agenthost/agenthost/test/published"
 )
 
@@ -95,6 +97,17 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	log := slog.New(slog.DiscardHandler)
 	front := gateway.New(gateway.Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: log, Metrics: registry})
 	t.Cleanup(func() { front.Shutdown(t.Context()) })
+	issuer, certificate := identity.NewIssuer(t), identity.NewAuthority(t).Issue(t, time.Now().Add(time.Hour), "localhost")
+	cert, key := certificate.Write(t, t.TempDir())
+	known, err := openCallers(&config.Config{
+		Listen: config.Listen{TLS: config.ListenTLS{Cert: cert, Key: key}},
+		Access: config.Access{Issuers: []config.Issuer{issuer.Settings("agenthost")}, Rules: []config.AccessRule{{Anyone: true, May: []string{"list"}}}},
+	}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(known.guard.Close)
+	known.register(registry)
 	none := func() string { return "" }
 	admin.New(admin.Options{
 		Version: "1.2.3", Ready: func() bool { return true }, ConfigError: none, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
