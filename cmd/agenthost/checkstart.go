@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // checkedPlugin is one plugin in the report of a check.
@@ -181,14 +182,14 @@ func (p checkedPlugin) print(out io.Writer) {
 	if m == nil {
 		return
 	}
-	if named := strings.TrimSpace(m.Name + " " + m.Version); named != p.Name { // an agent server elsewhere has no name of its own
+	if named := terminal.Line(m.Name + " " + m.Version); named != p.Name { // an agent server elsewhere has no name of its own
 		fmt.Fprintf(out, "  plugin        %s\n", named)
 	}
 	if m.SDK != "" {
-		fmt.Fprintf(out, "  sdk           %s\n", m.SDK)
+		fmt.Fprintf(out, "  sdk           %s\n", terminal.Line(m.SDK))
 	}
 	if len(m.Capabilities) > 0 {
-		fmt.Fprintf(out, "  capabilities  %s\n", strings.Join(m.Capabilities, ", "))
+		fmt.Fprintf(out, "  capabilities  %s\n", terminal.Line(strings.Join(m.Capabilities, ", ")))
 	}
 	for _, a := range m.Agents {
 		kind := "async"
@@ -202,14 +203,14 @@ func (p checkedPlugin) print(out io.Writer) {
 				categories[i] += " [" + strings.Join(promised, ", ") + "]"
 			}
 		}
-		fmt.Fprintf(out, "  agent         %s (%s): %s\n", a.Name, kind, strings.Join(categories, ", "))
+		fmt.Fprintf(out, "  agent         %s (%s): %s\n", terminal.Line(a.Name), kind, terminal.Line(strings.Join(categories, ", ")))
 	}
 	for i, key := range configKeys(m.ConfigSchema) {
 		label := ""
 		if i == 0 {
 			label = "config"
 		}
-		fmt.Fprintf(out, "  %-12s  %s\n", label, key)
+		fmt.Fprintf(out, "  %-12s  %s\n", label, terminal.Line(key))
 	}
 }
 

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/tools/adminclient"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // followEvents gives the host's events to send until ctx ends, and connects again after each retry interval while there is no
@@ -25,22 +25,22 @@ func followEvents(ctx context.Context, host adminclient.Client, retry time.Durat
 
 // eventLine writes an event for people: 12:34:56.789  duckdb 3fa1b2c4d5e6  running, was starting for 1.2s: cause.
 func eventLine(e admin.Event) string {
-	line := fmt.Sprintf("%s  %s", e.Time.Local().Format("15:04:05.000"), e.Plugin)
+	line := fmt.Sprintf("%s  %s", e.Time.Local().Format("15:04:05.000"), terminal.Line(e.Plugin))
 	if e.Generation != "" {
-		line += " " + e.Generation
+		line += " " + terminal.Line(e.Generation)
 	}
 	if e.Instance != nil && *e.Instance > 0 {
 		line += fmt.Sprintf(" #%d", *e.Instance)
 	}
-	line += "  " + e.State
+	line += "  " + terminal.Line(e.State)
 	if e.Was != "" {
-		line += ", was " + e.Was
+		line += ", was " + terminal.Line(e.Was)
 	}
 	if e.Was != "" && e.Seconds > 0 { // not everything has a beginning
 		line += " for " + shortly(e.Seconds)
 	}
 	if e.Cause != "" {
-		line += ": " + strings.Join(strings.Fields(e.Cause), " ") // a cause can have the plugin's last lines in it
+		line += ": " + terminal.Line(e.Cause) // a cause can have the plugin's last lines in it
 	}
 	return line
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/takeover"
 	"github.com/agenthost/agenthost/proto/nearest"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // The exit codes.
@@ -55,11 +56,15 @@ func main() {
 
 // run is the whole program but for the process around it; the tests call it too.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// Much of what is printed was said by plugins, hosts and Flyte.
+	cleanOut, cleanErr := terminal.NewWriter(stdout), terminal.NewWriter(stderr)
+	defer cleanErr.Close()
+	defer cleanOut.Close()
 	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(cleanOut)
+	root.SetErr(cleanErr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
@@ -70,10 +75,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = exit.code
 	}
 	if exit == nil || !exit.shown {
-		fmt.Fprintf(stderr, "agenthost: %v\n", err)
+		fmt.Fprintf(cleanErr, "agenthost: %v\n", err)
 	}
 	if code == exitUsage {
-		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+		fmt.Fprintf(cleanErr, "See '%s --help'.\n", cmd.CommandPath())
 	}
 	return code
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // The values of --output, which is the form of the result in every command: one form for people, text or a table, and the same
@@ -94,7 +96,11 @@ func yamlNode(decoder *json.Decoder) (*yaml.Node, error) {
 	if err := node.Encode(token); err != nil { // which quotes a string that would be read as something else
 		return nil, err
 	}
-	if _, isText := token.(string); isText && node.Tag != "!!str" { // but for "<<"
+	text, isText := token.(string)
+	if isText && terminal.Unsafe(text) { // which becomes an escape, and so must be where there are some
+		node.Style = yaml.DoubleQuotedStyle
+	}
+	if isText && node.Tag != "!!str" { // but for "<<"
 		node.Tag, node.Style = "!!str", yaml.DoubleQuotedStyle
 	}
 	return node, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 func newPendingCommand() *cobra.Command {
@@ -47,6 +49,18 @@ polled for.
 	return cmd
 }
 
+// isPlainWord says that a shell takes a word as it is. Some expand what they are proposed: then a name that a stranger has chosen
+// must not be more.
+func isPlainWord(word string) bool { return plainWord.MatchString(word) }
+
+var (
+	plainWord = regexp.MustCompile(`^[\w.:/@%+=-]+$`)
+	notPlain  = regexp.MustCompile(`[^\w.:/@%+= -]`)
+)
+
+// plainWords is text with a dot in the place of what a shell could take for more.
+func plainWords(text string) string { return notPlain.ReplaceAllString(text, ".") }
+
 func newCancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel ID",
@@ -64,9 +78,11 @@ Exits with 1 if the task is not known at this host, or has a job, or the plugin 
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			tasks, _, _ := quickly(host).Pending(cmd.Context()) // none, where no host answers
-			ids := make([]string, len(tasks.Tasks))
-			for i, task := range tasks.Tasks {
-				ids[i] = cobra.CompletionWithDesc(task.ID, task.Plugin+" "+task.Execution+" "+task.Node)
+			var ids []string
+			for _, task := range tasks.Tasks {
+				if isPlainWord(task.ID) {
+					ids = append(ids, cobra.CompletionWithDesc(task.ID, plainWords(task.Plugin+" "+task.Execution+" "+task.Node)))
+				}
 			}
 			return ids, cobra.ShellCompDirectiveNoFileComp
 		},
@@ -97,7 +113,10 @@ func renderPending(tasks admin.PendingTasks) string {
 	w.AppendHeader(table.Row{"ID", "PLUGIN", "TASK TYPE", "PROJECT", "DOMAIN", "EXECUTION", "NODE", "RETRY", "AGE", "WAITS FOR"})
 	for _, t := range tasks.Tasks {
 		age := time.Duration(t.AgeSeconds * float64(time.Second)).Round(time.Second)
-		w.AppendRow(table.Row{t.ID, t.Plugin, t.TaskType, t.Project, t.Domain, t.Execution, t.Node, t.Retry, age, orDash(t.Waits != "", t.Waits)})
+		w.AppendRow(table.Row{
+			terminal.Line(t.ID), terminal.Line(t.Plugin), terminal.Line(t.TaskType), terminal.Line(t.Project), terminal.Line(t.Domain), terminal.Line(t.Execution),
+			terminal.Line(t.Node), t.Retry, age, orDash(t.Waits != "", terminal.Line(t.Waits)),
+		})
 	}
 	return fmt.Sprintf("%s\n%d accepted, without a job\n", w.Render(), len(tasks.Tasks))
 }

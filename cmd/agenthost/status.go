@@ -18,6 +18,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/tools/adminclient"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 func newStatusCommand() *cobra.Command {
@@ -95,7 +96,7 @@ func watchStatus(ctx context.Context, host adminclient.Client, output string, in
 		})
 	}
 	if inPlace {
-		fmt.Fprint(out, home, clear)
+		terminal.Control(out, home+clear)
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -107,7 +108,7 @@ func watchStatus(ctx context.Context, host adminclient.Client, output string, in
 		}
 		if inPlace {
 			screen += strings.Join(latest, "")
-			fmt.Fprint(out, home, strings.ReplaceAll(screen, "\n", "\x1b[K\n"), clear)
+			terminal.Control(out, home+strings.ReplaceAll(terminal.Clean(screen), "\n", "\x1b[K\n")+clear)
 		} else if _, err := io.WriteString(out, screen); err != nil {
 			return err
 		}
@@ -192,7 +193,7 @@ func renderStatus(status admin.Status) string {
 	for _, p := range status.Plugins {
 		running := p.PID != 0
 		w.AppendRow(table.Row{
-			p.Name, p.State, orDash(p.Version != "", p.Version), orDash(running, p.PID), orDash(running, uptime(p.UptimeSeconds)),
+			terminal.Line(p.Name), terminal.Line(p.State), orDash(p.Version != "", terminal.Line(p.Version)), orDash(running, p.PID), orDash(running, uptime(p.UptimeSeconds)),
 			p.Restarts, p.InFlight, orDash(running, memory(p.MemoryBytes)), orDash(running, fmt.Sprintf("%.1fs", p.CPUSeconds)), categories(p.Categories),
 		})
 		for _, row := range generationRows(p) {
@@ -265,7 +266,7 @@ func generationRows(p admin.PluginStatus) []table.Row {
 		if several && g.Percent > 0 {
 			name += fmt.Sprintf(", %d%% of new jobs", g.Percent)
 		}
-		version := orDash(g.Version != "", g.Version)
+		version := orDash(g.Version != "", terminal.Line(g.Version))
 		if len(g.Instances) == 1 {
 			rows = append(rows, instanceRow(name, g.State, version, g.Instances[0]))
 			continue
@@ -296,7 +297,7 @@ func reason(p admin.PluginStatus) string {
 func categories(all []admin.Category) string {
 	names := make([]string, len(all))
 	for i, c := range all {
-		names[i] = categoryName(c.Name, c.Version)
+		names[i] = terminal.Line(categoryName(c.Name, c.Version))
 		if c.Sync {
 			names[i] += " (sync)"
 		}

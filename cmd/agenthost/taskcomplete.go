@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ func bindTaskCompletions(cmd *cobra.Command, r *taskRun) {
 			}
 			defer conn.Close()
 			types, _ := taskrun.TaskTypes(ctx, conn, agentclient.Flyte(r.flyte)) // no host, no proposals
+			types = slices.DeleteFunc(types, func(name string) bool { return !isPlainWord(name) })
 			return types, cobra.ShellCompDirectiveNoFileComp
 		},
 		"flyte":  fixed("1", "2"),

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/agenthost/agenthost/tools/taskrun"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // progressLines shows how a task goes: one line that is rewritten in place on a terminal, a line for each change
@@ -78,14 +79,14 @@ func (p *progressLines) show(progress taskrun.Progress) {
 
 func (p *progressLines) rewrite(progress taskrun.Progress) {
 	line := fmt.Sprintf("%7s  %s  %s", taskrun.Seconds(progress.Elapsed), progress.Phase, oneLine(progress.Message))
-	if file, ok := p.out.(interface{ Fd() uintptr }); ok {
+	if file, ok := terminal.Behind(p.out).(interface{ Fd() uintptr }); ok {
 		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 1 {
 			if runes := []rune(line); len(runes) >= width {
 				line = string(runes[:width-2]) + "…"
 			}
 		}
 	}
-	fmt.Fprintf(p.out, "\r%s\x1b[K", line)
+	terminal.Control(p.out, "\r"+line+"\x1b[K")
 }
 
 // log writes one of the job's log lines above the progress line.
@@ -93,9 +94,9 @@ func (p *progressLines) log(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inPlace {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		terminal.Control(p.out, "\r\x1b[K")
 	}
-	fmt.Fprintf(p.out, "    log  %s\n", line)
+	fmt.Fprintf(p.out, "    log  %s\n", strings.ReplaceAll(line, "\n", "\n         "))
 }
 
 // end takes the progress line away.
@@ -103,8 +104,8 @@ func (p *progressLines) end() {
 	close(p.stop)
 	<-p.ended
 	if p.inPlace {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		terminal.Control(p.out, "\r\x1b[K")
 	}
 }
 
-func oneLine(message string) string { return strings.Join(strings.Fields(message), " ") }
+func oneLine(message string) string { return terminal.Line(message) }

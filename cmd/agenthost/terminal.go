@@ -5,10 +5,12 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // isTerminal says whether a person watches this output.
 func isTerminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
+	file, ok := terminal.Behind(out).(*os.File)
 	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/tools/terminal"
 	"github.com/agenthost/agenthost/tools/verify"
 )
 
@@ -261,6 +262,8 @@ func checkProgress(out io.Writer) (show func(done, of int, name string), clear f
 	if !isTerminal(out) {
 		return nil, func() {}
 	}
-	show = func(done, of int, name string) { fmt.Fprintf(out, "\r%3d/%d  %s\x1b[K", done+1, of, name) }
-	return show, func() { fmt.Fprint(out, "\r\x1b[K") }
+	show = func(done, of int, name string) {
+		terminal.Control(out, fmt.Sprintf("\r%3d/%d  %s\x1b[K", done+1, of, terminal.Line(name)))
+	}
+	return show, func() { terminal.Control(out, "\r\x1b[K") }
 }

@@ -21,6 +21,7 @@ import (
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/sdk/go/literal"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // Result is how a task ended.
@@ -71,7 +72,7 @@ func (r *Result) Failure() string {
 // Print writes the outputs for a person, with up to rows rows of each dataset whose files are at hand.
 func (r *Result) Print(out io.Writer, rows int) {
 	for _, link := range r.Links {
-		fmt.Fprintf(out, "%s: %s\n", link.Name, link.URI)
+		fmt.Fprintf(out, "%s: %s\n", terminal.Line(link.Name), terminal.Line(link.URI))
 	}
 	if len(r.Outputs.GetLiterals()) == 0 {
 		fmt.Fprintln(out, "(no outputs)")
@@ -83,7 +84,7 @@ func (r *Result) Print(out io.Writer, rows int) {
 			continue
 		}
 		encoded, _ := json.MarshalIndent(plainValue(value, 0), "", "  ") // of plain values: cannot fail
-		fmt.Fprintf(out, "%s = %s\n", name, encoded)
+		fmt.Fprintf(out, "%s = %s\n", terminal.Line(name), encoded)
 	}
 	if r.Note != "" {
 		fmt.Fprintf(out, "note: %s\n", r.Note)
@@ -91,7 +92,7 @@ func (r *Result) Print(out io.Writer, rows int) {
 }
 
 func printDataset(out io.Writer, name string, dataset literal.StructuredDataset, rows int) {
-	fmt.Fprintf(out, "%s = %s dataset at %s\n", name, orElse(dataset.Format, "a"), dataset.URI)
+	fmt.Fprintf(out, "%s = %s dataset at %s\n", terminal.Line(name), terminal.Line(orElse(dataset.Format, "a")), terminal.Line(dataset.URI))
 	preview, err := newPreview(dataset, rows)
 	columns := columnNames(dataset.Columns)
 	if err != nil {
@@ -106,9 +107,9 @@ func printDataset(out io.Writer, name string, dataset literal.StructuredDataset,
 	w.Style().Format.Header = text.FormatDefault
 	header := make(table.Row, len(preview.Columns))
 	for i, column := range preview.Columns {
-		header[i] = column
+		header[i] = terminal.Line(column)
 		if len(columns) == len(header) && strings.HasPrefix(columns[i], column+" ") {
-			header[i] = columns[i]
+			header[i] = terminal.Line(columns[i])
 		}
 	}
 	w.AppendHeader(header)
@@ -132,7 +133,7 @@ func printDataset(out io.Writer, name string, dataset literal.StructuredDataset,
 const maxCell = 60
 
 func cellText(cell any) string {
-	written := wholeText(cell)
+	written := terminal.Clean(wholeText(cell))
 	if runes := []rune(written); len(runes) > maxCell {
 		written = string(runes[:maxCell-1]) + "…"
 	}

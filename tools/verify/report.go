@@ -3,10 +3,11 @@ package verify
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // Report is what came of all checks.
@@ -45,7 +46,7 @@ func (r *Report) OK() bool { return r.Count(Failed) == 0 }
 // Title is the plugin in few words.
 func (r *Report) Title() string {
 	if r.Name != "" {
-		return strings.TrimSpace(r.Name + " " + r.Version)
+		return terminal.Line(r.Name + " " + r.Version)
 	}
 	return r.Command[0]
 }
@@ -80,7 +81,7 @@ func (r *Report) Table(out io.Writer) {
 }
 
 func cell(detail string) string {
-	runes := []rune(strings.Join(strings.Fields(detail), " "))
+	runes := []rune(terminal.Line(detail))
 	if len(runes) > maxCell {
 		runes = append(runes[:maxCell-1], '…')
 	}
