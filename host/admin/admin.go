@@ -104,7 +104,7 @@ func New(options Options) *Server {
 			mux.Handle(e.pattern, s.guard(e))
 		}
 	}
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ConnContext: withPeer}
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10, ConnContext: withPeer}
 	return s
 }
 

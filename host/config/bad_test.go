@@ -98,6 +98,8 @@ var badFiles = []struct {
 		[]string{"2: access.issuers.0.issuer: expected the issuer's URL, such as https://accounts.example.com, got \"http://dex.auth.svc\": keys that come over plain http could be anybody's"}},
 	{"an issuer that is no URL", "access: {issuers: [{issuer: accounts.example.com, audience: [h]}]}\n", []string{"1: access.issuers.0.issuer: expected the issuer's URL"}},
 	{"no size", "max_message_size: big\n", []string{`1: max_message_size: expected a size such as 64MiB, got "big"`}},
+	{"no memory", "limits: {memory: 1000}\n", []string{"1: limits.memory: expected a size of at least 1MiB, such as 256MiB, got 1000"}},
+	{"no connections", "limits: {connections: 0}\n", []string{"1: limits.connections: expected a whole number of at least 1, got 0"}},
 	{"size too small", "max_message_size: 10\n", []string{"1: max_message_size: expected a size from 1KiB to 2047MiB, such as 64MiB, got 10"}},
 	{"size too large", "max_message_size: 3GiB\n", []string{"1: max_message_size: expected a size from 1KiB"}},
 	{"size beyond numbers", "max_message_size: 99999999999TiB\n", []string{"1: max_message_size: size \"99999999999TiB\" is too large"}},

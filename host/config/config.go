@@ -51,8 +51,10 @@ type Config struct {
 	StateDir string `koanf:"state_dir" check:"directory"`
 	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
-	// The largest message, in bytes, that the host takes from Flyte.
+	// The largest message, in bytes, that the host takes from Flyte. What plugins answer is bounded by what Flyte takes: 4 MiB.
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
+	// What callers and plugins can make the host spend.
+	Limits HostLimits `koanf:"limits"`
 	// What becomes of tasks whose job cannot be made at once.
 	Create Create `koanf:"create" live:"true"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
@@ -324,6 +326,7 @@ func Default() *Config {
 		Log:             Log{Level: "info", Format: "text", Calls: On, SlowCall: 30 * time.Second},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
+		Limits:          defaultHostLimits(),
 		Create: Create{
 			OnRecord: Off, Timeout: 5 * time.Minute, MaxWait: 30 * time.Minute,
 			RecordMax: 8 * KiB, RecordMaxPerExecution: 256 * KiB, OrphanGrace: 15 * time.Minute, RemovedGrace: 2 * time.Minute,

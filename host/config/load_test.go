@@ -55,6 +55,7 @@ run_dir: /run/agenthost
 state_dir: ./state
 shutdown_timeout: 1m
 max_message_size: 16MiB
+limits: {memory: 128MiB, calls: 100, calls_per_connection: 10, connections: 20, connection_idle: 1h, task_types: 50}
 create:
   on_record: on
   keys: file:///etc/agenthost/create-keys
@@ -139,6 +140,9 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 		StateDir:        folder + "/state",
 		ShutdownTimeout: time.Minute,
 		MaxMessageSize:  16 * config.MiB,
+		Limits: config.HostLimits{
+			Memory: 128 * config.MiB, Calls: 100, CallsPerConnection: 10, Connections: 20, ConnectionIdle: time.Hour, TaskTypes: 50,
+		},
 		Create: config.Create{
 			OnRecord: "on", Keys: "file:///etc/agenthost/create-keys", Timeout: time.Minute, MaxWait: time.Hour,
 			RecordMax: 4 * config.KiB, RecordMaxPerExecution: 100 * config.KiB, FinalCodes: []string{"INVALID_ARGUMENT", "PERMISSION_DENIED"}, RemovedGrace: 30 * time.Second,

@@ -100,6 +100,7 @@ var rules = map[string]*rule{
 	"open_files":   {want: "a whole number of at least 64", minimum: number(64), maximum: number(math.MaxInt32)},
 	"file_size":    {want: "a size of at least 1MiB, such as 10GiB", minimum: number(int64(MiB))},
 	"record_size":  {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
+	"memory_size":  {want: "a size of at least 1MiB, such as 256MiB", minimum: number(int64(MiB))},
 	"message_size": {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
 }
 

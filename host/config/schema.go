@@ -18,7 +18,7 @@ import (
 
 // The descriptions in the schema are the comments of the fields, which are written once, where these are.
 //
-//go:embed access.go config.go sandbox.go
+//go:embed access.go config.go limits.go sandbox.go
 var sources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for checks before a file is rolled

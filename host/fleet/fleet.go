@@ -36,6 +36,8 @@ type Options struct {
 	RunRoot *process.RunRoot
 	// DialOptions are for the connections to the plugins.
 	DialOptions []grpc.DialOption
+	// MaxTaskTypes is how many task categories one plugin may list. Zero: plugin.DefaultMaxTaskTypes.
+	MaxTaskTypes int
 	// Health is when a plugin that does not answer counts as hanging. Zero: DefaultHealth.
 	Health Health
 	// State is where the host remembers what its plugins serve until its next start, in the folder Memory. Nil: nowhere.

@@ -75,7 +75,8 @@ func (g *generation) start(ctx context.Context) (instance, error) {
 	}
 	environment := plugin.Environment{
 		RunRoot: g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
-		Private: g.supervisor.desired.Load().settings.Private(),
+		Private:      g.supervisor.desired.Load().settings.Private(),
+		MaxTaskTypes: g.supervisor.fleet.options.MaxTaskTypes,
 	}
 	if g.spec.Remote() {
 		connected, err := plugin.Connect(ctx, g.spec, environment)

@@ -182,6 +182,9 @@ func (r *routes) claim(of holder, generation int, claim route.Claim, swap bool) 
 	if st == nil || st.holder != of { // another is in its place: this one leaves
 		return verdict{generation: generation}
 	}
+	if r.tooLong(name, claim) {
+		return verdict{generation: generation, none: true, unserved: []route.Unserved{{Category: claim.Manifest.Agents[0].Categories[0], Plugin: name, Why: route.ListTooLong}}}
+	}
 	if swap && st.generation != 0 && st.generation != generation {
 		st.held, st.heldBy, st.refused, st.moving = &claim, generation, verdict{}, 0
 		r.commit()
@@ -199,6 +202,22 @@ func (r *routes) claim(of holder, generation int, claim route.Claim, swap bool) 
 		r.commit()
 	}
 	return st.verdict
+}
+
+// tooLong says that a claim makes the list of all task types longer than Flyte's clients can read, and the plugin's own longer than it was.
+func (r *routes) tooLong(name string, claim route.Claim) bool {
+	size, former := route.ListSize(claim.Manifest), 0
+	all := size
+	for other, st := range r.plugins {
+		switch {
+		case st.claim == nil:
+		case other == name:
+			former = route.ListSize(st.claim.Manifest)
+		default:
+			all += route.ListSize(st.claim.Manifest)
+		}
+	}
+	return all > route.MaxListSize && size > former && len(claim.Manifest.Agents) > 0
 }
 
 func sameClaim(a, b route.Claim) bool {

@@ -45,13 +45,18 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 	background := context.WithoutCancel(ctx)
 	var own reply // once the creation has ended
 	for {
+		end := c.request.hold()
 		n, begun := g.creates.Begin(c.attemptID(), pendingOf(background, c), func(n *jobs.Creation) jobs.Outcome { // G4
+			defer end()
 			making := *c
 			making.creation = n
 			outcome, got := g.make(background, &making, deadline)
 			own = reply{header: got.header, trailer: got.trailer}
 			return outcome
 		})
+		if !begun {
+			end()
+		}
 		answer, err := g.awaitCreation(ctx, c, n)
 		switch {
 		case ctx.Err() != nil:
@@ -196,6 +201,9 @@ func (g *Gateway) make(ctx context.Context, c *routedCall, deadline time.Time) (
 // notMade is the outcome of a creation that failed. What an idempotent plugin may have made, it will find again; another one would
 // make it again. What killed the plugin is not sent again in either case.
 func notMade(c *routedCall, got reply, err error) jobs.Outcome {
+	if errors.Is(err, errUnnamed) {
+		return jobs.Outcome{Err: err, Unknown: true}
+	}
 	lost := got.sent && !got.answered
 	again := c.route.IdempotentCreate && !errors.Is(err, errPoisoned)
 	return jobs.Outcome{Err: err, Harmless: !got.sent || lost && again, Unknown: lost && !again} // G4
@@ -229,6 +237,9 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 		return reply{}, err
 	}
 	got, err := g.ask(ctx, c)
+	if tooLarge(err) {
+		return got, g.unnamed(ctx, c)
+	}
 	if err != nil {
 		return got, err
 	}
@@ -254,6 +265,34 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	}
 	return got, nil
 }
+
+// unnamed sees to a job whose name was too long to be read: nobody can poll it. Whoever asks for the attempt again is told the same,
+// and no second job is made; the job is given up where the plugin finds it by its key, and told of where it does not.
+func (g *Gateway) unnamed(ctx context.Context, c *routedCall) error {
+	failure := &unnamedError{status.New(codes.Aborted, c.overlong()+": its job cannot be polled")}
+	about := []any{"plugin", c.route.Target.Plugin(), "task_type", c.route.Category.Name, "execution", c.info.execution, "node", c.info.node}
+	if !findable(c.route) {
+		g.log.Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read", about...)
+		return failure
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orphanTimeout)
+	defer cancel()
+	if err := g.abandon(ctx, c); err != nil {
+		g.log.Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read, and it could not be given up", append(about, "error", err)...)
+		return failure
+	}
+	g.log.Warn("a job is given up: the answer to its CreateTask was too large to be read", about...)
+	return failure
+}
+
+// errUnnamed is how such a creation ends.
+var errUnnamed = errors.New("its job has no name")
+
+type unnamedError struct{ status *status.Status }
+
+func (e *unnamedError) Error() string              { return e.status.Message() }
+func (e *unnamedError) GRPCStatus() *status.Status { return e.status }
+func (e *unnamedError) Is(target error) bool       { return target == errUnnamed }
 
 // detach makes the context of a creation that does not end with its caller, but with the gateway, and by a deadline (zero: none)
 // unless somebody has accepted a record of it by then.

@@ -38,6 +38,9 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 		g.record(c.route, guarantee.UnknownJobs) // G7
 		got.message.set(nil)
 		err = nil
+	case tooLarge(err) && g.enabled.Has(guarantee.SizeLimits): // it answers with a message what it has done, and that says nothing
+		g.record(c.route, guarantee.SizeLimits) // G10
+		got.message, err = &frame{}, nil
 	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job, maxDeletePause).Failing >= c.route.Policy.MaxStale:
 		g.record(c.route, guarantee.UnknownJobs) // G7
 		job, _ := c.method.read(c.request.bytes())

@@ -183,7 +183,7 @@ func TestWhatCannotBeRoutedSaysWhy(t *testing.T) {
 		"an empty frame, get":      {async1 + "GetTask", nil, codes.InvalidArgument, "no task category"},
 		"garbage":                  {async1 + "DeleteTask", []byte("\xff\xff\xffgarbage"), codes.InvalidArgument, "not a protobuf message"},
 		"garbage in the template":  {async1 + "CreateTask", []byte{0x12, 2, 0x12, 0x7f}, codes.InvalidArgument, "not a protobuf message"},
-		"80 MiB":                   {async1 + "CreateTask", make([]byte, 80<<20), codes.ResourceExhausted, "larger than max"},
+		"80 MiB":                   {async1 + "CreateTask", make([]byte, 80<<20), codes.ResourceExhausted, "has 83886080 bytes, more than the 67108864 that max_message_size allows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := f.callRaw(soon(t), c.method, c.message)

@@ -14,6 +14,8 @@ import (
 // handed to grpc for sending may be sent again until then.
 type frame struct {
 	buffers mem.BufferSlice
+	room    *room               // that the message is counted on, where it is large
+	prefix  [messagePrefix]byte // as it came, where it was received by the gateway itself
 }
 
 // newFrame returns a frame with a message of the host's own.
@@ -37,19 +39,20 @@ func (f *frame) bytes() []byte {
 
 // set replaces the message.
 func (f *frame) set(message []byte) {
-	f.buffers.Free()
-	f.buffers = mem.BufferSlice{mem.SliceBuffer(message)}
+	former := f.buffers
+	f.buffers = f.room.buffer(message)
+	former.Free()
 }
 
 // share returns a frame with the same message and an owner of its own.
 func (f *frame) share() *frame {
 	f.buffers.Ref()
-	return &frame{buffers: f.buffers}
+	return &frame{buffers: f.buffers, room: f.room}
 }
 
 func (f *frame) free() {
 	f.buffers.Free()
-	f.buffers = nil
+	f.buffers, f.room = nil, nil
 }
 
 // codec lets frames through as they are and leaves every other message (health, reflection, discovery) to protobuf.

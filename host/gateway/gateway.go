@@ -59,6 +59,8 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// MaxConnectionAge is how old a caller's connection gets before he has to connect anew, losing no call. 0: no limit.
 	MaxConnectionAge time.Duration
+	// Limits bound what others can make the host spend. Zero values are DefaultLimits'.
+	Limits Limits
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -80,6 +82,7 @@ type Gateway struct {
 	polls    jobs.Polls
 	creates  *jobs.Creates
 	limits   limits
+	memory   *memory
 	gates    gates
 	creation atomic.Pointer[Creation]
 	intents  *record.Intents
@@ -113,14 +116,21 @@ const (
 	// spends a tenth of its time on growing its stack.
 	streamWorkers = 128
 	// windowSize is how much may be under way on a connection before it is read, in bytes. It is fixed because grpc's own
-	// estimation pings along with every call, which on a local socket costs more than it finds out.
+	// estimation pings along with every call, which on a local socket costs more than it finds out. The connection's bounds nothing:
+	// grpc-go makes room again as soon as something has come.
 	windowSize = 4 << 20
+	// smallMessage is how much of a message may come before there is room for it, in bytes: gRPC's smallest window. Whatever is no
+	// larger counts for nothing but one call (limits.calls).
+	smallMessage = 64 << 10
+	// maxHeaders bounds the headers of a call, in bytes, and unaccepted how long a connection may take until it can take calls.
+	maxHeaders = 64 << 10
+	unaccepted = 20 * time.Second
 )
 
 // DialOptions are for the connections to plugins: what Options are for those from Flyte.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithStaticStreamWindowSize(windowSize),
+		grpc.WithStaticStreamWindowSize(smallMessage),
 		grpc.WithStaticConnWindowSize(windowSize),
 		grpc.WithDisableRetry(), // the gateway knows what may be repeated
 	}
@@ -143,6 +153,8 @@ func New(options Options) *Gateway {
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited
+	limits := options.Limits.orDefault()
+	g.memory = newMemory(limits, options.MaxMessageSize, options.Metrics)
 	g.SetCreation(options.Creation)
 	if g.synced = options.Synced; g.synced == nil {
 		synced := make(chan struct{})
@@ -159,14 +171,17 @@ func New(options Options) *Gateway {
 	}
 	serverOptions := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(frameCodec),
-		grpc.MaxRecvMsgSize(options.MaxMessageSize),
+		grpc.MaxRecvMsgSize(smallMessage), // of what is not forwarded; see receive
 		grpc.KeepaliveEnforcementPolicy(enforcement),
 		grpc.WaitForHandlers(true),
 		grpc.UnknownServiceHandler(g.unknown),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.StaticStreamWindowSize(windowSize),
+		grpc.StaticStreamWindowSize(smallMessage),
 		grpc.StaticConnWindowSize(windowSize),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: options.MaxConnectionAge}),
+		grpc.MaxConcurrentStreams(uint32(limits.CallsPerConnection)),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.ConnectionTimeout(unaccepted),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: options.MaxConnectionAge, MaxConnectionIdle: limits.ConnectionIdle}),
 		grpc.StreamInterceptor(g.reflecting),
 	}
 	if options.Credentials != nil {

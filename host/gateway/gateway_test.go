@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -182,7 +183,7 @@ func startWith(t testing.TB, options Options, claims ...route.Claim) *front {
 	t.Helper()
 	f := &front{routes: &route.Current{}, registry: prometheus.NewRegistry()}
 	f.publish(t, claims...)
-	options.Routes, options.MaxMessageSize, options.Metrics = f.routes, 64<<20, f.registry
+	options.Routes, options.MaxMessageSize, options.Metrics = f.routes, cmp.Or(options.MaxMessageSize, 64<<20), f.registry
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}

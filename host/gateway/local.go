@@ -65,6 +65,9 @@ func (l *localCreation) offer() bool {
 		stage = record.Sent
 	}
 	g, c := l.gateway, l.call
+	if len(c.request.bytes()) > maxRecorded {
+		return false
+	}
 	request, err := withoutConnection(c.request.bytes())
 	if err != nil {
 		return false
@@ -184,7 +187,7 @@ func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Ti
 			outcome := g.made(c, got)
 			got.message.free()
 			return outcome, got
-		case errors.Is(err, errPoisoned):
+		case errors.Is(err, errPoisoned), errors.Is(err, errUnnamed):
 			return jobs.Outcome{Err: err, Unknown: true}, got
 		case !c.local.isOffered():
 			return notMade(c, got, err), got

@@ -83,7 +83,7 @@ func TestInlineOutputsThatFlyteCannotReadAreAFailureThatSaysSo(t *testing.T) {
 		t.Errorf("Flyte reads %.300v", got)
 	}
 	got = polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
-		Phase: pluginv1.PhaseRetryableFailed, Outputs: text(strings.Repeat("x", 5<<20)),
+		Phase: pluginv1.PhaseRetryableFailed, Outputs: text(strings.Repeat("x", maxAnswer-maxMessage)), // which the host takes yet
 	}}))
 	if !strings.Contains(got.GetMessage(), "the job ended RETRYABLE_FAILED") { // which flyteidl's Go types have no name for
 		t.Errorf("Flyte reads %.300v", got)

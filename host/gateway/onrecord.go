@@ -79,6 +79,9 @@ func (g *Gateway) offer(c *routedCall, n *jobs.Creation) bool {
 	if !g.mayRecord(c) {
 		return false
 	}
+	if len(c.request.bytes()) > maxRecorded {
+		return false
+	}
 	request, err := withoutConnection(c.request.bytes())
 	if err != nil {
 		return false
@@ -90,6 +93,9 @@ func (g *Gateway) offer(c *routedCall, n *jobs.Creation) bool {
 	n.Offer(sealed)
 	return true
 }
+
+// maxRecorded is the largest request that is tried for a record, in bytes: what is sealed is compressed first, and that takes memory.
+const maxRecorded = 4 << 20
 
 // createConnection is a field of Flyte 2's CreateTaskRequest, GetTaskRequest and DeleteTaskRequest alike. It has secrets.
 const createConnection = 5
@@ -159,7 +165,7 @@ func (g *Gateway) makeOnRecord(ctx context.Context, c *routedCall) (jobs.Outcome
 				outcome := g.made(c, got)
 				got.message.free()
 				return outcome, got
-			case errors.Is(err, errPoisoned):
+			case errors.Is(err, errPoisoned), errors.Is(err, errUnnamed):
 				return jobs.Outcome{Err: err}, got
 			case ctx.Err() != nil:
 				return g.cutOff(ctx, err, got), got
@@ -363,7 +369,7 @@ func (g *Gateway) endOf(c *routedCall, err error) (core.TaskExecution_Phase, str
 	switch refused := (refusal{}); {
 	case errors.Is(err, jobs.ErrAbandoned):
 		return core.TaskExecution_FAILED, fmt.Sprintf("the task was deleted before %s had a job for it", plugin)
-	case errors.Is(err, errPoisoned):
+	case errors.Is(err, errPoisoned), errors.Is(err, errUnnamed):
 		return core.TaskExecution_FAILED, err.Error()
 	case errors.As(err, &refused):
 		phase := pluginv1.PhaseRetryableFailed

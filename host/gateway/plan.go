@@ -11,6 +11,7 @@ import (
 	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/internal/bytebudget"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/record"
@@ -42,6 +43,8 @@ type routedCall struct {
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.
 	job jobs.ID
+	// answer is the room for the messages of an answer that is a stream.
+	answer *bytebudget.Share
 	// hidden is the plugin's failure, where memory or an end answers in its place.
 	hidden error
 	// caller is who makes the call. judged says that there is a policy which he was judged by.

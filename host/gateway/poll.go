@@ -157,6 +157,11 @@ func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ende
 		got.message.set(getAnswer(core.TaskExecution_FAILED,
 			fmt.Sprintf("plugin %q does not know this job: %s", c.route.Target.Plugin(), status.Convert(err).Message())))
 		return got, true, nil
+	case tooLarge(err) && g.enabled.Has(guarantee.SizeLimits):
+		// It would be as large at every later poll.
+		g.record(c.route, guarantee.SizeLimits) // G10
+		got.message.set(getAnswer(core.TaskExecution_FAILED, c.overlong()+": the agent has to write outputs under output_prefix"))
+		return got, true, nil
 	default:
 		return got, false, err
 	}

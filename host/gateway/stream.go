@@ -5,11 +5,14 @@ import (
 	"errors"
 	"io"
 
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // stream makes the handler of a method whose answer, and for sync calls whose request, is a stream. answer passes the
@@ -19,7 +22,11 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
 		ctx, note := noting(caller.Context())
-		err := g.forwardStream(ctx, caller, m, answer, observed)
+		end, err := g.memory.begin(ctx)
+		if err == nil {
+			err = g.forwardStream(ctx, caller, m, answer, observed)
+			end()
+		}
 		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
 		return g.fit(err, observed)
 	}
@@ -29,11 +36,11 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 type answerer func(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error)
 
 func (g *Gateway) forwardStream(ctx context.Context, caller grpc.ServerStream, m method, answer answerer, observed *observation) error {
-	first := &frame{}
-	defer first.free()
-	if err := caller.RecvMsg(first); err != nil {
+	first, err := g.first(caller, &m)
+	if err != nil {
 		return noFirstMessage(m, err)
 	}
+	defer first.free()
 	c, err := g.plan(ctx, m, first)
 	if err != nil {
 		return err
@@ -66,8 +73,9 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 		return err
 	}
 	defer lease.Release()
+	defer func() { c.answer.Release() }()
 
-	go passRequests(caller, agent, first.share(), func(later *frame) bool {
+	go g.passRequests(caller, agent, c, first.share(), func(later *frame) bool {
 		if c.judged && secondTask(c.method, later) {
 			cancel(errSecondTask)
 		}
@@ -90,8 +98,19 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 }
 
 // open opens the call to the plugin. Where there was no connection after all it tries again: nothing was sent yet.
-func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.ClientStream, error) {
+func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent grpc.ClientStream, _ error) {
 	desc := &grpc.StreamDesc{StreamName: c.method.name, ServerStreams: true, ClientStreams: true}
+	wanted, enough := c.method.answerSizes()
+	share, size, err := g.memory.answer(ctx, c.route.Target.Plugin(), wanted, enough)
+	if err != nil {
+		return route.Lease{}, nil, err
+	}
+	c.answer = share
+	defer func() {
+		if agent == nil {
+			share.Release()
+		}
+	}()
 	for {
 		lease, err := g.acquire(ctx, c)
 		if err != nil {
@@ -101,10 +120,11 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.Cl
 			lease.Release()
 			continue
 		}
-		agent, err := lease.Conn.NewStream(ctx, desc, c.method.target, withFrames)
+		agent, err = lease.Conn.NewStream(ctx, desc, c.method.target, withFrames, grpc.MaxCallRecvMsgSize(size))
 		if err == nil {
 			return lease, agent, nil
 		}
+		agent = nil
 		ended := diedWith(ctx, lease)
 		lease.Release()
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
@@ -115,7 +135,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (route.Lease, grpc.Cl
 }
 
 // relay passes an answer on frame by frame, as it comes.
-func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *routedCall) (answered bool, err error) {
+func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error) {
 	for first := true; ; first = false {
 		message := &frame{}
 		err := agent.RecvMsg(message)
@@ -126,6 +146,9 @@ func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *ro
 		}
 		if errors.Is(err, io.EOF) {
 			return true, nil
+		}
+		if tooLarge(err) {
+			return true, g.overlongError(c)
 		}
 		if err != nil {
 			return false, err
@@ -140,31 +163,67 @@ func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, _ *ro
 
 // gather collects the whole answer to a sync call and passes it on as the one message that FlytePropeller reads.
 func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error) {
-	var messages [][]byte
-	for {
-		message := &frame{}
-		err := agent.RecvMsg(message)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return false, err
-		}
-		defer message.free() // messages refer to it
-		messages = append(messages, message.bytes())
+	messages, free, err := receiveAll(agent)
+	defer free()
+	overlong := tooLarge(err) && g.enabled.Has(guarantee.SizeLimits)
+	if err != nil && !overlong {
+		return false, err
 	}
 	if err := passHeader(caller, agent); err != nil {
 		return true, err
 	}
-	merged, applied, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled) // G9
-	if err != nil {
-		return true, noAnswer(c, err)
+	var merged []byte
+	if overlong {
+		merged = fields.Append(nil, syncResponseHeader, fields.Append(nil, responseResource, g.endOverlong(c))) // G10
+	} else {
+		var applied guarantee.Set
+		if merged, applied, err = mergeSync(messages, c.route.Target.Plugin(), g.enabled); err != nil { // G9
+			return true, noAnswer(c, err)
+		}
+		g.recordAll(c.route, applied)
 	}
-	g.recordAll(c.route, applied)
-	answer := &frame{}
+	answer := newFrame(merged)
 	defer answer.free()
-	answer.set(merged)
+	answer.count(c.answer)
 	return true, caller.SendMsg(answer)
+}
+
+// receiveAll receives all messages of an answer, which together may not be larger than one may be. They are there until free.
+func receiveAll(agent grpc.ClientStream) (messages [][]byte, free func(), err error) {
+	var frames []*frame
+	free = func() {
+		for _, message := range frames {
+			message.free()
+		}
+	}
+	for total := 0; ; {
+		message := &frame{}
+		err := agent.RecvMsg(message)
+		if errors.Is(err, io.EOF) {
+			return messages, free, nil
+		}
+		if err != nil {
+			return nil, free, err
+		}
+		if total += message.buffers.Len(); total > maxAnswer {
+			message.free()
+			return nil, free, status.Errorf(codes.ResourceExhausted, "grpc: received messages larger than max (%d vs. %d)", total, maxAnswer)
+		}
+		frames, messages = append(frames, message), append(messages, message.bytes())
+	}
+}
+
+// endOverlong is the Resource of a task whose answer was too large to be read.
+func (g *Gateway) endOverlong(c *routedCall) []byte {
+	g.record(c.route, guarantee.SizeLimits) // G10
+	g.memory.refused.WithLabelValues("answer_size").Inc()
+	return resourceOf(core.TaskExecution_FAILED, c.overlong()+": the agent has to write outputs under output_prefix")
+}
+
+// overlongError is the error of a call whose answer says nothing of a job's end.
+func (g *Gateway) overlongError(c *routedCall) error {
+	g.memory.refused.WithLabelValues("answer_size").Inc()
+	return status.Error(codes.ResourceExhausted, c.overlong())
 }
 
 // passHeader passes on the header of the plugin's answer, if it has come so far.
@@ -178,12 +237,12 @@ func passHeader(caller grpc.ServerStream, agent grpc.ClientStream) error {
 
 // passRequests sends the first frame and what follows it, if it passes, to the plugin. An error needs no handling here: one of the
 // caller's ends the context of the call, one of the plugin's comes out of the other direction.
-func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *frame, pass func(later *frame) bool) {
+func (g *Gateway) passRequests(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall, first *frame, pass func(later *frame) bool) {
 	err := agent.SendMsg(first)
 	first.free()
 	for err == nil {
 		message := &frame{}
-		if err = caller.RecvMsg(message); err == nil {
+		if err = g.next(caller, &c.method, message); err == nil {
 			if !pass(message) {
 				message.free()
 				return
@@ -195,6 +254,23 @@ func passRequests(caller grpc.ServerStream, agent grpc.ClientStream, first *fram
 	if errors.Is(err, io.EOF) {
 		_ = agent.CloseSend()
 	}
+}
+
+// first receives the first message of a call; the only one, where its client streams none.
+func (g *Gateway) first(caller grpc.ServerStream, m *method) (*frame, error) {
+	if !m.sync {
+		return g.receive(caller.Context(), m, caller.RecvMsg)
+	}
+	message := &frame{}
+	return message, g.next(caller, m, message)
+}
+
+// next receives a message of a call whose client streams them.
+func (g *Gateway) next(caller grpc.ServerStream, m *method, message *frame) error {
+	if stream, ok := grpc.ServerTransportStreamFromContext(caller.Context()).(incoming); ok {
+		return g.receiveNext(caller.Context(), m, stream, message)
+	}
+	return caller.RecvMsg(message)
 }
 
 func noFirstMessage(m method, err error) error {

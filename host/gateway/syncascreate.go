@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -73,13 +71,18 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 		return nil, false, err
 	}
 	defer lease.Release()
+	defer func() { call.answer.Release() }()
 	for _, message := range [][]byte{header, inputs} {
 		if err := agent.SendMsg(newFrame(message)); err != nil {
 			break // the error comes out of RecvMsg
 		}
 	}
 	_ = agent.CloseSend()
-	messages, err := receiveAll(agent)
+	messages, free, err := receiveAll(agent)
+	defer free()
+	if tooLarge(err) && g.enabled.Has(guarantee.SizeLimits) {
+		return g.endOverlong(&call), true, nil
+	}
 	if err != nil {
 		if len(agent.Trailer()) == 0 && diedWith(ctx, lease) {
 			err = died(&call)
@@ -99,20 +102,6 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 		return nil, true, noAnswer(&call, err)
 	}
 	return end, true, nil
-}
-
-func receiveAll(agent grpc.ClientStream) (messages [][]byte, err error) {
-	for {
-		message := &frame{}
-		err := agent.RecvMsg(message)
-		if errors.Is(err, io.EOF) {
-			return messages, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		messages = append(messages, message.bytes())
-	}
 }
 
 // headerConnection is a field of CreateRequestHeader.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -21,7 +22,12 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		observed := g.metrics.begin(m)
 		ctx, note := noting(ctx)
-		response, err := g.forward(ctx, m, decode, observed)
+		var response *frame
+		end, err := g.memory.begin(ctx)
+		if err == nil {
+			defer end()
+			response, err = g.forward(ctx, m, decode, observed)
+		}
 		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
 		if err != nil {
 			return nil, g.fit(err, observed)
@@ -31,11 +37,13 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 }
 
 func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error, observed *observation) (*frame, error) {
-	request := &frame{}
-	if err := decode(request); err != nil {
+	request, err := g.receive(ctx, &m, decode)
+	if err != nil {
 		return nil, err
 	}
-	if !m.creates { // a creation may outlive its caller: its request is left to the garbage collector
+	if m.creates { // a creation may outlive its caller: its request is left to the garbage collector
+		defer request.hold()()
+	} else {
 		defer request.free()
 	}
 	c, err := g.plan(ctx, m, request)
@@ -70,6 +78,9 @@ func (g *Gateway) answer(ctx context.Context, c *routedCall) (*frame, error) {
 	asking, cancel := withWordsTime(ctx)
 	defer cancel()
 	got, err := g.ask(asking, c)
+	if tooLarge(err) {
+		err = status.Error(codes.ResourceExhausted, c.overlong())
+	}
 	return deliver(ctx, got), err
 }
 
@@ -168,10 +179,25 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 			return got, err
 		}
 	}
+	room := &answerRoom{memory: g.memory, plugin: c.route.Target.Plugin()}
+	var bounds grpc.CallOption = room
+	if _, admits := lease.Conn.(*plugin.Conn); !admits || !c.method.polls {
+		wanted, enough := c.method.answerSizes()
+		share, size, err := g.memory.answer(ctx, room.plugin, wanted, enough)
+		if err != nil {
+			return got, err
+		}
+		room.keep(share)
+		bounds = grpc.MaxCallRecvMsgSize(size)
+	}
 	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
-		withFrames, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
+		withFrames, bounds, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
+	got.message.count(room.end())
+	if tooLarge(err) {
+		g.memory.refused.WithLabelValues("answer_size").Inc()
+	}
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
 	answered(got.answered)

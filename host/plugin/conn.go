@@ -28,6 +28,17 @@ type Conn struct {
 
 var _ grpc.ClientConnInterface = (*Conn)(nil)
 
+const (
+	// MaxAnswer is the largest message, in bytes, that the host reads of what a plugin answers to anything: what Flyte's clients read,
+	// which have gRPC's default. What is larger is not received.
+	MaxAnswer = 4 << 20
+	// maxAnswerHeaders bounds the headers of an answer, in bytes.
+	maxAnswerHeaders = 1 << 20
+)
+
+// Admission is an option of a poll: its answer, where it is large, waits for room.
+type Admission = pollconn.Admission
+
 // serverName is what plugins are called on connections to them: they are all on this machine, and so are their certificates.
 const serverName = "localhost"
 
@@ -39,7 +50,7 @@ func NewConn(conn *grpc.ClientConn, network, address string, tlsConfig *tls.Conf
 		scheme, security = "https", credentials.NewTLS(tlsConfig)
 	}
 	polls := pollconn.Open(pollconn.Options{
-		Method: service.AsyncAgentService_GetTask_FullMethodName, Scheme: scheme, Authority: serverName, Log: log,
+		Method: service.AsyncAgentService_GetTask_FullMethodName, Scheme: scheme, Authority: serverName, MaxAnswer: MaxAnswer, Log: log,
 		Dial: func(ctx context.Context) (net.Conn, credentials.AuthInfo, error) {
 			raw, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err != nil {
@@ -70,6 +81,13 @@ func (c *Conn) invoke(ctx context.Context, method string, request, response any,
 	err := c.polls.Invoke(ctx, request, response, options...)
 	if errors.Is(err, pollconn.ErrNotTaken) {
 		c.fallback.Add(1)
+		for _, option := range options {
+			if admission, ok := option.(Admission); ok {
+				if err := admission.Wait(ctx); err != nil {
+					return err
+				}
+			}
+		}
 		return c.conn.Invoke(ctx, method, request, response, options...)
 	}
 	c.short.Add(1)

@@ -56,7 +56,7 @@ func (i *Instance) watch() {
 	close(i.done)
 }
 
-// Conn is the connection to the plugin: go-plugin's own, with messages of any size, and one for polls beside it (a Conn). After
+// Conn is the connection to the plugin: go-plugin's own, with answers of up to MaxAnswer, and one for polls beside it (a Conn). After
 // the process has ended it answers UNAVAILABLE, until Stop closes it.
 func (i *Instance) Conn() grpc.ClientConnInterface { return i.running.served }
 

@@ -52,7 +52,9 @@ func (s *start) launch(ctx context.Context) error {
 		SyncStderr:       s.proc.StderrWriter(),
 		GRPCDialOptions: append([]grpc.DialOption{
 			grpc.WithChainStreamInterceptor(s.conns.interceptor),
-			grpc.WithIdleTimeout(0), // a connection dropped for idleness would have to be made again, by a call
+			grpc.WithIdleTimeout(0),                                         // a connection dropped for idleness would have to be made again, by a call
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer)), // in the place of go-plugin's, which is none
+			grpc.WithMaxHeaderListSize(maxAnswerHeaders),
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			s.proc.SetEnv(s.sandboxed(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert)))

@@ -129,14 +129,50 @@ func (s *start) listAgents(ctx context.Context) error {
 	if err != nil {
 		return failedCall(ctx, "ListAgents", err)
 	}
-	s.manifest.Agents, err = agentsOf(answer.GetAgents())
+	s.manifest.Agents, err = agentsOf(answer.GetAgents(), s.env.MaxTaskTypes)
 	return err
 }
 
+// maxName is how long the name of an agent or a task category may be, in bytes. Both are labels and keys elsewhere.
+const maxName = 255
+
+// checkListed says whether a list of agents is one that Flyte can be told: every client of the host reads what all plugins list, and
+// none of them takes an answer of more than 4 MiB.
+func checkListed(listed []*admin.Agent, maxTypes int) error {
+	maxTypes = cmp.Or(maxTypes, DefaultMaxTaskTypes)
+	types := 0
+	long := func(name string) error {
+		return advise(fmt.Errorf("it lists a name of %d bytes, %.32q…: a name may have %d", len(name), name, maxName), "give its agents and task categories shorter names")
+	}
+	for _, agent := range listed {
+		if len(agent.GetName()) > maxName {
+			return long(agent.GetName())
+		}
+		types += max(1, len(agent.GetSupportedTaskCategories()), len(agent.GetSupportedTaskTypes()))
+		for _, category := range agent.GetSupportedTaskCategories() {
+			if len(category.GetName()) > maxName {
+				return long(category.GetName())
+			}
+		}
+		for _, name := range agent.GetSupportedTaskTypes() {
+			if len(name) > maxName {
+				return long(name)
+			}
+		}
+	}
+	if types > maxTypes {
+		return advise(fmt.Errorf("it lists %d task types, and one plugin may list %d", types, maxTypes), "let it list fewer, or raise limits.task_types")
+	}
+	return nil
+}
+
 // agentsOf is the plugin's list of agents, if it can be routed by.
-func agentsOf(listed []*admin.Agent) ([]Agent, error) {
+func agentsOf(listed []*admin.Agent, maxTypes int) ([]Agent, error) {
 	if len(listed) == 0 {
 		return nil, advise(errors.New("it lists no agents"), "a plugin without agents has nothing to do: register one")
+	}
+	if err := checkListed(listed, maxTypes); err != nil {
+		return nil, err
 	}
 	claimed := map[Category]string{}
 	agents := make([]Agent, 0, len(listed))

@@ -31,6 +31,7 @@ type Remote struct {
 	conn     *grpc.ClientConn
 	servers  *servers
 	manifest Manifest
+	types    int // that may be listed
 	started  time.Time
 
 	ctx      context.Context // ends with Stop
@@ -88,7 +89,7 @@ func Connect(ctx context.Context, spec Spec, env Environment) (*Remote, error) {
 
 func newRemote(c *connecting) *Remote {
 	r := &Remote{
-		spec: c.spec, log: c.log, pace: c.pace, conn: c.conn, servers: c.servers, manifest: c.manifest,
+		spec: c.spec, log: c.log, pace: c.pace, conn: c.conn, servers: c.servers, manifest: c.manifest, types: c.types,
 		started: time.Now(), done: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -146,7 +147,7 @@ func (r *Remote) unreachableReason(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.pace.answer)
 	defer cancel()
-	if _, err := listRemote(ctx, r.conn); err != nil {
+	if _, err := listRemote(ctx, r.conn, r.types); err != nil {
 		return errors.New(status.Convert(err).Message())
 	}
 	return nil
@@ -168,7 +169,7 @@ func (r *Remote) watchAgents() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, r.pace.answer)
-		agents, err := listRemote(ctx, r.conn)
+		agents, err := listRemote(ctx, r.conn, r.types)
 		cancel()
 		switch {
 		case r.ctx.Err() != nil:
@@ -211,7 +212,7 @@ func (r *Remote) end(reason error) {
 	})
 }
 
-// Conn is the connection to all servers, with messages of any size. Stop closes it.
+// Conn is the connection to all servers, with answers of up to MaxAnswer. Stop closes it.
 func (r *Remote) Conn() grpc.ClientConnInterface { return notedConn{r.conn, &r.answered} }
 
 // Manifest is what the plugin said of itself when it was connected. It is not to be changed.

@@ -22,11 +22,12 @@ import (
 
 // connecting is a Connect under way. Each step finds in it what the steps before it made.
 type connecting struct {
-	spec Spec
-	log  *slog.Logger
-	pace pace
-	step string
-	late error // that it took too long
+	spec  Spec
+	log   *slog.Logger
+	pace  pace
+	step  string
+	late  error // that it took too long
+	types int   // that may be listed
 
 	servers  *servers
 	conn     *grpc.ClientConn
@@ -42,7 +43,7 @@ func connect(ctx context.Context, spec Spec, env Environment, pace pace) (*Remot
 	ctx, cancel := context.WithTimeoutCause(ctx, spec.StartTimeout, late)
 	defer cancel()
 
-	c := &connecting{spec: spec, log: env.Log.With("plugin", spec.Name), pace: pace, late: late}
+	c := &connecting{spec: spec, log: env.Log.With("plugin", spec.Name), pace: pace, late: late, types: env.MaxTaskTypes}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
@@ -120,7 +121,7 @@ func (c *connecting) unreachable(ctx context.Context) error {
 	} else if err != nil {
 		return advise(fmt.Errorf("%s: %w", all, err), "check address: in the plugin's configuration, and that the host can look the name up")
 	}
-	_, err := listRemote(ctx, c.conn)
+	_, err := listRemote(ctx, c.conn, c.types)
 	if err == nil {
 		return nil // it came up just now
 	}
@@ -152,7 +153,7 @@ func (c *connecting) connectAdvice(said string) string {
 }
 
 func (c *connecting) listAgents(ctx context.Context) error {
-	agents, err := listRemote(ctx, c.conn)
+	agents, err := listRemote(ctx, c.conn, c.types)
 	c.manifest = Manifest{Name: c.spec.Name, Agents: agents}
 	switch {
 	case ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded:
@@ -171,12 +172,12 @@ func (c *connecting) listAgents(ctx context.Context) error {
 }
 
 // listRemote asks one of the servers for its agents. The error is the call's, or what is wrong with the list.
-func listRemote(ctx context.Context, conn *grpc.ClientConn) ([]Agent, error) {
+func listRemote(ctx context.Context, conn *grpc.ClientConn, maxTypes int) ([]Agent, error) {
 	answer, err := service.NewAgentMetadataServiceClient(conn).ListAgents(ctx, &admin.ListAgentsRequest{})
 	if err != nil {
 		return nil, err
 	}
-	return agentsOf(answer.GetAgents())
+	return agentsOf(answer.GetAgents(), maxTypes)
 }
 
 // sameAgents compares lists whose order says nothing.

@@ -41,10 +41,14 @@ func TestARemotePluginIsReadyForWorkWhenConnectReturns(t *testing.T) {
 		t.Errorf("pid %d, usage %v, %v, started %v, error %v", remote.PID(), usage, err, remote.Started(), remote.Err())
 	}
 
-	large := strings.Repeat("x", 16<<20)
-	created, err := service.NewAsyncAgentServiceClient(remote.Conn()).CreateTask(t.Context(), &admin.CreateTaskRequest{OutputPrefix: large})
+	client := service.NewAsyncAgentServiceClient(remote.Conn())
+	large := strings.Repeat("x", 3<<20)
+	created, err := client.CreateTask(t.Context(), &admin.CreateTaskRequest{OutputPrefix: large})
 	if err != nil || string(created.GetResourceMeta()) != large {
-		t.Errorf("of a message of 16 MiB came back %d bytes, %v", len(created.GetResourceMeta()), err)
+		t.Errorf("of a message of 3 MiB came back %d bytes, %v", len(created.GetResourceMeta()), err)
+	}
+	if _, err = client.CreateTask(t.Context(), &admin.CreateTaskRequest{OutputPrefix: strings.Repeat("x", 16<<20)}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a message of 16 MiB arrived, and its answer, which is as large: %v", err)
 	}
 
 	release, ok := remote.Acquire()

@@ -25,7 +25,12 @@ type Environment struct {
 	Log *slog.Logger
 	// DialOptions are added to the connection's options, last.
 	DialOptions []grpc.DialOption
+	// MaxTaskTypes is how many task categories the plugin may list. Zero: DefaultMaxTaskTypes.
+	MaxTaskTypes int
 }
+
+// DefaultMaxTaskTypes is Environment.MaxTaskTypes where that is zero.
+const DefaultMaxTaskTypes = 1000
 
 const (
 	// failedStopTimeout is how long a plugin whose start failed may take to end before it is killed.

@@ -51,6 +51,21 @@ func (t *Table) Agents() []Agent {
 	return list(all)
 }
 
+// MaxListSize is the largest answer to ListAgents, in bytes: what every client of gRPC takes, with a reserve.
+const MaxListSize = 3 << 20
+
+// ListSize is how much of the answer to ListAgents a plugin's agents take at most, in bytes.
+func ListSize(manifest plugin.Manifest) int {
+	const overhead = 8 // of a field: its tag and its length
+	size := 0
+	for _, agent := range manifest.Agents {
+		for _, category := range agent.Categories { // as a category, which has a version, and as a task type; an agent stands once for each version
+			size += 6*overhead + len(agent.Name) + 2*len(category.Name)
+		}
+	}
+	return size
+}
+
 // absent stands for a plugin that was removed.
 type absent struct{ removed Removed }
 

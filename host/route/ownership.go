@@ -65,6 +65,8 @@ const (
 	OtherKind
 	// NotOfGeneration: a process that was started again lists more than the first of its generation did.
 	NotOfGeneration
+	// ListTooLong: with all that the plugin lists, the list of all plugins would be longer than Flyte's clients can read.
+	ListTooLong
 )
 
 // Unserved is a category that a plugin lists and does not serve. What else it lists it does.
@@ -80,6 +82,9 @@ func (u Unserved) Error() string {
 	switch u.Why {
 	case Routed:
 		return fmt.Sprintf("plugin %q does not serve task category %s: routes: gives all tasks of that type to %q", u.Plugin, u.Category, u.Owner)
+	case ListTooLong:
+		return fmt.Sprintf("plugin %q serves nothing of what it lists, such as %s: with it ListAgents would have more than %d bytes, and Flyte's clients take no answer of more than 4 MiB; let it list fewer task types, or such with shorter names",
+			u.Plugin, u.Category, MaxListSize)
 	case NotAllowed:
 		return fmt.Sprintf("plugin %q does not serve task category %s: its task_types: leaves it out", u.Plugin, u.Category)
 	case OtherKind:

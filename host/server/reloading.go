@@ -23,11 +23,13 @@ type reloader struct {
 	created func(config.Create) // takes up how tasks are accepted
 	// accessed takes up who may call, whether or not that has changed: so that what their files hold is looked at as well
 	accessed func(*config.Config)
-	plugins  *fleet.Fleet
-	notify   notifier
-	log      *slog.Logger
-	mistake  atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
-	unseen   atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
+	// applied is told of each configuration before the fleet is
+	applied func(*config.Config)
+	plugins *fleet.Fleet
+	notify  notifier
+	log     *slog.Logger
+	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
+	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
 
 	hash atomic.Pointer[string] // that of current; nil: it is to be made
 
@@ -37,7 +39,7 @@ type reloader struct {
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
 	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config,
-		accessed: func(*config.Config) {}}
+		accessed: func(*config.Config) {}, applied: func(*config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	return r
 }
@@ -91,6 +93,9 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 
 // changed takes up a configuration and returns what it changes, or says what is wrong with it.
 func (r *reloader) changed(settings *config.Config, err error) []config.Change {
+	if err == nil {
+		err = DescriptorsOf(settings).Err()
+	}
 	if err != nil {
 		r.refuse(err)
 		return nil
@@ -135,6 +140,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	r.accessed(settings)
 	r.current = settings
 	r.hash.Store(nil)
+	r.applied(settings)
 	return plan, r.plugins.Apply(settings)
 }
 
@@ -175,6 +181,9 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 		read = r.watcher.Peek
 	}
 	settings, err := read(ctx)
+	if err == nil {
+		err = DescriptorsOf(settings).Err()
+	}
 	if err != nil {
 		if !dry {
 			r.refuse(err)

@@ -54,6 +54,11 @@ type Options struct {
 
 // Run runs a host until ctx ends, and then lets calls under way end.
 func Run(ctx context.Context, options Options) error {
+	descriptors := DescriptorsOf(options.Config)
+	if err := descriptors.Err(); err != nil {
+		return err
+	}
+	descriptors.tell(options.Log)
 	runRoot, err := process.OpenRunRoot(options.Config.RunDir)
 	if err != nil {
 		return err
@@ -118,6 +123,7 @@ type host struct {
 	notify    notifier
 	keys      *createKeys
 	callers   *callers
+	accept    accepting
 	ready     atomic.Bool
 	upgrading atomic.Bool
 	succeeded chan struct{} // closed when a new host has taken over
@@ -133,10 +139,11 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
+		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
 	h.gateway = gateway.New(known.into(gateway.Options{
 		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without,
+		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without, Limits: limitsOf(settings, log),
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	}))
 	h.reloader = newReloader(options, h.plugins, h.notify)
@@ -145,6 +152,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 		h.gateway.SetCreation(creationOf(settings, keys))
 	}
 	h.reloader.accessed = known.apply
+	h.accept = h.bounded(metrics)
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
@@ -169,12 +177,12 @@ func (h *host) serve(ctx context.Context) error {
 	ended := make(chan error, 3)
 	answer := func() {
 		if h.probe != nil {
-			go func() { ended <- h.probe.Serve(h.listeners.probe) }()
+			go func() { ended <- h.probe.Serve(h.accept.probe) }()
 		}
 		if h.admin != nil {
-			go func() { ended <- h.admin.Serve(h.listeners.admin) }()
+			go func() { ended <- h.admin.Serve(h.accept.admin) }()
 		}
-		go func() { ended <- h.gateway.Server().Serve(h.listeners.grpc) }()
+		go func() { ended <- h.gateway.Server().Serve(h.accept.grpc) }()
 	}
 	if h.options.Before == nil {
 		answer()

@@ -25,7 +25,11 @@ type answer struct {
 	head    []byte // of the message: its prefix, as long as that is not complete
 	message []byte
 	left    int // how much of the message is missing
-	unread  uint32
+
+	admission Admission // that a large message needs; nil: none
+	most      int       // how large it may be
+	grant     int       // how much more than a window of it is to come
+	tooLarge  int       // how large it is, where that is too much
 
 	code    string
 	text    string
@@ -89,7 +93,18 @@ func (a *answer) part(data []byte) {
 		}
 		a.left = int(binary.BigEndian.Uint32(a.head[1:]))
 		a.unsupported = a.unsupported || a.head[0] != 0 // compressed, which nobody asked for
-		a.message = make([]byte, 0, min(a.left, windowSize))
+		switch {
+		case a.left > a.most:
+			a.tooLarge = a.left
+			return
+		case a.left <= streamWindow-prefix:
+		case a.admission != nil && !a.admission.Now(a.left):
+			a.unsupported = true
+			return
+		default:
+			a.grant = a.left
+		}
+		a.message = make([]byte, 0, a.left)
 	}
 	a.unsupported = a.unsupported || !a.answered || len(data) > a.left
 	a.left -= len(data)
@@ -100,6 +115,8 @@ func (a *answer) part(data []byte) {
 func (a *answer) result() error {
 	code, err := strconv.ParseUint(a.code, 10, 32)
 	switch {
+	case a.tooLarge > 0: // in grpc-go's words
+		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", a.tooLarge, a.most)
 	case a.unsupported || err != nil:
 		return ErrNotTaken
 	case code != uint64(codes.OK):

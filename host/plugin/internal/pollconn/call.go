@@ -9,7 +9,6 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/internal/deadline"
@@ -26,11 +25,12 @@ type call struct {
 
 // call makes a call. Its error is a status as the server gave it, with the answer that it came in; one of the end of ctx,
 // without an answer; or ErrNotTaken. server is filled in, if it is not nil, as soon as a request is on its way.
-func (t *transport) call(ctx context.Context, request mem.BufferSlice, server *peer.Peer) (*answer, error) {
+func (t *transport) call(ctx context.Context, request mem.BufferSlice, wants callOptions) (*answer, error) {
 	if ctx.Err() != nil {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	one := &call{done: make(chan struct{}, 1)}
+	one.admission, one.most = wants.admission, t.mostAnswer
 	waiting := ctx
 	if watched, ok := ctx.(*deadline.Context); ok {
 		one.until, _ = ctx.Deadline()
@@ -39,8 +39,8 @@ func (t *transport) call(ctx context.Context, request mem.BufferSlice, server *p
 	if !t.begin(ctx, one, request) {
 		return nil, ErrNotTaken
 	}
-	if server != nil {
-		*server = t.peer
+	if wants.peer != nil {
+		*wants.peer = t.peer
 	}
 	select {
 	case <-one.done:

@@ -27,7 +27,7 @@ func (c *Conn) Invoke(ctx context.Context, request, response any, options ...grp
 		return ErrNotTaken // grpc-go says what is wrong with it
 	}
 	defer message.Free()
-	a, err := t.call(ctx, message, wants.peer)
+	a, err := t.call(ctx, message, wants)
 	if errors.Is(err, ErrNotTaken) || a == nil {
 		return err
 	}
@@ -51,6 +51,17 @@ type callOptions struct {
 	codec           encoding.CodecV2
 	header, trailer *metadata.MD
 	peer            *peer.Peer
+	admission       Admission
+}
+
+// Admission is an option of a call: its answer, where it is larger than one call may send at will, waits for room.
+type Admission interface {
+	grpc.CallOption
+	// Now says whether there is room for an answer of so many bytes, and takes it. It must not wait, and may be called after the end of
+	// the call.
+	Now(size int) bool
+	// Wait waits for as much room as any answer may take, in the place of Now, where the call is made another way.
+	Wait(ctx context.Context) error
 }
 
 // read says whether it knows all of the options, and whether there is a codec that goes by plain application/grpc.
@@ -65,6 +76,8 @@ func read(options []grpc.CallOption) (o callOptions, ok bool) {
 			o.trailer = option.TrailerAddr
 		case grpc.PeerCallOption:
 			o.peer = option.PeerAddr
+		case Admission:
+			o.admission = option
 		default:
 			return callOptions{}, false
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	Method string
 	// Scheme is https where connections are made with TLS, otherwise http; Authority is the server's name.
 	Scheme, Authority string
+	// MaxAnswer is the largest answer that is read, in bytes. Zero: any.
+	MaxAnswer int
 	// Log gets what happens to the connection, at debug level: every call has another way.
 	Log *slog.Logger
 }

@@ -177,13 +177,12 @@ func (r *reader) data(f *http2.DataFrame) {
 	}
 	one.part(f.Data())
 	one.unsupported = one.unsupported || f.StreamEnded() // without a status
-	if one.unsupported {
+	if one.unsupported || one.tooLarge > 0 {
 		r.drop(one)
 		return
 	}
-	if one.unread += f.Length; one.unread >= acknowledged {
-		read := one.unread
-		one.unread = 0
-		r.send(func() { _ = r.framer.WriteWindowUpdate(f.StreamID, read) })
+	if more := one.grant; more > 0 {
+		one.grant = 0
+		r.send(func() { _ = r.framer.WriteWindowUpdate(f.StreamID, uint32(more)) })
 	}
 }

@@ -21,6 +21,8 @@ const (
 	maxBacklog = 1 << 20
 	// windowSize is how much a server may send before it is read, in bytes.
 	windowSize = 4 << 20
+	// streamWindow is how much of one answer it may send before there is room for the answer, in bytes.
+	streamWindow = 64 << 10
 	// defaultWindow is HTTP/2's, in bytes, for what a server has not said.
 	defaultWindow = 64<<10 - 1
 	// prefix is what gRPC puts before a message: whether it is compressed, and its length.
@@ -36,6 +38,7 @@ type transport struct {
 	wake           chan struct{} // has an element when there is something to write
 	end            func()        // closes ended
 	ended          chan struct{} // then the connection is closed
+	mostAnswer     int
 
 	mu      sync.Mutex    // guards what follows
 	out     []byte        // what is to be written
@@ -56,7 +59,8 @@ func newTransport(raw net.Conn, auth credentials.AuthInfo, options Options) *tra
 	t := &transport{
 		raw: raw, peer: peer.Peer{Addr: raw.RemoteAddr(), LocalAddr: raw.LocalAddr(), AuthInfo: auth}, headers: newHeaders(options),
 		ready: make(chan struct{}), retired: make(chan struct{}), wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		calls: map[uint32]*call{}, next: 1, taking: true,
+		mostAnswer: cmp.Or(options.MaxAnswer, math.MaxInt32),
+		calls:      map[uint32]*call{}, next: 1, taking: true,
 		window: defaultWindow, streamWindow: defaultWindow, maxCalls: math.MaxUint32,
 	}
 	t.end = sync.OnceFunc(func() { close(t.ended) })
@@ -101,7 +105,7 @@ func (t *transport) greet() {
 		t.out = append(t.out, http2.ClientPreface...)
 		_ = t.framer.WriteSettings(
 			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
-			http2.Setting{ID: http2.SettingInitialWindowSize, Val: windowSize})
+			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow})
 		_ = t.framer.WriteWindowUpdate(0, windowSize-defaultWindow)
 	})
 }

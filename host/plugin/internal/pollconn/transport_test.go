@@ -665,7 +665,7 @@ func FuzzServer(f *testing.F) {
 		results := make(chan *answer, 3)
 		for range cap(results) {
 			go func() {
-				got, err := transport.call(ctx, mem.BufferSlice{mem.SliceBuffer("a poll")}, nil)
+				got, err := transport.call(ctx, mem.BufferSlice{mem.SliceBuffer("a poll")}, callOptions{})
 				if (err == nil) != (got != nil && got.message != nil && got.code == "0") {
 					t.Errorf("got %+v, %v", got, err)
 				}

@@ -1,0 +1,39 @@
+package process
+
+import (
+	"testing"
+	"time"
+)
+
+// A status asks about every process of every plugin.
+func TestUsageOfManyProcessesReadsProcOnce(t *testing.T) {
+	var usages groupUsages
+	first, err := usages.since(time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := usages.at
+	for range 300 {
+		if _, err := usages.since(read.Add(-time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !usages.at.Equal(read) {
+		t.Error("/proc was read again within the second")
+	}
+	if len(first) == 0 {
+		t.Error("no process group was found")
+	}
+
+	if _, err := usages.since(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if usages.at.Equal(read) {
+		t.Error("a process that was started since is looked for in what was read before")
+	}
+	usages.at = usages.at.Add(-usageFor)
+	old := usages.at
+	if _, err := usages.since(time.Time{}); err != nil || usages.at.Equal(old) {
+		t.Errorf("what is older than %v was not read again (%v)", usageFor, err)
+	}
+}
