@@ -58,6 +58,15 @@ var deniedArguments = []seccomp.NameWithConditions{
 // families are the sockets that there are: no raw packets, no cryptography in the kernel, no virtual machines' and others.
 var families = none(0, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK)
 
+// protocols are those of sockets: the numbers of AF_NETLINK, among which those of TCP, UDP and ICMP are, and ICMPv6. The others that
+// carry streams, multipath TCP for one, are no TCP to Landlock, which knows nothing of their ports; Go and others then take TCP.
+var protocols = none(2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, unix.IPPROTO_ICMPV6)
+
+// fastOpen is a flag of calls that send, at the given argument: it connects, which Landlock does not see either.
+func fastOpen(argument uint32) seccomp.ArgumentConditions {
+	return seccomp.ArgumentConditions{{Argument: argument, Operation: seccomp.BitsSet, Value: unix.MSG_FASTOPEN}}
+}
+
 // errno is the answer to a call.
 func errno(number unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(number) }
 
@@ -76,7 +85,14 @@ func program(denied []string) ([]bpf.RawInstruction, error) {
 				return !known(call.Name)
 			}),
 		},
-		{Action: errno(unix.EAFNOSUPPORT), NamesWithCondtions: []seccomp.NameWithConditions{{Name: "socket", Conditions: families}, {Name: "socketpair", Conditions: families}}},
+		// One group has all that is asked about a call: the next would take the call's last argument for the call's number.
+		{Action: errno(unix.EAFNOSUPPORT), NamesWithCondtions: []seccomp.NameWithConditions{
+			{Name: "socket", Conditions: families}, {Name: "socket", Conditions: protocols}, {Name: "socketpair", Conditions: families},
+		}},
+		// As where the kernel has no fast open: libraries then connect.
+		{Action: errno(unix.EOPNOTSUPP), NamesWithCondtions: []seccomp.NameWithConditions{
+			{Name: "sendto", Conditions: fastOpen(3)}, {Name: "sendmsg", Conditions: fastOpen(2)}, {Name: "sendmmsg", Conditions: fastOpen(3)},
+		}},
 		// Its flags are in memory, where no filter sees them; libraries then take clone.
 		{Action: errno(unix.ENOSYS), Names: []string{"clone3"}},
 	}}

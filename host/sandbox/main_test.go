@@ -72,7 +72,8 @@ func try(what string, args []string) {
 }
 
 func isRefused(err error) bool {
-	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EAFNOSUPPORT)
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EAFNOSUPPORT) ||
+		errors.Is(err, unix.EOPNOTSUPP)
 }
 
 func called(number uintptr, args ...uintptr) error {
@@ -82,6 +83,10 @@ func called(number uintptr, args ...uintptr) error {
 		return errno
 	}
 	return nil
+}
+
+func loopback(port string) *unix.SockaddrInet4 {
+	return &unix.SockaddrInet4{Port: number(port), Addr: [4]byte{127, 0, 0, 1}}
 }
 
 // attempts are what a program may try. Each gives the error of the kernel.
@@ -102,6 +107,20 @@ var attempts = map[string]func(args []string) error{
 			conn.Close()
 		}
 		return err
+	},
+	"multipath": func(args []string) error { // connect, by a protocol that is TCP on the wire
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+		if err != nil {
+			return err
+		}
+		return unix.Connect(fd, loopback(args[0]))
+	},
+	"fast open": func(args []string) error { // connect, by sending
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		return unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, loopback(args[0]))
 	},
 	"listen": func(args []string) error {
 		if args[0] == "udp" {
