@@ -40,6 +40,9 @@ func (c *cell) attempt(ctx context.Context, r row, by string) (hostile.Result, e
 		}
 	}
 	result, err := try(ctx, c, by, w)
+	if err != nil && strings.Contains(err.Error(), "died while it answered") && c.alive() && c.whole(ctx) == nil {
+		result, err = try(ctx, c, by, w) // of what was attempted before, perhaps
+	}
 	if err != nil { // the call failed: the plugin has ended, or the answer was refused
 		result = hostile.Result{Outcome: hostile.Refused, Evidence: err.Error()}
 	}

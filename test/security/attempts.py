@@ -405,6 +405,22 @@ def neighbour(w: World) -> str:
     return f"is connected to {w.neighbour}"
 
 
+@attempt("neighbour-multipath")
+def neighbour_multipath(w: World) -> str:
+    host, _, port = w.neighbour.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as connection:
+        connection.connect((host, int(port)))
+    return f"is connected to {w.neighbour}"
+
+
+@attempt("neighbour-fast-open")
+def neighbour_fast_open(w: World) -> str:
+    host, _, port = w.neighbour.rpartition(":")
+    with socket.socket() as connection:
+        connection.sendto(b"x", socket.MSG_FASTOPEN, (host, int(port)))
+    return f"is connected to {w.neighbour}"
+
+
 def unix_socket(address: str) -> str:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
@@ -416,10 +432,14 @@ ATTEMPTS["abstract-socket"] = lambda w: unix_socket("\0" + w.abstract.removepref
 ATTEMPTS["unix-socket"] = lambda w: unix_socket(w.socket)
 
 
-@attempt("listen")
-def listen(_: World) -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def listen(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    with socket.create_server((host, int(port)), reuse_port=True) as listener:  # shared, where the kernel lets it
         return f"listens on {listener.getsockname()}"
+
+
+ATTEMPTS["listen"] = lambda _: listen("127.0.0.1:8472")
+ATTEMPTS["listen-beside"] = lambda w: listen(w.grpc)
 
 
 # To become more than it was made.

@@ -214,9 +214,12 @@ var table = []row{
 	{name: "admin-reload", kind: networkKind, what: "have the host reload", conceded: user()},
 	{name: "admin-profile", kind: networkKind, what: "profile the host"},
 	{name: "neighbour", kind: networkKind, what: "connect to a service on the machine by TCP", conceded: user()},
+	{name: "neighbour-multipath", kind: networkKind, what: "the same by multipath TCP", conceded: user()},
+	{name: "neighbour-fast-open", kind: networkKind, what: "the same by TCP fast open", conceded: user()},
 	{name: "abstract-socket", kind: networkKind, what: "the same by an abstract unix socket", conceded: user()},
 	{name: "unix-socket", kind: networkKind, what: "the same by a unix socket of the host's user's", conceded: user(concession{userOn, pathSocket})},
-	{name: "listen", kind: networkKind, what: "listen on a TCP port", conceded: user()},
+	{name: "listen", kind: networkKind, what: "listen on a TCP port of its choice", conceded: user()},
+	{name: "listen-beside", kind: networkKind, what: "listen on the Flyte port beside the host", conceded: user()},
 
 	{name: "own-root", kind: privilegeKind, what: "become root", conceded: root()},
 	{name: "own-capabilities", kind: privilegeKind, what: "have a capability", conceded: root()},
