@@ -19,7 +19,7 @@ type ListenTLS struct {
 	// it they speak plain gRPC. It goes with key.
 	Cert string `koanf:"cert" check:"file"`
 	// The private key of cert, as a PEM file.
-	Key string `koanf:"key" check:"file"`
+	Key string `koanf:"key" check:"file" private:"true"`
 	// The certificates, as a PEM file, that callers' certificates must come from. Default: no caller is asked for one.
 	ClientCA string `koanf:"client_ca" check:"file"`
 	// Whether a caller must have a certificate of client_ca (require), or may (optional).

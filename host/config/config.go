@@ -192,7 +192,7 @@ type Plugin struct {
 	// The host's own certificate, as a PEM file, for servers that ask for one. It goes with tls_key.
 	TLSCert string `koanf:"tls_cert" check:"file" only:"address" spec:"true"`
 	// The private key of tls_cert, as a PEM file.
-	TLSKey string `koanf:"tls_key" check:"file" only:"address" spec:"true"`
+	TLSKey string `koanf:"tls_key" check:"file" private:"true" only:"address" spec:"true"`
 	// The name that the server's certificate must have. Default: the host of its address.
 	TLSServerName string `koanf:"tls_server_name" check:"host_name" only:"address" spec:"true"`
 	// The task types that the plugin may serve of what it lists, each as a name or name@version. Default: all. What is left out is not

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,18 +183,7 @@ func isWithin(path, folder string) bool {
 // configuration itself, run_dir, state_dir, and the files behind secrets and keys.
 func (c *Config) Private() []string {
 	paths := append([]string{c.RunDir, c.StateDir}, sortedKeys(c.own)...)
-	behind := func(url string) {
-		if path, isFile := strings.CutPrefix(url, "file://"); isFile {
-			paths = append(paths, path)
-		}
-	}
-	behind(c.Create.Keys)
-	for _, p := range c.Plugins {
-		for _, url := range p.Secrets {
-			behind(url)
-		}
-		paths = append(paths, p.TLSKey)
-	}
+	paths = append(paths, privateFiles(configShape, reflect.ValueOf(*c))...)
 	absolute := make([]string, 0, len(paths))
 	for _, path := range paths {
 		if path == "" {
@@ -205,4 +195,35 @@ func (c *Config) Private() []string {
 	}
 	slices.Sort(absolute)
 	return slices.Compact(absolute)
+}
+
+// privateFiles are the files that keys name which say where a secret is, or are private themselves.
+func privateFiles(s *shape, value reflect.Value) []string {
+	var files []string
+	switch s.kind {
+	case object:
+		for _, f := range s.fields {
+			below := fieldByKey(value, f.name)
+			if f.private {
+				files = append(files, below.String())
+			} else {
+				files = append(files, privateFiles(f.shape, below)...)
+			}
+		}
+	case table:
+		for _, key := range value.MapKeys() {
+			if s.elem.kind != free {
+				files = append(files, privateFiles(s.elem, value.MapIndex(key))...)
+			}
+		}
+	case list:
+		for i := range value.Len() {
+			files = append(files, privateFiles(s.elem, value.Index(i))...)
+		}
+	case text:
+		if path, isFile := strings.CutPrefix(value.String(), "file://"); isFile && s.check == rules["secret_url"] {
+			files = append(files, path)
+		}
+	}
+	return files
 }

@@ -29,6 +29,8 @@ type field struct {
 	only string
 	// spec says that a change of the key makes a new generation of the plugin; live that a running host takes it up.
 	spec, live bool
+	// private says that it names a file that is nobody's but the host's.
+	private bool
 }
 
 type kind int
@@ -65,6 +67,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 				s.fields = append(s.fields, field{
 					name: name, shape: shapeOf(f.Type, f.Tag), required: f.Tag.Get("required") == "true", only: f.Tag.Get("only"),
 					spec: f.Tag.Get("spec") == "true", live: f.Tag.Get("live") == "true",
+					private: f.Tag.Get("private") == "true",
 				})
 			}
 		}

@@ -107,11 +107,11 @@ func (s *start) policy(environ []string) (*sandbox.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, runtime := program.Needs()
+	own, others, runtime := program.Needs()
 	s.java = runtime == sandbox.RuntimeJava
 	policy := &sandbox.Policy{
-		Program: append(paths, s.artefacts()...),
-		Read:    spec.Read,
+		Program: append(own, s.artefacts()...),
+		Read:    append(others, spec.Read...),
 		Write:   append([]string{s.rundir.Path()}, outermost(spec.Write)...),
 		Private: slices.DeleteFunc(slices.Clone(s.env.Private), s.namesItself), ConnectAny: spec.Connect == nil,
 		Connect: ports(spec.Connect), Bind: ports(spec.Bind), User: s.user, Enter: s.rundir.Path(),

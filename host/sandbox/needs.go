@@ -40,21 +40,27 @@ type Program struct {
 	Runtime string
 }
 
-// Needs are the files and folders that the program consists of, as far as can be seen, and the runtime that it needs:
+// Needs are the files and folders that the program consists of, as far as can be seen, others that it reads, and the runtime that it
+// needs. It consists of:
 //
 //   - its folder, also of the interpreter that its first line names, and, of a folder bin beside a lib, the folder above;
 //   - its working directory, where one is given;
+//   - for Python the virtual environment with the installation that it is of, and packages installed from elsewhere; for Java its home.
+//
+// It reads:
+//
 //   - what its arguments name, alone, after = or between colons; of a .py, .pyz or .jar, the folder;
-//   - for Python the virtual environment with the installation that it is of, and packages installed from elsewhere; for Java its home;
 //   - what variables and the configuration name; of a file, the folder, in which it may be replaced.
 //
 // Never as a whole: /, /home, the home directory, the system's folders for temporary files, and such.
-func (p Program) Needs() (paths []string, runtime string) {
-	n := &needs{program: p, found: map[string]bool{}}
+func (p Program) Needs() (own, others []string, runtime string) {
+	n := &needs{program: p, own: map[string]bool{}, others: map[string]bool{}}
+	n.found = n.own
 	n.addProgram(p.Path, 0)
 	if p.Dir != "" {
 		n.add(p.Dir)
 	}
+	n.found = n.others
 	for _, argument := range p.Args[min(1, len(p.Args)):] {
 		n.addArgument(argument)
 	}
@@ -71,13 +77,15 @@ func (p Program) Needs() (paths []string, runtime string) {
 	if n.runtime() == RuntimePython && p.Dir == "" && slices.Contains(p.Args, "-m") {
 		n.add(".") // where Python looks first
 	}
-	return slices.Sorted(maps.Keys(n.found)), n.runtime()
+	return slices.Sorted(maps.Keys(n.own)), slices.Sorted(maps.Keys(n.others)), n.runtime()
 }
 
 type needs struct {
 	program Program
-	found   map[string]bool
-	seen    string // the runtime that was found out
+	own     map[string]bool
+	others  map[string]bool
+	found   map[string]bool // one of the two, which is being filled
+	seen    string          // the runtime that was found out
 }
 
 func (n *needs) runtime() string {

@@ -99,7 +99,8 @@ func TestWhatAProgramConsistsOfIsFoundFromItsCommand(t *testing.T) {
 				texts[i] = strings.ReplaceAll(texts[i], "ROOT", root)
 			}
 		}
-		got, runtime := p.Needs()
+		own, others, runtime := p.Needs()
+		got := append(own, others...)
 		if runtime != test.runtime {
 			t.Errorf("%s: runtime %s, want %s", test.name, runtime, test.runtime)
 		}

@@ -12,7 +12,7 @@ import (
 
 // Policy is what a program may do. Paths are absolute; those that do not exist are passed over, but for Write.
 type Policy struct {
-	// Program are the files and folders that the program consists of: read and executed.
+	// Program are the files and folders that the program consists of: read and executed, also where they lie in something private.
 	Program []string
 	// Read are others that it may read and execute.
 	Read []string

@@ -190,6 +190,19 @@ func TestASandboxedProcessHoldsNothingOfTheHosts(t *testing.T) {
 	}
 }
 
+// A program may lie in what is private, such as the host's own directory, which it gets no more of than itself.
+func TestAProgramThatLiesInSomethingPrivateIsGrantedAlone(t *testing.T) {
+	p := newPlace(t, os.Geteuid())
+	p.policy.Program = append(p.policy.Program, p.host)
+	p.policy.Private, p.policy.Read = []string{filepath.Dir(p.read)}, []string{p.read, p.other}
+	w := world{t: t, policy: &p.policy}
+	for path, want := range map[string]string{p.host + "/file": "done", p.read + "/file": "refused", p.other + "/file": "refused", p.own + "/file": "done"} {
+		if got := w.tries("read", path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestTheLauncherSaysWhyAProgramDoesNotRun(t *testing.T) {
 	needRoot(t)
 	for _, test := range []struct {
