@@ -61,7 +61,7 @@ type Issuer struct {
 	// The certificates, as a PEM file, by which the issuer's server is known. Default: those of the system.
 	CA string `koanf:"ca" check:"file"`
 	// A file with a token to show to the issuer's server, such as a Kubernetes API server that gives its keys to service accounts only.
-	TokenFile string `koanf:"token_file" check:"file"`
+	TokenFile string `koanf:"token_file" check:"file" private:"true"`
 }
 
 // AccessRule allows something to somebody. A key that is left out matches anything; a `*` in a text stands for any characters.

@@ -91,11 +91,12 @@ func TestTheHostsOwnFilesAreNoPluginsBusiness(t *testing.T) {
 state_dir: /var/lib/ah/state
 create: {keys: file:///etc/ah/keys}
 listen: {admin_token: file:///etc/ah/token, tls: {cert: /etc/ah/crt, key: /etc/ah/key}}
+access: {issuers: [{issuer: "https://issuer", audience: [ah], token_file: /etc/ah/issuer}], rules: [{anyone: true, may: [list]}]}
 plugins:
   a: {command: [x], secrets: {token: file:///etc/secrets/token, other: "env:OTHER"}}
   b: {address: ["agents:8000"], tls_cert: /etc/tls/crt, tls_key: /etc/tls/key}
 `)
-	want := []string{"/etc/ah/key", "/etc/ah/keys", "/etc/ah/token", "/etc/secrets/token", "/etc/tls/key", "/run/ah", "/var/lib/ah/state", file}
+	want := []string{"/etc/ah/issuer", "/etc/ah/key", "/etc/ah/keys", "/etc/ah/token", "/etc/secrets/token", "/etc/tls/key", "/run/ah", "/var/lib/ah/state", file}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, load(t, config.Sources{Files: []string{file}}).Private()); diff != "" {
 		t.Errorf("wrong (-want +got):\n%s", diff)
