@@ -69,6 +69,7 @@ Exits with 1 if anything is wrong.`,
 						return err
 					}
 					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
+					report.Errors = append(report.Errors, server.CheckIssuers(ctx, settings)...)
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })

@@ -100,6 +100,7 @@ func (g *Guard) TakesTokens() bool { return g != nil && len(g.policy.Load().issu
 type Caller struct {
 	policy      *policy // nil: whoever it is may do anything
 	certificate *x509.Certificate
+	names       []string // in the certificate
 	token       *token
 }
 
@@ -112,7 +113,7 @@ func (g *Guard) Caller(ctx context.Context) (Caller, error) {
 	if !p.on {
 		return Caller{}, nil
 	}
-	c := Caller{policy: p, certificate: certificateOf(ctx)}
+	c := Caller{policy: p}.showing(certificateOf(ctx))
 	if c.certificate != nil && time.Now().After(c.certificate.NotAfter) {
 		return Caller{}, status.Errorf(codes.Unauthenticated, "the certificate of %s has expired since it connected", c)
 	}
@@ -124,6 +125,14 @@ func (g *Guard) Caller(ctx context.Context) (Caller, error) {
 		c.token, err = g.tokens.verified(ctx, p, raw)
 	}
 	return c, err
+}
+
+// showing is the caller with a certificate; nil: none.
+func (c Caller) showing(certificate *x509.Certificate) Caller {
+	if certificate != nil {
+		c.certificate, c.names = certificate, namesOf(certificate)
+	}
+	return c
 }
 
 // certificateOf is the certificate that a caller has shown and that comes from an authority of the host's; nil without one.
@@ -156,7 +165,7 @@ func bearer(ctx context.Context) (string, error) {
 func (c Caller) Identity() string {
 	var parts []string
 	if c.certificate != nil {
-		parts = append(parts, fmt.Sprintf("certificate %q", short(nameOf(c.certificate))))
+		parts = append(parts, fmt.Sprintf("certificate %q", short(c.name())))
 	}
 	if c.token != nil {
 		parts = append(parts, fmt.Sprintf("subject %q of issuer %s", short(c.token.subject), c.token.issuer.settings.Issuer))
@@ -170,13 +179,12 @@ func (c Caller) String() string { return cmp.Or(c.Identity(), "a caller without 
 // known says that the caller has shown who he is.
 func (c Caller) known() bool { return c.certificate != nil || c.token != nil }
 
-// nameOf is the name in a certificate that says most.
-func nameOf(certificate *x509.Certificate) string {
-	names := namesOf(certificate)
-	if len(names) == 0 {
+// name is the name in the caller's certificate that says most.
+func (c Caller) name() string {
+	if len(c.names) == 0 {
 		return "without a name"
 	}
-	return names[0]
+	return c.names[0]
 }
 
 // namesOf are the names in a certificate, as rules have them.

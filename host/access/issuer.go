@@ -176,6 +176,12 @@ func (i *issuer) found(keys *keySet, err error) {
 	}
 }
 
+// CheckIssuer looks for an issuer's keys once, and says why they are not there.
+func CheckIssuer(ctx context.Context, settings config.Issuer) error {
+	_, err := (&issuer{settings: settings}).find(ctx)
+	return err
+}
+
 // find reads the issuer's keys, where its discovery document says that they are.
 func (i *issuer) find(ctx context.Context) (*keySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)

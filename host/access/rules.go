@@ -68,7 +68,7 @@ func (r *rule) is(c Caller) bool {
 		return true
 	case !r.aboutCertificate && !r.aboutToken:
 		return false
-	case r.aboutCertificate && (c.certificate == nil || !slices.ContainsFunc(namesOf(c.certificate), r.certificate.matches)):
+	case r.aboutCertificate && (c.certificate == nil || !slices.ContainsFunc(c.names, r.certificate.matches)):
 		return false
 	case !r.aboutToken:
 		return true

@@ -21,7 +21,7 @@ func callerWith(rules []config.AccessRule, certificate *x509.Certificate, shown 
 	for _, r := range rules {
 		p.rules = append(p.rules, newRule(r))
 	}
-	return Caller{policy: p, certificate: certificate, token: shown}
+	return Caller{policy: p, token: shown}.showing(certificate)
 }
 
 func certificateNamed(common string, dns ...string) *x509.Certificate {
@@ -132,7 +132,7 @@ func TestARuleIsForThoseOfWhomAllHolds(t *testing.T) {
 		"anyone":                        {config.AccessRule{Anyone: true}, true},
 	} {
 		r := newRule(test.rule)
-		if got := r.is(Caller{certificate: workload, token: shown}); got != test.want {
+		if got := r.is(Caller{token: shown}.showing(workload)); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 		if got := r.is(Caller{}); got != test.rule.Anyone {

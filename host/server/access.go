@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,4 +125,15 @@ func CheckListenTLS(settings *config.Config) config.Errors {
 		return config.Errors{settings.ErrorAt(wrong.Err.Error(), "listen", "tls", wrong.Key)}
 	}
 	return nil
+}
+
+// CheckIssuers looks for the keys of access.issuers, and says which are not there.
+func CheckIssuers(ctx context.Context, settings *config.Config) config.Errors {
+	var errs config.Errors
+	for i, issuer := range settings.Access.Issuers {
+		if err := access.CheckIssuer(ctx, issuer); err != nil {
+			errs = append(errs, settings.ErrorAt(err.Error(), "access", "issuers", strconv.Itoa(i), "issuer"))
+		}
+	}
+	return errs
 }
