@@ -1,7 +1,7 @@
 // Command bench measures what the host costs: CreateTask and GetTask, the call that FlytePropeller makes most, through the host
 // beside the same straight to the same plugin, from one client, in alternating rounds. Machines are noisy, so the figures that
-// count are ratios of medians. With -against it measures another host as well, such as that of an earlier commit. It builds
-// nothing: `make bench` does.
+// count are ratios of medians. With -against it measures another host as well, such as that of an earlier commit, and with -tls one
+// that knows its callers by their certificates. It builds nothing: `make bench` does.
 //
 // With folders of hello agents as arguments it measures those, beside each other: `make bench-languages`.
 package main
@@ -41,6 +41,7 @@ import (
 var (
 	bin       = flag.String("bin", "bin", "where `make build` put the host and the plugins")
 	against   = flag.String("against", "", "where `make build` of another commit put its host, to measure it beside")
+	overTLS   = flag.Bool("tls", false, "measure a host with TLS, client certificates and rules that seal, too")
 	rounds    = flag.Int("rounds", 9, "rounds of each kind")
 	length    = flag.Duration("length", time.Second, "length of a round")
 	callers   = flag.String("callers", "1,64", "numbers of callers at once; the last makes the summary")
@@ -72,7 +73,7 @@ func run() error {
 		return err
 	}
 
-	own, err := startHost(ctx, filepath.Join(dir, "host"), *bin, hello)
+	own, err := startHost(ctx, filepath.Join(dir, "host"), *bin, hello, nil)
 	if err != nil {
 		return err
 	}
@@ -88,28 +89,42 @@ func run() error {
 	defer stop()
 	kinds := []*kind{{name: "direct", client: direct, plugin: plugged}, {name: "forwarded", client: own.client, host: own, plugin: own.plugin}}
 	if *against != "" {
-		other, err := startHost(ctx, filepath.Join(dir, "other"), *against, hello)
+		other, err := startHost(ctx, filepath.Join(dir, "other"), *against, hello, nil)
 		if err != nil {
 			return fmt.Errorf("-against %s: %w", *against, err)
 		}
 		defer other.stop()
 		kinds = append(kinds, &kind{name: "other", client: other.client, host: other, plugin: other.plugin})
 	}
+	if *overTLS {
+		known, err := newIdentities(dir)
+		if err != nil {
+			return err
+		}
+		guarded, err := startHost(ctx, filepath.Join(dir, "tls"), *bin, hello, known)
+		if err != nil {
+			return fmt.Errorf("-tls: %w", err)
+		}
+		defer guarded.stop()
+		kinds = append(kinds, &kind{name: "tls", client: guarded.client, host: guarded, plugin: guarded.plugin})
+	}
 
-	poll, err := pollOf(ctx, direct)
-	if err != nil {
-		return err
+	for _, k := range kinds {
+		if k.poll, err = pollOf(ctx, k.client); err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
+		}
 	}
 	numbers, err := parseNumbers(*callers)
 	if err != nil {
 		return err
 	}
-	var ratios []string
+	var ratios, tlsRatios []string
+	create := newCreate()
 	for _, method := range []struct {
 		name string
-		call call
-	}{{"CreateTask", newCreate()}, {"GetTask", poll}} {
-		var ratio float64
+		call func(*kind) call
+	}{{"CreateTask", func(*kind) call { return create }}, {"GetTask", func(k *kind) call { return k.poll }}} {
+		var ratio, tlsRatio float64
 		for _, callers := range numbers {
 			if err := compare(ctx, kinds, method.call, callers); err != nil {
 				return fmt.Errorf("%s: %w", method.name, err)
@@ -120,30 +135,40 @@ func run() error {
 			}
 			ratio = median(kinds[1].rates) / median(kinds[0].rates)
 			fmt.Printf("%-10s forwarded/direct, %2d callers: %.2f\n", method.name, callers, ratio)
-			if len(kinds) > 2 {
-				fmt.Printf("%-10s forwarded/other, %2d callers: %.2f; the median of rounds: %.2f; by processor time: %.2f\n", method.name, callers,
-					median(kinds[1].rates)/median(kinds[2].rates), medianOfRounds(kinds[1], kinds[2]), kinds[2].perCall()/kinds[1].perCall())
+			for _, k := range kinds[2:] {
+				a, b := kinds[1], k
+				if k.name == "tls" {
+					a, b = k, kinds[1]
+					tlsRatio = median(a.rates) / median(b.rates)
+				}
+				fmt.Printf("%-10s %s/%s, %2d callers: %.2f; the median of rounds: %.2f; by processor time: %.2f\n", method.name, a.name, b.name, callers,
+					median(a.rates)/median(b.rates), medianOfRounds(a, b), b.perCall()/a.perCall())
 			}
 		}
 		ratios = append(ratios, fmt.Sprintf("%s %.2f", method.name, ratio))
+		tlsRatios = append(tlsRatios, fmt.Sprintf("%s %.2f", method.name, tlsRatio))
 	}
 	busy, err := own.memory()
 	if err != nil {
 		return err
 	}
 	fmt.Printf("host memory: %.1f MiB idle with one plugin, %.1f MiB after the load\n", idle, busy)
-	fmt.Printf("bench: forwarded/direct at %d callers: %s\n", numbers[len(numbers)-1], strings.Join(ratios, ", "))
+	said := fmt.Sprintf("forwarded/direct at %d callers: %s", numbers[len(numbers)-1], strings.Join(ratios, ", "))
+	if *overTLS {
+		said += "; tls/forwarded: " + strings.Join(tlsRatios, ", ")
+	}
+	fmt.Println("bench:", said)
 	return nil
 }
 
 // compare measures a call of every kind, in rounds that alternate.
-func compare(ctx context.Context, kinds []*kind, call call, callers int) error {
+func compare(ctx context.Context, kinds []*kind, call func(*kind) call, callers int) error {
 	for _, k := range kinds {
 		k.rates, k.spent, k.calls = nil, spent{}, 0
 	}
 	for round := range *rounds + 1 {
 		for _, k := range kinds {
-			if err := k.round(ctx, call, callers, round > 0); err != nil { // the first warms up
+			if err := k.round(ctx, call(k), callers, round > 0); err != nil { // the first warms up
 				return fmt.Errorf("%s, %d callers: %w", k.name, callers, err)
 			}
 		}
@@ -178,6 +203,7 @@ type kind struct {
 	client service.AsyncAgentServiceClient
 	host   *host       // nil: none is in between
 	plugin procfs.Proc // the one that answers
+	poll   call        // of a job that was made so
 	rates  []float64
 	spent  spent
 	calls  float64
@@ -277,16 +303,23 @@ type host struct {
 	plugin  procfs.Proc // its only child
 }
 
-func startHost(ctx context.Context, dir, bin, hello string) (*host, error) {
+func startHost(ctx context.Context, dir, bin, hello string, known *identities) (*host, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	config, err := json.Marshal(map[string]any{
+	settings := map[string]any{
 		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": *operators},
 		"log":     map[string]any{"format": "json"},
 		"run_dir": filepath.Join(dir, "run"),
 		"plugins": map[string]any{"hello": map[string]any{"command": []string{hello}}},
-	})
+	}
+	security := insecure.NewCredentials()
+	if known != nil {
+		security = known.client
+		settings["listen"] = map[string]any{"grpc": "127.0.0.1:0", "admin": *operators, "tls": known.tls}
+		settings["access"] = known.access
+	}
+	config, err := json.Marshal(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +340,7 @@ func startHost(ctx context.Context, dir, bin, hello string) (*host, error) {
 		_ = command.Process.Kill()
 		return nil, errors.Join(err, command.Wait())
 	}
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(security))
 	if err != nil {
 		return nil, err
 	}
