@@ -41,6 +41,7 @@ type taskRun struct {
 	pluginConfig string
 	outputPrefix string
 	timeout      time.Duration
+	beginTimeout time.Duration
 
 	output   string
 	former   []string // flags given by the names that they had
@@ -100,6 +101,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	flags.StringVar(&r.pluginConfig, "plugin-config", "", "configuration of a plugin run with --: a `file` (YAML or JSON), or JSON")
 	flags.StringVar(&r.outputPrefix, "output-prefix", "", "`URI` under which the agent writes outputs (default: a fresh temporary folder)")
 	flags.DurationVar(&r.timeout, "timeout", 0, "delete the job if it takes longer than `this`; 0: wait for ever")
+	flags.DurationVar(&r.beginTimeout, "begin-timeout", 0, "how `long` the call that begins the task may take; 0: 10m, and 1h for a sync agent")
 
 	bindOutput(cmd, &r.output, outputText, outputJSON, outputYAML)
 	r.bindFormerFlags(cmd)
@@ -168,7 +170,7 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 
 	lines := newProgressLines(cmd.ErrOrStderr(), r.quiet)
 	options := taskrun.Options{
-		Flyte: agentclient.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, Watch: lines.show,
+		Flyte: agentclient.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, BeginTimeout: r.beginTimeout, Watch: lines.show,
 	}
 	if r.logs {
 		options.Log = lines.log
@@ -258,6 +260,8 @@ func (r *taskRun) explain(err error, plugin []string) error {
 	}
 	switch said := err.Error(); {
 	case len(plugin) > 0:
+	case strings.Contains(said, "while waiting for connections to become ready"):
+		return fmt.Errorf("what listens at %s does not answer: no host says anything there\nIs it the listen.grpc of an agenthost? Another is named with --address", r.target())
 	case !r.credentials.overTLS() && strings.Contains(said, "error reading server preface"):
 		return fmt.Errorf("%w\nDoes the host at %s speak TLS? Then give --tls, or --ca with the file of its authority", err, r.target())
 	case strings.Contains(said, "first record does not look like a TLS handshake"):

@@ -235,3 +235,17 @@ func TestTaskRunWithoutAHostSaysWhatToDo(t *testing.T) {
 	got := agenthost(t, "task", "run", "-t", "x", "-a", "127.0.0.1:1")
 	got.expect(t, exitFailed, "", "no host answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\nIs one running ('agenthost serve')?")
 }
+
+func TestAHostThatNeverAnswersEndsTheRunOfATask(t *testing.T) {
+	silent := listenTCP(t)
+	agenthost(t, "task", "run", "-t", "echo_task", "--address", silent.Addr().String()).
+		expect(t, exitFailed, "", "what listens at "+silent.Addr().String()+" does not answer")
+	for taskType, said := range map[string]string{"echo_task": "creating the job: DeadlineExceeded", "echo_sync_task": "running echo_sync_task: DeadlineExceeded"} {
+		began := time.Now()
+		line := []string{"task", "run", "-t", taskType, "--custom", "create_delay=1h", "--begin-timeout", "300ms", "--"}
+		agenthost(t, append(line, badplugin.Command("good", "-script", `{"create_delay": "1h"}`)...)...).expect(t, exitFailed, "", said)
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("%s took %v", taskType, took)
+		}
+	}
+}

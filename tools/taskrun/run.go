@@ -1,6 +1,7 @@
 package taskrun
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -30,6 +31,9 @@ const (
 	slowPoll  = time.Second
 	// callTimeout bounds each single call but the create and the sync call, as FlytePropeller does.
 	callTimeout = 10 * time.Second
+	// createTimeout and syncTimeout bound those two, where Options say nothing: both may take as long as the plugin needs.
+	createTimeout = 10 * time.Minute
+	syncTimeout   = time.Hour
 	// maxPollFailures is how many polls may fail in a row before the job is given up. (FlytePropeller counts them over the
 	// whole life of a task.)
 	maxPollFailures = 5
@@ -45,6 +49,8 @@ type Options struct {
 	OutputPrefix string
 	// Project and Domain are those of the execution.
 	Project, Domain string
+	// BeginTimeout bounds the call that begins the task, CreateTask or the one of a sync agent. Zero: 10 minutes, and an hour.
+	BeginTimeout time.Duration
 	// Watch, if set, hears of every change and of every passing second.
 	Watch func(Progress)
 	// Log, if set, gets the job's log lines, as far as the agent gives them, with their time and who wrote them.
@@ -96,7 +102,9 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 	}
 	if isSync {
 		r.tell("RUNNING", "one call: the agent is a sync one")
-		resource, err := r.sync(ctx, request)
+		calling, cancel := context.WithTimeout(ctx, cmp.Or(r.options.BeginTimeout, syncTimeout))
+		defer cancel()
+		resource, err := r.sync(calling, request)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w; the call was cancelled", ErrInterrupted)
 		}
@@ -106,7 +114,9 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 		return r.result(resource, true), nil
 	}
 	r.tell("CREATING", "")
-	meta, err := r.client.Create(ctx, request)
+	creating, cancel := context.WithTimeout(ctx, cmp.Or(r.options.BeginTimeout, createTimeout))
+	defer cancel()
+	meta, err := r.client.Create(creating, request)
 	job := agentclient.Job{Category: category, Meta: meta}
 	if ctx.Err() != nil {
 		if err != nil {
