@@ -9,7 +9,7 @@
 # It runs with a read-only root file system: it writes below /run (sockets, secrets), /tmp and /var/lib/agenthost (what
 # plugins keep, such as jobs) only, each an emptyDir in a pod, or
 #   docker run --read-only --tmpfs /run --tmpfs /tmp --tmpfs /var/lib/agenthost -p 8000:8000 agenthost:1.2.3
-# Kubernetes probes take the place of a health check: gRPC on 8000, or /healthz and /readyz on 9090.
+# Kubernetes probes take the place of a health check: gRPC, or /healthz and /readyz, on 9091.
 
 ARG BUILD_BASE=golang:1.26-bookworm
 ARG RUNTIME_BASE=debian:bookworm-slim
@@ -84,7 +84,7 @@ COPY --from=build /image/ /
 ENV HOME=/var/lib/agenthost
 USER 65532:65532
 WORKDIR /
-EXPOSE 8000 9090
+EXPOSE 8000 9091
 HEALTHCHECK NONE
 ENTRYPOINT ["agenthost"]
 CMD ["serve", "--config", "/etc/agenthost/agenthost.yaml"]
