@@ -19,6 +19,13 @@ func TestMain(m *testing.M) {
 		fmt.Println(cgroup.MemoryLimit())
 		os.Exit(0)
 	}
+	if os.Getenv(asHost) != "" {
+		actAsHost()
+	}
+	if os.Getenv(asOrdinary) != "" {
+		actAsOrdinary()
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
