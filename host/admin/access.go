@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,6 +45,8 @@ type caller struct {
 	remote string
 	// peer is the process at the other end of a unix socket; nil over TCP.
 	peer *unix.Ucred
+	// own says that the host runs that process, as it does plugins with all that they start.
+	own bool
 	// token is the name of the token that it showed; empty where it showed none that is known.
 	token string
 	// showed says that it showed a token, whether known or not.
@@ -71,6 +74,12 @@ func (c caller) String() string {
 
 type peerKey struct{}
 
+// peer is the process at the other end of a unix socket.
+type peer struct {
+	*unix.Ucred
+	own bool
+}
+
 // withPeer puts the process at the other end of a unix socket into the context of the requests that come from it.
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	socket, ok := conn.(*net.UnixConn)
@@ -81,17 +90,41 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	if err != nil {
 		return ctx
 	}
-	var peer *unix.Ucred
-	if controlErr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlErr != nil || err != nil {
+	var credentials *unix.Ucred
+	if controlErr := raw.Control(func(fd uintptr) { credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlErr != nil || err != nil {
 		return ctx // nobody who may operate
 	}
-	return context.WithValue(ctx, peerKey{}, peer)
+	return context.WithValue(ctx, peerKey{}, peer{credentials, isOwn(credentials)})
+}
+
+// isOwn says that the host runs a process, or may: one that has ended after it connected may have left the connection to anybody.
+// Nothing gets out from below the host, to which what loses its parent falls.
+func isOwn(process *unix.Ucred) bool {
+	if process.Pid == 0 || process.Uid == 0 && os.Geteuid() != 0 { // in another PID namespace; root, whom hosts of users do not run
+		return false
+	}
+	for pid := int(process.Pid); pid != os.Getpid(); {
+		proc, err := procfs.NewProc(pid)
+		if err != nil {
+			return true
+		}
+		stat, err := proc.Stat()
+		if err != nil {
+			return true
+		}
+		if pid = stat.PPID; pid <= 1 && pid != os.Getpid() {
+			return false
+		}
+	}
+	return int(process.Pid) != os.Getpid()
 }
 
 func (s *Server) callerOf(r *http.Request) caller {
 	c := caller{}
 	if isUnix(r) {
-		c.peer, _ = r.Context().Value(peerKey{}).(*unix.Ucred)
+		if p, known := r.Context().Value(peerKey{}).(peer); known {
+			c.peer, c.own = p.Ucred, p.own
+		}
 	} else {
 		c.remote = r.RemoteAddr
 	}
@@ -132,6 +165,8 @@ func (s *Server) refuse(r *http.Request, wanted access, c caller) *refusal {
 		return nil
 	case c.showed:
 		return &refusal{http.StatusUnauthorized, "the token is not known to this host"}
+	case c.own: // a plugin can be of the host's user, and reach the socket
+		return &refusal{http.StatusForbidden, "processes that this host runs, as plugins, may not ask it"}
 	}
 	switch {
 	case c.peer != nil && c.peer.Uid != 0 && int(c.peer.Uid) != os.Geteuid() && wanted == operate:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
@@ -271,6 +273,73 @@ func TestOverAUnixSocketTheProcessAtItsOtherEndSaysWhoItIs(t *testing.T) {
 	}
 	if code, text, _ := o.ask(t, http.MethodPost, "/reload", "Origin", "http://evil.example"); code != http.StatusForbidden {
 		t.Errorf("for a page: %d %s", code, text)
+	}
+}
+
+// A plugin can be of the host's user and reach its socket, in a sandbox too: the kernel's know nothing of sockets by their paths.
+func TestWhatTheHostRunsMayNotAskIt(t *testing.T) {
+	o := serve(t, "unix", filepath.Join(t.TempDir(), "admin.sock"))
+	for _, detached := range []string{"", "-detached"} {
+		child := exec.Command(os.Args[0], askMarker+detached, o.address)
+		said, err := child.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(said), "HTTP/1.1 403 ") {
+			t.Errorf("a child%s got %q, %v", detached, said, err)
+		}
+	}
+	if o.reloads.Load() != 0 {
+		t.Errorf("%d reloads", o.reloads.Load())
+	}
+}
+
+const askMarker = "agenthost-ask"
+
+// TestMain runs the tests, or asks a host as what it runs would: over a connection of its own, or detached over one that a child
+// made, which is gone.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) < 3 || !strings.HasPrefix(os.Args[1], askMarker):
+		os.Exit(m.Run())
+	case os.Args[1] == askMarker:
+		askOver(unixConnection(os.Args[2]))
+	case os.Args[1] == askMarker+"-connect":
+		unixConnection(os.Args[2]) // on a descriptor that the parent has too
+	default:
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			panic(err)
+		}
+		shared := os.NewFile(uintptr(fd), "socket")
+		child := exec.Command(os.Args[0], askMarker+"-connect", os.Args[2])
+		child.ExtraFiles = []*os.File{shared}
+		if said, err := child.CombinedOutput(); err != nil {
+			panic(string(said))
+		}
+		askOver(fd)
+	}
+}
+
+// unixConnection connects the descriptor that was handed down, or a new one.
+func unixConnection(path string) (fd int) {
+	fd = 3
+	if os.Args[1] == askMarker {
+		var err error
+		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != nil {
+			panic(err)
+		}
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		panic(err)
+	}
+	return fd
+}
+
+func askOver(fd int) {
+	connection := os.NewFile(uintptr(fd), "connection")
+	if _, err := connection.WriteString("POST /reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		panic(err)
+	}
+	if _, err := io.Copy(os.Stdout, connection); err != nil {
+		panic(err)
 	}
 }
 

@@ -93,7 +93,8 @@ type Listen struct {
 	// The certificates of listen.grpc.
 	TLS ListenTLS `koanf:"tls"`
 	// Where operators ask for the status, and operate the host: host:port, or unix:/path for a socket of the host's user. Over
-	// TCP whoever shows a token operates it; over the socket the host's user and root do. Empty: nobody can ask.
+	// TCP whoever shows a token operates it; over the socket the host's user and root do, but nothing that the host runs. Empty:
+	// nobody can ask.
 	Admin string `koanf:"admin" check:"admin_address"`
 	// Where to read the tokens that operate the host over listen.admin, beside the one that the host makes for its own user on its
 	// machine: lines of a token of 16 characters or more, or of its name and a token. They are read again while the host runs.
