@@ -76,13 +76,13 @@ func (o order) apply() (Granted, error) {
 		what string
 		do   func() error
 	}{
-		{"closing what it inherited", func() error { return closeOthers() }},
+		{"closing what it inherited", closeOthers},
 		{"its limits", o.Policy.limit},
 		{"its files and ports", func() error {
 			return o.Policy.restrict(granted.Landlock, func() error { return o.unprivileged(&granted) })
 		}},
 		{"its end with the host", o.dieWithParent},
-		{"its system calls", func() error { return filterCalls(granted.Seccomp) }},
+		{"its system calls", func() error { return o.filter(&granted) }},
 	} {
 		if err := step.do(); err != nil {
 			return granted, fmt.Errorf("%s: %w", step.what, err)
@@ -94,7 +94,7 @@ func (o order) apply() (Granted, error) {
 // closeOthers keeps from the program what this process has inherited and nobody meant for it.
 func closeOthers() error {
 	err := unix.CloseRange(reportFD+1, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) { // before Linux 5.11
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) { // before Linux 5.11, or a container's filter of old
 		return nil
 	}
 	return err
@@ -205,9 +205,19 @@ func (o order) dieWithParent() error {
 	return nil
 }
 
-func filterCalls(supported bool) error {
-	if !supported {
+// filter filters this thread's system calls, where it may be done.
+func (o order) filter(granted *Granted) error {
+	if !granted.Seccomp {
 		return nil
 	}
-	return loadFilter(deniedCalls)
+	err := loadFilter(deniedCalls)
+	if err == nil {
+		return nil
+	}
+	granted.Seccomp = false
+	granted.Missing = missing(*granted)
+	if o.Policy.Require {
+		return err
+	}
+	return nil
 }
