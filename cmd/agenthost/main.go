@@ -5,6 +5,7 @@
 //	agenthost serve --config agenthost.yaml            run it
 //	agenthost status --watch                           what is it doing?
 //	agenthost reload --dry-run                         what would a changed configuration do?
+//	agenthost restart duckdb                           take up its new binary
 //	agenthost task run --type duckdb_query --sql "select 42"
 //	agenthost verify -- ./my-plugin                    does a plugin do what the contract asks?
 //
@@ -107,6 +108,7 @@ in any language, started, watched, restarted and stopped by the host.`,
   agenthost serve --config agenthost.yaml            # run it
   agenthost status --watch                           # what is it doing?
   agenthost reload --dry-run                         # what would a changed configuration do?
+  agenthost restart duckdb                           # take up its new binary
   agenthost task run --type duckdb_query --sql "select 42 as answer"`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -123,6 +125,9 @@ in any language, started, watched, restarted and stopped by the host.`,
 		newStatusCommand(),
 		newReloadCommand(),
 		newUpgradeCommand(),
+	)
+	root.AddCommand(newOperationCommands()...)
+	root.AddCommand(
 		newPendingCommand(),
 		newNewCommand(),
 		newTaskCommand(),

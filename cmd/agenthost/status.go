@@ -210,6 +210,12 @@ func renderStatus(status admin.Status) string {
 		if p.SwapError != "" {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: %s\n", p.Name, p.SwapError)
 		}
+		if p.RolledBack {
+			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: an operator rolled it back\n", p.Name)
+		}
+		for _, file := range p.ChangedFiles {
+			fmt.Fprintf(&b, "%s: %s changed since it was started; take it up with: agenthost restart %s\n", p.Name, file, p.Name)
+		}
 		b.WriteString(unserved(p))
 		if p.Reason == "" {
 			continue

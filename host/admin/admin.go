@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,8 @@ type Options struct {
 	Upgrade func(ctx context.Context, force bool, send func(UpgradeLine))
 	// ConfigHash stands for the configuration in effect; it may be nil.
 	ConfigHash func() string
+	// Operate carries out an operation on a plugin, and sends what happens line by line, the report last.
+	Operate func(ctx context.Context, plugin string, what fleet.Operation, send func(OperationLine))
 	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
@@ -119,7 +122,7 @@ type endpoint struct {
 
 func (s *Server) endpoints() []endpoint {
 	metrics := s.options.Metrics
-	return []endpoint{
+	return slices.Concat([]endpoint{
 		{
 			pattern: "GET /healthz", handler: http.HandlerFunc(serveHealth),
 			answer: "`ok`, while the process is well: for a liveness probe", status: "200",
@@ -159,6 +162,7 @@ func (s *Server) endpoints() []endpoint {
 			parameters: "`id`: that of the task",
 			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
 		},
+	}, s.operations(), []endpoint{
 		{
 			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index), access: read, profile: true,
 			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200",
@@ -173,7 +177,7 @@ func (s *Server) endpoints() []endpoint {
 			parameters: "`seconds`: how long, by default 1",
 			answer:     "a trace of the execution", status: "200",
 		},
-	}
+	})
 }
 
 // Serve answers on listener until Shutdown.

@@ -75,7 +75,7 @@ What anybody may see, for the kubelet, Prometheus and hooks, at an address of it
 	for _, e := range NewProbe(ProbeOptions{Metrics: prometheus.NewRegistry(), Health: health.NewServer()}).endpoints() {
 		p.print("| `%s` | %s | %s |\n", e.pattern, cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, PendingTasks{}, ConfigState{}} {
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, ConfigState{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()

@@ -62,7 +62,7 @@ type HostStatus struct {
 type PluginStatus struct {
 	// The name that the configuration gives it.
 	Name string `json:"name"`
-	// One of starting, running, restarting, crash-looping, refused, draining, stopped.
+	// One of starting, running, restarting, crash-looping, refused, draining, stopped, disabled.
 	State string `json:"state"`
 	// Since when it is in this state.
 	Since time.Time `json:"since"`
@@ -70,6 +70,10 @@ type PluginStatus struct {
 	Reason string `json:"reason,omitempty"`
 	// Why the newest configuration does not serve, while that is so; what served before goes on.
 	SwapError string `json:"swap_error,omitempty"`
+	// Whether an operator rolled it back: it does not run as configured.
+	RolledBack bool `json:"rolled_back,omitempty"`
+	// The files that its processes were started from and that are others by now; a restart takes them up.
+	ChangedFiles []string `json:"changed_files,omitempty"`
 	// The plugin's version, in its own words.
 	Version string `json:"version,omitempty"`
 	// The SDK that it is written with, in its own words.
@@ -198,7 +202,7 @@ func (s *Server) status() Status {
 
 func pluginStatus(p fleet.Status) PluginStatus {
 	status := PluginStatus{
-		Name: p.Name, State: string(p.State), Since: p.Since, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
+		Name: p.Name, State: string(p.State), Since: p.Since, RolledBack: p.RolledBack, ChangedFiles: p.ChangedFiles, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
 		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
 	if p.SwapError != nil {

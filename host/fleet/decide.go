@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,7 +29,11 @@ type revision struct {
 	id       string // of the spec: the same for equal ones, on every host
 	spec     plugin.Spec
 	settings config.Plugin // the plugin's entry: that of the spec, and what of later ones leaves the spec as it is
+	edition  int           // another one of an equal spec is a restart
 }
+
+// is says that two revisions are one generation.
+func (r revision) is(other revision) bool { return r.id == other.id && r.edition == other.edition }
 
 func revisionOf(spec plugin.Spec, settings config.Plugin) revision {
 	return revision{id: spec.Hash()[:12], spec: spec, settings: settings}
@@ -37,9 +42,12 @@ func revisionOf(spec plugin.Spec, settings config.Plugin) revision {
 // wanted is what the configuration asks of the plugin.
 type wanted struct {
 	revision
-	round     int  // of Apply
-	removed   bool // the plugin, or the host, is to go
-	hostStops bool // it is the host: its task categories stay listed to the end
+	round     int    // of Apply
+	removed   bool   // the plugin, or the host, is to go
+	hostStops bool   // it is the host: its task categories stay listed to the end
+	halted    bool   // an operator stopped it: no process of it is to run, and its task categories stay listed
+	atOnce    bool   // what is wanted gets all calls as soon as it is ready
+	because   string // why something else is wanted than before; empty: the configuration changed
 }
 
 // member is a generation of the plugin. The zero value is none.
@@ -79,6 +87,9 @@ type state struct {
 	rejected  []string  // ids that crash-looped too soon: not started again until the configuration names another
 	swapError error     // why the last swap failed, while that matters
 	retrying  bool      // a candidate failed, and is tried again when the timer says so
+
+	halted   bool // an operator stopped it
+	haltedAt time.Time
 
 	stopping, stopped bool
 }
@@ -224,6 +235,11 @@ func (d *decision) reconcile() {
 	if d.round != d.wanted.round {
 		d.beginRound()
 	}
+	if d.wanted.halted {
+		d.halt()
+		return
+	}
+	d.halted = false
 	switch target := d.target(); {
 	case d.retrying:
 		// Nothing can be done now.
@@ -236,14 +252,14 @@ func (d *decision) reconcile() {
 		d.record(Started, target.id, nil)
 		d.do(publishView{})
 		d.drop(candidate, canary)
-	case d.current.id == target.id:
+	case d.current.is(target):
 		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
 		d.adjust(&d.current, target.settings)
 		d.recordFirst(Unchanged, target.id)
 		d.do(publishView{})
 		d.updateClaim()
 		d.drop(candidate, canary)
-	case d.canary.id == target.id:
+	case d.canary.is(target):
 		d.drop(vacate(&d.candidate))
 		d.adjust(&d.canary, target.settings)
 		if target.settings.Rollout.Percent >= 100 {
@@ -254,7 +270,7 @@ func (d *decision) reconcile() {
 		d.recordFirst(Canary, target.id)
 		d.do(publishView{})
 		d.updateClaim()
-	case d.candidate.id == target.id:
+	case d.candidate.is(target):
 		d.adjust(&d.candidate, target.settings)
 		d.do(publishView{})
 		d.updateClaim()
@@ -262,7 +278,7 @@ func (d *decision) reconcile() {
 	default:
 		d.drop(vacate(&d.candidate))
 		d.candidate = d.start(target)
-		d.emit(Event{Generation: target.id, State: EventSwapping, Was: Running, Cause: "the configuration changed"}, false)
+		d.emit(Event{Generation: target.id, State: EventSwapping, Was: Running, Cause: cmp.Or(d.wanted.because, "the configuration changed")}, false)
 		d.do(publishView{})
 		d.updateClaim()
 	}
@@ -279,18 +295,44 @@ func (d *decision) beginRound() {
 	d.do(cancelRetry{d.wanted.settings.Restart})
 }
 
+// halt ends all that runs, until something else is wanted. What the plugin served stays listed, as while it restarts.
+func (d *decision) halt() {
+	if d.turn == turnOpen { // it holds up nobody
+		d.turn = turnOver
+		d.do(skipTurn{})
+	}
+	if d.halted {
+		d.recordFirst(Halted, "")
+		d.do(publishView{})
+		return
+	}
+	if d.accepted {
+		d.recalled = d.current.manifest
+	}
+	was := Starting
+	if d.manifest != nil {
+		was = Running
+	}
+	current, canary, candidate := vacate(&d.current), vacate(&d.canary), vacate(&d.candidate)
+	d.halted, d.haltedAt, d.accepted, d.manifest = true, d.now, false, nil
+	d.record(Halted, "", nil)
+	d.do(publishView{})
+	d.drop(current, canary, candidate)
+	d.emit(Event{Generation: current.id, State: Stopped, Was: was, Cause: "an operator stopped it"}, false)
+}
+
 // target is what the plugin is moved to: what is configured, or, where that was rejected, what was before.
 func (d *decision) target() revision {
+	target := d.wanted.revision
 	switch {
 	case !slices.Contains(d.rejected, d.wanted.id):
-		return d.wanted.revision
 	case d.canFallBack():
-		return d.previous
+		target = d.previous
 	case d.current.exists():
-		return d.current.revision
-	default:
-		return d.wanted.revision
+		target = d.current.revision
 	}
+	target.edition = d.wanted.edition
+	return target
 }
 
 func (d *decision) canFallBack() bool {
@@ -345,7 +387,7 @@ func (d *decision) advance() {
 		return
 	}
 	percent := d.candidate.settings.Rollout.Percent
-	if percent >= 100 || !d.served() || d.returning(d.candidate) {
+	if percent >= 100 || !d.served() || d.returning(d.candidate) || d.wanted.atOnce || d.candidate.id == d.current.id {
 		d.swapTo(d.candidate)
 		return
 	}
@@ -461,10 +503,12 @@ func (d *decision) swappedOrNot(m *member, v verdict) {
 func (d *decision) swapped(m member, v verdict) {
 	was := d.refused
 	old, canary, candidate := d.current, vacate(&d.canary), vacate(&d.candidate)
-	if d.served() && old.exists() && !slices.Contains(d.rejected, old.id) {
-		d.previous = old.revision
+	if restarted := old.id == m.id; !restarted {
+		if d.swappedAt = d.now; d.served() && old.exists() && !slices.Contains(d.rejected, old.id) {
+			d.previous = old.revision
+		}
 	}
-	d.current, d.accepted, d.manifest, d.swappedAt = m, true, m.manifest, d.now
+	d.current, d.accepted, d.manifest = m, true, m.manifest
 	d.refused, d.swapError = nil, nil
 	d.unserved = d.unservedOf(v)
 	d.record(Swapped, m.id, nil)
@@ -472,7 +516,7 @@ func (d *decision) swapped(m member, v verdict) {
 	d.drop(old, canary, candidate)
 	d.emit(Event{Generation: m.id, State: EventSwapped, Was: EventSwapping, Cause: "it is ready"}, false)
 	d.tellRefused(was)
-	if d.round == d.wanted.round && d.target().id != m.id {
+	if d.round == d.wanted.round && !d.target().is(m.revision) {
 		d.reconcile() // one that came back has taken the place of a rollout
 	}
 }
@@ -617,6 +661,7 @@ func (d *decision) emit(event Event, bad bool) { d.do(emitEvent{event, bad}) }
 
 func (d *decision) start(r revision) member {
 	d.started++
+	r.edition = d.wanted.edition
 	d.do(startGeneration{d.started, r})
 	return member{revision: r, number: d.started}
 }

@@ -270,6 +270,21 @@ func lists(generation int, ids ...string) chapter {
 	}
 }
 
+// halts and restarts are what operators do.
+func halts(s *story) {
+	s.wanted.round++
+	s.wanted.halted = true
+	s.see(looked{})
+}
+
+func restarts(s *story) {
+	s.wanted.round++
+	s.wanted.edition++
+	s.wanted.halted, s.wanted.atOnce = false, true
+	s.rolled = nil
+	s.see(looked{})
+}
+
 func removed(s *story) {
 	s.wanted = wanted{round: s.wanted.round + 1, removed: true}
 	s.see(looked{})
@@ -450,6 +465,33 @@ func TestWhatIsDone(t *testing.T) {
 			"claim 4, publish, remember, retire 2, retire 3, emit swapped a, start 5:c, emit swapping c, publish, update 4", Swapped,
 		},
 
+		// Operators.
+		"a plugin that is stopped ends all its generations, and its categories stay listed": {
+			canaryOf(halts), "cancel retry, publish, retire 1, retire 2, emit stopped a", Halted,
+		},
+		"a plugin that is stopped before it was up holds up nobody": {
+			[]chapter{configure("a"), halts}, "cancel retry, skip turn, publish, retire 1, emit stopped a", Halted,
+		},
+		"a plugin that is stopped is left so by a look":            {then(serving, halts, lookedAgain), "publish", Halted},
+		"what comes too late of a plugin that was stopped is none": {then(serving, halts, fails(1), up(1, 0)), "", Halted},
+		"a plugin that was stopped is started by another configuration": {
+			then(serving, halts, configure("b")), "cancel retry, start 2:b, publish", Started,
+		},
+		"a plugin that was stopped and is up again claims its categories": {
+			then(serving, halts, configure("a"), up(2, 0)), "claim 2, publish, remember", Started,
+		},
+		"a restart starts a candidate of the same spec": {then(serving, restarts), "cancel retry, start 2:a, emit swapping a, publish, update 1", Started},
+		"a restart swaps it in at once, whatever its rollout": {
+			[]chapter{configure("a", percent(10)), up(1, 0), restarts, up(2, 0)}, "claim 2, publish, remember, retire 1, emit swapped a", Swapped,
+		},
+		"a restart does not end the probation of a swap": {swappedTo(restarts, up(3, 0), crashLoops(3)), "start 4:a, " + returns, Swapped},
+		"a restart is no swap from which a crash loop is rolled back": {
+			swappedTo(after(time.Hour), restarts, up(3, 0), crashLoops(3)), "", Swapped,
+		},
+		"a restart during a restart supersedes it": {
+			then(serving, restarts, restarts), "cancel retry, retire 2, start 3:a, emit swapping a, publish, update 1", Started,
+		},
+
 		// The end.
 		"a plugin that is removed is listed no longer, and drains": {
 			then(serving, removed), "withdraw, forget, publish, retire 1, drain, publish, emit stopped", Removed,
@@ -529,7 +571,9 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 				s.wanted = wanted{revision: configured(id.Draw(t, "id"), draw(t)...), round: s.wanted.round + 1}
 				s.rolled = nil
 			},
-			"a look": func(*rapid.T) { lookedAgain(s) },
+			"a look":    func(*rapid.T) { lookedAgain(s) },
+			"a stop":    func(*rapid.T) { halts(s) },
+			"a restart": func(*rapid.T) { restarts(s) },
 			"an instance is up": func(t *rapid.T) {
 				m := member(t)
 				instance := rapid.IntRange(0, m.instances()-1).Draw(t, "instance")
@@ -579,6 +623,9 @@ func TestWhateverHappensEndsWell(t *testing.T) {
 			return
 		}
 		clear(bad)
+		if s.wanted.halted {
+			restarts(s)
+		}
 		lookedAgain(s)
 		if s.state.refused != nil {
 			gains(s)
@@ -618,9 +665,11 @@ func (s *story) check(fatal func(string, ...any)) {
 		fatal("it retries: %v, and there is a timer for it: %v", s.state.retrying, s.timer)
 	case s.state.accepted && (!s.listed || !s.state.current.exists() || s.state.current.manifest == nil):
 		fatal("it serves what is not listed: %+v", s.state)
-	case s.turns["awaitTurn"] != s.turns["passTurn"] || s.turns["awaitTurn"] > 1 || s.turns["skipTurn"] > 0:
+	case s.turns["awaitTurn"] != s.turns["passTurn"] || s.turns["awaitTurn"]+s.turns["skipTurn"] > 1:
 		fatal("turns %v", s.turns)
-	case !s.state.current.exists() && s.state.round > 0:
+	case s.state.halted && len(members) > 0:
+		fatal("an operator stopped it, and it has generations %v", members)
+	case !s.state.current.exists() && s.state.round > 0 && !s.state.halted:
 		fatal("there is no current generation: %+v", s.state)
 	}
 }

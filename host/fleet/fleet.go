@@ -70,13 +70,17 @@ type Fleet struct {
 	// starts is what tests start instances with.
 	starts func(context.Context, plugin.Spec) (instance, error)
 
-	applying sync.Mutex // held while Apply changes what is wanted
+	applying sync.Mutex // held while Apply or Operate change what is wanted
 	round    int
 
-	mu          sync.Mutex
-	supervisors map[string]*supervisor   // by plugin name
-	leaving     map[*supervisor]struct{} // removed ones, which drain
-	recent      map[string]lastServed    // what was forgotten a short while ago, by plugin name
+	mu sync.Mutex
+	// settings are what Apply was last given, instructions what operators did besides, by plugin name. They change while applying is
+	// held, too.
+	settings     *config.Config
+	instructions map[string]instruction
+	supervisors  map[string]*supervisor   // by plugin name
+	leaving      map[*supervisor]struct{} // removed ones, which drain
+	recent       map[string]lastServed    // what was forgotten a short while ago, by plugin name
 }
 
 // New returns a fleet without plugins.
@@ -87,7 +91,7 @@ func New(options Options) *Fleet {
 	memory := memory{options.State, options.Memory, options.Log}
 	return &Fleet{
 		options: options, memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
-		supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
+		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 }
 
@@ -108,52 +112,22 @@ func (f *Fleet) Listed() <-chan struct{} { return f.listed }
 func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.applying.Lock()
 	defer f.applying.Unlock()
-	f.round++
-	round := &Round{number: f.round}
-
-	if f.round == 1 {
+	if f.settings == nil {
+		f.mu.Lock()
+		f.instructions = f.memory.instructions()
+		f.mu.Unlock()
 		f.routes.owners = f.memory.owners()
 		maps.DeleteFunc(f.routes.owners, func(_, owner string) bool { _, wanted := settings.Plugins[owner]; return !wanted })
 	}
 	f.mu.Lock()
-	var fresh, gone []*supervisor
-	for name := range settings.Plugins {
-		if f.supervisors[name] == nil {
-			f.supervisors[name] = newSupervisor(f, name)
-			fresh = append(fresh, f.supervisors[name])
-		}
-	}
-	for name, s := range f.supervisors {
-		if _, wanted := settings.Plugins[name]; !wanted {
-			gone = append(gone, s)
-			delete(f.supervisors, name)
-			f.leaving[s] = struct{}{}
-		}
-		round.supervisors = append(round.supervisors, s)
-	}
+	f.settings = settings
 	f.mu.Unlock()
-
-	f.routes.begin(f.round, rulesOf(settings), settings.Create.RemovedGrace, f.holders())
-	for _, s := range gone {
-		s.want(&desired{wanted: wanted{round: f.round, removed: true}, settings: settings})
-		go f.forget(s)
-	}
-	for _, s := range round.supervisors {
-		if entry, ok := settings.Plugins[s.name]; ok {
-			spec := plugin.SpecOf(s.name, entry)
-			spec.Contents = settings.Fingerprint(s.name)
-			s.want(&desired{wanted: wanted{revision: revisionOf(spec, entry), round: f.round}, settings: settings})
-		}
-	}
-	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
-	for _, s := range fresh {
-		s.recall()
-	}
-	for _, s := range fresh {
-		go s.run()
-	}
-	go f.acceptInOrder(fresh, f.round == 1)
-	return round
+	f.review()
+	f.mu.Lock()
+	names := slices.Concat(slices.Collect(maps.Keys(settings.Plugins)), slices.Collect(maps.Keys(f.supervisors)))
+	f.mu.Unlock()
+	slices.Sort(names)
+	return f.move(slices.Compact(names), "", false)
 }
 
 // acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two that list one
@@ -182,17 +156,6 @@ func (f *Fleet) acceptInOrder(fresh []*supervisor, first bool) {
 	if first {
 		close(f.synced)
 	}
-}
-
-// holders are the plugins that are wanted, as those who claim task types.
-func (f *Fleet) holders() map[string]holder {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	holders := map[string]holder{}
-	for name, s := range f.supervisors {
-		holders[name] = s
-	}
-	return holders
 }
 
 // forget drops a removed plugin once it is gone.
@@ -226,10 +189,11 @@ func (f *Fleet) Stop(limit context.Context) {
 // its old processes drain.
 func (f *Fleet) Status() []Status {
 	supervisors := f.all()
-	statuses := make([]Status, 0, len(supervisors))
+	statuses := f.disabled()
 	for _, s := range supervisors {
 		statuses = append(statuses, s.status())
 	}
+	slices.SortStableFunc(statuses, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return statuses
 }
 
@@ -237,7 +201,12 @@ func (f *Fleet) Status() []Status {
 func (f *Fleet) all() []*supervisor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	supervisors := slices.AppendSeq(slices.Collect(maps.Values(f.supervisors)), maps.Keys(f.leaving))
+	supervisors := slices.Collect(maps.Values(f.supervisors))
+	for s := range f.leaving {
+		if !s.view.Load().state.stopped { // else it is about to be forgotten
+			supervisors = append(supervisors, s)
+		}
+	}
 	slices.SortStableFunc(supervisors, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
 	return supervisors
 }

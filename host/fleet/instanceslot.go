@@ -50,6 +50,7 @@ type instanceSlot struct {
 	reason   error    // why it is not running, or was last not
 	instance instance // the one that takes calls; nil in every state but Running
 	restarts int      // processes started after the first
+	files    startedFiles
 }
 
 func newInstanceSlot(g *generation, number int) *instanceSlot {
@@ -66,6 +67,10 @@ func (s *instanceSlot) run() {
 	failures := newFailures(g.configured().Restart)
 	for first := true; first || s.ctx.Err() == nil; first = false {
 		began := time.Now()
+		files := filesOf(g.spec)
+		s.mu.Lock()
+		s.files = files
+		s.mu.Unlock()
 		started, err := g.start(s.ctx)
 		if err == nil {
 			// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
@@ -148,12 +153,14 @@ func (s *instanceSlot) examine(ctx context.Context, running instance, sick chan<
 	health := healthpb.NewHealthClient(running.Conn())
 	ticker := time.NewTicker(rule.Interval)
 	defer ticker.Stop()
+	var told []string
 	for misses := 0; ; {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
+		told = s.lookAtFiles(told)
 		asking, cancel := context.WithTimeout(ctx, rule.Timeout)
 		_, err := health.Check(asking, &healthpb.HealthCheckRequest{Service: pluginv1.HealthService})
 		silent := asking.Err() != nil // any answer is a sign of life

@@ -13,6 +13,8 @@ const (
 	Canary    Action = "canary"    // a new generation gets a share of new jobs
 	Removed   Action = "removed"   // it has drained and is gone
 	Failed    Action = "failed"    // the swap failed: the old generation serves on
+	Halted    Action = "stopped"   // an operator stopped it, and nothing of it runs
+	Disabled  Action = "disabled"  // an operator took it out of the configuration
 )
 
 // Outcome is what came of one plugin in a Round.
@@ -29,11 +31,15 @@ type Outcome struct {
 type Round struct {
 	number      int
 	supervisors []*supervisor
+	disabled    []string
 }
 
 // Wait waits until it is known of every plugin what came of it, and calls each (not at the same time) as it is. A plugin
 // that a newer Apply decides about first is not reported. The error is ctx's.
 func (r *Round) Wait(ctx context.Context, each func(Outcome)) error {
+	for _, name := range r.disabled {
+		each(Outcome{Plugin: name, Action: Disabled})
+	}
 	for _, s := range r.supervisors {
 		for {
 			signal := *s.signal.Load()

@@ -101,8 +101,8 @@ func summary(unserved []route.Unserved) string {
 	return strings.Join(texts, "; ")
 }
 
-// begin says that a round begins, of which it is not known yet what it does to these plugins. Rules take effect at once.
-func (r *routes) begin(round int, rules route.Rules, grace time.Duration, holders map[string]holder) {
+// begin says that a round begins, of which it is not known yet what it does to the plugins of these names. Rules take effect at once.
+func (r *routes) begin(round int, rules route.Rules, grace time.Duration, holders map[string]holder, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.grace = grace
@@ -118,7 +118,9 @@ func (r *routes) begin(round int, rules route.Rules, grace time.Duration, holder
 			}
 			r.plugins[name] = st
 		}
-		st.moving = round
+		if slices.Contains(names, name) {
+			st.moving = round
+		}
 	}
 	for name, st := range r.plugins {
 		if holders[name] == nil { // it is to go

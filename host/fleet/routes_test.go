@@ -45,7 +45,7 @@ func (w *world) configure(rules route.Rules, names ...string) {
 		}
 		holders[name] = w.plugins[name]
 	}
-	w.begin(w.round, rules, time.Minute, holders)
+	w.begin(w.round, rules, time.Minute, holders, names)
 	for name, p := range w.plugins {
 		if holders[name] == nil {
 			w.withdraw(name, p, time.Minute)

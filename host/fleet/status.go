@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
@@ -27,8 +28,10 @@ const (
 	Refused State = "refused"
 	// Draining: it is to go, calls under way may end.
 	Draining State = "draining"
-	// Stopped: it is gone.
+	// Stopped: it is gone, or an operator stopped it.
 	Stopped State = "stopped"
+	// StateDisabled: an operator disabled it.
+	StateDisabled State = "disabled"
 )
 
 // The states of a swap. Only events have them.
@@ -41,12 +44,14 @@ const (
 	EventCanary State = "canary"
 	// EventSwapFailed: the new generation is not ready, or all that it lists belongs to other plugins; the old one serves on.
 	EventSwapFailed State = "swap failed"
+	// EventFileChanged: a file that it was started from is another one by now.
+	EventFileChanged State = "file changed"
 	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
 	EventRolledBack State = "rolled back"
 )
 
 // States are the states of a plugin, in the order of a life.
-var States = []State{Starting, Running, Restarting, CrashLooping, Refused, Draining, Stopped}
+var States = []State{Starting, Running, Restarting, CrashLooping, Refused, Draining, Stopped, StateDisabled}
 
 // Status is one plugin at one moment.
 type Status struct {
@@ -56,6 +61,10 @@ type Status struct {
 	Since time.Time
 	// Reason is why it is not running, or, while it runs, why it last was not; nil when it always was.
 	Reason error
+	// RolledBack says that an operator rolled it back: what runs is not what the configuration says.
+	RolledBack bool
+	// ChangedFiles are files that its processes were started from and that are others by now.
+	ChangedFiles []string
 	// SwapError is why the last swap failed, while that matters.
 	SwapError error
 	// Restarts is how often processes of the current generation were started after the first.
@@ -113,6 +122,9 @@ type InstanceStatus struct {
 func (s *supervisor) status() Status {
 	v := s.view.Load()
 	status := Status{Name: s.name, State: Starting, Manifest: v.state.manifest, Unserved: v.state.unserved, SwapError: v.state.swapError}
+	if d := s.desired.Load(); d != nil {
+		status.RolledBack = d.rolledBack
+	}
 	canary := 0
 	if v.canary != nil {
 		canary = v.state.canary.settings.Rollout.Percent
@@ -121,6 +133,7 @@ func (s *supervisor) status() Status {
 		current := v.current.status(RoleCurrent, 100-canary)
 		status.Generations = append(status.Generations, current)
 		status.sum(current)
+		status.ChangedFiles = v.current.changedFiles()
 	}
 	if v.canary != nil {
 		status.Generations = append(status.Generations, v.canary.status(RoleCanary, canary))
@@ -133,10 +146,27 @@ func (s *supervisor) status() Status {
 		status.State = Stopped
 	case v.state.stopping:
 		status.State = Draining
+	case v.state.halted:
+		status.State, status.Since, status.Reason, status.Manifest = Stopped, v.state.haltedAt, errHalted, v.state.recalled
 	case v.state.refused != nil:
 		status.State, status.Reason = Refused, v.state.refused
 	}
 	return status
+}
+
+// changedFiles are the files that the generation's running processes were started from and that have changed since.
+func (g *generation) changedFiles() []string {
+	var changed []string
+	for _, s := range *g.visible.Load() {
+		s.mu.Lock()
+		files, running := s.files, s.instance != nil
+		s.mu.Unlock()
+		if running {
+			changed = append(changed, files.changed()...)
+		}
+	}
+	slices.Sort(changed)
+	return slices.Compact(changed)
 }
 
 // sum makes the plugin's figures from those of its current generation.

@@ -52,7 +52,8 @@ type supervisor struct {
 // desired is what the configuration wants of the plugin, with all of the configuration.
 type desired struct {
 	wanted
-	settings *config.Config
+	settings   *config.Config
+	rolledBack bool // by an operator
 }
 
 // view is what there is of a plugin at one moment. It is never changed, only succeeded by another.
@@ -249,7 +250,7 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 	for {
 		signal := *s.signal.Load()
 		v := s.view.Load()
-		if v.state.stopping || v.state.stopped || v.state.refused != nil {
+		if v.state.stopping || v.state.stopped || v.state.refused != nil && !v.state.halted {
 			return route.Lease{}, s.inVain()
 		}
 		if lease, ok := s.TryAcquire(want); ok {

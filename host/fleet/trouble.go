@@ -63,6 +63,8 @@ func (s *supervisor) describe() string {
 	v := s.view.Load()
 	state, reason := v.doing()
 	switch {
+	case v.state.halted:
+		return fmt.Sprintf("plugin %q is stopped: an operator stopped it", s.name)
 	case v.state.refused != nil:
 		return fmt.Sprintf("plugin %q is refused: %v", s.name, v.state.refused)
 	case v.state.stopped:

@@ -184,6 +184,38 @@ func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.Upgra
 	return *report, nil
 }
 
+// Operate has the host carry out an operation on a plugin, and waits for the report. The events that come before it are given to follow.
+func (c Client) Operate(ctx context.Context, plugin, operation string, follow func(admin.Event)) (admin.OperationReport, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	s, err := c.stream(ctx, http.MethodPost, "/plugins/"+url.PathEscape(plugin)+"/"+operation)
+	if err != nil {
+		return admin.OperationReport{}, err
+	}
+	defer s.close()
+	if s.response.StatusCode != http.StatusOK {
+		return admin.OperationReport{}, c.refusal(s.response)
+	}
+	var report *admin.OperationReport
+	err = eachLine(s, func(line admin.OperationLine) error {
+		switch {
+		case line.Report != nil:
+			report = line.Report
+			return io.EOF
+		case line.Event != nil:
+			follow(*line.Event)
+		}
+		return nil
+	})
+	if err == nil && report == nil {
+		err = errors.New("it closed the connection")
+	}
+	if err != nil {
+		return admin.OperationReport{}, fmt.Errorf("the host at %s broke off: %w\nWhat plugin %s does now shows with: agenthost status", c.Address, err, plugin)
+	}
+	return *report, nil
+}
+
 // refusal is the error for an answer that is none: what the host said, if it is one line of text.
 func (c Client) refusal(response *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))

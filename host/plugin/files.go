@@ -1,0 +1,74 @@
+package plugin
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Files are the files that the plugin is made of, as far as its spec tells: the program, those of its arguments that are files, such
+// as a script or a jar, and what has a checksum. Those of a remote one are none.
+func (s Spec) Files() []string {
+	var files []string
+	add := func(path string, is func(string, os.FileInfo) bool) {
+		if path != "" && !filepath.IsAbs(path) {
+			path = filepath.Join(s.Dir, path)
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && is(path, info) && !slices.Contains(files, path) {
+			files = append(files, path)
+		}
+	}
+	whatever := func(string, os.FileInfo) bool { return true }
+	for i, argument := range s.Command {
+		switch {
+		case i > 0:
+			for part := range strings.SplitSeq(argument, string(filepath.ListSeparator)) { // a class path is several
+				add(part, isProgram)
+			}
+		case strings.Contains(argument, "/"):
+			add(argument, whatever)
+		default:
+			add(s.program(argument), whatever)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(s.SHA256)) {
+		add(path, whatever)
+	}
+	return files
+}
+
+// isProgram tells a file that is run, by whatever runs such files, from one that a plugin works on.
+func isProgram(path string, info os.FileInfo) bool {
+	switch filepath.Ext(path) {
+	case ".jar", ".py", ".pyz", ".js", ".mjs", ".rb", ".sh", ".pl", ".lua":
+		return true
+	}
+	if info.Mode()&0o111 != 0 {
+		return true
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var start [2]byte
+	n, err := file.Read(start[:])
+	return err == nil && string(start[:n]) == "#!"
+}
+
+// program finds a program in the PATH that the plugin gets.
+func (s Spec) program(name string) string {
+	path, ok := s.Env["PATH"]
+	if !ok {
+		path = os.Getenv("PATH")
+	}
+	for _, folder := range filepath.SplitList(path) {
+		found := filepath.Join(folder, name)
+		if info, err := os.Stat(found); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return found
+		}
+	}
+	return ""
+}
