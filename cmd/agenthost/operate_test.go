@@ -102,7 +102,7 @@ func TestAnOperatorOperatesTheRealHost(t *testing.T) {
 		}
 	}
 	install("1")
-	file := writeFile(t, "host.yaml", fmt.Sprintf("listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: %s/r\nstate_dir: %s\nplugins: {echo: {command: [%s]}}\n",
+	file := writeFile(t, "host.yaml", fmt.Sprintf("listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: %s/r\nstate_dir: %s\nplugins: {echo: {command: [%s], sandbox: off}}\n",
 		shortDir(t), filepath.Join(t.TempDir(), "state"), program))
 	serve := func() *served {
 		p := startAgenthost(t, "serve", "-c", file)

@@ -148,7 +148,7 @@ func TestAProcessThatRestartedItselfClaimsNoMoreThanItsGeneration(t *testing.T) 
 	}
 	script := fmt.Sprintf(`if [ -e "$0" ]; then exec %s; fi; exec %s`, agents("agent:sync:own,victim@7;other:async:free"), agents("agent:async:own"))
 	evil := echo("1")
-	evil.Command = []string{"/bin/sh", "-c", script, marker}
+	evil.Command, evil.Sandbox.Mode = []string{"/bin/sh", "-c", script, marker}, config.Off // which would keep the shell from these programs
 	f := startWith(t, Health{})
 	f.apply(t, these(map[string]config.Plugin{"evil": evil, "good": serving("1ms", "victim")}))
 	before := f.status(t, "evil", isRunning)

@@ -292,7 +292,7 @@ func TestAFileThatChangedSinceThePluginWasStartedIsToldAndTakenUpByARestart(t *t
 	}
 	write("1")
 	p := echo("1")
-	p.Command = []string{script}
+	p.Command, p.Sandbox.Mode = []string{script}, config.Off // which would keep the script from the program
 	f := startWith(t, Health{Interval: 10 * time.Millisecond, Timeout: time.Second, Misses: 100})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
