@@ -163,7 +163,7 @@ func TestOverAUnixSocketTheSystemSaysWhoOperatesTheHost(t *testing.T) {
 
 func TestAHostThatAcceptsAndNeverAnswersEndsEveryCommand(t *testing.T) {
 	silent := listenTCP(t)
-	for _, line := range []string{"status", "pending", "reload", "reload --dry-run", "upgrade", "pending cancel x"} {
+	for _, line := range []string{"status", "pending", "reload", "reload --dry-run", "upgrade", "pending cancel x", "restart x", "stop x", "disable x", "rollback x"} {
 		began := time.Now()
 		agenthost(t, append(strings.Fields(line), "--timeout", "200ms", "--admin", silent.Addr().String())...).
 			expect(t, exitFailed, "", "what listens at "+silent.Addr().String()+" does not answer: nothing came within 200ms")

@@ -84,13 +84,18 @@ func TestNothingThatAHostSaysActsOnTheTerminal(t *testing.T) {
 	h := string(quoted)
 	answers := map[string]string{
 		"/status": `{"host": {"version": ` + h + `, "config_error": ` + h + `, "grpc": ` + h + `}, "plugins": [{"name": ` + h + `, "state": ` + h + `, "version": ` + h +
-			`, "reason": ` + h + `, "swap_error": ` + h + `, "categories": [{"name": ` + h + `}], "generations": [{"id": ` + h + `, "version": ` + h + `, "reason": ` + h + `, "instances": [{}, {}]}]}]}`,
+			`, "reason": ` + h + `, "swap_error": ` + h + `, "not_served": [{"name": ` + h + `, "reason": ` + h + `}], "changed_files": [` + h + `], "categories": [{"name": ` + h + `}], "generations": [{"id": ` + h + `, "version": ` + h + `, "reason": ` + h + `, "instances": [{}, {}]}]}]}`,
 		"/pending":          `{"tasks": [{"id": ` + h + `, "plugin": ` + h + `, "waits": ` + h + `, "execution": ` + h + `}]}`,
 		"/reload":           `{"plan": [{"plugin": ` + h + `, "action": ` + h + `, "keys": [` + h + `]}]}` + "\n" + `{"event": {"plugin": ` + h + `, "state": ` + h + `, "cause": ` + h + `}}` + "\n" + `{"report": {"plugins": [{"name": ` + h + `, "error": ` + h + `}]}}`,
 		"/upgrade":          `{"started": {"program": ` + h + `}}` + "\n" + `{"report": {"error": ` + h + `}}`,
 		"/pending/x/cancel": "no: " + hostile,
 	}
+	operated := `{"event": {"plugin": ` + h + `, "state": ` + h + `, "cause": ` + h + `}}` + "\n" + `{"report": {"plugin": ` + h + `, "state": ` + h + `, "error": ` + h + `}}`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/plugins/") {
+			_, _ = w.Write([]byte(operated))
+			return
+		}
 		if strings.HasSuffix(r.URL.Path, "/cancel") {
 			w.WriteHeader(http.StatusConflict)
 		}
@@ -99,7 +104,7 @@ func TestNothingThatAHostSaysActsOnTheTerminal(t *testing.T) {
 	defer server.Close()
 	for _, line := range []string{
 		"status", "status -o json", "status -o yaml", "pending", "pending -o json", "pending -o yaml", "reload", "reload -o json", "reload -o yaml", "upgrade", "upgrade -o json",
-		"pending cancel x", "__complete pending cancel",
+		"pending cancel x", "__complete pending cancel", "restart x", "__complete restart",
 	} {
 		args := append(strings.Fields(line), "--admin", server.Listener.Addr().String())
 		if strings.HasPrefix(line, "__complete") {

@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/proto/nearest"
 	"github.com/agenthost/agenthost/tools/adminclient"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // operationCommand is what a command says of an operation on plugins.
@@ -140,16 +141,17 @@ func (r operationReports) failed() bool {
 }
 
 func (o operationCommand) show(cmd *cobra.Command, report admin.OperationReport) {
+	name := terminal.Line(report.Plugin)
 	switch {
 	case report.Error != "":
-		fmt.Fprintf(cmd.ErrOrStderr(), "agenthost: %s: the %s FAILED after %s: %s\n", report.Plugin, o.what, shortly(report.Seconds), report.Error)
+		fmt.Fprintf(cmd.ErrOrStderr(), "agenthost: %s: the %s FAILED after %s: %s\n", name, o.what, shortly(report.Seconds), terminal.Line(report.Error))
 		if report.State != "" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "  %s is %s\n", report.Plugin, report.State)
+			fmt.Fprintf(cmd.ErrOrStderr(), "  %s is %s\n", name, terminal.Line(report.State))
 		}
 	case report.Unneeded != "":
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing to do: %s\n", report.Plugin, report.Unneeded)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing to do: %s\n", name, terminal.Line(report.Unneeded))
 	default:
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s after %s%s\n", report.Plugin, o.done, shortly(report.Seconds), prefixed(", now ", report.State))
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s after %s%s\n", name, o.done, shortly(report.Seconds), prefixed(", now ", terminal.Line(report.State)))
 	}
 }
 
@@ -167,9 +169,9 @@ func checkNames(ctx context.Context, host adminclient.Client, names []string) er
 		message := fmt.Sprintf("no plugin of the host is called %s", name)
 		switch near := nearest.Name(name, known); {
 		case near != "":
-			message += fmt.Sprintf("; did you mean %s?", near)
+			message += fmt.Sprintf("; did you mean %s?", terminal.Line(near))
 		case len(known) > 0:
-			message += "; the plugins are " + strings.Join(known, ", ")
+			message += "; the plugins are " + terminal.Line(strings.Join(known, ", "))
 		default:
 			message += "; it has none"
 		}
@@ -196,8 +198,8 @@ func completePlugins(cmd *cobra.Command, args []string, _ string) ([]string, cob
 	status, _, _ := quickly(host).Status(cmd.Context()) // none, where no host answers
 	var left []string
 	for _, p := range status.Plugins {
-		if !slices.Contains(args, p.Name) {
-			left = append(left, cobra.CompletionWithDesc(p.Name, p.State))
+		if !slices.Contains(args, p.Name) && isPlainWord(p.Name) {
+			left = append(left, cobra.CompletionWithDesc(p.Name, plainWords(p.State)))
 		}
 	}
 	return left, cobra.ShellCompDirectiveNoFileComp

@@ -119,9 +119,7 @@ func TestAnOperatorOperatesTheRealHost(t *testing.T) {
 	if got := host.status(t); got.Version != "2" || len(got.ChangedFiles) != 0 {
 		t.Errorf("restarted it is %+v", got)
 	}
-	if line := `msg=operation operation=restart outcome=done`; !strings.Contains(host.stderr.String(), line) {
-		t.Errorf("the log has no line %q", line)
-	}
+	host.stderr.await(t, "msg=operation operation=restart outcome=done", 1)
 	on("rollback", "echo").expect(t, exitFailed, "", `plugin "echo" has no generation to roll back to`)
 
 	on("stop", "echo").expect(t, 0, "echo: stopped after", "")

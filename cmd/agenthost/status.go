@@ -214,7 +214,7 @@ func renderStatus(status admin.Status) string {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: an operator rolled it back\n", p.Name)
 		}
 		for _, file := range p.ChangedFiles {
-			fmt.Fprintf(&b, "%s: %s changed since it was started; take it up with: agenthost restart %s\n", p.Name, file, p.Name)
+			fmt.Fprintf(&b, "%s: %s changed since it was started; take it up with: agenthost restart %s\n", terminal.Line(p.Name), terminal.Line(file), terminal.Line(p.Name))
 		}
 		b.WriteString(unserved(p))
 		if p.Reason == "" {
@@ -246,7 +246,7 @@ func unserved(p admin.PluginStatus) string {
 		return ""
 	}
 	for _, n := range p.NotServed[:min(len(p.NotServed), shownUnserved)] {
-		fmt.Fprintf(&b, "%s\n", n.Reason)
+		fmt.Fprintf(&b, "%s\n", terminal.Line(n.Reason))
 	}
 	if more := len(p.NotServed) - shownUnserved; more > 0 {
 		fmt.Fprintf(&b, "%s does not serve %d more of the task categories that it lists\n", p.Name, more)
