@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -143,4 +144,42 @@ func TestAnOperatorOperatesTheRealHost(t *testing.T) {
 	on("enable", "echo").expect(t, 0, "echo: enabled after", "")
 	on("status").expect(t, 0, "running", "")
 	host.signal(t, syscall.SIGTERM)
+}
+
+func TestWhatAnOperatorStoppedOrDisabledStaysSoOverAnUpgrade(t *testing.T) {
+	file := writeFile(t, "host.yaml", fmt.Sprintf("listen: {grpc: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\nrun_dir: %s/r\nstate_dir: %s\nplugins: {one: {command: %s}, two: {command: %s}, three: {command: %s}}\n",
+		shortDir(t), filepath.Join(t.TempDir(), "state"), jsonList(badplugin.Command("good", "-agents", "a:async:one")),
+		jsonList(badplugin.Command("good", "-agents", "a:async:two")), jsonList(badplugin.Command("good", "-agents", "a:async:three"))))
+	p := startAgenthost(t, "serve", "-c", file)
+	p.stderr.await(t, "agenthost is ready", 1)
+	address := readyLine.FindStringSubmatch(p.stderr.String())[2]
+	on := func(args ...string) outcome { t.Helper(); return agenthost(t, append(args, "--admin", address)...) }
+	on("stop", "one").expect(t, 0, "one: stopped", "")
+	on("disable", "two").expect(t, 0, "two: disabled", "")
+	out := on("upgrade")
+	out.expect(t, 0, "upgraded after", "")
+	wait.Until(t, "the old host has ended", func() bool { return hasEnded(p.cmd.Process.Pid) })
+	pid := 0
+	if _, err := fmt.Sscanf(out.stdout[strings.Index(out.stdout, "process "):], "process %d", &pid); err != nil {
+		t.Fatalf("%v: %s", err, out.stdout)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it has ended, unless the test failed
+	})
+	var status admin.Status
+	if err := json.Unmarshal([]byte(on("status", "-o", "json").stdout), &status); err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]string{}
+	for _, p := range status.Plugins {
+		states[p.Name] = p.State
+	}
+	if want := map[string]string{"one": "stopped", "two": "disabled", "three": "running"}; !maps.Equal(states, want) || status.Host.PID != pid {
+		t.Errorf("in the new host they are %v", states)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, "the new host has ended", func() bool { return hasEnded(pid) })
+	_ = p.cmd.Wait() // both wrote to its pipes
 }
