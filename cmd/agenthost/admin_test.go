@@ -264,3 +264,15 @@ func hasEnded(pid int) bool {
 	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || bytes.Contains(state, []byte(") Z "))
 }
+
+func TestACheckReadsTheTokensForOperators(t *testing.T) {
+	file := pluginsFile(t, nil)
+	for content, wrong := range map[string]string{
+		"0123456789abcdef\nci 0123456789abcdef\n": "", "short\n": "is shorter than 16 characters", "\n": "there is no token", "one two three\n": "more than a name and a token",
+	} {
+		out := agenthost(t, "check", "--start", "-c", file, "--set", "listen.admin_token=file://"+writeFile(t, "tokens", content))
+		if (out.code == 0) != (wrong == "") || !strings.Contains(out.stderr, wrong) || strings.Contains(out.stderr, "short\n") {
+			t.Errorf("%q: %+v", content, out)
+		}
+	}
+}

@@ -69,6 +69,7 @@ Exits with 1 if anything is wrong.`,
 						return err
 					}
 					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
+					report.Errors = append(report.Errors, checkAdminTokens(ctx, settings.Listen)...)
 					report.Errors = append(report.Errors, server.CheckIssuers(ctx, settings)...)
 				}
 			}
@@ -99,6 +100,17 @@ func checkCreateKeys(ctx context.Context, settings config.Create) config.Errors 
 	}
 	if _, err := server.ReadCreateKeys(ctx, settings.Keys); err != nil {
 		return config.Errors{{Key: "create.keys", Message: strings.TrimPrefix(err.Error(), "create.keys: ")}}
+	}
+	return nil
+}
+
+// checkAdminTokens reads the tokens for operators, where there are any to read.
+func checkAdminTokens(ctx context.Context, settings config.Listen) config.Errors {
+	if settings.AdminToken == "" {
+		return nil
+	}
+	if _, err := server.ReadAdminTokens(ctx, settings.AdminToken); err != nil {
+		return config.Errors{{Key: "listen.admin_token", Message: strings.TrimPrefix(err.Error(), "listen.admin_token: ")}}
 	}
 	return nil
 }

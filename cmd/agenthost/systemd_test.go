@@ -72,7 +72,7 @@ func (n *notified) await(t *testing.T, pattern string) {
 func (p *program) activated(t *testing.T, names string, sockets ...net.Listener) {
 	t.Helper()
 	for _, socket := range sockets {
-		file, err := socket.(*net.TCPListener).File()
+		file, err := socket.(interface{ File() (*os.File, error) }).File()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +123,32 @@ func TestAHostListensWhereSystemdDoesAndTellsItWhatItDoes(t *testing.T) {
 			t.Errorf("the host ended with %d:\n%s", code, p.stderr)
 		}
 		told.await(t, "STOPPING=1")
+	}
+}
+
+func TestAHostTakesTheProbeAndTheSocketOfOperatorsFromSystemd(t *testing.T) {
+	grpc, probe := listenTCP(t), listenTCP(t)
+	path := filepath.Join(shortDir(t), "admin.sock")
+	admin, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { admin.Close() })
+	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
+	for _, names := range []string{"grpc:probe:admin", "agenthost.socket:agenthost.socket:agenthost.socket"} {
+		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+grpc.Addr().String(), "--set", "listen.admin=unix:"+path, "--set", "listen.probe="+probe.Addr().String())
+		p.activated(t, names, grpc, probe, admin)
+		p.start(t)
+		p.stderr.await(t, "agenthost is ready", 1)
+		host := &served{p, grpc.Addr().String(), probe.Addr().String()}
+		host.get(t, "/readyz")
+		agenthost(t, "status", "--admin", "unix:"+path).expect(t, 0, "echo", "")
+		if code := p.signal(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("systemd's socket is gone with the host: %v", err)
+		}
 	}
 }
 
