@@ -193,6 +193,9 @@ func (s *Server) isOwnName(hostPort string) bool {
 	if configured, _, err := net.SplitHostPort(s.options.Configured); err == nil && host != "" && host == strings.ToLower(configured) {
 		return true
 	}
+	if own, err := os.Hostname(); err == nil && host == strings.ToLower(own) {
+		return true
+	}
 	for _, private := range []string{".localhost", ".internal", ".svc", ".cluster.local"} {
 		if strings.HasSuffix(host, private) {
 			return true
@@ -254,9 +257,9 @@ func fromThisMachine(r *http.Request) bool {
 
 // challenge is what a request without a token is told: where the host has written one, for those on its machine who may read
 // it.
-func (s *Server) challenge() string {
+func (s *Server) challenge(r *http.Request) string {
 	challenge := `Bearer realm="agenthost"`
-	if s.options.TokenFile != "" {
+	if s.options.TokenFile != "" && fromThisMachine(r) {
 		challenge += fmt.Sprintf(`, token_file=%q`, s.options.TokenFile)
 	}
 	return challenge

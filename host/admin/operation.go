@@ -59,7 +59,7 @@ func (s *Server) guard(e endpoint) http.Handler {
 				s.audit.refused(r.Context(), o.name, c, refused.text)
 			}
 			if refused.status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", s.challenge())
+				w.Header().Set("WWW-Authenticate", s.challenge(r))
 			}
 			http.Error(w, refused.text, refused.status)
 			return

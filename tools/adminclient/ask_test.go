@@ -137,3 +137,28 @@ func TestTheTokenOfTheHostsUserIsFoundAndNoOtherFileIsShown(t *testing.T) {
 		t.Errorf("with a wrong token: %v", err)
 	}
 }
+
+// Another machine may name a file of this one, too.
+func TestTheTokenOfThisMachineGoesToNoOther(t *testing.T) {
+	here, there := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 40000}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 8), Port: 9090}
+	for _, test := range []struct {
+		local, remote net.Addr
+		isHere        bool
+	}{
+		{here, there, false}, {here, &net.TCPAddr{IP: here.IP, Port: 9090}, true}, {&net.TCPAddr{IP: net.IPv6loopback}, &net.TCPAddr{IP: net.IPv6loopback, Port: 9090}, true},
+		{here, &net.UnixAddr{Name: "/x"}, false},
+	} {
+		if got := isOfThisMachine(addressed{local: test.local, remote: test.remote}); got != test.isHere {
+			t.Errorf("from %v to %v: %v", test.local, test.remote, got)
+		}
+	}
+}
+
+// addressed is a connection of which only the addresses are known.
+type addressed struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (a addressed) LocalAddr() net.Addr  { return a.local }
+func (a addressed) RemoteAddr() net.Addr { return a.remote }

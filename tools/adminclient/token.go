@@ -19,7 +19,7 @@ var tokenFile = regexp.MustCompile(`token_file=("(?:[^"\\]|\\.)*")`)
 
 // tokenFor reads the token that a host on this machine has written for its user, where it says that it has; empty: there is none.
 //
-// What answers may be no host, but want to learn a token. So it gets that of its own port only, from a file that only this user,
+// What answers may be no host, but want to learn a token. So it gets that of its own port only, on this machine, from a file that only this user,
 // or root, can have written.
 func tokenFor(address, challenge string) string {
 	named := tokenFile.FindStringSubmatch(challenge)
