@@ -43,9 +43,9 @@ type Program struct {
 // Needs are the files and folders that the program consists of, as far as can be seen, others that it reads, and the runtime that it
 // needs. It consists of:
 //
-//   - its folder, also of the interpreter that its first line names, and, of a folder bin beside a lib, the folder above;
+//   - its folder, also of the interpreter that its first line names, and, of a folder bin, the folder above;
 //   - its working directory, where one is given;
-//   - for Python the virtual environment with the installation that it is of, and packages installed from elsewhere; for Java its home.
+//   - for Python the virtual environment (also .venv or venv in these folders) with the installation that it is of, and packages installed from elsewhere; for Java its home.
 //
 // It reads:
 //
@@ -54,11 +54,12 @@ type Program struct {
 //
 // Never as a whole: /, /home, the home directory, the system's folders for temporary files, and such.
 func (p Program) Needs() (own, others []string, runtime string) {
-	n := &needs{program: p, own: map[string]bool{}, others: map[string]bool{}}
+	n := &needs{program: p, own: map[string]bool{}, others: map[string]bool{}, environments: map[string]bool{}}
 	n.found = n.own
 	n.addProgram(p.Path, 0)
 	if p.Dir != "" {
 		n.add(p.Dir)
+		n.addEnvironmentsOf(p.Dir)
 	}
 	n.found = n.others
 	for _, argument := range p.Args[min(1, len(p.Args)):] {
@@ -86,6 +87,10 @@ type needs struct {
 	others  map[string]bool
 	found   map[string]bool // one of the two, which is being filled
 	seen    string          // the runtime that was found out
+	// script says that the program is one, which may start anything of its project.
+	script bool
+	// environments are the virtual environments that were looked at.
+	environments map[string]bool
 }
 
 func (n *needs) runtime() string {
@@ -107,6 +112,8 @@ func (n *needs) addProgram(path string, depth int) {
 	if depth > deep {
 		return
 	}
+	interpreters := n.interpreters(path)
+	n.script = n.script || len(interpreters) > 0
 	for _, step := range links(path) {
 		switch name := filepath.Base(step); {
 		case n.seen != "":
@@ -118,10 +125,18 @@ func (n *needs) addProgram(path string, depth int) {
 		n.addFileAndFolder(step)
 		n.addAbove(filepath.Dir(step))
 	}
-	for _, interpreter := range n.interpreters(path) {
+	for _, interpreter := range interpreters {
+		if n.seen == "" && startsJava(path) {
+			n.seen = RuntimeJava
+		}
 		n.addProgram(interpreter, depth+1)
 	}
 }
+
+var javaStart = regexp.MustCompile(`(?m)(^|[\s;&|/"'])java"?[\s]`)
+
+// startsJava says that a script seems to start a JVM.
+func startsJava(path string) bool { return javaStart.Match(read(path)) }
 
 // links are a path and what it leads to, step by step.
 func links(path string) []string {
@@ -149,9 +164,26 @@ func (n *needs) addAbove(bin string) {
 	switch {
 	case filepath.Base(bin) == "shims" && exists(filepath.Join(above, "versions")): // as pyenv has them
 		n.add(above)
-	case filepath.Base(bin) == "bin" && (exists(filepath.Join(above, "lib")) || exists(filepath.Join(above, "pyvenv.cfg"))):
+	case filepath.Base(bin) == "bin":
 		n.add(above)
 		n.addEnvironment(above)
+		n.addEnvironmentsOf(above)
+	}
+}
+
+// addEnvironmentsOf adds what virtual environments in a project's folder refer to: what is started there may be a script that
+// starts theirs.
+func (n *needs) addEnvironmentsOf(project string) {
+	if !n.script {
+		return
+	}
+	for _, name := range []string{".venv", "venv"} {
+		environment := filepath.Join(project, name)
+		if !exists(filepath.Join(environment, "pyvenv.cfg")) || n.environments[environment] {
+			continue
+		}
+		n.environments[environment] = true
+		n.addProgram(filepath.Join(environment, "bin", "python"), 0)
 	}
 }
 

@@ -31,7 +31,10 @@ const (
 // plugin configures a language's project.
 func plugin(t *testing.T, language string) map[string]any {
 	t.Helper()
-	configured := map[string]any{"command": []string{filepath.Join(project(t, language), "bin", "greeter")}, "start_timeout": startLimit.String()}
+	configured := map[string]any{
+		"command": []string{filepath.Join(project(t, language), "bin", "greeter")}, "start_timeout": startLimit.String(),
+		"sandbox": "on", // as it is without configuration
+	}
 	if takesConfig(language) {
 		configured["config"] = map[string]any{"greeting": "Hello"}
 	}
