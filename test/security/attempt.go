@@ -66,6 +66,9 @@ func (c *cell) attempt(ctx context.Context, r row, by string) (hostile.Result, e
 	if len(lost) > 0 && c.dies() || !c.alive() {
 		return hostile.Result{Outcome: hostile.Succeeded, Evidence: "the host died (" + result.Evidence + ")"}, c.revive(ctx)
 	}
+	if err == nil && len(lost) == 0 && r.try == nil {
+		return result, nil
+	}
 	return result, c.whole(ctx)
 }
 
@@ -114,7 +117,7 @@ func largeAnswer(ctx context.Context, c *cell, by string, w hostile.World) (host
 	return result, nil
 }
 
-// leaveLimitOf is how long something may take to be gone after what it hung on.
+// goneLimit is how long something may take to be gone after what it hung on.
 const goneLimit = 5 * time.Second
 
 // outlivePlugin has a plugin leave a process behind, and removes the plugin.

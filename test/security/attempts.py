@@ -257,6 +257,11 @@ def open_to_write(path: str) -> str:
         return f"can write to {path}"
 
 
+def set_mode(path: str) -> str:
+    os.chmod(path, 0o600)  # as it is
+    return f"set the mode of {path}"
+
+
 def create(folder: Path | str) -> str:
     path = Path(folder, ".hostile")
     path.touch()
@@ -286,6 +291,7 @@ FILES: dict[str, Callable[[World], str]] = {
     "victim-secret": lambda w: read(w.secret_file),
     "config-read": lambda w: read(w.config),
     "config-write": lambda w: open_to_write(w.config),
+    "config-mode": lambda w: set_mode(w.config),
     "config-replace": lambda w: create(Path(w.config).parent),
     "config-rename": lambda w: rename(w.config),
     "run-dir-list": lambda w: listed(w.run_dir),

@@ -24,10 +24,12 @@ const (
 	launchMarker = "agenthost-security-launch"
 )
 
-// jailVariable names the jail's folder to the processes in it, and settingsVariable what the run is to do.
+// jailVariable names the jail's folder to the processes in it, settingsVariable what the run is to do, and walledVariable says whether
+// the jail has namespaces.
 const (
 	jailVariable     = "SECURITY_JAIL"
 	settingsVariable = "SECURITY_SETTINGS"
+	walledVariable   = "SECURITY_WALLED"
 )
 
 // leaveLimit is how long the run may take to leave when it is told to.
@@ -40,8 +42,8 @@ const (
 	worldSize   = "64m"
 )
 
-// jail runs the program again where nothing can get out: for root in a PID, a mount and a network namespace of their own, and for
-// others below a process that ends what is left. When it returns, every process is gone, and so is the jail's folder.
+// jail runs the program again where nothing can get out: for root in a PID, a mount and a network namespace of their own, where it may
+// have some, and for others below a process that ends what is left. When it returns, every process is gone, and so is the jail's folder.
 func jail(ctx context.Context, settings string, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "ah-sec-")
 	if err != nil {
@@ -60,14 +62,20 @@ func jail(ctx context.Context, settings string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	first := exec.Command(self, firstMarker)
-	first.Stdout, first.Stderr = out, os.Stderr
-	first.Env = append(os.Environ(), jailVariable+"="+dir, settingsVariable+"="+settings)
-	first.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() == 0 {
-		first.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET
+	var first *exec.Cmd
+	for _, namespaces := range []uintptr{syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, 0} {
+		if namespaces != 0 && os.Geteuid() != 0 {
+			continue
+		}
+		first = exec.Command(self, firstMarker)
+		first.Stdout, first.Stderr = out, os.Stderr
+		first.Env = append(os.Environ(), jailVariable+"="+dir, settingsVariable+"="+settings, fmt.Sprintf("%s=%t", walledVariable, namespaces != 0))
+		first.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: namespaces}
+		if err = first.Start(); err == nil || !errors.Is(err, syscall.EPERM) { // which root in a container gets
+			break
+		}
 	}
-	if err := first.Start(); err != nil {
+	if err != nil {
 		return fmt.Errorf("a jail cannot be made: %w", err)
 	}
 	ended := make(chan error, 1)
@@ -92,7 +100,7 @@ func beFirst() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if os.Geteuid() == 0 {
+	if walled() {
 		if err := furnish(os.Getenv(jailVariable)); err != nil {
 			return err
 		}
@@ -134,6 +142,8 @@ func beFirst() error {
 		return nil
 	}
 }
+
+func walled() bool { return os.Getenv(walledVariable) == "true" }
 
 // endChildren ends what is left below this process.
 func endChildren() {
@@ -189,7 +199,7 @@ func loopbackUp() error {
 // reachable lets every user get to folders below others that are only root's, such as an interpreter in root's home: what is closed
 // is covered, in this jail alone, by a folder that holds no more than them.
 func reachable(dir string, folders ...string) error {
-	if os.Geteuid() != 0 {
+	if !walled() {
 		return nil
 	}
 	aside, closed := map[string]string{}, map[string]bool{}

@@ -35,7 +35,8 @@ import (
 
 // options are what a run is to do. They are handed to the run, in the jail, as JSON.
 type options struct {
-	Bin    string   `json:"bin"`
+	Host   string   `json:"host"`   // the host's program
+	Victim string   `json:"victim"` // the other plugin's
 	Python string   `json:"python"`
 	Source string   `json:"source"` // the folder of the plugin in Python
 	Places []string `json:"places"`
@@ -82,7 +83,7 @@ func processes() {
 func flags(arguments []string) options {
 	var o options
 	f := flag.NewFlagSet("security", flag.ExitOnError)
-	f.StringVar(&o.Bin, "bin", "bin", "where `make build` put the host and the plugins")
+	bin := f.String("bin", "bin", "where `make build` put the host and the plugins")
 	f.StringVar(&o.Python, "python", "", "the Python interpreter that has the SDK, as `scripts/venv flytekit` makes one")
 	f.StringVar(&o.Source, "source", "test/security", "the folder of the plugin in Python")
 	in := f.String("places", "", "the fields of the matrix, as root-on,user-off; default all")
@@ -90,6 +91,7 @@ func flags(arguments []string) options {
 	f.IntVar(&o.Calls, "calls", 10_000, "how many calls the other plugin gets meanwhile, at least, in each field")
 	f.BoolVar(&o.Quiet, "quiet", false, "say only what was not refused")
 	_ = f.Parse(arguments) // it exits
+	o.Host, o.Victim = filepath.Join(*bin, "agenthost"), filepath.Join(*bin, "plugins", victimType, victimType)
 	o.Places, o.Only = list(*in), list(*only)
 	return o
 }
@@ -114,7 +116,7 @@ func start(ctx context.Context, out io.Writer, o options) error {
 		}
 	}
 	var all []error
-	for _, path := range []*string{&o.Bin, &o.Python, &o.Source} {
+	for _, path := range []*string{&o.Host, &o.Victim, &o.Python, &o.Source} {
 		absolute, err := filepath.Abs(*path)
 		*path = absolute
 		all = append(all, err)
@@ -161,7 +163,7 @@ func (o *options) prepare(dir string) error {
 		return err
 	}
 	files := map[string]string{
-		"hostile": self, "agenthost": filepath.Join(o.Bin, "agenthost"), victimType: filepath.Join(o.Bin, "plugins", victimType, victimType),
+		"hostile": self, "agenthost": o.Host, victimType: o.Victim,
 		"hostile.py": filepath.Join(o.Source, "hostile.py"), "attempts.py": filepath.Join(o.Source, "attempts.py"),
 	}
 	for name, from := range files {

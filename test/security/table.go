@@ -100,7 +100,8 @@ const (
 	kernelOpen = "without a sandbox a plugin has every system call that the kernel gives to any user"
 	noIdentity = "no `access:` is configured, as with Flyte 1, which has no identity to show"
 	pathSocket = "Landlock does not know unix sockets by their paths (up to ABI 8), and the user is the host's own"
-	sameOwner  = "Landlock knows no limits and priorities, and the user is the host's own"
+	sameModes  = "Landlock does not know modes and owners of files, and the user is the host's own"
+	sameOwner  = "the kernel lets a user choose the processors of its processes, and the user is the host's own"
 )
 
 // concession says where an attempt may succeed, and why.
@@ -169,8 +170,8 @@ var table = []row{
 	{name: "host-stop", kind: hostKind, what: "stop it for a moment", conceded: user()},
 	{name: "host-signal", kind: hostKind, what: "signal it by a pidfd", conceded: user()},
 	{name: "host-kill", kind: hostKind, what: "kill it", conceded: user()},
-	{name: "host-limits", kind: hostKind, what: "set its limits", conceded: user(concession{userOn, sameOwner})},
-	{name: "host-priority", kind: hostKind, what: "lower its priority", conceded: user(concession{userOn, sameOwner})},
+	{name: "host-limits", kind: hostKind, what: "set its limits", conceded: user()},
+	{name: "host-priority", kind: hostKind, what: "lower its priority", conceded: user()},
 	{name: "host-affinity", kind: hostKind, what: "choose its processors", conceded: user(concession{userOn, sameOwner})},
 	{name: "host-oom-score", kind: hostKind, what: "set its oom_score_adj", conceded: root()},
 
@@ -181,8 +182,8 @@ var table = []row{
 	{name: "victim-ptrace", kind: victimKind, what: "trace it", conceded: user()},
 	{name: "victim-stop", kind: victimKind, what: "stop it for a moment", conceded: user()},
 	{name: "victim-kill", kind: victimKind, what: "kill it", conceded: user()},
-	{name: "victim-limits", kind: victimKind, what: "set its limits", conceded: user(concession{userOn, sameOwner})},
-	{name: "victim-priority", kind: victimKind, what: "lower its priority", conceded: user(concession{userOn, sameOwner})},
+	{name: "victim-limits", kind: victimKind, what: "set its limits", conceded: user()},
+	{name: "victim-priority", kind: victimKind, what: "lower its priority", conceded: user()},
 	{name: "victim-oom-score", kind: victimKind, what: "set its oom_score_adj", conceded: user()},
 	{name: "victim-socket", kind: victimKind, what: "call it by the socket on which it serves the host"},
 
@@ -193,6 +194,7 @@ var table = []row{
 	{name: "victim-secret", kind: filesKind, what: "read the file that another plugin gets a secret in", conceded: user()},
 	{name: "config-read", kind: filesKind, what: "read the configuration", conceded: user()},
 	{name: "config-write", kind: filesKind, what: "write to it", conceded: user()},
+	{name: "config-mode", kind: filesKind, what: "set its mode", conceded: user(concession{userOn, sameModes})},
 	{name: "config-replace", kind: filesKind, what: "put a file beside it", conceded: user()},
 	{name: "config-rename", kind: filesKind, what: "rename it", conceded: user()},
 	{name: "run-dir-list", kind: filesKind, what: "list `run_dir`", conceded: user()},

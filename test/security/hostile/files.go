@@ -18,6 +18,7 @@ var onFiles = map[string]attempt{
 	"victim-secret":        func(w World) (string, error) { return read(w.SecretFile) },
 	"config-read":          func(w World) (string, error) { return read(w.Config) },
 	"config-write":         func(w World) (string, error) { return openToWrite(w.Config) },
+	"config-mode":          func(w World) (string, error) { return setMode(w.Config) },
 	"config-replace":       func(w World) (string, error) { return create(filepath.Dir(w.Config)) },
 	"config-rename":        func(w World) (string, error) { return rename(w.Config) },
 	"run-dir-list":         func(w World) (string, error) { return list(w.RunDir) },
@@ -50,6 +51,14 @@ func openToWrite(path string) (string, error) {
 		return "", err
 	}
 	return "can write to " + path, file.Close()
+}
+
+// setMode sets the mode of a file to what it is.
+func setMode(path string) (string, error) {
+	if err := os.Chmod(path, 0o600); err != nil {
+		return "", err
+	}
+	return "set the mode of " + path, nil
 }
 
 // create puts a file into a folder, and takes it away again.

@@ -25,8 +25,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// patience bounds what waits for an answer.
-const patience = 5 * time.Second
+// answerLimit bounds what waits for an answer.
+const answerLimit = 5 * time.Second
 
 // onNetwork are attempts by way of sockets.
 var onNetwork = map[string]attempt{
@@ -48,7 +48,7 @@ var onNetwork = map[string]attempt{
 
 // ask makes a call as a client of Flyte's would.
 func ask(w World, endpoint string, call func(context.Context, *grpc.ClientConn, World) error) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	transport := insecure.NewCredentials()
 	if w.Authority != "" {
@@ -100,7 +100,7 @@ func request(address, method, path string) (string, error) {
 	if address == "" {
 		return "", errors.New("the host has no admin address that it could reach")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	url := "http://" + address + path
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -131,7 +131,7 @@ func request(address, method, path string) (string, error) {
 }
 
 func connect(network, address string) (string, error) {
-	conn, err := net.DialTimeout(network, address, patience)
+	conn, err := net.DialTimeout(network, address, answerLimit)
 	if err != nil {
 		return "", err
 	}

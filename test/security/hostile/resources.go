@@ -69,7 +69,7 @@ func manyDescriptors(w World) (string, error) {
 // manyConnections opens connections to the host, and says nothing on them.
 func manyConnections(w World) (string, error) {
 	for n := range w.Bound {
-		conn, err := net.DialTimeout("tcp", w.GRPC, patience)
+		conn, err := net.DialTimeout("tcp", w.GRPC, answerLimit)
 		if err != nil {
 			return "", fmt.Errorf("after %d: %w", n, err)
 		}
