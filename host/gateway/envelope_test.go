@@ -241,7 +241,12 @@ func TestAPinnedJobIsPolledWhereItWasMadeByEveryMethod(t *testing.T) {
 	// Another plugin serves the category now, and the maker another version of it.
 	other := startAgent(t, answering(running))
 	other.name = "other"
-	f.publish(t, other.claims(usual, asyncAgent("x")), made.claims(usual, plugin.Agent{Name: "old", Categories: []plugin.Category{{Name: "x", Version: -1}}}))
+	rules := route.Rules{{Task: "x", Domain: "elsewhere", Plugin: "maker"}}
+	table, conflicts := rules.Table(other.claims(usual, asyncAgent("x")), made.claims(usual, plugin.Agent{Name: "old", Categories: []plugin.Category{{Name: "x", Version: -1}}}))
+	if len(conflicts) > 0 {
+		t.Fatal(conflicts)
+	}
+	f.routes.Publish(table)
 	category := &admin.TaskCategory{Name: "x"}
 	unknown := []byte{0xfa, 0x3f, 3, 'n', 'e', 'w'}
 	for _, service := range []string{async1, async2} {
