@@ -104,7 +104,7 @@ var table = []Guarantee{
 	},
 	{
 		ID: Pinning, Name: "pinned jobs",
-		Promise: "Where routes, rollouts or pin: always ask for it, a job is polled and deleted by the plugin and the generation that made it, while these live.",
+		Promise: "Where routes, rollouts or pin: always ask for it, a job is polled and deleted by the plugin and the generation that made it, while these live, by every host that has the create.keys with which the job was made; another one knows its plugin only, and with create.keys of its own not that either.",
 		Counts:  "a call about a pinned job went to the plugin that made it",
 	},
 	{
