@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/server"
 )
@@ -26,6 +27,8 @@ type checkReport struct {
 	ConfigHash string          `json:"config_hash,omitempty"`
 	Errors     config.Errors   `json:"errors,omitempty"`
 	Plugins    []checkedPlugin `json:"plugins"` // by name
+	// Cgroups is which limits plugins can have of a host that is started from here, and why not the others; absent without plugins.
+	Cgroups string `json:"cgroups,omitempty"`
 }
 
 func newCheckCommand() *cobra.Command {
@@ -59,13 +62,18 @@ Exits with 1 if anything is wrong.`,
 			default:
 				report.ConfigHash = settings.Hash()
 				report.Errors = server.CheckListenTLS(settings)
+				groups := cgroup.Open(fmt.Sprintf("check-%d", os.Getpid()))
+				defer groups.Close()
 				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
-					report.Plugins = append(report.Plugins, checkedPlugin{Name: name, Sandbox: sandboxOf(name, settings.Plugins[name])})
+					report.Plugins = append(report.Plugins, checkedPlugin{Name: name, Sandbox: sandboxOf(name, settings.Plugins[name], groups)})
+					if !settings.Plugins[name].Remote() {
+						report.Cgroups = groups.String()
+					}
 				}
 				if start {
 					ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 					defer stop()
-					if err := startEach(ctx, settings, report.Plugins, progressTo(cmd, output)); err != nil {
+					if err := startEach(ctx, settings, groups, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
 					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
@@ -154,7 +162,7 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 			names[i] = p.Name
 		}
 		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, countPlugins(len(r.Plugins)), strings.Join(names, ", "))
-		printSandboxes(out, r.Plugins)
+		printSandboxes(out, r.Plugins, r.Cgroups)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/sandbox"
@@ -25,7 +26,7 @@ type sandboxReport struct {
 }
 
 // sandboxOf is nil for a plugin that runs elsewhere.
-func sandboxOf(name string, p config.Plugin) *sandboxReport {
+func sandboxOf(name string, p config.Plugin, groups *cgroup.Groups) *sandboxReport {
 	if p.Remote() {
 		return nil
 	}
@@ -35,7 +36,9 @@ func sandboxOf(name string, p config.Plugin) *sandboxReport {
 		return report
 	}
 	report.Landlock, report.Seccomp, report.Missing = granted.Landlock, granted.Seccomp, granted.Missing
-	user, err := plugin.SandboxUser(plugin.SpecOf(name, p))
+	spec := plugin.SpecOf(name, p)
+	report.Missing = append(report.Missing, groups.Lacking(spec.Limits())...)
+	user, err := plugin.SandboxUser(spec)
 	switch {
 	case err != nil:
 		report.Missing = append(report.Missing, err.Error())
@@ -57,11 +60,14 @@ func (r *sandboxReport) line() string {
 	return text
 }
 
-// printSandboxes shows what the machine grants, plugin by plugin.
-func printSandboxes(out io.Writer, plugins []checkedPlugin) {
+// printSandboxes shows what the machine grants, plugin by plugin, and to all.
+func printSandboxes(out io.Writer, plugins []checkedPlugin, cgroups string) {
 	for _, p := range plugins {
 		if p.Sandbox != nil {
 			fmt.Fprintf(out, "%s: sandbox: %s\n", p.Name, p.Sandbox.line())
 		}
+	}
+	if cgroups != "" {
+		fmt.Fprintf(out, "plugins' cgroups: %s\n", cgroups)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
@@ -53,13 +54,13 @@ type agentReport struct {
 
 // startEach starts the plugins one after the other, so that each has the machine to itself, and fills the report in. The
 // error is for what keeps all of them from starting.
-func startEach(ctx context.Context, settings *config.Config, report []checkedPlugin, progress io.Writer) error {
+func startEach(ctx context.Context, settings *config.Config, groups *cgroup.Groups, report []checkedPlugin, progress io.Writer) error {
 	runRoot, err := process.OpenRunRoot(settings.RunDir)
 	if err != nil {
 		return err
 	}
 	defer runRoot.Close()
-	env := plugin.Environment{RunRoot: runRoot, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
+	env := plugin.Environment{RunRoot: runRoot, Groups: groups, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
 	var rules route.Rules
 	for _, r := range settings.Routes {
 		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})

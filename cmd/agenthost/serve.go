@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
 	"github.com/agenthost/agenthost/host/takeover"
@@ -51,6 +52,9 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(gcPercent)
 			}
+			if limit, limited, err := cgroup.MemoryLimit(); err == nil && limited && os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(int64(min(limit, 1<<62) / memoryShare))
+			}
 			context.AfterFunc(ctx, stop) // the second signal finds its default effect
 			outliveReaders()
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
@@ -66,6 +70,10 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 // gcPercent lets the heap grow to five times what lives in it, which is a few MiB: with Go's default of two a busy host
 // spends a seventh of its time on collecting garbage. GOGC overrides it.
 const gcPercent = 400
+
+// memoryShare is the part of its cgroup's memory up to which the host's own heap may grow before garbage is collected more
+// often: the plugins live from the rest. GOMEMLIMIT overrides it.
+const memoryShare = 2
 
 // logLimit is how long the end of the host waits for whoever reads its log.
 const logLimit = 2 * time.Second

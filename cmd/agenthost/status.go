@@ -178,6 +178,9 @@ func renderStatus(status admin.Status) string {
 	if warning := status.Host.StateWarning; warning != "" {
 		fmt.Fprintf(&b, "what the host keeps may not outlive it: %s\n", warning)
 	}
+	if status.Host.Cgroups != "" {
+		fmt.Fprintf(&b, "plugins' cgroups: %s\n", status.Host.Cgroups)
+	}
 	if warning := status.Host.CreateWarning; warning != "" {
 		fmt.Fprintf(&b, "tasks may not be accepted as they should be: %s\n", warning)
 	}

@@ -56,6 +56,8 @@ type Options struct {
 	LogLost func() (lines int64, why string)
 	// StateDir is where the host keeps what must outlive it, StateWarning why that may not last; empty where it does.
 	StateDir, StateWarning string
+	// Cgroups is what of cgroups plugins get here, and what is missing.
+	Cgroups string
 	// CreateWarning is why tasks whose job cannot be made at once may not be accepted as they should be; empty where they are.
 	CreateWarning func() string
 	// Pending are the accepted tasks that have no job yet, and CancelPending gives one up.

@@ -54,6 +54,8 @@ type HostStatus struct {
 	StateDir string `json:"state_dir"`
 	// Why what is kept there may not outlive the host; absent where it does.
 	StateWarning string `json:"state_warning,omitempty"`
+	// Which limits of cgroups plugins can have here, and why not the others.
+	Cgroups string `json:"cgroups"`
 	// Why tasks whose job cannot be made at once may not be accepted as they should be; absent where they are.
 	CreateWarning string `json:"create_warning,omitempty"`
 }
@@ -189,7 +191,7 @@ func (s *Server) status() Status {
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
 			GRPC: s.options.GRPC, Admin: s.options.Admin, Probe: s.options.Probe, ConfigHash: s.options.ConfigHash(), Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
-			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning, CreateWarning: s.options.CreateWarning(),
+			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning, Cgroups: s.options.Cgroups, CreateWarning: s.options.CreateWarning(),
 		},
 		Plugins: []PluginStatus{},
 	}

@@ -38,6 +38,9 @@ var badFiles = []struct {
 	{"a user for two", "plugins:\n  a: {command: [x], sandbox: {user: 70000-70001}}\n  b: {command: [x], sandbox: {user: 70000-70001}}\n  c: {command: [x], sandbox: {user: 70000-70001}}\n", []string{"4: plugins.c.sandbox.user: gives c the user 7000"}},
 	{"the run directory for writing", "run_dir: /run/ah\nplugins: {a: {command: [x], sandbox: {write: [/run]}}}\n", []string{"2: plugins.a.sandbox.write: /run holds run_dir (/run/ah), which is the host's own"}},
 	{"the state directory for reading", "state_dir: /var/ah\nplugins: {a: {command: [x], sandbox: {read: [/var/ah/keys]}}}\n", []string{"2: plugins.a.sandbox.read: /var/ah/keys is in state_dir (/var/ah), which is the host's own"}},
+	{"no memory", "plugins: {a: {command: [x], sandbox: {memory: 1024}}}\n", []string{"1: plugins.a.sandbox.memory: expected a size of at least 4MiB, such as 2GiB"}},
+	{"no processes", "plugins: {a: {command: [x], sandbox: {pids: 1}}}\n", []string{"1: plugins.a.sandbox.pids: expected a whole number of at least 8"}},
+	{"no processor", "plugins: {a: {command: [x], sandbox: {cpu: -1}}}\n", []string{"1: plugins.a.sandbox.cpu: expected a number of processors such as 0.5, or 0 (no limit)"}},
 	{"a sandbox elsewhere", "plugins: {a: {address: [\"agents:8000\"], sandbox: off}}\n", []string{"1: plugins.a.sandbox: is for a plugin with a command"}},
 	{"several at once", "log:\n  level: loud\n  format: xml\nlisten: {grpc: nowhere}\n", []string{
 		`2: log.level: expected debug, info, warn or error, got "loud"`,

@@ -86,6 +86,9 @@ plugins:
       user: 70000-70999
       open_files: 4096
       file_size: 10GiB
+      memory: 2GiB
+      pids: 200
+      cpu: 1.5
     tls: off
     start_timeout: 2m
     stop_timeout: 1s
@@ -160,7 +163,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			}},
 			Sandbox: config.Sandbox{
 				Mode: "on", Require: true, Preset: "java", Read: []string{"/data", folder + "/certs"}, Write: []string{filepath.Dir(folder) + "/spill"},
-				Connect: []int{443, 5432}, Bind: []int{4040}, User: "70000-70999", OpenFiles: 4096, FileSize: 10 * config.GiB,
+				Connect: []int{443, 5432}, Bind: []int{4040}, User: "70000-70999", OpenFiles: 4096, FileSize: 10 * config.GiB, Memory: 2 * config.GiB, Pids: 200, CPU: 1.5,
 			},
 			TLS:          "off",
 			StartTimeout: 2 * time.Minute,

@@ -96,12 +96,15 @@ var rules = map[string]*rule{
 		pattern: `^([a-z_][a-z0-9_.-]*|[0-9]{1,10}|[0-9]{1,10}-[0-9]{1,10})$`, numbers: true,
 		want: "a user's name, an id, or a range of ids such as 70000-70999", more: checkSandboxUser,
 	},
-	"port":         {want: "a TCP port from 1 to 65535", minimum: number(1), maximum: number(65535)},
-	"open_files":   {want: "a whole number of at least 64", minimum: number(64), maximum: number(math.MaxInt32)},
-	"file_size":    {want: "a size of at least 1MiB, such as 10GiB", minimum: number(int64(MiB))},
-	"record_size":  {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
-	"memory_size":  {want: "a size of at least 1MiB, such as 256MiB", minimum: number(int64(MiB))},
-	"message_size": {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
+	"port":           {want: "a TCP port from 1 to 65535", minimum: number(1), maximum: number(65535)},
+	"open_files":     {want: "a whole number of at least 64", minimum: number(64), maximum: number(math.MaxInt32)},
+	"file_size":      {want: "a size of at least 1MiB, such as 10GiB", minimum: number(int64(MiB))},
+	"sandbox_memory": {want: "a size of at least 4MiB, such as 2GiB", minimum: number(int64(4 * MiB))},
+	"sandbox_pids":   {want: "a whole number of at least 8", minimum: number(8), maximum: number(4_000_000)},
+	"processors":     {want: "a number of processors such as 0.5, or 0 (no limit)", minimum: number(0), maximum: number(4096)},
+	"record_size":    {want: "a size from 1KiB to 1MiB, such as 8KiB", minimum: number(int64(KiB)), maximum: number(int64(MiB))},
+	"memory_size":    {want: "a size of at least 1MiB, such as 256MiB", minimum: number(int64(MiB))},
+	"message_size":   {want: "a size from 1KiB to 2047MiB, such as 64MiB", minimum: number(int64(KiB)), maximum: number(int64(2047 * MiB))},
 }
 
 func init() {

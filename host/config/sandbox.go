@@ -43,6 +43,13 @@ type Sandbox struct {
 	OpenFiles int `koanf:"open_files" check:"open_files"`
 	// How large a file may be that the process writes. Default: no limit.
 	FileSize Size `koanf:"file_size" check:"file_size"`
+	// How much memory the process and what it starts may take, where the host has cgroups with that controller: status and check say
+	// so. One that needs more is killed, and started again. Default: no limit.
+	Memory Size `koanf:"memory" check:"sandbox_memory"`
+	// How many processes and threads it may have, where the host has cgroups with that controller. Default: 1024 there.
+	Pids int `koanf:"pids" check:"sandbox_pids"`
+	// How many processors it may take, where the host has cgroups with that controller. Default: no limit.
+	CPU float64 `koanf:"cpu" check:"processors"`
 }
 
 // On says that there is a sandbox.

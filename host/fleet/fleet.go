@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
@@ -34,6 +35,8 @@ type Options struct {
 	Routes *route.Current
 	// RunRoot is where the processes get their private directories.
 	RunRoot *process.RunRoot
+	// Groups is where the processes get their cgroups. Nil: they get none.
+	Groups *cgroup.Groups
 	// DialOptions are for the connections to the plugins.
 	DialOptions []grpc.DialOption
 	// MaxTaskTypes is how many task categories one plugin may list. Zero: plugin.DefaultMaxTaskTypes.

@@ -76,6 +76,7 @@ func (g *generation) start(ctx context.Context) (instance, error) {
 	environment := plugin.Environment{
 		RunRoot: g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
 		Private:      g.supervisor.desired.Load().settings.Private(),
+		Groups:       g.supervisor.fleet.options.Groups,
 		MaxTaskTypes: g.supervisor.fleet.options.MaxTaskTypes,
 	}
 	if g.spec.Remote() {

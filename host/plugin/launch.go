@@ -32,7 +32,11 @@ func (s *start) launch(ctx context.Context) error {
 	if err != nil {
 		return advise(err, "check command: in the plugin's configuration")
 	}
-	s.proc = process.New(process.Config{Name: name, Command: s.command(), Dir: s.spec.Dir, RunDir: s.rundir.Path(), Sandbox: policy})
+	group, err := s.group()
+	if err != nil {
+		return err
+	}
+	s.proc = process.New(process.Config{Group: group, Name: name, Command: s.command(), Dir: s.spec.Dir, RunDir: s.rundir.Path(), Sandbox: policy})
 	s.conns = &conns{}
 	deadline, _ := ctx.Deadline()
 	s.client = plugin.NewClient(&plugin.ClientConfig{

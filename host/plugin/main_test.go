@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
@@ -33,9 +34,10 @@ const maxWait = 20 * time.Second
 
 // host is what a host has around its plugins.
 type host struct {
-	t    *testing.T
-	root *process.RunRoot
-	log  *logBook
+	t      *testing.T
+	root   *process.RunRoot
+	groups *cgroup.Groups // nil: none
+	log    *logBook
 }
 
 func newHost(t *testing.T) *host {
@@ -61,7 +63,7 @@ func newHost(t *testing.T) *host {
 }
 
 func (h *host) environment() plugin.Environment {
-	return plugin.Environment{RunRoot: h.root, Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	return plugin.Environment{RunRoot: h.root, Groups: h.groups, Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
 // start starts a plugin that must start, and stops it at the end of the test.

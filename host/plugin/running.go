@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // running is a process with all that belongs to it. What a start did not get to is nil.
@@ -25,6 +26,9 @@ type running struct {
 	conns  *conns
 	conn   *grpc.ClientConn
 	served *Conn // conn, and the connection for polls beside it
+
+	granted *sandbox.Granted // nil where there is no sandbox
+	lacking []string         // what of its limits has no effect, of those that somebody asked for
 }
 
 // clientWait bounds the wait for go-plugin to notice that its process has ended. Only an unkillable one makes it long.

@@ -278,7 +278,7 @@ func getenv(environ []string, name string) string {
 }
 
 // Sandbox is what keeps the process to what it may do; nil where nothing does.
-func (i *Instance) Sandbox() *sandbox.Granted { return i.running.proc.Granted() }
+func (i *Instance) Sandbox() *sandbox.Granted { return i.running.granted }
 
 // Sandbox is nil: what runs elsewhere is not this host's to keep.
 func (r *Remote) Sandbox() *sandbox.Granted { return nil }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
@@ -25,6 +27,8 @@ type Environment struct {
 	Log *slog.Logger
 	// DialOptions are added to the connection's options, last.
 	DialOptions []grpc.DialOption
+	// Groups is where the instance gets its cgroup. Nil: it gets none.
+	Groups *cgroup.Groups
 	// MaxTaskTypes is how many task categories the plugin may list. Zero: DefaultMaxTaskTypes.
 	MaxTaskTypes int
 }
@@ -70,8 +74,13 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 			return nil, failed
 		}
 	}
-	if granted := s.proc.Granted(); granted != nil && granted.Degraded() {
-		s.log.Warn("its sandbox is degraded", "missing", strings.Join(granted.Missing, "; "))
+	if granted := s.proc.Granted(); granted != nil {
+		all := *granted
+		all.Missing = append(slices.Clone(all.Missing), s.lacking...)
+		s.granted = &all
+		if all.Degraded() {
+			s.log.Warn("its sandbox is degraded", "missing", strings.Join(all.Missing, "; "))
+		}
 	}
 	if err := s.rundir.HoldSockets(); err != nil {
 		s.log.Warn("its socket is lost if somebody cleans up run_dir", "error", err)

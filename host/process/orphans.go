@@ -23,8 +23,8 @@ import (
 // be started there. By this it never takes the end of a process from whoever waits for that: the kernel gives orphans to the first
 // thread, every other child stays with the thread that has started it, and a thread can wait for its own alone (__WNOTHREAD).
 //
-// When a Process has ended, the orphans are killed that belong to none that lives: that are not in the group of one, and do not name
-// its run directory in their environment. Where only their descent would say whose they are, it is no longer known: one that has left
+// When a Process has ended, the orphans are killed that belong to none that lives: that are not in the group of one, nor name
+// its run directory in their environment, nor are in its cgroup. Where only their descent would say whose they are, it is no longer known: one that has left
 // its group and cleared its environment, and whose parents have ended, ends when the next Process does, whichever that is.
 // Children that this process had before do not count.
 func AdoptOrphans(do func() int) (int, error) {
@@ -165,6 +165,9 @@ func (o *orphanage) belongs(pid int) bool {
 		return true
 	}
 	for p := range o.living {
+		if p.config.Group.Has(pid) {
+			return true
+		}
 		if p.config.RunDir != "" && names(pid, p.config.RunDir) {
 			return true
 		}

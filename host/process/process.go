@@ -8,12 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
 
@@ -40,6 +43,8 @@ type Config struct {
 	// RunDir, where set, is a path that Env names and no other process's does: what names it in its own environment belongs to this
 	// process.
 	RunDir string
+	// Group is the cgroup of the process and what it starts, which is removed with them; nil: none of its own.
+	Group *cgroup.Group
 	// KeepGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
 	// has to end the rest.
 	KeepGroup bool
@@ -89,11 +94,13 @@ func (p *Process) Start(ctx context.Context) error {
 	}
 	cmd, err := p.config.command()
 	if err != nil {
+		p.config.Group.Remove()
 		p.output.abandon()
 		return err
 	}
 	stdout, stderr, err := openPipes(cmd)
 	if err != nil {
+		p.config.Group.Remove()
 		p.output.abandon()
 		return fmt.Errorf("cannot open the pipes of %s: %w", cmd.Path, err)
 	}
@@ -154,6 +161,7 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 	stderr.closeWriter()
 	if err != nil {
 		adopting.end(p)
+		p.config.Group.Remove()
 		stdout.closeReader()
 		stderr.closeReader()
 		p.output.abandon()
@@ -169,6 +177,7 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 	p.mu.Lock()
 	p.left = left
 	p.mu.Unlock()
+	p.config.Group.Remove()
 	close(p.exited)
 
 	// The readers end by themselves at the end of the pipes, and are made to when a stranger holds these open.
@@ -185,7 +194,10 @@ func (p *Process) live(cmd *exec.Cmd, stdout, stderr *pipe, forked chan<- error)
 func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
 	path := cmd.Path
 	var launch *sandbox.Launch
-	var err error
+	leave, err := p.config.Group.Enter(cmd.SysProcAttr)
+	if err != nil {
+		return fmt.Errorf("cannot start %s: %w", path, err)
+	}
 	if policy := p.config.Sandbox; policy == nil {
 		err = cmd.Start()
 	} else {
@@ -196,9 +208,19 @@ func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
 			launch, err = sandbox.Start(cmd, *policy)
 		}
 	}
+	left := leave()
 	if err != nil {
 		return p.config.explain(path, err)
 	}
+	if left != nil { // with the thread in its cgroup, it would count as the process's
+		_ = cmd.Process.Kill()
+		if launch != nil {
+			_, _ = launch.Wait()
+		}
+		_ = cmd.Wait() // killed
+		return fmt.Errorf("cannot start %s: the host cannot leave its cgroup: %w", path, left)
+	}
+	expendable(cmd.Process.Pid)
 	p.mu.Lock()
 	p.pid, p.started = cmd.Process.Pid, time.Now()
 	doomed := p.doomed
@@ -226,6 +248,17 @@ func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
 	return p.config.explain(path, err)
 }
 
+// expendableBy is how much sooner than the host the kernel ends a process where the machine, or the container, is out of memory.
+const expendableBy = 500
+
+// expendable makes a process one that the kernel ends sooner than this one, with what it starts from now on. Every user may; where
+// it does not work all the same, they are equal.
+func expendable(pid int) {
+	own, _ := os.ReadFile("/proc/self/oom_score_adj")
+	score, _ := strconv.Atoi(strings.TrimSpace(string(own))) // 0 where it is not known, as by default
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(min(score+expendableBy, 1000))), 0o644)
+}
+
 // awaitExit returns when the process has exited, leaving it a zombie: until it is reaped, neither its pid nor its group
 // id can be given to anybody else.
 func awaitExit(pid int) {
@@ -243,11 +276,14 @@ func (p *Process) reap(cmd *exec.Cmd) {
 	defer p.mu.Unlock()
 	if !p.config.KeepGroup {
 		unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
+		p.config.Group.Kill()
 	}
 	err := cmd.Wait()
 	p.reaped = true
 	p.exit = exitOf(cmd.ProcessState, err)
-	p.exit.Ours = p.sent[p.exit.Signal]
+	p.exit.Reached = p.config.Group.Reached()
+	// Who is out of memory is killed by the kernel first, and then by whoever sees its pipes end.
+	p.exit.Ours = p.sent[p.exit.Signal] && (p.exit.Signal != unix.SIGKILL || p.exit.Reached.Memory == "")
 }
 
 // signal sends a signal to the whole group, and is a no-op once there is none.
@@ -269,12 +305,18 @@ type Exit struct {
 	Signal syscall.Signal
 	// Ours says that the signal was sent by this package, on somebody's order.
 	Ours bool
+	// Reached is what limits did to the process.
+	Reached cgroup.Reached
 	// Err is set where the status could not be learnt.
 	Err error
 }
 
 // String is such as "exited with code 3" or "was killed by SIGKILL".
 func (e Exit) String() string {
+	if reached := e.Reached.String(); reached != "" && !e.Ours && e.Code != 0 {
+		e.Reached = cgroup.Reached{}
+		return e.String() + ": " + reached
+	}
 	switch {
 	case e.Err != nil:
 		return fmt.Sprintf("ended, its status unknown: %v", e.Err)

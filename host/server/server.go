@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
@@ -64,6 +65,8 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer runRoot.Close()
+	groups := openGroups(runRoot, options.Log)
+	defer groups.Close()
 	stateDir, err := state.Open(options.Config.StateDir)
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
@@ -101,7 +104,7 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer known.guard.Close()
-	h := newHost(ctx, options, runRoot, stateDir, bound, tokens, without, keys, intents, known)
+	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -130,7 +133,7 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
@@ -138,7 +141,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 	}
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
-		Routes: h.routes, RunRoot: runRoot, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
+		Routes: h.routes, RunRoot: runRoot, Groups: groups, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
 	h.gateway = gateway.New(known.into(gateway.Options{
@@ -161,7 +164,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, sta
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
-			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(),
+			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
 	if bound.probe != nil {
