@@ -241,12 +241,8 @@ func TestAPinnedJobIsPolledWhereItWasMadeByEveryMethod(t *testing.T) {
 	// Another plugin serves the category now, and the maker another version of it.
 	other := startAgent(t, answering(running))
 	other.name = "other"
-	rules := route.Rules{{Task: "x", Domain: "elsewhere", Plugin: "maker"}}
-	table, conflicts := rules.Table(other.claims(usual, asyncAgent("x")), made.claims(usual, plugin.Agent{Name: "old", Categories: []plugin.Category{{Name: "x", Version: -1}}}))
-	if len(conflicts) > 0 {
-		t.Fatal(conflicts)
-	}
-	f.routes.Publish(table)
+	f.publishBy(t, route.Rules{{Task: "x", Domain: "elsewhere", Plugin: "maker"}}, other.claims(usual, asyncAgent("x")),
+		made.claims(usual, plugin.Agent{Name: "old", Categories: []plugin.Category{{Name: "x", Version: -1}}}))
 	category := &admin.TaskCategory{Name: "x"}
 	unknown := []byte{0xfa, 0x3f, 3, 'n', 'e', 'w'}
 	for _, service := range []string{async1, async2} {

@@ -212,7 +212,13 @@ func mustKeys(text []byte) *record.Keys {
 // publish replaces the route table.
 func (f *front) publish(t testing.TB, claims ...route.Claim) {
 	t.Helper()
-	table, conflicts := route.NewTable(claims...)
+	f.publishBy(t, nil, claims...)
+}
+
+// publishBy is publish with rules.
+func (f *front) publishBy(t testing.TB, rules route.Rules, claims ...route.Claim) {
+	t.Helper()
+	table, conflicts := rules.Table(claims...)
 	if len(conflicts) > 0 {
 		t.Fatal(conflicts)
 	}

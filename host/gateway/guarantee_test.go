@@ -139,7 +139,7 @@ func scenarios() []scenario {
 			f := startClaims(t, without, claim)
 			meta := f.create(t, create("x"))
 			maker.answer = answering(running)
-			f.publish(t, successor.claims(route.Policy{}, asyncAgent("x")),
+			f.publishBy(t, route.Rules{{Task: "x", Domain: "elsewhere", Plugin: "maker"}}, successor.claims(route.Policy{}, asyncAgent("x")),
 				maker.claims(route.Policy{}, plugin.Agent{Name: "old", Categories: []plugin.Category{{Name: "x", Version: -1}}}))
 			got, err := f.poll(soon(t), &admin.GetTaskRequest{ResourceMeta: meta, TaskCategory: &admin.TaskCategory{Name: "x"}})
 			if err == nil && got.GetPhase() != core.TaskExecution_RUNNING {
