@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/sandbox"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
@@ -32,5 +33,17 @@ func TestACheckSaysWhatThisMachineGrantsOfEachSandbox(t *testing.T) {
 		if s := report.Plugins[i].Sandbox; s == nil || s.Mode != mode || (s.Landlock > 0) != (mode == "on" && machine.Landlock > 0) {
 			t.Errorf("plugin %d: %+v", i, s)
 		}
+	}
+}
+
+func TestStatusIsLoudAboutASandboxThatIsLess(t *testing.T) {
+	status := admin.Status{Plugins: []admin.PluginStatus{
+		{Name: "whole", State: "running", Sandbox: &admin.SandboxStatus{Landlock: 7, Seccomp: true}},
+		{Name: "half", State: "running", Sandbox: &admin.SandboxStatus{Seccomp: true, Missing: []string{"files are not kept apart", "x"}}},
+		{Name: "off", State: "running"},
+	}}
+	got := renderStatus(status)
+	if !strings.Contains(got, "half's SANDBOX IS DEGRADED: files are not kept apart; x\n") || strings.Count(got, "SANDBOX") != 1 {
+		t.Errorf("it says:\n%s", got)
 	}
 }

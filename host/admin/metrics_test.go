@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/sandbox"
 )
 
 // That a plugin was taken out of the configuration is one of the reasons why tasks wait for it.
@@ -30,6 +31,27 @@ agenthost_creations_on_record{plugin="gone"} 2
 agenthost_creations_on_record{plugin="idle"} 0
 `
 	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_creations_on_record"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASandboxThatIsLessIsCounted(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	New(Options{
+		Metrics: metrics,
+		Plugins: func() []fleet.Status {
+			return []fleet.Status{{Name: "half", Sandbox: &sandbox.Granted{Missing: []string{"x"}}}, {Name: "whole", Sandbox: &sandbox.Granted{}}, {Name: "off"}}
+		},
+		Pending: func() []gateway.Pending { return nil },
+		Ready:   func() bool { return true }, Rollbacks: func() int64 { return 0 },
+		ConfigError: func() string { return "" }, WatchError: func() string { return "" },
+	})
+	const want = `# HELP agenthost_plugin_sandbox_degraded 1 while the plugin's process runs with less than its sandbox, because this machine cannot grant all of it.
+# TYPE agenthost_plugin_sandbox_degraded gauge
+agenthost_plugin_sandbox_degraded{plugin="half"} 1
+agenthost_plugin_sandbox_degraded{plugin="whole"} 0
+`
+	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_plugin_sandbox_degraded"); err != nil {
 		t.Error(err)
 	}
 }
