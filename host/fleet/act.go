@@ -57,8 +57,10 @@ func (t updateClaim) carryOut(s *supervisor) observation {
 }
 
 func (withdrawClaim) carryOut(s *supervisor) observation {
-	s.fleet.routes.withdraw(s.name, s, s.desired.Load().settings.Create.RemovedGrace)
-	return nil
+	if s.fleet.routes.leave(s.name, s) {
+		return nil // it is told when it may go
+	}
+	return left{}
 }
 
 // routes is the claim as the route table takes it: with what the configuration says of calls.
@@ -82,20 +84,26 @@ type claimant struct {
 
 // TryAcquire implements route.Target.
 func (c claimant) TryAcquire(want route.Want) (route.Lease, bool) {
-	if v := c.view.Load(); v.current == nil || v.current.number < c.generation.number {
-		if lease, ok := c.generation.acquire(); ok {
-			return lease, true
-		}
+	if lease, ok := c.ahead(); ok {
+		return lease, true
 	}
 	return c.supervisor.TryAcquire(want)
 }
 
 // Acquire implements route.Target.
 func (c claimant) Acquire(ctx context.Context, want route.Want) (route.Lease, error) {
-	if lease, ok := c.TryAcquire(want); ok {
+	if lease, ok := c.ahead(); ok {
 		return lease, nil
 	}
 	return c.supervisor.Acquire(ctx, want)
+}
+
+// ahead takes a lease on the generation while it is not the current one yet.
+func (c claimant) ahead() (route.Lease, bool) {
+	if v := c.view.Load(); v.current == nil || v.current.number < c.generation.number {
+		return c.generation.acquire()
+	}
+	return route.Lease{}, false
 }
 
 func policyOf(p config.Plugin) route.Policy {

@@ -133,6 +133,8 @@ type (
 	judged struct{ verdict }
 	// recalled: what came of recallManifest. There is no manifest where none is remembered.
 	recalled struct{ manifest *plugin.Manifest }
+	// left: the categories of a removed plugin are not in the table any more.
+	left struct{}
 	// drained: no instance is left.
 	drained struct{}
 )
@@ -177,7 +179,8 @@ type (
 	}
 	// updateClaim is claimCategories for what is in the table already.
 	updateClaim struct{ claim claimCategories }
-	// withdrawClaim takes the categories of a plugin that was removed out of the table.
+	// withdrawClaim takes the categories of a plugin that was removed out of the table; it brings left, unless other plugins are about
+	// to take them over.
 	withdrawClaim struct{}
 
 	// awaitTurn waits for the plugin's turn to claim its categories, passTurn gives it to the next one. skipTurn is for a
@@ -215,10 +218,15 @@ type decision struct {
 // decide says what the plugin's state is after an observation, and what is to be done.
 func decide(wanted wanted, was state, seen observation, now time.Time) (state, []step) {
 	d := &decision{state: was, wanted: wanted, now: now}
-	if _, gone := seen.(drained); wanted.removed && !gone {
-		d.remove()
-	} else {
+	switch seen.(type) {
+	case left, drained:
 		seen.weigh(d)
+	default:
+		if wanted.removed {
+			d.remove()
+		} else {
+			seen.weigh(d)
+		}
 	}
 	return d.state, d.steps
 }
@@ -628,7 +636,7 @@ func (d *decision) reject(id string) {
 	}
 }
 
-// remove takes the plugin's categories out of the table and drains it.
+// remove takes the plugin's categories out of the table and then drains it.
 func (d *decision) remove() {
 	d.round = d.wanted.round
 	if d.turn == turnOpen { // nobody waits for its first start any more
@@ -636,13 +644,23 @@ func (d *decision) remove() {
 		d.do(skipTurn{})
 	}
 	d.passTurn()
-	if d.stopping {
-		return
+	switch {
+	case d.stopping:
+	case d.wanted.hostStops:
+		d.stop()
+	default:
+		d.do(withdrawClaim{})
 	}
+}
+
+func (left) weigh(d *decision) {
+	d.do(forgetManifest{})
+	d.stop()
+}
+
+// stop drains the plugin.
+func (d *decision) stop() {
 	d.stopping = true
-	if !d.wanted.hostStops {
-		d.do(withdrawClaim{}, forgetManifest{})
-	}
 	d.do(publishView{})
 	d.drop(d.current, d.canary, d.candidate) // Status shows them until they are gone
 	d.do(awaitDrain{})

@@ -122,6 +122,7 @@ func (s *story) carryOut(next step) observation {
 		if s.listed = false; !s.wanted.removed {
 			s.fatal("the categories of a plugin that is wanted are withdrawn")
 		}
+		return left{}
 	case awaitTurn, passTurn, skipTurn:
 		tell("%s", map[string]string{"awaitTurn": "await turn", "passTurn": "pass turn", "skipTurn": "skip turn"}[kind(next)])
 		s.turns[kind(next)]++

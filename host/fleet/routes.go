@@ -43,6 +43,7 @@ type standing struct {
 	generation int          // whose it is
 	held       *route.Claim // that of a generation that is ready, and waits for other plugins
 	heldBy     int          // the generation
+	leaving    bool         // it was removed, and waits for other plugins
 	moving     int          // the round of which it is not known yet what it does to the plugin; 0: it is
 	verdict    verdict      // on the claim in force
 	refused    verdict      // on the last claim that waited, where nothing would have been left
@@ -110,7 +111,7 @@ func (r *routes) begin(round int, rules route.Rules, grace time.Duration, holder
 		st := r.plugins[name]
 		if st == nil || st.holder != holder {
 			if st != nil { // that one leaves
-				r.end(name, grace)
+				r.end(name)
 			}
 			st = &standing{holder: holder}
 			if r.plugins == nil {
@@ -249,32 +250,41 @@ func (r *routes) verdicts(name string, of holder) (inForce, refused verdict) {
 	return verdict{}, verdict{}
 }
 
-// withdraw takes the claim of a removed plugin out of the table, which remembers it for grace.
-func (r *routes) withdraw(name string, of holder, grace time.Duration) {
+// leave takes the claim of a removed plugin out of the table, which remembers it for a while. It returns true where that waits for what
+// comes of plugins that may take its task types over: then the plugin is told, and serves meanwhile.
+func (r *routes) leave(name string, of holder) (waits bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if st := r.plugins[name]; st != nil && st.holder == of {
-		r.end(name, grace)
-		r.commit()
+	st := r.plugins[name]
+	if st == nil || st.holder != of {
+		return false
 	}
+	st.leaving, st.held, st.moving = true, nil, 0
+	r.commit()
+	r.judge()
+	return r.plugins[name] == st
 }
 
-// end is withdraw while mu is held.
-func (r *routes) end(name string, grace time.Duration) {
-	served, claim, claimed := r.served(name), r.inForce[name], r.plugins[name].claim != nil
+// end is leave that waits for nobody, while mu is held.
+func (r *routes) end(name string) {
+	st := r.plugins[name]
+	st.leaving, st.held = true, nil
+	r.publish([]string{name})
+}
+
+// part drops a plugin that leaves, and notes what it served.
+func (r *routes) part(name string) {
+	served, claim, st := r.served(name), r.inForce[name], r.plugins[name]
 	delete(r.plugins, name)
 	r.disown(name)
-	if !claimed {
-		return
-	}
+	st.holder.heard()
 	now := time.Now()
 	r.removed = slices.DeleteFunc(slices.Clone(r.removed), func(gone route.Removed) bool {
 		return !now.Before(gone.Until) || gone.Plugin == name
 	})
 	if manifest := restricted(claim.Manifest, served); len(manifest.Agents) > 0 {
-		r.removed = append(r.removed, route.Removed{Plugin: name, Manifest: manifest, At: now, Until: now.Add(grace)})
+		r.removed = append(r.removed, route.Removed{Plugin: name, Manifest: manifest, At: now, Until: now.Add(r.grace)})
 	}
-	r.publish(nil)
 }
 
 // disown ends what a plugin owns.
@@ -337,6 +347,7 @@ func (r *routes) claims(committed []string) map[string]route.Claim {
 	claims := map[string]route.Claim{}
 	for name, st := range r.plugins {
 		switch {
+		case slices.Contains(committed, name) && st.leaving:
 		case slices.Contains(committed, name):
 			claims[name] = *st.held
 		case st.claim != nil:
@@ -350,7 +361,7 @@ func (r *routes) claims(committed []string) map[string]route.Claim {
 func (r *routes) commit() {
 	var held []string
 	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
-		if r.plugins[name].held != nil {
+		if r.plugins[name].held != nil || r.plugins[name].leaving {
 			held = append(held, name)
 		}
 	}
@@ -409,7 +420,7 @@ func (r *routes) waits(name string, ready []string, next route.Assignment) bool 
 // undecided says that it is not known yet what a plugin claims in this round.
 func (r *routes) undecided(name string) bool {
 	st := r.plugins[name]
-	return st != nil && (st.moving != 0 || st.held != nil)
+	return st != nil && (st.moving != 0 || st.held != nil || st.leaving)
 }
 
 // refuse leaves out of the claims that are to take effect those by which a generation that serves would be swapped for one with
@@ -420,6 +431,9 @@ func (r *routes) refuse(ready []string) []string {
 		next := r.assign(ready)
 		for _, name := range ready {
 			st := r.plugins[name]
+			if st.leaving {
+				continue
+			}
 			v := verdictIn(next, *st.held, st.heldBy)
 			if !v.none {
 				continue
@@ -444,16 +458,22 @@ func verdictIn(a route.Assignment, claim route.Claim, generation int) verdict {
 	return v
 }
 
-// publish builds the table, with the held claims of some plugins in effect, and publishes it.
+// publish builds the table, with the held claims of some plugins in effect and those that leave gone, and publishes it.
 func (r *routes) publish(committed []string) {
-	next := r.assign(committed)
-	dropped := r.dropped(next.Table)
+	next, parted := r.assign(committed), false
 	for _, name := range committed {
-		st := r.plugins[name]
-		st.claim, st.generation, st.held = st.held, st.heldBy, nil
+		if st := r.plugins[name]; st.leaving {
+			r.part(name)
+			parted = true
+		} else {
+			st.claim, st.generation, st.held = st.held, st.heldBy, nil
+		}
 	}
+	dropped := r.dropped(next.Table)
 	if len(dropped) > 0 && r.grace > 0 {
 		r.removed = append(r.withoutOld(dropped), dropped...)
+	}
+	if parted || len(dropped) > 0 {
 		next = r.assign(nil)
 	}
 	if !maps.Equal(r.owners, next.Owners) && r.keep != nil {

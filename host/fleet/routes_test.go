@@ -48,7 +48,7 @@ func (w *world) configure(rules route.Rules, names ...string) {
 	w.begin(w.round, rules, time.Minute, holders, names)
 	for name, p := range w.plugins {
 		if holders[name] == nil {
-			w.withdraw(name, p, time.Minute)
+			w.leave(name, p)
 			delete(w.plugins, name)
 		}
 	}
@@ -107,8 +107,9 @@ func TestTheRouteTableIsPublishedWhenSomethingChanges(t *testing.T) {
 		{"another category", func() { w.claims("c", 1, "y", "z") }, true},
 		{"the same rules", func() { w.configure(route.Rules{apart[0]}, "a", "b", "c") }, false},
 		{"other rules", func() { w.configure(append(apart, route.Rule{Task: "y", Plugin: "c"}), "a", "b", "c") }, true},
-		{"a plugin goes", func() { w.withdraw("c", w.plugins["c"], time.Minute) }, true},
-		{"it has gone", func() { w.withdraw("c", w.plugins["c"], time.Minute) }, false},
+		{"it is known what becomes of all", func() { w.decides("a", "b", "c") }, false},
+		{"a plugin goes", func() { w.leave("c", w.plugins["c"]) }, true},
+		{"it has gone", func() { w.leave("c", w.plugins["c"]) }, false},
 	} {
 		before := w.current.Table()
 		change.do()
@@ -198,9 +199,28 @@ func TestTaskTypesMoveBetweenPluginsInOneChange(t *testing.T) {
 		"a plugin is renamed": {
 			map[string]string{"a": "x", "new": ""},
 			[]then{
-				{func(w *world) { w.withdraw("a", w.plugins["a"], time.Minute) }, "(x:a)"},
+				{func(w *world) { w.leave("a", w.plugins["a"]) }, "x:a"},
 				{func(w *world) { w.claims("new", 1, "x") }, "x:new"},
 			},
+		},
+		"a plugin is renamed, and its new one does not start": {
+			map[string]string{"a": "x", "new": ""},
+			[]then{
+				{func(w *world) { w.leave("a", w.plugins["a"]) }, "x:a"},
+				{fails("new"), "(x:a)"},
+				{func(w *world) { w.claims("new", 1, "x") }, "x:new"},
+			},
+		},
+		"a plugin goes, and another takes its type": {
+			map[string]string{"a": "x", "b": "y"},
+			[]then{
+				{func(w *world) { w.leave("a", w.plugins["a"]) }, "x:a y:b"},
+				{claims("b", "x"), "(y:b) x:b"},
+			},
+		},
+		"a plugin goes, and nothing else changes": {
+			map[string]string{"a": "x", "b": "y"},
+			[]then{{fails("b"), "x:a y:b"}, {func(w *world) { w.leave("a", w.plugins["a"]) }, "(x:a) y:b"}},
 		},
 		"a plugin of equal types is swapped at once": {
 			map[string]string{"a": "x", "b": "y"},
@@ -331,7 +351,7 @@ func TestOwnersChangeByTheConfigurationOrTheEndOfTheirClaim(t *testing.T) {
 			"a removal": func(t *rapid.T) {
 				if len(w.plugins) > 1 {
 					name := some(t)
-					w.withdraw(name, w.plugins[name], time.Minute)
+					w.leave(name, w.plugins[name])
 					delete(w.plugins, name)
 					configured = true
 				}
