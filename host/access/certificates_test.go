@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,11 +115,29 @@ func TestFilesThatCannotBeUsedAreToldByTheirKey(t *testing.T) {
 	}
 }
 
+// lockedLog is a log that is read while it is written.
+type lockedLog struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *lockedLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(line)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.String()
+}
+
 func TestTheEndOfACertificateIsToldBeforeItComesAndOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		authority := identity.NewAuthority(t)
 		cert, key := authority.Issue(t, time.Now().Add(9*time.Hour), "localhost").Write(t, t.TempDir()) // made an hour ago
-		var log bytes.Buffer
+		var log lockedLog
 		c, err := LoadCertificates(config.ListenTLS{Cert: cert, Key: key}, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
