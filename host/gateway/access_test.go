@@ -131,6 +131,7 @@ var ofTwoTeams = []config.AccessRule{
 	{Subject: "two", May: []string{"run", "poll", "delete"}, Projects: []string{"two*"}, Domains: []string{"d"}},
 	{Subject: "*", May: []string{"list"}, TaskTypes: []string{"x"}},
 	{Subject: "ops", May: []string{"poll", "list"}},
+	{Subject: "any project", May: []string{"poll"}, Projects: []string{"*"}},
 }
 
 // aboutJob are the calls about a job.
@@ -337,6 +338,7 @@ func TestASealHoldsAJobOfAnyFormInItsProjectAndNobodyCanMakeOne(t *testing.T) {
 			}{
 				"its own team":                 {poll("one", "x", form.meta), codes.OK},
 				"ops":                          {poll("ops", "x", form.meta), codes.OK},
+				"any project":                  {poll("any project", "x", form.meta), codes.OK},
 				"the other team":               {poll("two", "x", form.meta), codes.PermissionDenied},
 				"nobody":                       {poll("", "x", form.meta), codes.Unauthenticated},
 				"another task type":            {poll("one", "z", form.meta), codes.PermissionDenied},
@@ -361,6 +363,9 @@ func TestASealHoldsAJobOfAnyFormInItsProjectAndNobodyCanMakeOne(t *testing.T) {
 			}
 			if err := poll("one", "x", inner.Meta); status.Code(err) != wanted {
 				t.Errorf("without its seal: %v, want %s", err, wanted)
+			}
+			if err := poll("any project", "x", inner.Meta); status.Code(err) != wanted {
+				t.Errorf("without its seal, by one who may in any project: %v, want %s", err, wanted)
 			}
 			if err := poll("two", "x", inner.Meta); status.Code(err) != codes.PermissionDenied {
 				t.Errorf("without its seal, by the other team: %v", err)
