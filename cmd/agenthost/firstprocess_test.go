@@ -140,7 +140,14 @@ func TestTheFirstProcessEndsAsAnyOther(t *testing.T) {
 
 // A plugin's child that hides: in a session of its own, with an environment that names nothing, its parents gone.
 func TestNothingOfAPluginOutlivesItOrTheHost(t *testing.T) {
-	for name, how := range map[string]func(*program){"as process 1": (*program).inContainer, "as any other": func(*program) {}} {
+	const alone = "as process 1, without cgroups"
+	for name, how := range map[string]func(*program){
+		alone: func(p *program) {
+			p.inContainer()
+			p.cmd.Args[2] = "mount -t tmpfs none /sys/fs/cgroup && " + p.cmd.Args[2]
+		},
+		"as any other, with cgroups where there are any": func(*program) {},
+	} {
 		t.Run(name, func(t *testing.T) {
 			folder := t.TempDir()
 			const hide = `echo "$(setsid env -i /bin/sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!')" >"$0/left"; exec "$@"`
@@ -152,7 +159,7 @@ func TestNothingOfAPluginOutlivesItOrTheHost(t *testing.T) {
 			addresses := readyLine.FindStringSubmatch(p.stderr.String())
 			host := &served{p, addresses[1], addresses[2]}
 			seen := func(inside int) int { // by the test
-				if name == "as process 1" {
+				if name == alone {
 					return findInside(t, p.cmd.Process.Pid, inside)
 				}
 				return inside
@@ -168,13 +175,16 @@ func TestNothingOfAPluginOutlivesItOrTheHost(t *testing.T) {
 				}
 				return seen(pid)
 			}
+			if name == alone && !strings.Contains(p.stderr.String(), "plugins are not limited by cgroups as they could be") {
+				t.Errorf("it has cgroups, or says nothing of having none:\n%s", p.stderr)
+			}
 			first, plugin := hidden(), host.status(t).PID
 			kill(t, seen(plugin))
 			wait.Until(t, "the plugin was started again", func() bool { s := host.status(t); return s.State == "running" && s.PID != plugin })
 			if runs(first) {
 				t.Error("the hidden process outlived its plugin")
 			}
-			if !strings.Contains(p.stderr.String(), "processes were killed that no plugin alive answers for") {
+			if name == alone && !strings.Contains(p.stderr.String(), "processes were killed that no plugin alive answers for") {
 				t.Errorf("nobody is told:\n%s", p.stderr)
 			}
 			second := hidden()
