@@ -470,7 +470,7 @@ func (d *decision) granted(v verdict) {
 	}
 	news := !d.accepted || d.manifest != d.current.manifest
 	if unserved := d.unservedOf(v); news || !slices.Equal(unserved, d.unserved) {
-		d.unserved, d.refused = unserved, v.refusal(d.current.spec.Name)
+		d.unserved, d.refused = unserved, v.refusal()
 		d.accepted, d.manifest = true, d.current.manifest
 		d.do(publishView{}, rememberManifest{*d.manifest, runs(d.current.spec)})
 		d.tellRefused(was)
@@ -500,7 +500,7 @@ func (d *decision) tellRefused(was error) {
 }
 
 func (d *decision) swappedOrNot(m *member, v verdict) {
-	if err := v.refusal(m.spec.Name); err != nil {
+	if err := v.refusal(); err != nil {
 		d.swapFailed(m, err)
 		return
 	}
@@ -596,7 +596,7 @@ func (o recalled) weigh(d *decision) {
 
 // listed is what came of a claim with a remembered manifest.
 func (d *decision) listed(v verdict) {
-	if err := v.refusal(d.current.spec.Name); err != nil {
+	if err := v.refusal(); err != nil {
 		d.current.manifest, d.accepted = nil, false
 		d.do(logWarning{notListed, err})
 		return

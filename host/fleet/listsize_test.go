@@ -21,18 +21,18 @@ func TestAPluginWhoseListIsTooMuchBesideTheOthersIsRefusedByName(t *testing.T) {
 		claim := route.Claim{Target: w.plugins[name], Manifest: plugin.Manifest{Agents: []plugin.Agent{agent}}}
 		return w.claim(w.plugins[name], 1, claim, false)
 	}
-	if err := claimOf("first", 4000).refusal("first"); err != nil {
+	if err := claimOf("first", 4000).refusal(); err != nil {
 		t.Fatal(err)
 	}
 	before := w.current.Table()
-	err := claimOf("second", 4000).refusal("second")
+	err := claimOf("second", 4000).refusal()
 	if err == nil || !strings.Contains(err.Error(), `"second"`) || !strings.Contains(err.Error(), fmt.Sprint(route.MaxListSize)) {
 		t.Errorf("got %v", err)
 	}
 	if w.current.Table() != before {
 		t.Error("a table was published all the same")
 	}
-	if err := claimOf("third", 1).refusal("third"); err != nil {
+	if err := claimOf("third", 1).refusal(); err != nil {
 		t.Errorf("one that fits beside the first: %v", err)
 	}
 }

@@ -141,7 +141,7 @@ func (s *supervisor) recall() {
 	}
 	claim := claimCategories{manifest: last.manifest, settings: wanted.revision.settings, recalled: true}
 	if v := s.fleet.routes.claim(s, 0, claim.routes(s), false); v.none {
-		s.log.Warn(notListed, "error", v.refusal(s.name))
+		s.log.Warn(notListed, "error", v.refusal())
 		return
 	}
 	s.state.recalled, s.listed = &last.manifest, true

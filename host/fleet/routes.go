@@ -66,18 +66,15 @@ type verdict struct {
 }
 
 // refusal is the error of a plugin that has nothing to serve.
-func (v verdict) refusal(name string) error {
+func (v verdict) refusal() error {
 	if !v.none {
 		return nil
 	}
-	return refusal{name, v.unserved}
+	return refusal{v.unserved}
 }
 
 // refusal is why a plugin serves nothing at all.
-type refusal struct {
-	plugin   string
-	unserved []route.Unserved
-}
+type refusal struct{ unserved []route.Unserved }
 
 func (r refusal) Error() string { return summary(r.unserved) }
 
