@@ -68,6 +68,9 @@ func TestOverTCPTheHostsUserOperatesItAndOthersOnTheMachineDoNot(t *testing.T) {
 	admin := readyLine.FindStringSubmatch(p.stderr.String())[2]
 	agenthost(t, "reload", "--admin", admin).expect(t, 0, "reloaded: ", "")
 	p.stderr.await(t, "msg=operation operation=reload outcome=done", 1)
+	if strings.Contains(p.stderr.String(), "outcome=refused") {
+		t.Errorf("the command was refused first:\n%s", p.stderr)
+	}
 	tokens, err := filepath.Glob(filepath.Join(runDir, "*", "*", "admin-*.token"))
 	if err != nil || len(tokens) != 1 {
 		t.Fatalf("tokens: %q, %v", tokens, err)

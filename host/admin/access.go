@@ -255,14 +255,14 @@ func fromThisMachine(r *http.Request) bool {
 	return err == nil && from == to
 }
 
-// challenge is what a request without a token is told: where the host has written one, for those on its machine who may read
-// it.
-func (s *Server) challenge(r *http.Request) string {
-	challenge := `Bearer realm="agenthost"`
+// TokenFileHeader says to callers on the host's machine where it has written a token, for those who may read it.
+const TokenFileHeader = "Agenthost-Token-File"
+
+// tellTokenFile tells callers on the host's machine where there is a token.
+func (s *Server) tellTokenFile(w http.ResponseWriter, r *http.Request) {
 	if s.options.TokenFile != "" && fromThisMachine(r) {
-		challenge += fmt.Sprintf(`, token_file=%q`, s.options.TokenFile)
+		w.Header().Set(TokenFileHeader, s.options.TokenFile)
 	}
-	return challenge
 }
 
 // TokenFileName is what the file is called with the token of the host whose admin address has this port.

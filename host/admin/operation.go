@@ -59,11 +59,13 @@ func (s *Server) guard(e endpoint) http.Handler {
 				s.audit.refused(r.Context(), o.name, c, refused.text)
 			}
 			if refused.status == http.StatusUnauthorized {
-				w.Header().Set("WWW-Authenticate", s.challenge(r))
+				w.Header().Set("WWW-Authenticate", `Bearer realm="agenthost"`)
+				s.tellTokenFile(w, r)
 			}
 			http.Error(w, refused.text, refused.status)
 			return
 		}
+		s.tellTokenFile(w, r)
 		e.handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	})
 }

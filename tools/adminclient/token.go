@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -14,20 +13,12 @@ import (
 	"github.com/agenthost/agenthost/host/admin"
 )
 
-// tokenFile is where a host says that it has written a token.
-var tokenFile = regexp.MustCompile(`token_file=("(?:[^"\\]|\\.)*")`)
-
-// tokenFor reads the token that a host on this machine has written for its user, where it says that it has; empty: there is none.
+// tokenIn reads the token that a host on this machine has written for its user to a file, which it names; empty: there is none.
 //
 // What answers may be no host, but want to learn a token. So it gets that of its own port only, on this machine, from a file that only this user,
 // or root, can have written.
-func tokenFor(address, challenge string) string {
-	named := tokenFile.FindStringSubmatch(challenge)
-	if named == nil {
-		return ""
-	}
-	path, err := strconv.Unquote(named[1])
-	if err != nil || !filepath.IsAbs(path) {
+func tokenIn(address, path string) string {
+	if !filepath.IsAbs(path) {
 		return ""
 	}
 	_, port, err := net.SplitHostPort(address)
