@@ -108,7 +108,7 @@ func (s Sandbox) UserFor(plugin string) string {
 		return s.userOfOne()
 	}
 	digest := fnv.New64a()
-	digest.Write([]byte(plugin))
+	fmt.Fprint(digest, plugin)
 	return strconv.FormatUint(uint64(from)+digest.Sum64()%(uint64(to)-uint64(from)+1), 10)
 }
 

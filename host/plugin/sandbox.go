@@ -36,7 +36,16 @@ func (s *start) openSandbox() error {
 	if err := s.rundir.Folder(tmpName); err != nil {
 		return fmt.Errorf("cannot make its directory for temporary files: %w", err)
 	}
-	for _, path := range outermost(s.spec.Sandbox.Write) {
+	writable := outermost(s.spec.Sandbox.Write)
+	if own := s.ownTMPDIR(); own != "" {
+		for _, private := range s.env.Private {
+			if isWithin(private, own) {
+				return advise(fmt.Errorf("TMPDIR is %s, which holds %s, the host's own", own, private), "leave TMPDIR out, or choose a folder of the plugin's own")
+			}
+		}
+		writable = append(writable, own)
+	}
+	for _, path := range writable {
 		if err := s.makeWritable(path); err != nil {
 			return advise(fmt.Errorf("sandbox.write: %w", err), "make the folder, for the plugin's user, or choose another")
 		}
@@ -44,8 +53,26 @@ func (s *start) openSandbox() error {
 	return nil
 }
 
-// makeWritable makes a folder that the process may write to and that is not there yet, as the plugin itself would.
+// isWithin says that path is folder or lies below it, as they are named and as they are.
+func isWithin(path, folder string) bool {
+	real := func(path string) string {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return target
+		}
+		return filepath.Clean(path)
+	}
+	below, err := filepath.Rel(real(folder), real(path))
+	return err == nil && filepath.IsLocal(below)
+}
+
+// makeWritable makes a folder that the process may write to and that is not there yet, as the plugin itself would. One that holds a
+// directory of the host's own, be it by a link, is refused.
 func (s *start) makeWritable(path string) error {
+	for _, private := range s.env.Private {
+		if info, err := os.Stat(private); err == nil && info.IsDir() && isWithin(private, path) {
+			return fmt.Errorf("%s holds %s, which is the host's own", path, private)
+		}
+	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -110,8 +137,8 @@ func (s *start) policy(environ []string) (*sandbox.Policy, error) {
 	own, others, runtime := program.Needs()
 	s.java = runtime == sandbox.RuntimeJava
 	policy := &sandbox.Policy{
-		Program: append(own, s.artefacts()...),
-		Read:    append(others, spec.Read...),
+		Program: slices.Concat(own, s.artefacts()),
+		Read:    slices.Concat(others, spec.Read),
 		Write:   append([]string{s.rundir.Path()}, outermost(spec.Write)...),
 		Private: slices.DeleteFunc(slices.Clone(s.env.Private), s.namesItself), ConnectAny: spec.Connect == nil,
 		Connect: ports(spec.Connect), Bind: ports(spec.Bind), User: s.user, Enter: s.rundir.Path(),

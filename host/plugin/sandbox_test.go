@@ -128,6 +128,30 @@ func TestTheHostsOwnFilesAreOutOfAPluginsReach(t *testing.T) {
 	wait.Until(t, "both were refused", func() bool { return strings.Count(h.log.String(), "Permission denied") == 2 })
 }
 
+func TestWhatAPluginMayWriteHoldsNothingOfTheHosts(t *testing.T) {
+	h := newHost(t)
+	env := h.environment()
+	env.Private = []string{h.root.Path()}
+	wide := spec("wide", "good")
+	wide.Env["TMPDIR"] = filepath.Dir(h.root.Path())
+	if _, err := plugin.Start(context.Background(), wide, env); err == nil || !strings.Contains(err.Error(), "TMPDIR is ") || !strings.Contains(err.Error(), "the host's own") {
+		t.Errorf("it started: %v", err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(h.root.Path()), link); err != nil {
+		t.Fatal(err)
+	}
+	linked := spec("linked", "good")
+	linked.Sandbox.Write = []string{link}
+	if _, err := plugin.Start(context.Background(), linked, env); err == nil || !strings.Contains(err.Error(), "sandbox.write: "+link+" holds "+h.root.Path()) {
+		t.Errorf("it started: %v", err)
+	}
+	narrow := script("narrow", `echo x >"$TMPDIR/x" && echo "wrote to $TMPDIR" >&2`)
+	narrow.Env["TMPDIR"] = filepath.Join(t.TempDir(), "new")
+	h.start(narrow)
+	h.log.line(t, "wrote to "+narrow.Env["TMPDIR"])
+}
+
 func TestASandboxThatIsOffLeavesThePluginAlone(t *testing.T) {
 	h := newHost(t)
 	off := spec("off", "good")

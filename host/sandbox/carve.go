@@ -13,9 +13,9 @@ import (
 	llsyscall "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// System is what programs of any kind read: the system's own programs and libraries, its configuration, what the kernel says of
+// system is what programs of any kind read: the system's own programs and libraries, its configuration, what the kernel says of
 // the process and of the processors, and how names are resolved.
-var System = []string{
+var system = []string{
 	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/etc", "/nix/store", "/gnu/store", "/var/lib/ca-certificates",
 	"/proc", "/sys/fs/cgroup", "/sys/devices/system", "/sys/kernel/mm", "/dev/fd",
 }
@@ -61,11 +61,11 @@ func (p Policy) fileRules(abi int) ([]landlock.Rule, error) {
 	}
 	for _, path := range p.Read {
 		// A secret of the system's may be named, but is not given with a folder above it.
-		c.private = append(slices.Clone(private), slices.DeleteFunc(slices.Clone(systems), func(secret string) bool { return within(path, secret) })...)
+		c.private = slices.Concat(private, slices.DeleteFunc(slices.Clone(systems), func(secret string) bool { return within(path, secret) }))
 		c.grant(path, false)
 	}
-	c.private = append(private, systems...)
-	for _, path := range System {
+	c.private = slices.Concat(private, systems)
+	for _, path := range system {
 		c.grant(path, false)
 	}
 	if resolver, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil && !strings.HasPrefix(resolver, "/etc/") {

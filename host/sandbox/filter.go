@@ -71,7 +71,7 @@ func fastOpen(argument uint32) seccomp.ArgumentConditions {
 func errno(number unix.Errno) seccomp.Action { return seccomp.ActionErrno | seccomp.Action(number) }
 
 // program is the filter: what to answer to a call.
-func program(denied []string) ([]bpf.RawInstruction, error) {
+func program() ([]bpf.RawInstruction, error) {
 	native, err := arch.GetInfo("")
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func program(denied []string) ([]bpf.RawInstruction, error) {
 	known := func(name string) bool { _, has := native.SyscallNames[name]; return has }
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{
 		{
-			Names:  slices.DeleteFunc(slices.Clone(denied), func(name string) bool { return !known(name) }),
+			Names:  slices.DeleteFunc(slices.Clone(deniedCalls), func(name string) bool { return !known(name) }),
 			Action: seccomp.ActionErrno, // EPERM
 			NamesWithCondtions: slices.DeleteFunc(slices.Clone(deniedArguments), func(call seccomp.NameWithConditions) bool {
 				return !known(call.Name)
@@ -117,8 +117,8 @@ func program(denied []string) ([]bpf.RawInstruction, error) {
 }
 
 // loadFilter puts the filter on this thread.
-func loadFilter(denied []string) error {
-	instructions, err := program(denied)
+func loadFilter() error {
+	instructions, err := program()
 	if err != nil {
 		return err
 	}

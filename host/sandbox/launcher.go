@@ -210,7 +210,7 @@ func (o order) filter(granted *Granted) error {
 	if !granted.Seccomp {
 		return nil
 	}
-	err := loadFilter(deniedCalls)
+	err := loadFilter()
 	if err == nil {
 		return nil
 	}

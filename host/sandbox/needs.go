@@ -233,7 +233,10 @@ func (n *needs) addSources(folder string) {
 		if looked++; looked > manySources {
 			return fs.SkipAll
 		}
-		if err == nil && entry.Type()&fs.ModeSymlink != 0 {
+		if err != nil {
+			return fs.SkipDir
+		}
+		if entry.Type()&fs.ModeSymlink != 0 {
 			if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 				n.add(path)
 			}

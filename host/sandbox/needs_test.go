@@ -106,7 +106,7 @@ func TestWhatAProgramConsistsOfIsFoundFromItsCommand(t *testing.T) {
 			}
 		}
 		own, others, runtime := p.Needs()
-		got := append(own, others...)
+		got := slices.Concat(own, others)
 		if runtime != test.runtime {
 			t.Errorf("%s: runtime %s, want %s", test.name, runtime, test.runtime)
 		}
