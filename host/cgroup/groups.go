@@ -83,6 +83,11 @@ func (g *Groups) claim(above string) error {
 	if err := delegated(above); err != nil {
 		return fmt.Errorf("%s: %w", above, err)
 	}
+	unlock, err := lockAbove(above)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	path := filepath.Join(above, g.name)
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return err
@@ -102,6 +107,22 @@ func (g *Groups) claim(above string) error {
 		}
 	}
 	return nil
+}
+
+// lockWait bounds the wait for other hosts that start in the same cgroup, each of which looks for dead ones.
+const lockWait = 10 * time.Second
+
+// lockAbove keeps other hosts from taking one that has made its cgroup and not locked it yet for dead.
+func lockAbove(path string) (unlock func(), err error) {
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(5 * time.Millisecond) {
+		lock, err := privatedir.TryLock(path)
+		if err == nil {
+			return func() { lock.Close() }, nil
+		}
+		if !errors.Is(err, privatedir.ErrHeld) || time.Now().After(deadline) {
+			return nil, fmt.Errorf("cannot lock the cgroup %s: %w", path, err)
+		}
+	}
 }
 
 // sweep removes a host's cgroup, with all processes in it, where the host is dead.
@@ -126,7 +147,7 @@ func remove(path string) {
 		}
 	}
 	kill(path)
-	_ = os.Remove(path) // see above
+	removeDirectory(path)
 }
 
 // delegated says whether a cgroup is this process's to divide.
@@ -538,11 +559,15 @@ func (g *Group) Remove() {
 		g.fd2.Close()
 	}
 	for _, path := range g.paths() {
-		for range removeTries {
-			if err := os.Remove(path); !errors.Is(err, unix.EBUSY) {
-				break
-			}
-			time.Sleep(2 * time.Millisecond)
+		removeDirectory(path)
+	}
+}
+
+func removeDirectory(path string) {
+	for range removeTries {
+		if err := os.Remove(path); !errors.Is(err, unix.EBUSY) {
+			return
 		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -277,4 +278,25 @@ func actAsOrdinary() {
 	made.Kill()
 	made.Remove()
 	g.Close()
+}
+
+// The one must not take the other's for those of a dead one while it makes them.
+func TestHostsThatStartTogetherAllGetTheirGroups(t *testing.T) {
+	want := open(t).String()
+	for round := range 20 {
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				g := cgroup.Open(fmt.Sprintf("test-%d-together-%d-%d", os.Getpid(), round, i))
+				defer g.Close()
+				if got := g.String(); got != want {
+					t.Errorf("one has %s; want %s", got, want)
+				}
+			})
+		}
+		all.Wait()
+	}
+	if left := directories(t, fmt.Sprintf("agenthost-test-%d-together-*", os.Getpid())); len(left) > 0 {
+		t.Errorf("they leave %v", left)
+	}
 }
