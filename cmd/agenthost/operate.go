@@ -46,6 +46,12 @@ of the host too, until 'agenthost start', 'agenthost restart' or another configu
   agenthost stop duckdb && umount /data && mount /data && agenthost start duckdb`,
 	},
 	{
+		fleet.Kill, "killed", "End the processes of a plugin at once, until it is started",
+		`Does what 'agenthost stop' does, but cuts the calls under way off: for a plugin that is not to be trusted any more. A process that
+does not end by itself within stop_timeout is killed.`,
+		`  agenthost kill duckdb`,
+	},
+	{
 		fleet.Start, "started", "Start a plugin that was stopped",
 		`Has a running host start each plugin that 'agenthost stop' has stopped.`,
 		`  agenthost start duckdb`,

@@ -21,7 +21,7 @@ type OperationLine struct {
 type OperationReport struct {
 	// The plugin's name.
 	Plugin string `json:"plugin"`
-	// One of restart, stop, start, disable, enable, rollback.
+	// One of restart, stop, kill, start, disable, enable, rollback.
 	Operation string `json:"operation"`
 	// What was done: such as started, swapped, stopped, removed; absent where nothing was.
 	Action string `json:"action,omitempty"`
@@ -42,6 +42,7 @@ func (s *Server) operations() []endpoint {
 	answers := map[fleet.Operation]string{
 		fleet.Restart:  "a new generation of the same spec is put in the place of the running one, as in a swap; a plugin that was stopped is started",
 		fleet.Stop:     "the plugin's processes end, after the calls under way, until start, restart or another configuration of the plugin; its task types stay listed",
+		fleet.Kill:     "as stop, but calls under way are cut off",
 		fleet.Start:    "a plugin that was stopped is started",
 		fleet.Disable:  "the plugin is taken out, as if it were out of the configuration, until enable",
 		fleet.Enable:   "a plugin that was disabled is put back",

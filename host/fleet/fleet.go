@@ -130,7 +130,7 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	names := slices.Concat(slices.Collect(maps.Keys(settings.Plugins)), slices.Collect(maps.Keys(f.supervisors)))
 	f.mu.Unlock()
 	slices.Sort(names)
-	return f.move(slices.Compact(names), "", false)
+	return f.move(slices.Compact(names), manner{})
 }
 
 // acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two that list one

@@ -24,6 +24,9 @@ type generation struct {
 
 	ctx    context.Context // ends when the generation is retired
 	cancel context.CancelFunc
+	// hurried ends when the calls under way need not end by themselves.
+	hurried context.Context
+	hurry   context.CancelFunc
 
 	slots   []*instanceSlot                 // of the supervisor's goroutine
 	visible atomic.Pointer[[]*instanceSlot] // slots, for everybody else
@@ -45,6 +48,7 @@ func newGeneration(s *supervisor, number int, r revision) *generation {
 	g := &generation{supervisor: s, number: number, id: r.id, spec: r.spec, log: s.log.With("generation", r.id)}
 	g.settings.Store(&r.settings)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.hurried, g.hurry = context.WithCancel(context.Background())
 	g.resize(r.settings.Instances)
 	return g
 }
@@ -95,8 +99,13 @@ func (g *generation) start(ctx context.Context) (instance, error) {
 
 var errRetired = errors.New("the generation is retired")
 
-// retire ends the generation in the background: its calls under way may end, up to drain_timeout.
-func (g *generation) retire() { g.cancel() }
+// retire ends the generation in the background: its calls under way may end, up to drain_timeout, unless it is to go now.
+func (g *generation) retire(now bool) {
+	if now {
+		g.hurry()
+	}
+	g.cancel()
+}
 
 // acquire takes a lease on the instance with the fewest calls in flight.
 func (g *generation) acquire() (route.Lease, bool) {

@@ -28,6 +28,8 @@ const (
 	// Stop ends the plugin's processes until Start, Restart or another configuration of the plugin. Its task types stay listed, and
 	// calls fare as while it restarts.
 	Stop Operation = "stop"
+	// Kill is Stop that does not let the calls under way end.
+	Kill Operation = "kill"
 	// Start ends that.
 	Start Operation = "start"
 	// Disable does what taking the plugin out of the configuration does, until Enable.
@@ -39,7 +41,7 @@ const (
 )
 
 // Operations are all of them.
-var Operations = []Operation{Restart, Stop, Start, Disable, Enable, Rollback}
+var Operations = []Operation{Restart, Stop, Kill, Start, Disable, Enable, Rollback}
 
 // instruction is what operators have done to a plugin that is still in effect.
 type instruction struct {
@@ -83,19 +85,19 @@ func (f *Fleet) Operate(name string, what Operation) (*Round, error) {
 	}
 	i := f.instructions[name]
 	spec := f.specOf(name, entry)
-	because, atOnce := "", false
+	var how manner
 	if i.Disabled && what != Enable && what != Disable {
 		return nil, fmt.Errorf("plugin %q is disabled: 'agenthost enable %s' puts it back first", name, name)
 	}
 	switch what {
 	case Restart:
 		i.edition++
-		i.Stopped, because, atOnce = "", "an operator restarts it", true
-	case Stop:
+		i.Stopped, how = "", manner{because: "an operator restarts it", atOnce: true}
+	case Stop, Kill:
 		if i.Stopped != "" {
 			return nil, Done{fmt.Sprintf("plugin %q is stopped already", name)}
 		}
-		i.Stopped = entryID(spec, entry)
+		i.Stopped, how.now = entryID(spec, entry), what == Kill
 	case Start:
 		if i.Stopped == "" {
 			return nil, Done{fmt.Sprintf("plugin %q is not stopped", name)}
@@ -119,7 +121,7 @@ func (f *Fleet) Operate(name string, what Operation) (*Round, error) {
 		if err != nil {
 			return nil, err
 		}
-		i.back, i.from, because, atOnce = before, entryID(spec, entry), "an operator rolls it back", true
+		i.back, i.from, how = before, entryID(spec, entry), manner{because: "an operator rolls it back", atOnce: true}
 		if before.id == revisionOf(spec, entry).id { // it is what the configuration says
 			i.back, i.from = nil, ""
 		}
@@ -128,7 +130,14 @@ func (f *Fleet) Operate(name string, what Operation) (*Round, error) {
 	}
 	i.Since = time.Now()
 	f.instruct(name, i)
-	return f.move([]string{name}, because, atOnce), nil
+	return f.move([]string{name}, how), nil
+}
+
+// manner is how a round moves plugins.
+type manner struct {
+	because string // for people; empty: the configuration changed
+	atOnce  bool   // see wanted
+	now     bool   // what is retired lets no calls end
 }
 
 func (f *Fleet) settingsOf(name string) (config.Plugin, bool) {
@@ -225,7 +234,7 @@ func (f *Fleet) wanted(name string) bool {
 }
 
 // move begins a round that moves some plugins towards what is wanted of them.
-func (f *Fleet) move(names []string, because string, atOnce bool) *Round {
+func (f *Fleet) move(names []string, how manner) *Round {
 	f.round++
 	round := &Round{number: f.round}
 	f.mu.Lock()
@@ -259,7 +268,7 @@ func (f *Fleet) move(names []string, because string, atOnce bool) *Round {
 	for _, s := range round.supervisors {
 		if f.wanted(s.name) {
 			d := f.desiredOf(s.name)
-			d.because, d.atOnce = because, atOnce
+			d.because, d.atOnce, d.now = how.because, how.atOnce, how.now
 			s.want(d)
 		}
 	}

@@ -156,6 +156,29 @@ func TestAStoppedPluginStaysListedAndItsCallsWaitUntilItIsStarted(t *testing.T) 
 	f.status(t, "echo", isVersion("2"))
 }
 
+func TestAPluginThatIsKilledLetsNoCallEnd(t *testing.T) {
+	f := startWith(t, Health{})
+	p := echo("1")
+	p.DrainTimeout = time.Hour
+	f.apply(t, only(p))
+	lease, err := f.route(t, "echo_task").Target.Acquire(soon(t), route.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.Release()
+	if got := f.operate(t, "echo", Kill); got.Action != Halted {
+		t.Errorf("got %+v", got)
+	}
+	select {
+	case <-lease.Ended:
+	case <-soon(t).Done():
+		t.Fatal("its process waits for the call")
+	}
+	if got := f.operate(t, "echo", Start); got.Action != Started || got.Err != nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestADisabledPluginIsGoneUntilItIsEnabledWhateverTheConfigurationSays(t *testing.T) {
 	f := startWith(t, Health{})
 	both := func(version string) *config.Config {
@@ -174,7 +197,7 @@ func TestADisabledPluginIsGoneUntilItIsEnabledWhateverTheConfigurationSays(t *te
 	if got := f.apply(t, both("2"))["echo"]; got.Action != Disabled {
 		t.Errorf("after a reload: %+v", got)
 	}
-	for _, what := range []Operation{Restart, Stop, Start, Rollback} {
+	for _, what := range []Operation{Restart, Stop, Kill, Start, Rollback} {
 		if _, err := f.Operate("echo", what); err == nil || !strings.Contains(err.Error(), "agenthost enable echo") {
 			t.Errorf("%s: %v", what, err)
 		}

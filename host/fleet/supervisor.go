@@ -54,6 +54,7 @@ type desired struct {
 	wanted
 	settings   *config.Config
 	rolledBack bool // by an operator
+	now        bool // what is retired lets no calls end
 }
 
 // view is what there is of a plugin at one moment. It is never changed, only succeeded by another.
