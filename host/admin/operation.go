@@ -108,7 +108,11 @@ func (a *auditLog) refused(ctx context.Context, name string, by caller, why stri
 	if !ok {
 		return
 	}
-	a.write(ctx, slog.LevelWarn, name, by, "refused", slog.String("error", why), slog.Int64("left_out", leftOut))
+	attributes := []slog.Attr{slog.String("error", why)}
+	if leftOut > 0 {
+		attributes = append(attributes, slog.Int64("left_out", leftOut))
+	}
+	a.write(ctx, slog.LevelWarn, name, by, "refused", attributes...)
 }
 
 // write writes past the logger, which would leave out lines below its level.
