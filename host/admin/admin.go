@@ -1,4 +1,5 @@
-// Package admin is the side of the host that its operators see: metrics, health and status over HTTP.
+// Package admin is the side of the host that its operators see: metrics, health and status over HTTP, and the operations on it, each
+// for those who may (access.go) and with an audit line (operation.go). What anybody may see is at an address of its own (probe.go).
 package admin
 
 import (
