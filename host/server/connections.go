@@ -3,21 +3,26 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 
 	"github.com/agenthost/agenthost/host/config"
 )
 
 const (
-	// adminConnections is how many connections the admin API takes: it is for operators and their tools.
-	adminConnections = 64
+	// adminConnections is how many connections the admin API takes, and probeConnections the probe's: they are for operators and their
+	// tools.
+	adminConnections, probeConnections = 24, 16
 	// refusals is how many callers are told at once that there is no connection for them; more are just cut off. Each takes a
 	// descriptor while it is told, and has refusalTime to listen.
 	refusals    = 8
@@ -35,7 +40,7 @@ const (
 // and of these the one that was silent for longest. So nobody keeps others out by connections that do nothing.
 type connections struct {
 	net.Listener
-	farewell func(max int) []byte // what who is refused is told
+	farewell farewell
 	refused  prometheus.Counter
 	evicted  prometheus.Counter
 	telling  chan struct{} // has an element for each that is being told
@@ -47,15 +52,18 @@ type connections struct {
 	ordered time.Time
 }
 
+// farewell tells a caller who is refused that there are as many connections as there may be.
+type farewell func(conn net.Conn, most int)
+
 // limited bounds a listener's connections.
-func limited(listener net.Listener, name string, most int, farewell func(int) []byte, metrics prometheus.Registerer) *connections {
+func limited(listener net.Listener, name string, most int, farewell farewell, metrics prometheus.Registerer) *connections {
 	c := &connections{Listener: listener, max: most, farewell: farewell, telling: make(chan struct{}, refusals), open: map[*connection]struct{}{}}
 	counter := func(metric, help string) prometheus.Counter {
 		counted := prometheus.NewCounter(prometheus.CounterOpts{Name: metric, Help: help, ConstLabels: prometheus.Labels{"listener": name}})
 		metrics.MustRegister(counted)
 		return counted
 	}
-	c.refused = counter("agenthost_connections_refused_total", "Connections that were refused because as many were open as limits.connections allows (of admin: 64).")
+	c.refused = counter("agenthost_connections_refused_total", "Connections that were refused because as many were open as there may be: limits.connections for Flyte, fewer for operators.")
 	c.evicted = counter("agenthost_connections_evicted_total", "Connections that were closed to make room for others.")
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_connections", Help: "Open connections.", ConstLabels: prometheus.Labels{"listener": name},
@@ -161,18 +169,16 @@ func (c *connections) refuse(raw net.Conn) {
 		return
 	}
 	c.mu.Lock()
-	words := c.farewell(c.max)
+	most := c.max
 	c.mu.Unlock()
 	go func() {
 		defer func() { <-c.telling }()
 		defer raw.Close()
 		_ = raw.SetDeadline(time.Now().Add(refusalTime))
-		if _, err := raw.Write(words); err != nil {
-			return
-		}
+		c.farewell(raw, most)
 		if tcp, ok := raw.(*net.TCPConn); ok { // what it sends meanwhile must not have the words dropped
 			_ = tcp.CloseWrite()
-			_, _ = raw.Read(make([]byte, 4<<10))
+			_, _ = io.CopyN(io.Discard, raw, 64<<10)
 		}
 	}()
 }
@@ -217,19 +223,46 @@ func hostOf(conn net.Conn) string {
 	return host
 }
 
-// goAway is what a gRPC client is told that gets no connection: its error says it.
-func goAway(most int) []byte {
-	var words bytes.Buffer
-	framer := http2.NewFramer(&words, nil)
-	_ = framer.WriteSettings() // nothing that writes to memory fails
-	_ = framer.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, fmt.Appendf(nil, "agenthost has %d connections, as many as limits.connections and its limit of open files allow", most))
-	return words.Bytes()
+// answerCall has a gRPC client's first call fail, with words: of a connection that is just closed its error says nothing.
+func answerCall(conn net.Conn, most int) {
+	if _, err := io.CopyN(io.Discard, conn, int64(len(http2.ClientPreface))); err != nil {
+		return
+	}
+	framer := http2.NewFramer(conn, conn)
+	framer.SetMaxReadFrameSize(16 << 10)
+	if err := framer.WriteSettings(); err != nil {
+		return
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				_ = framer.WriteSettingsAck() // the next write fails as well
+			}
+		case *http2.HeadersFrame:
+			var block bytes.Buffer
+			headers := hpack.NewEncoder(&block)
+			for _, h := range []hpack.HeaderField{
+				{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/grpc"}, {Name: "grpc-status", Value: strconv.Itoa(int(codes.ResourceExhausted))},
+				{Name: "grpc-message", Value: fmt.Sprintf("agenthost has %d connections, as many as limits.connections and its limit of open files allow", most)},
+			} {
+				_ = headers.WriteField(h) // nothing that writes to memory fails
+			}
+			_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: frame.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+			_ = framer.WriteGoAway(frame.StreamID, http2.ErrCodeNo, nil)
+			return
+		}
+	}
 }
 
 // unavailable is the same for a client of the admin API.
-func unavailable(most int) []byte {
+func unavailable(conn net.Conn, most int) {
 	body := fmt.Sprintf("agenthost has %d connections for operators, as many as it takes\n", most)
-	return fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }
 
 // accepting are the listeners of a host with the bounds on their connections. Admin and probe are nil where they are off.
@@ -238,9 +271,9 @@ type accepting struct{ grpc, admin, probe net.Listener }
 // bounded bounds the connections of the host's listeners, now and after each reload.
 func (h *host) bounded(metrics prometheus.Registerer) accepting {
 	descriptors := DescriptorsOf(h.options.Config)
-	farewell := goAway
+	farewell := answerCall
 	if h.options.Config.Listen.TLS.Cert != "" { // who expects TLS understands no word
-		farewell = func(int) []byte { return nil }
+		farewell = func(net.Conn, int) {}
 	}
 	callers := limited(h.listeners.grpc, grpcName, descriptors.Connections, farewell, metrics)
 	h.reloader.applied = func(settings *config.Config) {
@@ -253,7 +286,7 @@ func (h *host) bounded(metrics prometheus.Registerer) accepting {
 		accept.admin = limited(h.listeners.admin, adminName, adminConnections, unavailable, metrics)
 	}
 	if h.listeners.probe != nil {
-		accept.probe = limited(h.listeners.probe, probeName, adminConnections, unavailable, metrics)
+		accept.probe = limited(h.listeners.probe, probeName, probeConnections, unavailable, metrics)
 	}
 	return accept
 }

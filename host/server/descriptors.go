@@ -12,7 +12,7 @@ import (
 const (
 	// ownDescriptors are what a host has open of its own, with a reserve: listeners, logs, watched files, the state directory,
 	// connections that are being refused, what an upgrade hands over.
-	ownDescriptors = 64
+	ownDescriptors = 40
 	// pluginDescriptors are what one process of a plugin takes: its output, its connections, the files that keep its directory,
 	// and, while it starts, both ends of its pipes.
 	pluginDescriptors = 12
@@ -35,7 +35,7 @@ type Descriptors struct {
 
 // DescriptorsOf says what a configuration needs on this machine.
 func DescriptorsOf(settings *config.Config) Descriptors {
-	d := Descriptors{Own: ownDescriptors + adminConnections, Wanted: settings.Limits.Connections}
+	d := Descriptors{Own: ownDescriptors + adminConnections + probeConnections, Wanted: settings.Limits.Connections}
 	for _, p := range settings.Plugins {
 		if p.Remote() {
 			d.Plugins += 2 * remoteDescriptors * len(p.Address)

@@ -95,7 +95,7 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	t.Helper()
 	registry := &noting{Registry: prometheus.NewRegistry(), types: map[string]string{}}
 	log := slog.New(slog.DiscardHandler)
-	limited(nil, grpcName, 1, goAway, registry)
+	limited(nil, grpcName, 1, answerCall, registry)
 	front := gateway.New(gateway.Options{Routes: &route.Current{}, MaxMessageSize: 1 << 20, Log: log, Metrics: registry})
 	t.Cleanup(func() { front.Shutdown(t.Context()) })
 	issuer, certificate := identity.NewIssuer(t), identity.NewAuthority(t).Issue(t, time.Now().Add(time.Hour), "localhost")
