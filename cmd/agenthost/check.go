@@ -24,9 +24,11 @@ type checkReport struct {
 	OK    bool     `json:"ok"`
 	Files []string `json:"files"`
 	// ConfigHash is what a host gives that has this configuration in effect; absent where it is not sound.
-	ConfigHash string          `json:"config_hash,omitempty"`
-	Errors     config.Errors   `json:"errors,omitempty"`
-	Plugins    []checkedPlugin `json:"plugins"` // by name
+	ConfigHash string `json:"config_hash,omitempty"`
+	// OpenFiles is what a host with this configuration needs of open files, and may have on this machine.
+	OpenFiles *openFiles      `json:"open_files,omitempty"`
+	Errors    config.Errors   `json:"errors,omitempty"`
+	Plugins   []checkedPlugin `json:"plugins"` // by name
 	// Cgroups is which limits plugins can have of a host that is started from here, and why not the others; absent without plugins.
 	Cgroups string `json:"cgroups,omitempty"`
 }
@@ -64,6 +66,7 @@ Exits with 1 if anything is wrong.`,
 				report.Errors = server.CheckListenTLS(settings)
 				groups := cgroup.Open(fmt.Sprintf("check-%d", os.Getpid()))
 				defer groups.Close()
+				report.checkDescriptors(settings)
 				for _, name := range slices.Sorted(maps.Keys(settings.Plugins)) {
 					report.Plugins = append(report.Plugins, checkedPlugin{Name: name, Sandbox: sandboxOf(name, settings.Plugins[name], groups)})
 					if !settings.Plugins[name].Remote() {
@@ -164,6 +167,29 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, countPlugins(len(r.Plugins)), strings.Join(names, ", "))
 		printSandboxes(out, r.Plugins, r.Cgroups)
 	}
+	if files := r.OpenFiles; files != nil {
+		fmt.Fprintf(out, "open files: %d of the %d that one process may have here\n", files.Need, files.Limit)
+		if files.Problem != "" {
+			fmt.Fprintf(problems, "agenthost: %s\n", files.Problem)
+		}
+	}
+}
+
+// openFiles is what a configuration needs of open files.
+type openFiles struct {
+	Need  int `json:"need"`
+	Limit int `json:"limit"`
+	// Problem says that there are fewer than would do; absent where there are enough.
+	Problem string `json:"problem,omitempty"`
+}
+
+func (r *checkReport) checkDescriptors(settings *config.Config) {
+	descriptors := server.DescriptorsOf(settings)
+	if err := descriptors.Err(); err != nil {
+		r.Errors = append(r.Errors, config.KeyError{Source: "open files", Key: "limits.connections", Message: err.Error()})
+		return
+	}
+	r.OpenFiles = &openFiles{Need: descriptors.Need(), Limit: descriptors.Limit, Problem: descriptors.Warning()}
 }
 
 func countPlugins(n int) string {

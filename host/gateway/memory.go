@@ -57,6 +57,7 @@ type memory struct {
 	seed              maphash.Seed
 	refused           *prometheus.CounterVec
 	reclaiming        sync.Mutex
+	uncollected       atomic.Int64 // bytes of large requests since the last collection
 }
 
 const callerCounts = 1024
@@ -103,6 +104,7 @@ func (m *memory) request(ctx context.Context, method string, size int) (*bytebud
 	share, err := m.requests.Acquire(waiting, callerOf(ctx), int64(size))
 	switch {
 	case err == nil:
+		m.collect(int64(size))
 		return share, nil
 	case canceled(ctx):
 		return nil, status.FromContextError(ctx.Err()).Err()
@@ -152,6 +154,20 @@ func (m *memory) reclaim() (stop func() bool) {
 	}).Stop
 }
 
+// collect is called before memory for a large message is allocated, and has what earlier ones took collected first, where that may be as
+// much as all of them may take: the collector's own pace lets garbage grow beyond what there is.
+func (m *memory) collect(size int64) {
+	if m.uncollected.Add(size) <= m.requests.Limit() {
+		return
+	}
+	m.reclaiming.Lock()
+	defer m.reclaiming.Unlock()
+	if m.uncollected.Load() > m.requests.Limit() { // nobody else has done it meanwhile
+		runtime.GC()
+		m.uncollected.Store(size)
+	}
+}
+
 const reclaimAfter = 200 * time.Millisecond
 
 // callerOf is whom a request's share is counted on: the machine that it comes from.
@@ -197,6 +213,7 @@ func (f *frame) hold() (end func()) {
 	r.holders.Add(1)
 	return func() {
 		if r.holders.Add(-1) == 0 {
+			f.buffers = nil // before whoever waits for the room looks for memory that nobody uses any more
 			r.share.Release()
 		}
 	}

@@ -24,6 +24,11 @@ func (g *Gateway) leave(n *jobs.Creation, c *routedCall) {
 	if g.ctx.Err() != nil || !n.Leave() {
 		return
 	}
+	kept := *c // of its request only what a deletion needs: a large one is gone once its creation has ended
+	kept.request = &frame{}
+	if connection, _, err := fields.Take(c.request.bytes(), createConnection); err == nil && connection != nil {
+		kept.request.set(fields.Append(nil, createConnection, connection))
+	}
 	g.detached.Go(func() {
 		select {
 		case <-n.Done():
@@ -31,7 +36,7 @@ func (g *Gateway) leave(n *jobs.Creation, c *routedCall) {
 			return
 		}
 		if outcome := n.Outcome(); outcome.Err == nil {
-			g.awaitClaim(n, deletion(c, outcome), outcome)
+			g.awaitClaim(n, deletion(&kept, outcome), outcome)
 		}
 	})
 }

@@ -49,6 +49,8 @@ func (s Spec) remoteOptions() []grpc.DialOption {
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithMaxHeaderListSize(maxAnswerHeaders),
+		grpc.WithStaticStreamWindowSize(64 << 10), // of an answer that there is no room for yet, no more comes
+		grpc.WithStaticConnWindowSize(4 << 20),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer), grpc.MaxCallSendMsgSize(math.MaxInt32)),
 	}
 }
