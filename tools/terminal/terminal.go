@@ -5,6 +5,7 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -69,7 +70,7 @@ func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
 func (w *Writer) Write(text []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	whole := append(w.part, text...)
+	whole := slices.Concat(w.part, text)
 	end := len(whole) - unfinished(whole)
 	w.part = append([]byte(nil), whole[end:]...)
 	if end == 0 {
