@@ -24,9 +24,9 @@ type generation struct {
 
 	ctx    context.Context // ends when the generation is retired
 	cancel context.CancelFunc
-	// hurried ends when the calls under way need not end by themselves.
-	hurried context.Context
-	hurry   context.CancelFunc
+	// expedited ends when the calls under way need not end by themselves.
+	expedited context.Context
+	expedite  context.CancelFunc
 
 	slots   []*instanceSlot                 // of the supervisor's goroutine
 	visible atomic.Pointer[[]*instanceSlot] // slots, for everybody else
@@ -48,7 +48,7 @@ func newGeneration(s *supervisor, number int, r revision) *generation {
 	g := &generation{supervisor: s, number: number, id: r.id, spec: r.spec, log: s.log.With("generation", r.id)}
 	g.settings.Store(&r.settings)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.hurried, g.hurry = context.WithCancel(context.Background())
+	g.expedited, g.expedite = context.WithCancel(context.Background())
 	g.resize(r.settings.Instances)
 	return g
 }
@@ -102,7 +102,7 @@ var errRetired = errors.New("the generation is retired")
 // retire ends the generation in the background: its calls under way may end, up to drain_timeout, unless it is to go now.
 func (g *generation) retire(now bool) {
 	if now {
-		g.hurry()
+		g.expedite()
 	}
 	g.cancel()
 }

@@ -186,7 +186,7 @@ func (s *instanceSlot) retire(running instance) {
 	s.become(Draining, nil, nil, fmt.Sprintf("%d calls in flight", running.InFlight()))
 	draining, cancel := context.WithTimeout(s.generation.supervisor.drainLimit, s.generation.configured().DrainTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.generation.hurried, cancel)()
+	defer context.AfterFunc(s.generation.expedited, cancel)()
 	if err := running.Drain(draining); err != nil {
 		s.log.Warn("calls under way at the end of the drain are cut off", "in_flight", running.InFlight())
 	}
