@@ -31,6 +31,8 @@ type checkReport struct {
 	Plugins   []checkedPlugin `json:"plugins"` // by name
 	// Cgroups is which limits plugins can have of a host that is started from here, and why not the others; absent without plugins.
 	Cgroups string `json:"cgroups,omitempty"`
+	// Warnings are what is allowed, and may be meant otherwise.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func newCheckCommand() *cobra.Command {
@@ -73,10 +75,14 @@ Exits with 1 if anything is wrong.`,
 						report.Cgroups = groups.String()
 					}
 				}
+				for _, name := range settings.MovingImages() {
+					report.Warnings = append(report.Warnings, fmt.Sprintf("plugins.%s.image: %s has no digest: what runs is what the tag leads to whenever the configuration is read; `agenthost plugin verify` prints the reference with its digest",
+						name, settings.Plugins[name].Image))
+				}
 				if start {
 					ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 					defer stop()
-					if err := startEach(ctx, settings, groups, report.Plugins, progressTo(cmd, output)); err != nil {
+					if err := startEach(ctx, settings, sources, groups, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
 					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
@@ -138,6 +144,9 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 	if len(r.Errors) > 0 {
 		fmt.Fprintf(problems, "agenthost: %v\n", r.Errors)
 		return
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(problems, "agenthost: warning: %s\n", warning)
 	}
 	failed := 0
 	for _, p := range r.Plugins {

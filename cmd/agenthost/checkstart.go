@@ -17,6 +17,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/server"
 	"github.com/agenthost/agenthost/tools/terminal"
 )
 
@@ -54,13 +55,19 @@ type agentReport struct {
 
 // startEach starts the plugins one after the other, so that each has the machine to itself, and fills the report in. The
 // error is for what keeps all of them from starting.
-func startEach(ctx context.Context, settings *config.Config, groups *cgroup.Groups, report []checkedPlugin, progress io.Writer) error {
+func startEach(ctx context.Context, settings *config.Config, sources config.Sources, groups *cgroup.Groups, report []checkedPlugin, progress io.Writer) error {
 	runRoot, err := process.OpenRunRoot(settings.RunDir)
 	if err != nil {
 		return err
 	}
 	defer runRoot.Close()
-	env := plugin.Environment{RunRoot: runRoot, Groups: groups, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
+	images, err := server.OpenArtifacts(settings, sources, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer images.Close() //nolint:errcheck // what it leaves, the next host removes
+	server.ResolveImages(ctx, settings, images, slog.New(slog.DiscardHandler))
+	env := plugin.Environment{Artifacts: images, RunRoot: runRoot, Groups: groups, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
 	var rules route.Rules
 	for _, r := range settings.Routes {
 		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
@@ -104,7 +111,9 @@ func (p *checkedPlugin) leaveOut(unserved []route.Unserved) {
 func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env plugin.Environment) *plugin.Manifest {
 	configured := settings.Plugins[p.Name]
 	began := time.Now()
-	instance, err := startOrConnect(ctx, plugin.SpecOf(p.Name, configured), env)
+	spec := plugin.SpecOf(p.Name, configured)
+	spec.Image = settings.ImageOf(p.Name)
+	instance, err := startOrConnect(ctx, spec, env)
 	if err != nil {
 		p.Error = err.Error()
 		var failed *plugin.StartError

@@ -210,6 +210,9 @@ func renderStatus(status admin.Status) string {
 		if p.Sandbox != nil && len(p.Sandbox.Missing) > 0 {
 			fmt.Fprintf(&b, "%s's SANDBOX IS DEGRADED: %s\n", p.Name, strings.Join(p.Sandbox.Missing, "; "))
 		}
+		if p.Pulling != "" {
+			fmt.Fprintf(&b, "%s's image is being pulled: %s\n", p.Name, terminal.Line(p.Pulling))
+		}
 		if p.SwapError != "" {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: %s\n", p.Name, p.SwapError)
 		}

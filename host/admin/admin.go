@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 )
@@ -53,6 +54,8 @@ type Options struct {
 	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
 	WatchError func() string
+	// Artifacts is what the store of images has done; nil: there is none.
+	Artifacts func() artifact.Stats
 	// LogLost is how many lines of the log could not be written, and why the last one could not; empty while lines can be.
 	LogLost func() (lines int64, why string)
 	// StateDir is where the host keeps what must outlive it, StateWarning why that may not last; empty where it does.

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 )
@@ -31,8 +32,21 @@ func registerMetrics(options Options) {
 	logLost := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "agenthost_log_lines_lost_total", Help: "Lines of the host's log that could not be written: nobody read it, or not fast enough, or the disk was full.",
 	}, func() float64 { lines, _ := options.LogLost(); return float64(lines) })
+	if options.Artifacts != nil {
+		registerArtifacts(options.Metrics, options.Artifacts)
+	}
 	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+}
+
+// registerArtifacts tells of images and their registries.
+func registerArtifacts(metrics prometheus.Registerer, stats func() artifact.Stats) {
+	counter := func(name, help string, value func(artifact.Stats) int64) {
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(stats())) }))
+	}
+	counter("agenthost_image_pulls_total", "Images of plugins that were pulled, checked and unpacked.", func(s artifact.Stats) int64 { return s.Pulls })
+	counter("agenthost_image_pull_failures_total", "Images of plugins that could not be had: no registry, another content or no signature.", func(s artifact.Stats) int64 { return s.Failures })
+	counter("agenthost_image_bytes_total", "Bytes of images that registries have sent.", func(s artifact.Stats) int64 { return s.Loaded })
 }
 
 // pluginCollector reads the plugins' status when it is asked for metrics: nothing is counted twice.

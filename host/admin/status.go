@@ -76,6 +76,8 @@ type PluginStatus struct {
 	RolledBack bool `json:"rolled_back,omitempty"`
 	// The files that its processes were started from and that are others by now; a restart takes them up.
 	ChangedFiles []string `json:"changed_files,omitempty"`
+	// How much of an image has come that is on its way, such as "12.0 MiB of 300.0 MiB"; absent while none is.
+	Pulling string `json:"pulling,omitempty"`
 	// The plugin's version, in its own words.
 	Version string `json:"version,omitempty"`
 	// The SDK that it is written with, in its own words.
@@ -207,6 +209,7 @@ func pluginStatus(p fleet.Status) PluginStatus {
 		Name: p.Name, State: string(p.State), Since: p.Since, RolledBack: p.RolledBack, ChangedFiles: p.ChangedFiles, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
 		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
+	status.Pulling = p.Pulling
 	if p.SwapError != nil {
 		status.SwapError = p.SwapError.Error()
 	}

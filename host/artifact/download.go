@@ -25,7 +25,7 @@ type download struct {
 	ref        Reference
 	folder     string // of what is under way; what is there already is gone on with
 	limits     Limits
-	patience   patience
+	retries    retries
 	log        *slog.Logger
 	progress   func(done, total int64)
 	// nearby finds a blob that is here already.
@@ -33,8 +33,8 @@ type download struct {
 	loaded *atomic.Int64 // counts the bytes that the registry sent
 }
 
-// patience is how a registry is borne with.
-type patience struct {
+// retries is how a registry is borne with.
+type retries struct {
 	// tries is how often the same is asked in vain, without one more byte coming.
 	tries int
 	// first is the first pause between two tries, and each is twice the one before, up to most.
@@ -43,9 +43,9 @@ type patience struct {
 	idle time.Duration
 }
 
-var defaultPatience = patience{tries: 5, first: 500 * time.Millisecond, most: 10 * time.Second, idle: time.Minute}
+var defaultRetries = retries{tries: 5, first: 500 * time.Millisecond, most: 10 * time.Second, idle: time.Minute}
 
-func (p patience) backoff() *backoff.ExponentialBackOff {
+func (p retries) backoff() *backoff.ExponentialBackOff {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval, pauses.Multiplier = p.first, p.most, 2
 	pauses.Reset()
@@ -60,7 +60,7 @@ func retried[T any](ctx context.Context, d *download, ask func() (T, error)) (T,
 			return answer, backoff.Permanent(err)
 		}
 		return answer, err
-	}, backoff.WithBackOff(d.patience.backoff()), backoff.WithMaxTries(uint(d.patience.tries)), backoff.WithNotify(d.again))
+	}, backoff.WithBackOff(d.retries.backoff()), backoff.WithMaxTries(uint(d.retries.tries)), backoff.WithNotify(d.again))
 	var permanent *backoff.PermanentError
 	if errors.As(err, &permanent) {
 		err = permanent.Unwrap()
@@ -176,7 +176,7 @@ func (d *download) blob(ctx context.Context, blob ocispec.Descriptor, have func(
 			return err
 		}
 	}
-	pauses := d.patience.backoff()
+	pauses := d.retries.backoff()
 	for tries := 1; ; tries++ {
 		before := sizeOf(file)
 		err := d.piece(ctx, blob, file, have)
@@ -191,7 +191,7 @@ func (d *download) blob(ctx context.Context, blob ocispec.Descriptor, have func(
 		case gained > 0:
 			tries = 1
 			pauses.Reset()
-		case tries >= d.patience.tries:
+		case tries >= d.retries.tries:
 			return fmt.Errorf("layer %s: %w (tried %d times)", short(blob.Digest.String()), err, tries)
 		}
 		pause := pauses.NextBackOff()
@@ -247,7 +247,7 @@ func (d *download) piece(ctx context.Context, blob ocispec.Descriptor, path stri
 func (d *download) load(ctx context.Context, blob ocispec.Descriptor, file *os.File, begun int64, have func(int64)) (resumed bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	still := time.AfterFunc(d.patience.idle, func() { cancel(fmt.Errorf("nothing came for %v", d.patience.idle)) })
+	still := time.AfterFunc(d.retries.idle, func() { cancel(fmt.Errorf("nothing came for %v", d.retries.idle)) })
 	defer still.Stop()
 	body, err := d.repository.Blobs().Fetch(ctx, blob)
 	if err != nil {
@@ -271,7 +271,7 @@ func (d *download) load(ctx context.Context, blob ocispec.Descriptor, file *os.F
 	n, err := io.Copy(file, io.LimitReader(readerFunc(func(into []byte) (int, error) {
 		n, err := body.Read(into)
 		if n > 0 {
-			still.Reset(d.patience.idle)
+			still.Reset(d.retries.idle)
 			d.loaded.Add(int64(n))
 			begun += int64(n)
 			have(begun)

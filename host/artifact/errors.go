@@ -61,7 +61,7 @@ func explain(ref Reference, err error) error {
 		explained.Advice = "check repository, tag and digest; `agenthost plugin push` prints the reference to use"
 	case errors.As(err, &authority), errors.As(err, &nameOf):
 		explained.Advice = "name the registry's authority in artifacts.ca"
-	case errors.Is(err, errPlain):
+	case isPlain(err):
 		explained.Advice = fmt.Sprintf("if it is meant to be without TLS, add %s to artifacts.plain_http", ref.Registry)
 	case errors.Is(err, context.Canceled):
 	case answer == nil:
@@ -77,7 +77,7 @@ func lasting(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var nameOf x509.HostnameError
 	switch {
-	case errors.As(err, &refused), errors.Is(err, errdef.ErrNotFound), errors.As(err, &authority), errors.As(err, &nameOf), errors.Is(err, errPlain),
+	case errors.As(err, &refused), errors.Is(err, errdef.ErrNotFound), errors.As(err, &authority), errors.As(err, &nameOf), isPlain(err),
 		errors.Is(err, auth.ErrBasicCredentialNotFound), errors.Is(err, errdef.ErrInvalidReference), errors.Is(err, errdef.ErrUnsupported):
 		return true
 	case errors.As(err, &answer):

@@ -8,7 +8,7 @@ import (
 
 // Impatient are options with short pauses.
 func (o Options) Impatient() Options {
-	o.patience = patience{tries: 3, first: 5 * time.Millisecond, most: 20 * time.Millisecond, idle: 300 * time.Millisecond}
+	o.retries = retries{tries: 3, first: 5 * time.Millisecond, most: 20 * time.Millisecond, idle: 300 * time.Millisecond}
 	return o
 }
 

@@ -53,7 +53,7 @@ func (r Registries) Repository(ctx context.Context, ref Reference) (repository *
 	repository.ReferrerListMaxPages, repository.TagListMaxPages = 16, 1024
 	repository.SkipReferrersGC = true
 	client := &auth.Client{
-		Client: &http.Client{Transport: plainAnswers{transport}, CheckRedirect: stayPrivate}, Cache: auth.NewCache(), Credential: credentialsOfDocker,
+		Client: &http.Client{Transport: transport, CheckRedirect: stayPrivate}, Cache: auth.NewCache(), Credential: credentialsOfDocker,
 	}
 	if local {
 		client.BlockedRealmPrefixes = []netip.Prefix{} // its tokens may come from here too
@@ -131,19 +131,9 @@ func speaksTLS(ctx context.Context, registry string) bool {
 	return !errors.As(err, &other)
 }
 
-// errPlain says that a registry speaks no TLS though it should.
-var errPlain = errors.New("it speaks HTTP without TLS")
-
-// plainAnswers names what a server without TLS did.
-type plainAnswers struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (p plainAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
-	answer, err := p.RoundTripper.RoundTrip(request)
-	if err != nil && (errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, new(tls.RecordHeaderError))) {
-		return nil, fmt.Errorf("%w (%w)", errPlain, err)
-	}
-	return answer, err
+// isPlain says that a request failed because the registry speaks no TLS.
+func isPlain(err error) bool {
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, new(tls.RecordHeaderError))
 }
 
 // stayPrivate refuses to be led from TLS to a place without it.

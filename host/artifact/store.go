@@ -35,7 +35,7 @@ type Options struct {
 	// Log gets what is worth telling; nil: nowhere.
 	Log *slog.Logger
 
-	patience patience // of tests
+	retries retries // of tests
 }
 
 // Store keeps artifacts, each in a folder named for the digest of its manifest. In it are:
@@ -87,8 +87,8 @@ func Open(options Options) (*Store, error) {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	if options.patience == (patience{}) {
-		options.patience = defaultPatience
+	if options.retries == (retries{}) {
+		options.retries = defaultRetries
 	}
 	s := &Store{
 		options: options, log: options.Log, sweeping: make(chan struct{}, 1), sweptLast: make(chan struct{}),
@@ -543,7 +543,7 @@ func (s *Store) fetch(ctx context.Context, want Want, ref Reference) (name strin
 	if err := s.unpack(folder, f, m, signatures); err != nil {
 		return "", nil, errors.Join(err, removeTree(folder))
 	}
-	if release, err = s.settle(folder, name); err != nil {
+	if release, err = s.place(folder, name); err != nil {
 		return "", nil, err
 	}
 	s.pulls.Add(1)
@@ -557,7 +557,7 @@ func (s *Store) download(ctx context.Context, want Want, ref Reference) (d *down
 		return nil, nil, err
 	}
 	d = &download{
-		repository: repository, ref: ref, limits: s.options.Limits, patience: s.options.patience, log: s.log.With("plugin", want.Plugin),
+		repository: repository, ref: ref, limits: s.options.Limits, retries: s.options.retries, log: s.log.With("plugin", want.Plugin),
 		progress: want.Progress, nearby: s.nearby, loaded: &s.loaded,
 	}
 	if d.progress == nil {
@@ -607,8 +607,8 @@ func unpackInto(tree string, m ocispec.Manifest, blob func(ocispec.Descriptor) s
 	return nil
 }
 
-// settle puts a complete folder in its place, and holds it. Another host may have been faster: then that one's is taken.
-func (s *Store) settle(folder, name string) (release func(), err error) {
+// place puts a complete folder in its place, and holds it. Another host may have been faster: then that one's is taken.
+func (s *Store) place(folder, name string) (release func(), err error) {
 	if err := os.Chmod(folder, 0o711); err != nil { //nolint:gosec // what a plugin of another user needs
 		return nil, err
 	}
@@ -648,8 +648,8 @@ func (s *Store) move(folder, name string) error {
 // signed holds an artifact that is here to its key: by the signatures that were kept, or else by those of the registry now.
 func (s *Store) signed(ctx context.Context, name, key string, ref Reference) error {
 	digests := []digest.Digest{ref.Digest, digest.Digest("sha256:" + strings.TrimPrefix(name, folderPrefix))}
-	kept := s.signatures(name)
-	wrong := check(kept, key, digests)
+	known := s.signatures(name)
+	wrong := check(known, key, digests)
 	if wrong == nil {
 		return nil
 	}
@@ -658,7 +658,7 @@ func (s *Store) signed(ctx context.Context, name, key string, ref Reference) err
 		return wrong
 	}
 	defer done()
-	d.patience.tries = 1
+	d.retries.tries = 1
 	fresh, err := d.signatures(ctx, digests)
 	if err != nil {
 		return fmt.Errorf("%w; and %w", wrong, err)
@@ -666,7 +666,7 @@ func (s *Store) signed(ctx context.Context, name, key string, ref Reference) err
 	if err := check(fresh, key, digests); err != nil {
 		return err
 	}
-	return writeSignatures(s.path(name), append(fresh, kept...)[:min(len(fresh)+len(kept), maxSignatures)])
+	return writeSignatures(s.path(name), append(fresh, known...)[:min(len(fresh)+len(known), maxSignatures)])
 }
 
 func (s *Store) signatures(name string) []signature {
@@ -674,11 +674,11 @@ func (s *Store) signatures(name string) []signature {
 	if err != nil {
 		return nil
 	}
-	var kept []signature
-	if err := json.Unmarshal(content, &kept); err != nil {
+	var known []signature
+	if err := json.Unmarshal(content, &known); err != nil {
 		return nil
 	}
-	return kept
+	return known
 }
 
 func writeSignatures(folder string, signatures []signature) error {

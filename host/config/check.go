@@ -19,7 +19,7 @@ func (c *Config) check() Errors {
 		errs = append(errs, c.checkPlugin(name, c.Plugins[name])...)
 	}
 	errs = append(append(errs, c.checkSandboxes()...), c.checkTaskTypes()...)
-	errs = append(errs, c.checkAccess()...)
+	errs = append(append(errs, c.checkAccess()...), c.checkArtifacts()...)
 	return append(errs, c.checkRoutes()...)
 }
 
@@ -146,7 +146,7 @@ func (c *Config) missing(wrong Errors) Errors {
 		errs = append(errs, missing)
 	}
 	for _, name := range sortedKeys(c.Plugins) {
-		if p := c.Plugins[name]; len(p.Command) == 0 && !p.Remote() && !c.isSet("plugins", name, "address") {
+		if p := c.Plugins[name]; len(p.Command) == 0 && p.Image == "" && !c.isSet("plugins", name, "image") && !p.Remote() && !c.isSet("plugins", name, "address") {
 			absent("a list of the program and its arguments, such as [/plugins/duckdb/duckdb]; or address, for an agent server that runs elsewhere",
 				"plugins", name, "command")
 		}

@@ -32,6 +32,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Config is everything the host can be told. The zero value is not useful: start from [Default] or [Load]. The tag `live`
@@ -59,6 +61,8 @@ type Config struct {
 	Create Create `koanf:"create" live:"true"`
 	// The plugins by name. A name is what logs, metrics and routes call the plugin: lower-case letters, digits and dashes.
 	Plugins map[string]Plugin `koanf:"plugins" keys:"plugin_name" live:"true"`
+	// How plugins that are images come from their registries, and where they are kept.
+	Artifacts Artifacts `koanf:"artifacts"`
 	// Which plugin gets a new job, where several serve one task type or one is kept for certain projects or domains. The first
 	// route that matches decides. What none matches goes to the plugin that serves the task type and that no route names for it.
 	Routes []Route `koanf:"routes" live:"true"`
@@ -69,6 +73,8 @@ type Config struct {
 	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
 	// has looked.
 	own, contents map[string]content
+	// digests are what images without a digest are now, by plugin: see SetDigest.
+	digests map[string]digest.Digest
 	// read counts what one Watcher has read.
 	read uint64
 }
@@ -165,6 +171,12 @@ type Create struct {
 type Plugin struct {
 	// The program and its arguments. There is no shell in between.
 	Command []string `koanf:"command" check:"command" only:"command" spec:"true"`
+	// An OCI artifact, or an image's file system, that has the program: registry/repository:tag@sha256:…. It is pulled, checked and
+	// kept by content. command then names the program in it, relative to its root, and its arguments; default: what the artifact says
+	// itself. Without a digest it is what the tag leads to whenever the configuration is read.
+	Image string `koanf:"image" check:"image" only:"command" spec:"true"`
+	// How the image is verified. Default: artifacts.verify.
+	Verify Verify `koanf:"verify" only:"command" spec:"true"`
 	// Where an agent server runs that the host does not start: host:port, several for several equal ones. Instead of command.
 	Address []string `koanf:"address" check:"addresses" only:"address" spec:"true"`
 	// The working directory of the process. Default: the host's.
@@ -332,8 +344,9 @@ func Default() *Config {
 			OnRecord: Off, Timeout: 5 * time.Minute, MaxWait: 30 * time.Minute,
 			RecordMax: 8 * KiB, RecordMaxPerExecution: 256 * KiB, OrphanGrace: 15 * time.Minute, RemovedGrace: 2 * time.Minute,
 		},
-		Plugins: map[string]Plugin{},
-		Access:  Access{ClockSkew: 30 * time.Second},
+		Artifacts: Artifacts{MaxSize: 4096 * MiB, MaxFiles: 100_000},
+		Plugins:   map[string]Plugin{},
+		Access:    Access{ClockSkew: 30 * time.Second},
 	}
 }
 

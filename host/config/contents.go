@@ -43,9 +43,12 @@ func (c *Config) watched() []watchedFile {
 		for _, path := range sortedKeys(p.SHA256) {
 			if filepath.IsAbs(path) {
 				add(path, "sha256", path)
-			} else {
+			} else if p.Image == "" { // what is in an image has its digest
 				add(filepath.Join(p.Dir, path), "sha256", path)
 			}
+		}
+		if p.Verify.CosignKey != "" {
+			add(p.Verify.CosignKey, "verify", "cosign_key")
 		}
 		for _, f := range pluginShape.fields { // the certificates
 			if path := fieldOf(&p, f); f.shape.check == rules["file"] && path.String() != "" {

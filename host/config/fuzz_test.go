@@ -41,7 +41,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for name, plugin := range c.Plugins {
-			if plugin.Remote() == (len(plugin.Command) > 0 && plugin.Command[0] != "") {
+			if plugin.Remote() == (len(plugin.Command) > 0 && plugin.Command[0] != "" || plugin.Image != "") {
 				t.Fatalf("plugin %q has command %q and address %q", name, plugin.Command, plugin.Address)
 			}
 		}

@@ -25,6 +25,9 @@ func (c *Config) Hash() string {
 	if !c.isSet("state_dir") {
 		hashed.StateDir = ""
 	}
+	if !c.isSet("artifacts", "dir") {
+		hashed.Artifacts.Dir = ""
+	}
 	values, err := json.Marshal(&hashed)
 	if err != nil {
 		return "" // a plugin's own configuration has a number in it that is none

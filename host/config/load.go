@@ -95,6 +95,7 @@ func (l *layers) config(environ []string) (*Config, error) {
 		plugin.derive()
 		c.Plugins[name] = plugin
 	}
+	c.deriveArtifacts()
 	if len(l.errors) == 0 {
 		l.errors = c.check()
 	} else { // the parts that did read may still miss something; a key that is wrong is not missing

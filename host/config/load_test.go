@@ -37,6 +37,7 @@ func TestNothingAtAllIsTheDocumentedDefaults(t *testing.T) {
 	want := config.Default()
 	want.RunDir = filepath.Join("/run/user/7", filepath.Base(got.RunDir))
 	want.StateDir = filepath.Join(want.RunDir, "state")
+	want.Artifacts.Dir = filepath.Join(want.StateDir, "artifacts")
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("not the defaults (-want +got):\n%s", diff)
 	}
@@ -67,7 +68,14 @@ create:
   unsigned_pins_until: "2026-01-01"
   orphan_grace: 0s
   removed_grace: 30s
+artifacts: {dir: ./artifacts, max_size: 1GiB, max_files: 1000, plain_http: ["registry.local:5000"], ca: ./registry.pem, verify: {cosign_key: /etc/cosign.pub}}
 plugins:
+  pulled:
+    image: registry.example.com/agents/bigquery:1.4@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    verify: {cosign_key: ./bigquery.pub}
+  pulled-too:
+    image: registry.example.com/agents/bigquery:1.4
+    command: [bin/bigquery, -v]
   duckdb:
     command: [./bin/duckdb, --verbose]
     dir: ../work
@@ -131,7 +139,15 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	elsewhere.Address = []string{"agents.flyte.svc:8000", "[::1]:8001"}
 	elsewhere.TLSCA, elsewhere.TLSCert, elsewhere.TLSKey = folder+"/ca.pem", "/etc/tls/tls.crt", "/etc/tls/tls.key"
 	elsewhere.TLSServerName = "agents.example.com"
+	pulled, pulledToo := config.DefaultPlugin(), config.DefaultPlugin()
+	pulled.Image = "registry.example.com/agents/bigquery:1.4@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	pulled.Verify.CosignKey = folder + "/bigquery.pub"
+	pulledToo.Image, pulledToo.Command, pulledToo.Verify.CosignKey = "registry.example.com/agents/bigquery:1.4", []string{"bin/bigquery", "-v"}, "/etc/cosign.pub"
 	want := &config.Config{
+		Artifacts: config.Artifacts{
+			Dir: folder + "/artifacts", MaxSize: config.GiB, MaxFiles: 1000, PlainHTTP: []string{"registry.local:5000"}, CA: folder + "/registry.pem",
+			Verify: config.Verify{CosignKey: "/etc/cosign.pub"},
+		},
 		Listen: config.Listen{
 			GRPC: "127.0.0.1:8001", Admin: "unix:" + filepath.Dir(folder) + "/run/admin.sock", AdminToken: "file://" + folder + "/tokens", Probe: "0.0.0.0:9091", Pprof: "on",
 			TLS: config.ListenTLS{
@@ -178,7 +194,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			TaskTypes: []string{"duckdb_query", "spark@2"},
 			Pin:       config.PinAlways,
 			Probation: 5 * time.Minute,
-		}, "elsewhere": elsewhere},
+		}, "elsewhere": elsewhere, "pulled": pulled, "pulled-too": pulledToo},
 		Routes: []config.Route{
 			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},
 			{Task: "duckdb_query", Plugin: "duckdb"},

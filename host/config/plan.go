@@ -100,6 +100,11 @@ func planPlugin(name string, current, next *Config) Change {
 			change.Action = Updated
 		}
 	}
+	sum, seenThen := current.digests[name]
+	if now, seenNow := next.digests[name]; seenThen && seenNow && was.Image == is.Image && sum != now {
+		change.Action = Swapped
+		change.Keys, change.Files = append(change.Keys, "image"), append(change.Files, is.Image)
+	}
 	before := current.watched()
 	for _, file := range next.watched() {
 		was, seenThen := current.contents[file.path]

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/secret"
 	"github.com/agenthost/agenthost/proto/nearest"
 )
@@ -76,6 +77,9 @@ var rules = map[string]*rule{
 	"secret_url":        {pattern: secret.Pattern, want: "where to read the secret, as " + secret.Sources, more: checkSecretURL, resolve: secretBesideFile},
 	"sha256":            {pattern: `^[0-9a-fA-F]{64}$`, want: "a SHA-256 sum of 64 hex digits"},
 	"command":           {want: "a list: the program and its arguments", list: checkCommand, resolve: besideFile},
+	"image":             {pattern: artifact.Pattern, want: "registry/repository:tag@sha256:…, with a tag, a digest or both", more: checkImage},
+	"registry_host":     {pattern: `^[^\s]+$`, want: "a registry's host or host:port, such as registry.local:5000", more: checkRegistryHost},
+	"artifact_size":     {want: "a size from 1KiB to 1048576MiB, such as 4096MiB", minimum: number(int64(KiB)), maximum: number(int64(1048576 * MiB))},
 	"addresses":         {want: "a list of host:port, such as [agents.example.com:8000]", list: checkAddresses, each: "remote_address"},
 	"remote_address":    {pattern: `^[^\s/]+:[0-9]{1,5}$`, want: "host:port such as agents.example.com:8000", more: checkRemoteAddress},
 	"host_name":         {pattern: `^[^\s/:]+$`, want: "a host's name such as agents.example.com"},

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 
 // The descriptions in the schema are the comments of the fields, which are written once, where these are.
 //
-//go:embed access.go config.go limits.go sandbox.go
+//go:embed access.go artifacts.go config.go limits.go sandbox.go
 var sources embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors and for checks before a file is rolled
@@ -61,7 +62,8 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 			short(s, sh)
 		}
 		if sh == pluginShape {
-			s.OneOf = []*jsonschema.Schema{kindSchema("command"), kindSchema("address")}
+			s.OneOf = []*jsonschema.Schema{kindSchema("command", "image", "verify"), kindSchema("command"), kindSchema("address")}
+			s.OneOf[1].Required = []string{"image"} // whose program command names, where the image does not say it
 		}
 		return
 	case table:
@@ -115,11 +117,12 @@ func short(s *jsonschema.Schema, sh *shape) {
 	*s = jsonschema.Schema{Description: s.Description, OneOf: []*jsonschema.Schema{text, mapping}}
 }
 
-// kindSchema is what holds for a plugin of one kind, command or address: it has that key, and none that is for the other.
-func kindSchema(kind string) *jsonschema.Schema {
+// kindSchema is what holds for a plugin of one kind, command or address: it has that key, and none that is for the other, nor those
+// that are named.
+func kindSchema(kind string, without ...string) *jsonschema.Schema {
 	s := &jsonschema.Schema{Required: []string{kind}, Properties: jsonschema.NewProperties()}
 	for _, f := range pluginShape.fields {
-		if f.only != "" && f.only != kind {
+		if f.only != "" && f.only != kind || slices.Contains(without, f.name) {
 			s.Properties.Set(f.name, jsonschema.FalseSchema)
 		}
 	}

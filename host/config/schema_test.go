@@ -108,6 +108,8 @@ var beyondTheSchema = []string{
 	"a certificate without its key", "an authority without a certificate", "asking for certificates of nobody", "rules that allow nothing", "tokens without rules",
 	"a rule for nobody", "no operation", "no project", "anyone and somebody", "a certificate that nobody is asked for", "an empty subject", "a subject of no issuer",
 	"a subject of an unknown issuer", "a subject of any issuer", "an issuer twice", "tokens for nobody", "an unprotected issuer",
+	"a program outside of its image", "a registry with a scheme", "an image of a registry that none is", "an image without a tag",
+	"an image that its user cannot reach",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

@@ -124,6 +124,8 @@ type (
 		err        error
 		looping    bool // it happens again and again
 	}
+	// pullLags: an instance's image has been pulled for start_timeout, and still is.
+	pullLags struct{ generation int }
 	// claimed: what came of claimCategories.
 	claimed struct {
 		claim claimCategories
@@ -558,6 +560,14 @@ func (o instanceFailed) weigh(d *decision) {
 	}
 }
 
+// A plugin that is still being pulled is given up for now: what it served before stays listed, and the others have their turn.
+func (o pullLags) weigh(d *decision) {
+	if o.generation == d.current.number && d.turn == turnOpen {
+		d.turn = turnHeld
+		d.do(awaitTurn{}, recallManifest{})
+	}
+}
+
 func (d *decision) currentFailed(o instanceFailed) {
 	settings := d.current.settings
 	switch {
@@ -576,7 +586,7 @@ func (d *decision) currentFailed(o instanceFailed) {
 func (d *decision) givenUp(o instanceFailed) bool {
 	if failed := (*plugin.StartError)(nil); errors.As(o.err, &failed) {
 		switch failed.Step {
-		case plugin.StepPrepare, plugin.StepLaunch, plugin.StepConfigure:
+		case plugin.StepPull, plugin.StepPrepare, plugin.StepLaunch, plugin.StepConfigure:
 			return true
 		}
 	}

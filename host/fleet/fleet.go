@@ -21,6 +21,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
@@ -37,6 +38,8 @@ type Options struct {
 	RunRoot *process.RunRoot
 	// Groups is where the processes get their cgroups. Nil: they get none.
 	Groups *cgroup.Groups
+	// Artifacts is where plugins with an image get it from. Nil: nowhere.
+	Artifacts *artifact.Store
 	// DialOptions are for the connections to the plugins.
 	DialOptions []grpc.DialOption
 	// MaxTaskTypes is how many task categories one plugin may list. Zero: plugin.DefaultMaxTaskTypes.
@@ -125,6 +128,9 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.mu.Lock()
 	f.settings = settings
 	f.mu.Unlock()
+	if f.options.Artifacts != nil {
+		f.options.Artifacts.KeepOnly(slices.Collect(maps.Keys(settings.Plugins)))
+	}
 	f.review()
 	f.mu.Lock()
 	names := slices.Concat(slices.Collect(maps.Keys(settings.Plugins)), slices.Collect(maps.Keys(f.supervisors)))

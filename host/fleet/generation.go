@@ -40,6 +40,8 @@ type report struct {
 	// err is why an instance is not up; looping says that it happens again and again.
 	err     error
 	looping bool
+	// lags: its image is still being pulled.
+	lags bool
 
 	answer chan error // an error where the instance may not take calls
 }
@@ -73,15 +75,19 @@ func (g *generation) resize(n int) {
 }
 
 // start brings up an instance: a process, or a connection to an agent that runs elsewhere.
-func (g *generation) start(ctx context.Context) (instance, error) {
+func (g *generation) start(ctx context.Context, progress func(done, total int64)) (instance, error) {
 	if starts := g.supervisor.fleet.starts; starts != nil {
 		return starts(ctx, g.spec)
 	}
 	environment := plugin.Environment{
-		RunRoot: g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
+		Progress: progress,
+		RunRoot:  g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
 		Private:      g.supervisor.desired.Load().settings.Private(),
 		Groups:       g.supervisor.fleet.options.Groups,
 		MaxTaskTypes: g.supervisor.fleet.options.MaxTaskTypes,
+	}
+	if store := g.supervisor.fleet.options.Artifacts; store != nil {
+		environment.Artifacts = store // not nil of a type, which would be an interface that is not nil
 	}
 	if g.spec.Remote() {
 		connected, err := plugin.Connect(ctx, g.spec, environment)

@@ -51,6 +51,7 @@ type instanceSlot struct {
 	instance instance // the one that takes calls; nil in every state but Running
 	restarts int      // processes started after the first
 	files    startedFiles
+	pulling  string // how much of its image has come; empty while none is pulled
 }
 
 func newInstanceSlot(g *generation, number int) *instanceSlot {
@@ -71,7 +72,7 @@ func (s *instanceSlot) run() {
 		s.mu.Lock()
 		s.files = files
 		s.mu.Unlock()
-		started, err := g.start(s.ctx)
+		started, err := s.start()
 		if err == nil {
 			// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
 			s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
@@ -106,6 +107,20 @@ func (s *instanceSlot) run() {
 		}
 		clearUp(started)
 	}
+}
+
+// start starts an instance. A pull may take long: others do not wait for it longer than for any other start.
+func (s *instanceSlot) start() (instance, error) {
+	p := &pull{slot: s}
+	late := time.AfterFunc(s.generation.spec.StartTimeout, func() {
+		if p.going() {
+			_ = s.tell(report{lags: true}) // retired: then nobody waits
+		}
+	})
+	defer late.Stop()
+	started, err := s.generation.start(s.ctx, p.progress)
+	p.end()
+	return started, err
 }
 
 // tell hands a report to the supervisor and returns its answer; an error too when the instance slot is retired meanwhile.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	statedir "github.com/agenthost/agenthost/host/state"
@@ -209,6 +210,9 @@ func (f *Fleet) removedLately(name string) (lastServed, bool) {
 func runs(spec plugin.Spec) []string {
 	if spec.Remote() {
 		return spec.Address
+	}
+	if ref, err := artifact.Parse(spec.Image); err == nil { // another version of it is the same plugin
+		return append([]string{ref.Name()}, spec.Command...)
 	}
 	return spec.Command
 }

@@ -150,7 +150,7 @@ func (f *Fleet) settingsOf(name string) (config.Plugin, bool) {
 
 func (f *Fleet) specOf(name string, entry config.Plugin) plugin.Spec {
 	spec := plugin.SpecOf(name, entry)
-	spec.Contents = f.settings.Fingerprint(name)
+	spec.Contents, spec.Image = f.settings.Fingerprint(name), f.settings.ImageOf(name)
 	return spec
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -42,6 +43,8 @@ const (
 	EventSwapped State = "swapped"
 	// EventCanary: the new generation gets a share of new jobs.
 	EventCanary State = "canary"
+	// EventPulling: the image of an instance is on its way.
+	EventPulling State = "pulling"
 	// EventSwapFailed: the new generation is not ready, or all that it lists belongs to other plugins; the old one serves on.
 	EventSwapFailed State = "swap failed"
 	// EventFileChanged: a file that it was started from is another one by now.
@@ -67,6 +70,8 @@ type Status struct {
 	ChangedFiles []string
 	// SwapError is why the last swap failed, while that matters.
 	SwapError error
+	// Pulling is how much of an image has come that is on its way; empty while none is.
+	Pulling string
 	// Restarts is how often processes of the current generation were started after the first.
 	Restarts int
 	// Manifest is the last accepted one; nil before the first.
@@ -107,6 +112,7 @@ const (
 
 // InstanceStatus is one instance at one moment. What the process is doing is zero where there is none.
 type InstanceStatus struct {
+	Pulling     string // how much of its image has come
 	State       State
 	Since       time.Time
 	Reason      error
@@ -140,6 +146,11 @@ func (s *supervisor) status() Status {
 	}
 	if v.candidate != nil {
 		status.Generations = append(status.Generations, v.candidate.status(RoleCandidate, 0))
+	}
+	for _, g := range status.Generations {
+		for _, instance := range g.Instances {
+			status.Pulling = cmp.Or(status.Pulling, instance.Pulling)
+		}
 	}
 	switch {
 	case v.state.stopped:
@@ -217,6 +228,7 @@ func (s *instanceSlot) status() (status InstanceStatus, version string) {
 	s.mu.Lock()
 	status = InstanceStatus{State: s.state, Since: s.since, Reason: s.reason, Restarts: s.restarts}
 	running := s.instance
+	status.Pulling = s.pulling
 	s.mu.Unlock()
 	if running == nil {
 		return status, ""

@@ -124,11 +124,14 @@ func (s *supervisor) run() {
 func (s *supervisor) takeReport(r report) error {
 	if r.slot.ctx.Err() == nil {
 		generation := r.slot.generation.number
-		if r.err != nil {
+		switch {
+		case r.lags:
+			s.observe(pullLags{generation})
+		case r.err != nil:
 			s.explain(r.err)
 			s.observe(instanceFailed{generation, r.err, r.looping})
 			s.decidedRound()
-		} else {
+		default:
 			s.observe(instanceUp{generation, r.slot.number, r.instance.Manifest()})
 		}
 	}
@@ -159,6 +162,7 @@ func (s *supervisor) publish() {
 	maps.DeleteFunc(s.generations, func(number int, g *generation) bool {
 		return g.ctx.Err() != nil && number != current && number != canary && number != candidate
 	})
+	s.keepImages()
 	s.notify()
 	s.decidedRound()
 }

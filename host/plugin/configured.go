@@ -9,7 +9,7 @@ import (
 // SpecOf is the process, or the servers elsewhere, that a plugin's entry in the configuration describes.
 func SpecOf(name string, p config.Plugin) Spec {
 	return Spec{
-		Name: name, Command: p.Command, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
+		Name: name, Command: p.Command, Image: p.Image, CosignKey: p.Verify.CosignKey, Dir: p.Dir, Env: p.Env, InheritEnv: p.InheritEnv, SHA256: p.SHA256, Secrets: p.Secrets,
 		Address: p.Address, RemoteTLS: RemoteTLS{CA: p.TLSCA, Cert: p.TLSCert, Key: p.TLSKey, ServerName: p.TLSServerName},
 		Sandbox: sandboxOf(p), Config: p.Config, TLS: p.TLS != config.TLSOff, StartTimeout: p.StartTimeout, StopTimeout: p.StopTimeout,
 	}

@@ -13,6 +13,7 @@
 // Start returns an instance that is ready for work, or an error and no process. In between are these steps, and an
 // error (a *StartError) says at which of them it stopped:
 //
+//	pull       the image, where there is one, is here, and is what its digest and its key say
 //	prepare    the spec makes sense, the checksums are right, the secrets can be read
 //	launch     the program was started
 //	handshake  it printed go-plugin's handshake line, with a certificate where TLS is on

@@ -7,6 +7,7 @@ import (
 
 // The steps of Start, in their order.
 const (
+	StepPull      = "pull" // only with an image
 	StepPrepare   = "prepare"
 	StepLaunch    = "launch"
 	StepHandshake = "handshake"

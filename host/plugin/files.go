@@ -11,6 +11,9 @@ import (
 // Files are the files that the plugin is made of, as far as its spec tells: the program, those of its arguments that are files, such
 // as a script or a jar, and what has a checksum. Those of a remote one are none.
 func (s Spec) Files() []string {
+	if s.Image != "" { // what is in it has its digest
+		return nil
+	}
 	var files []string
 	add := func(path string, is func(string, os.FileInfo) bool) {
 		if path != "" && !filepath.IsAbs(path) {

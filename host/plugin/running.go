@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
@@ -22,6 +23,7 @@ type running struct {
 	log    *slog.Logger
 	rundir *process.RunDir
 	proc   *process.Process
+	image  *artifact.Folder // what the program is in, where that is an image
 	client *plugin.Client
 	conns  *conns
 	conn   *grpc.ClientConn
@@ -50,6 +52,9 @@ func (r *running) end(ctx context.Context) (process.Ending, error) {
 	r.closeClient()
 	if r.rundir != nil {
 		failed = append(failed, r.rundir.Remove())
+	}
+	if r.image != nil && ending != process.Unkillable {
+		r.image.Release()
 	}
 	return ending, errors.Join(failed...)
 }

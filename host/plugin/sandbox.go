@@ -137,7 +137,7 @@ func (s *start) policy(environ []string) (*sandbox.Policy, error) {
 	own, others, runtime := program.Needs()
 	s.java = runtime == sandbox.RuntimeJava
 	policy := &sandbox.Policy{
-		Program: slices.Concat(own, s.artefacts()),
+		Program: slices.Concat(own, s.artefacts(), s.imageRoot()),
 		Read:    slices.Concat(others, spec.Read),
 		Write:   append([]string{s.rundir.Path()}, outermost(spec.Write)...),
 		Private: slices.DeleteFunc(slices.Clone(s.env.Private), s.namesItself), ConnectAny: spec.Connect == nil,

@@ -19,6 +19,10 @@ type Spec struct {
 	// Command is the program and its arguments. A program without a slash is looked up in the PATH that the plugin
 	// gets, a relative one is relative to Dir.
 	Command []string
+	// Image is the artifact that the program is in: Command is relative to its root then, and Dir too. Where Command is empty, it is
+	// what the artifact says. CosignKey is a file with the keys of which one must have signed it.
+	Image     string `json:",omitempty"`
+	CosignKey string `json:",omitempty"`
 	// Address is where agent servers run that the host does not start, each as host:port, instead of Command. They are equal:
 	// any call may go to any of them.
 	Address []string `json:",omitempty"`

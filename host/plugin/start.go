@@ -25,6 +25,10 @@ type Environment struct {
 	Private []string
 	// Log gets the plugin's log lines, with the attribute plugin=<name>, and the instance's own. Nil: discarded.
 	Log *slog.Logger
+	// Artifacts is where a spec with an image gets it from.
+	Artifacts Artifacts
+	// Progress is told how much of an image has come while it is pulled; it may be nil.
+	Progress func(done, total int64)
 	// DialOptions are added to the connection's options, last.
 	DialOptions []grpc.DialOption
 	// Groups is where the instance gets its cgroup. Nil: it gets none.
@@ -45,16 +49,24 @@ const (
 )
 
 // Start starts the plugin and returns once it is ready for work, or with an error (a *StartError) and no process. The
-// whole start is bounded by the spec's StartTimeout and by ctx. The instance lives on when ctx ends.
+// whole start is bounded by the spec's StartTimeout, but for the pull of an image, and by ctx. The instance lives on when ctx ends.
 func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 	spec = spec.withDefaults()
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
+	s := &start{spec: spec, env: env, running: running{log: env.Log.With("plugin", spec.Name)}}
+	if spec.Image != "" {
+		s.step = StepPull
+		if err := s.pull(ctx); err != nil {
+			failed := s.failed(ctx, err)
+			s.abandon()
+			return nil, failed
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, spec.StartTimeout, fmt.Errorf("not done within the start_timeout of %v", spec.StartTimeout))
 	defer cancel()
 
-	s := &start{spec: spec, env: env, running: running{log: env.Log.With("plugin", spec.Name)}}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error

@@ -25,6 +25,8 @@ type reloader struct {
 	accessed func(*config.Config)
 	// applied is told of each configuration before the fleet is
 	applied func(*config.Config)
+	// resolve finds out what images without a digest are now
+	resolve func(context.Context, *config.Config)
 	plugins *fleet.Fleet
 	notify  notifier
 	log     *slog.Logger
@@ -39,7 +41,7 @@ type reloader struct {
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
 	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config,
-		accessed: func(*config.Config) {}, applied: func(*config.Config) {}}
+		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, resolve: func(context.Context, *config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	return r
 }
@@ -100,6 +102,7 @@ func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 		r.refuse(err)
 		return nil
 	}
+	r.resolve(context.Background(), settings)
 	plan, round := r.apply(settings)
 	go func() {
 		_ = round.Wait(context.Background(), func(o fleet.Outcome) { r.tell(o) }) // it ends when the fleet does
@@ -192,6 +195,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 		errors.As(err, &report.Errors)
 		return
 	}
+	r.resolve(ctx, settings)
 	if dry {
 		r.mu.Lock()
 		defer r.mu.Unlock()

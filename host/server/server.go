@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
@@ -104,7 +105,13 @@ func Run(ctx context.Context, options Options) error {
 		return err
 	}
 	defer known.guard.Close()
-	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known)
+	artifacts, err := OpenArtifacts(options.Config, options.Sources, options.Log)
+	if err != nil {
+		return err
+	}
+	defer artifacts.Close() //nolint:errcheck // what it leaves, the next host removes
+	ResolveImages(ctx, options.Config, artifacts, options.Log)
+	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known, artifacts)
 	err = h.serve(ctx)
 	h.stop()
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -133,7 +140,7 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
@@ -141,7 +148,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	}
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
-		Routes: h.routes, RunRoot: runRoot, Groups: groups, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
+		Routes: h.routes, RunRoot: runRoot, Groups: groups, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
 	h.gateway = gateway.New(known.into(gateway.Options{
@@ -150,6 +157,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	}))
 	h.reloader = newReloader(options, h.plugins, h.notify)
+	h.reloader.resolve = func(ctx context.Context, settings *config.Config) { ResolveImages(ctx, settings, artifacts, log) }
 	h.reloader.created = func(settings config.Create) {
 		keys.apply(ctx, settings)
 		h.gateway.SetCreation(creationOf(settings, keys))
@@ -164,7 +172,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
-			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
+			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
 	if bound.probe != nil {

@@ -241,6 +241,11 @@ func (d *Dir) Keep() error {
 	}
 	now := time.Now()
 	return filepath.WalkDir(d.path, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			if info, statErr := entry.Info(); statErr == nil && info.Mode().Perm()&0o200 == 0 {
+				return fs.SkipDir // a plugin's, which nobody may write to, and whose times tell that nobody has
+			}
+		}
 		if err == nil && (entry.IsDir() || entry.Type().IsRegular()) {
 			err = os.Chtimes(path, now, now)
 		}

@@ -219,12 +219,18 @@ func (h *Host) Log(t *testing.T) string {
 // Reload puts other plugins into the configuration, and waits until the host has taken them up.
 func (h *Host) Reload(t *testing.T, plugins map[string]any) {
 	t.Helper()
-	h.settings["plugins"] = plugins
-	h.write(t)
+	h.Write(t, plugins)
 	reload := exec.Command(h.replica.Program, "reload", "--admin", h.Admin())
 	if out, err := reload.CombinedOutput(); err != nil {
 		t.Fatalf("agenthost reload: %v\n%s", err, out)
 	}
+}
+
+// Write puts other plugins into the configuration, which the host notices by itself.
+func (h *Host) Write(t *testing.T, plugins map[string]any) {
+	t.Helper()
+	h.settings["plugins"] = plugins
+	h.write(t)
 }
 
 // write replaces the file at once: a host that runs watches it.
