@@ -24,10 +24,10 @@ func (g *Gateway) leave(n *jobs.Creation, c *routedCall) {
 	if g.ctx.Err() != nil || !n.Leave() {
 		return
 	}
-	kept := *c // of its request only what a deletion needs: a large one is gone once its creation has ended
-	kept.request = &frame{}
+	later := *c // of its request only what a deletion needs: a large one is gone once its creation has ended
+	later.request = &frame{}
 	if connection, _, err := fields.Take(c.request.bytes(), createConnection); err == nil && connection != nil {
-		kept.request.set(fields.Append(nil, createConnection, connection))
+		later.request.set(fields.Append(nil, createConnection, connection))
 	}
 	g.detached.Go(func() {
 		select {
@@ -36,7 +36,7 @@ func (g *Gateway) leave(n *jobs.Creation, c *routedCall) {
 			return
 		}
 		if outcome := n.Outcome(); outcome.Err == nil {
-			g.awaitClaim(n, deletion(&kept, outcome), outcome)
+			g.awaitClaim(n, deletion(&later, outcome), outcome)
 		}
 	})
 }
