@@ -160,6 +160,12 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), nil
 }
 
+// pluginMemory and pluginTasks are what a hostile plugin may take.
+const (
+	pluginMemory = "160MiB"
+	pluginTasks  = 100
+)
+
 // users are the ids that plugins run as where the host may choose.
 const users = "70000-79999"
 
@@ -201,6 +207,7 @@ func (c *cell) sandboxed(plugin map[string]any, folder string, types ...string) 
 	sandbox := map[string]any{"connect": []int{}, "read": []string{c.dir + "/programs"}}
 	if folder != "" {
 		sandbox["write"] = []string{c.world(folder)}
+		sandbox["memory"], sandbox["pids"], sandbox["cpu"] = pluginMemory, pluginTasks, 1
 	}
 	if folder == pythonType {
 		sandbox["read"] = append([]string{c.dir + "/programs"}, c.options.Packages...)
@@ -533,10 +540,10 @@ type load struct {
 	lost []error
 }
 
-// loadCallers and loadPause make some hundred calls in a second.
+// loadCallers and loadPause make a hundred or two calls in a second.
 const (
 	loadCallers = 2
-	loadPause   = 5 * time.Millisecond
+	loadPause   = 20 * time.Millisecond
 )
 
 func startLoad(c *cell) *load {

@@ -104,7 +104,7 @@ func (g cgroups) enter() error {
 // delegate gives them to a user, as service managers do.
 func (g cgroups) delegate(uid int) error {
 	for _, folder := range g.folders {
-		for _, path := range []string{folder, filepath.Join(folder, "cgroup.procs"), filepath.Join(folder, "cgroup.subtree_control")} {
+		for _, path := range []string{folder, filepath.Join(folder, "cgroup.procs"), filepath.Join(folder, "tasks"), filepath.Join(folder, "cgroup.subtree_control")} {
 			if err := os.Chown(path, uid, uid); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}

@@ -230,7 +230,11 @@ func (t *tally) field(ctx context.Context, p place, o options, dir string) (err 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			tried := time.Now()
 			result, err := c.attempt(ctx, r, by)
+			if took := time.Since(tried); took > 3*time.Second {
+				result.Evidence += fmt.Sprintf(" (after %.0f s)", took.Seconds())
+			}
 			if err != nil {
 				return fmt.Errorf("%s by %s: %w", r.name, by, err)
 			}
