@@ -128,6 +128,11 @@ func (m memory) forget(name string) {
 	}
 }
 
+// expect holds what the plugin owned when the host last ran.
+func (s *supervisor) expect() {
+	s.fleet.routes.expect(s.name, route.ParseTaskTypes(s.desired.Load().revision.settings.TaskTypes), s)
+}
+
 // recall has the plugin's categories listed from the first moment, where it is known what it served and it is the same plugin
 // still: calls wait until it is up.
 func (s *supervisor) recall() {
@@ -137,7 +142,6 @@ func (s *supervisor) recall() {
 		last, ok = s.fleet.removedLately(s.name)
 	}
 	if !ok || !slices.Equal(last.runs, runs(wanted.spec)) {
-		s.fleet.routes.expect(s.name, route.ParseTaskTypes(wanted.revision.settings.TaskTypes), s)
 		return
 	}
 	claim := claimCategories{manifest: last.manifest, settings: wanted.revision.settings, recalled: true}

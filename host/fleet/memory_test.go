@@ -245,6 +245,48 @@ func TestTheFormerOwnerServesAfterARestartOfTheHost(t *testing.T) {
 	}
 }
 
+// A plugin that lists what another owns beside something of its own runs, and claims it, when the host is started again.
+func TestTheFormerOwnerServesBesideAPluginThatServesTheRestOfWhatItLists(t *testing.T) {
+	root, dir := openRunRoot(t), openState(t)
+	begin := func() running {
+		routes := &route.Current{}
+		return running{New(Options{Routes: routes, RunRoot: root, State: dir, Memory: "manifests", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}), routes}
+	}
+	owner := withCommand(badplugin.Command("good", "-agents", "one:async:query"))
+	thief := withCommand(badplugin.Command("good", "-agents", "two:async:query,other"))
+	apply := func(f running, plugins map[string]config.Plugin) {
+		settings := config.Default()
+		settings.Plugins = plugins
+		f.Apply(settings)
+		select {
+		case <-f.Synced():
+		case <-soon(t).Done():
+			t.Fatal("the start never synced")
+		}
+		for name := range plugins {
+			f.status(t, name, func(s Status) bool { return s.State == Running })
+		}
+		if got := f.route(t, "query").Target.Plugin(); got != "owner" {
+			t.Errorf("%s serves", got)
+		}
+	}
+	before := begin()
+	apply(before, map[string]config.Plugin{"owner": owner})
+	apply(before, map[string]config.Plugin{"owner": owner, "a-thief": thief})
+	before.end()
+	for range 2 {
+		f := begin()
+		apply(f, map[string]config.Plugin{"owner": owner, "a-thief": thief})
+		f.end()
+	}
+}
+
+func withCommand(command []string) config.Plugin {
+	p := config.DefaultPlugin()
+	p.Command = command
+	return p
+}
+
 func asyncAgentOf(category string) plugin.Agent {
 	return plugin.Agent{Name: category, Categories: []plugin.Category{{Name: category}}}
 }

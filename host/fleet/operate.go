@@ -273,6 +273,9 @@ func (f *Fleet) move(names []string, how manner) *Round {
 		}
 	}
 	slices.SortFunc(fresh, func(a, b *supervisor) int { return strings.Compare(a.name, b.name) })
+	for _, s := range fresh { // before any of them claims what another owned
+		s.expect()
+	}
 	for _, s := range fresh {
 		s.recall()
 	}
