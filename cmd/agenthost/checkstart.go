@@ -65,7 +65,7 @@ func startEach(ctx context.Context, settings *config.Config, sources config.Sour
 	if err != nil {
 		return err
 	}
-	defer images.Close() //nolint:errcheck // what it leaves, the next host removes
+	defer images.Close() // what it leaves, the next host removes
 	server.ResolveImages(ctx, settings, images, slog.New(slog.DiscardHandler))
 	env := plugin.Environment{Artifacts: images, RunRoot: runRoot, Groups: groups, Private: settings.Private(), Log: slog.New(slog.DiscardHandler)} // an error carries the last lines
 	var rules route.Rules

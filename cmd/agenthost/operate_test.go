@@ -160,7 +160,8 @@ func TestWhatAnOperatorStoppedOrDisabledStaysSoOverAnUpgrade(t *testing.T) {
 	out.expect(t, 0, "upgraded after", "")
 	wait.Until(t, "the old host has ended", func() bool { return hasEnded(p.cmd.Process.Pid) })
 	pid := 0
-	if _, err := fmt.Sscanf(out.stdout[strings.Index(out.stdout, "process "):], "process %d", &pid); err != nil {
+	_, said, _ := strings.Cut(out.stdout, "process ")
+	if _, err := fmt.Sscanf(said, "%d", &pid); err != nil {
 		t.Fatalf("%v: %s", err, out.stdout)
 	}
 	t.Cleanup(func() {

@@ -110,11 +110,12 @@ func (o *operated) ask(t *testing.T, method, path string, headers ...string) (in
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
-		if headers[i] == "Host" {
+		switch headers[i] {
+		case "Host":
 			request.Host = headers[i+1]
-		} else if headers[i] == "Body" {
+		case "Body":
 			request.Body, request.ContentLength = io.NopCloser(strings.NewReader(headers[i+1])), int64(len(headers[i+1]))
-		} else {
+		default:
 			request.Header.Set(headers[i], headers[i+1])
 		}
 	}

@@ -307,10 +307,11 @@ func (p *plan) content(name string, from io.Reader) (size int64, sum [sha256.Siz
 // put adds an entry, and the folders above it that are not there.
 func (p *plan) put(e entry) error {
 	before, known := p.entries[e.path]
-	if p.inLayer[e.path] && !(p.image && e.kind == folderEntry && before.kind == folderEntry) {
+	bothFolders := e.kind == folderEntry && before.kind == folderEntry
+	if p.inLayer[e.path] && (!p.image || !bothFolders) {
 		return fmt.Errorf("%q is there twice", e.path)
 	}
-	if known && !p.image && !(e.kind == folderEntry && before.kind == folderEntry) {
+	if known && !p.image && !bothFolders {
 		return fmt.Errorf("%q is there twice, in two layers", e.path)
 	}
 	p.inLayer[e.path] = true

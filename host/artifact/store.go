@@ -226,11 +226,12 @@ func (s *Store) Pull(ctx context.Context, want Want) (*Folder, error) {
 }
 
 func (s *Store) pull(ctx context.Context, want Want) (*Folder, error) {
-	ref, err := want.Reference, error(nil)
+	ref := want.Reference
 	if known, ok := s.remembered(want.Plugin, ref); ok && !ref.Pinned() {
 		ref = known
 	}
-	if ref, err = s.Resolve(ctx, want.Plugin, ref); err != nil {
+	ref, err := s.Resolve(ctx, want.Plugin, ref)
+	if err != nil {
 		return nil, err
 	}
 	done, err := s.alone(ctx, ref.Digest)

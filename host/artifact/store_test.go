@@ -286,18 +286,18 @@ func TestARegistryThatLiesIsFoundOut(t *testing.T) {
 	}{
 		"another index": {func(answer *http.Response) {
 			if strings.Contains(answer.Request.URL.Path, "/manifests/"+ref.Digest.String()) && answer.Request.Method == http.MethodGet {
-				instead(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)(answer)
+				instead(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)(answer) //nolint:bodyclose // whoever asked closes it
 			}
 		}, "digest"},
 		"another manifest": {func(answer *http.Response) {
 			if strings.Contains(answer.Request.URL.Path, "/manifests/") && !strings.Contains(answer.Request.URL.Path, ref.Digest.String()) {
 				body := strings.Repeat(" ", int(answer.ContentLength))
-				instead(body)(answer)
+				instead(body)(answer) //nolint:bodyclose // whoever asked closes it
 			}
 		}, "sent something else for"},
 		"another layer": {func(answer *http.Response) {
 			if registry.IsBlob(answer) && answer.ContentLength > 10 {
-				instead(strings.Repeat("x", int(answer.ContentLength)))(answer)
+				instead(strings.Repeat("x", int(answer.ContentLength)))(answer) //nolint:bodyclose // whoever asked closes it
 			}
 		}, "was asked for, and the registry sent"},
 		"a longer layer": {func(answer *http.Response) {
@@ -336,7 +336,7 @@ func TestARegistryThatDiesInTheMiddleIsGoneOnWith(t *testing.T) {
 	noDocker(t)
 	r := registry.Start(t, registry.Options{})
 	noise := make([]byte, 300<<10)
-	rand.NewChaCha8([32]byte{}).Read(noise) //nolint:errcheck // it never fails
+	rand.NewChaCha8([32]byte{}).Read(noise) // it never fails
 	ref := push(t, r.Host+"/agents/hello:1", map[string]string{"hello": string(noise)})
 	var goneOn atomic.Int64
 	ref.Registry = r.Proxy(t, func(answer *http.Response) error {

@@ -233,8 +233,6 @@ func lookedAgain(s *story) { s.see(looked{}) }
 
 func conflict(s *story) { s.conflicts = func(claimCategories) bool { return true } }
 
-func noConflict(s *story) { s.conflicts = func(claimCategories) bool { return false } }
-
 func remembered(s *story) { m := serves("old"); s.memory = &m }
 
 // listed is a plugin of which is known from the start what it served.

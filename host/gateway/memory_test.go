@@ -166,7 +166,7 @@ func TestAnswersThatNobodyReadsAreCounted(t *testing.T) {
 	_, _ = raw.Write([]byte(http2.ClientPreface))
 	framer := http2.NewFramer(raw, raw)
 	_ = framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
-	go io.Copy(io.Discard, raw) //nolint:errcheck // until it is closed
+	go io.Copy(io.Discard, raw) // until it is closed
 	for i := range 30 {
 		var block bytes.Buffer
 		headers := hpack.NewEncoder(&block)

@@ -128,9 +128,13 @@ func TestPollsGoByAConnectionOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestMessagesOfAnySizePass(t *testing.T) {
+func TestLargeMessagesPassUpToWhatFlyteTakes(t *testing.T) {
 	agent := service.NewAsyncAgentServiceClient(newHost(t).start(spec("echo", "good")).Conn())
-	large := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 10<<20))}}
+	larger := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 10<<20))}}
+	if _, err := agent.CreateTask(t.Context(), &admin.CreateTaskRequest{Inputs: larger, Template: template(t, nil)}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("an answer of more than 10 MiB: %v", err)
+	}
+	large := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 2<<20))}}
 	created, err := agent.CreateTask(t.Context(), &admin.CreateTaskRequest{Inputs: large, Template: template(t, nil)})
 	if err != nil {
 		t.Fatal(err)

@@ -142,7 +142,7 @@ var attempts = map[string]func(args []string) error{
 		if err := child.Start(); err != nil {
 			return err
 		}
-		defer child.Wait() //nolint:errcheck // it was killed
+		defer child.Wait() // it was killed
 		return child.Process.Kill()
 	},
 	"trace": func(args []string) error { runtime.LockOSThread(); return unix.PtraceAttach(number(args[0])) },

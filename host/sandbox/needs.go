@@ -339,8 +339,6 @@ func (n *needs) addFileAndFolder(path string) {
 	}
 }
 
-func (n *needs) addFolder(path string) { n.add(path) }
-
 // add adds a file or folder that is there, unless it is one of those that hold everything.
 func (n *needs) add(path string) {
 	path, err := filepath.Abs(path)

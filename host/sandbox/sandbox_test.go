@@ -22,7 +22,7 @@ const nobody = 65534
 // place is the folders and servers around a program.
 type place struct {
 	own, read, write, host, other string // folders
-	abstract, socket, tcp         net.Listener
+	abstract, tcp                 net.Listener
 	port                          uint16
 	stranger                      string // the port of a listener that it may not connect to
 	policy                        sandbox.Policy
@@ -82,7 +82,6 @@ func (p *place) attempts() []attempt {
 	refused := func(what string, args ...string) attempt { return attempt{what: what, args: args} }
 	root := func(what string, args ...string) attempt { return attempt{what: what, args: args, asRoot: true} }
 	allowed := func(what string, args ...string) attempt { return attempt{what: what, args: args, allowed: true} }
-	number := func(n int) string { return strconv.Itoa(n) }
 	return []attempt{
 		// Files.
 		allowed("read", p.read+"/file"), allowed("list", p.read), allowed("read", "/proc/self/environ"), allowed("read", "/proc/meminfo"),
@@ -104,10 +103,10 @@ func (p *place) attempts() []attempt {
 		allowed("connect", "tcp", p.tcp.Addr().String()), allowed("listen", "tcp", "127.0.0.1:0"), allowed("listen", "tcp6", "[::1]:0"), allowed("listen", "unix", p.own+"/s"),
 		allowed("listen", "udp", "127.0.0.1:0"),
 		refused("connect", "tcp", "127.0.0.1:1"), refused("multipath", p.stranger), refused("fast open", p.stranger), refused("listen", "tcp", fmt.Sprintf("127.0.0.1:%d", p.port)), refused("connect", "unix", p.abstract.Addr().String()),
-		root("socket", number(unix.AF_PACKET)), refused("socket", number(unix.AF_ALG)), root("socket", number(unix.AF_INET)), refused("socket", number(unix.AF_VSOCK)),
+		root("socket", strconv.Itoa(unix.AF_PACKET)), refused("socket", strconv.Itoa(unix.AF_ALG)), root("socket", strconv.Itoa(unix.AF_INET)), refused("socket", strconv.Itoa(unix.AF_VSOCK)),
 		// The kernel.
 		allowed("clone", "0"),
-		root("mount"), refused("unshare", number(unix.CLONE_NEWUSER)), root("unshare", number(unix.CLONE_NEWNET)), refused("clone", number(unix.CLONE_NEWUSER)),
+		root("mount"), refused("unshare", strconv.Itoa(unix.CLONE_NEWUSER)), root("unshare", strconv.Itoa(unix.CLONE_NEWNET)), refused("clone", strconv.Itoa(unix.CLONE_NEWUSER)),
 		refused("setns"), root("chroot"), refused("bpf"), refused("keyctl"), refused("perf"), refused("io_uring"), refused("userfaultfd"), root("kexec"), root("module"),
 		root("reboot"), root("clock"), root("syslog"), refused("open by handle"), refused("a call of the future"), refused("personality"),
 		root("become another"),

@@ -118,8 +118,9 @@ func TestWhoGetsNoConnectionIsToldWhy(t *testing.T) {
 	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || answer.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("an HTTP client: %v, %v", answer, err)
+		t.Fatalf("an HTTP client: %v, %v", answer, err)
 	}
+	defer answer.Body.Close()
 	if n := testutil.ToFloat64(on.refused); n < 1 {
 		t.Errorf("%v refusals are counted", n)
 	}

@@ -37,7 +37,7 @@ func memoryThereIs(log *slog.Logger) int64 {
 	var machine unix.Sysinfo_t
 	have := int64(1 << 30)
 	if err := unix.Sysinfo(&machine); err == nil {
-		have = int64(uint64(machine.Totalram) * uint64(machine.Unit)) //nolint:gosec // no machine has more
+		have = int64(machine.Totalram * uint64(machine.Unit)) //nolint:gosec // no machine has more
 	}
 	limit, limited, err := cgroup.MemoryLimit()
 	if err != nil {

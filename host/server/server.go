@@ -109,7 +109,7 @@ func Run(ctx context.Context, options Options) error {
 	if err != nil {
 		return err
 	}
-	defer artifacts.Close() //nolint:errcheck // what it leaves, the next host removes
+	defer artifacts.Close() // what it leaves, the next host removes
 	ResolveImages(ctx, options.Config, artifacts, options.Log)
 	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known, artifacts)
 	err = h.serve(ctx)

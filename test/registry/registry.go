@@ -170,7 +170,7 @@ func (r *Registry) Proxy(t testing.TB, change func(*http.Response) error) string
 		if server.Shutdown(ctx) != nil {
 			server.Close()
 		}
-		<-ended
+		<-ended //nolint:errcheck // it was closed
 		transport.CloseIdleConnections()
 	})
 	return listener.Addr().String()

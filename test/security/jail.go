@@ -87,10 +87,10 @@ func jail(ctx context.Context, settings string, out io.Writer) error {
 	}
 	_ = first.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-ended:
+	case <-ended: //nolint:errcheck // it was asked to end
 	case <-time.After(leaveLimit + 5*time.Second):
 		_ = first.Process.Kill() // with it all in its namespace
-		<-ended
+		<-ended                  //nolint:errcheck // it was killed
 	}
 	return ctx.Err()
 }
@@ -187,7 +187,7 @@ func loopbackUp() error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	defer unix.Close(fd) // nothing was written
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err

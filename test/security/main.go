@@ -54,8 +54,9 @@ func main() {
 	log.SetFlags(0)
 	processes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := start(ctx, os.Stdout, flags(os.Args[1:])); err != nil {
+	err := start(ctx, os.Stdout, flags(os.Args[1:]))
+	stop()
+	if err != nil {
 		log.Fatal("security: ", err)
 	}
 }
@@ -255,8 +256,7 @@ func (t *tally) field(ctx context.Context, p place, o options, dir string) (err 
 
 // lackOf says what a place takes that this machine has not.
 func lackOf(p place) string {
-	switch {
-	case p.root && os.Geteuid() != 0:
+	if p.root && os.Geteuid() != 0 {
 		return "the test is not run as root"
 	}
 	return ""

@@ -172,7 +172,7 @@ type stream struct {
 func (c Client) stream(ctx context.Context, method, path string) (*stream, error) {
 	s := &stream{silence: silence}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	response, err := c.ask(s.ctx, method, path)
+	response, err := c.ask(s.ctx, method, path) //nolint:bodyclose // close does
 	if err != nil {
 		s.cancel(nil)
 		return nil, err

@@ -127,7 +127,7 @@ func (p Plugin) pushBuild(ctx context.Context, to *remote.Repository, build Buil
 	if err != nil {
 		return manifest, 0, err
 	}
-	defer os.Remove(file.Name()) //nolint:errcheck // a temporary file
+	defer os.Remove(file.Name()) // a temporary file
 	defer file.Close()
 	layer, err := pack(file, build.Paths)
 	if err != nil {
