@@ -83,10 +83,15 @@ func (c *cell) revive(ctx context.Context) error {
 	return c.restart(ctx)
 }
 
-// largeAnswer has a plugin answer with much, several times at once. It succeeds where Flyte would get it.
-func largeAnswer(ctx context.Context, c *cell, by string, w hostile.World) (hostile.Result, error) {
+// large has a plugin answer with much, several times at once. It succeeds where Flyte would get it.
+func large(name string) tryFunc {
+	return func(ctx context.Context, c *cell, by string, w hostile.World) (hostile.Result, error) {
+		return c.largeAnswers(ctx, name, by, w), nil
+	}
+}
+
+func (c *cell) largeAnswers(ctx context.Context, name, by string, w hostile.World) hostile.Result {
 	const atOnce = 8
-	name := map[int]string{50: "large-answer", 20: "large-error"}[w.Bound]
 	type answer struct {
 		size int
 		err  error
@@ -114,7 +119,7 @@ func largeAnswer(ctx context.Context, c *cell, by string, w hostile.World) (host
 			result = hostile.Result{Outcome: hostile.Succeeded, Evidence: fmt.Sprintf("an answer of %d MiB came through", got.size>>20)}
 		}
 	}
-	return result, nil
+	return result
 }
 
 // goneLimit is how long something may take to be gone after what it hung on.

@@ -1,6 +1,6 @@
 """What the hostile plugin in Python attempts: the same as its twin in Go (package hostile), by the same names.
 
-Run as `python attempts.py NAME` with the world as JSON on stdin, it makes one attempt, and prints what came of it as JSON.
+Run as `python attempts.py NAME`, with the world as JSON on stdin, it makes one attempt and prints what came of it.
 """
 
 import ctypes
@@ -139,7 +139,15 @@ def vm(name: str, pid: int, address: int) -> str:
     own = ctypes.create_string_buffer(4)
     local, remote = Vector(ctypes.addressof(own), 4), Vector(address, 4)
     try:
-        by_name(name, pid, ctypes.byref(local), ctypes.c_ulong(1), ctypes.byref(remote), ctypes.c_ulong(1), ctypes.c_ulong(0))
+        by_name(
+            name,
+            pid,
+            ctypes.byref(local),
+            ctypes.c_ulong(1),
+            ctypes.byref(remote),
+            ctypes.c_ulong(1),
+            ctypes.c_ulong(0),
+        )
     except OSError as refusal:
         if refusal.errno != errno.EFAULT:  # which only those get who may look
             raise
@@ -469,7 +477,9 @@ def own_capabilities(_: World) -> str:
 def own_set_user_id(w: World) -> str:
     if not w.set_user:
         raise Lacks("only root can make a set-user-ID program")
-    user = subprocess.run([w.set_user, "agenthost-hostile-who"], capture_output=True, text=True, check=True).stdout.strip()
+    user = subprocess.run(
+        [w.set_user, "agenthost-hostile-who"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if user != "0":
         raise Refused(f"the program ran as user {user}")
     return "the program ran as root"
@@ -695,7 +705,17 @@ ESCAPE = "\x1b]0;hostile\x07\x1b[31m"
 def forged_log(_: World) -> str:
     forged = json.dumps({"time": "2026-01-01T00:00:00Z", "level": "ERROR", "msg": FORGED})
     text = f'time=2026-01-01T00:00:00Z level=ERROR msg="{FORGED}"'
-    lines = [forged, "\n" + forged, "x\r" + forged, f"x\r\n{forged}\r", "x\u2028" + forged, "x\0" + forged, text, ESCAPE, "long " * 100_000]
+    lines = [
+        forged,
+        "\n" + forged,
+        "x\r" + forged,
+        f"x\r\n{forged}\r",
+        "x\u2028" + forged,
+        "x\0" + forged,
+        text,
+        ESCAPE,
+        "long " * 100_000,
+    ]
     for line in lines:
         for out in 1, 2:
             os.write(out, line.encode() + b"\n")
@@ -712,7 +732,13 @@ def noisy_log(w: World) -> str:
 
 @attempt("outlive")
 def outlive(_: World) -> str:
-    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", HOLD], env={}, start_new_session=True, close_fds=True, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", HOLD],
+        env={},
+        start_new_session=True,
+        close_fds=True,
+        stdout=subprocess.DEVNULL,
+    )
     return str(child.pid)
 
 

@@ -73,7 +73,7 @@ func (c *cell) program(name string) string { return filepath.Join(c.dir, "progra
 // start makes the world and starts the host.
 func (c *cell) start(ctx context.Context) error {
 	c.secret = c.world("secrets", secretName)
-	if err := os.MkdirAll(c.world(), 0o755); err != nil { //nolint:gosec // the plugins' users have to get in
+	if err := os.MkdirAll(c.world(), 0o755); err != nil { // the plugins' users have to get in
 		return err
 	}
 	for _, folder := range []string{"conf", "secrets", "run", "state", "sockets"} {
@@ -82,7 +82,7 @@ func (c *cell) start(ctx context.Context) error {
 		}
 	}
 	for _, plugin := range []string{goType, pythonType, thiefName} {
-		if err := errors.Join(os.Mkdir(c.world(plugin), 0o700), os.Chmod(c.world(plugin), 0o777|os.ModeSticky)); err != nil { //nolint:gosec // whoever the plugin runs as
+		if err := errors.Join(os.Mkdir(c.world(plugin), 0o700), os.Chmod(c.world(plugin), 0o777|os.ModeSticky)); err != nil { // whoever the plugin runs as
 			return err
 		}
 	}
@@ -114,7 +114,7 @@ func (c *cell) start(ctx context.Context) error {
 	}
 	started := filepath.Join(c.dir, "programs", "as-"+c.place.short())
 	script := fmt.Sprintf("#!/bin/sh\nexec %s %s %d %d %s \"$@\"\n", c.program("hostile"), launchMarker, c.uid, hostDescriptors, c.program("agenthost"))
-	if err := os.WriteFile(started, []byte(script), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(started, []byte(script), 0o755); err != nil { // a program
 		return err
 	}
 	c.host = &replica.Replica{
@@ -234,7 +234,7 @@ func (c *cell) write() error {
 
 // reload has the host take up other plugins beside its own, for as long as do takes.
 func (c *cell) reload(ctx context.Context, plugins map[string]any) (said string, err error) {
-	all := maps.Clone(c.configuration()["plugins"].(map[string]any)) //nolint:forcetypeassert // as configuration made it
+	all := maps.Clone(c.configuration()["plugins"].(map[string]any)) // as configuration made it
 	for name, plugin := range plugins {
 		if all[name] = plugin; plugin == nil {
 			delete(all, name)

@@ -53,9 +53,9 @@ func ownGroup(controller string) string {
 func makeCgroups(name string) (cgroups, error) {
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "memory", "memory.limit_in_bytes")); err == nil {
 		for _, controller := range controllers {
-			_ = os.Mkdir(filepath.Join(cgroupRoot, controller, ownGroup(controller), name), 0o755) //nolint:gosec // as all cgroups are
+			_ = os.Mkdir(filepath.Join(cgroupRoot, controller, ownGroup(controller), name), 0o755) // as all cgroups are
 		}
-	} else if os.Mkdir(filepath.Join(cgroupRoot, name), 0o755) == nil { //nolint:gosec // as all cgroups are
+	} else if os.Mkdir(filepath.Join(cgroupRoot, name), 0o755) == nil { // as all cgroups are
 		for _, controller := range controllers { // where it is one for all
 			_ = os.WriteFile(filepath.Join(cgroupRoot, "cgroup.subtree_control"), []byte("+"+controller), 0)
 		}

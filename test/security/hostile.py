@@ -38,7 +38,11 @@ class Hostile(SyncAgent):
 async def in_child(name: str, world: dict[str, object]) -> dict[str, str]:
     """Makes an attempt in a process of its own, so that what becomes of that does not matter."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("attempts.py")), name, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        str(Path(__file__).with_name("attempts.py")),
+        name,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         said, _ = await asyncio.wait_for(child.communicate(json.dumps(world).encode()), LIMIT)

@@ -50,7 +50,7 @@ func jail(ctx context.Context, settings string, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the plugins' users have to get in
+	if err := os.Chmod(dir, 0o755); err != nil { // the plugins' users have to get in
 		return err
 	}
 	groups, err := makeCgroups(filepath.Base(dir))
@@ -78,19 +78,23 @@ func jail(ctx context.Context, settings string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("a jail cannot be made: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- first.Wait() }()
+	var ended error
+	gone := make(chan struct{})
+	go func() {
+		ended = first.Wait()
+		close(gone)
+	}()
 	select {
-	case err := <-ended:
-		return err
+	case <-gone:
+		return ended
 	case <-ctx.Done():
 	}
 	_ = first.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-ended: //nolint:errcheck // it was asked to end
+	case <-gone:
 	case <-time.After(leaveLimit + 5*time.Second):
 		_ = first.Process.Kill() // with it all in its namespace
-		<-ended                  //nolint:errcheck // it was killed
+		<-gone
 	}
 	return ctx.Err()
 }
@@ -173,7 +177,7 @@ func furnish(dir string) error {
 		return os.NewSyscallError("mount", err)
 	}
 	world := filepath.Join(dir, worldName)
-	if err := os.Mkdir(world, 0o755); err != nil { //nolint:gosec // the plugins' users have to get in
+	if err := os.Mkdir(world, 0o755); err != nil { // the plugins' users have to get in
 		return err
 	}
 	if err := unix.Mount("none", world, "tmpfs", unix.MS_NODEV, "mode=755,size="+worldSize); err != nil {
@@ -187,7 +191,7 @@ func loopbackUp() error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) // nothing was written
+	defer unix.Close(fd)
 	request, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
@@ -225,7 +229,7 @@ func reachable(dir string, folders ...string) error {
 		}
 	}
 	for folder, from := range aside {
-		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // every user has to get to it
+		if err := os.MkdirAll(folder, 0o755); err != nil { // every user has to get to it
 			return err
 		}
 		if err := unix.Mount(from, folder, "", unix.MS_BIND, ""); err != nil {

@@ -156,7 +156,7 @@ func runInJail() error {
 // prepare puts the programs where every user can run them.
 func (o *options) prepare(dir string) error {
 	programs := filepath.Join(dir, "programs")
-	if err := os.MkdirAll(programs, 0o755); err != nil { //nolint:gosec // every user runs them
+	if err := os.MkdirAll(programs, 0o755); err != nil { // every user runs them
 		return err
 	}
 	self, err := os.Executable()
@@ -174,7 +174,7 @@ func (o *options) prepare(dir string) error {
 	}
 	if os.Geteuid() == 0 {
 		setUser := filepath.Join(programs, "set-user")
-		if err := errors.Join(copyProgram(self, setUser), os.Chmod(setUser, 0o755|os.ModeSetuid)); err != nil { //nolint:gosec // what it is for
+		if err := errors.Join(copyProgram(self, setUser), os.Chmod(setUser, 0o755|os.ModeSetuid)); err != nil { // what it is for
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func copyProgram(from, to string) error {
 		return err
 	}
 	defer source.Close()
-	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755) //nolint:gosec // a program
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755) // a program
 	if err != nil {
 		return err
 	}

@@ -445,10 +445,10 @@ func (c *cell) logged(do func() error) (hostile.Result, error) {
 	lines := strings.Split(strings.TrimSuffix(string(log[before.Size():]), "\n"), "\n")
 	for _, line := range lines {
 		var entry struct{ Msg, Plugin string }
-		whole := json.Unmarshal([]byte(line), &entry) == nil
+		isEntry := json.Unmarshal([]byte(line), &entry) == nil
 		switch {
 		case line == "":
-		case !whole:
+		case !isEntry:
 			return succeeded("a line of the log is %.100q", line), nil
 		case entry.Msg == hostile.Forged && entry.Plugin == "":
 			return succeeded("the log says that %s", entry.Msg), nil

@@ -251,9 +251,9 @@ var table = []row{
 	{name: "many-connections", kind: memoryKind, what: "have 400 connections to the Flyte port, and say nothing on them", bound: 400, unsaid: off},
 	{name: "busy-processors", kind: memoryKind, what: "compute on all processors", unsaid: all},
 	{name: "full-disk", kind: memoryKind, what: "fill the disk of its own folder, on which `state_dir` is too", bound: 100, unsaid: all},
-	{name: "large-answer", kind: memoryKind, what: "answer a sync task with 50 MiB, eight times at once", bound: 50, try: largeAnswer},
-	{name: "large-error", kind: memoryKind, what: "answer with an error of 20 MiB, eight times at once", bound: 20, try: largeAnswer},
-	{name: "large-message", kind: memoryKind, what: "end a sync task with a reason of 20 MiB, eight times at once", bound: 20, try: largeAnswer},
+	{name: "large-answer", kind: memoryKind, what: "answer a sync task with 50 MiB, eight times at once", bound: 50, try: large("large-answer")},
+	{name: "large-error", kind: memoryKind, what: "answer with an error of 20 MiB, eight times at once", bound: 20, try: large("large-error")},
+	{name: "large-message", kind: memoryKind, what: "end a sync task with a reason of 20 MiB, eight times at once", bound: 20, try: large("large-message")},
 	{name: "outlive-plugin", kind: memoryKind, what: "leave a process behind, with setsid and without environment, when the plugin is removed", try: outlivePlugin},
 	{name: "outlive-host", kind: memoryKind, what: "the same when the host stops", try: outliveHost},
 

@@ -160,7 +160,7 @@ var within = map[string]func(World) (*agent.Resource, error){
 			return nil, err
 		}
 		os.Exit(3)
-		return nil, nil //nolint:nilnil // it has exited
+		return nil, nil // it has exited
 	},
 }
 

@@ -148,7 +148,7 @@ func multipath(address string) (string, error) {
 	if err != nil {
 		return "", os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) // nothing was written
+	defer unix.Close(fd)
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
 		return "", os.NewSyscallError("connect", err)
 	}
@@ -165,7 +165,7 @@ func fastOpen(address string) (string, error) {
 	if err != nil {
 		return "", os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) // it does not matter whether it arrives
+	defer unix.Close(fd)
 	if err := unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
 		return "", os.NewSyscallError("sendto", err)
 	}

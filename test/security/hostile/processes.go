@@ -99,7 +99,7 @@ func vmRead(pid int) (string, error) {
 	local := []unix.Iovec{{Base: &begin[0]}}
 	local[0].SetLen(len(begin))
 	_, err := unix.ProcessVMReadv(pid, local, []unix.RemoteIovec{{Base: text, Len: len(begin)}}, 0)
-	if err != nil && err != unix.EFAULT { // system calls answer with bare numbers
+	if err != nil && err != unix.EFAULT {
 		return "", os.NewSyscallError("process_vm_readv", err)
 	}
 	return fmt.Sprintf("read %q", begin), nil
@@ -111,7 +111,7 @@ func vmWrite(pid int) (string, error) {
 	local := []unix.Iovec{{Base: &begin[0]}}
 	local[0].SetLen(len(begin))
 	_, err := unix.ProcessVMWritev(pid, local, []unix.RemoteIovec{{Base: 0, Len: len(begin)}}, 0)
-	if err != unix.EFAULT { // system calls answer with bare numbers
+	if err != unix.EFAULT {
 		return "", os.NewSyscallError("process_vm_writev", err)
 	}
 	return "was let in", nil
@@ -135,7 +135,7 @@ func takeDescriptor(pid int) (string, error) {
 	if err != nil {
 		return "", os.NewSyscallError("pidfd_open", err)
 	}
-	defer unix.Close(fd) // the process ends next
+	defer unix.Close(fd)
 	taken, err := unix.PidfdGetfd(fd, 2, 0)
 	if err != nil {
 		return "", os.NewSyscallError("pidfd_getfd", err)

@@ -85,7 +85,7 @@ func busyProcessors(World) (string, error) {
 	done := make(chan bool)
 	for range 2 * runtime.NumCPU() {
 		go func() {
-			for time.Now().Before(until) { // computing is all that it is for
+			for time.Now().Before(until) {
 			}
 			done <- true
 		}()
