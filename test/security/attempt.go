@@ -43,6 +43,9 @@ func (c *cell) attempt(ctx context.Context, r row, by string) (hostile.Result, e
 	if err != nil && strings.Contains(err.Error(), "died while it answered") && c.alive() && c.whole(ctx) == nil {
 		result, err = try(ctx, c, by, w) // of what was attempted before, perhaps
 	}
+	if err != nil && r.who == plugin && !r.deadly && c.alive() && !c.dies() { // nobody refused anything
+		return result, fmt.Errorf("it was not made: %w", err)
+	}
 	if err != nil { // the call failed: the plugin has ended, or the answer was refused
 		result = hostile.Result{Outcome: hostile.Refused, Evidence: err.Error()}
 	}

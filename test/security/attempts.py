@@ -409,6 +409,17 @@ def request(address: str, method: str, path: str) -> str:
 
 ATTEMPTS["admin-read"] = lambda w: request(w.admin, "GET", "/status")
 ATTEMPTS["admin-reload"] = lambda w: request(w.admin, "POST", "/reload?dry_run=1")
+
+
+@attempt("admin-token")
+def admin_token(w: World) -> str:
+    for path in Path(w.run_dir).glob("admin-*.token"):
+        return read(path)
+    for path in Path(w.run_dir).glob("*/admin-*.token"):
+        return read(path)
+    raise Refused("it sees no token")
+
+
 ATTEMPTS["admin-profile"] = lambda w: request(w.admin, "GET", "/debug/pprof/heap")
 
 
@@ -477,11 +488,9 @@ def own_capabilities(_: World) -> str:
 def own_set_user_id(w: World) -> str:
     if not w.set_user:
         raise Lacks("only root can make a set-user-ID program")
-    user = subprocess.run(
-        [w.set_user, "agenthost-hostile-who"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    if user != "0":
-        raise Refused(f"the program ran as user {user}")
+    code = subprocess.run([w.set_user, "agenthost-hostile-who"]).returncode
+    if code != 0:
+        raise Refused(f"the program did not run as root: {code}")
     return "the program ran as root"
 
 

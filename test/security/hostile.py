@@ -17,14 +17,17 @@ class Hostile(SyncAgent):
     async def execute(self, task: Task) -> Resource:
         order = task.custom()
         world = json.loads(order["world"])
-        large = "large " * ((int(world["bound"]) << 20) // 6)
+
+        def large() -> str:
+            return "large " * ((int(world["bound"]) << 20) // 6)
+
         match order["attempt"]:
             case "large-answer":
-                return succeeded({"large": large})
+                return succeeded({"large": large()})
             case "large-error":
-                raise RuntimeError(large)
+                raise RuntimeError(large())
             case "large-message":
-                return failed(large)
+                return failed(large())
             case "terminal-answer":
                 return succeeded({"answer": ESCAPE}).with_message(ESCAPE)
             case "terminal-error":

@@ -124,6 +124,8 @@ type row struct {
 	// unsaid are the places where it is no success that the plugin says so: what counts is whether the host lives and the victim is
 	// served, which counts for every row.
 	unsaid where
+	// deadly says that the plugin may die of the attempt, which then was refused: of a limit, or as the one that the kernel chose.
+	deadly bool
 	// only says whose attempt it is, where not every plugin's.
 	only     string
 	conceded []concession
@@ -213,7 +215,8 @@ var table = []row{
 	{name: "job-delete", kind: networkKind, what: "delete it", conceded: user()},
 	{name: "task-run", kind: networkKind, what: "run a task of another plugin's", conceded: user()},
 	{name: "admin-read", kind: networkKind, what: "read the host's status", conceded: user()},
-	{name: "admin-reload", kind: networkKind, what: "have the host reload", conceded: user()},
+	{name: "admin-reload", kind: networkKind, what: "have the host reload"},
+	{name: "admin-token", kind: networkKind, what: "read the token that operates it", conceded: user()},
 	{name: "admin-profile", kind: networkKind, what: "profile the host"},
 	{name: "neighbour", kind: networkKind, what: "connect to a service on the machine by TCP", conceded: user()},
 	{name: "neighbour-multipath", kind: networkKind, what: "the same by multipath TCP", conceded: user()},
@@ -221,7 +224,7 @@ var table = []row{
 	{name: "abstract-socket", kind: networkKind, what: "the same by an abstract unix socket", conceded: user()},
 	{name: "unix-socket", kind: networkKind, what: "the same by a unix socket of the host's user's", conceded: user(concession{userOn, pathSocket})},
 	{name: "listen", kind: networkKind, what: "listen on a TCP port of its choice", conceded: user()},
-	{name: "listen-beside", kind: networkKind, what: "listen on the Flyte port beside the host", conceded: user()},
+	{name: "listen-beside", kind: networkKind, what: "listen on the Flyte port beside the host"},
 
 	{name: "own-root", kind: privilegeKind, what: "become root", conceded: root()},
 	{name: "own-capabilities", kind: privilegeKind, what: "have a capability", conceded: root()},
@@ -245,8 +248,8 @@ var table = []row{
 	{name: "own-cgroup-raise", kind: privilegeKind, what: "set its cgroup's limits", conceded: root()},
 	{name: "own-file-by-handle", kind: privilegeKind, what: "open a file by its number on the disk", conceded: root()},
 
-	{name: "many-processes", kind: memoryKind, what: "have 150 processes, or threads", bound: 150, unsaid: off},
-	{name: "much-memory", kind: memoryKind, what: "have 700 MiB, which is more than the host may", bound: 700},
+	{name: "many-processes", deadly: true, kind: memoryKind, what: "have 150 processes, or threads", bound: 150, unsaid: off},
+	{name: "much-memory", deadly: true, kind: memoryKind, what: "have 700 MiB, which is more than the host may", bound: 700},
 	{name: "many-descriptors", kind: memoryKind, what: "have more descriptors than the host", bound: 2 * hostDescriptors},
 	{name: "many-connections", kind: memoryKind, what: "have 400 connections to the Flyte port, and say nothing on them", bound: 400, unsaid: off},
 	{name: "busy-processors", kind: memoryKind, what: "compute on all processors", unsaid: all},

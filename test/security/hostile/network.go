@@ -36,6 +36,7 @@ var onNetwork = map[string]attempt{
 	"victim-socket":       func(w World) (string, error) { return ask(World{}, "unix:"+w.VictimSocket, listAgents) },
 	"admin-read":          func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/status") },
 	"admin-reload":        func(w World) (string, error) { return request(w.Admin, http.MethodPost, "/reload?dry_run=1") },
+	"admin-token":         func(w World) (string, error) { return adminToken(w.RunDir) },
 	"admin-profile":       func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/debug/pprof/heap") },
 	"neighbour":           func(w World) (string, error) { return connect("tcp", w.Neighbour) },
 	"neighbour-multipath": func(w World) (string, error) { return multipath(w.Neighbour) },
@@ -128,6 +129,16 @@ func request(address, method, path string) (string, error) {
 		return "", errors.New(said)
 	}
 	return answer.Status, nil
+}
+
+// adminToken reads what lets the host's user operate it.
+func adminToken(runDir string) (string, error) {
+	for _, pattern := range []string{"admin-*.token", "*/admin-*.token"} {
+		if found, err := filepath.Glob(filepath.Join(runDir, pattern)); err == nil && len(found) > 0 {
+			return read(found[0])
+		}
+	}
+	return "", errors.New("it sees no token")
 }
 
 func connect(network, address string) (string, error) {
