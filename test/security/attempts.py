@@ -413,9 +413,7 @@ ATTEMPTS["admin-reload"] = lambda w: request(w.admin, "POST", "/reload?dry_run=1
 
 @attempt("admin-token")
 def admin_token(w: World) -> str:
-    for path in Path(w.run_dir).glob("admin-*.token"):
-        return read(path)
-    for path in Path(w.run_dir).glob("*/admin-*.token"):
+    for path in Path(w.run_dir).rglob("admin-*.token"):
         return read(path)
     raise Refused("it sees no token")
 

@@ -133,7 +133,7 @@ func request(address, method, path string) (string, error) {
 
 // adminToken reads what lets the host's user operate it.
 func adminToken(runDir string) (string, error) {
-	for _, pattern := range []string{"admin-*.token", "*/admin-*.token"} {
+	for _, pattern := range []string{"admin-*.token", "*/admin-*.token", "*/*/admin-*.token"} {
 		if found, err := filepath.Glob(filepath.Join(runDir, pattern)); err == nil && len(found) > 0 {
 			return read(found[0])
 		}
