@@ -155,8 +155,10 @@ func delegated(path string) error {
 	if err := unix.Access(path, unix.W_OK); err != nil {
 		return errors.New("it is not delegated to this process (systemd: Delegate=yes)")
 	}
-	if unix.Access(filepath.Join(path, "cgroup.procs"), unix.W_OK) != nil {
-		return errors.New("no process can be moved there")
+	for _, file := range []string{"cgroup.procs", "tasks"} { // version 1 has tasks, into which a thread comes back from a plugin's
+		if err := unix.Access(filepath.Join(path, file), unix.W_OK); err != nil && !errors.Is(err, unix.ENOENT) {
+			return errors.New("no process can be moved there")
+		}
 	}
 	if _, err := os.Stat("/run/systemd/system"); err == nil && !systemdDelegates(path) {
 		return errors.New("it is systemd's, which does not delegate it (Delegate=yes)")

