@@ -160,3 +160,15 @@ func TestASandboxThatIsOffLeavesThePluginAlone(t *testing.T) {
 		t.Errorf("granted: %v", granted)
 	}
 }
+
+func TestWhoIsDeniedSomethingHearsOfTheSandbox(t *testing.T) {
+	h := newHost(t)
+	denied := script("denied", `echo x >"$ELSEWHERE/x" || exit 3`)
+	denied.Env["ELSEWHERE"] = t.TempDir()
+	h.wantFailure(denied, plugin.StepHandshake, "exited with code 3", "ermission denied", "sandbox.write name the files")
+	denied.Sandbox.Mode = "off"
+	denied.Command[2] = "echo 'Permission denied' >&2; exit 3"
+	if _, err := plugin.Start(t.Context(), denied, plugin.Environment{RunRoot: h.root}); err == nil || strings.Contains(err.Error(), "sandbox") {
+		t.Errorf("without one: %v", err)
+	}
+}

@@ -157,7 +157,20 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 		}
 	}
 	failed.LastOutput = s.proc.LastOutput()
+	if s.spec.Sandbox.On() && speaksOfDenial(append([]string{err.Error()}, failed.LastOutput...)) {
+		failed.Advice = strings.TrimPrefix(failed.Advice+"; "+sandboxAdvice, "; ")
+	}
 	return failed
+}
+
+const sandboxAdvice = "if its sandbox is what denies it: sandbox.read and sandbox.write name the files and folders that it may use beside its own"
+
+// speaksOfDenial says that something was denied, in the words of the C library, which runtimes repeat.
+func speaksOfDenial(lines []string) bool {
+	return slices.ContainsFunc(lines, func(line string) bool {
+		line = strings.ToLower(line)
+		return strings.Contains(line, "permission denied") || strings.Contains(line, "operation not permitted")
+	})
 }
 
 // awaitExit gives the process a moment to end, and its output to be read, after something that looks like its end.
