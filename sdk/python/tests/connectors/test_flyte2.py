@@ -135,7 +135,7 @@ def slurm_script(folder: pathlib.Path, script: str, late: float = 0) -> dict[str
 
 def test_slurm_runs_a_script(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
     with servers.slurm(venv("flyte2"), tmp_path) as env:
-        client = host({"slurm": plugin(venv, "slurm_script", env=env)})
+        client = host({"slurm": plugin(venv, "slurm_script", env=env, sandbox={"read": [env["HOME"] + "/.ssh"]})})
         flyte = Flyte2(client, {}, {})
         script = slurm_script(tmp_path / "work", 'echo "Hello, $FLYTE_INPUT_NAME"')
         meta = flyte.create("slurm_script", custom=script, inputs={"name": "Ada"})
@@ -197,7 +197,7 @@ def test_databricks_runs_a_job(databricks: Flyte2) -> None:
 def test_a_caller_of_before_task_categories_finds_its_jobs(venv: Venv, host: Host, tmp_path: pathlib.Path) -> None:
     """It sends the deprecated task_type alone, which Flyte 2's messages do not have."""
     with servers.slurm(venv("flyte2"), tmp_path) as env:
-        client = host({"slurm": plugin(venv, "slurm_script", env=env)})
+        client = host({"slurm": plugin(venv, "slurm_script", env=env, sandbox={"read": [env["HOME"] + "/.ssh"]})})
         meta = client.create("slurm_script", custom=slurm_script(tmp_path / "work", "sleep 3600")).meta
         poll = agent_pb2.GetTaskRequest(task_type="slurm_script", resource_meta=meta)
         assert client.async_agents.GetTask(poll).resource.phase == Phase.RUNNING

@@ -252,7 +252,7 @@ def test_sagemaker_makes_an_endpoint_from_its_model_on(sagemaker: Client, tmp_pa
 @pytest.fixture
 def slurm(venv: Venv, host: Host, tmp_path: pathlib.Path) -> Iterator[Client]:
     with servers.slurm(venv("connectors"), tmp_path) as env:
-        yield host({"slurm": plugin(venv, "slurm", env=env)})
+        yield host({"slurm": plugin(venv, "slurm", env=env, sandbox={"read": [env["HOME"] + "/.ssh"]})})
 
 
 def slurm_job(script: pathlib.Path, **ssh_config: Any) -> dict[str, Any]:
