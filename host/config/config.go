@@ -53,7 +53,7 @@ type Config struct {
 	StateDir string `koanf:"state_dir" check:"directory"`
 	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
-	// The largest message, in bytes, that the host takes from Flyte. What plugins answer is bounded by what Flyte takes: 4 MiB.
+	// The largest message, in bytes, that the host takes from Flyte. What plugins answer is bounded by what Flyte takes (operating.md, Limits of the host).
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
 	// What callers and plugins can make the host spend.
 	Limits HostLimits `koanf:"limits"`

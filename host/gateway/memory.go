@@ -114,20 +114,19 @@ func (m *memory) request(ctx context.Context, method string, size int) (*bytebud
 		method, size, m.requests.Limit())
 }
 
-// answer waits for room for a plugin's answer, until just before the deadline. It is at most what is wanted, and less where there is no
-// more room now and some will do.
-func (m *memory) answer(ctx context.Context, of string, wanted, enough int) (share *bytebudget.Share, size int, err error) {
-	for size = wanted; ; size = enough {
+// answer waits for room for a plugin's answer, until just before the deadline: the first of the sizes that there is room for now, else the
+// last one.
+func (m *memory) answer(ctx context.Context, of string, sizes answerSizes) (share *bytebudget.Share, size int, err error) {
+	for _, size := range sizes {
+		size = min(size, int(m.answers.Limit()))
 		if size <= smallMessage {
 			return nil, size, nil
 		}
 		if share := m.answers.TryAcquire(of, int64(size)); share != nil {
 			return share, size, nil
 		}
-		if size == enough {
-			break
-		}
 	}
+	enough := min(sizes.enough(), int(m.answers.Limit()))
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer m.reclaim()()
@@ -270,27 +269,42 @@ const (
 	enoughAnswer = 256 << 10
 )
 
-// answerSizes are how much room the answer to a method may need, and how much has to do where there is little; the answer may not be
-// larger. A poll that found too little for its answer would end its job: it waits.
-func (m *method) answerSizes() (wanted, enough int) {
+// answerSizes are how large an answer may be, in bytes, the largest first, and less where there is little room.
+type answerSizes []int
+
+// enough is what has to do.
+func (s answerSizes) enough() int { return s[len(s)-1] }
+
+// The sizes by method. A poll that found too little room for its answer would end its job: it waits.
+var (
+	createSizes = answerSizes{maxMeta, smallMessage}
+	deleteSizes = answerSizes{smallMessage}
+	pollSizes   = answerSizes{plugin.MaxAnswer}
+	syncSizes   = answerSizes{plugin.MaxAnswer, maxAnswer, enoughAnswer}
+	otherSizes  = answerSizes{maxAnswer, enoughAnswer}
+)
+
+func (m *method) answerSizes() answerSizes {
 	switch {
 	case m.creates:
-		return maxMeta, smallMessage
+		return createSizes
 	case m.deletes:
-		return smallMessage, smallMessage
+		return deleteSizes
 	case m.polls:
-		return maxAnswer, maxAnswer
+		return pollSizes
+	case m.sync:
+		return syncSizes
 	}
-	return maxAnswer, enoughAnswer
+	return otherSizes
 }
 
 // largest is that for people.
 func (m *method) largest() string {
-	wanted, enough := m.answerSizes()
-	if wanted == enough {
-		return bytesOf(wanted)
+	sizes := m.answerSizes()
+	if len(sizes) == 1 {
+		return bytesOf(sizes[0])
 	}
-	return fmt.Sprintf("%s (%s, where limits.memory leaves no more)", bytesOf(wanted), bytesOf(enough))
+	return fmt.Sprintf("%s (%s, where limits.memory leaves no more)", bytesOf(sizes[0]), bytesOf(sizes.enough()))
 }
 
 func bytesOf(size int) string {
@@ -320,7 +334,7 @@ func (r *answerRoom) Now(size int) bool {
 
 // Wait implements plugin.Admission.
 func (r *answerRoom) Wait(ctx context.Context) error {
-	share, _, err := r.memory.answer(ctx, r.plugin, maxAnswer, maxAnswer)
+	share, _, err := r.memory.answer(ctx, r.plugin, pollSizes)
 	if err == nil {
 		r.keep(share)
 	}

@@ -128,7 +128,7 @@ func TestWhatAPluginAnswersIsCutAsItIsRead(t *testing.T) {
 	f := startWith(t, Options{Limits: Limits{Memory: 64 << 20}}, agent.claims(usual, asyncAgent("x"), syncAgent("s")))
 
 	got, err := f.poll(soon(t), get("x"))
-	if err != nil || got.GetPhase() != core.TaskExecution_FAILED || !strings.Contains(got.GetMessage(), "larger than the 4 MiB") {
+	if err != nil || got.GetPhase() != core.TaskExecution_FAILED || !strings.Contains(got.GetMessage(), "larger than the 16 MiB") {
 		t.Errorf("GetTask: %v, %v", got, err)
 	}
 	for range 2 { // the second is told what the first was, and makes no second job

@@ -66,6 +66,16 @@ func TestARecoverableAgentErrorIsAPhaseAndItsCodeLeadsTheMessage(t *testing.T) {
 	}
 }
 
+// An answer that Flyte could not read is one of the host's to read, as long as it is the message that is too long.
+func TestAMessageThatAloneIsMoreThanFlyteReadsLeavesThePhase(t *testing.T) {
+	got := polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
+		Phase: pluginv1.PhaseRetryableFailed, Message: "the service is busy" + strings.Repeat(".", 2*maxAnswer) + "the tail",
+	}}))
+	if got.GetPhase() != pluginv1.PhaseRetryableFailed || !strings.HasPrefix(got.GetMessage(), "the service is busy") || !strings.HasSuffix(got.GetMessage(), "the tail") {
+		t.Errorf("%v: %.300s", got.GetPhase(), got.GetMessage())
+	}
+}
+
 func TestAnOverlongMessageKeepsItsHeadAndItsTail(t *testing.T) {
 	got := polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
 		Phase: core.TaskExecution_FAILED, Message: "Traceback: é" + strings.Repeat("é", 1<<20) + "é the cause",
@@ -83,7 +93,7 @@ func TestInlineOutputsThatFlyteCannotReadAreAFailureThatSaysSo(t *testing.T) {
 		t.Errorf("Flyte reads %.300v", got)
 	}
 	got = polled(t, answering(&admin.GetTaskResponse{Resource: &admin.Resource{
-		Phase: pluginv1.PhaseRetryableFailed, Outputs: text(strings.Repeat("x", maxAnswer-maxMessage)), // which the host takes yet
+		Phase: pluginv1.PhaseRetryableFailed, Outputs: text(strings.Repeat("x", 5<<20)),
 	}}))
 	if !strings.Contains(got.GetMessage(), "the job ended RETRYABLE_FAILED") { // which flyteidl's Go types have no name for
 		t.Errorf("Flyte reads %.300v", got)

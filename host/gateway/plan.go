@@ -43,8 +43,9 @@ type routedCall struct {
 	// job is what is remembered of the job under: in deletions its creation, in polls of plugins that anything is remembered
 	// for its status.
 	job jobs.ID
-	// answer is the room for the messages of an answer that is a stream.
-	answer *bytebudget.Share
+	// answer is the room for the messages of an answer that is a stream, which has at most mostAnswer bytes.
+	answer     *bytebudget.Share
+	mostAnswer int
 	// hidden is the plugin's failure, where memory or an end answers in its place.
 	hidden error
 	// caller is who makes the call. judged says that there is a policy which he was judged by.

@@ -100,12 +100,11 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 // open opens the call to the plugin. Where there was no connection after all it tries again: nothing was sent yet.
 func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent grpc.ClientStream, _ error) {
 	desc := &grpc.StreamDesc{StreamName: c.method.name, ServerStreams: true, ClientStreams: true}
-	wanted, enough := c.method.answerSizes()
-	share, size, err := g.memory.answer(ctx, c.route.Target.Plugin(), wanted, enough)
+	share, size, err := g.memory.answer(ctx, c.route.Target.Plugin(), c.method.answerSizes())
 	if err != nil {
 		return route.Lease{}, nil, err
 	}
-	c.answer = share
+	c.answer, c.mostAnswer = share, size
 	defer func() {
 		if agent == nil {
 			share.Release()
@@ -163,7 +162,7 @@ func (g *Gateway) relay(caller grpc.ServerStream, agent grpc.ClientStream, c *ro
 
 // gather collects the whole answer to a sync call and passes it on as the one message that FlytePropeller reads.
 func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *routedCall) (answered bool, err error) {
-	messages, free, err := receiveAll(agent)
+	messages, free, err := receiveAll(agent, c.mostAnswer)
 	defer free()
 	overlong := tooLarge(err) && g.enabled.Has(guarantee.SizeLimits)
 	if err != nil && !overlong {
@@ -188,8 +187,8 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *r
 	return true, caller.SendMsg(answer)
 }
 
-// receiveAll receives all messages of an answer, which together may not be larger than one may be. They are there until free.
-func receiveAll(agent grpc.ClientStream) (messages [][]byte, free func(), err error) {
+// receiveAll receives all messages of an answer, of at most so many bytes together. They are there until free.
+func receiveAll(agent grpc.ClientStream, most int) (messages [][]byte, free func(), err error) {
 	var frames []*frame
 	free = func() {
 		for _, message := range frames {
@@ -205,9 +204,9 @@ func receiveAll(agent grpc.ClientStream) (messages [][]byte, free func(), err er
 		if err != nil {
 			return nil, free, err
 		}
-		if total += message.buffers.Len(); total > maxAnswer {
+		if total += message.buffers.Len(); total > most {
 			message.free()
-			return nil, free, status.Errorf(codes.ResourceExhausted, "grpc: received messages larger than max (%d vs. %d)", total, maxAnswer)
+			return nil, free, status.Errorf(codes.ResourceExhausted, "grpc: received messages larger than max (%d vs. %d)", total, most)
 		}
 		frames, messages = append(frames, message), append(messages, message.bytes())
 	}

@@ -78,7 +78,7 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 		}
 	}
 	_ = agent.CloseSend()
-	messages, free, err := receiveAll(agent)
+	messages, free, err := receiveAll(agent, call.mostAnswer)
 	defer free()
 	if tooLarge(err) && g.enabled.Has(guarantee.SizeLimits) {
 		return g.endOverlong(&call), true, nil

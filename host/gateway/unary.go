@@ -182,8 +182,7 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 	room := &answerRoom{memory: g.memory, plugin: c.route.Target.Plugin()}
 	var bounds grpc.CallOption = room
 	if _, admits := lease.Conn.(*plugin.Conn); !admits || !c.method.polls {
-		wanted, enough := c.method.answerSizes()
-		share, size, err := g.memory.answer(ctx, room.plugin, wanted, enough)
+		share, size, err := g.memory.answer(ctx, room.plugin, c.method.answerSizes())
 		if err != nil {
 			return got, err
 		}

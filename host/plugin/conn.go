@@ -29,9 +29,9 @@ type Conn struct {
 var _ grpc.ClientConnInterface = (*Conn)(nil)
 
 const (
-	// MaxAnswer is the largest message, in bytes, that the host reads of what a plugin answers to anything: what Flyte's clients read,
-	// which have gRPC's default. What is larger is not received.
-	MaxAnswer = 4 << 20
+	// MaxAnswer is the largest message, in bytes, that the host reads of what a plugin answers to anything. What is larger is not
+	// received. It is more than the 4 MiB that Flyte's clients read, so that an answer whose message is too long keeps its phase and outputs.
+	MaxAnswer = 16 << 20
 	// maxAnswerHeaders bounds the headers of an answer, in bytes.
 	maxAnswerHeaders = 1 << 20
 )

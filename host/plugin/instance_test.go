@@ -128,11 +128,11 @@ func TestPollsGoByAConnectionOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestLargeMessagesPassUpToWhatFlyteTakes(t *testing.T) {
+func TestLargeMessagesPassUpToMaxAnswer(t *testing.T) {
 	agent := service.NewAsyncAgentServiceClient(newHost(t).start(spec("echo", "good")).Conn())
-	larger := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 10<<20))}}
+	larger := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", plugin.MaxAnswer))}}
 	if _, err := agent.CreateTask(t.Context(), &admin.CreateTaskRequest{Inputs: larger, Template: template(t, nil)}); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("an answer of more than 10 MiB: %v", err)
+		t.Errorf("an answer of more than MaxAnswer: %v", err)
 	}
 	large := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 2<<20))}}
 	created, err := agent.CreateTask(t.Context(), &admin.CreateTaskRequest{Inputs: large, Template: template(t, nil)})
