@@ -58,11 +58,12 @@ var deniedArguments = []seccomp.NameWithConditions{
 // families are the sockets that there are: no raw packets, no cryptography in the kernel, no virtual machines' and others.
 var families = none(0, unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK)
 
-// protocols are those of sockets: the numbers of AF_NETLINK, among which those of TCP, UDP and ICMP are, and ICMPv6. The others that
-// carry streams, multipath TCP for one, are no TCP to Landlock, which knows nothing of their ports; Go and others then take TCP.
+// protocols are those of sockets: the numbers of AF_NETLINK, among which those of TCP, UDP and ICMP are, and ICMPv6. Of others the rules
+// for ports say nothing; Go and other runtimes then take TCP.
 var protocols = none(2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, unix.IPPROTO_ICMPV6)
 
-// fastOpen is a flag of calls that send, at the given argument: it connects, which Landlock does not see either.
+// fastOpen is a flag of calls that send, at the given argument, by which they connect: there is connect for that, which the rules for
+// ports are about.
 func fastOpen(argument uint32) seccomp.ArgumentConditions {
 	return seccomp.ArgumentConditions{{Argument: argument, Operation: seccomp.BitsSet, Value: unix.MSG_FASTOPEN}}
 }

@@ -108,14 +108,11 @@ var attempts = map[string]func(args []string) error{
 		}
 		return err
 	},
-	"multipath": func(args []string) error { // connect, by a protocol that is TCP on the wire
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
-		if err != nil {
-			return err
-		}
-		return unix.Connect(fd, loopback(args[0]))
+	"protocol": func([]string) error { // of streams, and not TCP
+		_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+		return err
 	},
-	"fast open": func(args []string) error { // connect, by sending
+	"fast open": func(args []string) error { // connect by sending, to where it may connect
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		if err != nil {
 			return err

@@ -428,22 +428,6 @@ def neighbour(w: World) -> str:
     return f"is connected to {w.neighbour}"
 
 
-@attempt("neighbour-multipath")
-def neighbour_multipath(w: World) -> str:
-    host, _, port = w.neighbour.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as connection:
-        connection.connect((host, int(port)))
-    return f"is connected to {w.neighbour}"
-
-
-@attempt("neighbour-fast-open")
-def neighbour_fast_open(w: World) -> str:
-    host, _, port = w.neighbour.rpartition(":")
-    with socket.socket() as connection:
-        connection.sendto(b"x", socket.MSG_FASTOPEN, (host, int(port)))
-    return f"is connected to {w.neighbour}"
-
-
 def unix_socket(address: str) -> str:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)

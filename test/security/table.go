@@ -219,8 +219,6 @@ var table = []row{
 	{name: "admin-token", kind: networkKind, what: "read the token that operates it", conceded: user()},
 	{name: "admin-profile", kind: networkKind, what: "profile the host"},
 	{name: "neighbour", kind: networkKind, what: "connect to a service on the machine by TCP", conceded: user()},
-	{name: "neighbour-multipath", kind: networkKind, what: "the same by multipath TCP", conceded: user()},
-	{name: "neighbour-fast-open", kind: networkKind, what: "the same by TCP fast open", conceded: user()},
 	{name: "abstract-socket", kind: networkKind, what: "the same by an abstract unix socket", conceded: user()},
 	{name: "unix-socket", kind: networkKind, what: "the same by a unix socket of the host's user's", conceded: user(concession{userOn, pathSocket})},
 	{name: "listen", kind: networkKind, what: "listen on a TCP port of its choice", conceded: user()},

@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,21 +28,19 @@ const answerLimit = 5 * time.Second
 
 // onNetwork are attempts by way of sockets.
 var onNetwork = map[string]attempt{
-	"job-poll":            func(w World) (string, error) { return ask(w, w.GRPC, poll) },
-	"job-delete":          func(w World) (string, error) { return ask(w, w.GRPC, remove) },
-	"task-run":            func(w World) (string, error) { return ask(w, w.GRPC, run) },
-	"victim-socket":       func(w World) (string, error) { return ask(World{}, "unix:"+w.VictimSocket, listAgents) },
-	"admin-read":          func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/status") },
-	"admin-reload":        func(w World) (string, error) { return request(w.Admin, http.MethodPost, "/reload?dry_run=1") },
-	"admin-token":         func(w World) (string, error) { return adminToken(w.RunDir) },
-	"admin-profile":       func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/debug/pprof/heap") },
-	"neighbour":           func(w World) (string, error) { return connect("tcp", w.Neighbour) },
-	"neighbour-multipath": func(w World) (string, error) { return multipath(w.Neighbour) },
-	"neighbour-fast-open": func(w World) (string, error) { return fastOpen(w.Neighbour) },
-	"abstract-socket":     func(w World) (string, error) { return connect("unix", w.Abstract) },
-	"unix-socket":         func(w World) (string, error) { return connect("unix", w.Socket) },
-	"listen":              func(World) (string, error) { return listen("127.0.0.1:8472") },
-	"listen-beside":       func(w World) (string, error) { return listen(w.GRPC) },
+	"job-poll":        func(w World) (string, error) { return ask(w, w.GRPC, poll) },
+	"job-delete":      func(w World) (string, error) { return ask(w, w.GRPC, remove) },
+	"task-run":        func(w World) (string, error) { return ask(w, w.GRPC, run) },
+	"victim-socket":   func(w World) (string, error) { return ask(World{}, "unix:"+w.VictimSocket, listAgents) },
+	"admin-read":      func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/status") },
+	"admin-reload":    func(w World) (string, error) { return request(w.Admin, http.MethodPost, "/reload?dry_run=1") },
+	"admin-token":     func(w World) (string, error) { return adminToken(w.RunDir) },
+	"admin-profile":   func(w World) (string, error) { return request(w.Admin, http.MethodGet, "/debug/pprof/heap") },
+	"neighbour":       func(w World) (string, error) { return connect("tcp", w.Neighbour) },
+	"abstract-socket": func(w World) (string, error) { return connect("unix", w.Abstract) },
+	"unix-socket":     func(w World) (string, error) { return connect("unix", w.Socket) },
+	"listen":          func(World) (string, error) { return listen("127.0.0.1:8472") },
+	"listen-beside":   func(w World) (string, error) { return listen(w.GRPC) },
 }
 
 // ask makes a call as a client of Flyte's would.
@@ -147,40 +143,6 @@ func connect(network, address string) (string, error) {
 		return "", err
 	}
 	return "is connected to " + address, conn.Close()
-}
-
-// multipath connects by MPTCP, which is TCP on the wire and another protocol to the kernel.
-func multipath(address string) (string, error) {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return "", err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
-	if err != nil {
-		return "", os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
-		return "", os.NewSyscallError("connect", err)
-	}
-	return "is connected to " + address, nil
-}
-
-// fastOpen connects by sending, which is no call of connect.
-func fastOpen(address string) (string, error) {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return "", err
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}); err != nil {
-		return "", os.NewSyscallError("sendto", err)
-	}
-	return "is connected to " + address, nil
 }
 
 // listen shares the port with whoever has it, where the kernel lets it.
