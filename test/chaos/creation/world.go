@@ -57,7 +57,7 @@ type world struct {
 
 	mu        sync.Mutex
 	tasks     []*task
-	kills     []time.Time
+	kills     []span
 	emulators map[guest]*emulator
 }
 
@@ -262,9 +262,7 @@ func (w *world) up() error {
 // killHost kills a host, and starts it again after a time.
 func (w *world) killHost(ctx context.Context, number int, away time.Duration) error {
 	host := w.hosts[number]
-	w.mu.Lock()
-	w.kills = append(w.kills, time.Now())
-	w.mu.Unlock()
+	began := time.Now()
 	if err := host.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
@@ -273,6 +271,9 @@ func (w *world) killHost(ctx context.Context, number int, away time.Duration) er
 	if err := host.Wait(ending); ending.Err() != nil {
 		return err
 	}
+	w.mu.Lock()
+	w.kills = append(w.kills, span{began, time.Now()})
+	w.mu.Unlock()
 	if away == never {
 		return nil
 	}
@@ -280,12 +281,15 @@ func (w *world) killHost(ctx context.Context, number int, away time.Duration) er
 	return w.start(ctx, host)
 }
 
-// cutOff says that a call was under way when a host was killed, and failed by that.
+// span is from when a host was killed until it was gone: its connections stay for a moment, and take calls.
+type span struct{ from, to time.Time }
+
+// cutOff says that a call was under way while a host was killed, and failed by that.
 func (w *world) cutOff(call propeller.Call) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return call.Code == codes.Unavailable && slices.ContainsFunc(w.kills, func(at time.Time) bool {
-		return !call.Started.After(at) && !call.Started.Add(call.Took).Before(at)
+	return call.Code == codes.Unavailable && slices.ContainsFunc(w.kills, func(kill span) bool {
+		return !call.Started.After(kill.to) && !call.Started.Add(call.Took).Before(kill.from)
 	})
 }
 
