@@ -31,13 +31,18 @@ const (
 	activeWithin = 5 * time.Second
 	// greeted is how much a connection receives before its first call, in bytes: HTTP/2's preface and settings.
 	greeted = 256
+	// lookedFor is how often at most it is looked for connections that their callers have closed, and looks how often for one caller.
+	lookedFor = 5 * time.Millisecond
+	looks     = 10
+	// closeWait is Linux' TCP_CLOSE_WAIT.
+	closeWait = 8
 	// victimsFor is for how long the order is good in which connections make room.
 	victimsFor = time.Second
 )
 
 // connections is a listener with a bound on how many of its connections are open. Where there are as many, the caller is refused and told
-// why, or another connection makes room: first of the address that has the most, those that never carried a call before others,
-// and of these the one that was silent for longest. So nobody keeps others out by connections that do nothing.
+// why, or another connection makes room: first one that its caller has closed, then of the address that has the most, those that never
+// carried a call before others, and of these the one that was silent for longest. So nobody keeps others out by connections that do nothing.
 type connections struct {
 	net.Listener
 	farewell farewell
@@ -79,6 +84,13 @@ func (c *connections) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		admitted, victim := c.admit(raw)
+		for range looks { // meanwhile those whose callers have gone are seen to be closed, and others wait in the kernel's queue
+			if admitted != nil {
+				break
+			}
+			time.Sleep(lookedFor)
+			admitted, victim = c.admit(raw)
+		}
 		if victim != nil {
 			c.evicted.Inc()
 			_ = victim.TCPConn.Close() // whoever serves it hears of that
@@ -123,7 +135,7 @@ func (c *connections) victim(newcomer string) *connection {
 	for other := range c.open {
 		byHost[other.host]++
 	}
-	if now := time.Now(); len(c.victims) == 0 || now.Sub(c.ordered) > victimsFor {
+	if now := time.Now(); len(c.victims) == 0 || !c.victims[0].gone && now.Sub(c.ordered) > lookedFor || now.Sub(c.ordered) > victimsFor {
 		c.order(byHost)
 		c.ordered = now
 	}
@@ -132,7 +144,7 @@ func (c *connections) victim(newcomer string) *connection {
 			continue
 		}
 		heavier := byHost[other.host] > byHost[newcomer]+1
-		if !heavier && (other.host != newcomer || other.silent < activeWithin) {
+		if !other.gone && !heavier && (other.host != newcomer || other.silent < activeWithin) {
 			continue
 		}
 		c.victims = slices.Delete(c.victims, i, i+1)
@@ -149,6 +161,10 @@ func (c *connections) order(byHost map[string]int) {
 	}
 	slices.SortFunc(c.victims, func(a, b *connection) int {
 		switch {
+		case a.gone != b.gone && b.gone:
+			return 1
+		case a.gone != b.gone:
+			return -1
 		case byHost[a.host] != byHost[b.host]:
 			return byHost[b.host] - byHost[a.host]
 		case a.called != b.called && a.called:
@@ -189,6 +205,7 @@ type connection struct {
 	of   *connections
 	host string
 	// As last looked at.
+	gone   bool // its caller has closed it, and nobody here has seen that yet
 	called bool
 	silent time.Duration // for how long it has received nothing
 }
@@ -211,6 +228,7 @@ func (c *connection) look() {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
 			c.silent = time.Duration(info.Last_data_recv) * time.Millisecond
 			c.called = info.Bytes_received > greeted
+			c.gone = info.State == closeWait
 		}
 	})
 }
