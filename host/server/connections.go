@@ -34,6 +34,8 @@ const (
 	// lookedFor is how often at most it is looked for connections that their callers have closed, and looks how often for one caller.
 	lookedFor = 5 * time.Millisecond
 	looks     = 10
+	// leavingWithin is how long ago one has left where connections come and go.
+	leavingWithin = time.Second
 	// closeWait is Linux' TCP_CLOSE_WAIT.
 	closeWait = 8
 	// victimsFor is for how long the order is good in which connections make room.
@@ -55,6 +57,7 @@ type connections struct {
 	open    map[*connection]struct{}
 	victims []*connection // in this order, as of ordered
 	ordered time.Time
+	left    time.Time // when one was closed last
 }
 
 // farewell tells a caller who is refused that there are as many connections as there may be.
@@ -85,7 +88,7 @@ func (c *connections) Accept() (net.Conn, error) {
 		}
 		admitted, victim := c.admit(raw)
 		for range looks { // meanwhile those whose callers have gone are seen to be closed, and others wait in the kernel's queue
-			if admitted != nil {
+			if admitted != nil || !c.leaving() {
 				break
 			}
 			time.Sleep(lookedFor)
@@ -101,6 +104,13 @@ func (c *connections) Accept() (net.Conn, error) {
 		c.refused.Inc()
 		c.refuse(raw)
 	}
+}
+
+// leaving says that connections come and go. Where they only stay, to wait for one to leave would keep others waiting for nothing.
+func (c *connections) leaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.left) < leavingWithin
 }
 
 // setMax changes how many connections may be open. Those that are stay.
@@ -214,6 +224,7 @@ type connection struct {
 func (c *connection) Close() error {
 	c.of.mu.Lock()
 	delete(c.of.open, c)
+	c.of.left = time.Now()
 	c.of.mu.Unlock()
 	return c.TCPConn.Close()
 }

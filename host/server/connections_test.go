@@ -126,6 +126,41 @@ func TestWhoGetsNoConnectionIsToldWhy(t *testing.T) {
 	}
 }
 
+// Callers that connect and leave at once can be faster than whoever serves sees that they have gone.
+func TestAConnectionThatItsCallerHasClosedMakesRoomForTheSameAddress(t *testing.T) {
+	on := listenTo(t, 3, answerCall)
+	accept := func() net.Conn {
+		t.Helper()
+		accepted := make(chan net.Conn, 1)
+		go func() { conn, _ := on.Accept(); accepted <- conn }()
+		select {
+		case conn := <-accepted:
+			t.Cleanup(func() { _ = conn.Close() })
+			return conn
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody is let in")
+			return nil
+		}
+	}
+	var callers []net.Conn
+	for range 3 {
+		callers = append(callers, dialFrom(t, "127.0.0.1", on))
+		accept()
+	}
+	for _, caller := range callers[:2] {
+		_ = caller.Close()
+	}
+	for range 2 {
+		newcomer := dialFrom(t, "127.0.0.1", on)
+		if got := accept().RemoteAddr().String(); got != newcomer.LocalAddr().String() {
+			t.Errorf("%s is let in, and %s came", got, newcomer.LocalAddr())
+		}
+	}
+	if evicted, refused := testutil.ToFloat64(on.evicted), testutil.ToFloat64(on.refused); evicted != 2 || refused != 0 {
+		t.Errorf("%v made room, %v were refused", evicted, refused)
+	}
+}
+
 func TestAClosedConnectionMakesRoom(t *testing.T) {
 	on := listenTo(t, 1, answerCall)
 	for range 5 {
