@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,6 +219,14 @@ func TestSixHundredSilentConnectionsKeepNobodyOut(t *testing.T) {
 	wait.Until(t, "a caller finds a connection", func() bool { // once those that are silent have been so for a while
 		_, err := service.NewAgentMetadataServiceClient(conn).ListAgents(ctx, &admin.ListAgentsRequest{}, grpc.WaitForReady(true))
 		return err == nil
+	})
+	wait.Until(t, "an operator finds one", func() bool { // whose silent ones came later
+		answer, err := http.Get("http://" + host.Admin() + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
 	})
 	if strings.Contains(host.Log(t), "too many open files") {
 		t.Error("the host ran out of descriptors")
