@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,6 +39,7 @@ type checkReport struct {
 func newCheckCommand() *cobra.Command {
 	var output string
 	var start bool
+	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration, and with --start each plugin",
@@ -45,7 +47,8 @@ func newCheckCommand() *cobra.Command {
 each plugin as the host would (checksums, handshake, readiness, its own configuration), or reaches it where it runs
 elsewhere, shows what the plugin said of itself, and stops it again; nothing listens and no task runs.
 
-Of each plugin's sandbox it says what this machine grants, and what is missing.
+Of each plugin's sandbox it says what this machine grants, and what is missing. It warns where the host may be killed before it has
+stopped: after --grace, which is Kubernetes' 30s where drain_delay is set.
 
 Exits with 1 if anything is wrong.`,
 		Example: `  agenthost check --config agenthost.yaml
@@ -75,6 +78,7 @@ Exits with 1 if anything is wrong.`,
 						report.Cgroups = groups.String()
 					}
 				}
+				report.checkGrace(settings, grace, cmd.Flags().Changed("grace"))
 				for _, name := range settings.MovingImages() {
 					report.Warnings = append(report.Warnings, fmt.Sprintf("plugins.%s.image: %s has no digest: what runs is what the tag leads to whenever the configuration is read; `agenthost plugin verify` prints the reference with its digest",
 						name, settings.Plugins[name].Image))
@@ -107,7 +111,20 @@ Exits with 1 if anything is wrong.`,
 	bindConfigFlags(cmd)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&start, "start", false, "start each plugin, show its manifest, stop it")
+	cmd.Flags().DurationVar(&grace, "grace", kubernetesGrace, "how `long` whoever stops the host lets it, such as terminationGracePeriodSeconds: warn where that is not enough")
 	return cmd
+}
+
+// kubernetesGrace is terminationGracePeriodSeconds where a pod does not say it.
+const kubernetesGrace = 30 * time.Second
+
+// checkGrace warns of a host that is killed before it has stopped. Unless the grace is given that is only looked at where drain_delay
+// is: others wait longer than Kubernetes.
+func (r *checkReport) checkGrace(settings *config.Config, grace time.Duration, given bool) {
+	if within := settings.StopsWithin(); within >= grace && (given || settings.DrainDelay > 0) {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("drain_delay (%v), shutdown_timeout (%v) and the longest stop_timeout together are %v, and the host may be killed after %v: "+
+			"give it longer (terminationGracePeriodSeconds), and say so with --grace", settings.DrainDelay, settings.ShutdownTimeout, within, grace))
+	}
 }
 
 // checkCreateKeys reads the keys of accepted tasks, where there are any to read.

@@ -22,6 +22,26 @@ func TestCheckNamesThePluginsOfAGoodConfiguration(t *testing.T) {
 	agenthost(t, "check", "-c", file).expect(t, 0, file+": ok, 2 plugins: a, b\n", "")
 }
 
+func TestCheckWarnsOfAHostThatIsKilledBeforeItHasStopped(t *testing.T) {
+	file := writeFile(t, "host.yaml", "shutdown_timeout: 15s\nplugins: {a: {command: [a], stop_timeout: 5s}, b: {command: [b], stop_timeout: 10s}, c: {address: [\"c:1\"]}}\n")
+	for line, warns := range map[string]bool{
+		"":                                      false, // 25s
+		"--set drain_delay=4s":                  false,
+		"--set drain_delay=5s":                  true, // as long as Kubernetes waits where nobody says otherwise
+		"--grace 25s":                           true,
+		"--grace 26s":                           false,
+		"--set drain_delay=10s --grace 36s":     false,
+		"--set shutdown_timeout=1m --grace 60s": true,
+		"--set shutdown_timeout=30s":            false, // nobody says that this is Kubernetes
+		"--set drain_delay=5s --grace 25s":      true,
+	} {
+		got := agenthost(t, append([]string{"check", "-c", file}, strings.Fields(line)...)...)
+		if got.expect(t, 0, "ok, 3 plugins", ""); strings.Contains(got.stderr, "the host may be killed after") != warns {
+			t.Errorf("%s: %s", line, got.stderr)
+		}
+	}
+}
+
 func TestCheckShowsEveryMistakeAtOnce(t *testing.T) {
 	file := writeFile(t, "host.yaml", "lisen: {}\nlog: {level: loud}\n")
 	got := agenthost(t, "check", "-c", file, "--set", "log.format=xml", "--grpc", "nowhere")

@@ -23,8 +23,8 @@ func newServeCommand() *cobra.Command {
 		Long: `Starts every configured plugin and serves Flyte's agent protocol (Flyte 1 and Flyte 2) in front of them until SIGTERM or
 SIGINT. A changed configuration is taken up while calls go on: when a file changes, on SIGHUP, and on 'agenthost reload'.
 
-At the end readiness turns off, calls under way end (up to shutdown_timeout), and the plugins are stopped. A second
-signal ends the host at once; no plugin outlives it.
+At the end readiness turns off, calls are still taken for drain_delay, calls under way end (up to shutdown_timeout), and the
+plugins are stopped. A second signal cuts drain_delay short, and after it ends the host at once; no plugin outlives it.
 
 Listens on the sockets of systemd's socket activation, where there are any, and tells systemd when it is ready, reloads and
 stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
@@ -55,12 +55,12 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			if limit, limited, err := cgroup.MemoryLimit(); err == nil && limited && os.Getenv("GOMEMLIMIT") == "" {
 				debug.SetMemoryLimit(int64(min(limit, 1<<62) / memoryShare))
 			}
-			context.AfterFunc(ctx, stop) // the second signal finds its default effect
+			context.AfterFunc(ctx, stop) // the second signal finds its default effect, but while a delay waits for it
 			outliveReaders()
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
 			defer log.Close(logLimit)
 			return server.Run(ctx, server.Options{
-				Sources: sources, Config: settings, Hangup: hangups(ctx), Version: version(), Log: log.Logger, LogLost: log.Lost,
+				Sources: sources, Config: settings, Hangup: hangups(ctx), Again: askedAgain, Version: version(), Log: log.Logger, LogLost: log.Lost,
 				Before: before, Program: program, Args: os.Args[1:],
 			})
 		},
@@ -82,6 +82,13 @@ const logLimit = 2 * time.Second
 // the signal gets an error from the write instead. Taken, not ignored: a plugin would inherit that.
 func outliveReaders() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // nobody looks
+}
+
+// askedAgain receives when SIGTERM or SIGINT arrives, until stop is called: then they have their default effect again.
+func askedAgain() (again <-chan os.Signal, stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return signals, func() { signal.Stop(signals) }
 }
 
 // hangups sends whenever SIGHUP arrives, until ctx ends.

@@ -51,7 +51,11 @@ type Config struct {
 	// missing. It belongs on a disk or volume that outlives the machine's or the container's restart. Hosts on one machine may
 	// share it. Default: state in run_dir, which the host warns of.
 	StateDir string `koanf:"state_dir" check:"directory"`
-	// How long a host that was asked to stop waits for calls in flight before it stops its plugins anyway.
+	// For how long a host that was asked to stop goes on taking calls while its health says NOT_SERVING, so that those who look
+	// there before they call have gone elsewhere when it stops listening. Set it where calls are spread by readiness, as in
+	// Kubernetes. Elsewhere nobody looks, and a restart would only take longer.
+	DrainDelay time.Duration `koanf:"drain_delay" check:"duration"`
+	// How long a host that was asked to stop waits, after drain_delay, for calls in flight before it stops its plugins anyway.
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" check:"duration"`
 	// The largest message, in bytes, that the host takes from Flyte. What plugins answer is bounded by what Flyte takes (operating.md, Limits of the host).
 	MaxMessageSize Size `koanf:"max_message_size" check:"message_size"`
@@ -82,6 +86,17 @@ type Config struct {
 // OlderThan says that c was read before other, by the same [Watcher]: whoever takes configurations from several goroutines
 // (from Run and from Reload) must not put an older one in the place of a newer.
 func (c *Config) OlderThan(other *Config) bool { return c.read < other.read }
+
+// StopsWithin is how long a host with this configuration may take from SIGTERM to its end.
+func (c *Config) StopsWithin() time.Duration {
+	var stop time.Duration
+	for _, p := range c.Plugins {
+		if !p.Remote() {
+			stop = max(stop, p.StopTimeout)
+		}
+	}
+	return c.DrainDelay + c.ShutdownTimeout + stop
+}
 
 // StateWarning says why what the host keeps in StateDir may not outlive it; empty where it does.
 func (c *Config) StateWarning() string {

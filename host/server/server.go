@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -42,6 +43,8 @@ type Options struct {
 	Config  *config.Config
 	// Hangup receives on SIGHUP, and has Sources read again; it may be nil.
 	Hangup <-chan struct{}
+	// Again gives what receives when whoever ended the host's context asks for its end once more, until stop is called; it may be nil.
+	Again func() (again <-chan os.Signal, stop func())
 	// Version is the host's version, for log, status and metrics.
 	Version string
 	Log     *slog.Logger
@@ -113,7 +116,7 @@ func Run(ctx context.Context, options Options) error {
 	ResolveImages(ctx, options.Config, artifacts, options.Log)
 	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known, artifacts)
 	err = h.serve(ctx)
-	h.stop()
+	h.stop(err == nil && !h.isSucceeded()) // whoever calls a host that was succeeded calls the new one
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
@@ -241,13 +244,21 @@ func (h *host) serve(ctx context.Context) error {
 	}
 }
 
-// stop turns readiness off, lets calls under way end, and only then stops the plugins; operators see it to the end.
-func (h *host) stop() {
-	timeout := h.options.Config.ShutdownTimeout
-	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
-	if h.ready.Swap(false) && !h.isSucceeded() { // one that never took over is none of systemd's
+// stop turns readiness off, lets calls under way end, and only then stops the plugins; operators see it to the end. Where calls
+// are delayed they are taken for a while before that.
+func (h *host) stop(delayed bool) {
+	delay, timeout := h.options.Config.DrainDelay, h.options.Config.ShutdownTimeout
+	if !h.ready.Swap(false) {
+		delayed = false // nobody was sent here
+	} else if !h.isSucceeded() { // one that never took over is none of systemd's
 		h.notify.stopping()
 	}
+	if delayed && delay > 0 {
+		h.options.Log.Info("agenthost is to stop: its health says so, and calls are still taken", "drain_delay", delay)
+		h.gateway.SetReady(false)
+		h.delay(delay)
+	}
+	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
 	limit, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	h.gateway.Shutdown(limit)
@@ -259,6 +270,23 @@ func (h *host) stop() {
 		_ = h.probe.Shutdown(limit)
 	}
 	h.options.Log.Info("agenthost has stopped")
+}
+
+// delay waits, unless the end of the host is asked for again.
+func (h *host) delay(delay time.Duration) {
+	var again <-chan os.Signal
+	if h.options.Again != nil {
+		asked, stop := h.options.Again()
+		defer stop()
+		again = asked
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-again:
+		h.options.Log.Info("drain_delay is cut short: the end was asked for again")
+	}
 }
 
 // isSucceeded says that a new host has taken over.
