@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -10,10 +12,17 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	flyteidladmin "github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/test/badplugin"
 	"github.com/agenthost/agenthost/test/propeller"
@@ -96,20 +105,20 @@ func listenTCP(t *testing.T) net.Listener {
 
 func TestAHostListensWhereSystemdDoesAndTellsItWhatItDoes(t *testing.T) {
 	for _, names := range []string{"admin:grpc", "agenthost.socket:agenthost.socket"} {
-		grpc, admin := listenTCP(t), listenTCP(t)
-		early, err := net.Dial("tcp", grpc.Addr().String()) // waits for the host, which is not there
+		flyteSocket, adminSocket := listenTCP(t), listenTCP(t)
+		early, err := net.Dial("tcp", flyteSocket.Addr().String()) // waits for the host, which is not there
 		if err != nil {
 			t.Fatal(err)
 		}
 		early.Close()
 		told, path := notifySocket(t)
 		file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
-		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+grpc.Addr().String(), "--set", "listen.admin="+admin.Addr().String())
-		p.activated(t, names, admin, grpc)
+		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+flyteSocket.Addr().String(), "--set", "listen.admin="+adminSocket.Addr().String())
+		p.activated(t, names, adminSocket, flyteSocket)
 		p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+path)
 		p.start(t)
-		told.await(t, "READY=1")
-		host := &served{p, grpc.Addr().String(), admin.Addr().String()}
+		told.await(t, `READY=1\nSTATUS=ready: 1 of 1 plugins run`)
+		host := &served{p, flyteSocket.Addr().String(), adminSocket.Addr().String()}
 		if result := finish(t, flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{}))); result.Phase != propeller.Succeeded {
 			t.Errorf("a task came to %+v", result.Final)
 		}
@@ -122,25 +131,25 @@ func TestAHostListensWhereSystemdDoesAndTellsItWhatItDoes(t *testing.T) {
 		if code := host.signal(t, syscall.SIGTERM); code != 0 {
 			t.Errorf("the host ended with %d:\n%s", code, p.stderr)
 		}
-		told.await(t, "STOPPING=1")
+		told.await(t, `STOPPING=1\nSTATUS=stopping: .*\nEXTEND_TIMEOUT_USEC=[0-9]+`)
 	}
 }
 
 func TestAHostTakesTheProbeAndTheSocketOfOperatorsFromSystemd(t *testing.T) {
-	grpc, probe := listenTCP(t), listenTCP(t)
+	flyteSocket, probe := listenTCP(t), listenTCP(t)
 	path := filepath.Join(shortDir(t), "admin.sock")
-	admin, err := net.Listen("unix", path)
+	adminSocket, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { admin.Close() })
+	t.Cleanup(func() { adminSocket.Close() })
 	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
 	for _, names := range []string{"grpc:probe:admin", "agenthost.socket:agenthost.socket:agenthost.socket"} {
-		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+grpc.Addr().String(), "--set", "listen.admin=unix:"+path, "--set", "listen.probe="+probe.Addr().String())
-		p.activated(t, names, grpc, probe, admin)
+		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+flyteSocket.Addr().String(), "--set", "listen.admin=unix:"+path, "--set", "listen.probe="+probe.Addr().String())
+		p.activated(t, names, flyteSocket, probe, adminSocket)
 		p.start(t)
 		p.stderr.await(t, "agenthost is ready", 1)
-		host := &served{p, grpc.Addr().String(), probe.Addr().String()}
+		host := &served{p, flyteSocket.Addr().String(), probe.Addr().String()}
 		host.get(t, "/readyz")
 		agenthost(t, "status", "--admin", "unix:"+path).expect(t, 0, "echo", "")
 		if code := p.signal(t, syscall.SIGTERM); code != 0 {
@@ -216,4 +225,131 @@ func TestWhatAnUpgradeHandsOverIsForNobodyElseToSet(t *testing.T) {
 	if code := p.cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(p.stderr.String(), "for a host that upgrades, and for nobody else to set") {
 		t.Errorf("it ended with %d:\n%s", code, p.stderr)
 	}
+}
+
+// A host is never told to be alive that does not answer: systemd then ends it and starts another.
+func TestSystemdHearsThatTheHostLivesAsLongAsItDoes(t *testing.T) {
+	told, path := notifySocket(t)
+	p := newProgram(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": badplugin.Command("good"), "gone": {"/nowhere/plugin"}}))
+	p.cmd.Args = append([]string{"sh", "-c", `WATCHDOG_PID=$$ exec "$@"`, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
+	p.cmd.Path = "/bin/sh"
+	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=600000")
+	p.start(t)
+	told.await(t, `STATUS=starting: .* of 2 plugins run; .*`)
+	told.await(t, `READY=1\nSTATUS=ready: 1 of 2 plugins run; gone is .*`)
+	for range 3 {
+		told.await(t, "WATCHDOG=1")
+	}
+	host := &served{p, "", readyLine.FindStringSubmatch(p.stderr.String())[2]}
+	running := host.pid(t, "echo")
+	if err := syscall.Kill(running, syscall.SIGSTOP); err != nil { // a plugin that hangs is no reason to end the host
+		t.Fatal(err)
+	}
+	for range 3 {
+		told.await(t, "WATCHDOG=1")
+	}
+	if err := syscall.Kill(running, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code := host.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+	}
+	told.await(t, `STOPPING=1\nSTATUS=stopping: .*\nEXTEND_TIMEOUT_USEC=[0-9]+`)
+}
+
+// pid is the process of a plugin.
+func (s *served) pid(t *testing.T, plugin string) int {
+	t.Helper()
+	var status admin.Status
+	if err := json.Unmarshal([]byte(s.get(t, "/status")), &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range status.Plugins {
+		if p.Name == plugin && p.PID != 0 {
+			return p.PID
+		}
+	}
+	t.Fatalf("%s has no process: %+v", plugin, status.Plugins)
+	return 0
+}
+
+// asks calls a host by connections of their own, one after the other, and counts the calls that fail.
+type asks struct {
+	made, failed atomic.Int64
+	last         atomic.Pointer[error]
+}
+
+// one makes a connection and a call, which fails where the connection does.
+func (a *asks) one(ctx context.Context, address string) {
+	a.made.Add(1)
+	err := func() error {
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+		defer cancel()
+		_, err = service.NewAgentMetadataServiceClient(conn).ListAgents(ctx, &flyteidladmin.ListAgentsRequest{})
+		return err
+	}()
+	if err != nil {
+		a.failed.Add(1)
+		a.last.Store(&err)
+	}
+}
+
+// Where systemd has the socket, a host that is restarted, or killed, has nobody refused who calls meanwhile.
+func TestARestartOnASocketOfSystemdFailsNoCall(t *testing.T) {
+	socket := listenTCP(t)
+	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
+	start := func() *program {
+		p := newProgram(t, "serve", "-c", file, "--set", "listen.grpc="+socket.Addr().String())
+		p.activated(t, "grpc", socket)
+		p.start(t)
+		p.stderr.await(t, "agenthost is ready", 1)
+		return p
+	}
+	var calls asks
+	var callers sync.WaitGroup
+	done := make(chan struct{})
+	host := start()
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					calls.one(context.Background(), socket.Addr().String())
+				}
+			}
+		})
+	}
+	for range 3 {
+		before := calls.made.Load()
+		wait.Until(t, "calls are made", func() bool { return calls.made.Load() > before+20 })
+		if code := host.signal(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("the host ended with %d:\n%s", code, host.stderr)
+		}
+		host = start()
+	}
+	close(done)
+	callers.Wait()
+	if failed := calls.failed.Load(); failed > 0 {
+		t.Errorf("%d of %d calls failed while the host was restarted, the last: %v", failed, calls.made.Load(), *calls.last.Load())
+	}
+
+	host.signal(t, syscall.SIGKILL)
+	var waiting asks
+	for range 20 {
+		callers.Go(func() { waiting.one(context.Background(), socket.Addr().String()) })
+	}
+	wait.Until(t, "all call a host that is not there", func() bool { return waiting.made.Load() == 20 })
+	host = start()
+	callers.Wait()
+	if failed := waiting.failed.Load(); failed > 0 {
+		t.Errorf("%d of 20 calls failed that came while the host was away, the last: %v", failed, *waiting.last.Load())
+	}
+	host.signal(t, syscall.SIGTERM)
 }

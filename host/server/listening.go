@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -29,12 +30,15 @@ const (
 type listeners struct {
 	grpc, admin, probe *takeover.Pausable // admin and probe are nil where they are off
 	configured         config.Listen
+	// kept says that systemd has the socket for Flyte too, and keeps it when this host ends.
+	kept bool
 }
 
 // bind takes the listeners of the host before this one, else those that systemd has made, and makes the others.
 func bind(addresses config.Listen, before *takeover.Predecessor) (listeners, error) {
 	l := listeners{configured: addresses}
 	sockets, err := socketsOf(addresses)
+	l.kept = sockets[grpcName] != nil || before.Kept(grpcName)
 	if err == nil {
 		l.grpc, err = listen(grpcName, addresses.GRPC, before, sockets)
 	}
@@ -189,7 +193,7 @@ func (l listeners) all() []takeover.Listener {
 		listener     *takeover.Pausable
 	}{{grpcName, l.configured.GRPC, l.grpc}, {adminName, l.configured.Admin, l.admin}, {probeName, l.configured.Probe, l.probe}} {
 		if one.listener != nil {
-			all = append(all, takeover.Listener{Key: one.key, Address: one.address, Listener: one.listener})
+			all = append(all, takeover.Listener{Key: one.key, Address: one.address, Kept: l.kept && one.key == grpcName, Listener: one.listener})
 		}
 	}
 	return all
@@ -203,6 +207,19 @@ func (l listeners) each(do func(*takeover.Pausable) error) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// leaveToNext has new connections for Flyte wait for the next host, where systemd keeps the socket: what this one would still
+// accept it would only close.
+func (l listeners) leaveToNext(log *slog.Logger) {
+	if !l.kept {
+		return
+	}
+	if err := l.grpc.Pause(); err != nil {
+		log.Warn("connections that come while the host stops may be closed unanswered", "error", err)
+		return
+	}
+	time.Sleep(acceptGrace)
 }
 
 func (l listeners) close() {

@@ -84,7 +84,7 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 				settings, err := r.watcher.Reload(ctx)
 				plan := r.changed(settings, err)
 				admin.Audit(r.log, "reload", "SIGHUP", admin.Outcome{Changed: admin.Changes(plan), Err: err})
-				r.notify.ready()
+				r.notify.reloaded()
 			case <-ctx.Done():
 				return
 			}

@@ -210,6 +210,9 @@ func (h *host) serve(ctx context.Context) error {
 	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
 	watched.Go(func() { h.keys.run(watching) })
 	watched.Go(func() { h.callers.run(watching) })
+	if h.options.Before == nil {
+		watched.Go(func() { h.keepTold(watching) })
+	}
 	defer watched.Wait()
 	defer stopWatching()
 
@@ -231,8 +234,9 @@ func (h *host) serve(ctx context.Context) error {
 			if h.options.Before != nil {
 				answer()
 				h.options.Before.Accepts()
+				watched.Go(func() { h.keepTold(watching) }) // before that systemd listens to the other host
 			}
-			h.notify.ready()
+			h.notify.ready(h.inWords())
 			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
 			return nil
@@ -251,12 +255,15 @@ func (h *host) stop(delayed bool) {
 	if !h.ready.Swap(false) {
 		delayed = false // nobody was sent here
 	} else if !h.isSucceeded() { // one that never took over is none of systemd's
-		h.notify.stopping()
+		h.notify.stopping(h.options.Config.StopsWithin() + stopReserve)
 	}
 	if delayed && delay > 0 {
 		h.options.Log.Info("agenthost is to stop: its health says so, and calls are still taken", "drain_delay", delay)
 		h.gateway.SetReady(false)
 		h.delay(delay)
+	}
+	if !h.isSucceeded() {
+		h.listeners.leaveToNext(h.options.Log)
 	}
 	h.options.Log.Info("agenthost is stopping", "shutdown_timeout", timeout)
 	limit, cancel := context.WithTimeout(context.Background(), timeout)
