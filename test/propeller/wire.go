@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/encoding/gzip" // so that calls say, as Flyte's do, that they take gzip
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -35,6 +36,8 @@ type Call struct {
 	Err  error
 	// Meta is the resource_meta that CreateTask was answered with, and that GetTask and DeleteTask sent.
 	Meta []byte
+	// From is this side's address of the connection that the call was sent on; "" where there was none, and for ExecuteTaskSync.
+	From string
 }
 
 // The methods' names, as the model and its recordings use them for both generations.
@@ -98,8 +101,9 @@ func (w *wire) invoke(ctx context.Context, endpoint, method string, a *attempt, 
 	ctx, cancel := withDeadline(ctx, w.opts, method)
 	defer cancel()
 	started := time.Now()
-	err := w.to(endpoint).Invoke(ctx, paths[w.opts.Flyte][method], request, response)
-	a.called(method, started, err, metaOf(request, response))
+	var ends peer.Peer
+	err := w.to(endpoint).Invoke(ctx, paths[w.opts.Flyte][method], request, response, grpc.Peer(&ends))
+	a.called(method, started, ends, err, metaOf(request, response))
 	return err
 }
 
@@ -139,14 +143,16 @@ func (w *wire) executeSync(ctx context.Context, endpoint string, a *attempt, hea
 		}
 		return response, nil
 	}()
-	a.called(executeTaskSync, started, err, nil)
+	a.called(executeTaskSync, started, peer.Peer{}, err, nil)
 	return response, err
 }
 
-func (a *attempt) called(method string, started time.Time, err error, meta []byte) {
-	a.execution.note(Call{
-		Method: method, Attempt: a.number, Started: started, Took: time.Since(started), Code: status.Code(err), Err: err, Meta: meta,
-	})
+func (a *attempt) called(method string, started time.Time, ends peer.Peer, err error, meta []byte) {
+	call := Call{Method: method, Attempt: a.number, Started: started, Took: time.Since(started), Code: status.Code(err), Err: err, Meta: meta}
+	if ends.LocalAddr != nil {
+		call.From = ends.LocalAddr.String()
+	}
+	a.execution.note(call)
 }
 
 // dial opens a connection as Flyte does: round robin over the endpoint's addresses, grpc-go's default limit of 4 MiB for an

@@ -26,8 +26,9 @@ type Balancer struct {
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
-	last  string          // the target of the last connection
-	lives context.Context // that of the connections that there are now
+	last  string            // the target of the last connection
+	taken map[string]string // the targets of all connections that there were, by their clients' addresses
+	lives context.Context   // that of the connections that there are now
 	cut   context.CancelFunc
 }
 
@@ -45,7 +46,7 @@ func Listen(targets func() []string) (*Balancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the balancer cannot listen: %w", err)
 	}
-	b := &Balancer{listener: listener, targets: targets}
+	b := &Balancer{listener: listener, targets: targets, taken: map[string]string{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.lives, b.cut = context.WithCancel(b.ctx)
 	b.running.Go(b.accept)
@@ -54,6 +55,13 @@ func Listen(targets func() []string) (*Balancer, error) {
 
 // Address is where it listens.
 func (b *Balancer) Address() string { return b.listener.Addr().String() }
+
+// Target is the replica that the connection from that address went to last, also after its end; "" if there was none.
+func (b *Balancer) Target(client string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.taken[client]
+}
 
 // Close cuts every connection, and waits until nothing of the balancer is left.
 func (b *Balancer) Close() error {
@@ -93,6 +101,7 @@ func (b *Balancer) serve(client net.Conn) {
 	defer server.Close()
 	b.mu.Lock()
 	lives := b.lives
+	b.taken[client.RemoteAddr().String()] = server.RemoteAddr().String()
 	b.mu.Unlock()
 	stop := context.AfterFunc(lives, func() {
 		_ = client.Close()

@@ -185,3 +185,21 @@ func TestACutEndsTheConnectionsThatThereAreAndNoOthers(t *testing.T) {
 	io.WriteString(conn, "echo")
 	read(t, conn, "echo")
 }
+
+func TestItIsKnownWhereAConnectionWent(t *testing.T) {
+	target := greeter(t, "hello")
+	b := open(t, closed(t), target)
+	conn := dial(t, b)
+	read(t, conn, "hello")
+	client := conn.LocalAddr().String()
+	if got := b.Target(client); got != target {
+		t.Errorf("the connection went to %q, want %q", got, target)
+	}
+	conn.Close()
+	if got := b.Target(client); got != target {
+		t.Errorf("after its end the connection went to %q, want %q", got, target)
+	}
+	if got := b.Target("127.0.0.1:1"); got != "" {
+		t.Errorf("a connection that there never was went to %q", got)
+	}
+}

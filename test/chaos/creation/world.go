@@ -57,7 +57,7 @@ type world struct {
 
 	mu        sync.Mutex
 	tasks     []*task
-	kills     []span
+	kills     []kill
 	emulators map[guest]*emulator
 }
 
@@ -262,6 +262,7 @@ func (w *world) up() error {
 // killHost kills a host, and starts it again after a time.
 func (w *world) killHost(ctx context.Context, number int, away time.Duration) error {
 	host := w.hosts[number]
+	address, _, _ := host.Ready()
 	began := time.Now()
 	if err := host.Signal(syscall.SIGKILL); err != nil {
 		return err
@@ -272,7 +273,7 @@ func (w *world) killHost(ctx context.Context, number int, away time.Duration) er
 		return err
 	}
 	w.mu.Lock()
-	w.kills = append(w.kills, span{began, time.Now()})
+	w.kills = append(w.kills, kill{address, began, time.Now()})
 	w.mu.Unlock()
 	if away == never {
 		return nil
@@ -281,15 +282,23 @@ func (w *world) killHost(ctx context.Context, number int, away time.Duration) er
 	return w.start(ctx, host)
 }
 
-// span is from when a host was killed until it was gone: its connections stay for a moment, and take calls.
-type span struct{ from, to time.Time }
+// kill is a host's, from when it was sent the signal until it was gone.
+type kill struct {
+	address  string
+	from, to time.Time
+}
 
-// cutOff says that a call was under way while a host was killed, and failed by that.
+// cutOff says that a call was under way while a host was killed, or went to one that was gone before its client knew, and failed by
+// that.
 func (w *world) cutOff(call propeller.Call) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return call.Code == codes.Unavailable && slices.ContainsFunc(w.kills, func(kill span) bool {
-		return !call.Started.After(kill.to) && !call.Started.Add(call.Took).Before(kill.from)
+	target := w.balancer.Target(call.From)
+	if target == "" && w.second != nil {
+		target = w.second.Target(call.From)
+	}
+	return call.Code == codes.Unavailable && slices.ContainsFunc(w.kills, func(k kill) bool {
+		return !call.Started.Add(call.Took).Before(k.from) && (target != "" && target == k.address || !call.Started.After(k.to))
 	})
 }
 
