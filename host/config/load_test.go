@@ -237,3 +237,15 @@ func TestAStateDirectoryInTheRunDirectoryIsWarnedOf(t *testing.T) {
 		}
 	}
 }
+
+// Readers of YAML 1.1, such as Helm, hand true and false on for on and off.
+func TestASwitchMayBeTrueOrFalse(t *testing.T) {
+	of := func(on, off string) *config.Config {
+		return load(t, config.Sources{Files: []string{write(t, "host.yaml", strings.NewReplacer("ON", on, "OFF", off).Replace(
+			"create: {on_record: ON}\nlog: {calls: OFF}\nplugins: {a: {command: [a], tls: OFF, sandbox: OFF}, b: {command: [b], sandbox: {mode: ON}}}\n"))}})
+	}
+	truths, words := of("true", "false"), of("on", "off")
+	if truths.Hash() != words.Hash() || truths.Create.OnRecord != "on" || truths.Plugins["a"].Sandbox.Mode != "off" {
+		t.Errorf("not the same: %+v and %+v", truths, words)
+	}
+}

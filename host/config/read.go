@@ -32,7 +32,7 @@ func (r *reader) read(n node, s *shape) any {
 	}
 	switch s.kind {
 	case object, table:
-		if _, isText := n.value.(string); isText && s.short != "" {
+		if s.short != "" && s.field(s.short).isText(n) {
 			return r.short(n, s)
 		}
 		return r.mapping(n, s)
@@ -171,6 +171,12 @@ func (r *reader) text(n node, s *shape) any {
 	if number, isNumber := n.value.(int64); isNumber && s.check != nil && s.check.numbers {
 		value, ok = strconv.FormatInt(number, 10), true
 	}
+	if truth, isTruth := n.value.(bool); isTruth && s.check != nil && s.check.truths {
+		value, ok = TLSOff, true
+		if truth {
+			value = TLSOn
+		}
+	}
 	if !ok {
 		return r.wrongType(n, s)
 	}
@@ -181,6 +187,15 @@ func (r *reader) text(n node, s *shape) any {
 		value = s.check.resolve(r.folder, value)
 	}
 	return value
+}
+
+// isText says whether a node is a text, or what is as good as one here.
+func (s *shape) isText(n node) bool {
+	if _, isTruth := n.value.(bool); isTruth {
+		return s.check != nil && s.check.truths
+	}
+	_, isText := n.value.(string)
+	return isText
 }
 
 func (r *reader) decimal(n node, s *shape) any {

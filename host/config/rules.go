@@ -33,6 +33,8 @@ type rule struct {
 	each string
 	// numbers says that a number is as good as its digits.
 	numbers bool
+	// truths says that true and false are as good as on and off: readers of YAML 1.1, such as Helm, take one for the other.
+	truths bool
 	// more checks what a pattern cannot.
 	more func(string) error
 	// resolve makes a path that is relative to the configuration absolute, see besideFile.
@@ -58,7 +60,7 @@ var rules = map[string]*rule{
 	"near_day":   {pattern: `^([0-9]{4}-[0-9]{2}-[0-9]{2})?$`, want: "a day within 90 days, such as 2026-12-31", more: checkNearDay},
 	"log_level":  {enum: []string{"debug", "info", "warn", "error"}},
 	"log_format": {enum: []string{"text", "json"}},
-	"switch":     {enum: []string{TLSOn, TLSOff}},
+	"switch":     {enum: []string{TLSOn, TLSOff}, truths: true},
 
 	"client_certificates": {enum: []string{Require, Optional}},
 	"may":                 {enum: []string{"run", "poll", "delete", "list"}},

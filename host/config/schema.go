@@ -135,6 +135,9 @@ func (r *rule) describe(s *jsonschema.Schema) {
 	for _, value := range r.enum {
 		s.Enum = append(s.Enum, value)
 	}
+	if r.truths {
+		s.Type, s.Enum = "", append(s.Enum, true, false)
+	}
 	if r.minimum != nil {
 		s.Minimum = json.Number(strconv.FormatInt(*r.minimum, 10))
 	}
