@@ -28,6 +28,16 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Reference, e.Err
 // Unwrap is what happened.
 func (e *Error) Unwrap() error { return e.Err }
 
+// OfRegistry says that an error is about a registry that is away, or that does not let the host in: it may change its mind, and the
+// reference may be right. Others are about the reference, or what it led to.
+func OfRegistry(err error) bool {
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+		return true
+	}
+	return errors.As(err, new(*Error)) && !lasting(err)
+}
+
 // refusedError is a refusal of what the registry sent: asking again would not help.
 type refusedError struct {
 	err    error

@@ -28,6 +28,8 @@ type StartError struct {
 	Err error
 	// Exited says how the process ended, such as "exited with code 3"; empty where it had not.
 	Exited string
+	// Fault says whose fault it is.
+	Fault Fault
 	// LastOutput is the last lines that the process printed, oldest first.
 	LastOutput []string
 	// Advice is what to do about it; empty where there is none to give.
@@ -81,9 +83,12 @@ type failure struct {
 	err    error
 	advice string
 	config []ConfigError
+	// away says that the plugin waits for something else, refuses that it does not take its configuration.
+	away, refuses bool
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
+// advise adds what to do about an error.
 func advise(err error, advice string) error { return &failure{err: err, advice: advice} }

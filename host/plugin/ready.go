@@ -22,6 +22,9 @@ import (
 // healthInterval is how long a plugin that is not SERVING yet is left alone.
 const healthInterval = 50 * time.Millisecond
 
+// saysNotServing is what the health service of a plugin says that waits for something.
+var saysNotServing = healthpb.HealthCheckResponse_NOT_SERVING.String()
+
 // awaitHealth returns when the plugin's health service says SERVING.
 func (s *start) awaitHealth(ctx context.Context) error {
 	health := healthpb.NewHealthClient(s.conn)
@@ -43,10 +46,12 @@ func (s *start) awaitHealth(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-s.proc.Done():
-			return fmt.Errorf("it ended before it was SERVING; its health service last said: %s", last)
+			return &failure{err: fmt.Errorf("it ended before it was SERVING; its health service last said: %s", last), away: last == saysNotServing}
 		case <-ctx.Done():
-			return advise(fmt.Errorf("its health service never said SERVING for %q, but last: %s: %w", pluginv1.HealthService, last, context.Cause(ctx)),
-				"if it needs longer to start, raise start_timeout; with tls on or off, host and plugin must agree")
+			return &failure{
+				err:    fmt.Errorf("its health service never said SERVING for %q, but last: %s: %w", pluginv1.HealthService, last, context.Cause(ctx)),
+				advice: "if it needs longer to start, raise start_timeout; with tls on or off, host and plugin must agree", away: last == saysNotServing,
+			}
 		}
 	}
 }
@@ -91,12 +96,16 @@ func (s *start) configure(ctx context.Context) error {
 	}
 	encoded, err := json.Marshal(block)
 	if err != nil {
-		return advise(fmt.Errorf("its config: block cannot be written as JSON: %w", err), "use texts, numbers, booleans, lists and maps with texts as keys")
+		return &failure{
+			err: fmt.Errorf("its config: block cannot be written as JSON: %w", err), advice: "use texts, numbers, booleans, lists and maps with texts as keys", refuses: true,
+		}
 	}
 	answer, err := pluginv1.NewPluginServiceClient(s.conn).Configure(ctx, &pluginv1.ConfigureRequest{Config: string(encoded)})
 	if status.Code(err) == codes.Unimplemented {
 		if len(block) > 0 {
-			return advise(errors.New("there is a config: block for it, but it takes no configuration"), "remove the block; perhaps it is configured by env: or secrets:")
+			return &failure{
+				err: errors.New("there is a config: block for it, but it takes no configuration"), advice: "remove the block; perhaps it is configured by env: or secrets:", refuses: true,
+			}
 		}
 		return nil
 	}
@@ -106,7 +115,7 @@ func (s *start) configure(ctx context.Context) error {
 	if len(answer.GetErrors()) == 0 {
 		return nil
 	}
-	refused := &failure{advice: "correct the plugin's config: block"}
+	refused := &failure{advice: "correct the plugin's config: block", refuses: true}
 	said := make([]string, 0, len(answer.GetErrors()))
 	for _, wrong := range answer.GetErrors() {
 		refused.config = append(refused.config, ConfigError{Key: wrong.GetKey(), Message: wrong.GetMessage()})
@@ -222,7 +231,9 @@ func distinct(categories []Category) []Category {
 // failedCall is an error of one of the plugin's own calls, or that it did not answer in time.
 func failedCall(ctx context.Context, call string, err error) error {
 	if ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded { // the plugin's side may see the deadline first
-		return advise(fmt.Errorf("%s was not answered: %w", call, cmp.Or(context.Cause(ctx), err)), "if it needs longer to start, raise start_timeout")
+		return &failure{
+			err: fmt.Errorf("%s was not answered: %w", call, cmp.Or(context.Cause(ctx), err)), advice: "if it needs longer to start, raise start_timeout", away: true,
+		}
 	}
 	return advise(fmt.Errorf("%s failed: %w", call, err), "look at the plugin's log")
 }

@@ -57,7 +57,7 @@ func connect(ctx context.Context, spec Spec, env Environment, pace pace) (*Remot
 			if c.conn != nil {
 				c.conn.Close()
 			}
-			failed := &StartError{Plugin: spec.Name, Step: c.step, Err: err}
+			failed := &StartError{Plugin: spec.Name, Step: c.step, Err: err, Fault: faultAt(c.step, err, true, false, 0)}
 			if advised := (*failure)(nil); errors.As(err, &advised) {
 				failed.Advice = advised.advice
 			}

@@ -144,6 +144,7 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 	if errors.As(err, &advised) {
 		failed.Advice, failed.ConfigErrors = advised.advice, advised.config
 	}
+	failed.Fault = faultAt(s.step, err, false, false, 0)
 	if s.proc == nil || s.proc.PID() == 0 {
 		return failed
 	}
@@ -151,7 +152,7 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 		s.awaitExit(ctx)
 	}
 	if exit, ended := s.exited(); ended && !exit.Ours {
-		failed.Exited = exit.String()
+		failed.Exited, failed.Fault = exit.String(), faultAt(s.step, err, false, true, exit.Code)
 		if failed.Advice == "" {
 			failed.Advice = "what it printed last may say why; so may running its command by hand"
 		}

@@ -75,6 +75,7 @@ func TestAPluginThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 		noTLS   bool
 		timeout time.Duration // where it is the timeout that ends it
 		step    string
+		fault   plugin.Fault
 		parts   []string
 	}{
 		{mode: "wrong-cookie", step: plugin.StepHandshake, parts: []string{"did not recognise the host", "exited with code 1", "This binary is a plugin", "AGENTHOST_PLUGIN"}},
@@ -87,6 +88,7 @@ func TestAPluginThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 		{mode: "sigstop-early", timeout: 300 * time.Millisecond, step: plugin.StepHandshake, parts: []string{"no handshake line"}},
 		{mode: "prints-for-ever", step: plugin.StepHandshake, parts: []string{"without a handshake line among them", "progress: ", "print to stderr"}},
 		{mode: "dies", args: []string{"-code", "3", "-text", "cannot find libduckdb.so"}, step: plugin.StepHandshake, parts: []string{"before its handshake", "exited with code 3", "cannot find libduckdb.so", "by hand"}},
+		{mode: "dies", args: []string{"-code", "75", "-text", "no route to the warehouse"}, step: plugin.StepHandshake, fault: plugin.FaultOfService, parts: []string{"exited with code 75", "no route"}},
 		{mode: "forks-and-dies", step: plugin.StepHandshake, parts: []string{"before its handshake", "exited with code 3", "cannot find libduckdb.so"}},
 		{mode: "forks-and-dies", args: []string{"-setsid"}, step: plugin.StepHandshake, parts: []string{"before its handshake", "exited with code 3"}},
 		{mode: "closes-stdout", step: plugin.StepHandshake, parts: []string{"closed its stdout"}},
@@ -98,14 +100,14 @@ func TestAPluginThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 		{mode: "dead-address", noTLS: true, timeout: 5 * time.Second, step: plugin.StepHealth, parts: []string{"never said SERVING", "no such file"}},
 		{mode: "dies-after-handshake", noTLS: true, parts: []string{"exited with code 3", "cannot find libduckdb.so"}},
 		{mode: "mute-server", noTLS: true, timeout: 5 * time.Second, step: plugin.StepConnect, parts: []string{"does not answer", "start_timeout"}},
-		{mode: "never-serving", timeout: 5 * time.Second, step: plugin.StepHealth, parts: []string{"never said SERVING", "NOT_SERVING", "raise start_timeout"}},
+		{mode: "never-serving", timeout: 5 * time.Second, step: plugin.StepHealth, fault: plugin.FaultOfService, parts: []string{"never said SERVING", "NOT_SERVING", "raise start_timeout"}},
 		{mode: "health-hangs", timeout: 5 * time.Second, step: plugin.StepHealth, parts: []string{"never said SERVING"}},
 		{mode: "describe-fails", step: plugin.StepDescribe, parts: []string{"the agent registry is broken"}},
-		{mode: "describe-hangs", timeout: 5 * time.Second, step: plugin.StepDescribe, parts: []string{"Describe was not answered", "start_timeout"}},
-		{mode: "configure-errors", step: plugin.StepConfigure, parts: []string{`config.limits.memory: must be a size such as 2GiB, got "lots"`, "config: either token or token_file is needed", "config: block"}},
-		{mode: "configure-hangs", timeout: 5 * time.Second, step: plugin.StepConfigure, parts: []string{"Configure was not answered"}},
+		{mode: "describe-hangs", timeout: 5 * time.Second, step: plugin.StepDescribe, fault: plugin.FaultOfService, parts: []string{"Describe was not answered", "start_timeout"}},
+		{mode: "configure-errors", step: plugin.StepConfigure, fault: plugin.FaultOfConfiguration, parts: []string{`config.limits.memory: must be a size such as 2GiB, got "lots"`, "config: either token or token_file is needed", "config: block"}},
+		{mode: "configure-hangs", timeout: 5 * time.Second, step: plugin.StepConfigure, fault: plugin.FaultOfService, parts: []string{"Configure was not answered"}},
 		{mode: "dies-in-configure", step: plugin.StepConfigure, parts: []string{"exited with code 3", "cannot find libduckdb.so"}},
-		{mode: "list-hangs", timeout: 5 * time.Second, step: plugin.StepList, parts: []string{"ListAgents was not answered"}},
+		{mode: "list-hangs", timeout: 5 * time.Second, step: plugin.StepList, fault: plugin.FaultOfService, parts: []string{"ListAgents was not answered"}},
 		{mode: "list-fails", step: plugin.StepList, parts: []string{"the agent registry is broken"}},
 		{mode: "list-missing", step: plugin.StepList, parts: []string{"does not serve", "ListAgents"}},
 		{mode: "list-empty", step: plugin.StepList, parts: []string{"lists no agents"}},
@@ -123,7 +125,9 @@ func TestAPluginThatCannotStartSaysWhyAndLeavesNothing(t *testing.T) {
 				bad.StartTimeout = test.timeout
 			}
 			began := time.Now()
-			h.wantFailure(bad, test.step, test.parts...)
+			if failed := h.wantFailure(bad, test.step, test.parts...); failed.Fault != test.fault {
+				t.Errorf("%v, want: %v", failed.Fault, test.fault)
+			}
 			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("it took %v", took)
 			}

@@ -32,6 +32,14 @@ type Error struct {
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
+// storeError is what a store said, or that it said nothing.
+type storeError struct{ error }
+
+func (e storeError) Unwrap() error { return e.error }
+
+// OfStore says that an error is about a store that was asked for a secret: it is away, or refuses. Others are about this machine.
+func OfStore(err error) bool { return errors.As(err, new(storeError)) }
+
 // Read gives a secret, byte for byte. Errors are *Error.
 //
 // The URLs of the stores are those of gocloud.dev/runtimevar; their clients find credentials as always in their clouds
@@ -71,7 +79,7 @@ func fromFile(path string) ([]byte, error) {
 
 func fromStore(ctx context.Context, location *url.URL) ([]byte, error) {
 	failed := func(err error) *Error {
-		return &Error{fmt.Errorf("cannot be read from %s: %w", location.Redacted(), err), "check the name, and that the host's own identity may read it"}
+		return &Error{fmt.Errorf("cannot be read from %s: %w", location.Redacted(), storeError{err}), "check the name, and that the host's own identity may read it"}
 	}
 	variable, err := runtimevar.OpenVariable(ctx, location.String())
 	if err != nil {
