@@ -26,6 +26,8 @@ type checkReport struct {
 	Files []string `json:"files"`
 	// ConfigHash is what a host gives that has this configuration in effect; absent where it is not sound.
 	ConfigHash string `json:"config_hash,omitempty"`
+	// FilesHash stands for what the files hold, sound or not; absent where there are none, or they cannot be read.
+	FilesHash string `json:"files_hash,omitempty"`
 	// OpenFiles is what a host with this configuration needs of open files, and may have on this machine.
 	OpenFiles *openFiles      `json:"open_files,omitempty"`
 	Errors    config.Errors   `json:"errors,omitempty"`
@@ -61,6 +63,9 @@ Exits with 1 if anything is wrong.`,
 				return err
 			}
 			report := checkReport{Files: sources.Files, Plugins: []checkedPlugin{}}
+			if isData(output) && len(sources.Files) > 0 {
+				report.FilesHash = config.FilesHash(sources.Files)
+			}
 			settings, err := loadConfig(cmd)
 			switch {
 			case errors.As(err, &report.Errors): // shown below

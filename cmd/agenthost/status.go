@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,8 +24,10 @@ import (
 
 func newStatusCommand() *cobra.Command {
 	var output string
-	var watch bool
+	var watch, wait bool
 	var interval time.Duration
+	var hash string
+	var probes []string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what a running host and its plugins are doing",
@@ -32,18 +35,35 @@ func newStatusCommand() *cobra.Command {
 calls in flight, memory; and of each generation and instance where there are several. The address is --admin, else that of the
 configuration, else 127.0.0.1:9090. With --watch, what happens shows below.
 
-Exits with 1 if the host does not answer.`,
+With --wait it waits instead until the host runs a configuration, with all of its plugins: that of --config-hash ('agenthost check
+-o json' gives it), else what this command's own --config, variables and flags say. With --probe it asks hosts elsewhere, all of
+them, at their probes (listen.probe): dns:///NAME:PORT is every address that a name leads to. It ends at once where the host
+refuses the configuration, and soon where a plugin does. A refusal that was there before counts only where it is known to be of the
+same files, which are looked for as ever. Plugins that an operator stopped or disabled count for nothing.
+
+Exits with 1 if the host does not answer. With --wait: 0 if all hosts run the configuration with its plugins; 1 if none has
+answered; 3 if it is refused, by a host or a plugin; 4 if it does not run everywhere in time (--timeout, 2m).`,
 		Example: `  agenthost status
+  agenthost status --wait --config-hash 3fa1b2c4d5e6
+  agenthost status --wait --config agenthost.yaml --probe dns:///agenthost-headless:9091
   agenthost status --watch
   agenthost status --admin 10.0.0.7:9090 -o json | jq '.plugins[] | select(.state != "running")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			switch {
+			case wait && watch:
+				return usageError(errors.New("--wait and --watch: only one of them can be given"))
+			case wait:
+				return waitForConfig(ctx, cmd, hash, probes, output)
+			case hash != "" || len(probes) > 0:
+				return usageError(errors.New("--config-hash and --probe are for --wait"))
+			}
 			host, err := adminClient(cmd)
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
 			if !watch {
 				return showStatus(ctx, host, output, cmd.OutOrStdout())
 			}
@@ -52,6 +72,9 @@ Exits with 1 if the host does not answer.`,
 	}
 	bindAdminFlags(cmd, answerTimeout)
 	bindOutput(cmd, &output, outputTable, outputJSON, outputYAML)
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until a configuration runs, for up to --timeout (default 2m)")
+	cmd.Flags().StringVar(&hash, "config-hash", "", "the `hash` of the configuration to wait for")
+	cmd.Flags().StringSliceVar(&probes, "probe", nil, "wait for the hosts at these probes: http://host:port, or dns:///name:port for all of a `name`")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again until interrupted")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "how `long` to wait between two looks with --watch")
 	return cmd
@@ -167,7 +190,7 @@ func renderStatus(status admin.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "agenthost %s  %s  pid %d  up %s  grpc %s\n", status.Host.Version, ready, status.Host.PID, uptime(status.Host.UptimeSeconds), status.Host.GRPC)
 	if wrong := status.Host.ConfigError; wrong != "" {
-		fmt.Fprintf(&b, "THE CONFIGURATION HAS MISTAKES, the last sound one is in effect: %s\n", wrong)
+		fmt.Fprintf(&b, "THE CONFIGURATION HAS MISTAKES, the last sound one%s is in effect: %s\n", prefixed(", ", status.Host.ConfigHash), wrong)
 	}
 	if late := status.Host.ConfigWatchError; late != "" {
 		fmt.Fprintf(&b, "CHANGES OF THE CONFIGURATION ARE SEEN LATE: %s\n", late)

@@ -32,7 +32,7 @@ func serveStatus(t *testing.T, ready bool, plugins func() []fleet.Status) string
 	}
 	server := admin.New(admin.Options{
 		Version: "1.2.3", GRPC: "0.0.0.0:8000", Admin: listener.Addr().String(),
-		Plugins: plugins, Ready: func() bool { return ready }, ConfigError: func() string { return "" }, WatchError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
+		Plugins: plugins, Ready: func() bool { return ready }, WatchError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
 		Events: func(ctx context.Context) <-chan fleet.Event {
 			none := make(chan fleet.Event)
 			context.AfterFunc(ctx, func() { close(none) })

@@ -66,7 +66,7 @@ func serve(t *testing.T, network, address string) *operated {
 	none := func() string { return "" }
 	o.Server = New(Options{
 		Metrics: prometheus.NewRegistry(), Ready: func() bool { return true }, Plugins: func() []fleet.Status { return nil },
-		ConfigError: none, WatchError: none, Rollbacks: func() int64 { return 0 }, Pending: func() []gateway.Pending { return nil },
+		WatchError: none, Rollbacks: func() int64 { return 0 }, Pending: func() []gateway.Pending { return nil },
 		Log:    slog.New(slog.NewJSONHandler(o.log, &slog.HandlerOptions{Level: slog.LevelError})), // audit lines are written all the same
 		Tokens: func(context.Context) []Token { return []Token{{Name: "ci", Secret: secret}, {Name: "none"}} }, TokenFile: "/somewhere/admin-1.token",
 		Reload: func(_ context.Context, _ bool, send func(ReloadLine)) {

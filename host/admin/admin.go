@@ -46,12 +46,10 @@ type Options struct {
 	// Upgrade has a new host take over, and sends what happens line by line, the report last. With force it does so too where a
 	// plugin that runs here does not run there.
 	Upgrade func(ctx context.Context, force bool, send func(UpgradeLine))
-	// ConfigHash stands for the configuration in effect; it may be nil.
-	ConfigHash func() string
+	// Config is which configuration is in effect.
+	Config Config
 	// Operate carries out an operation on a plugin, and sends what happens line by line, the report last.
 	Operate func(ctx context.Context, plugin string, what fleet.Operation, send func(OperationLine))
-	// ConfigError is what is wrong with the configuration's files; while something is, the last sound one is in effect.
-	ConfigError func() string
 	// WatchError is why changes of the configuration's files are seen late; empty while they are seen at once.
 	WatchError func() string
 	// Artifacts is what the store of images has done; nil: there is none.
@@ -98,9 +96,6 @@ func New(options Options) *Server {
 	if options.Tokens == nil {
 		options.Tokens = func(context.Context) []Token { return nil }
 	}
-	if options.ConfigHash == nil {
-		options.ConfigHash = func() string { return "" }
-	}
 	s := &Server{options: options, started: time.Now(), audit: newAuditLog(options.Log)}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)
@@ -144,6 +139,10 @@ func (s *Server) endpoints() []endpoint {
 		{
 			pattern: "GET /status", handler: http.HandlerFunc(s.serveStatus), access: read,
 			answer: "[Status](#status), as JSON", status: "200",
+		},
+		{
+			pattern: "GET /config", handler: http.HandlerFunc(s.serveConfig), access: read,
+			answer: "[ConfigState](#configstate), as JSON: which configuration is in effect, and why not another", status: "200",
 		},
 		{
 			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents), access: read,

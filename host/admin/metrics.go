@@ -22,7 +22,7 @@ func registerMetrics(options Options) {
 	}, func() float64 { return truth(options.Ready()) })
 	valid := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_valid", Help: "1 while the configuration's files are sound; 0 while the last sound one is in effect instead.",
-	}, func() float64 { return truth(options.ConfigError() == "") })
+	}, func() float64 { return truth(options.Config.refused() == nil) })
 	watched := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_watched", Help: "1 while the system notifies of changes of the configuration's files; 0 while they are only looked for now and then.",
 	}, func() float64 { return truth(options.WatchError() == "") })

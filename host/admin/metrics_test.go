@@ -22,7 +22,7 @@ func TestTasksOnRecordAreCountedForEveryPlugin(t *testing.T) {
 			return []gateway.Pending{{Plugin: "gone"}, {Plugin: "busy"}, {Plugin: "gone"}}
 		},
 		Ready: func() bool { return true }, Rollbacks: func() int64 { return 0 },
-		ConfigError: func() string { return "" }, WatchError: func() string { return "" },
+		WatchError: func() string { return "" },
 	})
 	const want = `# HELP agenthost_creations_on_record Tasks for the plugin that were accepted and have no job yet.
 # TYPE agenthost_creations_on_record gauge
@@ -44,7 +44,7 @@ func TestASandboxThatIsLessIsCounted(t *testing.T) {
 		},
 		Pending: func() []gateway.Pending { return nil },
 		Ready:   func() bool { return true }, Rollbacks: func() int64 { return 0 },
-		ConfigError: func() string { return "" }, WatchError: func() string { return "" },
+		WatchError: func() string { return "" },
 	})
 	const want = `# HELP agenthost_plugin_sandbox_degraded 1 while the plugin's process runs with less than its sandbox, because this machine cannot grant all of it.
 # TYPE agenthost_plugin_sandbox_degraded gauge

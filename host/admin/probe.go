@@ -19,9 +19,8 @@ type ProbeOptions struct {
 	// Ready is whether Flyte may send work; Health says the same in gRPC.
 	Ready  func() bool
 	Health healthpb.HealthServer
-	// ConfigHash stands for the configuration in effect, and ConfigError is why the files, as they are now, are not; empty where
-	// they are.
-	ConfigHash, ConfigError func() string
+	// Config is which configuration is in effect.
+	Config Config
 	// Metrics is where the host's metrics are registered.
 	Metrics *prometheus.Registry
 }
@@ -126,15 +125,6 @@ func (p *Probe) serveReady(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "not ready: the host is starting its plugins for the first time, or stopping", http.StatusServiceUnavailable)
 }
 
-// ConfigState is what GET /config answers at listen.probe.
-type ConfigState struct {
-	// Stands for the configuration that is in effect: the same on every host that has the same, and as `agenthost check -o json` gives
-	// it as config_hash. It tells nothing of what is in it.
-	Hash string `json:"hash"`
-	// Whether the configuration's files, as they are now, are in effect; otherwise the last sound configuration is.
-	Valid bool `json:"valid"`
-}
-
 func (p *Probe) serveConfig(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, ConfigState{Hash: p.options.ConfigHash(), Valid: p.options.ConfigError() == ""})
+	writeJSON(w, p.options.Config.state(true))
 }

@@ -43,6 +43,8 @@ type HostStatus struct {
 	ConfigHash string `json:"config_hash"`
 	// Why the configuration's files, as they are now, are not in effect; the last sound configuration is.
 	ConfigError string `json:"config_error,omitempty"`
+	// Stands for what those files hold, as check gives it as files_hash; absent where they are in effect.
+	ConfigRefused string `json:"config_refused,omitempty"`
 	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
 	// and then.
 	ConfigWatchError string `json:"config_watch_error,omitempty"`
@@ -192,10 +194,13 @@ func (s *Server) status() Status {
 	status := Status{
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
-			GRPC: s.options.GRPC, Admin: s.options.Admin, Probe: s.options.Probe, ConfigHash: s.options.ConfigHash(), Ready: s.options.Ready(), ConfigError: s.options.ConfigError(),
+			GRPC: s.options.GRPC, Admin: s.options.Admin, Probe: s.options.Probe, ConfigHash: s.options.Config.hash(), Ready: s.options.Ready(), ConfigError: s.options.Config.problem(),
 			ConfigWatchError: s.options.WatchError(), StateDir: s.options.StateDir, StateWarning: s.options.StateWarning, Cgroups: s.options.Cgroups, CreateWarning: s.options.CreateWarning(),
 		},
 		Plugins: []PluginStatus{},
+	}
+	if refused := s.options.Config.refused(); refused != nil {
+		status.Host.ConfigRefused = refused.FilesHash
 	}
 	status.Host.LogLinesLost, status.Host.LogError = s.options.LogLost()
 	for _, p := range s.options.Plugins() {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"strings"
 )
 
 const (
@@ -32,7 +34,23 @@ func (c *Config) Hash() string {
 	if err != nil {
 		return "" // a plugin's own configuration has a number in it that is none
 	}
-	hash, err := pbkdf2.Key(sha256.New, string(values), []byte("agenthost configuration"), hashRounds, hashBytes)
+	return hardToGuess(string(values), "agenthost configuration")
+}
+
+// FilesHash stands for what files hold, byte for byte, whether or not it is a configuration. Empty where one of them cannot be read.
+func FilesHash(files []string) string {
+	var all strings.Builder
+	for _, file := range readFiles(files) {
+		if file.err != nil {
+			return ""
+		}
+		fmt.Fprintf(&all, "%d:%s", len(file.bytes), file.bytes)
+	}
+	return hardToGuess(all.String(), "agenthost configuration's files")
+}
+
+func hardToGuess(text, what string) string {
+	hash, err := pbkdf2.Key(sha256.New, text, []byte(what), hashRounds, hashBytes)
 	if err != nil {
 		return "" // where FIPS forbids it
 	}

@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/agenthost/agenthost/host/config"
@@ -29,5 +31,31 @@ func TestTheHashIsOfWhatTheKeysSayWhereverTheyStand(t *testing.T) {
 		if load(other).Hash() == hash {
 			t.Errorf("%v has the same hash", other)
 		}
+	}
+}
+
+func TestTheHashOfFilesIsThatOfTheirBytes(t *testing.T) {
+	folder := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a, b, broken := write("a.yaml", "log: {level: info}\n"), write("b.yaml", "log: {level: warn}\n"), write("c.yaml", "log: {level: ")
+	whole := config.FilesHash([]string{a, b})
+	for name, files := range map[string][]string{
+		"in another order": {b, a}, "one of them": {a}, "one that is no configuration": {broken}, "cut elsewhere": {write("ab.yaml", "log: {level: info}\nlog: {level: warn}\n")},
+	} {
+		if got := config.FilesHash(files); got == whole || got == "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := config.FilesHash([]string{write("other.yaml", "log: {level: info}\n"), b}); got != whole {
+		t.Errorf("the same elsewhere: %q and %q", got, whole)
+	}
+	if got := config.FilesHash([]string{a, filepath.Join(folder, "gone.yaml")}); got != "" {
+		t.Errorf("with one that is not there: %q", got)
 	}
 }

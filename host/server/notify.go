@@ -182,7 +182,7 @@ func (h *host) inWords() string {
 	if len(amiss) > 0 {
 		text += "; " + strings.Join(amiss, ", ")
 	}
-	if h.reloader.configError() != "" {
+	if h.reloader.refused.Load() != nil {
 		text += "; the configuration has mistakes, the last sound one is in effect"
 	}
 	return text

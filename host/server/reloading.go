@@ -27,11 +27,12 @@ type reloader struct {
 	applied func(*config.Config)
 	// resolve finds out what images without a digest are now
 	resolve func(context.Context, *config.Config)
+	files   []string // of the configuration
 	plugins *fleet.Fleet
 	notify  notifier
 	log     *slog.Logger
-	mistake atomic.Pointer[string] // why the changed configuration is not in effect; nil where it is
-	unseen  atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
+	refused atomic.Pointer[admin.Refused] // the changed configuration, where it is not in effect; else nil
+	unseen  atomic.Pointer[string]        // why changes of files are seen late; nil where they are seen at once
 
 	hash atomic.Pointer[string] // that of current; nil: it is to be made
 
@@ -40,7 +41,7 @@ type reloader struct {
 }
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
-	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), plugins: plugins, notify: notify, log: options.Log, current: options.Config,
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), files: options.Sources.Files, plugins: plugins, notify: notify, log: options.Log, current: options.Config,
 		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, resolve: func(context.Context, *config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	return r
@@ -61,8 +62,10 @@ func (r *reloader) watched(problem error) {
 // watchError is why changes of files are seen late; empty where they are seen at once.
 func (r *reloader) watchError() string { return textOf(&r.unseen) }
 
-// configError is why the changed configuration is not in effect; empty where it is.
-func (r *reloader) configError() string { return textOf(&r.mistake) }
+// config is which configuration is in effect.
+func (r *reloader) config() admin.Config {
+	return admin.Config{Hash: r.configHash, Refused: r.refused.Load, Standings: r.plugins.Standings}
+}
 
 func textOf(p *atomic.Pointer[string]) string {
 	if text := p.Load(); text != nil {
@@ -99,7 +102,7 @@ func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 		err = DescriptorsOf(settings).Err()
 	}
 	if err != nil {
-		r.refuse(err)
+		r.refuse(settings, err)
 		return nil
 	}
 	r.resolve(context.Background(), settings)
@@ -110,9 +113,13 @@ func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 	return plan
 }
 
-func (r *reloader) refuse(err error) {
-	what := err.Error()
-	r.mistake.Store(&what)
+// refuse leaves what is in effect. The settings are nil where the files have none.
+func (r *reloader) refuse(settings *config.Config, err error) {
+	refused := &admin.Refused{Err: err, FilesHash: config.FilesHash(r.files)}
+	if settings != nil {
+		refused.Hash = settings.Hash()
+	}
+	r.refused.Store(refused)
 	var wrong config.Errors
 	if !errors.As(err, &wrong) {
 		r.log.Error("the configuration was not read again; the last sound one stays in effect", "error", err)
@@ -130,7 +137,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	if settings.OlderThan(r.current) { // read before, and overtaken
 		settings = r.current
 	}
-	r.mistake.Store(nil)
+	r.refused.Store(nil)
 	plan := config.Plan(r.current, settings)
 	for _, change := range plan {
 		if change.Action != config.Unchanged {
@@ -189,7 +196,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 	}
 	if err != nil {
 		if !dry {
-			r.refuse(err)
+			r.refuse(settings, err)
 		}
 		report.Error = err.Error()
 		errors.As(err, &report.Errors)

@@ -173,14 +173,14 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, WatchError: h.reloader.watchError,
+			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
 	if bound.probe != nil {
 		h.probe = admin.NewProbe(admin.ProbeOptions{
-			Ready: h.ready.Load, Health: h.gateway.Health(), ConfigHash: h.reloader.configHash, ConfigError: h.reloader.configError, Metrics: metrics,
+			Ready: h.ready.Load, Health: h.gateway.Health(), Config: h.reloader.config(), Metrics: metrics,
 		})
 	}
 	return h

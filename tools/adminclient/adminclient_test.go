@@ -34,7 +34,7 @@ func hostOf(t *testing.T, options admin.Options) Client {
 func hostOn(t *testing.T, listener net.Listener, options admin.Options) Client {
 	t.Helper()
 	none := func() string { return "" }
-	options.Metrics, options.ConfigError, options.WatchError = prometheus.NewRegistry(), none, none
+	options.Metrics, options.WatchError = prometheus.NewRegistry(), none
 	options.Ready = func() bool { return true }
 	if options.Reload == nil {
 		options.Reload = func(_ context.Context, _ bool, send func(admin.ReloadLine)) {
