@@ -27,6 +27,9 @@
 {{- fail (printf "%s.listen.%s is %s, which only the pod itself reaches: listen on 0.0.0.0 or [::]" $file $key $address) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq (include "agenthost.port" $grpc) (include "agenthost.port" $probe) -}}
+{{- fail (printf "%s.listen.grpc and listen.probe have the same port, %s: they are two listeners; 9091 is the probe's by default" $file (include "agenthost.port" $probe)) -}}
+{{- end -}}
 {{- if and .Values.tls.secretName .Values.configFile (not (dig "listen" "tls" "cert" "" $settings)) -}}
 {{- fail "tls.secretName is set and configFile has no listen.tls: add cert: /etc/agenthost-tls/tls.crt and key: /etc/agenthost-tls/tls.key to it" -}}
 {{- end -}}
@@ -64,11 +67,6 @@
 {{- $grace := include "agenthost.graceSeconds" . | int64 -}}
 {{- if le $grace $stop -}}
 {{- fail (printf "terminationGracePeriodSeconds is %d, and the host may take %d to stop: preStopSeconds, drain_delay, shutdown_timeout and the longest stop_timeout together. Set it to %d or more, or leave it out" $grace $stop (add $stop 1)) -}}
-{{- end -}}
-{{- range .Values.secrets -}}
-{{- if and .items (not (kindIs "map" .items)) -}}
-{{- fail (printf "secrets: items of %s is no mapping of key to file" .name) -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}
 

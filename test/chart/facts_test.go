@@ -1,0 +1,93 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// What the chart knows of the host, held to where the host says it.
+
+func source(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestTheKeysThatRestartNothingAreTheHosts(t *testing.T) {
+	live := regexp.MustCompile("koanf:\"([a-z_]+)\".*live:\"true\"").FindAllStringSubmatch(source(t, "host", "config", "config.go"), -1)
+	var host []string
+	for _, key := range live {
+		host = append(host, key[1])
+	}
+	omitted := regexp.MustCompile(`omit \(include "agenthost.settings" \. \| fromYaml\)((?: "[a-z_]+")+)`).FindStringSubmatch(source(t, "charts", "agenthost", "templates", "_config.tpl"))
+	if len(host) == 0 || omitted == nil {
+		t.Fatalf("host: %v, chart: %v", host, omitted)
+	}
+	chart := strings.Fields(strings.ReplaceAll(omitted[1], `"`, ""))
+	slices.Sort(host)
+	slices.Sort(chart)
+	if !slices.Equal(host, chart) {
+		t.Errorf("a running host takes up %v, and the chart restarts nothing for %v", host, chart)
+	}
+}
+
+func TestTheMetricsThatAreAlertedOnAreTheHosts(t *testing.T) {
+	out := render(t, merged(t, hello, "{autoscaling: {enabled: true}, metrics: {prometheusRule: {enabled: true}}}"))
+	reference := source(t, "docs", "reference", "metrics.md")
+	rules := toYAML(t, get[*monitoring.PrometheusRule](t, out, "PrometheusRule/flyteconnector"))
+	found := regexp.MustCompile(`agenthost_[a-z_]+`).FindAllString(rules+toYAML(t, out.objects["HorizontalPodAutoscaler/flyteconnector"]), -1)
+	if len(found) < 8 {
+		t.Fatalf("only %v are alerted on", found)
+	}
+	for _, metric := range found {
+		if !strings.Contains(reference, "`"+metric+"`") {
+			t.Errorf("the host has no metric %s", metric)
+		}
+	}
+	for _, state := range regexp.MustCompile(`state=~?"([a-z|-]+)"`).FindAllStringSubmatch(rules, -1) {
+		for _, name := range strings.Split(state[1], "|") {
+			if !strings.Contains(source(t, "host", "fleet", "status.go"), `State = "`+name+`"`) {
+				t.Errorf("no plugin is ever %s", name)
+			}
+		}
+	}
+}
+
+// The defaults of drain_delay and others are those of the configuration for a pod that comes with the host.
+func TestTheConfigurationOfAPodIsThatOfConfigs(t *testing.T) {
+	ready := source(t, "configs", "kubernetes.yaml")
+	config := get[*corev1.ConfigMap](t, render(t, hello), "ConfigMap/flyteconnector-config").Data["agenthost.yaml"]
+	for _, line := range strings.Split(config, "\n") {
+		if strings.HasPrefix(line, "plugins:") {
+			break // the rest is the test's
+		}
+		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") && !strings.Contains(ready, line) {
+			t.Errorf("configs/kubernetes.yaml does not have %q", line)
+		}
+	}
+}
+
+func TestTheFileIsMountedAsItIs(t *testing.T) {
+	for _, file := range []string{
+		"  # begins with spaces\nlisten: {probe: '0.0.0.0:9091'}\nplugins: {a: {command: [a]}}\n",
+		"listen: {probe: '0.0.0.0:9091'}\nplugins: {a: {command: [a]}} # no end of the last line",
+		"\n\nlisten: {probe: '0.0.0.0:9091'}\nplugins: {a: {command: [a]}}\n\n\n",
+		`{"listen": {"probe": "0.0.0.0:9091"}, "plugins": {"a": {"command": ["{{ .Release.Name }}"]}}}`,
+		"# ünïcode \\ \"quotes\" : | > \t tabs\nlisten: {probe: '0.0.0.0:9091'}\nplugins: {a: {command: [a]}}\n",
+	} {
+		out := render(t, toYAML(t, map[string]any{"configFile": file}))
+		if got := get[*corev1.ConfigMap](t, out, "ConfigMap/flyteconnector-config").Data["agenthost.yaml"]; got != file {
+			t.Errorf("%q became %q", file, got)
+		}
+	}
+}
