@@ -124,7 +124,8 @@ func TestAHostWithoutTheKeysOfItsIssuersStartsAndSaysSo(t *testing.T) {
 		t.Fatalf("it ended with %d", code)
 	}
 	agenthost(t, "check", "-c", g.plugins, "-c", g.file).expect(t, 0, "ok", "")
-	agenthost(t, "check", "--start", "-c", g.plugins, "-c", g.file).expect(t, exitFailed, "", g.file+":4: access.issuers.0.issuer: OIDC discovery: 503")
+	agenthost(t, "check", "--start", "-c", g.plugins, "-c", g.file).expect(t, 0, "ok", "AWAY: "+g.file+":4: access.issuers.0.issuer: OIDC discovery: 503")
+	agenthost(t, "check", "--start", "--strict", "-c", g.plugins, "-c", g.file).expect(t, exitAway, "ok", "AWAY: "+g.file)
 	g.program = startAgenthost(t, "serve", "-c", g.plugins, "-c", g.file)
 	g.stderr.await(t, "agenthost is ready", 1)
 	g.address = readyAddress.FindStringSubmatch(g.stderr.String())[1]

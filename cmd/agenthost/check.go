@@ -17,6 +17,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/secret"
 	"github.com/agenthost/agenthost/host/server"
 )
 
@@ -32,6 +33,8 @@ type checkReport struct {
 	OpenFiles *openFiles      `json:"open_files,omitempty"`
 	Errors    config.Errors   `json:"errors,omitempty"`
 	Plugins   []checkedPlugin `json:"plugins"` // by name
+	// Away is what services say, or that they say nothing, that the host starts without; those of plugins are with them.
+	Away config.Errors `json:"away,omitempty"`
 	// Cgroups is which limits plugins can have of a host that is started from here, and why not the others; absent without plugins.
 	Cgroups string `json:"cgroups,omitempty"`
 	// Warnings are what is allowed, and may be meant otherwise.
@@ -40,7 +43,7 @@ type checkReport struct {
 
 func newCheckCommand() *cobra.Command {
 	var output string
-	var start bool
+	var start, strict bool
 	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -49,10 +52,17 @@ func newCheckCommand() *cobra.Command {
 each plugin as the host would (checksums, handshake, readiness, its own configuration), or reaches it where it runs
 elsewhere, shows what the plugin said of itself, and stops it again; nothing listens and no task runs.
 
+That fails for what is wrong here: a program that is missing, that dies or does not do what the contract asks, a plugin that does
+not accept its configuration, a file that cannot be read, an agent at the wrong address. It does not fail, and says AWAY, for a
+service that does not answer or that refuses a credential only it can judge: a registry, a store of secrets, an issuer, an agent
+elsewhere, or what a plugin says it waits for (its health is NOT_SERVING, a call of its start fails with UNAVAILABLE, UNAUTHENTICATED or
+PERMISSION_DENIED or is not answered, it exits with 69, 75 or 77). With --strict that fails too. A host starts all the same:
+a pod's initContainer is not to keep every plugin out because of one that waits.
+
 Of each plugin's sandbox it says what this machine grants, and what is missing. It warns where the host may be killed before it has
 stopped: after --grace, which is Kubernetes' 30s where drain_delay is set.
 
-Exits with 1 if anything is wrong.`,
+Exits with 1 if anything is wrong, and with 3 if nothing is, but something is away and --strict is given.`,
 		Example: `  agenthost check --config agenthost.yaml
   agenthost check -c base.yaml -c production.yaml --start
   agenthost check -c agenthost.yaml -o json | jq '.errors[].key'`,
@@ -94,9 +104,9 @@ Exits with 1 if anything is wrong.`,
 					if err := startEach(ctx, settings, sources, groups, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
-					report.Errors = append(report.Errors, checkCreateKeys(ctx, settings.Create)...)
-					report.Errors = append(report.Errors, checkAdminTokens(ctx, settings.Listen)...)
-					report.Errors = append(report.Errors, server.CheckIssuers(ctx, settings)...)
+					report.checkSecret("create.keys", checkCreateKeys(ctx, settings.Create))
+					report.checkSecret("listen.admin_token", checkAdminTokens(ctx, settings.Listen))
+					report.Away = append(report.Away, server.CheckIssuers(ctx, settings)...) // a host starts without them, too
 				}
 			}
 			report.OK = len(report.Errors) == 0 && !slices.ContainsFunc(report.Plugins, func(p checkedPlugin) bool { return p.Error != "" })
@@ -107,8 +117,11 @@ Exits with 1 if anything is wrong.`,
 			} else {
 				report.print(cmd.OutOrStdout(), cmd.ErrOrStderr(), start)
 			}
-			if !report.OK {
+			switch {
+			case !report.OK:
 				return &exitError{code: exitFailed, err: errors.New("the check failed"), shown: true}
+			case strict && report.away() > 0:
+				return &exitError{code: exitAway, err: errors.New("something is away"), shown: true}
 			}
 			return nil
 		},
@@ -116,6 +129,7 @@ Exits with 1 if anything is wrong.`,
 	bindConfigFlags(cmd)
 	bindOutput(cmd, &output, outputText, outputJSON, outputYAML)
 	cmd.Flags().BoolVar(&start, "start", false, "start each plugin, show its manifest, stop it")
+	cmd.Flags().BoolVar(&strict, "strict", false, "with --start: fail, with 3, where nothing is wrong but a service is away")
 	cmd.Flags().DurationVar(&grace, "grace", kubernetesGrace, "how `long` whoever stops the host lets it, such as terminationGracePeriodSeconds: warn where that is not enough")
 	return cmd
 }
@@ -132,26 +146,49 @@ func (r *checkReport) checkGrace(settings *config.Config, grace time.Duration, g
 	}
 }
 
+// exitAway is the exit code of check --strict where nothing is wrong but a service is away.
+const exitAway = 3
+
+// checkSecret takes note of why a secret of the host's own cannot be used.
+func (r *checkReport) checkSecret(key string, err error) {
+	if err == nil {
+		return
+	}
+	wrong := config.KeyError{Key: key, Message: strings.TrimPrefix(err.Error(), key+": ")}
+	if secret.OfStore(err) {
+		r.Away = append(r.Away, wrong)
+	} else {
+		r.Errors = append(r.Errors, wrong)
+	}
+}
+
 // checkCreateKeys reads the keys of accepted tasks, where there are any to read.
-func checkCreateKeys(ctx context.Context, settings config.Create) config.Errors {
+func checkCreateKeys(ctx context.Context, settings config.Create) error {
 	if settings.Keys == "" {
 		return nil
 	}
-	if _, err := server.ReadCreateKeys(ctx, settings.Keys); err != nil {
-		return config.Errors{{Key: "create.keys", Message: strings.TrimPrefix(err.Error(), "create.keys: ")}}
-	}
-	return nil
+	_, err := server.ReadCreateKeys(ctx, settings.Keys)
+	return err
 }
 
 // checkAdminTokens reads the tokens for operators, where there are any to read.
-func checkAdminTokens(ctx context.Context, settings config.Listen) config.Errors {
+func checkAdminTokens(ctx context.Context, settings config.Listen) error {
 	if settings.AdminToken == "" {
 		return nil
 	}
-	if _, err := server.ReadAdminTokens(ctx, settings.AdminToken); err != nil {
-		return config.Errors{{Key: "listen.admin_token", Message: strings.TrimPrefix(err.Error(), "listen.admin_token: ")}}
+	_, err := server.ReadAdminTokens(ctx, settings.AdminToken)
+	return err
+}
+
+// away is how much is away.
+func (r *checkReport) away() int {
+	count := len(r.Away)
+	for _, p := range r.Plugins {
+		if p.Away != "" {
+			count++
+		}
 	}
-	return nil
+	return count
 }
 
 // progressTo is where a command tells what it is busy with: nowhere when a program reads its result.
@@ -170,10 +207,16 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(problems, "agenthost: warning: %s\n", warning)
 	}
+	for _, away := range r.Away {
+		fmt.Fprintf(problems, "agenthost: AWAY: %v\n", away)
+	}
 	failed := 0
 	for _, p := range r.Plugins {
 		if p.Error != "" {
 			failed++
+		}
+		if p.Away != "" {
+			fmt.Fprintf(problems, "agenthost: AWAY: %s\n", p.Away)
 		}
 		if started {
 			p.print(out)
@@ -189,7 +232,12 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 	case len(r.Plugins) == 0:
 		fmt.Fprintf(out, "%s: ok, but no plugins are configured\n", from)
 	case started:
-		fmt.Fprintf(out, "%s: ok, %s started and stopped\n", from, countPlugins(len(r.Plugins)))
+		outcome := countPlugins(len(r.Plugins)) + " started and stopped"
+		if away := r.away(); away > 0 {
+			started := len(slices.DeleteFunc(slices.Clone(r.Plugins), func(p checkedPlugin) bool { return p.Away != "" }))
+			outcome = fmt.Sprintf("%s started and stopped; what is away is not to be judged here (%d)", countPlugins(started), away)
+		}
+		fmt.Fprintf(out, "%s: ok, %s\n", from, outcome)
 	default:
 		names := make([]string, len(r.Plugins))
 		for i, p := range r.Plugins {

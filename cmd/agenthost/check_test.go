@@ -212,3 +212,38 @@ func TestCheckStartReadsTheKeysOfAcceptedTasks(t *testing.T) {
 	}
 	agenthost(t, "check", "--start", "-c", file).expect(t, 0, "ok", "")
 }
+
+// What is wrong here is told from what only a service can judge: a pod's initContainer that failed for that would keep out every plugin.
+func TestCheckStartTellsWhatIsAwayFromWhatIsWrong(t *testing.T) {
+	for name, c := range map[string]struct {
+		plugin map[string]any
+		away   string // what is told
+		wrong  string
+	}{
+		"what it needs is away":        {plugin: map[string]any{"command": badplugin.Command("never-serving"), "start_timeout": "1s"}, away: "AWAY: plugin bad: health: its health service never said SERVING"},
+		"its service refuses it":       {plugin: map[string]any{"command": badplugin.Command("dies", "-code", "77", "-text", "no such account")}, away: "it exited with code 77; last output: no such account"},
+		"an agent elsewhere":           {plugin: map[string]any{"address": []string{"127.0.0.1:1"}, "tls": false}, away: "AWAY: plugin bad: connect: 127.0.0.1:1: "},
+		"it dies":                      {plugin: map[string]any{"command": badplugin.Command("dies", "-code", "1")}, wrong: "exited with code 1"},
+		"it refuses its configuration": {plugin: map[string]any{"command": badplugin.Command("configure-errors")}, wrong: "plugins.bad.config.limits.memory: must be a size"},
+		"its handshake is none":        {plugin: map[string]any{"command": badplugin.Command("wrong-version")}, wrong: "handshake"},
+		"its program is missing":       {plugin: map[string]any{"command": []string{"/nowhere/plugin"}}, wrong: "/nowhere/plugin"},
+		"a secret's file is missing":   {plugin: map[string]any{"command": badplugin.Command("good"), "secrets": map[string]any{"x": "file:///no/such/file"}}, wrong: "/no/such/file"},
+	} {
+		content, err := json.Marshal(map[string]any{"run_dir": shortDir(t) + "/r", "plugins": map[string]any{"bad": c.plugin, "good": map[string]any{"command": badplugin.Command("good")}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := writeFile(t, "host.json", string(content))
+		t.Run(name, func(t *testing.T) {
+			got, strict := agenthost(t, "check", "--start", "-c", file), agenthost(t, "check", "--start", "--strict", "-c", file, "-o", "json")
+			if c.wrong != "" {
+				got.expect(t, exitFailed, c.wrong, "1 of 2 plugins did not start")
+				strict.expect(t, exitFailed, `"ok": false`, "")
+				return
+			}
+			got.expect(t, 0, "good: ok, ready after ", c.away)
+			got.expect(t, 0, "ok, 1 plugin started and stopped; what is away is not to be judged here (1)", "")
+			strict.expect(t, exitAway, `"away": "plugin bad: `, "")
+		})
+	}
+}

@@ -26,6 +26,8 @@ type checkedPlugin struct {
 	Name string `json:"name"`
 	// Error is why it did not start, or could not be served beside the others; empty where it could.
 	Error string `json:"error,omitempty"`
+	// Away is why it did not start, where that is a service's fault and not the configuration's or its own; absent otherwise.
+	Away string `json:"away,omitempty"`
 	// ConfigErrors are the plugin's own words on its `config:` block.
 	ConfigErrors config.Errors `json:"config_errors,omitempty"`
 	// Seconds is how long it took to be ready.
@@ -115,6 +117,10 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 	spec.Image = settings.ImageOf(p.Name)
 	instance, err := startOrConnect(ctx, spec, env)
 	if err != nil {
+		if plugin.FaultOf(err) == plugin.FaultOfService {
+			p.Away = err.Error()
+			return nil
+		}
 		p.Error = err.Error()
 		var failed *plugin.StartError
 		if errors.As(err, &failed) {
@@ -177,12 +183,15 @@ func categoryName(name string, version int32) string {
 }
 
 func (p checkedPlugin) print(out io.Writer) {
-	if p.Error != "" {
+	switch {
+	case p.Away != "":
+		fmt.Fprintf(out, "%s: AWAY: it waits for something that cannot be judged here\n", p.Name)
+	case p.Error != "":
 		fmt.Fprintf(out, "%s: FAILED: %s\n", p.Name, p.Error)
 		for _, e := range p.ConfigErrors {
 			fmt.Fprintf(out, "  %v\n", e)
 		}
-	} else {
+	default:
 		fmt.Fprintf(out, "%s: ok, ready after %s\n", p.Name, time.Duration(p.Seconds*float64(time.Second)).Round(time.Millisecond))
 	}
 	if p.Sandbox != nil {
