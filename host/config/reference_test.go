@@ -1,6 +1,9 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -20,4 +23,21 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 			t.Errorf("%s is missing", key)
 		}
 	}
+}
+
+// values.schema.json of the chart has the schema of the configuration as that of its value config.
+func TestTheSchemaInTheChartIsUpToDate(t *testing.T) {
+	const file, begin, end = "charts/agenthost/values.schema.json", "\n    \"config\": ", "\n    },\n"
+	is, err := os.ReadFile(filepath.Join("..", "..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begins := strings.Cut(string(is), begin)
+	_, after, ends := strings.Cut(rest, end)
+	if !begins || !ends {
+		t.Fatalf("%s has no value config", file)
+	}
+	schema := regexp.MustCompile(`\n *"\$schema": .*`).ReplaceAllString(strings.TrimSpace(string(config.Schema())), "") // the file has one
+	schema = strings.TrimSuffix(strings.ReplaceAll(schema, "\n", "\n    "), "\n    }")
+	published.Check(t, file, before+begin+schema+end+after)
 }

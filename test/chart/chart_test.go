@@ -14,7 +14,7 @@ import (
 )
 
 // hello is the least configuration that there can be.
-const hello = "{config: {plugins: {hello: {command: [/plugins/hello/hello]}}}, rolloutCheck: {enabled: true}}\n"
+const hello = "config: {plugins: {hello: {command: [/plugins/hello/hello]}}}\n"
 
 // examples are the values that come with the chart, by file.
 func examples(t *testing.T) map[string]string {

@@ -52,7 +52,7 @@ func documented(t *testing.T) []value {
 }
 
 func TestTheReadmeHasEveryValue(t *testing.T) {
-	const begin, end = "<!-- values: of values.yaml, by go -C test/chart test -update -->\n", "<!-- values end -->\n"
+	const begin, end = "<!-- values: of values.yaml, by GOWORK=off go -C test/chart test -update -->\n", "<!-- values end -->\n"
 	readme, err := os.ReadFile(filepath.Join(chartFolder, "README.md"))
 	if err != nil {
 		t.Fatal(err)
