@@ -101,7 +101,7 @@ Exits with 1 if anything is wrong, and with 3 if nothing is, but something is aw
 				if start {
 					ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 					defer stop()
-					if err := startEach(ctx, settings, sources, groups, report.Plugins, progressTo(cmd, output)); err != nil {
+					if _, err := startEach(ctx, settings, sources, groups, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
 					report.checkSecret("create.keys", checkCreateKeys(ctx, settings.Create))

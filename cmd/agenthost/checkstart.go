@@ -55,17 +55,17 @@ type agentReport struct {
 	Capabilities map[string][]string `json:"capabilities,omitempty"`
 }
 
-// startEach starts the plugins one after the other, so that each has the machine to itself, and fills the report in. The
-// error is for what keeps all of them from starting.
-func startEach(ctx context.Context, settings *config.Config, sources config.Sources, groups *cgroup.Groups, report []checkedPlugin, progress io.Writer) error {
+// startEach starts the plugins one after the other, so that each has the machine to itself, fills the report in, and gives the table of
+// what they would serve together. The error is for what keeps all of them from starting.
+func startEach(ctx context.Context, settings *config.Config, sources config.Sources, groups *cgroup.Groups, report []checkedPlugin, progress io.Writer) (*route.Table, error) {
 	runRoot, err := process.OpenRunRoot(settings.RunDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer runRoot.Close()
 	images, err := server.OpenArtifacts(settings, sources, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer images.Close() // what it leaves, the next host removes
 	server.ResolveImages(ctx, settings, images, slog.New(slog.DiscardHandler))
@@ -84,7 +84,7 @@ func startEach(ctx context.Context, settings *config.Config, sources config.Sour
 		fmt.Fprintf(progress, "%s %s …\n", verb, checked.Name)
 		manifest := checked.start(ctx, settings, env)
 		if ctx.Err() != nil {
-			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the plugins are stopped")}
+			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted; the plugins are stopped")}
 		}
 		if manifest == nil {
 			continue
@@ -93,11 +93,11 @@ func startEach(ctx context.Context, settings *config.Config, sources config.Sour
 			Target: nameOnly(checked.Name), Manifest: *manifest, Only: route.ParseTaskTypes(settings.Plugins[checked.Name].TaskTypes),
 		})
 	}
-	_, unserved := rules.Table(claims...)
+	table, unserved := rules.Table(claims...)
 	for i := range report {
 		report[i].leaveOut(unserved)
 	}
-	return nil
+	return table, nil
 }
 
 // leaveOut takes what a plugin lists and would not serve for a fault of the configuration, unless that is what it asks for.

@@ -8,6 +8,7 @@
 //	agenthost restart duckdb                           take up its new binary
 //	agenthost task run --type duckdb_query --sql "select 42"
 //	agenthost verify -- ./my-plugin                    does a plugin do what the contract asks?
+//	agenthost flyte-config                             what is Flyte to be told?
 //
 // Results go to stdout, errors and progress to stderr. The exit code is 0 when it worked, 1 when it did not, 2 when the
 // command line makes no sense, and 130 when it was interrupted.
@@ -133,6 +134,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		newTaskCommand(),
 		newPluginCommand(),
 		newVerifyCommand(),
+		newFlyteConfigCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),
 	)
