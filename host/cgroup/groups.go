@@ -59,6 +59,10 @@ func Open(id string) *Groups {
 		return g
 	}
 	var lacks []string
+	if err := starts2(); err != nil && own.v2 != "" {
+		lacks = append(lacks, fmt.Sprintf("%s: %v", own.v2, err))
+		own.without(own.v2)
+	}
 	for _, path := range own.all() {
 		if err := g.claim(path); err != nil {
 			lacks = append(lacks, err.Error())
@@ -76,6 +80,15 @@ func Open(id string) *Groups {
 		}
 	}
 	return g
+}
+
+// starts2 says why this process cannot start another one in a cgroup of version 2, which only clone3 does.
+func starts2() error {
+	const none = 0 // a call without arguments, which the kernel itself refuses with EINVAL
+	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, none, none, none); err == unix.ENOSYS || err == unix.EPERM {
+		return fmt.Errorf("no process can begin in it, because a filter of system calls keeps clone3 from this one (systemd: RestrictNamespaces=): %w", err)
+	}
+	return nil
 }
 
 // claim makes the host's own cgroup at a path, and removes what is left of dead hosts beside it.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	seccomp "github.com/elastic/go-seccomp-bpf"
+
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/test/wait"
 )
@@ -278,6 +280,59 @@ func actAsOrdinary() {
 	made.Kill()
 	made.Remove()
 	g.Close()
+}
+
+// asFiltered makes the test binary a host that may not call clone3, as a service with RestrictNamespaces= may not.
+const asFiltered = "CGROUP_TEST_FILTERED"
+
+func actAsFiltered() {
+	filter := seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: seccomp.Policy{
+		DefaultAction: seccomp.ActionAllow,
+		Syscalls:      []seccomp.SyscallGroup{{Action: seccomp.ActionErrno | seccomp.Action(syscall.ENOSYS), Names: []string{"clone3"}}},
+	}}
+	if err := seccomp.LoadFilter(filter); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	g := cgroup.Open("test-filtered")
+	defer g.Close()
+	fmt.Println("groups", g)
+	made, err := g.Make("x", cgroup.Limits{})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	defer made.Remove()
+	cmd := exec.Command("true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	runtime.LockOSThread()
+	leave, err := made.Enter(cmd.SysProcAttr)
+	if err == nil {
+		err = cmd.Run()
+	}
+	if err == nil {
+		err = leave()
+	}
+	fmt.Println("started", err)
+}
+
+// A plugin without a cgroup is better than none.
+func TestAHostWithoutClone3StartsProcessesAllTheSame(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	filtered := exec.Command(program)
+	filtered.Env = append(os.Environ(), asFiltered+"=1")
+	out, err := filtered.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "started <nil>") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	unfiltered := cgroup.Open("test-unfiltered")
+	defer unfiltered.Close()
+	if has2 := strings.Contains(unfiltered.String(), "kill"); has2 && strings.Contains(string(out), "kill") {
+		t.Errorf("it believes in cgroups of version 2: %s", out)
+	}
 }
 
 // The one must not take the other's for those of a dead one while it makes them.

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		actAsOrdinary()
 		os.Exit(0)
 	}
+	if os.Getenv(asFiltered) != "" {
+		actAsFiltered()
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
