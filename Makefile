@@ -130,6 +130,13 @@ image:
 image-test: image
 	@scripts/image-test $(VERSION)
 
+## deploying-test: docs/deploying.md followed command by command, under a systemd of its own and in docker compose (root)
+.PHONY: deploying-test
+deploying-test:
+	@go run ./test/deploying machine
+	@scripts/docker-compose
+	@scripts/image-engine go run ./test/deploying compose
+
 ## generate: the Go code of proto/
 .PHONY: generate
 generate: toolchains

@@ -230,7 +230,8 @@ func TestWhatAnUpgradeHandsOverIsForNobodyElseToSet(t *testing.T) {
 // A host is never told to be alive that does not answer: systemd then ends it and starts another.
 func TestSystemdHearsThatTheHostLivesAsLongAsItDoes(t *testing.T) {
 	told, path := notifySocket(t)
-	p := newProgram(t, "serve", "-c", pluginsFile(t, map[string][]string{"echo": badplugin.Command("good"), "gone": {"/nowhere/plugin"}}))
+	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good"), "gone": {"/nowhere/plugin"}})
+	p := newProgram(t, "serve", "-c", file)
 	p.cmd.Args = append([]string{"sh", "-c", `WATCHDOG_PID=$$ exec "$@"`, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
 	p.cmd.Path = "/bin/sh"
 	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=600000")
@@ -251,6 +252,10 @@ func TestSystemdHearsThatTheHostLivesAsLongAsItDoes(t *testing.T) {
 	if err := syscall.Kill(running, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told.await(t, `STATUS=ready: .*; the configuration has mistakes, the last sound one is in effect`)
 	if code := host.signal(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("the host ended with %d:\n%s", code, p.stderr)
 	}

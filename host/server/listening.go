@@ -30,15 +30,15 @@ const (
 type listeners struct {
 	grpc, admin, probe *takeover.Pausable // admin and probe are nil where they are off
 	configured         config.Listen
-	// kept says that systemd has the socket for Flyte too, and keeps it when this host ends.
-	kept bool
+	// lasting says that systemd has the socket for Flyte too, and keeps it when this host ends.
+	lasting bool
 }
 
 // bind takes the listeners of the host before this one, else those that systemd has made, and makes the others.
 func bind(addresses config.Listen, before *takeover.Predecessor) (listeners, error) {
 	l := listeners{configured: addresses}
 	sockets, err := socketsOf(addresses)
-	l.kept = sockets[grpcName] != nil || before.Kept(grpcName)
+	l.lasting = sockets[grpcName] != nil || before.Lasting(grpcName)
 	if err == nil {
 		l.grpc, err = listen(grpcName, addresses.GRPC, before, sockets)
 	}
@@ -193,7 +193,7 @@ func (l listeners) all() []takeover.Listener {
 		listener     *takeover.Pausable
 	}{{grpcName, l.configured.GRPC, l.grpc}, {adminName, l.configured.Admin, l.admin}, {probeName, l.configured.Probe, l.probe}} {
 		if one.listener != nil {
-			all = append(all, takeover.Listener{Key: one.key, Address: one.address, Kept: l.kept && one.key == grpcName, Listener: one.listener})
+			all = append(all, takeover.Listener{Key: one.key, Address: one.address, Lasting: l.lasting && one.key == grpcName, Listener: one.listener})
 		}
 	}
 	return all
@@ -212,7 +212,7 @@ func (l listeners) each(do func(*takeover.Pausable) error) error {
 // leaveToNext has new connections for Flyte wait for the next host, where systemd keeps the socket: what this one would still
 // accept it would only close.
 func (l listeners) leaveToNext(log *slog.Logger) {
-	if !l.kept {
+	if !l.lasting {
 		return
 	}
 	if err := l.grpc.Pause(); err != nil {

@@ -97,6 +97,8 @@ func (h *host) keepTold(ctx context.Context) {
 				events = nil
 			}
 			continue
+		case <-h.reloader.judged:
+			continue
 		case <-ticker.C:
 		case <-ctx.Done():
 			return

@@ -31,6 +31,7 @@ type reloader struct {
 	plugins *fleet.Fleet
 	notify  notifier
 	log     *slog.Logger
+	judged  chan struct{}                 // has an element when a configuration was taken up or refused since somebody looked
 	refused atomic.Pointer[admin.Refused] // the changed configuration, where it is not in effect; else nil
 	unseen  atomic.Pointer[string]        // why changes of files are seen late; nil where they are seen at once
 
@@ -41,7 +42,7 @@ type reloader struct {
 }
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
-	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), files: options.Sources.Files, plugins: plugins, notify: notify, log: options.Log, current: options.Config,
+	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), files: options.Sources.Files, plugins: plugins, notify: notify, log: options.Log, current: options.Config, judged: make(chan struct{}, 1),
 		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, resolve: func(context.Context, *config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	return r
@@ -120,6 +121,7 @@ func (r *reloader) refuse(settings *config.Config, err error) {
 		refused.Hash = settings.Hash()
 	}
 	r.refused.Store(refused)
+	r.tellJudged()
 	var wrong config.Errors
 	if !errors.As(err, &wrong) {
 		r.log.Error("the configuration was not read again; the last sound one stays in effect", "error", err)
@@ -127,6 +129,13 @@ func (r *reloader) refuse(settings *config.Config, err error) {
 	}
 	for _, e := range wrong {
 		r.log.Error("the changed configuration has a mistake; the last sound one stays in effect", "source", e.Source, "line", e.Line, "key", e.Key, "error", e.Message)
+	}
+}
+
+func (r *reloader) tellJudged() {
+	select {
+	case r.judged <- struct{}{}:
+	default: // nobody has looked since the last
 	}
 }
 
@@ -138,6 +147,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 		settings = r.current
 	}
 	r.refused.Store(nil)
+	r.tellJudged()
 	plan := config.Plan(r.current, settings)
 	for _, change := range plan {
 		if change.Action != config.Unchanged {

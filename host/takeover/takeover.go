@@ -51,8 +51,8 @@ const (
 type Listener struct {
 	// Key is what it is for, Address what the configuration says of it, such as "0.0.0.0:8000".
 	Key, Address string
-	// Kept says that somebody else keeps it open when the last host has ended, as systemd does.
-	Kept bool `json:",omitempty"`
+	// Lasting says that somebody else keeps it open when the last host has ended, as systemd does.
+	Lasting bool `json:",omitempty"`
 	// Listener is nil in the new host where it has been taken.
 	Listener net.Listener `json:"-"`
 }
@@ -307,9 +307,9 @@ func (p *Predecessor) Listener(key, address string) (net.Listener, bool) {
 	return nil, false
 }
 
-// Kept says whether somebody else keeps the listener for this key, which the old host had, when the last host has ended.
-func (p *Predecessor) Kept(key string) bool {
-	return p != nil && slices.ContainsFunc(p.listeners, func(l Listener) bool { return l.Key == key && l.Kept })
+// Lasting says whether somebody else keeps the listener for this key, which the old host had, when the last host has ended.
+func (p *Predecessor) Lasting(key string) bool {
+	return p != nil && slices.ContainsFunc(p.listeners, func(l Listener) bool { return l.Key == key && l.Lasting })
 }
 
 // Ready tells the old host that this one has started, closes the listeners that were not taken, and returns nil when this

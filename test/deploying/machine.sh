@@ -45,5 +45,6 @@ mkdir "$root/old"
 cd "$root"
 pivot_root . old
 umount --lazy /old
+mount --make-rshared / # as systemd has it on a machine: so its services see the secrets that it mounts for them
 exec env --ignore-environment container=deploying PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
   /lib/systemd/systemd --system --log-target=journal --show-status=false
