@@ -122,6 +122,12 @@ func (o outcome) write(t *testing.T, file string) {
 	}
 }
 
+func TestFlyteConfigIsCompleted(t *testing.T) {
+	agenthost(t, "__complete", "flyte-config", "--form", "flyte-").expect(t, 0, "flyte-binary\nflyte-core\n", "")
+	agenthost(t, "__complete", "flyte-config", "--flyte", "").expect(t, 0, "1.14\n1.16\n2\n", "")
+	agenthost(t, "__complete", "flyte-config", "--che").expect(t, 0, "--check", "")
+}
+
 func TestWhatFlyteConfigCannotDoIsSaid(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for words, c := range map[string]struct {

@@ -148,6 +148,7 @@ func (c *checker) check() {
 	case c.names == connectorNames && agents != nil && connectors != nil:
 		c.both(agents, connectors)
 	}
+	rootOf(c.target.Flyte).conforms(c.root, c.target.Flyte.asker(), c.tell)
 	for _, n := range []names{agentNames, connectorNames} {
 		section := c.root.path("plugins", n.plugin)
 		if section == nil || n == agentNames && c.target.Flyte.Two() || n == connectorNames && c.target.Flyte.names() == agentNames {
@@ -256,6 +257,8 @@ func (s setting) judge(v *value) (Severity, string) {
 	return s.severity, s.absent
 }
 
+const lowerCase = "Flyte makes the keys of a mapping lower-case, and then does not find what it looks for; write a list of one mapping each"
+
 // find looks a setting up. Names in a list of mappings keep their case; those in a mapping lose it, which matters where they have any.
 func (c *checker) find(s setting) (found *value, mistaken string) {
 	if !s.listed {
@@ -266,7 +269,7 @@ func (c *checker) find(s setting) (found *value, mistaken string) {
 	for _, e := range pairs.pairs() {
 		switch {
 		case pairs.kind == mapping && strings.EqualFold(e.name, s.key[last]) && strings.ToLower(s.key[last]) != s.key[last]:
-			return pairs, fmt.Sprintf("Flyte makes the keys of a mapping lower-case, and then does not find %s; write a list of one mapping each", e.name)
+			return pairs, lowerCase
 		case e.name == s.key[last]:
 			return e.value, ""
 		}
@@ -319,7 +322,7 @@ func (c *checker) deployments(n names, section *value) {
 		}
 		if timeouts := e.value.path("timeouts"); timeouts != nil && timeouts.kind == mapping && len(timeouts.entries) > 0 {
 			c.findings = append(c.findings, Finding{Severity: SeverityError, Position: timeouts.at, Found: timeouts.String(), Want: pairsOf(timeouts),
-				Why: "Flyte makes the keys of a mapping lower-case, and then does not find them; write a list of one mapping each"})
+				Why: lowerCase})
 		}
 	}
 	forTypes := section.path(n.forTypes)
@@ -362,7 +365,7 @@ func (c *checker) timeouts(n names, timeouts *value) {
 			c.tell(SeverityError, e.value, fmt.Sprintf("in a list case counts: write %s", known[i]))
 		case timeouts.kind == mapping && known[i] != "CreateTask" && known[i] != "ExecuteTaskSync": // which the table looks for
 			c.findings = append(c.findings, Finding{Severity: SeverityError, Position: timeouts.at, Found: timeouts.String(), Want: pairsOf(timeouts),
-				Why: fmt.Sprintf("Flyte makes the keys of a mapping lower-case, and then does not find %s; write a list of one mapping each", e.name)})
+				Why: lowerCase})
 			return
 		}
 	}
@@ -372,10 +375,7 @@ func (c *checker) timeouts(n names, timeouts *value) {
 func (c *checker) defaults() {
 	byType := c.root.path("tasks", "task-plugins", "default-for-task-types")
 	for _, e := range byType.pairs() {
-		if e.value.kind != scalar {
-			if e.value.kind != null {
-				c.tell(SeverityError, e.value, fmt.Sprintf("expected the name of a plugin; "+notStarted, c.target.Flyte.asker()))
-			}
+		if e.value.kind != scalar { // which its shape tells of
 			continue
 		}
 		plugin := cleaned([]string{e.value.text})[0]

@@ -34,6 +34,10 @@ func TestMistakesAreFoundWhereTheyAre(t *testing.T) {
 		"a method in another case":    {old: "- CreateTask: 30s", new: "- CreateTask: 30s\n        - gettask: 3s", severity: SeverityError, key: "plugins.connector-service.defaultConnector.timeouts.1.gettask", why: "write GetTask"},
 		"a timeout that is too short": {old: "- CreateTask: 30s", new: "- CreateTask: 3s", severity: SeverityWarning, key: "plugins.connector-service.defaultConnector.timeouts.0.CreateTask", why: "restarting"},
 		"a duration without a unit":   {old: "defaultTimeout: 10s", new: "defaultTimeout: 10", severity: SeverityError, key: "plugins.connector-service.defaultConnector.defaultTimeout", why: "nanoseconds", more: 1},
+		"a duration of parts":         {old: "defaultTimeout: 10s", new: "defaultTimeout: {seconds: 10}", severity: SeverityError, key: "plugins.connector-service.defaultConnector.defaultTimeout", why: "Flyte ignores it"},
+		"plugins that are text":       {old: "[container, sidecar, k8s-array, connector-service]", new: "[{connector-service: on}]", severity: SeverityError, key: "tasks.task-plugins.enabled-plugins", why: "a list of names", more: 1},
+		"types that are text":         {old: "connector-service]", new: "connector-service]\n    default-for-task-types: spark", severity: SeverityError, key: "tasks.task-plugins.default-for-task-types", why: "a list of one mapping each"},
+		"servers that are text":       {new: "    connectors: [other]\n", severity: SeverityError, key: "plugins.connector-service.connectors", why: "a mapping of names"},
 		"a duration of words":         {old: "defaultTimeout: 10s", new: "defaultTimeout: 10 sec", severity: SeverityError, key: "plugins.connector-service.defaultConnector.defaultTimeout", why: "does not start"},
 		"a timeout of 0":              {old: "defaultTimeout: 10s", new: "defaultTimeout: 0s", severity: SeverityWarning, key: "plugins.connector-service.defaultConnector.defaultTimeout", why: "never ends"},
 		"a truth of YAML 1.1":         {old: "insecure: true", new: "insecure: yes", severity: SeverityError, key: "plugins.connector-service.defaultConnector.insecure", why: "true or false", more: 1},
@@ -132,6 +136,7 @@ func TestMistakesAreFoundWhereTheyAre(t *testing.T) {
 func TestWhatFlyteReadsIsNoMistake(t *testing.T) {
 	for name, c := range map[string][2]string{
 		"keys of another case":     {"defaultConnector:", "DEFAULTconnector:"},
+		"a truth as a number":      {"insecure: true", "insecure: 1"},
 		"a number as text":         {"maxSystemFailures: 1000", `maxSystemFailures: "1000"`},
 		"a truth as text":          {"insecure: true", `insecure: "true"`},
 		"a list as text":           {"[duckdb_query]", `"duckdb_query,other"`},

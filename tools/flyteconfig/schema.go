@@ -14,7 +14,8 @@ import (
 // shape is what a key of a plugin's section may have.
 type shape struct {
 	is     shapeKind
-	fields []field // of an object, and of each element of a table
+	fields []field // of an object, and of each of objectByName
+	open   bool    // it has other keys, which are none of ours
 }
 
 type shapeKind int
@@ -39,7 +40,7 @@ type field struct {
 	shape
 }
 
-func objectOf(fields ...field) shape { return shape{object, fields} }
+func objectOf(fields ...field) shape { return shape{is: object, fields: fields} }
 
 // sectionOf is what the section of a plugin may have, by the structs that Flyte decodes it into.
 func sectionOf(n names, flyte Flyte) shape {
@@ -69,16 +70,26 @@ func sectionOf(n names, flyte Flyte) shape {
 			field{"resourceMeta", shape{}},
 		)},
 		{"resourceConstraints", objectOf(field{"ProjectScopeResourceConstraint", constraint}, field{"NamespaceScopeResourceConstraint", constraint})},
-		{n.byDefault, shape{object, deployment}},
-		{n.deployments, shape{objectByName, deployment}},
+		{n.byDefault, objectOf(deployment...)},
+		{n.deployments, shape{is: objectByName, fields: deployment}},
 		{n.forTypes, shape{is: textByName}},
 		{"supportedTaskTypes", shape{is: texts}},
 		{"pollInterval", shape{is: duration}},
 	}
 	if flyte.Two() {
-		fields = append(fields, field{"connectorApps", shape{objectByName, deployment}}, field{"logs", shape{}})
+		fields = append(fields, field{"connectorApps", shape{is: objectByName, fields: deployment}}, field{"logs", shape{}})
 	}
-	return shape{object, fields}
+	return objectOf(fields...)
+}
+
+// rootOf is what of the rest is ours: how plugins are enabled and chosen.
+func rootOf(flyte Flyte) shape {
+	taskPlugins := []field{{"default-for-task-types", shape{is: textByName}}}
+	if !flyte.Two() {
+		taskPlugins = append(taskPlugins, field{"enabled-plugins", shape{is: texts}})
+	}
+	open := func(fields ...field) shape { return shape{is: object, fields: fields, open: true} }
+	return open(field{"tasks", open(field{"task-plugins", open(taskPlugins...)})}, field{"plugins", open(field{agentNames.plugin, shape{}})})
 }
 
 // ranges are the numbers that Flyte takes; with others the plugin does not start, nor does Flyte.
@@ -115,7 +126,7 @@ func (s shape) conforms(v *value, asker string, tell told) {
 	case boolean:
 		s.boolean(v, refuse)
 	case whole, number:
-		if _, ok := v.number(); !ok {
+		if _, ok := v.number(); !ok && (v.quoted || v.text != "true" && v.text != "false") {
 			refuse("a number")
 		}
 	case duration:
@@ -127,11 +138,11 @@ func (s shape) conforms(v *value, asker string, tell told) {
 	case textByName, wholeByName, durationByName:
 		s.byName(v, asker, refuse, tell)
 	case objectByName:
-		if v.kind == scalar {
+		if v.kind == scalar || v.kind == list && slices.ContainsFunc(v.items, func(item *value) bool { return item.kind != mapping }) {
 			refuse("a mapping of names")
 		}
 		for _, e := range v.pairs() {
-			shape{object, s.fields}.conforms(e.value, asker, tell)
+			objectOf(s.fields...).conforms(e.value, asker, tell)
 		}
 	case object:
 		s.object(v, asker, refuse, tell)
@@ -141,7 +152,7 @@ func (s shape) conforms(v *value, asker string, tell told) {
 func (s shape) object(v *value, asker string, refuse func(string), tell told) {
 	switch v.kind {
 	case null:
-		if s.fields[0].name != "endpoint" { // a deployment without anything is one
+		if !s.open && s.fields[0].name != "endpoint" { // a deployment without anything is one
 			tell(SeverityWarning, v, "without a value it is left out; take the key away")
 		}
 		return
@@ -161,6 +172,9 @@ func (s shape) object(v *value, asker string, refuse func(string), tell told) {
 		}
 		seen[strings.ToLower(e.name)] = e.name
 		i := slices.IndexFunc(s.fields, func(f field) bool { return strings.EqualFold(f.name, e.name) })
+		if i < 0 && s.open {
+			continue
+		}
 		if i < 0 {
 			why := "there is no such key, so that " + noEffect
 			if meant := nearest.Name(e.name, known); meant != "" {
@@ -195,7 +209,8 @@ func (s shape) boolean(v *value, refuse func(string)) {
 		refuse("true or false")
 		return
 	}
-	if v.text == "" {
+	_, isNumber := v.number()
+	if v.text == "" || isNumber && !v.quoted {
 		return
 	}
 	if _, err := strconv.ParseBool(v.text); err != nil { // "no" is false to Flyte before 1.16.6, and a mistake afterwards
@@ -204,11 +219,15 @@ func (s shape) boolean(v *value, refuse func(string)) {
 }
 
 func (s shape) duration(v *value, refuse func(string), tell told) {
+	if v.kind == mapping {
+		tell(SeverityError, v, "expected a duration such as 10s or 1m30s; "+noEffect)
+		return
+	}
 	if _, ok := v.duration(); !ok {
 		refuse("a duration such as 10s or 1m30s")
 		return
 	}
-	if n, err := strconv.ParseFloat(v.text, 64); err == nil && !v.quoted && n != 0 {
+	if n, isNumber := v.number(); isNumber && !v.quoted && n != 0 {
 		tell(SeverityError, v, "a number without a unit is nanoseconds; write 10s, or 1m30s")
 	}
 }
@@ -224,10 +243,13 @@ func (s shape) byName(v *value, asker string, refuse func(string), tell told) {
 	}
 }
 
-// number is what Flyte reads as one: texts are, too.
+// number is what Flyte reads as one: texts are, too, and an empty one is 0.
 func (v *value) number() (float64, bool) {
 	if v.kind != scalar {
 		return 0, false
+	}
+	if v.text == "" {
+		return 0, true
 	}
 	if n, err := strconv.ParseInt(v.text, 0, 64); err == nil {
 		return float64(n), true
@@ -247,7 +269,7 @@ func (v *value) duration() (time.Duration, bool) {
 	if d, err := time.ParseDuration(v.text); err == nil {
 		return d, true
 	}
-	if n, err := strconv.ParseFloat(v.text, 64); err == nil && !v.quoted && n > -1e18 && n < 1e18 {
+	if n, isNumber := v.number(); isNumber && !v.quoted && n > -1e18 && n < 1e18 {
 		return time.Duration(n), true
 	}
 	return 0, false
