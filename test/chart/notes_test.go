@@ -1,6 +1,8 @@
 package chart
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,6 +55,21 @@ func TestTheNotesHaveTheLinesForFlyte(t *testing.T) {
 	}
 	if section["defaultConnector"].(map[string]any)["insecure"] != false {
 		t.Error("Flyte is told to speak plainly to a host with TLS")
+	}
+}
+
+// What the notes say is what `agenthost flyte-config --check` asks of Flyte's configuration: no error, no warning.
+func TestTheLinesForFlyteLackNothing(t *testing.T) {
+	for generation, version := range map[string]string{"connector": "1.16", "agent": "1.14"} {
+		values := merged(t, hello, "generation: "+generation, "config: {plugins: {hello: {task_types: [hello]}}}")
+		file := filepath.Join(t.TempDir(), "flyte.yaml")
+		if err := os.WriteFile(file, []byte(toYAML(t, told(t, render(t, values).notes))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said := agenthost(t, "flyte-config", "--flyte", version, "--task-types", "hello", "--check", file)
+		if !strings.Contains(string(said), "0 errors, 0 warnings") {
+			t.Errorf("Flyte %s: %s", version, said)
+		}
 	}
 }
 
