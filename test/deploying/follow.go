@@ -12,7 +12,7 @@ import (
 )
 
 // stepLimit is how long one command may take.
-const stepLimit = 10 * time.Minute
+const stepLimit = 5 * time.Minute
 
 // place is where commands run: a shell's command line, before the script, the folder in which the next begins, and variables.
 type place struct {
@@ -31,6 +31,7 @@ func (p *place) run(ctx context.Context, script string) (string, error) {
 	cmd.Env = append(os.Environ(), p.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 5 * time.Second // of what it left behind that holds its outputs
 	err := cmd.Run()
 	said, dir, ended := strings.Cut(out.String(), end)
 	if ended {

@@ -192,7 +192,7 @@ func (m *machine) property(ctx context.Context, name string) string {
 
 // task runs a task to its end.
 func (m *machine) task(ctx context.Context) error {
-	out, err := m.run(ctx, `agenthost task run --type duckdb_query --sql "select 6 * 7 as answer" --want answer:int`)
+	out, err := m.run(ctx, `agenthost task run --type duckdb_query --sql "select 6 * 7 as answer" --want answer:int --timeout 60s`)
 	if err == nil && !strings.Contains(out, "answer = 42") {
 		err = errors.New(out)
 	}
@@ -315,6 +315,22 @@ func (m *machine) promises(ctx context.Context, t *tried) error {
 				err = errors.New(out)
 			}
 			return errors.Join(err, m.task(ctx), do("rm -r "+dropIn+"; systemctl daemon-reload; systemctl restart agenthost")())
+		}},
+		{"with the page's drop-in a plugin has a user of its own", func() error {
+			dropIn, err := blockOf("ini", "AmbientCapabilities=")
+			if err != nil {
+				return err
+			}
+			const folder = "/run/systemd/system/agenthost.service.d"
+			if err := do("mkdir -p " + folder + "; cat >" + folder + "/user.conf <<'EOF'\n" + dropIn + "EOF\n" +
+				"sed -i 's/^    sandbox:/&\\n      user: 70000-70999/' /etc/agenthost/agenthost.yaml; systemctl stop agenthost; rm -r /var/lib/agenthost/duckdb; systemctl daemon-reload; systemctl restart agenthost")(); err != nil {
+				return err
+			}
+			out, err := m.run(ctx, "ps -o uid= -C duckdb")
+			if err == nil && !strings.HasPrefix(strings.TrimSpace(out), "70") {
+				err = fmt.Errorf("it runs as user %s", out)
+			}
+			return errors.Join(err, m.task(ctx), do("rm -r "+folder+"; sed -i '/^      user: 70000-70999/d' /etc/agenthost/agenthost.yaml; systemctl stop agenthost; rm -r /var/lib/agenthost/duckdb; systemctl daemon-reload; systemctl restart agenthost")(), m.task(ctx))
 		}},
 	} {
 		if err := t.try(c.promise, c.try); err != nil {

@@ -126,3 +126,17 @@ func stepsOf(section string) ([]step, error) {
 	}
 	return all[section], nil
 }
+
+// blockOf is the page's block of a kind that has a text in it.
+func blockOf(kind, has string) (string, error) {
+	page, err := os.ReadFile(pageFile)
+	if err != nil {
+		return "", err
+	}
+	for _, match := range regexp.MustCompile("(?ms)^```"+kind+"\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+		if strings.Contains(match[1], has) {
+			return match[1], nil
+		}
+	}
+	return "", fmt.Errorf("%s has no block %s with %s", pageFile, kind, has)
+}
