@@ -161,7 +161,7 @@ func (f flyteConfig) print(ctx context.Context, cmd *cobra.Command) error {
 		return usageError(err)
 	}
 	if len(target.Types) == 0 {
-		return errors.New("the host serves no task types; see 'agenthost status', or name them by --task-types")
+		return errors.New(strings.Join(append(host.warnings, "the host serves no task types; see 'agenthost status', or name them by --task-types"), "\n"))
 	}
 	if target.Flyte.Two() && !slices.ContainsFunc(target.Types, func(t flyteconfig.TaskType) bool { return !t.Sync }) {
 		return errors.New("all of the host's task types are of sync agents, for which Flyte 2 has no calls")
@@ -222,11 +222,15 @@ func showFindings(out io.Writer, report flyteconfig.Report) error {
 		if f.Line > 0 {
 			place += fmt.Sprintf(":%d", f.Line)
 		}
+		if f.Key == "" { // of the file as a whole
+			fmt.Fprintf(&b, "%s: %s: %s\n", place, f.Severity, terminal.Line(f.Why))
+			continue
+		}
 		found := "absent"
 		if f.Found != "" {
 			found = terminal.Line(f.Found)
 		}
-		fmt.Fprintf(&b, "%s: %s: %s%s\n  %s\n", place, f.Severity, prefixed(terminal.Line(f.Key)+": ", found), prefixed("; write ", terminal.Line(f.Want)), terminal.Line(f.Why))
+		fmt.Fprintf(&b, "%s: %s: %s: %s%s\n  %s\n", place, f.Severity, terminal.Line(f.Key), found, prefixed("; write ", terminal.Line(f.Want)), terminal.Line(f.Why))
 	}
 	switch {
 	case report.Plugin == "":
@@ -380,6 +384,9 @@ func (h *describedHost) ask(ctx context.Context, cmd *cobra.Command) error {
 	if _, port, err := net.SplitHostPort(status.Host.GRPC); err == nil {
 		h.port = port
 	}
+	if !status.Host.Ready {
+		h.warnings = append(h.warnings, "the host is not ready; plugins that are starting have no task types yet")
+	}
 	for _, p := range status.Plugins {
 		if len(p.Categories) == 0 {
 			h.warnings = append(h.warnings, fmt.Sprintf("%s is %s and serves no task types now; what it will serve is not here", p.Name, p.State))
@@ -410,7 +417,7 @@ func (h *describedHost) startAll(ctx context.Context, cmd *cobra.Command, settin
 	}
 	for _, p := range started {
 		if p.Error != "" {
-			return fmt.Errorf("plugin %q: %s", p.Name, p.Error)
+			return fmt.Errorf("%s cannot be asked for its task types: %s", p.Name, p.Error)
 		}
 	}
 	for _, agent := range table.Agents() {

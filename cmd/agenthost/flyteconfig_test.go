@@ -95,6 +95,8 @@ func TestCheckSaysWhatAFileLacks(t *testing.T) {
 	notes := writeFile(t, "notes.yaml", strings.Replace(agenthost(t, "flyte-config", "--task-types", "a").stdout, "resyncInterval: 10s", "workers: 20", 1))
 	agenthost(t, "flyte-config", "--check", notes, "--task-types", "a").expect(t, 0, "0 errors, 0 warnings, 1 note", "")
 
+	agenthost(t, "flyte-config", "--check", writeFile(t, "none.yaml", "kind: Pod\napiVersion: v1\n"), "--task-types", "a").expect(t, exitFailed, "none.yaml: error: there is no configuration of Flyte's in it", "")
+
 	// A directory is what Flyte reads of it, and - is stdin.
 	if err := os.Mkdir("config[1]", 0o700); err != nil {
 		t.Fatal(err)
@@ -145,7 +147,7 @@ func TestWhatFlyteConfigCannotDoIsSaid(t *testing.T) {
 		"--check nothing.yaml --task-types a":                {exitFailed, "nothing.yaml: no such file"},
 		"--check . --task-types a":                           {exitFailed, "has no *.yaml"},
 		"--form flyte-core --task-types {{a}}":               {exitUsage, "takes what is between braces for a template"},
-		"--start --task-types= --set plugins.a.command=none": {exitFailed, `plugin "a"`},
+		"--start --task-types= --set plugins.a.command=none": {exitFailed, "a cannot be asked for its task types: "},
 	} {
 		agenthost(t, append([]string{"flyte-config"}, strings.Fields(words)...)...).expect(t, c.code, "", c.says)
 	}

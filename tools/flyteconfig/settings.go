@@ -373,11 +373,8 @@ func wrongEndpoint(endpoint string, flyte Flyte) string {
 		return fmt.Sprintf("gRPC has no targets with %s://; write dns:///host:port, and choose between plain and TLS by insecure", scheme)
 	case "dns", "k8s":
 	default:
-		if hasScheme && !strings.HasPrefix(rest, "/") {
-			return wrongPort(endpoint)
-		}
-		if !hasScheme {
-			return wrongPort(endpoint)
+		if !hasScheme || !strings.HasPrefix(rest, "/") { // which is called as it stands
+			return strings.Replace(wrongPort(endpoint), ", so that 443 is called", "", 1)
 		}
 		return "" // another of gRPC's schemes, such as unix
 	}
