@@ -148,12 +148,12 @@ func (l *looked) Get(_ context.Context, name string, _ metav1.GetOptions, _ ...s
 	return nil, apierrors.NewNotFound(schema.GroupResource{}, name)
 }
 
-// deployed is a Deployment of a release of Helm's, with a container.
+// deployed is a Deployment of a release of Helm's, with a container and three replicas.
 func deployed(t *testing.T, release, name, container string) objects {
 	t.Helper()
 	content, err := json.Marshal(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Annotations: map[string]string{"meta.helm.sh/release-name": release}},
-		Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: container}}}}},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(3)), Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: container}}}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -198,5 +198,20 @@ func TestWhoseReleaseItIsIsSeenInTheCluster(t *testing.T) {
 				t.Errorf("got %v, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// Helm takes a number of replicas away that is not rendered any more, and Kubernetes then makes it 1.
+func TestAnAutoscalerBeginsWithTheReplicasThatThereAre(t *testing.T) {
+	values := merged(t, hello, "autoscaling: {enabled: true}")
+	replicas := func(cluster objects) *int32 {
+		out := rendering{values: values, release: "mine", cluster: cluster, upgrade: true}.must(t)
+		return get[*appsv1.Deployment](t, out, "Deployment/flyteconnector").Spec.Replicas
+	}
+	if n := replicas(objects{}); n != nil {
+		t.Errorf("%d replicas of a new release", *n)
+	}
+	if n := replicas(deployed(t, "mine", "flyteconnector", "flyteconnector")); n == nil || *n != 3 {
+		t.Errorf("replicas: %v", n)
 	}
 }

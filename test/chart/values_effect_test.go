@@ -50,7 +50,7 @@ var effects = map[string]struct {
 	"service.type":                             {set: "service: {type: LoadBalancer}", object: "Service/flyteconnector", has: []string{"type: LoadBalancer"}},
 	"service.appProtocol":                      {set: "service: {appProtocol: grpc}", object: "Service/flyteconnector", has: []string{"appProtocol: grpc"}},
 	"serviceAccount.create":                    {set: "serviceAccount: {create: false}", object: "Deployment/flyteconnector", alone: true},
-	"serviceAccount.name":                      {set: "serviceAccount: {name: agents}", object: "ServiceAccount/agents", has: []string{"automountServiceAccountToken: false"}, alone: true},
+	"serviceAccount.name":                      {set: "serviceAccount: {name: agents}", object: "ServiceAccount/agents", has: []string{"automountServiceAccountToken: false", "app.kubernetes.io/name: flyteconnector"}, alone: true},
 	"serviceAccount.annotations":               {set: "serviceAccount: {annotations: {role: 'of {{ .Release.Namespace }}'}}", object: "ServiceAccount/flyteconnector", has: []string{"role: of flyte"}},
 	"serviceAccount.imagePullSecrets":          {set: "serviceAccount: {imagePullSecrets: [{name: registry}]}", object: "ServiceAccount/flyteconnector", has: []string{"- name: registry"}},
 	"serviceAccount.automountToken":            {set: "serviceAccount: {automountToken: true}", object: "Deployment/flyteconnector", has: []string{"automountServiceAccountToken: true"}},

@@ -45,7 +45,10 @@
 {{- range .Values.additionalVolumeMounts -}}{{- $writable = append $writable .mountPath -}}{{- end -}}
 {{- $directories := dict (printf "%s.run_dir" $file) $settings.run_dir (printf "%s.state_dir" $file) $settings.state_dir -}}
 {{- range $name, $plugin := $settings.plugins -}}
-{{- $_ := set $directories (printf "%s.plugins.%s.config.state_dir" $file $name) (dig "config" "state_dir" "" $plugin) -}}
+{{- range $key := list "state_dir" "scratch_dir" "jobs" -}}
+{{- $directory := toString (dig "config" $key "" $plugin) | trimPrefix "file://" -}}
+{{- if hasPrefix "/" $directory -}}{{- $_ := set $directories (printf "%s.plugins.%s.config.%s" $file $name $key) $directory -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.securityContext.readOnlyRootFilesystem -}}
 {{- range $key, $directory := $directories -}}
@@ -76,7 +79,7 @@
 {{- $keepers := include "agenthost.keepers" . | fromYamlArray -}}
 {{- $shared := and .Values.persistence.enabled (eq .Values.persistence.accessMode "ReadWriteMany") -}}
 {{- if and (gt $replicas 1) $keepers (not $shared) -}}
-{{- fail (printf "%d replicas, and the plugins %s keep jobs in a directory, where only one pod would find them: polls at another would fail the jobs. Set persistence.enabled and accessMode: ReadWriteMany, or name those in persistence.notNeededBy whose jobs are elsewhere; now persistence.enabled is %t and accessMode %s" $replicas (join ", " $keepers) .Values.persistence.enabled .Values.persistence.accessMode) -}}
+{{- fail (printf "%d replicas, and the plugins %s keep jobs in a directory, where only one pod would find them: polls at another would fail the jobs. Keep them in a bucket (duckdb: jobs: s3://…), set persistence.enabled and accessMode: ReadWriteMany, or name those in persistence.notNeededBy whose jobs are elsewhere; now persistence.enabled is %t and accessMode %s" $replicas (join ", " $keepers) .Values.persistence.enabled .Values.persistence.accessMode) -}}
 {{- end -}}
 {{- if and (gt $replicas 1) .Values.persistence.enabled (not $shared) -}}
 {{- fail (printf "%d replicas mount one volume with accessMode %s, which pods on other nodes could not: use ReadWriteMany, or no persistence" $replicas .Values.persistence.accessMode) -}}

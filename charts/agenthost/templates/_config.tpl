@@ -63,12 +63,39 @@
 {{- else if and .plugin.image (eq .name "duckdb") -}}yes{{- end -}}
 {{- end -}}
 
-{{/* agenthost.keepers are the plugins that keep something in the volume, as a YAML list. */}}
+{{/*
+agenthost.jobsDirectory is the directory in which a plugin keeps its jobs, empty where it keeps none: jobs in a bucket (jobs: s3://…)
+are in none. A plugin that nothing is known of, but that it has a state_dir, keeps something there. A dict of name and plugin.
+*/}}
+{{- define "agenthost.jobsDirectory" -}}
+{{- $config := .plugin.config | default dict -}}
+{{- $jobs := toString ($config.jobs | default "") -}}
+{{- if .plugin.address -}}
+{{- else if hasPrefix "file://" $jobs -}}
+{{- trimPrefix "file://" $jobs -}}
+{{- else if hasPrefix "/" $jobs -}}
+{{- $jobs -}}
+{{- else if contains "://" $jobs -}}
+{{- else if $config.state_dir -}}
+{{- $config.state_dir -}}
+{{- else if include "agenthost.isDuckDB" . -}}
+its default state_dir
+{{- end -}}
+{{- end -}}
+
+{{/*
+agenthost.keepers are the plugins that keep jobs in the data volume, as a YAML list. A directory on one of additionalVolumeMounts is
+somebody's own, who knows who can write it.
+*/}}
 {{- define "agenthost.keepers" -}}
 {{- $keepers := list -}}
 {{- range $name, $plugin := (include "agenthost.settings" . | fromYaml).plugins -}}
-{{- $config := $plugin.config | default dict -}}
-{{- if and (not $plugin.address) (or $config.state_dir (include "agenthost.isDuckDB" (dict "name" $name "plugin" $plugin))) (not (has $name $.Values.persistence.notNeededBy)) -}}
+{{- $directory := include "agenthost.jobsDirectory" (dict "name" $name "plugin" $plugin) -}}
+{{- $own := has $name $.Values.persistence.notNeededBy -}}
+{{- range $.Values.additionalVolumeMounts -}}
+{{- if hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) (printf "%s/" $directory) -}}{{- $own = true -}}{{- end -}}
+{{- end -}}
+{{- if and $directory (not $own) -}}
 {{- $keepers = append $keepers $name -}}
 {{- end -}}
 {{- end -}}

@@ -40,11 +40,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $labels (deepCopy .Values.commonLabels) | toYaml -}}
 {{- end -}}
 
-{{/* agenthost.metadata is the metadata of an object: a dict of root, and optionally suffix, labels, annotations. */}}
+{{/* agenthost.metadata is the metadata of an object: a dict of root, and optionally name or suffix, labels, annotations. */}}
 {{- define "agenthost.metadata" -}}
 {{- $labels := merge (deepCopy (.labels | default dict)) (include "agenthost.labels" .root | fromYaml) -}}
 {{- $annotations := merge (deepCopy (.annotations | default dict)) (deepCopy .root.Values.commonAnnotations) -}}
-name: {{ include "agenthost.name" .root }}{{ with .suffix }}-{{ . }}{{ end }}
+name: {{ .name | default (include "agenthost.name" .root) }}{{ with .suffix }}-{{ . }}{{ end }}
 namespace: {{ include "agenthost.namespace" .root }}
 labels: {{- toYaml $labels | nindent 2 }}
 {{- with $annotations }}
