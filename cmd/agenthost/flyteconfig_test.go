@@ -138,7 +138,7 @@ func TestWhatFlyteConfigCannotDoIsSaid(t *testing.T) {
 	}{
 		"--flyte 1.2 --task-types a":                         {exitUsage, "1.13 to 1.16 and 2 are"},
 		"--flyte new --task-types a":                         {exitUsage, "expected a version of Flyte"},
-		"--flyte 2 --form flyte-core --task-types a":         {exitUsage, "no chart flyte-core"},
+		"--flyte 2 --form flyte-core --task-types a":         {exitUsage, "no chart flyte-core of Flyte 2"},
 		"--flyte 2 --endpoint k8s:///a.b:1 --task-types a":   {exitUsage, "dns:///"},
 		"--endpoint http://a --task-types a":                 {exitUsage, "gRPC has no targets with http://"},
 		"--form helm --task-types a":                         {exitUsage, "config, flyte-binary or flyte-core"},

@@ -446,8 +446,8 @@ func (c *checker) rules() {
 		return
 	}
 	for _, rule := range c.config.values.path("rbac", "extraRules").list() {
-		has := func(key string, any ...string) bool {
-			return slices.ContainsFunc(rule.path(key).texts(), func(text string) bool { return text == "*" || slices.Contains(any, text) })
+		has := func(key, wanted string) bool {
+			return slices.ContainsFunc(rule.path(key).texts(), func(text string) bool { return text == "*" || text == wanted })
 		}
 		if has("resources", "endpoints") && has("verbs", "watch") {
 			return

@@ -1,6 +1,7 @@
 package flyteconfig
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -166,7 +167,7 @@ type Target struct {
 func (t Target) Validate() error {
 	switch {
 	case t.Form == FormCore && t.Flyte.Two():
-		return fmt.Errorf("Flyte 2 has no chart flyte-core; its charts are flyte-binary and flyte-devbox") //nolint:revive,staticcheck // a name
+		return errors.New("there is no chart flyte-core of Flyte 2; there is flyte-binary")
 	case strings.HasPrefix(t.Endpoint, "k8s:") && t.Flyte.Two():
 		return fmt.Errorf("%s: Flyte 2 does not know gRPC's targets of Kubernetes; give one such as dns:///agenthost.flyte.svc.cluster.local:8000", t.Endpoint)
 	case t.Endpoint != "":

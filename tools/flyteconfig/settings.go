@@ -120,9 +120,9 @@ func (t Target) pluginSettings(n names) []setting {
 		}
 		table = append(table, setting{
 			key: []string{"tasks", "task-plugins", "default-for-task-types", name}, value: n.plugin, severity: SeverityNote,
-			why: fmt.Sprintf("Flyte's own %s %s %s, too: where it is enabled FlytePropeller does not start unless this says whose it is. "+
-				"With this line all of its tasks go to the host.", plugins(owners), verb(len(owners), "claims", "claim"), name),
-			absent: fmt.Sprintf("FlytePropeller does not start any more when Flyte's own %s is enabled", plugins(owners)),
+			why: fmt.Sprintf("Flyte's own %s %s %s, too: where %s enabled FlytePropeller does not start unless this says whose it is. "+
+				"With this line all of its tasks go to the host.", plugins(owners), verb(len(owners), "claims", "claim"), name, verb(len(owners), "it is", "one of them is")),
+			absent: fmt.Sprintf("FlytePropeller does not start any more when Flyte's own %s %s enabled", strings.Replace(plugins(owners), " and ", " or ", 1), verb(len(owners), "is", "are")),
 			wrong: func(v *value) (Severity, string) {
 				if strings.EqualFold(strings.TrimSpace(v.text), n.plugin) {
 					return "", ""
@@ -374,7 +374,7 @@ func wrongEndpoint(endpoint string, flyte Flyte) string {
 	case "dns", "k8s":
 	default:
 		if !hasScheme || !strings.HasPrefix(rest, "/") { // which is called as it stands
-			return strings.Replace(wrongPort(endpoint), ", so that 443 is called", "", 1)
+			return wrongPort(endpoint, "")
 		}
 		return "" // another of gRPC's schemes, such as unix
 	}
@@ -393,9 +393,9 @@ func wrongEndpoint(endpoint string, flyte Flyte) string {
 		if name == "" { // k8s://service.namespace:port
 			name = target.Host
 		} else if target.Host != "" { // k8s://namespace/service:port
-			return wrongPort(name)
+			return wrongPort(name, "")
 		}
-		if wrong := wrongPort(name); wrong != "" {
+		if wrong := wrongPort(name, ""); wrong != "" {
 			return wrong
 		}
 		if host, _, _ := strings.Cut(name, ":"); !strings.Contains(host, ".") {
@@ -406,14 +406,15 @@ func wrongEndpoint(endpoint string, flyte Flyte) string {
 	if name == "" {
 		return fmt.Sprintf("after two slashes %s is the DNS server to ask, and no host is left; write dns:///%s", target.Host, target.Host)
 	}
-	return wrongPort(name)
+	return wrongPort(name, ", so that 443 is called")
 }
 
-func wrongPort(address string) string {
+// wrongPort says what an address lacks; without is what is done without a port.
+func wrongPort(address, without string) string {
 	host, port, err := net.SplitHostPort(address)
 	switch {
 	case err != nil || port == "":
-		return "it has no port, so that 443 is called; write one, such as :8000"
+		return "it has no port" + without + "; write one, such as :8000"
 	case host == "":
 		return "it has no host"
 	}
