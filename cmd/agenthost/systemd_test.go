@@ -358,3 +358,21 @@ func TestARestartOnASocketOfSystemdFailsNoCall(t *testing.T) {
 	}
 	host.signal(t, syscall.SIGTERM)
 }
+
+// A start that takes longer than the unit allows is no failure while the host answers.
+func TestAHostAsksSystemdForTheTimeThatItsPluginsTakeToStart(t *testing.T) {
+	told, path := notifySocket(t)
+	p := newProgram(t, "serve", "-c", pluginsFile(t, map[string][]string{"late": badplugin.Command("slow", "-delay", "3s")}))
+	// Without a watchdog it would say so every ten seconds.
+	p.cmd.Args = append([]string{"sh", "-c", `WATCHDOG_PID=$$ exec "$@"`, "sh"}, append([]string{p.cmd.Path}, p.cmd.Args[1:]...)...)
+	p.cmd.Path = "/bin/sh"
+	p.cmd.Env = append(p.cmd.Env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=900000")
+	p.start(t)
+	told.await(t, "STATUS=starting: 0 of 1 plugins run; late is starting")
+	told.await(t, "EXTEND_TIMEOUT_USEC=900000")
+	told.await(t, "WATCHDOG=1")
+	told.await(t, `READY=1\nSTATUS=ready: 1 of 1 plugins run`)
+	if code := p.signal(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("the host ended with %d:\n%s", code, p.stderr)
+	}
+}
