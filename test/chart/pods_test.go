@@ -166,3 +166,16 @@ func TestOnlyWhatAHostCannotTakeUpRestartsThePods(t *testing.T) {
 		t.Error("always: a change of a plugin restarts nothing")
 	}
 }
+
+func TestAClaimNamesAStorageClassOrNone(t *testing.T) {
+	for class, want := range map[string]string{"''": "the cluster's", "fast": "fast", "'-'": ""} {
+		out := render(t, merged(t, hello, "persistence: {enabled: true, storageClassName: "+class+"}"))
+		got := "the cluster's"
+		if named := get[*corev1.PersistentVolumeClaim](t, out, "PersistentVolumeClaim/flyteconnector-data").Spec.StorageClassName; named != nil {
+			got = *named
+		}
+		if got != want {
+			t.Errorf("%s: %q, not %q", class, got, want)
+		}
+	}
+}
