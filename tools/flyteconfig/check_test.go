@@ -1,6 +1,7 @@
 package flyteconfig
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +270,17 @@ func TestWhatIsNoConfigurationIsTold(t *testing.T) {
 		if report.OK || !strings.Contains(describe(report.Findings), why) {
 			t.Errorf("%q: %s", text, describe(report.Findings))
 		}
+	}
+}
+
+// A few lines of aliases stand for more values than there is memory.
+func TestAliasesThatMultiplyAreRefused(t *testing.T) {
+	text := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 30 {
+		text += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i), 10), ", "))
+	}
+	if report := Check(Target{}, []Source{{"a.yaml", []byte(text + "plugins: *a30\n")}}); !strings.Contains(describe(report.Findings), "more values than a configuration") {
+		t.Errorf("%s", describe(report.Findings))
 	}
 }
 
