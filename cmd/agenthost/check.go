@@ -59,8 +59,8 @@ elsewhere, or what a plugin says it waits for (its health is NOT_SERVING, a call
 PERMISSION_DENIED or is not answered, it exits with 69, 75 or 77). With --strict that fails too. A host starts all the same:
 a pod's initContainer is not to keep every plugin out because of one that waits.
 
-Of each plugin's sandbox it says what this machine grants, and what is missing. It warns where the host may be killed before it has
-stopped: after --grace, which is Kubernetes' 30s where drain_delay is set.
+Of each plugin's sandbox it says what this machine grants, and what is missing; of each limit of memory, what holds it. It warns
+where the host may be killed before it has stopped: after --grace, which is Kubernetes' 30s where drain_delay is set.
 
 Exits with 1 if anything is wrong, and with 3 if nothing is, but something is away and --strict is given.`,
 		Example: `  agenthost check --config agenthost.yaml
@@ -94,6 +94,7 @@ Exits with 1 if anything is wrong, and with 3 if nothing is, but something is aw
 					}
 				}
 				report.checkGrace(settings, grace, cmd.Flags().Changed("grace"))
+				report.checkMemory(settings)
 				for _, name := range settings.MovingImages() {
 					report.Warnings = append(report.Warnings, fmt.Sprintf("plugins.%s.image: %s has no digest: what runs is what the tag leads to whenever the configuration is read; `agenthost plugin verify` prints the reference with its digest",
 						name, settings.Plugins[name].Image))
@@ -260,6 +261,19 @@ type openFiles struct {
 	Limit int `json:"limit"`
 	// Problem says that there are fewer than would do; absent where there are enough.
 	Problem string `json:"problem,omitempty"`
+}
+
+// checkMemory compares the limits of memory with that of the container that the check runs in.
+func (r *checkReport) checkMemory(settings *config.Config) {
+	container, err := cgroup.FindContainer()
+	switch {
+	case err != nil:
+		r.Warnings = append(r.Warnings, err.Error())
+	case container != nil:
+		if warning := server.MemoryWarning(settings, container.Limit); warning != "" {
+			r.Warnings = append(r.Warnings, warning)
+		}
+	}
 }
 
 func (r *checkReport) checkDescriptors(settings *config.Config) {

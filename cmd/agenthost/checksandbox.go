@@ -23,6 +23,11 @@ type sandboxReport struct {
 	User uint32 `json:"user"`
 	// Missing is what the machine cannot grant.
 	Missing []string `json:"missing,omitempty"`
+	// Memory is how many bytes of memory the plugin may take; absent without a limit.
+	Memory config.Size `json:"memory,omitempty"`
+	// MemoryBy is what holds that: cgroup, or watching, by the host, which restarts it. MemoryWhy is why no cgroup can.
+	MemoryBy  string `json:"memory_by,omitempty"`
+	MemoryWhy string `json:"memory_why,omitempty"`
 }
 
 // sandboxOf is nil for a plugin that runs elsewhere.
@@ -37,7 +42,7 @@ func sandboxOf(name string, p config.Plugin, groups *cgroup.Groups) *sandboxRepo
 	}
 	report.Landlock, report.Seccomp, report.Missing = granted.Landlock, granted.Seccomp, granted.Missing
 	spec := plugin.SpecOf(name, p)
-	report.Missing = append(report.Missing, groups.Lacking(spec.Limits())...)
+	report.limit(p.Sandbox, spec.Limits(), groups)
 	user, err := plugin.SandboxUser(spec)
 	switch {
 	case err != nil:
@@ -46,6 +51,32 @@ func sandboxOf(name string, p config.Plugin, groups *cgroup.Groups) *sandboxRepo
 		report.User = user.UID
 	}
 	return report
+}
+
+// limit says what of its limits the plugin has. One of memory that no cgroup holds is watched, which does unless a sandbox is required.
+func (r *sandboxReport) limit(wanted config.Sandbox, limits cgroup.Limits, groups *cgroup.Groups) {
+	if limits.Memory > 0 {
+		r.Memory, r.MemoryBy = wanted.Memory, "cgroup"
+		if why := groups.Lacking(cgroup.Limits{Memory: limits.Memory}); len(why) > 0 {
+			r.MemoryBy, r.MemoryWhy = "watching", strings.TrimPrefix(why[0], "sandbox.memory is not limited: ")
+			if !wanted.Require {
+				limits.Memory = 0
+			}
+		}
+	}
+	r.Missing = append(r.Missing, groups.Lacking(limits)...)
+}
+
+// memoryLine is such as "limit 512MiB, by cgroup"; empty without a limit.
+func (r *sandboxReport) memoryLine() string {
+	if r == nil || r.Memory == 0 {
+		return ""
+	}
+	line := fmt.Sprintf("limit %s, by %s", r.Memory, r.MemoryBy)
+	if r.MemoryWhy != "" {
+		line += "; no cgroup can hold it: " + r.MemoryWhy
+	}
+	return line
 }
 
 // line is such as "Landlock 7, seccomp, user 70012".
@@ -65,6 +96,9 @@ func printSandboxes(out io.Writer, plugins []checkedPlugin, cgroups string) {
 	for _, p := range plugins {
 		if p.Sandbox != nil {
 			fmt.Fprintf(out, "%s: sandbox: %s\n", p.Name, p.Sandbox.line())
+		}
+		if line := p.Sandbox.memoryLine(); line != "" {
+			fmt.Fprintf(out, "%s: memory: %s\n", p.Name, line)
 		}
 	}
 	if cgroups != "" {

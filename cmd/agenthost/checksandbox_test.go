@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/sandbox"
 	"github.com/agenthost/agenthost/test/badplugin"
 )
@@ -33,6 +34,33 @@ func TestACheckSaysWhatThisMachineGrantsOfEachSandbox(t *testing.T) {
 		if s := report.Plugins[i].Sandbox; s == nil || s.Mode != mode || (s.Landlock > 0) != (mode == "on" && machine.Landlock > 0) {
 			t.Errorf("plugin %d: %+v", i, s)
 		}
+	}
+}
+
+func TestACheckSaysWhatHoldsALimitOfMemory(t *testing.T) {
+	command, err := json.Marshal(badplugin.Command("good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, "host.yaml", "run_dir: "+shortDir(t)+"/r\nplugins:\n  a: {command: "+string(command)+", sandbox: {memory: 512MiB}}\n  b: {command: "+string(command)+"}\n")
+	got := agenthost(t, "check", "-c", file)
+	by := "cgroup\n"
+	if strings.Contains(got.stdout, "plugins' cgroups: none") {
+		by = "watching; no cgroup can hold it: "
+	}
+	got.expect(t, 0, "a: memory: limit 512MiB, by "+by, "")
+	if strings.Contains(got.stdout, "b: memory") {
+		t.Errorf("a plugin without a limit has one:\n%s", got.stdout)
+	}
+	limited := config.DefaultPlugin()
+	limited.Command, limited.Sandbox.Memory = []string{"x"}, 512*config.MiB
+	report := sandboxOf("a", limited, nil)
+	if report.MemoryBy != "watching" || strings.Contains(strings.Join(report.Missing, " "), "memory") || report.memoryLine() != "limit 512MiB, by watching; no cgroup can hold it: the host makes no cgroups" {
+		t.Errorf("without cgroups: %+v, %s", report, report.memoryLine())
+	}
+	limited.Sandbox.Require = true
+	if report := sandboxOf("a", limited, nil); !strings.Contains(strings.Join(report.Missing, " "), "sandbox.memory is not limited") {
+		t.Errorf("required, and without cgroups: %+v", report)
 	}
 }
 

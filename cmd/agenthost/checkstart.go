@@ -197,6 +197,9 @@ func (p checkedPlugin) print(out io.Writer) {
 	if p.Sandbox != nil {
 		fmt.Fprintf(out, "  sandbox       %s\n", p.Sandbox.line())
 	}
+	if line := p.Sandbox.memoryLine(); line != "" {
+		fmt.Fprintf(out, "  memory        %s\n", line)
+	}
 	m := p.Manifest
 	if m == nil {
 		return

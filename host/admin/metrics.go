@@ -66,6 +66,8 @@ var (
 		"1 while the plugin's process runs with less than its sandbox, because this machine cannot grant all of it.", []string{"plugin"}, nil)
 	pluginRestarts = prometheus.NewDesc("agenthost_plugin_restarts_total",
 		"Processes started after the plugin's first.", []string{"plugin"}, nil)
+	pluginMemoryRestarts = prometheus.NewDesc("agenthost_plugin_memory_restarts_total",
+		"Restarts because the plugin reached its memory limit, or took more than its share while the container was nearly full.", []string{"plugin"}, nil)
 	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
 		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
 	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
@@ -73,14 +75,16 @@ var (
 	pluginPending = prometheus.NewDesc("agenthost_creations_on_record",
 		"Tasks for the plugin that were accepted and have no job yet.", []string{"plugin"}, nil)
 	pluginMemory = prometheus.NewDesc("agenthost_plugin_memory_bytes",
-		"Resident memory of the plugin's process group.", []string{"plugin"}, nil)
+		"Resident memory of the plugin's processes and of what they have started.", []string{"plugin"}, nil)
+	pluginMemoryLimit = prometheus.NewDesc("agenthost_plugin_memory_limit_bytes",
+		"What each of the plugin's processes may take of memory with what it has started (sandbox.memory).", []string{"plugin"}, nil)
 	pluginCPU = prometheus.NewDesc("agenthost_plugin_cpu_seconds_total",
-		"Processor time of the plugin's running process group.", []string{"plugin"}, nil)
+		"Processor time of the plugin's running processes and of what they have started.", []string{"plugin"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginMemoryLimit, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -108,6 +112,7 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
+		counter(pluginMemoryRestarts, float64(p.MemoryRestarts), p.Name)
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
 		delete(pending, p.Name)
@@ -116,6 +121,9 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		if p.Sandbox != nil {
 			gauge(pluginDegraded, truth(p.Sandbox.Degraded()), p.Name)
+		}
+		if p.MemoryLimit > 0 {
+			gauge(pluginMemoryLimit, float64(p.MemoryLimit), p.Name)
 		}
 		if p.PID != 0 {
 			gauge(pluginStarted, float64(p.Started.UnixMilli())/1000, p.Name)

@@ -94,15 +94,21 @@ type PluginStatus struct {
 	Sandbox *SandboxStatus `json:"sandbox,omitempty"`
 	// How often a process was started after the first.
 	Restarts int `json:"restarts"`
+	// How many of these were because it took too much memory.
+	MemoryRestarts int `json:"memory_restarts,omitempty"`
 	// The task categories that it serves. They stay listed while it restarts.
 	Categories []Category `json:"categories"`
 	// The task categories that it lists and does not serve.
 	NotServed []NotServed `json:"not_served,omitempty"`
 	// How many calls it is answering.
 	InFlight int `json:"in_flight"`
-	// Resident memory of its process group.
+	// Resident memory of its processes and of what they have started.
 	MemoryBytes uint64 `json:"memory_bytes"`
-	// Processor time of its running process group.
+	// How much memory each of its processes may take with what it has started: sandbox.memory; absent where there is no limit.
+	MemoryLimit uint64 `json:"memory_limit,omitempty"`
+	// What holds that limit: cgroup, or watching, where the host looks and restarts it.
+	MemoryLimitBy string `json:"memory_limit_by,omitempty"`
+	// Processor time of its running processes and of what they have started.
 	CPUSeconds float64 `json:"cpu_seconds"`
 	// The generations that have processes, the newest first. The fields above are the current one's, summed up over its
 	// instances.
@@ -143,9 +149,9 @@ type InstanceStatus struct {
 	Restarts int `json:"restarts"`
 	// How many calls it is answering.
 	InFlight int `json:"in_flight"`
-	// Resident memory of its process group.
+	// Resident memory of it and of what it has started.
 	MemoryBytes uint64 `json:"memory_bytes"`
-	// Processor time of its process group.
+	// Processor time of it and of what it has started.
 	CPUSeconds float64 `json:"cpu_seconds"`
 }
 
@@ -214,7 +220,13 @@ func pluginStatus(p fleet.Status) PluginStatus {
 		Name: p.Name, State: string(p.State), Since: p.Since, RolledBack: p.RolledBack, ChangedFiles: p.ChangedFiles, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
 		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
-	status.Pulling = p.Pulling
+	status.Pulling, status.MemoryRestarts = p.Pulling, p.MemoryRestarts
+	if p.MemoryLimit > 0 {
+		status.MemoryLimit, status.MemoryLimitBy = p.MemoryLimit, "cgroup"
+		if p.MemoryWatched {
+			status.MemoryLimitBy = "watching"
+		}
+	}
 	if p.SwapError != nil {
 		status.SwapError = p.SwapError.Error()
 	}

@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 		fmt.Println(cgroup.MemoryLimit())
 		os.Exit(0)
 	}
+	if os.Getenv(asContained) != "" {
+		actAsContained()
+		os.Exit(0)
+	}
 	if os.Getenv(asHost) != "" {
 		actAsHost()
 	}

@@ -50,3 +50,19 @@ func TestVersion2IsToldItsLimits(t *testing.T) {
 		t.Errorf("without the controller: %q", got)
 	}
 }
+
+func TestVersion2sUseIsWithoutTheCacheOfFiles(t *testing.T) {
+	c := container2
+	c.path = t.TempDir()
+	for file, content := range map[string]string{
+		"memory.current": "1000\n",
+		"memory.stat":    "anon 500\nfile 450\nshmem 50\ninactive_anon 550\ninactive_file 300\nactive_file 100\n",
+	} {
+		if err := os.WriteFile(filepath.Join(c.path, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used, err := c.Used(); err != nil || used != 600 {
+		t.Errorf("%d, %v", used, err)
+	}
+}

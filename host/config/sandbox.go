@@ -43,8 +43,9 @@ type Sandbox struct {
 	OpenFiles int `koanf:"open_files" check:"open_files"`
 	// How large a file may be that the process writes. Default: no limit.
 	FileSize Size `koanf:"file_size" check:"file_size"`
-	// How much memory the process and what it starts may take, where the host has cgroups with that controller: status and check say
-	// so. One that needs more is killed, and started again. Default: no limit.
+	// How much memory the process and what it starts may take. Where the host has cgroups with that controller one that needs more is
+	// killed, and started again; elsewhere, as in a container, the host watches it, and restarts it at the limit: status and check say
+	// which. Default: no limit.
 	Memory Size `koanf:"memory" check:"sandbox_memory"`
 	// How many processes and threads it may have, where the host has cgroups with that controller. Default: 1024 there.
 	Pids int `koanf:"pids" check:"sandbox_pids"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,9 @@ type actor struct {
 	started time.Time
 	done    chan struct{}
 	end     func()
+	limit   uint64 // of its memory, which is watched; 0: none
+	memory  atomic.Uint64
+	drained chan struct{} // closed when they may end; nil: at once
 }
 
 func newActor(sound bool) *actor {
@@ -44,14 +48,29 @@ func (a *actor) PID() int                      { return 1 }
 func (a *actor) Started() time.Time            { return a.started }
 func (a *actor) Usage() (process.Usage, error) { return process.Usage{}, nil }
 
-func (a *actor) Sandbox() *sandbox.Granted   { return nil }
-func (a *actor) Done() <-chan struct{}       { return a.done }
-func (a *actor) Err() error                  { return errors.New("it died") }
-func (a *actor) Acquire() (func(), bool)     { return func() {}, true }
-func (a *actor) InFlight() int               { return 0 }
-func (a *actor) Sound() bool                 { return a.sound }
-func (a *actor) Drain(context.Context) error { return nil }
-func (a *actor) Stop(context.Context) error  { a.end(); return nil }
+func (a *actor) Memory(uint64) (uint64, error) { return a.memory.Load(), nil }
+func (a *actor) MemoryLimit() (uint64, bool)   { return a.limit, a.limit > 0 }
+
+func (a *actor) Sandbox() *sandbox.Granted { return nil }
+func (a *actor) Done() <-chan struct{}     { return a.done }
+func (a *actor) Err() error                { return errors.New("it died") }
+func (a *actor) Acquire() (func(), bool)   { return func() {}, true }
+func (a *actor) InFlight() int             { return 0 }
+func (a *actor) Sound() bool               { return a.sound }
+
+func (a *actor) Drain(ctx context.Context) error {
+	if a.drained == nil {
+		return nil
+	}
+	select {
+	case <-a.drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *actor) Stop(context.Context) error { a.end(); return nil }
 
 // Invoke answers health checks.
 func (a *actor) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
@@ -62,12 +81,15 @@ type stage struct {
 	target route.Target
 	begun  []time.Time // the starts, failed ones too
 	up     *actor
+	room   atomic.Pointer[room]
 }
 
 // play runs a test on a stage, whose starts are as next says, in the time of synctest.
 func play(t *testing.T, restart config.Restart, next func(start int) (*actor, error), test func(*testing.T, *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{fleet: New(Options{Routes: &route.Current{}, Log: slog.New(slog.DiscardHandler)})}
+		s.room.Store(&room{free: 4096 * mib})
+		s.fleet.room = func() room { return *s.room.Load() }
 		s.fleet.starts = func(context.Context, plugin.Spec) (instance, error) {
 			started, err := next(len(s.begun))
 			s.begun = append(s.begun, time.Now())

@@ -38,6 +38,8 @@ type Options struct {
 	RunRoot *process.RunRoot
 	// Groups is where the processes get their cgroups. Nil: they get none.
 	Groups *cgroup.Groups
+	// Container is what bounds the memory of the host and its plugins together. Nil: nothing does.
+	Container *cgroup.Container
 	// Artifacts is where plugins with an image get it from. Nil: nowhere.
 	Artifacts *artifact.Store
 	// DialOptions are for the connections to the plugins.
@@ -75,6 +77,10 @@ type Fleet struct {
 	rollbacks atomic.Int64
 	// starts is what tests start instances with.
 	starts func(context.Context, plugin.Spec) (instance, error)
+	// room is how much memory there is for all.
+	room        func() room
+	stopWatch   context.CancelFunc // of the memory; nil before the first Apply
+	watchingEnd chan struct{}
 
 	applying sync.Mutex // held while Apply or Operate change what is wanted
 	round    int
@@ -96,7 +102,7 @@ func New(options Options) *Fleet {
 	}
 	memory := memory{options.State, options.Memory, options.Log}
 	return &Fleet{
-		options: options, memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
+		options: options, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 }
@@ -119,6 +125,7 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.applying.Lock()
 	defer f.applying.Unlock()
 	if f.settings == nil {
+		f.beginWatch()
 		f.mu.Lock()
 		f.instructions = f.memory.instructions()
 		f.mu.Unlock()
@@ -180,6 +187,7 @@ func (f *Fleet) forget(s *supervisor) {
 func (f *Fleet) Stop(limit context.Context) {
 	f.applying.Lock()
 	defer f.applying.Unlock()
+	f.endWatch()
 	supervisors := f.all()
 	for _, s := range supervisors {
 		s.want(&desired{wanted: wanted{round: f.round + 1, removed: true, hostStops: true}, settings: s.desired.Load().settings})

@@ -24,6 +24,8 @@ type instance interface {
 	PID() int
 	Started() time.Time
 	Usage() (process.Usage, error)
+	Memory(from uint64) (uint64, error)
+	MemoryLimit() (bytes uint64, watched bool)
 	Sandbox() *sandbox.Granted
 	Done() <-chan struct{}
 	Err() error
@@ -43,6 +45,8 @@ type instanceSlot struct {
 	ctx        context.Context // ends when the instance slot, or its generation, is retired
 	cancel     context.CancelFunc
 	retired    chan struct{} // closed when run has returned
+	orders     chan memoryOrder
+	failures   *failures // of run alone
 
 	mu       sync.Mutex
 	state    State
@@ -52,10 +56,11 @@ type instanceSlot struct {
 	restarts int      // processes started after the first
 	files    startedFiles
 	pulling  string // how much of its image has come; empty while none is pulled
+	eating   eating
 }
 
 func newInstanceSlot(g *generation, number int) *instanceSlot {
-	s := &instanceSlot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), state: Starting, since: time.Now()}
+	s := &instanceSlot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), orders: make(chan memoryOrder, 1), state: Starting, since: time.Now()}
 	s.ctx, s.cancel = context.WithCancel(g.ctx)
 	return s
 }
@@ -65,7 +70,7 @@ func (s *instanceSlot) run() {
 	defer close(s.retired)
 	defer s.become(Stopped, nil, nil, "")
 	g := s.generation
-	failures := newFailures(g.configured().Restart)
+	s.failures = newFailures(g.configured().Restart)
 	for first := true; first || s.ctx.Err() == nil; first = false {
 		began := time.Now()
 		files := filesOf(g.spec)
@@ -74,15 +79,11 @@ func (s *instanceSlot) run() {
 		s.mu.Unlock()
 		started, err := s.start()
 		if err == nil {
-			// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
-			s.become(Running, nil, started, fmt.Sprintf("pid %d", started.PID()))
-			if err = s.tell(report{instance: started}); err == nil {
-				err = s.watch(started)
-			}
+			started, err = s.serve(started)
 		}
 		if err != nil && s.ctx.Err() == nil {
 			sound := started != nil && started.Sound()
-			wait, looping := failures.next(time.Now(), sound)
+			wait, looping := s.failed(sound)
 			state := Restarting
 			if looping {
 				state = CrashLooping
@@ -107,6 +108,40 @@ func (s *instanceSlot) run() {
 		}
 		clearUp(started)
 	}
+}
+
+// serve lets an instance take calls, and those that take its place. It returns the last one, and why that has ended, or nil after the
+// slot was retired.
+func (s *instanceSlot) serve(running instance) (last instance, ended error) {
+	var former instance
+	for reason := error(nil); ; {
+		s.mu.Lock()
+		s.eating.calm = time.Now().Add(s.eating.wait)
+		s.mu.Unlock()
+		// It is there for calls before the supervisor hears of it, who may flip the table to it at once.
+		s.become(Running, reason, running, fmt.Sprintf("pid %d", running.PID()))
+		err := s.tell(report{instance: running})
+		if former != nil {
+			s.departBehind(former)
+		}
+		if err != nil {
+			return running, err
+		}
+		next, why := s.watch(running)
+		if next == nil {
+			return running, why
+		}
+		former, running, reason = running, next, why
+	}
+}
+
+// failed counts a failure, and says how long to wait before the next start.
+func (s *instanceSlot) failed(sound bool) (wait time.Duration, looping bool) {
+	wait, looping = s.failures.next(time.Now(), sound)
+	s.mu.Lock()
+	s.eating.wait = wait
+	s.mu.Unlock()
+	return wait, looping
 }
 
 // start starts an instance. A pull may take long: others do not wait for it longer than for any other start.
@@ -139,26 +174,42 @@ func (s *instanceSlot) tell(r report) error {
 	}
 }
 
-// watch returns why the instance has ended, or nil after the generation was retired and the instance with it.
-func (s *instanceSlot) watch(running instance) error {
+// watch returns why the instance has ended, or nil after the generation was retired and the instance with it; or the instance that
+// takes its place, and why.
+func (s *instanceSlot) watch(running instance) (next instance, why error) {
 	sick := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	if !s.generation.spec.Remote() { // which looks after its own health
 		go s.examine(ctx, running, sick)
 	}
-	select {
-	case <-running.Done():
-		if err := running.Err(); err != nil {
-			return err
+	for {
+		select {
+		case <-running.Done():
+			return nil, s.endOf(running)
+		case err := <-sick:
+			return nil, err
+		case o := <-s.orders:
+			switch {
+			case o.instance != running: // it was for one before
+			case o.remedy == replace:
+				return s.succeed(running, o, sick)
+			case o.remedy == yield:
+				return nil, s.yield(running, s.overMemory(o, "it is started again when its calls under way have ended"))
+			}
+		case <-s.ctx.Done():
+			s.retire(running)
+			return nil, nil
 		}
-		return fmt.Errorf("plugin %q ended by itself", s.generation.spec.Name)
-	case err := <-sick:
-		return err
-	case <-s.ctx.Done():
-		s.retire(running)
-		return nil
 	}
+}
+
+// endOf is why an instance has ended that nobody has stopped.
+func (s *instanceSlot) endOf(ended instance) error {
+	if err := ended.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("plugin %q ended by itself", s.generation.spec.Name)
 }
 
 // examine asks the instance's health until ctx ends. A process that is there but does not answer, because it is
@@ -199,9 +250,15 @@ func (s *instanceSlot) examine(ctx context.Context, running instance, sick chan<
 // retire lets the calls under way end, up to drain_timeout, and stops the instance.
 func (s *instanceSlot) retire(running instance) {
 	s.become(Draining, nil, nil, fmt.Sprintf("%d calls in flight", running.InFlight()))
+	s.depart(running)
+}
+
+// depart lets the calls under way end, up to drain_timeout, and stops an instance that gets no new ones.
+func (s *instanceSlot) depart(running instance) {
 	draining, cancel := context.WithTimeout(s.generation.supervisor.drainLimit, s.generation.configured().DrainTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.generation.expedited, cancel)()
+	defer s.departing(running, cancel)()
 	if err := running.Drain(draining); err != nil {
 		s.log.Warn("calls under way at the end of the drain are cut off", "in_flight", running.InFlight())
 	}

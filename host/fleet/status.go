@@ -49,6 +49,8 @@ const (
 	EventSwapFailed State = "swap failed"
 	// EventFileChanged: a file that it was started from is another one by now.
 	EventFileChanged State = "file changed"
+	// EventOverMemory: an instance takes more memory than it may, and is restarted.
+	EventOverMemory State = "over memory"
 	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
 	EventRolledBack State = "rolled back"
 )
@@ -74,6 +76,8 @@ type Status struct {
 	Pulling string
 	// Restarts is how often processes of the current generation were started after the first.
 	Restarts int
+	// MemoryRestarts is how many of these were because it took too much memory.
+	MemoryRestarts int
 	// Manifest is the last accepted one; nil before the first.
 	Manifest *plugin.Manifest
 	// Unserved is what the plugin lists and does not serve.
@@ -88,6 +92,9 @@ type Status struct {
 	InFlight    int
 	MemoryBytes uint64
 	CPUSeconds  float64
+	// MemoryLimit is what each of them may take; 0: no limit. MemoryWatched says that the host watches, because no cgroup holds it.
+	MemoryLimit   uint64
+	MemoryWatched bool
 }
 
 // GenerationStatus is one generation at one moment.
@@ -123,6 +130,10 @@ type InstanceStatus struct {
 	InFlight    int
 	MemoryBytes uint64
 	CPUSeconds  float64
+
+	memoryRestarts int
+	memoryLimit    uint64
+	memoryWatched  bool
 }
 
 func (s *supervisor) status() Status {
@@ -191,8 +202,10 @@ func (s *Status) sum(g GenerationStatus) {
 		}
 		if s.PID == 0 {
 			s.PID, s.Started, s.Sandbox = instance.PID, instance.Started, instance.Sandbox
+			s.MemoryLimit, s.MemoryWatched = instance.memoryLimit, instance.memoryWatched
 		}
 		s.Restarts += instance.Restarts
+		s.MemoryRestarts += instance.memoryRestarts
 		s.InFlight += instance.InFlight
 		s.MemoryBytes += instance.MemoryBytes
 		s.CPUSeconds += instance.CPUSeconds
@@ -226,7 +239,7 @@ func (g *generation) status(role Role, percent int) GenerationStatus {
 
 func (s *instanceSlot) status() (status InstanceStatus, version string) {
 	s.mu.Lock()
-	status = InstanceStatus{State: s.state, Since: s.since, Reason: s.reason, Restarts: s.restarts}
+	status = InstanceStatus{State: s.state, Since: s.since, Reason: s.reason, Restarts: s.restarts, memoryRestarts: s.eating.restarts}
 	running := s.instance
 	status.Pulling = s.pulling
 	s.mu.Unlock()
@@ -234,6 +247,7 @@ func (s *instanceSlot) status() (status InstanceStatus, version string) {
 		return status, ""
 	}
 	status.PID, status.Started, status.InFlight, status.Sandbox = running.PID(), running.Started(), running.InFlight(), running.Sandbox()
+	status.memoryLimit, status.memoryWatched = running.MemoryLimit()
 	// A process that is just ending has no usage any more; the next status will say so.
 	if usage, err := running.Usage(); err == nil {
 		status.MemoryBytes, status.CPUSeconds = usage.RSS, usage.CPUSeconds

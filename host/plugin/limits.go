@@ -18,10 +18,15 @@ func (s Spec) Limits() cgroup.Limits {
 	return cgroup.Limits{Memory: uint64(s.Sandbox.Memory), Pids: s.Sandbox.Pids, CPU: s.Sandbox.CPU}
 }
 
-// group makes the process's cgroup, which without limits is for its end alone; nil: there are none.
+// group makes the process's cgroup, which without limits is for its end alone; nil: there are none. A limit of memory that no cgroup
+// holds is for the host to watch (MemoryLimit), and is missing only where that does not do.
 func (s *start) group() (*cgroup.Group, error) {
 	limits := s.spec.Limits()
 	s.lacking = s.env.Groups.Lacking(limits)
+	s.watched = len(s.env.Groups.Lacking(cgroup.Limits{Memory: limits.Memory})) > 0
+	if s.watched && !s.spec.Sandbox.Require {
+		s.lacking = s.env.Groups.Lacking(cgroup.Limits{Pids: limits.Pids, CPU: limits.CPU})
+	}
 	if s.spec.Sandbox.On() && limits.Pids == 0 {
 		limits.Pids = DefaultPids
 	}
@@ -29,6 +34,7 @@ func (s *start) group() (*cgroup.Group, error) {
 	if err != nil {
 		s.log.Warn("it gets no cgroup, and no limits", "error", err)
 		s.lacking = append(s.lacking, err.Error())
+		s.watched = limits.Memory > 0
 	}
 	if s.spec.Sandbox.Require && len(s.lacking) > 0 {
 		group.Remove()
@@ -37,3 +43,20 @@ func (s *start) group() (*cgroup.Group, error) {
 	}
 	return group, nil
 }
+
+// MemoryLimit is how much memory the process and what it starts may take; 0: no limit. Where it is watched no cgroup holds it: the
+// host has to look, and restart the plugin.
+func (i *Instance) MemoryLimit() (bytes uint64, watched bool) {
+	return i.spec.Limits().Memory, i.running.watched
+}
+
+// Memory is process.Process's.
+func (i *Instance) Memory(from uint64) (uint64, error) {
+	return i.running.proc.Memory(from)
+}
+
+// MemoryLimit is none: what runs elsewhere is not this host's to limit.
+func (r *Remote) MemoryLimit() (bytes uint64, watched bool) { return 0, false }
+
+// Memory is nothing of this machine's.
+func (r *Remote) Memory(uint64) (uint64, error) { return 0, nil }

@@ -98,22 +98,48 @@ func TestAPluginThatNeedsMoreMemoryThanItMaySaysSo(t *testing.T) {
 func TestLimitsThatCannotBeAreMissing(t *testing.T) {
 	h := newHost(t) // without cgroups
 	limited := spec("limited", "good")
-	missing := func() string {
+	start := func() (missing string, limit uint64, watched bool) {
 		t.Helper()
 		i := h.start(limited)
+		limit, watched = i.MemoryLimit()
 		if err := i.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		return strings.Join(i.Sandbox().Missing, " ")
+		return strings.Join(i.Sandbox().Missing, " "), limit, watched
 	}
-	if missing := missing(); strings.Contains(missing, "not limited") {
-		t.Errorf("nobody has asked for a limit; missing are %q", missing)
+	if missing, limit, watched := start(); strings.Contains(missing, "not limited") || limit != 0 || watched {
+		t.Errorf("nobody has asked for a limit; missing are %q, it has %d, watched: %v", missing, limit, watched)
 	}
-	limited.Sandbox.Memory = 64 * config.MiB
-	const want = "sandbox.memory is not limited: the host makes no cgroups"
-	if missing := missing(); !strings.Contains(missing, want) {
+	limited.Sandbox.CPU = 1
+	const want = "sandbox.cpu is not limited: the host makes no cgroups"
+	if missing, _, _ := start(); !strings.Contains(missing, want) {
 		t.Errorf("missing are %q", missing)
 	}
 	limited.Sandbox.Require = true
 	h.wantFailure(limited, plugin.StepLaunch, want)
+}
+
+// Where no cgroup holds it the host watches, which is no sandbox: a plugin can be faster.
+func TestALimitOfMemoryIsHeldByTheCgroupOrElseWatched(t *testing.T) {
+	limited := script("limited", `:`)
+	limited.Sandbox = config.Sandbox{Mode: config.On, Memory: 256 * config.MiB}
+	h := newHost(t) // without cgroups
+	i := h.start(limited)
+	if limit, watched := i.MemoryLimit(); limit != 256<<20 || !watched || strings.Contains(strings.Join(i.Sandbox().Missing, " "), "memory") {
+		t.Errorf("without cgroups its limit is %d, watched: %v; missing are %q", limit, watched, i.Sandbox().Missing)
+	}
+	if took, err := i.Memory(0); err != nil || took < 1<<20 || took > 256<<20 {
+		t.Errorf("it takes %d bytes (%v)", took, err)
+	}
+	if err := i.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	limited.Sandbox.Require = true
+	h.wantFailure(limited, plugin.StepLaunch, "sandbox.memory is not limited: the host makes no cgroups")
+
+	held := newLimitingHost(t)
+	i = held.start(limited)
+	if limit, watched := i.MemoryLimit(); limit != 256<<20 || watched {
+		t.Errorf("in a cgroup its limit is %d, watched: %v", limit, watched)
+	}
 }

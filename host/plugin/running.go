@@ -31,6 +31,7 @@ type running struct {
 
 	granted *sandbox.Granted // nil where there is no sandbox
 	lacking []string         // what of its limits has no effect, of those that somebody asked for
+	watched bool             // no cgroup holds its limit of memory
 }
 
 // clientWait bounds the wait for go-plugin to notice that its process has ended. Only an unkillable one makes it long.

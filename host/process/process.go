@@ -223,6 +223,7 @@ func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
 	expendable(cmd.Process.Pid)
 	p.mu.Lock()
 	p.pid, p.started = cmd.Process.Pid, time.Now()
+	leaders.Store(p.pid, p)
 	doomed := p.doomed
 	p.mu.Unlock()
 	if doomed {
@@ -240,6 +241,7 @@ func (p *Process) fork(cmd *exec.Cmd, stdout, stderr *pipe) error {
 	}
 	unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // the launcher is about to end
 	_ = cmd.Wait()                  // its end was told already
+	leaders.Delete(p.pid)
 	p.pid, p.started = 0, time.Time{}
 	var refused *sandbox.ExecError
 	if errors.As(err, &refused) {
@@ -278,6 +280,7 @@ func (p *Process) reap(cmd *exec.Cmd) {
 		unix.Kill(-p.pid, unix.SIGKILL) //nolint:errcheck // fails only where nothing is left to kill
 		p.config.Group.Kill()
 	}
+	leaders.Delete(p.pid)
 	err := cmd.Wait()
 	p.reaped = true
 	p.exit = exitOf(cmd.ProcessState, err)

@@ -367,3 +367,47 @@ func TestAGroupThatIsKeptOutlivesItsLeader(t *testing.T) {
 	kill(t, child, syscall.SIGKILL)
 	wait.Until(t, "the child is gone", func() bool { return gone(child) })
 }
+
+func TestMemoryIsThatOfAllThatAProcessHasStarted(t *testing.T) {
+	p := shell(t, `setsid sh -c 'x=$(head -c 40m /dev/zero | tr "\\0" x); sleep 1000 & echo ready; wait' & wait`)
+	says(t, p, "ready")
+	usage, err := p.Usage()
+	if err != nil || usage.Processes != 3 || usage.RSS < 40<<20 {
+		t.Errorf("%+v, %v", usage, err)
+	}
+	memory, err := p.Memory(0)
+	if err != nil || memory < 40<<20 || memory > usage.RSS {
+		t.Errorf("it takes %d bytes of the %d that are resident: %v", memory, usage.RSS, err)
+	}
+	if resident, err := p.Memory(1 << 40); err != nil || resident < memory {
+		t.Errorf("without a look at what is shared it is %d, less than %d (%v)", resident, memory, err)
+	}
+}
+
+func TestMemoryThatProcessesShareCountsOnce(t *testing.T) {
+	p := process.New(process.Config{Name: "python", Env: []string{"PATH=" + os.Getenv("PATH")}, Command: []string{"python3", "-c", `
+import mmap, os, time
+private, shared = b"x" * (64 << 20), mmap.mmap(-1, 32 << 20)
+shared.write(b"x" * (32 << 20))
+for _ in range(3):
+    os.fork()
+for at in range(0, 32 << 20, 4096):
+    shared[at]
+print("ready", flush=True)
+time.sleep(1000)`}})
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Kill(context.Background())
+		<-p.Done()
+	})
+	says(t, p, "ready")
+	wait.Until(t, "all have what they share", func() bool {
+		usage, err := p.Usage()
+		return err == nil && usage.Processes == 8 && usage.RSS > 8*90<<20
+	})
+	if memory, err := p.Memory(0); err != nil || memory < 96<<20 || memory > 160<<20 {
+		t.Errorf("eight processes that share 96 MiB take %d MiB (%v)", memory>>20, err)
+	}
+}

@@ -114,7 +114,7 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	admin.New(admin.Options{Artifacts: func() artifact.Stats { return artifact.Stats{} },
 		Version: "1.2.3", Ready: func() bool { return true }, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
 		Plugins: func() []fleet.Status {
-			return []fleet.Status{{Name: "hello", State: fleet.Running, PID: 1, Started: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"}}}
+			return []fleet.Status{{Name: "hello", State: fleet.Running, MemoryLimit: 1, PID: 1, Started: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"}}}
 		},
 	})
 	gathered, err := registry.Gather()

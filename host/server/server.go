@@ -71,6 +71,7 @@ func Run(ctx context.Context, options Options) error {
 	defer runRoot.Close()
 	groups := openGroups(runRoot, options.Log)
 	defer groups.Close()
+	container := openContainer(options.Config, options.Log)
 	stateDir, err := state.Open(options.Config.StateDir)
 	if err != nil {
 		return fmt.Errorf("state_dir: %w", err)
@@ -114,7 +115,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	defer artifacts.Close() // what it leaves, the next host removes
 	ResolveImages(ctx, options.Config, artifacts, options.Log)
-	h := newHost(ctx, options, runRoot, groups, stateDir, bound, tokens, without, keys, intents, known, artifacts)
+	h := newHost(ctx, options, runRoot, groups, container, stateDir, bound, tokens, without, keys, intents, known, artifacts)
 	err = h.serve(ctx)
 	h.stop(err == nil && !h.isSucceeded()) // whoever calls a host that was succeeded calls the new one
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -143,7 +144,7 @@ type host struct {
 	stopping  context.Context
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, container *cgroup.Container, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
@@ -151,7 +152,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	}
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
-		Routes: h.routes, RunRoot: runRoot, Groups: groups, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
+		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
 	h.gateway = gateway.New(known.into(gateway.Options{

@@ -164,7 +164,7 @@ var contractModes = map[string]func(*options){
 		var mu sync.Mutex
 		var leaked [][]byte
 		serve(o, onRequest(func(any) {
-			block := make([]byte, 64<<10)
+			block := make([]byte, o.block)
 			for i := range block {
 				block[i] = 1 // so that the kernel has to give the pages
 			}

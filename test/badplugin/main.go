@@ -65,6 +65,7 @@ type options struct {
 	text   string
 	delay  time.Duration
 	calls  int
+	block  int
 	setsid bool
 }
 
@@ -84,6 +85,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.StringVar(&o.text, "text", "cannot find libduckdb.so", "what is printed")
 	flags.DurationVar(&o.delay, "delay", 300*time.Millisecond, "how late")
 	flags.IntVar(&o.calls, "calls", 3, "agent calls until the one that goes wrong")
+	flags.IntVar(&o.block, "block", 64<<10, "bytes of memory that a message leaks")
 	flags.BoolVar(&o.setsid, "setsid", false, "let the child leave the process group")
 	return flags
 }

@@ -9,6 +9,7 @@ package hosttest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -171,7 +172,7 @@ func (h *Host) Kill(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), stopLimit)
 	defer cancel()
-	if err := h.replica.Signal(syscall.SIGKILL); err != nil {
+	if err := h.replica.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		t.Fatal(err)
 	}
 	_ = h.replica.Wait(ctx) // which says that it was killed
