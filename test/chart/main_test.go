@@ -2,7 +2,6 @@ package chart
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,8 +10,6 @@ import (
 	"sync"
 	"testing"
 )
-
-var update = flag.Bool("update", false, "write what is generated of charts/agenthost anew")
 
 // built is the folder of what was built here; empty where nothing was.
 var built string
@@ -58,20 +55,4 @@ func agenthost(t *testing.T, args ...string) []byte {
 		t.Fatalf("agenthost %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.Bytes())
 	}
 	return out
-}
-
-// generated holds a file of the chart to what it is generated from.
-func generated(t *testing.T, file string, want []byte) {
-	t.Helper()
-	path := filepath.Join(chartFolder, file)
-	if *update {
-		if err := os.WriteFile(path, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if is, err := os.ReadFile(path); err != nil {
-		t.Fatal(err)
-	} else if !bytes.Equal(is, want) {
-		t.Errorf("%s is out of date: GOWORK=off go -C test/chart test -run '^%s$' -update", path, t.Name())
-	}
 }

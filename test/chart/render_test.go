@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -121,7 +122,7 @@ func read(files map[string]string) (*rendered, error) {
 		documents := yamlreader.NewYAMLReader(bufio.NewReader(strings.NewReader(files[file])))
 		for {
 			document, err := documents.Read()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
