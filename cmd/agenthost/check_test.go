@@ -123,6 +123,31 @@ func TestCheckStartShowsTheManifestOfEachPluginAndStopsIt(t *testing.T) {
 	}
 }
 
+func TestCheckStartLeavesAStateDirectoryThatAHostTakes(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "state")
+	file := pluginsFile(t, map[string][]string{"echo": badplugin.Command("good")})
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settings map[string]any
+	if err := json.Unmarshal(content, &settings); err != nil {
+		t.Fatal(err)
+	}
+	settings["state_dir"] = folder
+	if content, err = json.Marshal(settings); err != nil {
+		t.Fatal(err)
+	}
+	agenthost(t, "check", "-c", writeFile(t, "host.json", string(content)), "--start").expect(t, 0, "echo: ok", "starting echo …")
+	info, err := os.Stat(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("it has mode %04o, and the host starts with 0700 only", info.Mode().Perm())
+	}
+}
+
 func TestCheckStartFindsTwoPluginsWithOneCategory(t *testing.T) {
 	file := pluginsFile(t, map[string][]string{"a": badplugin.Command("good"), "b": badplugin.Command("good")})
 	got := agenthost(t, "check", "-c", file, "--start")

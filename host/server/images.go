@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,6 +18,12 @@ import (
 
 // OpenArtifacts opens the store of the plugins that are images, for the host with these sources.
 func OpenArtifacts(settings *config.Config, sources config.Sources, log *slog.Logger) (*artifact.Store, error) {
+	// The store lets others pass, and so would a state directory that it made on the way, which no host would then take.
+	if below, err := filepath.Rel(settings.StateDir, settings.Artifacts.Dir); err == nil && filepath.IsLocal(below) {
+		if err := os.MkdirAll(settings.StateDir, 0o700); err != nil {
+			return nil, fmt.Errorf("state_dir: %w", err)
+		}
+	}
 	return artifact.Open(artifact.Options{
 		Dir: settings.Artifacts.Dir, Host: path.Base(memoryOf(sources)), Registries: RegistriesOf(settings.Artifacts), Log: log,
 		Limits: artifact.Limits{Size: int64(settings.Artifacts.MaxSize), Files: settings.Artifacts.MaxFiles},
