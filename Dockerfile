@@ -27,6 +27,7 @@ COPY proto proto
 COPY sdk/go sdk/go
 # Part of go.work; nothing of it is built here.
 COPY test/systems test/systems
+RUN go work edit -dropuse=./test/cluster
 RUN mkdir /modules && find . -name 'go.*' ! -name '*.tmpl' -exec cp --parents -t /modules {} +
 
 # What is downloaded: again only when a go.mod or go.sum changes.

@@ -137,6 +137,11 @@ deploying-test:
 	@scripts/docker-compose
 	@scripts/image-engine go run ./test/deploying compose
 
+## cluster-test: the chart and the host on a real Kubernetes of one node, built here and in namespaces of its own (CLUSTER_ONLY=case,…, CLUSTER_IMAGE=archive of an image)
+.PHONY: cluster-test
+cluster-test: toolchains build
+	@test/cluster/run
+
 ## generate: the Go code of proto/
 .PHONY: generate
 generate: toolchains

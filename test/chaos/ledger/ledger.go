@@ -118,7 +118,12 @@ type Weather struct {
 
 // Listen starts a ledger on a free port of the loopback.
 func Listen(plans func(task string) (Plan, bool)) (*Ledger, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return ListenOn("127.0.0.1:0", plans)
+}
+
+// ListenOn is Listen for an address of its own, for plugins that are not on this machine.
+func ListenOn(address string, plans func(task string) (Plan, bool)) (*Ledger, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("the ledger cannot listen: %w", err)
 	}
