@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,13 +100,13 @@ func calling(p *place, how string, do func() error) (made int, err error) {
 	defer func() { _ = cmd.Wait() }() // it says what it has to say on its output
 	defer in.Close()
 	said := bufio.NewReader(out)
-	if line, err := said.ReadString('\n'); err != nil || line != "calling\n" {
-		return 0, fmt.Errorf("the caller says %q: %w", line, err)
+	if line, err := said.ReadString('\n'); line != "calling\n" {
+		return 0, errors.Join(fmt.Errorf("the caller says %q", line), err)
 	}
 	if err := do(); err != nil {
 		return 0, err
 	}
-	in.Close()
+	in.Close() // which ends it
 	line, err := said.ReadString('\n')
 	if err != nil {
 		return 0, fmt.Errorf("the caller ended: %w", err)

@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// stepLimit is how long one command may take.
-const stepLimit = 5 * time.Minute
+// stepLimit is how long one command may take, makeLimit one that builds.
+const (
+	stepLimit = 3 * time.Minute
+	makeLimit = time.Hour
+)
 
 // place is where commands run: a shell's command line, before the script, the folder in which the next begins, and variables.
 type place struct {
@@ -23,7 +26,11 @@ type place struct {
 
 // run runs a script and returns what it printed on both outputs, in order. Where the next one begins is where this one ended.
 func (p *place) run(ctx context.Context, script string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, stepLimit, fmt.Errorf("it took more than %v", stepLimit))
+	limit := stepLimit
+	if strings.HasPrefix(script, "make ") {
+		limit = makeLimit
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took more than %v", limit))
 	defer cancel()
 	const end = "\x00"
 	whole := fmt.Sprintf("cd %s\n%s\nprintf '\\0%%s' \"$PWD\"", quoted(p.dir), script)

@@ -300,8 +300,12 @@ func (m *machine) promises(ctx context.Context, t *tried) error {
 			if err != nil {
 				return err
 			}
-			if exposure, err := strconv.ParseFloat(strings.TrimSpace(out), 64); err != nil || exposure > 2.5 {
-				return fmt.Errorf("it is %s: %w", out, err)
+			exposure, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
+			if err != nil {
+				return err
+			}
+			if exposure > 2.5 {
+				return fmt.Errorf("it is %v", exposure)
 			}
 			return nil
 		}},
