@@ -1,22 +1,43 @@
-# The image agenthost:VERSION: the host, the Go plugins under /plugins/<name>/<name>, and a configuration for a pod.
+# The images of agenthost, for amd64 and arm64:
+#
+#   full (default)   the host, every plugin under /plugins/<name>/<name> with its runtime, flytekit's and Flyte 2's adapters
+#   host             the host alone
+#   plugin-<name>    a plugin alone, for `image:` in the host's configuration and for image volumes
 #
 #   docker build --build-arg VERSION=1.2.3 -t agenthost:1.2.3 .
 #
-# `make image` does that, and makes the two bases below itself where they cannot be pulled. Everything here works with
-# BuildKit and with the older builder of Debian's docker.io. The last stage runs no command, so RUNTIME_BASE may be an image
-# without a shell, as long as it has glibc and libstdc++ (DuckDB is C++) no older than those of BUILD_BASE.
+# It needs BuildKit, which Docker has since 20.10. `make image` does that, makes the base itself where it cannot be pulled, and sets
+# the times in the image to those of the commit, so that the same sources make the same digest.
 #
-# It runs with a read-only root file system: it writes below /run (sockets, secrets), /tmp and /var/lib/agenthost (what
-# plugins keep, such as jobs) only, each an emptyDir in a pod, or
+# None of them has a shell or a package manager. They run with a read-only root file system: they write below /run (sockets, secrets),
+# /tmp and /var/lib/agenthost (what plugins keep, such as jobs) only, each an emptyDir in a pod, or
 #   docker run --read-only --tmpfs /run --tmpfs /tmp --tmpfs /var/lib/agenthost -p 8000:8000 agenthost:1.2.3
 # Kubernetes probes take the place of a health check: gRPC, or /healthz and /readyz, on 9091.
 
-ARG BUILD_BASE=golang:1.26-bookworm
-ARG RUNTIME_BASE=debian:bookworm-slim
+# What is built with. Nothing of it is in the images but what its compilers make. A release names it with its digest.
+ARG BUILD_BASE=golang:1.26.8-bookworm
 
-FROM ${RUNTIME_BASE} AS runtime
+# Everything is built on the machine's own architecture, for the one that is asked for.
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS base
+ARG DEBIAN_MIRROR
+ENV LC_ALL=C.UTF-8 PATH=$PATH:/usr/local/lib/image
+COPY image/debian image/packages.txt /usr/local/lib/image/
 
-FROM ${BUILD_BASE} AS sources
+# What says what is in an image, and under which licences.
+FROM base AS bill
+ARG GOPROXY
+WORKDIR /src
+COPY scripts/tools/go.mod scripts/tools/go.sum ./
+COPY scripts/tools/bill bill
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    CGO_ENABLED=0 go build -trimpath -o /bill ./bill
+
+# ---- Go: linked statically. duckdb alone has C++ in it.
+
+FROM base AS go
+ARG TARGETARCH
+RUN debian install gcc-aarch64-linux-gnu:cross g++-aarch64-linux-gnu:cross
+ARG GOPROXY
 WORKDIR /src
 COPY go.work go.work.sum go.mod go.sum ./
 COPY cmd cmd
@@ -25,67 +46,218 @@ COPY tools tools
 COPY plugins plugins
 COPY proto proto
 COPY sdk/go sdk/go
-# Part of go.work; nothing of it is built here.
-COPY test/systems test/systems
-RUN go work edit -dropuse=./test/cluster
-RUN mkdir /modules && find . -name 'go.*' ! -name '*.tmpl' -exec cp --parents -t /modules {} +
-
-# What is downloaded: again only when a go.mod or go.sum changes.
-FROM ${BUILD_BASE} AS modules
-ARG GOPROXY
-WORKDIR /src
-COPY --from=sources /modules ./
-RUN go mod graph >/dev/null && find . -name 'go*.sum' -exec awk '$2 !~ /[/]go.mod$/ {print $1 "@" $2}' {} + | sort -u | xargs go mod download
-
-# The packages that are not ours. It is the content of this list that keeps the next stage cached while our code changes.
-FROM modules AS list
-COPY --from=sources /src ./
-RUN go list -deps -f '{{if not .Standard}}{{if not .Module.Main}}{{.ImportPath}}{{end}}{{end}}' \
-      ./cmd/agenthost $(dirname ./plugins/*/main.go) | sort -u >/dependencies
-
-# What takes minutes: compiling the dependencies.
-FROM modules AS dependencies
-COPY --from=list /dependencies /dependencies
-RUN xargs go build -trimpath </dependencies
-
-FROM dependencies AS build
-COPY --from=sources /src ./
+COPY image/go-program /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+# Modules that nothing here needs, such as those of tests, are not sent to the engine.
+RUN for module in $(sed -n 's/^\t\(\.[^ ]*\)$/\1/p' go.work); do [ -e "$module/go.mod" ] || go work edit -dropuse="$module"; done
 ARG VERSION=dev
-RUN set -eu; \
-    build() { go build -trimpath -ldflags "-s -w -X main.buildVersion=$VERSION" -o "$1" "$2"; }; \
-    build /image/usr/local/bin/agenthost ./cmd/agenthost; \
-    for main in plugins/*/main.go; do \
-      name=$(basename "$(dirname "$main")"); \
-      build "/image/plugins/$name/$name" "./plugins/$name"; \
-    done
-# Modes are set here, because a checkout's depend on its umask. The user gets a name and a home, which some libraries look
-# up. What is written to is open to any user, so that another one may be chosen (runAsUser), and because an engine gives a
-# tmpfs the mode of the directory that it covers.
-COPY --from=runtime /etc/passwd /etc/group /image/etc/
-COPY LICENSE configs/kubernetes.yaml /tmp/
-RUN set -eu; \
-    install -D -m 0644 /tmp/kubernetes.yaml /image/etc/agenthost/agenthost.yaml; \
-    install -D -m 0644 /tmp/LICENSE /image/usr/share/doc/agenthost/LICENSE; \
-    install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt; \
-    sed -i /:65532:/d /image/etc/passwd /image/etc/group; \
-    echo 'agenthost:x:65532:65532::/var/lib/agenthost:/usr/sbin/nologin' >>/image/etc/passwd; \
-    echo 'agenthost:x:65532:' >>/image/etc/group; \
-    install -d -m 1777 /image/run /image/tmp /image/var/lib/agenthost
 
-FROM runtime
+FROM go AS go-host
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program host ./cmd/agenthost /usr/local/bin/agenthost
+
+FROM go AS go-bigquery
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program bigquery ./plugins/bigquery /plugins/bigquery/bigquery
+
+FROM go AS go-databricks
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program databricks ./plugins/databricks /plugins/databricks/databricks
+
+FROM go AS go-duckdb
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program --cgo duckdb ./plugins/duckdb /plugins/duckdb/duckdb
+
+FROM go AS go-hello
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program hello ./plugins/hello /plugins/hello/hello
+
+FROM go AS go-opa
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program opa ./plugins/opa /plugins/opa/opa
+
+FROM go AS go-snowflake
+RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
+    go-program snowflake-start ./plugins/snowflake/start /plugins/snowflake/snowflake
+
+# ---- Rust: linked statically too.
+
+FROM base AS rust
+ARG TARGETARCH
+RUN debian install rustc-web cargo-web libstd-rust-web-dev:target gcc-aarch64-linux-gnu:cross
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY sdk/rust sdk/rust
+COPY proto/contract.binpb proto/contract.binpb
+COPY plugins/openai plugins/openai
+COPY plugins/retrieval plugins/retrieval
+COPY image/rust-program /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+
+FROM rust AS rust-openai
+RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
+    rust-program openai
+
+FROM rust AS rust-retrieval
+RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
+    rust-program retrieval
+
+# ---- Java: a runtime with the modules that the plugin needs, and its program beside it.
+
+FROM base AS jar
+ARG TARGETARCH
+RUN debian install openjdk-17-jdk-headless maven
+WORKDIR /src
+COPY pom.xml ./
+COPY proto/contract.binpb proto/contract.binpb
+COPY sdk/java sdk/java
+COPY plugins/snowflake plugins/snowflake
+COPY image/java-program /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+RUN --mount=type=cache,id=agenthost-maven,target=/root/.m2 java-program snowflake
+
+FROM jar AS jre
+RUN debian unpack /jdk openjdk-17-jdk-headless ca-certificates
+COPY image/jre image/Authorities.java /usr/local/lib/image/
+RUN jre /jdk /out/plugins/snowflake/jre
+
+# ---- Python: an environment for flytekit's connectors and one for Flyte 2's.
+
+FROM base AS python-base
+ARG TARGETARCH
+RUN debian install python3 python3-venv
+
+FROM python-base AS python
+COPY image/python /usr/local/lib/image/python
+RUN python3 -m venv /build && /build/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /usr/local/lib/image/python/build.txt
+ENV PATH=/build/bin:$PATH
+WORKDIR /src
+COPY proto/contract.binpb proto/contract.binpb
+COPY sdk/python sdk/python
+# Its links, such as the contract's, lead into the tree.
+RUN cd sdk/python && SOURCE_DATE_EPOCH=0 hatchling build --target wheel --directory /wheels
+COPY image/python-environment /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+RUN --mount=type=cache,id=agenthost-uv,target=/root/.cache/uv python-environment flytekit
+RUN --mount=type=cache,id=agenthost-uv,target=/root/.cache/uv python-environment flyte2
+
+# ---- What the images have besides.
+
+# From Debian: what Python and Java need.
+FROM python-base AS debian
+COPY image/debian-files /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+RUN debian-files
+
+FROM base AS skeleton
+COPY --from=debian /out/etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
+COPY LICENSE configs/kubernetes.yaml /tmp/
+# Modes are set here, because a checkout's depend on its umask. What is written to is open to any user, so that another one may be chosen
+# (runAsUser), and because an engine gives a tmpfs the mode of the directory that it covers.
+RUN set -eu; \
+    install -d -m 1777 /out/run /out/tmp /out/var/lib/agenthost; \
+    install -D -m 0644 /tmp/LICENSE /license/usr/share/doc/agenthost/LICENSE; \
+    install -D -m 0644 /tmp/kubernetes.yaml /configuration/agenthost.yaml; \
+    install -d /out/etc/agenthost; \
+    printf '%s\n' root:x:0:0:root:/:/usr/sbin/nologin nobody:x:65534:65534:nobody:/:/usr/sbin/nologin \
+      agenthost:x:65532:65532::/var/lib/agenthost:/usr/sbin/nologin >/out/etc/passwd; \
+    printf '%s\n' root:x:0: nogroup:x:65534: agenthost:x:65532: >/out/etc/group
+
+FROM scratch AS labelled
 ARG VERSION=dev
 ARG REVISION
+ARG CREATED
 LABEL org.opencontainers.image.title="agenthost" \
       org.opencontainers.image.description="One gRPC endpoint for every Flyte agent; each agent runs as a plugin" \
+      org.opencontainers.image.source="https://github.com/agenthost/agenthost" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /image/ /
+COPY --from=skeleton /license/ /
+
+# ---- The images: a plugin's files are at the root, so that an image volume at /plugins/<name> has them where the full image has.
+
+FROM labelled AS plugin-bigquery
+COPY --from=go-bigquery /out/plugins/bigquery/ /
+COPY --from=go-bigquery /out/usr/share/doc/ /usr/share/doc/
+ENTRYPOINT ["/bigquery"]
+
+FROM labelled AS plugin-databricks
+COPY --from=go-databricks /out/plugins/databricks/ /
+COPY --from=go-databricks /out/usr/share/doc/ /usr/share/doc/
+ENTRYPOINT ["/databricks"]
+
+FROM labelled AS plugin-duckdb
+COPY --from=go-duckdb /out/plugins/duckdb/ /
+COPY --from=go-duckdb /out/usr/share/doc/ /usr/share/doc/
+COPY --from=debian /linked/ /
+ENTRYPOINT ["/duckdb"]
+
+FROM labelled AS plugin-hello
+COPY --from=go-hello /out/plugins/hello/ /
+COPY --from=go-hello /out/usr/share/doc/ /usr/share/doc/
+ENTRYPOINT ["/hello"]
+
+FROM labelled AS plugin-opa
+COPY --from=go-opa /out/plugins/opa/ /
+COPY --from=go-opa /out/usr/share/doc/ /usr/share/doc/
+ENTRYPOINT ["/opa"]
+
+FROM labelled AS plugin-openai
+COPY --from=rust-openai /out/plugins/openai/ /
+COPY --from=rust-openai /out/usr/share/doc/ /usr/share/doc/
+COPY --from=debian /linked/ /
+ENTRYPOINT ["/openai"]
+
+FROM labelled AS plugin-retrieval
+COPY --from=rust-retrieval /out/plugins/retrieval/ /
+COPY --from=rust-retrieval /out/usr/share/doc/ /usr/share/doc/
+COPY --from=debian /linked/ /
+ENTRYPOINT ["/retrieval"]
+
+# Its Java needs a C library, which the full image has.
+FROM labelled AS plugin-snowflake
+COPY --from=jre /out/plugins/snowflake/ /
+COPY --from=jar /out/plugins/snowflake/ /
+COPY --from=jar /out/usr/share/doc/ /usr/share/doc/
+COPY --from=go-snowflake /out/plugins/snowflake/ /
+COPY --from=go-snowflake /out/usr/share/doc/ /usr/share/doc/
+ENTRYPOINT ["/snowflake"]
+
+FROM labelled AS host
+COPY --from=skeleton /out/ /
+COPY --from=go-host /out/ /
 # For whichever user it runs as: the home is where plugins keep what must outlive them.
-ENV HOME=/var/lib/agenthost
+ENV PATH=/usr/local/bin:/usr/bin:/bin HOME=/var/lib/agenthost
 USER 65532:65532
 WORKDIR /
 EXPOSE 8000 9091
 HEALTHCHECK NONE
 ENTRYPOINT ["agenthost"]
 CMD ["serve", "--config", "/etc/agenthost/agenthost.yaml"]
+
+FROM host AS everything
+COPY --from=debian /out/ /
+COPY --from=python /opt/ /opt/
+COPY --from=python /out/ /
+COPY --from=jre /out/ /
+COPY --from=jar /out/ /
+COPY --from=rust-openai /out/ /
+COPY --from=rust-retrieval /out/ /
+COPY --from=go-bigquery /out/ /
+COPY --from=go-databricks /out/ /
+COPY --from=go-duckdb /out/ /
+COPY --from=go-hello /out/ /
+COPY --from=go-opa /out/ /
+COPY --from=go-snowflake /out/ /
+COPY --from=skeleton /configuration/ /etc/agenthost/
+
+# One bill of all parts.
+FROM base AS full-bill
+COPY --from=bill /bill /usr/local/lib/image/
+COPY --from=everything /usr/share/doc/agenthost /bills
+RUN cd /bills && bill -to /bills -name full merge $(ls *.cdx.json | sed 's/[.]cdx[.]json$//')
+
+FROM everything AS full
+COPY --from=full-bill /bills/full.cdx.json /usr/share/doc/agenthost/

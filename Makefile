@@ -120,15 +120,30 @@ security-test: toolchains build
 fuzz: toolchains
 	@scripts/fuzz
 
-## image: the container image agenthost:$(VERSION), with the host and the Go plugins
+## image: the container image agenthost:$(VERSION), with every plugin (IMAGE_TARGETS="host plugin-duckdb" for others)
 .PHONY: image
 image:
-	@scripts/image $(VERSION)
+	@scripts/image $(VERSION) $(IMAGE_TARGETS)
 
-## image-test: runs the image as a cluster would, and looks at it
+## image-packages: pins today's packages of Debian and Python for the image
+.PHONY: image-packages
+image-packages:
+	@scripts/image-packages
+
+## image-test: builds the images, runs them as a cluster would, and looks into them
 .PHONY: image-test
-image-test: image
+image-test:
 	@scripts/image-test $(VERSION)
+
+## image-test-arm64: builds the host and plugins for arm64, and runs them under qemu
+.PHONY: image-test-arm64
+image-test-arm64:
+	@scripts/image-test-arm64 $(VERSION) $(IMAGE_TARGETS)
+
+## image-test-same: builds images twice, the second time without any cache, and compares their digests (an hour)
+.PHONY: image-test-same
+image-test-same:
+	@scripts/image-test-same $(VERSION) $(IMAGE_TARGETS)
 
 ## deploying-test: docs/deploying.md followed command by command, under a systemd of its own and in docker compose (root)
 .PHONY: deploying-test

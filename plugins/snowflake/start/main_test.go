@@ -29,7 +29,7 @@ func TestItBecomesTheJavaBesideIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := exec.Command(link, "--an", "argument")
-	run.Env = append(os.Environ(), "SOME=variable")
+	run.Env = append(os.Environ(), "SOME=variable", "TMPDIR=/where/it may write")
 	out, err := run.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestItBecomesTheJavaBesideIt(t *testing.T) {
 	if who != strconv.Itoa(run.ProcessState.Pid()) {
 		t.Errorf("Java is process %s, and the host knows %d", who, run.ProcessState.Pid())
 	}
-	want := []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-jar", filepath.Join(folder, "snowflake.jar"), "--an", "argument"}
+	want := []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-Djava.io.tmpdir=/where/it may write", "-jar", filepath.Join(folder, "snowflake.jar"), "--an", "argument"}
 	if !slices.Equal(lines[1:], want) {
 		t.Errorf("got %q", lines[1:])
 	}

@@ -65,7 +65,7 @@ func remake(m maker, folder, load, tag string, saved []string) error {
 		if err != nil {
 			return err
 		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}}).(v1.ImageIndex)
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
 		if i == 0 && load != "" {
 			reference, err := name.NewTag(tag)
 			if err != nil {

@@ -77,7 +77,7 @@ func TestTheImageRunsAsItWasBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer content.Close() //nolint:errcheck // only read
+	defer content.Close()
 	header, err := tar.NewReader(content).Next()
 	if err != nil || header.Name != "file" || header.ModTime.Unix() != 7 || header.Mode != 0o755 {
 		t.Errorf("got %+v, %v", header, err)
