@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"strconv"
 	"strings"
@@ -42,25 +41,28 @@ func Options() []sdk.Option {
 // Meta is how Flyte remembers a job.
 type Meta struct {
 	Job string `json:"job"`
+	// Store is the id of the store that the job is in, so that a plugin with another one can tell that it does not know.
+	// Older versions gave none.
+	Store string `json:"store,omitempty"`
 }
 
 // Agent serves the task type. Its zero value waits for its configuration, and takes the default one if a task comes first.
 type Agent struct {
-	mu    sync.Mutex
-	store *jobs.Store
+	mu     sync.Mutex
+	stores *stores
 }
 
-func (a *Agent) configure(_ context.Context, config Config) error {
+func (a *Agent) configure(ctx context.Context, config Config) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.store != nil {
+	if a.stores != nil {
 		return errors.New("the plugin is at work already, with its default configuration")
 	}
-	return a.open(config)
+	return a.open(ctx, config)
 }
 
 // open starts the work, with what earlier processes left of it. The caller holds the lock.
-func (a *Agent) open(config Config) error {
+func (a *Agent) open(ctx context.Context, config Config) error {
 	if err := config.complete(); err != nil {
 		return err
 	}
@@ -75,37 +77,26 @@ func (a *Agent) open(config Config) error {
 	if err != nil {
 		return sdk.ConfigError{Key: "scratch_dir", Message: err.Error()}
 	}
-	a.store, err = jobs.Open(jobs.Options{
-		Dir:        config.StateDir,
-		Work:       worker{queries}.work,
-		Concurrent: config.MaxConcurrent,
-		Attempts:   config.MaxAttempts,
-		KeepFor:    config.Retention.MaxAge.Std(),
-		KeepCount:  config.Retention.MaxJobs,
-		Log:        slog.Default(),
-	})
-	if err != nil {
-		return sdk.ConfigError{Key: "state_dir", Message: err.Error()}
-	}
-	return nil
+	a.stores, err = openStores(ctx, config, store, worker{queries}.work)
+	return err
 }
 
-func (a *Agent) jobs() (*jobs.Store, error) {
+func (a *Agent) jobs(ctx context.Context) (*stores, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.store == nil {
+	if a.stores == nil {
 		var config Config
 		config.SetDefaults()
-		if err := a.open(config); err != nil {
+		if err := a.open(ctx, config); err != nil {
 			return nil, sdk.FailedPrecondition("the plugin cannot start with its default configuration: %w", err)
 		}
 	}
-	return a.store, nil
+	return a.stores, nil
 }
 
-// Create puts the task on disk as a job. The same attempt twice is one job.
-func (a *Agent) Create(_ context.Context, task *sdk.Task) (Meta, error) {
-	store, err := a.jobs()
+// Create stores the task as a job. The same attempt twice is one job.
+func (a *Agent) Create(ctx context.Context, task *sdk.Task) (Meta, error) {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return Meta{}, err
 	}
@@ -113,85 +104,58 @@ func (a *Agent) Create(_ context.Context, task *sdk.Task) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	former, ok, err := formerJob(store, task)
-	switch {
-	case err != nil:
+	store, id, err := stores.jobOf(ctx, task)
+	if err != nil {
 		return Meta{}, err
-	case ok:
-		return found(former, store.Find(former))
 	}
-	id := jobID(task.IdempotencyKey)
-	return found(id, store.Submit(id, spec))
+	return found(store, id, store.Submit(ctx, id, spec))
 }
 
 // Find gives the attempt's job.
-func (a *Agent) Find(_ context.Context, task *sdk.Task) (Meta, error) {
-	store, err := a.jobs()
+func (a *Agent) Find(ctx context.Context, task *sdk.Task) (Meta, error) {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return Meta{}, err
 	}
-	id, ok, err := formerJob(store, task)
+	store, id, err := stores.jobOf(ctx, task)
 	if err != nil {
 		return Meta{}, err
 	}
-	if !ok {
-		id = jobID(task.IdempotencyKey)
-	}
-	return found(id, store.Find(id))
+	return found(store, id, store.Find(ctx, id))
 }
 
-// found is the answer for a job, by what the store says of it.
-func found(id string, err error) (Meta, error) {
+// found is the answer for a job, by what its store says of it.
+func found(store *jobs.Store, id string, err error) (Meta, error) {
 	switch {
 	case errors.Is(err, jobs.ErrUnknown):
-		return Meta{}, sdk.NotFound("no job was made of the task's attempt in this state_dir: %w", err)
+		return Meta{}, sdk.NotFound("no job was made of the task's attempt in this plugin's store (its config key jobs, or state_dir): %w", err)
 	case errors.Is(err, jobs.ErrAbandoned):
 		return Meta{}, sdk.Abandoned("no query is run for the task: %w", err)
 	case err != nil:
 		return Meta{}, sdk.Unavailable("%w", err)
 	}
-	return Meta{Job: id}, nil
+	return Meta{Job: id, Store: store.ID()}, nil
 }
 
 // Abandon ends the attempt's job, and lets none be made.
-func (a *Agent) Abandon(_ context.Context, task *sdk.Task) error {
-	store, err := a.jobs()
+func (a *Agent) Abandon(ctx context.Context, task *sdk.Task) error {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	ids := []string{jobID(task.IdempotencyKey)}
-	if former, ok, err := formerJob(store, task); err != nil {
+	store, id, err := stores.jobOf(ctx, task)
+	if err != nil {
 		return err
-	} else if ok {
-		ids = append(ids, former)
 	}
-	for _, id := range ids {
-		if err := store.Abandon(id); err != nil {
+	if err := store.Abandon(ctx, id); err != nil {
+		return sdk.Unavailable("%w", err)
+	}
+	if own := jobID(task.IdempotencyKey); own != id || store != stores.main {
+		if err := stores.main.Abandon(ctx, own); err != nil {
 			return sdk.Unavailable("%w", err)
 		}
 	}
 	return nil
-}
-
-// formerJob finds the attempt's job where it was made under the former key, which other attempts could have too: they have
-// other output prefixes.
-func formerJob(store *jobs.Store, task *sdk.Task) (id string, found bool, err error) {
-	key := task.FormerIdempotencyKey()
-	if key == "" {
-		return "", false, nil
-	}
-	id = jobID(key)
-	data, err := store.Spec(id)
-	if errors.Is(err, jobs.ErrUnknown) {
-		return "", false, nil
-	} else if err != nil {
-		return "", false, sdk.Unavailable("%w", err)
-	}
-	var former spec
-	if err := json.Unmarshal(data, &former); err != nil {
-		return "", false, fmt.Errorf("job %s cannot be read back: %w", id, err)
-	}
-	return id, former.OutputPrefix == task.OutputPrefix, nil
 }
 
 func jobID(key string) string {
@@ -205,18 +169,26 @@ func jobID(key string) string {
 }
 
 // Get tells how the job is.
-func (a *Agent) Get(_ context.Context, job sdk.Job[Meta]) (*sdk.Resource, error) {
-	store, err := a.jobs()
+func (a *Agent) Get(ctx context.Context, job sdk.Job[Meta]) (*sdk.Resource, error) {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	status, err := store.Status(job.Meta.Job)
+	var status jobs.Status
+	store, err := stores.of(ctx, job.Meta)
+	if err == nil {
+		status, err = store.Status(ctx, job.Meta.Job)
+	}
+	if isElsewhere(err) {
+		return stores.elsewhere.answer(job.Meta.Job, err), nil
+	}
 	if errors.Is(err, jobs.ErrUnknown) {
-		return nil, sdk.NotFound("there is no job %q: it was never made here, or is forgotten since it ended (the plugin's config keys state_dir and retention)", job.Meta.Job)
+		return nil, sdk.NotFound("there is no job %q: it was never made here, or is forgotten since it ended (the plugin's config keys jobs, state_dir and retention)", job.Meta.Job)
 	}
 	if err != nil {
 		return nil, sdk.Unavailable("%w", err)
 	}
+	stores.elsewhere.found(job.Meta.Job)
 	resource, err := describe(status)
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", job.Meta.Job, err)
@@ -225,24 +197,35 @@ func (a *Agent) Get(_ context.Context, job sdk.Job[Meta]) (*sdk.Resource, error)
 }
 
 // Delete interrupts the job if it has not ended.
-func (a *Agent) Delete(_ context.Context, job sdk.Job[Meta]) error {
-	store, err := a.jobs()
+func (a *Agent) Delete(ctx context.Context, job sdk.Job[Meta]) error {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	if err := store.Cancel(job.Meta.Job); err != nil {
+	store, err := stores.of(ctx, job.Meta)
+	if err == nil {
+		err = store.Cancel(ctx, job.Meta.Job)
+	}
+	if isElsewhere(err) && stores.elsewhere.isGone(job.Meta.Job) {
+		return nil // nobody can
+	}
+	if err != nil {
 		return sdk.Unavailable("%w", err)
 	}
 	return nil
 }
 
 // Logs sends the lines that the job has by now. The token of a page is the number of its first line.
-func (a *Agent) Logs(_ context.Context, job sdk.Job[Meta], query sdk.LogQuery, out *sdk.LogStream) error {
-	store, err := a.jobs()
+func (a *Agent) Logs(ctx context.Context, job sdk.Job[Meta], query sdk.LogQuery, out *sdk.LogStream) error {
+	stores, err := a.jobs(ctx)
 	if err != nil {
 		return err
 	}
-	lines, err := store.Log(job.Meta.Job)
+	var lines []jobs.Line
+	store, err := stores.of(ctx, job.Meta)
+	if err == nil {
+		lines, err = store.Log(ctx, job.Meta.Job)
+	}
 	if errors.Is(err, jobs.ErrUnknown) {
 		return sdk.NotFound("there is no job %q", job.Meta.Job)
 	}
@@ -273,8 +256,8 @@ func (a *Agent) Logs(_ context.Context, job sdk.Job[Meta], query sdk.LogQuery, o
 func (a *Agent) Close(context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.store != nil {
-		a.store.Close()
+	if a.stores != nil {
+		a.stores.close()
 	}
 	return nil
 }
@@ -399,6 +382,7 @@ func (w worker) work(ctx context.Context, id string, data []byte, report *jobs.R
 	}
 	got, err := w.engine.Run(ctx, engine.Query{
 		ID:           id,
+		Run:          report.Run(),
 		Statement:    s.Statement,
 		Inputs:       inputs.GetLiterals(),
 		InputTypes:   typesOf(types.GetInputs()),

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +27,41 @@ import (
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if programs != "" {
+			_ = os.RemoveAll(programs)
+		}
+		os.Exit(code)
+	}))
+}
+
+// programs is where the plugin is built, once for all tests.
+var (
+	programs string
+	built    = sync.OnceValues(func() (string, error) {
+		var err error
+		if programs, err = os.MkdirTemp("", "duckdb-plugin-*"); err != nil {
+			return "", err
+		}
+		program := filepath.Join(programs, "duckdb")
+		said, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("the plugin cannot be built: %w\n%s", err, said)
+		}
+		return program, nil
+	})
+)
+
+// plugin is the built program.
+func plugin(t *testing.T) string {
+	t.Helper()
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
 
 var dataset = &core.LiteralType{Type: &core.LiteralType_StructuredDatasetType{StructuredDatasetType: &core.StructuredDatasetType{}}}
 
@@ -358,7 +394,7 @@ func TestRemoteInputsAreQueriedAndRemoteResultsWritten(t *testing.T) {
 
 // The built program, killed as the kernel kills what needs too much memory.
 func TestAKilledPluginLosesNoJob(t *testing.T) {
-	program := agenttest.Build(t, "..")
+	program := plugin(t)
 	config := map[string]any{"state_dir": t.TempDir(), "max_concurrent": 1}
 	before := agenttest.Command(t, program)
 	configure(t, before, config)

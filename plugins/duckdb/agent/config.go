@@ -9,11 +9,16 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/plugins/duckdb/engine"
+	"github.com/agenthost/agenthost/plugins/duckdb/jobs"
+	"github.com/agenthost/agenthost/plugins/duckdb/storage"
 	sdk "github.com/agenthost/agenthost/sdk/go"
 )
 
 // Config is the plugin's `config:` block.
 type Config struct {
+	Jobs           string       `json:"jobs,omitempty" jsonschema:"description=Where jobs are kept that all replicas of the host share: a prefix in a bucket\\, such as s3://bucket/agenthost/duckdb (also gs:// and azblob://)\\, or a directory on a volume that all of them write (an absolute path or file://). Default: state_dir."`
+	Lease          sdk.Duration `json:"lease,omitempty" jsonschema:"description=How long a replica may give no sign of life before another takes its jobs over. At least 1s. Default: 20s."`
+	StoreGoneAfter sdk.Duration `json:"store_gone_after,omitempty" jsonschema:"description=How long a job is RUNNING for a replica that cannot reach where it is kept; then it is RETRYABLE_FAILED. Default: 1h."`
 	StateDir       string       `json:"state_dir,omitempty" jsonschema:"description=Directory in which jobs are kept so that they outlive the process. Each plugin entry of the host needs its own. Default: agenthost/duckdb below the user's state directory."`
 	ScratchDir     string       `json:"scratch_dir,omitempty" jsonschema:"description=Directory for copies of inputs\\, spilled data and results on their way out. Default: scratch in state_dir."`
 	MemoryLimit    sdk.Size     `json:"memory_limit,omitempty" jsonschema:"description=Memory of one query before it spills to disk."`
@@ -46,6 +51,8 @@ func (c *Config) SetDefaults() {
 	c.InlineLimit = 2 << 20
 	c.OffloadedLimit = 128 << 20
 	c.MaxAttempts = 3
+	c.Lease = sdk.Duration(jobs.DefaultLease)
+	c.StoreGoneAfter = sdk.Duration(time.Hour)
 	c.Retention = Retention{MaxAge: sdk.Duration(7 * 24 * time.Hour), MaxJobs: 10_000}
 }
 
@@ -59,6 +66,17 @@ func (c *Config) Validate() []sdk.ConfigError {
 		if path != "" && !filepath.IsAbs(path) {
 			refuse(key, "must be an absolute path, got %q", path)
 		}
+	}
+	if c.Jobs != "" {
+		if _, err := storage.Parse(c.Jobs); err != nil {
+			refuse("jobs", "%v", err)
+		}
+	}
+	if c.Lease.Std() < time.Second {
+		refuse("lease", "must be at least 1s, got %s", c.Lease)
+	}
+	if c.StoreGoneAfter <= 0 {
+		refuse("store_gone_after", "must be more than 0s, got %s", c.StoreGoneAfter)
 	}
 	for i, path := range c.AllowPaths {
 		if !filepath.IsAbs(path) {
@@ -77,6 +95,14 @@ func (c *Config) Validate() []sdk.ConfigError {
 
 func (c *Config) limits() engine.Limits {
 	deny := []string{c.StateDir, c.ScratchDir, secretsDir()}
+	var denyObjects []string
+	switch shared, err := storage.Parse(c.Jobs); {
+	case err != nil: // there is none: Validate has seen it
+	case shared.IsLocal():
+		deny = append(deny, shared.Path)
+	default:
+		denyObjects = append(denyObjects, c.Jobs)
+	}
 	for _, path := range deny {
 		if actual, err := filepath.EvalSymlinks(path); err == nil && actual != path {
 			deny = append(deny, actual)
@@ -94,6 +120,7 @@ func (c *Config) limits() engine.Limits {
 		AllowPaths:     c.AllowPaths,
 		LocalInputs:    c.LocalInputs == nil || *c.LocalInputs,
 		DenyInputs:     deny,
+		DenyObjects:    denyObjects,
 	}
 }
 

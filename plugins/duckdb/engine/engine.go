@@ -49,12 +49,17 @@ type Limits struct {
 	LocalInputs bool
 	// DenyInputs are directories that are never inputs, such as those with the plugin's secrets and its state.
 	DenyInputs []string
+	// DenyObjects are uris of buckets, below which nothing is read or written for a task.
+	DenyObjects []string
 }
 
 // Query is what to run.
 type Query struct {
 	// ID names the query's scratch directory. Only one query of an ID may run at a time.
 	ID string
+	// Run counts from 1 (0 is 1) how often the query was begun: a dataset of a later run has a name of its own, since an earlier
+	// run may still write.
+	Run int
 	// Statement is the SQL as the task has it.
 	Statement string
 	// Inputs by name, and the types that the task declares for them where it does.
@@ -89,6 +94,7 @@ type Reporter interface {
 // Engine runs queries. It is safe for concurrent use.
 type Engine struct {
 	limits  Limits
+	denied  []storage.Location
 	storage *storage.Storage
 }
 
@@ -103,7 +109,16 @@ func New(limits Limits, store *storage.Storage) (*Engine, error) {
 	if err := os.MkdirAll(limits.Scratch, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the scratch directory: %w", err)
 	}
-	return &Engine{limits: limits, storage: store}, nil
+	e := &Engine{limits: limits, storage: store}
+	for _, uri := range limits.DenyObjects {
+		location, err := storage.Parse(uri)
+		if err != nil {
+			return nil, err
+		}
+		e.denied = append(e.denied, location)
+	}
+	sweepScratch(limits.Scratch)
+	return e, nil
 }
 
 // Run runs a query to its end. Errors are *fault.Error, or the cause of ctx's cancellation, which stops a running
@@ -128,14 +143,17 @@ func (e *Engine) run(ctx context.Context, q Query, report Reporter) (Result, err
 		return Result{}, fault.Final("%w", err)
 	}
 	want, err := planOutput(q)
+	if err == nil && len(q.Outputs) > 0 {
+		err = e.permitObject(q.OutputPrefix)
+	}
 	if err != nil {
 		return Result{}, err
 	}
-	scratch, err := e.makeScratch(q.ID)
+	scratch, drop, err := e.makeScratch(q)
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }() // what stays is removed before the ID's next run
+	defer drop()
 
 	db, err := openDatabase(ctx, e.limits, scratch)
 	if err != nil {
@@ -168,23 +186,6 @@ func (e *Engine) run(ctx context.Context, q Query, report Reporter) (Result, err
 	}
 	report.Note("%d rows, %d bytes written", result.Rows, result.Bytes)
 	return result, nil
-}
-
-func (e *Engine) makeScratch(id string) (string, error) {
-	// The database's locks compare real paths.
-	root, err := filepath.EvalSymlinks(e.limits.Scratch)
-	if err != nil {
-		return "", fault.File("cannot use the scratch directory: %w", err)
-	}
-	scratch := filepath.Join(root, id)
-	// Left by a process that died while it ran this query.
-	if err := os.RemoveAll(scratch); err != nil {
-		return "", fault.File("cannot clear the scratch directory: %w", err)
-	}
-	if err := os.Mkdir(scratch, 0o700); err != nil {
-		return "", fault.File("cannot make a scratch directory: %w", err)
-	}
-	return scratch, nil
 }
 
 // names lists the names of a map for a message.

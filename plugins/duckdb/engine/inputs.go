@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -346,7 +347,7 @@ func (l *loader) permitInput(uri string) error {
 		return fault.Final("%w", err)
 	}
 	if !location.IsLocal() {
-		return nil
+		return l.engine.permitObject(uri)
 	}
 	if !l.engine.limits.LocalInputs {
 		return fault.Final("%s is a file on the plugin's machine, which may not be an input (the plugin's config key local_inputs)", uri)
@@ -360,6 +361,22 @@ func (l *loader) permitInput(uri string) error {
 			if within(path, denied) || within(denied, path) {
 				return fault.Final("%s may not be an input: %s is not for tasks", uri, denied)
 			}
+		}
+	}
+	return nil
+}
+
+// permitObject keeps what the plugin has in a bucket for itself from tasks. What is no uri fails elsewhere.
+func (e *Engine) permitObject(uri string) error {
+	location, err := storage.Parse(uri)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	for _, denied := range e.denied {
+		same := location.Scheme == denied.Scheme && location.Bucket == denied.Bucket
+		here, there := path.Clean("/"+location.Path), path.Clean("/"+denied.Path)
+		if same && (within(here, there) || within(there, here)) {
+			return fault.Final("%s may be neither read nor written: %s is not for tasks", uri, denied)
 		}
 	}
 	return nil

@@ -105,6 +105,9 @@ func (o datasetOutput) produce(ctx context.Context, p production) (Result, error
 	}
 	result := Result{Rows: rows, Bytes: fileSize(p.file)}
 	uri := storage.Join(p.query.OutputPrefix, o.name)
+	if run := p.query.Run; run > 1 {
+		uri += fmt.Sprintf(".run%d", run)
+	}
 	p.report.Stage("writing %d rows, %s, to %s", rows, Size(result.Bytes), uri)
 	if err := p.engine.storage.Upload(ctx, p.file, storage.Join(uri, "00000")); err != nil {
 		return Result{}, err

@@ -24,12 +24,12 @@ func TestAnotherProcessFindsAJobAndMakesNone(t *testing.T) {
 	dir := t.TempDir()
 	store := open(t, dir, echo)
 	for range 2 {
-		wantError(t, "Find before Submit", store.Find("a"), jobs.ErrUnknown)
+		wantError(t, "Find before Submit", store.Find(t.Context(), "a"), jobs.ErrUnknown)
 	}
 	p := startProcess(t, dir)
 	fmt.Fprintln(p.in, "a")
 	p.says("began a")
-	wantError(t, "Find", store.Find("a"), nil)
+	wantError(t, "Find", store.Find(t.Context(), "a"), nil)
 	if entries, err := os.ReadDir(filepath.Join(dir, "jobs")); err != nil || len(entries) != 1 {
 		t.Errorf("the jobs are %v, %v, want one", entries, err)
 	}
@@ -42,12 +42,12 @@ func TestAnAbandonedJobEndsWhichEverProcessRunsItAndComesNotBack(t *testing.T) {
 	p.says("began a")
 	store := open(t, dir, echo)
 	for range 2 {
-		wantError(t, "Abandon", store.Abandon("a"), nil)
+		wantError(t, "Abandon", store.Abandon(t.Context(), "a"), nil)
 	}
 	p.says("told to stop a cancelled")
 	eventually(t, store, "a", in(jobs.Cancelled))
-	wantError(t, "Find", store.Find("a"), jobs.ErrAbandoned)
-	wantError(t, "Submit", store.Submit("a", nil), jobs.ErrAbandoned)
+	wantError(t, "Find", store.Find(t.Context(), "a"), jobs.ErrAbandoned)
+	wantError(t, "Submit", store.Submit(t.Context(), "a", nil), jobs.ErrAbandoned)
 	fmt.Fprintln(p.in, "a")
 	p.says("job a: it was abandoned")
 }
@@ -59,14 +59,14 @@ func TestWhatWasAbandonedIsNeverDone(t *testing.T) {
 		return nil, nil
 	})
 	for range 2 {
-		wantError(t, "Abandon", one.Abandon("a"), nil)
+		wantError(t, "Abandon", one.Abandon(t.Context(), "a"), nil)
 	}
 	p := startProcess(t, dir)
 	fmt.Fprintln(p.in, "a")
 	p.says("job a: it was abandoned")
-	wantError(t, "Submit", one.Submit("a", nil), jobs.ErrAbandoned)
-	wantError(t, "Find", one.Find("a"), jobs.ErrAbandoned)
-	if status, err := one.Status("a"); err != nil || status.State != jobs.Cancelled {
+	wantError(t, "Submit", one.Submit(t.Context(), "a", nil), jobs.ErrAbandoned)
+	wantError(t, "Find", one.Find(t.Context(), "a"), jobs.ErrAbandoned)
+	if status, err := one.Status(t.Context(), "a"); err != nil || status.State != jobs.Cancelled {
 		t.Errorf("its status is %+v, %v: who knows nothing of Abandon must not wait for it", status, err)
 	}
 }
@@ -75,9 +75,9 @@ func TestAFinishedJobCanBeAbandonedAndStaysFinished(t *testing.T) {
 	store := open(t, t.TempDir(), echo)
 	submit(t, store, "a", "this")
 	eventually(t, store, "a", ended)
-	wantError(t, "Abandon", store.Abandon("a"), nil)
-	wantError(t, "Find", store.Find("a"), jobs.ErrAbandoned)
-	if status, err := store.Status("a"); err != nil || string(status.Result) != "a did this" {
+	wantError(t, "Abandon", store.Abandon(t.Context(), "a"), nil)
+	wantError(t, "Find", store.Find(t.Context(), "a"), jobs.ErrAbandoned)
+	if status, err := store.Status(t.Context(), "a"); err != nil || string(status.Result) != "a did this" {
 		t.Errorf("got %+v, %v", status, err)
 	}
 }
@@ -102,14 +102,14 @@ func TestSubmitAndAbandonMayMeetAtAnyPoint(t *testing.T) {
 		id := fmt.Sprint("job-", n)
 		results[n] = make([]error, len(stores))
 		for i, store := range stores {
-			calls.Go(func() { results[n][i] = store.Submit(id, nil) })
-			calls.Go(func() { wantError(t, "Abandon", store.Abandon(id), nil) })
+			calls.Go(func() { results[n][i] = store.Submit(t.Context(), id, nil) })
+			calls.Go(func() { wantError(t, "Abandon", store.Abandon(t.Context(), id), nil) })
 		}
 	}
 	calls.Wait()
 	for n := range ids {
 		id := fmt.Sprint("job-", n)
-		wantError(t, "Find", stores[0].Find(id), jobs.ErrAbandoned)
+		wantError(t, "Find", stores[0].Find(t.Context(), id), jobs.ErrAbandoned)
 		submitted := false
 		for _, err := range results[n] {
 			submitted = submitted || err == nil
@@ -130,8 +130,8 @@ func TestSubmitAndAbandonMayMeetAtAnyPoint(t *testing.T) {
 func TestWhatWasAbandonedIsForgottenByItsAgeAlone(t *testing.T) {
 	dir := t.TempDir()
 	store := open(t, dir, echo)
-	wantError(t, "Abandon", store.Abandon("kept"), nil)
-	wantError(t, "Abandon", store.Abandon("old"), nil)
+	wantError(t, "Abandon", store.Abandon(t.Context(), "kept"), nil)
+	wantError(t, "Abandon", store.Abandon(t.Context(), "old"), nil)
 	for _, id := range []string{"a", "b"} {
 		submit(t, store, id, "")
 		eventually(t, store, id, ended)
@@ -142,7 +142,7 @@ func TestWhatWasAbandonedIsForgottenByItsAgeAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	status := filepath.Join(dir, "jobs", "old", "status")
-	if err := os.WriteFile(status, fmt.Appendf(nil, `{"state":"cancelled","finished":%q}`, long.Format(time.RFC3339)), 0o600); err != nil {
+	if err := os.Chtimes(status, long, long); err != nil {
 		t.Fatal(err)
 	}
 	pruned := open(t, dir, echo, func(options *jobs.Options) { options.KeepFor, options.KeepCount = time.Hour, 1 })
@@ -150,12 +150,12 @@ func TestWhatWasAbandonedIsForgottenByItsAgeAlone(t *testing.T) {
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for !errors.Is(pruned.Find("old"), jobs.ErrUnknown) || pruned.Find("a") == nil && pruned.Find("b") == nil {
+	for !errors.Is(pruned.Find(t.Context(), "old"), jobs.ErrUnknown) || pruned.Find(t.Context(), "a") == nil && pruned.Find(t.Context(), "b") == nil {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("old: %v, a: %v, b: %v", pruned.Find("old"), pruned.Find("a"), pruned.Find("b"))
+			t.Fatalf("old: %v, a: %v, b: %v", pruned.Find(t.Context(), "old"), pruned.Find(t.Context(), "a"), pruned.Find(t.Context(), "b"))
 		}
 	}
-	wantError(t, "Find", pruned.Find("kept"), jobs.ErrAbandoned)
+	wantError(t, "Find", pruned.Find(t.Context(), "kept"), jobs.ErrAbandoned)
 }

@@ -1,26 +1,13 @@
 package jobs
 
 import (
-	"bufio"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"time"
+	"syscall"
 
 	"golang.org/x/sys/unix"
-)
-
-const (
-	specFile      = "spec"
-	statusFile    = "status"
-	logFile       = "log"
-	cancelFile    = "cancel"
-	lockFile      = "lock"
-	abandonedFile = "abandoned"
 )
 
 // acquire locks a job's directory for this process, or fails at once. Closing the file lets go; so does dying.
@@ -38,11 +25,21 @@ func acquire(dir string) (*os.File, error) {
 
 // writeFile replaces a file so that a reader, or a crash, meets the old or the new one, never a part.
 func writeFile(dir, name string, data []byte) error {
+	return place(dir, name, data, os.Rename)
+}
+
+// createFile makes a file of which a reader, or a crash, meets all or nothing. Of all machines and processes that make it, one
+// does; the others get os.ErrExist.
+func createFile(dir, name string, data []byte) error {
+	return place(dir, name, data, link)
+}
+
+func place(dir, name string, data []byte, move func(from, to string) error) error {
 	file, err := os.CreateTemp(dir, "."+name+"-*")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(file.Name()) }() // gone already when all went well
+	defer func() { _ = os.Remove(file.Name()) }() // a rename has done so
 	defer file.Close()
 	if _, err := file.Write(data); err != nil {
 		return err
@@ -53,7 +50,30 @@ func writeFile(dir, name string, data []byte) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), filepath.Join(dir, name))
+	return move(file.Name(), filepath.Join(dir, name))
+}
+
+// link gives a file its name unless there is one of that name. NFS has hard links; what has none, such as SMB, may have a rename
+// that replaces nothing.
+func link(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrExist):
+		// NFS repeats a request whose answer was lost, and then finds what the first one did.
+		var info unix.Stat_t
+		if unix.Stat(from, &info) == nil && info.Nlink == 2 {
+			return nil
+		}
+		return err
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EMLINK):
+		if err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE); err != nil {
+			return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+		}
+		return nil
+	}
+	return err
 }
 
 func syncDir(dir string) error {
@@ -65,117 +85,48 @@ func syncDir(dir string) error {
 	return file.Sync()
 }
 
-func cancelled(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, cancelFile))
-	return err == nil
-}
-
-func appendLine(dir string, line Line) error {
-	data, err := json.Marshal(line)
+func writeStatus(dir string, status Status) error {
+	data, err := json.Marshal(status)
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, logFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	return writeFile(dir, statusFile, data)
+}
+
+// createStatus decides how a job ended.
+func createStatus(dir string, status Status) error {
+	data, err := json.Marshal(status)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	_, err = file.Write(append(data, '\n'))
-	return err
-}
-
-// readLog leaves out a line that a crash cut off.
-func readLog(dir string) ([]Line, error) {
-	file, err := os.Open(filepath.Join(dir, logFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	var lines []Line
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
-	for scanner.Scan() {
-		var line Line
-		if json.Unmarshal(scanner.Bytes(), &line) == nil {
-			lines = append(lines, line)
+	return place(dir, endedFile, data, func(from, to string) error {
+		if err := link(from, to); err != nil {
+			return err
 		}
-	}
-	return lines, scanner.Err()
-}
-
-// ids are the directories of jobs, in no order that means anything.
-func (s *Store) ids() []string {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		s.log.Error("cannot list the jobs", "dir", s.dir, "error", err)
+		// It is decided. Older versions look for it here, and cannot where there are no links.
+		_ = os.Rename(from, filepath.Join(dir, statusFile))
 		return nil
-	}
-	var ids []string
-	for _, entry := range entries {
-		if entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
-			ids = append(ids, entry.Name())
-		}
-	}
-	return ids
+	})
 }
 
-// prune forgets finished jobs that are too old or too many. What was abandoned takes no room, and must not come back before its
-// time.
-func (s *Store) prune() {
-	type finished struct {
-		id string
-		at time.Time
+// readStatus is how a job ended, or how far it is. One that older versions have cancelled, and not ended yet, is Cancelled
+// provisionally.
+func readStatus(dir string) (Status, error) {
+	data, err := os.ReadFile(filepath.Join(dir, endedFile))
+	if errors.Is(err, os.ErrNotExist) {
+		data, err = os.ReadFile(filepath.Join(dir, statusFile))
 	}
-	var jobs []finished
-	for _, id := range s.ids() {
-		dir := filepath.Join(s.dir, id)
-		if info, err := os.Stat(filepath.Join(dir, abandonedFile)); err == nil {
-			if time.Since(info.ModTime()) <= s.options.KeepFor {
-				continue
-			}
-		}
-		if status, err := readStatus(dir); err == nil && status.State.Ended() {
-			jobs = append(jobs, finished{id, status.Finished})
-		}
-	}
-	slices.SortFunc(jobs, func(a, b finished) int { return cmp.Or(b.at.Compare(a.at), strings.Compare(a.id, b.id)) })
-	for i, job := range jobs {
-		if i < s.options.KeepCount && time.Since(job.at) <= s.options.KeepFor {
-			continue
-		}
-		if err := s.forget(job.id); err != nil {
-			s.log.Warn("cannot forget a finished job", "job", job.id, "error", err)
-		}
-	}
-}
-
-// forget removes a job in one step, so that nobody meets half of it.
-func (s *Store) forget(id string) error {
-	gone := filepath.Join(s.dir, ".old-"+id)
-	if err := os.Rename(filepath.Join(s.dir, id), gone); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	s.mu.Lock()
-	delete(s.finished, id)
-	s.mu.Unlock()
-	return os.RemoveAll(gone)
-}
-
-// sweep removes what a crash left half made or half removed. What is young may be another process's, at work on it now.
-func (s *Store) sweep() {
-	const young = time.Minute
-	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return
+		return Status{}, err
 	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && strings.HasPrefix(entry.Name(), ".") && time.Since(info.ModTime()) > young {
-			if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
-				s.log.Warn("cannot remove what a crash left", "file", entry.Name(), "error", err)
-			}
+	var status Status
+	if err := decode("its status", data, &status); err != nil {
+		return Status{}, err
+	}
+	if !status.State.Ended() {
+		if _, err := os.Stat(filepath.Join(dir, cancelFile)); err == nil {
+			status.State, status.provisional = Cancelled, true
 		}
 	}
+	return status, nil
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // child begins every job, says so, and never ends one.
 func child(dir string) {
-	store, err := jobs.Open(jobs.Options{Dir: dir, Work: func(ctx context.Context, id string, _ []byte, _ *jobs.Reporter) ([]byte, error) {
+	store, err := jobs.Open(context.Background(), jobs.Options{Dir: dir, Work: func(ctx context.Context, id string, _ []byte, _ *jobs.Reporter) ([]byte, error) {
 		fmt.Println("began", id)
 		<-ctx.Done()
 		fmt.Println("told to stop", id, context.Cause(ctx))
@@ -47,7 +47,7 @@ func child(dir string) {
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		if err := store.Submit(lines.Text(), []byte("spec")); err != nil {
+		if err := store.Submit(context.Background(), lines.Text(), []byte("spec")); err != nil {
 			fmt.Println(err)
 		}
 	}
@@ -100,7 +100,7 @@ func open(t *testing.T, dir string, work jobs.Work, change ...func(*jobs.Options
 	for _, c := range change {
 		c(&options)
 	}
-	store, err := jobs.Open(options)
+	store, err := jobs.Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func open(t *testing.T, dir string, work jobs.Work, change ...func(*jobs.Options
 
 func submit(t *testing.T, store *jobs.Store, id, spec string) {
 	t.Helper()
-	if err := store.Submit(id, []byte(spec)); err != nil {
+	if err := store.Submit(t.Context(), id, []byte(spec)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -123,7 +123,7 @@ func eventually(t *testing.T, store *jobs.Store, id string, wanted func(jobs.Sta
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		status, err := store.Status(id)
+		status, err := store.Status(t.Context(), id)
 		if err == nil && wanted(status) {
 			return status
 		}
@@ -168,7 +168,7 @@ func TestAJobIsDoneAndRememberedByTheNextProcess(t *testing.T) {
 	if status := eventually(t, again, "a", ended); string(status.Result) != "a did this" {
 		t.Errorf("got %+v", status)
 	}
-	lines, err := again.Log("a")
+	lines, err := again.Log(t.Context(), "a")
 	if err != nil || len(lines) != 2 || lines[0].Text != "queued" || lines[1].Text != "succeeded" || lines[0].Time.IsZero() {
 		t.Errorf("its log is %+v, %v", lines, err)
 	}
@@ -182,7 +182,7 @@ func TestTheSameIDIsOneJobHoweverOftenItIsSubmitted(t *testing.T) {
 	})
 	failures := make(chan error)
 	for range 20 {
-		go func() { failures <- store.Submit("once", nil) }()
+		go func() { failures <- store.Submit(t.Context(), "once", nil) }()
 	}
 	for range 20 {
 		if err := <-failures; err != nil {
@@ -234,7 +234,7 @@ func TestOnlySoManyRunAtATimeAndTheOthersSayThatTheyWait(t *testing.T) {
 	}
 	count := func(state jobs.State) (n int, stage string) {
 		for _, id := range []string{"a", "b", "c"} {
-			if status, err := store.Status(id); err == nil && status.State == state {
+			if status, err := store.Status(t.Context(), id); err == nil && status.State == state {
 				n, stage = n+1, status.Stage
 			}
 		}
@@ -257,7 +257,7 @@ func TestCancellingEndsAJobWhetherItRunsOrWaits(t *testing.T) {
 	eventually(t, store, "running", in(jobs.Running))
 	submit(t, store, "waiting", "")
 	for _, id := range []string{"waiting", "running", "running", "unknown"} {
-		if err := store.Cancel(id); err != nil {
+		if err := store.Cancel(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -272,7 +272,7 @@ func TestCancellingLeavesAFinishedJobAsItIs(t *testing.T) {
 	store := open(t, t.TempDir(), echo)
 	submit(t, store, "a", "x")
 	eventually(t, store, "a", in(jobs.Succeeded))
-	if err := store.Cancel("a"); err != nil {
+	if err := store.Cancel(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	if status := eventually(t, store, "a", ended); status.State != jobs.Succeeded {
@@ -283,17 +283,17 @@ func TestCancellingLeavesAFinishedJobAsItIs(t *testing.T) {
 func TestUnknownJobsAreUnknown(t *testing.T) {
 	store := open(t, t.TempDir(), echo)
 	for _, id := range []string{"nothing", "", ".new-1", "../../etc", "a/b", strings.Repeat("x", 300)} {
-		if _, err := store.Status(id); !errors.Is(err, jobs.ErrUnknown) {
+		if _, err := store.Status(t.Context(), id); !errors.Is(err, jobs.ErrUnknown) {
 			t.Errorf("Status(%q): %v", id, err)
 		}
-		if _, err := store.Log(id); !errors.Is(err, jobs.ErrUnknown) {
+		if _, err := store.Log(t.Context(), id); !errors.Is(err, jobs.ErrUnknown) {
 			t.Errorf("Log(%q): %v", id, err)
 		}
-		if err := store.Cancel(id); err != nil {
+		if err := store.Cancel(t.Context(), id); err != nil {
 			t.Errorf("Cancel(%q): %v", id, err)
 		}
 	}
-	if err := store.Submit("../evil", nil); err == nil {
+	if err := store.Submit(t.Context(), "../evil", nil); err == nil {
 		t.Error("an id that leads out of the directory was taken")
 	}
 }
@@ -316,7 +316,7 @@ func TestAKilledProcessLosesNoJob(t *testing.T) {
 			t.Errorf("got %+v", status)
 		}
 	}
-	if status, _ := store.Status("first"); status.Attempts != 2 {
+	if status, _ := store.Status(t.Context(), "first"); status.Attempts != 2 {
 		t.Errorf("got %+v", status)
 	}
 }
@@ -340,10 +340,10 @@ func TestAnotherProcessCanCancelAJob(t *testing.T) {
 	fmt.Fprintln(p.in, "a")
 	p.says("began a")
 	store := open(t, dir, echo)
-	if err := store.Cancel("a"); err != nil {
+	if err := store.Cancel(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	if status, err := store.Status("a"); err != nil || status.State != jobs.Cancelled {
+	if status, err := store.Status(t.Context(), "a"); err != nil || status.State != jobs.Cancelled {
 		t.Errorf("at once: %+v, %v", status, err)
 	}
 	p.says("told to stop a cancelled")
@@ -395,7 +395,7 @@ func TestOldAndSurplusFinishedJobsAreForgotten(t *testing.T) {
 	// Each store prunes when it opens.
 	few := open(t, dir, echo, func(o *jobs.Options) { o.KeepCount = 2 })
 	waitForUnknown(t, few, "a")
-	if _, err := few.Status("b"); err != nil {
+	if _, err := few.Status(t.Context(), "b"); err != nil {
 		t.Error(err)
 	}
 	few.Close()
@@ -411,7 +411,7 @@ func TestOldAndSurplusFinishedJobsAreForgotten(t *testing.T) {
 func waitForUnknown(t *testing.T, store *jobs.Store, id string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
-		if _, err := store.Status(id); errors.Is(err, jobs.ErrUnknown) {
+		if _, err := store.Status(t.Context(), id); errors.Is(err, jobs.ErrUnknown) {
 			return
 		}
 	}
@@ -430,7 +430,7 @@ func TestProgressAndStageAreSeenByEveryProcess(t *testing.T) {
 	submit(t, store, "a", "")
 	eventually(t, store, "a", func(s jobs.Status) bool { return s.Stage == "half way to Oz" && s.Percent == 50 && s.Rows == 7 })
 	eventually(t, other, "a", func(s jobs.Status) bool { return s.Stage == "half way to Oz" })
-	if err := other.Cancel("a"); err != nil {
+	if err := other.Cancel(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, store, "a", func(s jobs.Status) bool { return !s.Finished.IsZero() })
@@ -449,7 +449,7 @@ func TestADamagedJobHarmsNoOther(t *testing.T) {
 	store := open(t, dir, echo)
 	submit(t, store, "fine", "x")
 	eventually(t, store, "fine", in(jobs.Succeeded))
-	if _, err := store.Status("torn"); err == nil || errors.Is(err, jobs.ErrUnknown) {
+	if _, err := store.Status(t.Context(), "torn"); err == nil || errors.Is(err, jobs.ErrUnknown) {
 		t.Errorf("a torn status is reported as %v", err)
 	}
 }
@@ -486,7 +486,7 @@ func TestADirectoryThatCannotBeUsedIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := jobs.Open(jobs.Options{Dir: file, Work: echo}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := jobs.Open(t.Context(), jobs.Options{Dir: file, Work: echo}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,10 +1,9 @@
 package jobs
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 )
@@ -27,7 +26,9 @@ func (s State) Ended() bool { return s != Queued && s != Running }
 
 // Status is how far a job is.
 type Status struct {
-	State State `json:"state"`
+	// Format is how it is stored; 0 is what 1 was before there were others.
+	Format int   `json:"format,omitempty"`
+	State  State `json:"state"`
 	// Stage says in words what goes on while the job has not ended.
 	Stage string `json:"stage,omitempty"`
 	// Percent of the stage that is done; 0 while unknown.
@@ -44,6 +45,9 @@ type Status struct {
 	Submitted time.Time `json:"submitted,omitzero"`
 	Started   time.Time `json:"started,omitzero"`
 	Finished  time.Time `json:"finished,omitzero"`
+
+	// provisional says that State is what will be.
+	provisional bool
 }
 
 // Line is one line of a job's log.
@@ -53,25 +57,31 @@ type Line struct {
 }
 
 // Reporter is how a job's work tells how far it is. It is safe for concurrent use.
+//
+// What it hears it stores from a goroutine of its own, so that no work waits for a store that is slow.
 type Reporter struct {
-	dir string
-	log *slog.Logger
+	hold  hold
+	log   *slog.Logger
+	dirty chan struct{}
 
-	mu      sync.Mutex
-	status  Status
-	written time.Time
+	mu     sync.Mutex
+	status Status
 }
 
-func newReporter(dir string, status Status, log *slog.Logger) *Reporter {
-	return &Reporter{dir: dir, log: log, status: status}
+func newReporter(hold hold, status Status, log *slog.Logger) *Reporter {
+	return &Reporter{hold: hold, status: status, log: log, dirty: make(chan struct{}, 1)}
 }
+
+// Run counts how often the job was begun or taken over: no two of its runs have one number. What a run leaves where others
+// find it must have the number in its name, since a run that was given up for dead may still be under way.
+func (r *Reporter) Run() int { return r.hold.fence() }
 
 // Note adds a line to the job's log, and to the plugin's.
 func (r *Reporter) Note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	r.log.Info(text)
 	// A job is not failed over its log.
-	if err := appendLine(r.dir, Line{Time: time.Now(), Text: text}); err != nil {
+	if err := r.hold.note(Line{Time: time.Now(), Text: text}); err != nil {
 		r.log.Warn("cannot write the job's log", "error", err)
 	}
 }
@@ -79,67 +89,31 @@ func (r *Reporter) Note(format string, args ...any) {
 // Stage says what goes on now, in the log too.
 func (r *Reporter) Stage(format string, args ...any) {
 	r.Note(format, args...)
-	r.update(true, func(s *Status) {
+	r.update(func(s *Status) {
 		s.Stage, s.Percent, s.Rows = fmt.Sprintf(format, args...), 0, 0
 	})
 }
 
 // Progress says how much of the stage is done; either number may be 0 for unknown.
 func (r *Reporter) Progress(percent float64, rows uint64) {
-	r.update(false, func(s *Status) { s.Percent, s.Rows = percent, rows })
+	r.update(func(s *Status) { s.Percent, s.Rows = percent, rows })
 }
 
-func (r *Reporter) start() error {
+func (r *Reporter) update(change func(*Status)) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.status.State, r.status.Stage, r.status.Started = Running, "starting", time.Now()
-	r.status.Attempts++
-	return writeStatus(r.dir, r.status)
-}
-
-// release gives an unfinished job back. Stopping in good order is no attempt.
-func (r *Reporter) release() {
-	r.Note("stopped with the process; the next one takes it up")
-	r.update(true, func(s *Status) {
-		if s.State == Running {
-			s.Attempts--
-		}
-		s.State, s.Stage, s.Percent, s.Rows = Queued, "", 0, 0
-	})
-}
-
-func (r *Reporter) end(state State, message string, result []byte) {
-	r.mu.Lock()
-	ended := r.status.State.Ended()
-	r.mu.Unlock()
-	if ended {
-		return
-	}
-	if message == "" {
-		r.Note("%s", state)
-	} else {
-		r.Note("%s: %s", state, message)
-	}
-	r.update(true, func(s *Status) {
-		s.State, s.Stage, s.Percent, s.Rows = state, "", 0, 0
-		s.Message, s.Result, s.Finished = message, result, time.Now()
-	})
-}
-
-// Other processes read the status from its file; once a second is soon enough for them.
-const writeInterval = time.Second
-
-func (r *Reporter) update(now bool, change func(*Status)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	change(&r.status)
-	if !now && time.Since(r.written) < writeInterval {
-		return
+	r.mu.Unlock()
+	select {
+	case r.dirty <- struct{}{}:
+	default:
 	}
-	r.written = time.Now()
-	if err := writeStatus(r.dir, r.status); err != nil {
-		r.log.Error("cannot store how far the job is: if this was its end, it will run again", "error", err)
-	}
+}
+
+// set is update for what is in the store already.
+func (r *Reporter) set(status Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status = status
 }
 
 func (r *Reporter) snapshot() Status {
@@ -148,22 +122,33 @@ func (r *Reporter) snapshot() Status {
 	return r.status
 }
 
-func writeStatus(dir string, status Status) error {
-	data, err := json.Marshal(status)
-	if err != nil {
-		return err
+// follow stores what is reported, at most once in an interval, until ctx ends; lost hears when the job is another's.
+func (r *Reporter) follow(ctx context.Context, interval time.Duration, lost func(error)) {
+	pause := min(interval, 500*time.Millisecond) // who is done sooner, stores an end only
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.dirty:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		// Whether a write that is cut off has arrived nobody knows.
+		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		err := r.hold.write(writing, r.snapshot())
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case isLost(err):
+			lost(err)
+			return
+		case err != nil:
+			r.log.Warn("cannot store how far the job is", "error", err)
+		}
+		pause = interval
 	}
-	return writeFile(dir, statusFile, data)
-}
-
-func readStatus(dir string) (Status, error) {
-	data, err := os.ReadFile(dir + "/" + statusFile)
-	if err != nil {
-		return Status{}, err
-	}
-	var status Status
-	if err := json.Unmarshal(data, &status); err != nil {
-		return Status{}, fmt.Errorf("its status is unreadable: %w", err)
-	}
-	return status, nil
 }
