@@ -553,6 +553,9 @@ func (r *round) adopt(id string) {
 
 // isGone says whether a process has shown no sign of life for its lease.
 func (r *round) isGone(process string) bool {
+	if process == "" {
+		return false // only its lock tells of an older version's owner
+	}
 	if gone, known := r.gone[process]; known {
 		return gone
 	}
