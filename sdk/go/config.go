@@ -10,6 +10,8 @@ import (
 
 	invopop "github.com/invopop/jsonschema"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // configuration is the Configure option of a plugin.
@@ -35,7 +37,11 @@ func configurationOf[C any](fn func(context.Context, C) error) *configuration {
 			if errs := validate(&config); len(errs) > 0 {
 				return errs, nil
 			}
-			return configErrors(fn(ctx, config)), nil
+			err := fn(ctx, config)
+			if status.Code(err) == codes.Unavailable {
+				return nil, err // what the plugin needs is away, which is no mistake of the configuration
+			}
+			return configErrors(err), nil
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	agent "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
@@ -152,6 +153,15 @@ func TestConfigurationComesOnceAndItsPanicsAreGuarded(t *testing.T) {
 		if err := configureError(t, c); !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("error = %v, want %q", err, want)
 		}
+	}
+}
+
+func TestWhatIsAwayIsNoMistakeOfTheConfiguration(t *testing.T) {
+	away := agenttest.Run(t, agent.Async("query", funcs{}), agent.Configure(func(context.Context, struct{}) error {
+		return fmt.Errorf("jobs: %w", agent.Unavailable("no route to the store"))
+	}))
+	if err := configureError(t, away); status.Code(err) != codes.Unavailable || !strings.Contains(fmt.Sprint(err), "no route to the store") {
+		t.Errorf("error = %v, want UNAVAILABLE", err)
 	}
 }
 

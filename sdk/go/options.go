@@ -67,7 +67,8 @@ func Also(categories ...Category) RegisterOption {
 // values such as "30s" and "2GiB".
 //
 // C may have a pointer method SetDefaults(), called before decoding, and Validate() error or Validate() []ConfigError,
-// called after it. fn may return a ConfigError, or several joined, to name the key that is wrong.
+// called after it. fn may return a ConfigError, or several joined, to name the key that is wrong; Unavailable says that nothing is
+// wrong, but something that the plugin needs is away.
 func Configure[C any](fn func(ctx context.Context, config C) error) Option {
 	return optionFunc(func(s *Server) error { return s.setConfiguration(configurationOf(fn)) })
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/agenthost/agenthost/plugins/duckdb/agent"
 	"github.com/agenthost/agenthost/plugins/duckdb/mototest"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	sdk "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
 	"github.com/agenthost/agenthost/sdk/go/literal"
@@ -368,7 +370,13 @@ func TestAStoreThatCannotBeUsedIsRefusedByItsKey(t *testing.T) {
 		}
 	}
 	moto.Stop()
-	if got := refused(map[string]any{"jobs": "s3://bucket/jobs", "storage": moto.Parameters()}); !strings.Contains(got, "cannot keep jobs in s3://bucket/jobs") {
-		t.Errorf("a store that is away: %s", got)
+	block, err := json.Marshal(map[string]any{"jobs": "s3://bucket/jobs", "storage": moto.Parameters(), "state_dir": t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = pluginv1.NewPluginServiceClient(agenttest.Run(t, agent.Options()...).Conn()).Configure(t.Context(), &pluginv1.ConfigureRequest{Config: string(block)})
+	wantCode(t, "a store that is away", err, codes.Unavailable)
+	if err == nil || !strings.Contains(err.Error(), "cannot keep jobs in s3://bucket/jobs") {
+		t.Errorf("a store that is away: %v", err)
 	}
 }

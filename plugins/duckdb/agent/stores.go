@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agenthost/agenthost/plugins/duckdb/fault"
 	"github.com/agenthost/agenthost/plugins/duckdb/jobs"
 	"github.com/agenthost/agenthost/plugins/duckdb/storage"
 	sdk "github.com/agenthost/agenthost/sdk/go"
@@ -95,7 +96,11 @@ func (s *stores) openBucket(ctx context.Context, options jobs.Options, store *st
 		return sdk.ConfigError{Key: "jobs", Message: err.Error()}
 	}
 	options.Objects, s.place = s.objects, uri
-	if s.main, err = jobs.Open(ctx, options); err != nil {
+	s.main, err = jobs.Open(ctx, options)
+	if away, ok := errors.AsType[*fault.Error](err); ok && away.Retryable {
+		return sdk.Unavailable("jobs: %w", err)
+	}
+	if err != nil {
 		return sdk.ConfigError{Key: "jobs", Message: err.Error()}
 	}
 	options.Log.Info("jobs are kept where all replicas of the host find them", "jobs", uri, "store", s.main.ID())

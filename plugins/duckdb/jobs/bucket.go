@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,9 +35,21 @@ type bucket struct {
 	// interval is how often to look for work of processes that are gone.
 	interval time.Duration
 
-	// half are jobs that were found without a record, as one is that is being made. They are the watch's.
-	half map[string]bool
+	// What follows is the watch's. half are jobs that were found without a record, as one is that is being made; seen are others'
+	// jobs, and absent their processes that give no sign.
+	half   map[string]bool
+	seen   map[string]seenJob
+	absent map[string]bool
 }
+
+// seenJob is another process's job as it was. Its record is not read again for as long as that process gives signs: there may be
+// thousands that wait for their turn.
+type seenJob struct {
+	*bucketTenancy
+	at time.Time
+}
+
+const seenFor = time.Minute
 
 // record is all that changes of a job.
 type record struct {
@@ -58,7 +71,7 @@ type task struct {
 }
 
 func openBucket(ctx context.Context, objects storage.Objects, process string, lease time.Duration) (*bucket, error) {
-	b := &bucket{objects: objects, process: process, interval: min(2*time.Second, lease/8), half: map[string]bool{}}
+	b := &bucket{objects: objects, process: process, interval: min(2*time.Second, lease/8), half: map[string]bool{}, seen: map[string]seenJob{}, absent: map[string]bool{}}
 	if err := b.probe(ctx); err != nil {
 		return nil, fmt.Errorf("cannot keep jobs in %s: %w", objects, err)
 	}
@@ -288,15 +301,23 @@ func (b *bucket) open(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	ids := make([]string, 0, len(entries))
+	listed := make(map[string]bool, len(entries))
 	for _, entry := range entries {
 		if validID.MatchString(entry.Name) {
 			ids = append(ids, entry.Name)
+			listed[entry.Name] = true
 		}
 	}
+	maps.DeleteFunc(b.seen, func(id string, _ seenJob) bool { return !listed[id] })
+	maps.DeleteFunc(b.half, func(id string, _ bool) bool { return !listed[id] })
 	return ids, nil
 }
 
 func (b *bucket) look(ctx context.Context, id string) (tenancy, error) {
+	if known, ok := b.seen[id]; ok && !b.absent[known.owner()] && time.Since(known.at) < seenFor {
+		return known.bucketTenancy, nil
+	}
+	delete(b.seen, id)
 	is, version, err := b.read(ctx, id)
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -310,7 +331,11 @@ func (b *bucket) look(ctx context.Context, id string) (tenancy, error) {
 		return nil, errEnded
 	}
 	delete(b.half, id)
-	return &bucketTenancy{bucket: b, id: id, record: is, version: version}, nil
+	found := &bucketTenancy{bucket: b, id: id, record: is, version: version}
+	if !found.free() {
+		b.seen[id] = seenJob{found, time.Now()}
+	}
+	return found, nil
 }
 
 // lookHalf is for a job without a record. Who made it may be about to write that, or dead; seen twice, the job is anybody's: if he
@@ -342,6 +367,7 @@ func (t *bucketTenancy) free() bool {
 func (t *bucketTenancy) leave() {}
 
 func (t *bucketTenancy) take(ctx context.Context) (hold, Status, error) {
+	delete(t.bucket.seen, t.id)
 	spec, err := t.bucket.spec(ctx, t.id)
 	if errors.Is(err, ErrUnknown) {
 		return nil, Status{}, errLost // it has ended
@@ -502,7 +528,9 @@ func (b *bucket) beat(ctx context.Context, s sign) error {
 
 func (b *bucket) sign(ctx context.Context, process string) (sign, error) {
 	data, _, err := b.objects.Get(ctx, processesKey+process)
+	delete(b.absent, process)
 	if errors.Is(err, storage.ErrAbsent) {
+		b.absent[process] = true
 		return sign{}, nil
 	} else if err != nil {
 		return sign{}, err

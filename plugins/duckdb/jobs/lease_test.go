@@ -315,6 +315,47 @@ func TestWhatAJobInABucketCosts(t *testing.T) {
 	})
 }
 
+// A hundred jobs that wait at one process cost another no more than the list of them and one sign, each time it looks.
+func TestOthersJobsCostNoRequestEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := newMemory()
+		day := func(ctx context.Context, _ string, _ []byte, _ *Reporter) ([]byte, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		one, err := Open(t.Context(), Options{Objects: objects, Work: day})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const many = 100
+		for n := range many {
+			if err := one.Submit(t.Context(), fmt.Sprint("job", n), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other, err := Open(t.Context(), Options{Objects: objects, Concurrent: many, Work: func(context.Context, string, []byte, *Reporter) ([]byte, error) { return nil, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		objects.count()
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := objects.count(); n["get"] > 11 || n["list"] > 22 {
+			t.Errorf("20 s cost %v", n)
+		}
+		// Let go of in good order, they are taken over at once.
+		one.Close()
+		time.Sleep(6 * time.Second)
+		synctest.Wait()
+		if open := objects.keys(openKey); len(open) > 0 {
+			t.Errorf("%d wait still", len(open))
+		}
+	})
+}
+
 func TestAStoreThatIsAwayForAWhileCostsNoResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &line{Objects: newMemory()}
