@@ -206,7 +206,8 @@ type Plugin struct {
 	InheritEnv []string `koanf:"inherit_env" check:"env_name" only:"command" spec:"true"`
 	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
 	// the host reads the secret: file:///path, env:NAME for a variable of the host, or a secret in AWS's Secrets Manager or Parameter
-	// Store or in Google's Secret Manager, which is read whenever a process of the plugin starts.
+	// Store, Google's Secret Manager, Azure's Key Vault, HashiCorp Vault or OpenBao, or a Secret of Kubernetes, which is read whenever
+	// a process of the plugin starts (operating.md, Where secrets come from).
 	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command" spec:"true"`
 	// What the process may do.
 	Sandbox Sandbox `koanf:"sandbox" short:"mode" only:"command" spec:"true"`

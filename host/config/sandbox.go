@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agenthost/agenthost/host/secret"
 )
 
 // Sandbox is what a plugin's process may do (package sandbox applies it). `sandbox: off` and `sandbox: on` mean the mapping with
@@ -229,8 +231,8 @@ func privateFiles(s *shape, value reflect.Value) []string {
 			files = append(files, privateFiles(s.elem, value.Index(i))...)
 		}
 	case text:
-		if path, isFile := strings.CutPrefix(value.String(), "file://"); isFile && s.check == rules["secret_url"] {
-			files = append(files, path)
+		if s.check == rules["secret_url"] {
+			files = append(files, secret.Files(value.String())...)
 		}
 	}
 	return files

@@ -18,10 +18,10 @@ import (
 )
 
 // Pattern is what sources look like, as a regular expression.
-const Pattern = `^(file://[^\x00]+|env:[A-Za-z_][A-Za-z0-9_]*|(awssecretsmanager|awsparamstore|gcpsecretmanager)://[^\x00]+)$`
+const Pattern = `^(file://[^\x00]+|env:[A-Za-z_][A-Za-z0-9_]*|(awssecretsmanager|awsparamstore|gcpsecretmanager|azurekeyvault)://[^\x00]+|(vault|kubernetes)://[^\x00#]+#[^\x00]+)$`
 
 // Sources is Pattern in words.
-const Sources = "file:///path, env:NAME, awssecretsmanager://NAME, awsparamstore://NAME or gcpsecretmanager://projects/PROJECT/secrets/NAME"
+const Sources = "file:///path, env:NAME, awssecretsmanager://NAME, awsparamstore://NAME, gcpsecretmanager://projects/PROJECT/secrets/NAME, azurekeyvault://VAULT/NAME, vault://MOUNT/PATH#KEY or kubernetes://NAMESPACE/NAME#KEY"
 
 // Error is why a secret could not be read, and what to do about it. It never has a value in it.
 type Error struct {
@@ -54,11 +54,46 @@ func Read(ctx context.Context, source string) ([]byte, error) {
 	case err != nil:
 	case location.Scheme == "file" && location.Host == "" && filepath.IsAbs(location.Path):
 		return fromFile(location.Path)
+	case restStores[location.Scheme] != nil:
+		return fromRestStore(ctx, location)
 	case runtimevar.DefaultURLMux().ValidVariableScheme(location.Scheme):
 		return fromStore(ctx, location)
 	}
 	// The source is not shown: somebody may have put the secret itself here.
 	return nil, &Error{errors.New("its source is none of " + Sources), "write where the secret is, not the secret"}
+}
+
+// Files are the files and folders that a source names: the secret itself, or what the host shows to a store.
+func Files(source string) (files []string) {
+	if path, isFile := strings.CutPrefix(source, "file://"); isFile {
+		return []string{path}
+	}
+	location, err := url.Parse(source)
+	if err != nil || restStores[location.Scheme] == nil {
+		return nil
+	}
+	for _, name := range []string{"token_file", "secret_id_file", "service_account"} {
+		if path := location.Query().Get(name); path != "" {
+			files = append(files, path)
+		}
+	}
+	return files
+}
+
+// restStores are the stores that are asked by plain HTTP, by scheme.
+var restStores = map[string]func(context.Context, *url.URL) ([]byte, error){
+	"vault": fromVault, "kubernetes": fromKubernetes, "azurekeyvault": fromAzure,
+}
+
+func fromRestStore(ctx context.Context, location *url.URL) ([]byte, error) {
+	value, err := restStores[location.Scheme](ctx, location)
+	switch here := (local{}); {
+	case err == nil:
+		return value, nil
+	case errors.As(err, &here):
+		return nil, &Error{fmt.Errorf("cannot be read from %s: %w", location.Redacted(), err), "correct the secret's source, or what the host is started with"}
+	}
+	return nil, &Error{fmt.Errorf("cannot be read from %s: %w", location.Redacted(), storeError{err}), "check the name, and that the host's own identity may read it"}
 }
 
 func fromEnvironment(name string) ([]byte, error) {

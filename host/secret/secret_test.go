@@ -91,12 +91,13 @@ func TestASecretThatCannotBeReadSaysWhyAndNeverItsValue(t *testing.T) {
 // What the configuration lets through, Read knows how to read.
 func TestThePatternIsThatOfSources(t *testing.T) {
 	pattern := regexp.MustCompile(secret.Pattern)
-	for _, good := range []string{"file:///a", "file://./a", "env:A_1", "awssecretsmanager://a/b?region=eu-west-1", "awsparamstore:///a", "gcpsecretmanager://projects/p/secrets/s"} {
+	for _, good := range []string{"file:///a", "file://./a", "env:A_1", "awssecretsmanager://a/b?region=eu-west-1", "awsparamstore:///a", "gcpsecretmanager://projects/p/secrets/s",
+		"azurekeyvault://v/n", "vault://secret/a/b?kv=2#key", "kubernetes://ns/name#key"} {
 		if !pattern.MatchString(good) {
 			t.Errorf("%s should fit", good)
 		}
 	}
-	for _, bad := range []string{"", "swordfish", "env:1", "https://example.com", "gcpsecretmanager://", "file://\x00"} {
+	for _, bad := range []string{"", "swordfish", "env:1", "https://example.com", "gcpsecretmanager://", "file://\x00", "azurekeyvault://", "vault://secret/a", "kubernetes://ns/name", "vault://#key"} {
 		if pattern.MatchString(bad) {
 			t.Errorf("%q should not fit", bad)
 		}
@@ -154,4 +155,20 @@ func startAWS(t *testing.T) aws.Config {
 		t.Fatal(err)
 	}
 	return account
+}
+
+// So that no plugin reads what the host shows to a store.
+func TestTheFilesOfASourceAreThoseOfTheHostsOwn(t *testing.T) {
+	for source, want := range map[string]string{
+		"file:///a/b": "/a/b",
+		"vault://m/p?auth=approle&role_id=x&secret_id_file=/a/id#k": "/a/id",
+		"vault://m/p?token_file=/a/token&ca_file=/a/ca#k":           "/a/token",
+		"kubernetes://n/s?service_account=/a#k":                     "/a",
+		"awssecretsmanager://x?token_file=/a":                       "",
+		"env:A":                                                     "",
+	} {
+		if got := strings.Join(secret.Files(source), " "); got != want {
+			t.Errorf("%s: %q; want %q", source, got, want)
+		}
+	}
 }
