@@ -18,7 +18,7 @@ import (
 
 const (
 	// caseLimit bounds a case, and waitLimit a wait in it: only one that fails takes that long.
-	caseLimit = 4 * time.Minute
+	caseLimit = 6 * time.Minute
 	waitLimit = 90 * time.Second
 	// look is how often a condition is looked at.
 	look = 50 * time.Millisecond

@@ -200,14 +200,16 @@ func get(ctx context.Context, conn grpc.ClientConnInterface, j job) (*admin.Reso
 	return agentclient.Client{Conn: conn, Flyte: agentclient.Flyte1}.Get(ctx, j.Job)
 }
 
-// end polls a job until it is over. Polls may fail as often as Flyte allows in a task's life.
+// end polls a job until it is over. Polls may fail as often as Flyte allows in a task's life; those of one resync count once.
 func (c *cell) end(conn grpc.ClientConnInterface, j job) *admin.Resource {
 	var last *admin.Resource
-	failures := 0
+	failures, counted := 0, time.Time{}
 	c.until("the job of "+j.task+" is over", func() (string, bool) {
 		resource, err := get(c.ctx, conn, j)
 		if err != nil {
-			failures++
+			if time.Since(counted) > resync {
+				failures, counted = failures+1, time.Now()
+			}
 			c.check(failures <= allowedFailures, "Flyte has given %s up after %d failed polls, the last: %v", j.task, failures, err)
 			return err.Error(), false
 		}
@@ -220,6 +222,9 @@ func (c *cell) end(conn grpc.ClientConnInterface, j job) *admin.Resource {
 // allowedFailures is how many failed polls a task survives in Flyte.
 const allowedFailures = 5
 
+// resync is the shortest pause between two polls of a job that Flyte takes.
+const resync = 5 * time.Second
+
 // succeed waits until a job has succeeded.
 func (c *cell) succeed(conn grpc.ClientConnInterface, j job) *admin.Resource {
 	resource := c.end(conn, j)
@@ -227,9 +232,12 @@ func (c *cell) succeed(conn grpc.ClientConnInterface, j job) *admin.Resource {
 	return resource
 }
 
+// retryable is a phase that the messages of this version of flyteidl do not name.
+const retryable core.TaskExecution_Phase = 8
+
 func isOver(phase core.TaskExecution_Phase) bool {
 	switch phase {
-	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED:
+	case core.TaskExecution_SUCCEEDED, core.TaskExecution_FAILED, core.TaskExecution_ABORTED, retryable:
 		return true
 	default:
 		return false

@@ -133,6 +133,11 @@ func (c *cell) volume(claim, path string, mode corev1.PersistentVolumeAccessMode
 		},
 	}, metav1.CreateOptions{})
 	c.must(err)
+	c.until("the claim "+claim+" is bound", func() (string, bool) {
+		found, err := c.client.CoreV1().PersistentVolumeClaims(c.namespace).Get(c.ctx, claim, metav1.GetOptions{})
+		c.must(err)
+		return string(found.Status.Phase), found.Status.Phase == corev1.ClaimBound
+	})
 }
 
 // shared makes a volume that all replicas can write, and gives the values that have the release use it.

@@ -29,6 +29,8 @@ func takeover(c *cell) {
 	flyte := values{
 		"command": []string{filepath.Join(c.Python, "pyflyte"), "serve", "connector", "--modules", "cluster_connectors"},
 		"image":   c.chartValues(nil)["image"],
+		// By the chart's default it takes longer to import flytekit than helm waits.
+		"resources": values{"limits": values{"cpu": "2", "memory": "600Mi"}, "requests": values{"cpu": "50m"}},
 		"podEnv": []values{
 			{"name": "PYTHONPATH", "value": c.Modules}, {"name": "HOME", "value": "/tmp"},
 			{"name": "FLYTE_DATABRICKS_INSTANCE", "value": host}, {"name": "SSL_CERT_FILE", "value": "/etc/secrets/authority.pem"},

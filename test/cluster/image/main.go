@@ -1,6 +1,6 @@
 // Command image makes the images of the cluster test out of programs of this machine, in seconds: an archive that `ctr images
 // import` reads. The programs find the libraries that they are linked with at the same paths; there is nothing else in it, no shell
-// either.
+// either. With -base they are added to an image that there is, and of the libraries those that it lacks.
 //
 //	image -out images.tar -pause PROGRAM -libraries-of FOLDER,… agenthost:cluster /usr/local/bin/agenthost=bin/agenthost …
 package main
@@ -37,15 +37,16 @@ const pauseImage = "localhost/pause:1"
 func main() {
 	log.SetFlags(0)
 	out := flag.String("out", "", "the archive to write")
+	base := flag.String("base", "", "the archive of an image to add to")
 	pause := flag.String("pause", "", "the program of the image "+pauseImage)
 	linked := flag.String("libraries-of", "", "folders whose shared objects are to find their libraries in the image, too; comma-separated")
 	flag.Parse()
-	if err := write(*out, *pause, strings.FieldsFunc(*linked, func(r rune) bool { return r == ',' }), flag.Args()); err != nil {
+	if err := write(*out, *base, *pause, strings.FieldsFunc(*linked, func(r rune) bool { return r == ',' }), flag.Args()); err != nil {
 		log.Fatal("image: ", err)
 	}
 }
 
-func write(out, pause string, linked, arguments []string) error {
+func write(out, base, pause string, linked, arguments []string) error {
 	files := map[string]string{}
 	for _, argument := range arguments[min(1, len(arguments)):] {
 		path, file, ok := strings.Cut(argument, "=")
@@ -61,14 +62,8 @@ func write(out, pause string, linked, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	agenthost, err := image(map[string]string{"/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"}, libraries, files)
+	agenthost, err := imageOn(base, libraries, files)
 	if err != nil {
-		return err
-	}
-	if agenthost, err = mutate.Config(agenthost, v1.Config{
-		User: "65532:65532", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/var/lib/agenthost"},
-		Entrypoint: []string{"agenthost"}, Cmd: []string{"serve", "--config", "/etc/agenthost/agenthost.yaml"},
-	}); err != nil {
 		return err
 	}
 	paused, err := image(map[string]string{"/pause": pause})
@@ -89,13 +84,54 @@ func write(out, pause string, linked, arguments []string) error {
 	return tarball.MultiWriteToFile(out, images)
 }
 
+// imageOn has these files on an image from an archive, or on nothing.
+func imageOn(base string, libraries, files map[string]string) (v1.Image, error) {
+	if base == "" {
+		made, err := image(map[string]string{"/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"}, libraries, files)
+		if err != nil {
+			return nil, err
+		}
+		return mutate.Config(made, v1.Config{
+			User: "65532:65532", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/var/lib/agenthost"},
+			Entrypoint: []string{"agenthost"}, Cmd: []string{"serve", "--config", "/etc/agenthost/agenthost.yaml"},
+		})
+	}
+	made, err := tarball.ImageFromPath(base, nil)
+	if err != nil {
+		return nil, err
+	}
+	content := mutate.Extract(made)
+	defer content.Close()
+	for present := tar.NewReader(content); ; {
+		header, err := present.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		// In most bases /lib is a link to /usr/lib.
+		path := filepath.Join("/", header.Name)
+		delete(libraries, path)
+		delete(libraries, strings.TrimPrefix(path, "/usr"))
+	}
+	return appended(made, libraries, files)
+}
+
 // image has a layer for each of these sets of files, by the paths that they have in it.
 func image(layers ...map[string]string) (v1.Image, error) {
 	made, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{Architecture: runtime.GOARCH, OS: "linux", RootFS: v1.RootFS{Type: "layers"}})
 	if err != nil {
 		return nil, err
 	}
+	return appended(made, layers...)
+}
+
+func appended(made v1.Image, layers ...map[string]string) (v1.Image, error) {
 	for _, files := range layers {
+		if len(files) == 0 {
+			continue
+		}
 		content, err := layerOf(files)
 		if err != nil {
 			return nil, err
@@ -115,6 +151,11 @@ func image(layers ...map[string]string) (v1.Image, error) {
 func layerOf(files map[string]string) ([]byte, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
+	for _, writable := range []string{"run/", "tmp/", "var/lib/agenthost/"} {
+		if err := w.WriteHeader(&tar.Header{Name: writable, Mode: 0o1777, Typeflag: tar.TypeDir}); err != nil {
+			return nil, err
+		}
+	}
 	for path, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
