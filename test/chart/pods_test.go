@@ -179,3 +179,18 @@ func TestAClaimNamesAStorageClassOrNone(t *testing.T) {
 		}
 	}
 }
+
+func TestPodsGetATokenWhereTheyNeedOne(t *testing.T) {
+	for values, token := range map[string]bool{
+		"{}":                    false,
+		"rbac: {secrets: [db]}": true,
+		"config: {create: {keys: 'kubernetes://flyte/keys#keys'}}":                                            true,
+		"config: {plugins: {hello: {secrets: {a: 'vault://secret/a?auth=kubernetes&role=agenthost#token'}}}}": true,
+		"{rbac: {secrets: [db]}, serviceAccount: {automountToken: false}}":                                    false,
+	} {
+		d, _ := deploymentOf(t, merged(t, hello, values))
+		if got := *d.Spec.Template.Spec.AutomountServiceAccountToken; got != token {
+			t.Errorf("%s: %t", values, got)
+		}
+	}
+}
