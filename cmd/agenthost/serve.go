@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -11,17 +12,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agenthost/agenthost/host/cgroup"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
 	"github.com/agenthost/agenthost/host/takeover"
 )
 
 func newServeCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the host: start the plugins and answer FlytePropeller",
 		Long: `Starts every configured plugin and serves Flyte's agent protocol (Flyte 1 and Flyte 2) in front of them until SIGTERM or
 SIGINT. A changed configuration is taken up while calls go on: when a file changes, on SIGHUP, and on 'agenthost reload'.
+
+Where the configuration is broken (a file does not parse, has mistakes, or is missing) the host starts with the one that a host with
+these files last ran soundly, which it keeps in state_dir, says so loudly, and takes up the files as soon as they are mended. Not with
+--no-fallback, and not in an upgrade.
 
 At the end readiness turns off, calls are still taken for drain_delay, calls under way end (up to shutdown_timeout), and the
 plugins are stopped. A second signal cuts drain_delay short, and after it ends the host at once; no plugin outlives it.
@@ -43,10 +49,11 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			if err != nil {
 				return err
 			}
-			settings, err := loadConfig(cmd)
+			start, err := startWith(cmd, sources, before != nil)
 			if err != nil {
 				return err
 			}
+			settings := start.Config
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			if os.Getenv("GOGC") == "" {
@@ -60,12 +67,27 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
 			defer log.Close(logLimit)
 			return server.Run(ctx, server.Options{
-				Sources: sources, Config: settings, Hangup: hangups(ctx), Again: askedAgain, Version: version(), Log: log.Logger, LogLost: log.Lost,
+				Sources: sources, Config: settings, Instead: start.Instead, Mistake: start.Err, Hangup: hangups(ctx), Again: askedAgain, Version: version(), Log: log.Logger, LogLost: log.Lost,
 				Before: before, Program: program, Args: os.Args[1:],
 			})
 		},
 	}
+	cmd.Flags().Bool(noFallback, false, "do not start with the last sound configuration where the files are broken")
+	return cmd
 }
+
+// startWith is what the host starts with: what its files, variables and flags say; or, where that is broken, what it was when a host
+// last ran soundly with it. An upgrade has nothing of that: the host that runs serves on.
+func startWith(cmd *cobra.Command, sources config.Sources, upgrades bool) (server.Start, error) {
+	settings, err := loadConfig(cmd)
+	if none, _ := cmd.Flags().GetBool(noFallback); none || upgrades || errors.Is(err, errNoConfig) {
+		return server.Start{Config: settings}, err
+	}
+	return server.StartWith(sources, settings, err)
+}
+
+// noFallback is a flag.
+const noFallback = "no-fallback"
 
 // gcPercent lets the heap grow to five times what lives in it, which is a few MiB: with Go's default of two a busy host
 // spends a seventh of its time on collecting garbage. GOGC overrides it.

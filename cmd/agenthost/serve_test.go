@@ -257,7 +257,9 @@ plugins:
     config:
       limits:
         memory: lots
-`, shortDir(t), jsonList(badplugin.Command("configure-errors"))))
+  other:
+    command: %s
+`, shortDir(t), jsonList(badplugin.Command("configure-errors")), jsonList(badplugin.Command("good"))))
 	p := startAgenthost(t, "serve", "-c", file)
 	p.stderr.await(t, fmt.Sprintf("source=%s line=9 key=plugins.picky.config.limits.memory", file), 1)
 	p.stderr.await(t, "agenthost is ready", 1) // one plugin's configuration is not another's affair

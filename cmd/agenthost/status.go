@@ -188,7 +188,16 @@ func renderStatus(status admin.Status) string {
 		ready = "NOT READY"
 	}
 	var b strings.Builder
+	if saved := status.Host.ConfigLastSound; saved != nil {
+		fmt.Fprintf(&b, "STARTED WITH THE LAST SOUND CONFIGURATION, %s of %s: the files hold none\n", status.Host.ConfigHash, saved.Format(time.RFC3339))
+	}
 	fmt.Fprintf(&b, "agenthost %s  %s  pid %d  up %s  grpc %s\n", status.Host.Version, ready, status.Host.PID, uptime(status.Host.UptimeSeconds), status.Host.GRPC)
+	if why := status.Host.NotReady; why != "" {
+		fmt.Fprintf(&b, "NOT READY: %s%s\n", why, prefixed(": ", strings.Join(status.Host.WaitsFor, ", ")))
+	}
+	if without := status.Host.ReadyWithout; len(without) > 0 {
+		fmt.Fprintf(&b, "READY WITHOUT %s: it has waited for ready.give_up\n", strings.Join(without, ", "))
+	}
 	if wrong := status.Host.ConfigError; wrong != "" {
 		fmt.Fprintf(&b, "THE CONFIGURATION HAS MISTAKES, the last sound one%s is in effect: %s\n", prefixed(", ", status.Host.ConfigHash), wrong)
 	}

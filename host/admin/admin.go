@@ -38,6 +38,8 @@ type Options struct {
 	Plugins func() []fleet.Status
 	// Ready is whether Flyte may send work.
 	Ready func() bool
+	// Readiness is the same with what there is to say of it; nil: nothing.
+	Readiness func() Readiness
 	// Events are all changes of state from now on; see fleet.Fleet.Events.
 	Events func(context.Context) <-chan fleet.Event
 	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
@@ -130,7 +132,7 @@ func (s *Server) endpoints() []endpoint {
 		},
 		{
 			pattern: "GET /readyz", handler: http.HandlerFunc(s.serveReady),
-			answer: "`ok` while Flyte may send work, else why not, and the state of each plugin: for a readiness probe", status: "200, 503",
+			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
 			pattern: "GET /metrics", handler: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}),
@@ -197,13 +199,5 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func serveHealth(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
-	if s.options.Ready() {
-		fmt.Fprintln(w, "ok")
-		return
-	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, "not ready: the host is starting its plugins for the first time, or stopping")
-	for _, p := range s.options.Plugins() {
-		fmt.Fprintf(w, "plugin %s is %s\n", p.Name, p.State)
-	}
+	s.options.readiness().serve(w, false)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
@@ -17,6 +18,9 @@ type Config struct {
 	Hash func() string
 	// Refused is what became of the files as they are now; nil where they are in effect.
 	Refused func() *Refused
+	// LastSound is when the configuration was kept that is in effect, where it is the last sound one and the host was started with it; else
+	// zero.
+	LastSound func() time.Time
 	// Standings is how it stands with each plugin of the configuration in effect.
 	Standings func() []fleet.Standing
 }
@@ -43,6 +47,17 @@ func (c Config) refused() *Refused {
 	return c.Refused()
 }
 
+// lastSound is when the configuration in effect was kept; nil where it is that of the files, or a host has run it since its start.
+func (c Config) lastSound() *time.Time {
+	if c.LastSound == nil {
+		return nil
+	}
+	if saved := c.LastSound(); !saved.IsZero() {
+		return &saved
+	}
+	return nil
+}
+
 // problem is why the files, as they are now, are not in effect; empty where they are.
 func (c Config) problem() string {
 	if refused := c.refused(); refused != nil {
@@ -59,6 +74,9 @@ type ConfigState struct {
 	Hash string `json:"hash"`
 	// Whether the configuration's files, as they are now, are in effect; otherwise a former sound configuration is.
 	Valid bool `json:"valid"`
+	// When the configuration was kept that is in effect, where it is the last sound one, with which the host was started because the files
+	// hold none.
+	LastSound *time.Time `json:"last_sound,omitempty"`
 	// The files as they are now, where they are not in effect.
 	Refused *RefusedConfig `json:"refused,omitempty"`
 	// How it stands with each plugin of the configuration in effect, by name.
@@ -92,6 +110,7 @@ type PluginStanding struct {
 func (c Config) state(strangers bool) ConfigState {
 	refused := c.refused()
 	state := ConfigState{Hash: c.hash(), Valid: refused == nil, Plugins: []PluginStanding{}}
+	state.LastSound = c.lastSound()
 	if refused != nil {
 		state.Refused = &RefusedConfig{FilesHash: refused.FilesHash, Hash: refused.Hash, Reasons: refused.reasons(strangers)}
 	}

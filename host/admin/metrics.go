@@ -23,6 +23,9 @@ func registerMetrics(options Options) {
 	valid := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_valid", Help: "1 while the configuration's files are sound; 0 while the last sound one is in effect instead.",
 	}, func() float64 { return truth(options.Config.refused() == nil) })
+	lastSound := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "agenthost_config_last_sound", Help: "1 while the configuration is in effect that a host kept as the last sound one, because there was none in the files when this host was started.",
+	}, func() float64 { return truth(options.Config.lastSound() != nil) })
 	watched := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agenthost_config_watched", Help: "1 while the system notifies of changes of the configuration's files; 0 while they are only looked for now and then.",
 	}, func() float64 { return truth(options.WatchError() == "") })
@@ -35,7 +38,7 @@ func registerMetrics(options Options) {
 	if options.Artifacts != nil {
 		registerArtifacts(options.Metrics, options.Artifacts)
 	}
-	options.Metrics.MustRegister(build, ready, valid, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending},
+	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending}, &standingCollector{options},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
@@ -133,6 +136,35 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for name, tasks := range pending { // of plugins that were taken out of the configuration
 		gauge(pluginPending, float64(tasks), name)
+	}
+}
+
+// standingCollector reads how it stands with the plugins when it is asked for metrics.
+type standingCollector struct{ options Options }
+
+var (
+	pluginStanding = prometheus.NewDesc("agenthost_plugin_standing",
+		"1 for how it stands with what the configuration says of the plugin: as configured, pending, failing, refused, excused.", []string{"plugin", "standing"}, nil)
+	readyWithout = prometheus.NewDesc("agenthost_ready_without_plugins",
+		"How many plugins of its configuration the host is ready without, after ready.give_up, that do not run as configured still.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c *standingCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- pluginStanding
+	descs <- readyWithout
+}
+
+// Collect implements prometheus.Collector.
+func (c *standingCollector) Collect(metrics chan<- prometheus.Metric) {
+	metrics <- prometheus.MustNewConstMetric(readyWithout, prometheus.GaugeValue, float64(len(c.options.readiness().Without)))
+	if c.options.Config.Standings == nil {
+		return
+	}
+	for _, s := range c.options.Config.Standings() {
+		for _, stand := range fleet.Stands {
+			metrics <- prometheus.MustNewConstMetric(pluginStanding, prometheus.GaugeValue, truth(s.Stand == stand), s.Plugin, string(stand))
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -16,9 +15,9 @@ import (
 
 // ProbeOptions configure a Probe.
 type ProbeOptions struct {
-	// Ready is whether Flyte may send work; Health says the same in gRPC.
-	Ready  func() bool
-	Health healthpb.HealthServer
+	// Readiness is whether Flyte may send work; Health says the same in gRPC.
+	Readiness func() Readiness
+	Health    healthpb.HealthServer
 	// Config is which configuration is in effect.
 	Config Config
 	// Metrics is where the host's metrics are registered.
@@ -79,7 +78,7 @@ func (p *Probe) endpoints() []endpoint {
 		},
 		{
 			pattern: "GET /readyz", handler: http.HandlerFunc(p.serveReady),
-			answer: "`ok` while Flyte may send work: for a readiness probe", status: "200, 503",
+			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
 			pattern: "GET /metrics", handler: promhttp.HandlerFor(p.options.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: probeScrapes, Timeout: probeWrite}),
@@ -118,11 +117,7 @@ func (p *Probe) Shutdown(ctx context.Context) error {
 }
 
 func (p *Probe) serveReady(w http.ResponseWriter, _ *http.Request) {
-	if p.options.Ready() {
-		fmt.Fprintln(w, "ok")
-		return
-	}
-	http.Error(w, "not ready: the host is starting its plugins for the first time, or stopping", http.StatusServiceUnavailable)
+	p.options.Readiness().serve(w, true)
 }
 
 func (p *Probe) serveConfig(w http.ResponseWriter, _ *http.Request) {

@@ -38,7 +38,7 @@ func serveProbe(t *testing.T) *probed {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "agenthost_some"}))
 	p.Probe = NewProbe(ProbeOptions{
-		Ready: p.ready.Load, Health: p.health, Metrics: metrics, Config: Config{Hash: func() string { return "abc" }},
+		Readiness: func() Readiness { return Readiness{Ready: p.ready.Load(), Why: "it starts"} }, Health: p.health, Metrics: metrics, Config: Config{Hash: func() string { return "abc" }},
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- p.Serve(listener) }()

@@ -37,6 +37,12 @@ type HostStatus struct {
 	Admin string `json:"admin"`
 	// Whether Flyte may send work, as /readyz and grpc.health.v1 say.
 	Ready bool `json:"ready"`
+	// Why it is not ready, and which plugins it waits for; absent where it is ready.
+	NotReady string `json:"not_ready,omitempty"`
+	// The plugins that it waits for before it is ready for the first time.
+	WaitsFor []string `json:"waits_for,omitempty"`
+	// The plugins that it is ready without, after ready.give_up, while they do not run as configured.
+	ReadyWithout []string `json:"ready_without,omitempty"`
 	// The address for probes that is in use, host:port, or off.
 	Probe string `json:"probe"`
 	// Stands for the configuration that is in effect: the same on every host that has the same.
@@ -45,6 +51,8 @@ type HostStatus struct {
 	ConfigError string `json:"config_error,omitempty"`
 	// Stands for what those files hold, as check gives it as files_hash; absent where they are in effect.
 	ConfigRefused string `json:"config_refused,omitempty"`
+	// When the configuration in effect was kept, where the host was started with it because the files hold none; absent otherwise.
+	ConfigLastSound *time.Time `json:"config_last_sound,omitempty"`
 	// Why changes of the configuration's files are seen late: the system does not notify of them, and the host only looks now
 	// and then.
 	ConfigWatchError string `json:"config_watch_error,omitempty"`
@@ -205,6 +213,9 @@ func (s *Server) status() Status {
 		},
 		Plugins: []PluginStatus{},
 	}
+	status.Host.ConfigLastSound = s.options.Config.lastSound()
+	readiness := s.options.readiness()
+	status.Host.NotReady, status.Host.WaitsFor, status.Host.ReadyWithout = readiness.Why, names(readiness.Waits), names(readiness.Without)
 	if refused := s.options.Config.refused(); refused != nil {
 		status.Host.ConfigRefused = refused.FilesHash
 	}

@@ -76,6 +76,8 @@ var badFiles = []struct {
 	{"duration without unit", "shutdown_timeout: 30\n", []string{"1: shutdown_timeout: expected a duration of 0s or more, such as 30s or 5m, got 30 without a unit; write 30s"}},
 	{"negative duration", "shutdown_timeout: -1s\n", []string{`1: shutdown_timeout: expected a duration of 0s or more, such as 30s or 5m, got "-1s"`}},
 	{"no duration", "shutdown_timeout: soon\n", []string{`1: shutdown_timeout: expected a duration`}},
+	{"ready somehow", "ready: some\n", []string{`1: ready: expected all or any, got "some"`}},
+	{"ready without giving up", "ready: {plugins: all, give_up: never}\n", []string{`1: ready.give_up: expected a duration of 0s or more`}},
 	{"a delay without unit", "drain_delay: 5\n", []string{"1: drain_delay: expected a duration of 0s or more, such as 30s or 5m, got 5 without a unit; write 5s"}},
 	{"no time to start", "plugins: {a: {command: [x], start_timeout: 0s}}\n", []string{"1: plugins.a.start_timeout: expected a duration of at least 1ms, such as 30s or 5m, got 0s"}},
 	{"a negative grace", "create: {removed_grace: -1s}\n", []string{`1: create.removed_grace: expected a duration of 0s or more`}},

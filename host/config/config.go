@@ -51,6 +51,8 @@ type Config struct {
 	// missing. It belongs on a disk or volume that outlives the machine's or the container's restart. Hosts on one machine may
 	// share it. Default: state in run_dir, which the host warns of.
 	StateDir string `koanf:"state_dir" check:"directory"`
+	// When a host that has been started gets its first calls: all or any, in the place of plugins.
+	Ready Ready `koanf:"ready" short:"plugins"`
 	// For how long a host that was asked to stop goes on taking calls while its health says NOT_SERVING, so that those who look
 	// there before they call have gone elsewhere when it stops listening. Set it where calls are spread by readiness, as in
 	// Kubernetes. Elsewhere nobody looks, and a restart would only take longer.
@@ -77,6 +79,8 @@ type Config struct {
 	// own is what the files held that the configuration was read from; contents what those of WatchedFiles held, if a Watcher
 	// has looked.
 	own, contents map[string]content
+	// snapshot is what it was read from.
+	snapshot Snapshot
 	// digests are what images without a digest are now, by plugin: see SetDigest.
 	digests map[string]digest.Digest
 	// read counts what one Watcher has read.
@@ -131,6 +135,23 @@ type Listen struct {
 func UnixPath(address string) (path string, ok bool) { return strings.CutPrefix(address, unixScheme) }
 
 const unixScheme = "unix:"
+
+// Ready says when a host that has been started is ready for the first time. What becomes of its plugins later does not change that.
+type Ready struct {
+	// all: when every plugin runs as configured; any: when each has been started or has failed once, and one runs, or what one served is
+	// known from before. A plugin that an operator stopped or disabled does not count. all is for rollouts by readiness, as in
+	// Kubernetes, which then stop at a configuration that a plugin refuses.
+	Plugins string `koanf:"plugins" check:"ready"`
+	// With all: after how long the host is ready with those plugins that run, loudly, for one that is broken not to keep the others
+	// out. It is to be longer than whoever rolls out waits: Kubernetes' progressDeadlineSeconds is 10 minutes.
+	GiveUp time.Duration `koanf:"give_up" check:"duration"`
+}
+
+// The values of Ready.Plugins.
+const (
+	ReadyAll = "all"
+	ReadyAny = "any"
+)
 
 // Log says what the host logs and how.
 type Log struct {
@@ -353,6 +374,7 @@ func Default() *Config {
 	return &Config{
 		Listen:          Listen{GRPC: "0.0.0.0:8000", Admin: "127.0.0.1:9090", Pprof: Off, TLS: ListenTLS{ClientCertificates: Require}},
 		Log:             Log{Level: "info", Format: "text", Calls: On, SlowCall: 30 * time.Second},
+		Ready:           Ready{Plugins: ReadyAny, GiveUp: 11 * time.Minute},
 		ShutdownTimeout: 30 * time.Second,
 		MaxMessageSize:  64 * MiB,
 		Limits:          defaultHostLimits(),

@@ -47,7 +47,7 @@ func load(sources Sources, files []readResult) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.own = contentsOf(files)
+	c.own, c.snapshot = contentsOf(files), snapshotOf(sources, files)
 	return c, nil
 }
 

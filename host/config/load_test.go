@@ -54,6 +54,8 @@ listen:
 log: {level: debug, format: json, calls: off, slow_call: 5s}
 run_dir: /run/agenthost
 state_dir: ./state
+ready: {plugins: all, give_up: 5m}
+drain_delay: 7s
 shutdown_timeout: 1m
 max_message_size: 16MiB
 limits: {memory: 128MiB, calls: 100, calls_per_connection: 10, connections: 20, connection_idle: 1h, task_types: 50}
@@ -154,9 +156,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				Cert: folder + "/tls/tls.crt", Key: folder + "/tls/tls.key", ClientCA: "/etc/tls/ca.crt", ClientCertificates: config.Optional,
 			},
 		},
-		Log:             config.Log{Level: "debug", Format: "json", Calls: "off", SlowCall: 5 * time.Second},
-		RunDir:          "/run/agenthost",
-		StateDir:        folder + "/state",
+		Log:      config.Log{Level: "debug", Format: "json", Calls: "off", SlowCall: 5 * time.Second},
+		RunDir:   "/run/agenthost",
+		StateDir: folder + "/state",
+		Ready:    config.Ready{Plugins: config.ReadyAll, GiveUp: 5 * time.Minute}, DrainDelay: 7 * time.Second,
 		ShutdownTimeout: time.Minute,
 		MaxMessageSize:  16 * config.MiB,
 		Limits: config.HostLimits{

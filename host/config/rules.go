@@ -86,6 +86,7 @@ var rules = map[string]*rule{
 	"remote_address":    {pattern: `^[^\s/]+:[0-9]{1,5}$`, want: "host:port such as agents.example.com:8000", more: checkRemoteAddress},
 	"host_name":         {pattern: `^[^\s/:]+$`, want: "a host's name such as agents.example.com"},
 	"file":              {pattern: `^[^\x00]+$`, want: "the path of a file", resolve: besideFile},
+	"ready":             {enum: []string{ReadyAll, ReadyAny}},
 	"pin":               {enum: []string{PinAuto, PinAlways, PinNever}},
 	"task_name":         {pattern: `^[^\s\x00]+$`, want: "the name of a task type, without spaces"},
 	"task_types":        {want: "a list of task types, such as [bigquery_query_job_task, spark@2]", list: checkTaskTypes, each: "task_name"},

@@ -75,6 +75,7 @@ type Fleet struct {
 	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
+	changed   atomic.Pointer[chan struct{}] // see Changed
 	// starts is what tests start instances with.
 	starts func(context.Context, plugin.Spec) (instance, error)
 	// room is how much memory there is for all.
@@ -101,10 +102,13 @@ func New(options Options) *Fleet {
 		options.Health = DefaultHealth
 	}
 	memory := memory{options.State, options.Memory, options.Log}
-	return &Fleet{
+	f := &Fleet{
 		options: options, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
+	changed := make(chan struct{})
+	f.changed.Store(&changed)
+	return f
 }
 
 // Synced returns a channel that is closed once every plugin of the first Apply was accepted or its start was given up for

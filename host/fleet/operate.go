@@ -199,6 +199,7 @@ func (f *Fleet) instruct(name string, i instruction) {
 	f.mu.Lock()
 	f.instructions[name] = i
 	f.mu.Unlock()
+	defer f.change()
 	if was.lasting() || i.lasting() {
 		f.memory.keepInstructions(f.instructions)
 	}
@@ -283,6 +284,7 @@ func (f *Fleet) move(names []string, how manner) *Round {
 		go s.run()
 	}
 	go f.acceptInOrder(fresh, f.round == 1)
+	f.change() // there may be fewer
 	return round
 }
 

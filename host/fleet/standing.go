@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
 )
@@ -18,6 +19,8 @@ type Standing struct {
 	Problem error
 	// Brief is Problem without anything that the plugin or the configuration says.
 	Brief string
+	// Listed says that what it serves, or served before the host was restarted, is in the route table.
+	Listed bool
 	// Serves says that calls are taken: by what is configured, or by what was before.
 	Serves bool
 }
@@ -39,6 +42,9 @@ const (
 	Excused Stand = "excused"
 )
 
+// Stands are all of them.
+var Stands = []Stand{AsConfigured, Pending, Failing, Wrong, Excused}
+
 // Standings says it of each plugin of the configuration, by name. What Apply was last given is what counts, from its return on.
 func (f *Fleet) Standings() []Standing {
 	f.mu.Lock()
@@ -55,10 +61,36 @@ func (f *Fleet) Standings() []Standing {
 	return standings
 }
 
+// Changed is closed when anything in Standings may have changed since it was asked for.
+func (f *Fleet) Changed() <-chan struct{} { return *f.changed.Load() }
+
+// change tells those who wait for a change.
+func (f *Fleet) change() {
+	fresh := make(chan struct{})
+	close(*f.changed.Swap(&fresh))
+}
+
+// Tell tells of what happens to the host as a whole.
+func (f *Fleet) Tell(e Event) {
+	e.Time = time.Now()
+	f.events.send(e)
+}
+
+// GiveUp tells of plugins that the host does not wait for any longer.
+func (f *Fleet) GiveUp(standings []Standing) {
+	for _, s := range standings {
+		cause := string(s.Stand)
+		if s.Problem != nil {
+			cause = s.Problem.Error()
+		}
+		f.events.send(Event{Time: time.Now(), Plugin: s.Plugin, State: EventGivenUp, Cause: cause})
+	}
+}
+
 func (s *supervisor) standing() Standing {
 	wanted, v := s.desired.Load(), s.view.Load()
 	best, reason := v.doing()
-	standing := Standing{Plugin: s.name, Serves: s.available()}
+	standing := Standing{Plugin: s.name, Serves: s.available(), Listed: v.state.accepted || v.state.recalled != nil}
 	standing.Stand, standing.Problem = stand(*wanted, v.state, best, reason)
 	standing.Brief = brief(standing.Problem)
 	return standing

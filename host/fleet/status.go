@@ -51,6 +51,10 @@ const (
 	EventFileChanged State = "file changed"
 	// EventOverMemory: an instance takes more memory than it may, and is restarted.
 	EventOverMemory State = "over memory"
+	// EventGivenUp: the host is ready without it, after ready.give_up.
+	EventGivenUp State = "given up"
+	// EventLastSound: the host has been started with the last sound configuration, because the files hold none.
+	EventLastSound State = "last sound configuration"
 	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
 	EventRolledBack State = "rolled back"
 )

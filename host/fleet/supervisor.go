@@ -179,6 +179,7 @@ func (s *supervisor) notify() {
 	s.down.look(s.available)
 	fresh := make(chan struct{})
 	close(*s.signal.Swap(&fresh))
+	s.fleet.change()
 }
 
 // changed is called by slots.

@@ -42,6 +42,8 @@ type Options struct {
 	// before the start. Until then calls of unknown categories and discovery wait for them: an incomplete list would make
 	// FlytePropeller forget types, and send their tasks elsewhere. Nil: there is no start to wait for.
 	Synced, Listed <-chan struct{}
+	// Whole says that discovery has no answer until Listed is closed; else a caller gets what there is by his deadline, unless that is nothing.
+	Whole bool
 	// MaxMessageSize is the largest frame accepted from Flyte, in bytes.
 	MaxMessageSize int
 	Log            *slog.Logger
@@ -76,6 +78,7 @@ type Gateway struct {
 	enabled guarantee.Set
 	synced  <-chan struct{}
 	listed  <-chan struct{}
+	whole   bool
 	access  *access.Guard
 
 	statuses *jobs.Statuses
@@ -140,6 +143,7 @@ func DialOptions() []grpc.DialOption {
 func New(options Options) *Gateway {
 	g := &Gateway{
 		routes:  options.Routes,
+		whole:   options.Whole,
 		log:     options.Log,
 		metrics: newMetrics(options.Metrics),
 		health:  health.NewServer(),

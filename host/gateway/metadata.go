@@ -119,6 +119,19 @@ func there(target route.Target) bool {
 	return ok
 }
 
+// notListed is why discovery has no answer yet.
+func (g *Gateway) notListed() error {
+	select {
+	case <-g.listed:
+		return nil
+	default:
+	}
+	if !g.whole && len(g.routes.Table().Names()) > 0 {
+		return nil
+	}
+	return status.Error(codes.Unavailable, "the host is not ready: its plugins are starting, and what they serve is not known yet")
+}
+
 // discovery makes a unary handler from a function.
 func discovery[Request, Response any](g *Gateway, name string, answer func(access.Caller, *Request) (*Response, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{
@@ -136,6 +149,9 @@ func discovery[Request, Response any](g *Gateway, name string, answer func(acces
 				return nil, err
 			}
 			await(ctx, g.listed)
+			if err := g.notListed(); err != nil {
+				return nil, err
+			}
 			response, err := answer(caller, request)
 			if err != nil && g.awaitStart(ctx) {
 				return answer(caller, request)

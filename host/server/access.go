@@ -107,7 +107,7 @@ func (h *host) startedAndKnown(ctx context.Context, waiting *sync.WaitGroup) <-c
 	waiting.Go(func() {
 		_ = h.callers.known(ctx) // whom it leaves out is told by the log, and to callers
 		select {
-		case <-h.plugins.Synced():
+		case <-h.readiness.first:
 			close(both)
 		case <-ctx.Done():
 		}

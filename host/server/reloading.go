@@ -33,7 +33,9 @@ type reloader struct {
 	log     *slog.Logger
 	judged  chan struct{}                 // has an element when a configuration was taken up or refused since somebody looked
 	refused atomic.Pointer[admin.Refused] // the changed configuration, where it is not in effect; else nil
-	unseen  atomic.Pointer[string]        // why changes of files are seen late; nil where they are seen at once
+	// lastSound is what the host was started with, until a configuration of the files is in effect
+	lastSound atomic.Pointer[LastSound]
+	unseen    atomic.Pointer[string] // why changes of files are seen late; nil where they are seen at once
 
 	hash atomic.Pointer[string] // that of current; nil: it is to be made
 
@@ -45,6 +47,10 @@ func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reload
 	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), files: options.Sources.Files, plugins: plugins, notify: notify, log: options.Log, current: options.Config, judged: make(chan struct{}, 1),
 		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, resolve: func(context.Context, *config.Config) {}}
 	r.watcher.OnProblem = r.watched
+	if options.Instead != nil {
+		r.lastSound.Store(options.Instead)
+		r.refused.Store(&admin.Refused{Err: options.Mistake, FilesHash: config.FilesHash(options.Sources.Files)})
+	}
 	return r
 }
 
@@ -65,7 +71,13 @@ func (r *reloader) watchError() string { return textOf(&r.unseen) }
 
 // config is which configuration is in effect.
 func (r *reloader) config() admin.Config {
-	return admin.Config{Hash: r.configHash, Refused: r.refused.Load, Standings: r.plugins.Standings}
+	lastSound := func() time.Time {
+		if last := r.lastSound.Load(); last != nil {
+			return last.Saved
+		}
+		return time.Time{}
+	}
+	return admin.Config{Hash: r.configHash, Refused: r.refused.Load, LastSound: lastSound, Standings: r.plugins.Standings}
 }
 
 func textOf(p *atomic.Pointer[string]) string {
@@ -148,6 +160,9 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 	}
 	r.refused.Store(nil)
 	r.tellJudged()
+	if last := r.lastSound.Swap(nil); last != nil {
+		r.log.Info("the configuration is mended: the last sound one, with which the host was started, is in effect no longer", "was", last.Hash)
+	}
 	plan := config.Plan(r.current, settings)
 	for _, change := range plan {
 		if change.Action != config.Unchanged {

@@ -41,6 +41,9 @@ type Options struct {
 	// Sources are read again when they change; Config is what they held at the start.
 	Sources config.Sources
 	Config  *config.Config
+	// Instead is the last sound configuration, where Config is that because Sources hold none, and Mistake why they do not.
+	Instead *LastSound
+	Mistake error
 	// Hangup receives on SIGHUP, and has Sources read again; it may be nil.
 	Hangup <-chan struct{}
 	// Again gives what receives when whoever ended the host's context asks for its end once more, until stop is called; it may be nil.
@@ -59,6 +62,7 @@ type Options struct {
 
 // Run runs a host until ctx ends, and then lets calls under way end.
 func Run(ctx context.Context, options Options) error {
+	options.tellLastSound()
 	descriptors := DescriptorsOf(options.Config)
 	if err := descriptors.Err(); err != nil {
 		return err
@@ -128,8 +132,10 @@ func Run(ctx context.Context, options Options) error {
 type host struct {
 	options   Options
 	listeners listeners
+	stateDir  *state.Dir
 	routes    *route.Current
 	plugins   *fleet.Fleet
+	readiness *readiness
 	gateway   *gateway.Gateway
 	admin     *admin.Server // nil where it is off
 	probe     *admin.Probe  // nil where it is off
@@ -148,15 +154,16 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
-		options: options, listeners: bound, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known,
+		options: options, listeners: bound, stateDir: stateDir, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known,
 	}
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
+	h.readiness = newReadiness(settings.Ready, h.plugins, h.routes, options.Before != nil)
 	h.gateway = gateway.New(known.into(gateway.Options{
-		Routes: h.routes, Synced: h.plugins.Synced(), Listed: h.plugins.Listed(), MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
+		Routes: h.routes, Synced: h.readiness.first, Listed: h.readiness.listed, Whole: settings.Ready.Plugins == config.ReadyAll, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
 		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without, Limits: limitsOf(settings, log),
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	}))
@@ -173,7 +180,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		h.admin = admin.New(admin.Options{
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
-			Plugins: h.plugins.Status, Ready: h.ready.Load, Metrics: metrics,
+			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
 			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
@@ -181,7 +188,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	}
 	if bound.probe != nil {
 		h.probe = admin.NewProbe(admin.ProbeOptions{
-			Ready: h.ready.Load, Health: h.gateway.Health(), Config: h.reloader.config(), Metrics: metrics,
+			Readiness: h.state, Health: h.gateway.Health(), Config: h.reloader.config(), Metrics: metrics,
 		})
 	}
 	return h
@@ -206,9 +213,14 @@ func (h *host) serve(ctx context.Context) error {
 	grpcAddress, adminAddress, probeAddress := h.listeners.addresses()
 	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "plugins", len(h.options.Config.Plugins))
 	h.plugins.Apply(h.options.Config)
+	if last := h.options.Instead; last != nil {
+		h.plugins.Tell(fleet.Event{State: fleet.EventLastSound, Cause: fmt.Sprintf("the host was started with the configuration %s of %s: %v", last.Hash, last.Saved.Format(time.RFC3339), h.options.Mistake)})
+	}
 	watching, stopWatching := context.WithCancel(ctx)
 	var watched sync.WaitGroup
 	watched.Go(func() { h.reloader.run(watching, h.options.Hangup) })
+	watched.Go(func() { h.keepLastSound(watching, h.stateDir) })
+	watched.Go(func() { h.readiness.run(watching, h.teller()) })
 	watched.Go(func() { h.keys.run(watching) })
 	watched.Go(func() { h.callers.run(watching) })
 	if h.options.Before == nil {
@@ -309,7 +321,10 @@ func (h *host) isSucceeded() bool {
 
 // memoryOf is the folder in the state directory for what hosts with these files remember between two starts. Others on the
 // machine have theirs: a plugin of theirs may have the same name and be another.
-func memoryOf(sources config.Sources) string {
+func memoryOf(sources config.Sources) string { return path.Join("manifests", idOf(sources)) }
+
+// idOf stands for the configuration's files, by where they are.
+func idOf(sources config.Sources) string {
 	id := fnv.New64a()
 	for _, file := range sources.Files {
 		if absolute, err := filepath.Abs(file); err == nil {
@@ -317,7 +332,7 @@ func memoryOf(sources config.Sources) string {
 		}
 		fmt.Fprintf(id, "%q", file)
 	}
-	return path.Join("manifests", hex.EncodeToString(id.Sum(nil)))
+	return hex.EncodeToString(id.Sum(nil))
 }
 
 // creationOf is what the configuration says of creations.

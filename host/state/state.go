@@ -161,6 +161,21 @@ func (d *Dir) Read(name string, newest int) (data []byte, format int, err error)
 	return data, format, nil
 }
 
+// ReadOwn reads a file of a state directory that is not open, which a host of this user has written, or one of root; path is where it is.
+func ReadOwn(dir, name string, newest int) (data []byte, path string, err error) {
+	d := &Dir{path: dir}
+	path = d.Path(name)
+	var info unix.Stat_t
+	if err := unix.Stat(path, &info); err != nil {
+		return nil, path, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if user := os.Geteuid(); int(info.Uid) != user && info.Uid != 0 || info.Mode&0o022 != 0 {
+		return nil, path, fmt.Errorf("%s is not believed: it belongs to user %d and has mode %04o", path, info.Uid, info.Mode&0o777)
+	}
+	data, _, err = d.Read(name, newest)
+	return data, path, err
+}
+
 // NewerError says that a newer host wrote a file in a format that this host does not know.
 type NewerError struct {
 	Path           string
