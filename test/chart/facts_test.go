@@ -3,6 +3,7 @@ package chart
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // What the chart knows of the host, held to where the host says it.
@@ -63,16 +65,23 @@ func TestTheMetricsThatAreAlertedOnAreTheHosts(t *testing.T) {
 	}
 }
 
-// The defaults of drain_delay and others are those of the configuration for a pod that comes with the host.
+// The configuration that the chart begins with says nothing else than the one for a pod that comes with the host.
 func TestTheConfigurationOfAPodIsThatOfConfigs(t *testing.T) {
-	ready := source(t, "configs", "kubernetes.yaml")
+	var pod, chart map[string]any
+	if err := yaml.Unmarshal([]byte(source(t, "configs", "kubernetes.yaml")), &pod); err != nil {
+		t.Fatal(err)
+	}
 	config := get[*corev1.ConfigMap](t, render(t, hello), "ConfigMap/flyteconnector-config").Data["agenthost.yaml"]
-	for _, line := range strings.Split(config, "\n") {
-		if strings.HasPrefix(line, "plugins:") {
-			break // the rest is the test's
-		}
-		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") && !strings.Contains(ready, line) {
-			t.Errorf("configs/kubernetes.yaml does not have %q", line)
+	if err := yaml.Unmarshal([]byte(config), &chart); err != nil {
+		t.Fatal(err)
+	}
+	delete(chart, "plugins")
+	if short, is := pod["ready"].(string); is {
+		pod["ready"] = map[string]any{"plugins": short, "give_up": "11m"}
+	}
+	for key, value := range chart {
+		if !reflect.DeepEqual(value, pod[key]) {
+			t.Errorf("%s is %v, and in configs/kubernetes.yaml %v", key, value, pod[key])
 		}
 	}
 }

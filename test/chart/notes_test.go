@@ -78,6 +78,8 @@ func TestTheNotesWarnOfWhatIsAllowedAndCosts(t *testing.T) {
 		duckdb: "duckdb: jobs are kept in an emptyDir",
 		merged(t, duckdb, "{replicaCount: 2, persistence: {enabled: true, accessMode: ReadWriteMany}}"): "2 replicas without config.create.keys",
 		merged(t, hello, "resources: {limits: {ephemeral-storage: 200Mi}}"):                             "resources.limits.ephemeral-storage is 200Mi",
+		merged(t, hello, "progressDeadlineSeconds: 660"):                                                "ready.give_up is 11m, and progressDeadlineSeconds 660",
+		merged(t, hello, "config: {ready: {give_up: 9m50s}}"):                                           "ready.give_up is 9m50s, and progressDeadlineSeconds 600",
 		merged(t, hello, "fullnameOverride: x"):                                                         "fullnameOverride has no effect",
 	} {
 		if notes := render(t, values).notes; strings.Count(notes, "WARNING") != 1 || !strings.Contains(notes, warning) {
@@ -88,7 +90,7 @@ func TestTheNotesWarnOfWhatIsAllowedAndCosts(t *testing.T) {
 	if !strings.Contains(older.notes, "the feature gate ImageVolume in Kubernetes v1.34.0") {
 		t.Errorf("image volumes are taken for granted:\n%s", older.notes)
 	}
-	for _, values := range []string{hello, merged(t, duckdb, "persistence: {enabled: true}")} {
+	for _, values := range []string{hello, merged(t, hello, "{progressDeadlineSeconds: 900, config: {ready: any}}"), merged(t, hello, "config: {ready: all}"), merged(t, duckdb, "persistence: {enabled: true}")} {
 		if notes := render(t, values).notes; strings.Contains(notes, "WARNING") {
 			t.Errorf("a warning for nothing:\n%s", notes)
 		}
