@@ -4,6 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,6 +57,39 @@ func quickly(client adminclient.Client) adminclient.Client {
 	return client
 }
 
+// wellKnownRun is where the images and units have run_dir.
+const wellKnownRun = "/run/agenthost"
+
+// hostPlaces finds a host on this machine whose configuration is broken: by what can be read of that, by the token that a host has
+// written to its run directory, whose name has the port, and else at the default address. why says by which.
+func hostPlaces(sources config.Sources) (places config.Places, why string) {
+	places = config.PlacesOf(sources)
+	if _, port, err := net.SplitHostPort(places.Admin); places.Admin != "" && (err != nil || port != "0") { // 0 is any port
+		return places, "as the configuration says"
+	}
+	places.Admin = ""
+	var latest time.Time
+	var tried []string
+	for _, dir := range []string{places.RunDir, wellKnownRun, config.DefaultRunDir(sources.Environ)} {
+		if dir == "" || slices.Contains(tried, dir) {
+			continue
+		}
+		tried = append(tried, dir)
+		tokens, _ := filepath.Glob(filepath.Join(dir, "*", "*", "admin-*.token")) // the pattern is a sound one
+		for _, token := range tokens {
+			info, err := os.Stat(token)
+			port := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(token), "admin-"), ".token")
+			if err == nil && info.ModTime().After(latest) { // living hosts touch theirs
+				latest, places.Admin, why = info.ModTime(), "127.0.0.1:"+port, "by "+token
+			}
+		}
+	}
+	if places.Admin == "" {
+		places.Admin, why = config.Default().Listen.Admin, "the default; no host has written a token in "+strings.Join(tried, ", ")
+	}
+	return places, why
+}
+
 // adminAddress finds where the host answers operators, and where to read a token for it. A host that listens everywhere is asked
 // on the loopback.
 func adminAddress(cmd *cobra.Command) (address, token string, err error) {
@@ -61,8 +98,15 @@ func adminAddress(cmd *cobra.Command) (address, token string, err error) {
 	switch {
 	case settings == nil && given: // which is for when the configuration cannot be read, too
 		settings = config.Default()
-	case settings == nil:
-		return "", "", fmt.Errorf("%w\nthe address of a running host can be given with --admin host:port", err)
+	case settings == nil: // a host runs on with what was sound, and is most looked for now
+		sources, sourcesErr := configSources(cmd)
+		if sourcesErr != nil {
+			return "", "", sourcesErr
+		}
+		places, why := hostPlaces(sources)
+		settings = config.Default()
+		settings.Listen.Admin, settings.Listen.AdminToken = places.Admin, places.AdminToken
+		fmt.Fprintf(cmd.ErrOrStderr(), "agenthost: the configuration is broken, and a host is looked for at %s (%s); --admin host:port says another address: %v\n", places.Admin, why, err)
 	}
 	address = settings.Listen.Admin
 	if given {

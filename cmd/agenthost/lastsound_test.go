@@ -105,6 +105,13 @@ func TestAHostWhoseFileIsBrokenStartsWithTheLastSoundConfiguration(t *testing.T)
 		if metrics := (&served{k.program, "", k.admin}).get(t, "/metrics"); !strings.Contains(metrics, "agenthost_config_last_sound 1\n") {
 			t.Errorf("%s: the metrics do not say so", how)
 		}
+		t.Setenv("AGENTHOST_RUN_DIR", k.run)
+		for _, command := range []string{"status", "reload --dry-run"} { // which find it all the same
+			if got := agenthost(t, append(strings.Fields(command), "-c", k.file)...); how != "is empty" && (!strings.Contains(got.stderr, "a host is looked for at "+k.admin) || strings.Contains(got.stderr, "no host answers")) {
+				t.Errorf("%s: %s: %+v", how, command, got)
+			}
+		}
+		os.Unsetenv("AGENTHOST_RUN_DIR")
 		k.signal(t, syscall.SIGKILL)
 	}
 	os.Unsetenv("AGENTHOST_STATE_DIR")

@@ -102,7 +102,7 @@ func TestStatusAsksWhereTheConfigurationSays(t *testing.T) {
 	off := writeFile(t, "off.yaml", "listen: {admin: \"\"}\n")
 	agenthost(t, "status", "-c", off).expect(t, exitFailed, "", "turns the admin address off")
 	bad := writeFile(t, "bad.yaml", "listne: {}\n")
-	agenthost(t, "status", "-c", bad).expect(t, exitFailed, "", "can be given with --admin")
+	agenthost(t, "status", "-c", bad).expect(t, exitFailed, "", "--admin host:port says another address")
 }
 
 func TestStatusOfNobodySaysWhatToDo(t *testing.T) {
