@@ -299,7 +299,7 @@ func (c *cell) poll(clients map[string]func(ctx context.Context) error) *polling
 func polls(conn grpc.ClientConnInterface, j job) func(context.Context) error {
 	return func(ctx context.Context) error {
 		resource, err := get(ctx, conn, j)
-		if err == nil && resource.GetPhase() != core.TaskExecution_RUNNING && resource.GetPhase() != core.TaskExecution_QUEUED && resource.GetPhase() != core.TaskExecution_SUCCEEDED {
+		if phase := resource.GetPhase(); err == nil && (isOver(phase) || phase == core.TaskExecution_UNDEFINED) && phase != core.TaskExecution_SUCCEEDED {
 			err = fmt.Errorf("%s is %s: %s", j.task, resource.GetPhase(), resource.GetMessage())
 		}
 		return err

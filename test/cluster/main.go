@@ -24,6 +24,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -117,6 +118,7 @@ func runAll(ctx context.Context, out io.Writer, o options) error {
 		return err
 	}
 	config.QPS, config.Burst = 200, 400
+	config.WarningHandler = rest.NoWarnings{} // Endpoints are deprecated, and what Flyte watches
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err

@@ -111,11 +111,9 @@ func replicas(c *cell) {
 		all = append(all, c.begin([]*grpc.ClientConn{first, second}[i%2], fmt.Sprintf("replicas-%d", i), query("select 6 * 7 as answer")))
 	}
 	slow := c.begin(first, "replicas-slow", query(slowQuery))
-	polled := 0
 	for _, conn := range []*grpc.ClientConn{first, second} {
 		for _, j := range all {
 			c.succeed(conn, j)
-			polled++
 		}
 	}
 	// While it runs in one pod, the other says so.
@@ -127,7 +125,6 @@ func replicas(c *cell) {
 	again := c.begin(second, "replicas-slow", query(slowQuery))
 	c.succeed(first, again)
 	c.note("%d jobs, each polled at both", jobs)
-	_ = polled
 }
 
 func autoscaler(c *cell) {
@@ -215,7 +212,7 @@ func stop(c *cell) {
 	pod := c.server()
 	conn := c.byService()
 	c.answers(conn, "stop-before")
-	running := c.begin(conn, "stop-slow", query(slowQuery))
+	c.begin(conn, "stop-slow", query(slowQuery))
 	watch, err := c.client.CoreV1().Pods(c.namespace).Watch(c.ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + pod.Name})
 	c.must(err)
 	defer watch.Stop()
@@ -249,7 +246,6 @@ func stop(c *cell) {
 	left, err := c.kubectl("get", "all", "--output", "name")
 	c.must(err)
 	c.check(strings.TrimSpace(left) == "", "the release leaves %s", left)
-	_ = running
 }
 
 func drain(c *cell) {

@@ -1,4 +1,4 @@
-"""Connectors for flytekit's own server and for agenthost-flytekit, with what there is in metadata: JSON, as flytekit makes it, and pickles.
+"""Connectors for flytekit's own server and for agenthost-flytekit, with either kind of metadata: JSON and pickles.
 
 Their jobs are files: one is over when the file that its task names is there.
 """
