@@ -14,31 +14,31 @@ import (
 	"github.com/agenthost/agenthost/test/wait"
 )
 
-// kept is a host that keeps what outlives it, and its file.
-type kept struct {
+// keeping is a host that keeps what outlives it, and its file.
+type keeping struct {
 	*awaited
 	state string
 }
 
-func (k *kept) settings(version string) string {
+func (k *keeping) settings(version string) string {
 	command, _ := json.Marshal(badplugin.Command("good", "-version", version)) // of text
 	return fmt.Sprintf("listen: {grpc: 127.0.0.1:0, admin: 127.0.0.1:0, probe: 127.0.0.1:0}\nrun_dir: %s\nstate_dir: %s\nplugins:\n  echo:\n    command: %s\n", k.run, k.state, command)
 }
 
-func (k *kept) start(t *testing.T) {
+func (k *keeping) start(t *testing.T) {
 	t.Helper()
 	k.program = startAgenthost(t, "serve", "-c", k.file)
 	k.stderr.await(t, "agenthost is ready", 1)
 	k.admin, k.probe = readyLine.FindStringSubmatch(k.stderr.String())[2], probeOf(t, k.program)
 }
 
-func (k *kept) version(t *testing.T) string {
+func (k *keeping) version(t *testing.T) string {
 	t.Helper()
 	return (&served{k.program, "", k.admin}).status(t).Version
 }
 
 // holds waits until a configuration is kept.
-func (k *kept) holds(t *testing.T, what string) (path string) {
+func (k *keeping) holds(t *testing.T, what string) (path string) {
 	t.Helper()
 	wait.Until(t, "the configuration is kept", func() bool {
 		all, _ := filepath.Glob(k.state + "/configurations/*.json")
@@ -52,7 +52,7 @@ func (k *kept) holds(t *testing.T, what string) (path string) {
 	return path
 }
 
-func (k *kept) config(t *testing.T) (state admin.ConfigState) {
+func (k *keeping) config(t *testing.T) (state admin.ConfigState) {
 	t.Helper()
 	if err := json.Unmarshal([]byte((&served{k.program, "", k.admin}).get(t, "/config")), &state); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func (k *kept) config(t *testing.T) (state admin.ConfigState) {
 // The machine fails, and when it is back the file is broken: in whatever way, the host runs as it did, says so, and takes the file up when
 // it is mended.
 func TestAHostWhoseFileIsBrokenStartsWithTheLastSoundConfiguration(t *testing.T) {
-	k := &kept{awaited: &awaited{file: filepath.Join(t.TempDir(), "host.yaml"), run: shortDir(t) + "/r"}, state: shortDir(t) + "/state"}
+	k := &keeping{awaited: &awaited{file: filepath.Join(t.TempDir(), "host.yaml"), run: shortDir(t) + "/r"}, state: shortDir(t) + "/state"}
 	k.replace(t, k.settings("1"))
 	k.start(t)
 	sound := k.config(t).Hash
@@ -132,7 +132,7 @@ func TestAHostWhoseFileIsBrokenStartsWithTheLastSoundConfiguration(t *testing.T)
 
 // What never was sound is nothing to start with, and neither is what a plugin refused.
 func TestAFileThatNeverWasSoundFailsAsEver(t *testing.T) {
-	k := &kept{awaited: &awaited{file: filepath.Join(t.TempDir(), "host.yaml"), run: shortDir(t) + "/r"}, state: shortDir(t) + "/state"}
+	k := &keeping{awaited: &awaited{file: filepath.Join(t.TempDir(), "host.yaml"), run: shortDir(t) + "/r"}, state: shortDir(t) + "/state"}
 	k.replace(t, k.settings("1")+"lisen: {}\n")
 	agenthost(t, "serve", "-c", k.file).expect(t, exitFailed, "", "no host has kept a sound configuration of these files: "+k.state+" has none")
 	k.replace(t, k.settings("1"))

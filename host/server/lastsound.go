@@ -57,7 +57,7 @@ func isSound(standings []fleet.Standing) bool {
 
 // keepLastSound keeps each configuration that turns out to be sound, until ctx ends.
 func (h *host) keepLastSound(ctx context.Context, dir *state.Dir) {
-	var kept *config.Config
+	var saved *config.Config
 	problem := ""
 	select {
 	case <-h.readiness.first:
@@ -67,8 +67,8 @@ func (h *host) keepLastSound(ctx context.Context, dir *state.Dir) {
 	for {
 		changed := h.plugins.Changed()
 		settings := h.reloader.settings()
-		if settings != kept && isSound(h.plugins.Standings()) && h.reloader.settings() == settings {
-			kept = settings
+		if settings != saved && isSound(h.plugins.Standings()) && h.reloader.settings() == settings {
+			saved = settings
 			if err := saveLastSound(dir, h.options, settings, h.reloader.configHash()); err != nil && err.Error() != problem {
 				problem = err.Error()
 				h.options.Log.Warn("the configuration cannot be kept for a start with a broken one", "error", err)
