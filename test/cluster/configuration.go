@@ -216,7 +216,7 @@ func brokenFile(c *cell) {
 	status := c.status(pod).Host
 	c.check(strings.Contains(status.ConfigError, "comand"), "the status does not say what is wrong with the file: %q", status.ConfigError)
 	log := c.hostLog(pod)
-	c.check(strings.Contains(log, "last sound configuration"), "the log does not say what is served: %s", log)
+	c.check(strings.Contains(log, "starts with the last sound one"), "the log does not say what is served: %s", log)
 	// A broken file keeps new pods out, which is told before any of them serves.
 	_, err = c.inPod(pod, "check", "--config", "/etc/agenthost/agenthost.yaml")
 	c.check(err != nil && strings.Contains(err.Error(), "comand"), "check does not say what is wrong: %v", err)
