@@ -97,10 +97,9 @@ func awaitedConfig(cmd *cobra.Command, hash string) (adminclient.Awaited, error)
 		return awaited, fmt.Errorf("%w\nwhich configuration to wait for is said by --config-hash, or by a sound one here", err)
 	case hash == "":
 		awaited.Hash = settings.Hash()
-	case err != nil || settings.Hash() != hash: // what is here is not what is waited for
-		return awaited, nil
 	}
-	if len(sources.Files) > 0 {
+	// Else what is here may not be what is waited for.
+	if err == nil && settings.Hash() == awaited.Hash && len(sources.Files) > 0 {
 		awaited.FilesHash = config.FilesHash(sources.Files)
 	}
 	return awaited, nil

@@ -163,13 +163,11 @@ func place(mistake config.KeyError) string {
 	if mistake.Line > 0 {
 		source += fmt.Sprintf(":%d", mistake.Line)
 	}
-	parts := strings.SplitN(mistake.Key, ".", 3)
-	switch key := strings.Join(parts[:min(len(parts), 2)], "."); {
-	case mistake.Key == "":
+	if mistake.Key == "" {
 		return source + ": it cannot be read"
-	default:
-		return fmt.Sprintf("%s: %s: a mistake, which the host's log names", source, key)
 	}
+	parts := strings.SplitN(mistake.Key, ".", 3)
+	return fmt.Sprintf("%s: %s: a mistake, which the host's log names", source, strings.Join(parts[:min(len(parts), 2)], "."))
 }
 
 func (s *Server) serveConfig(w http.ResponseWriter, _ *http.Request) {

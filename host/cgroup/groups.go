@@ -29,11 +29,11 @@ const (
 )
 
 const (
-	// prefix leads the name of a host's cgroup, beside which others may have theirs.
-	prefix = "agenthost-"
+	// prefix leads the name of a host's cgroup, and of nobody else's: what a dead host left is swept with all processes in it.
+	prefix = "agenthost-host-"
 	// leaf is the cgroup of the host's own process where it cannot stay above those of its plugins: version 2 lets no process stay
 	// in a cgroup whose controllers are divided among those below.
-	leaf = prefix + "self"
+	leaf = "agenthost-self"
 )
 
 // Groups are a host's cgroups: one for each process of a plugin, below one of the host's own, below the cgroup that the host was
@@ -115,7 +115,7 @@ func (g *Groups) claim(above string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, prefix) && name != leaf && name != g.name {
+		if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, prefix) && name != g.name {
 			sweep(filepath.Join(above, name))
 		}
 	}

@@ -113,7 +113,7 @@ func TestAProcessIsInItsGroupFromItsFirstInstantAndNobodyElseIs(t *testing.T) {
 	in := group(t, g, cgroup.Limits{Memory: 256 << 20, Pids: 20, CPU: 0.5})
 	other := group(t, g, cgroup.Limits{Pids: 20})
 	// The first that it does is to say where it is: nothing has moved it.
-	cmd, says := start(t, in, `cat /proc/self/cgroup | grep -c "agenthost-test-.*/x-1$"; setsid env -i sleep 1000 >/dev/null & echo $!; wait`)
+	cmd, says := start(t, in, `cat /proc/self/cgroup | grep -c "agenthost-host-test-.*/x-1$"; setsid env -i sleep 1000 >/dev/null & echo $!; wait`)
 	if got := line(t, says); got == "0" {
 		t.Error("it began in no cgroup of its own")
 	} else {
@@ -154,10 +154,10 @@ func TestMemoryIsLimitedAndToldOf(t *testing.T) {
 }
 
 func TestProcessorsAreLimited(t *testing.T) {
-	in := group(t, open(t), cgroup.Limits{CPU: 0.2})
+	in := group(t, open(t), cgroup.Limits{CPU: 0.05})
 	cmd, _ := start(t, in, `while :; do :; done`)
 	wait.Until(t, "the kernel has held it back", func() bool {
-		for _, path := range directories(t, "agenthost-test-*/x-1") {
+		for _, path := range directories(t, "agenthost-host-test-*/x-1") {
 			stat, _ := os.ReadFile(filepath.Join(path, "cpu.stat")) // not in each
 			for field := range strings.Lines(string(stat)) {
 				var n int
@@ -199,7 +199,7 @@ func TestAHostsGroupsGoWithItOrWithTheNext(t *testing.T) {
 		t.Error("the child ended by itself")
 	}
 	next.Close()
-	if left := directories(t, fmt.Sprintf("agenthost-test-%d-*", os.Getpid())); len(left) > 0 {
+	if left := directories(t, fmt.Sprintf("agenthost-host-test-%d-*", os.Getpid())); len(left) > 0 {
 		t.Errorf("a host that closes its groups leaves %v", left)
 	}
 	open(t)
@@ -208,6 +208,26 @@ func TestAHostsGroupsGoWithItOrWithTheNext(t *testing.T) {
 		cgroup.Open(fmt.Sprintf("test-%d-again", os.Getpid())).Close()
 		return len(directories(t, name)) == 0
 	})
+}
+
+// Others may name theirs for agenthost, too.
+func TestTheCgroupsOfOthersStay(t *testing.T) {
+	open(t)
+	own := directories(t, fmt.Sprintf("agenthost-host-test-%d-*", os.Getpid()))
+	if len(own) == 0 {
+		t.Fatal("the host has no cgroup")
+	}
+	for _, path := range own {
+		other := filepath.Join(filepath.Dir(path), fmt.Sprintf("agenthost-test-%d", os.Getpid()))
+		if err := os.Mkdir(other, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(other)
+	}
+	cgroup.Open(fmt.Sprintf("test-%d-other", os.Getpid())).Close()
+	if left := directories(t, fmt.Sprintf("agenthost-test-%d", os.Getpid())); len(left) != len(own) {
+		t.Errorf("of %d cgroups of somebody else's %v are left", len(own), left)
+	}
 }
 
 // asHost makes the test binary a host with one process, which is killed.
@@ -234,7 +254,7 @@ func actAsHost() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println("agenthost-"+id, cmd.Process.Pid)
+	fmt.Println("agenthost-host-"+id, cmd.Process.Pid)
 	select {}
 }
 
@@ -300,7 +320,7 @@ func actAsFiltered() {
 	made, err := g.Make("x", cgroup.Limits{})
 	if err != nil {
 		fmt.Println(err)
-		os.Exit(1)
+		return
 	}
 	defer made.Remove()
 	cmd := exec.Command("true")
@@ -351,7 +371,7 @@ func TestHostsThatStartTogetherAllGetTheirGroups(t *testing.T) {
 		}
 		all.Wait()
 	}
-	if left := directories(t, fmt.Sprintf("agenthost-test-%d-together-*", os.Getpid())); len(left) > 0 {
+	if left := directories(t, fmt.Sprintf("agenthost-host-test-%d-together-*", os.Getpid())); len(left) > 0 {
 		t.Errorf("they leave %v", left)
 	}
 }

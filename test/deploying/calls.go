@@ -72,51 +72,51 @@ func callOnce(ctx context.Context, address string, waits bool) error {
 	return err
 }
 
-// calling has a host called, from within a place, while something is done to it, and returns how many calls were made, and why any failed.
-func calling(p *place, how string, do func() error) (made int, err error) {
+// calling has a host called, from within a place, while something is done to it, and says why any call failed.
+func calling(p *place, how string, do func() error) error {
 	self, err := os.Executable()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	// By its descriptor: the place has file systems of its own.
 	program, err := os.Open(self)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer program.Close()
 	cmd := exec.Command(p.shell[0], append(p.shell[1:], "-c", `exec /proc/self/fd/3 "$@"`, "sh", callerMarker, "127.0.0.1:8000", how)...)
 	cmd.ExtraFiles, cmd.Stderr = []*os.File{program}, os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = cmd.Wait() }() // it says what it has to say on its output
 	defer in.Close()
 	said := bufio.NewReader(out)
 	if line, err := said.ReadString('\n'); line != "calling\n" {
-		return 0, errors.Join(fmt.Errorf("the caller says %q", line), err)
+		return errors.Join(fmt.Errorf("the caller says %q", line), err)
 	}
 	if err := do(); err != nil {
-		return 0, err
+		return err
 	}
 	in.Close() // which ends it
 	line, err := said.ReadString('\n')
 	if err != nil {
-		return 0, fmt.Errorf("the caller ended: %w", err)
+		return fmt.Errorf("the caller ended: %w", err)
 	}
-	var failed int
+	var made, failed int
 	if _, err := fmt.Sscanf(line, "%d %d", &made, &failed); err != nil {
-		return 0, fmt.Errorf("the caller says %q: %w", line, err)
+		return fmt.Errorf("the caller says %q: %w", line, err)
 	}
 	if failed > 0 {
-		return made, fmt.Errorf("%d of %d calls failed, the last: %s", failed, made, strings.TrimSpace(line))
+		return fmt.Errorf("%d of %d calls failed, the last: %s", failed, made, strings.TrimSpace(line))
 	}
-	return made, nil
+	return nil
 }

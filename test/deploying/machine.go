@@ -235,14 +235,12 @@ func (m *machine) promises(ctx context.Context, t *tried) error {
 			return err
 		}},
 		{"a restart fails no call", func() error {
-			_, err := calling(m.place, "now", func() error {
+			return calling(m.place, "now", func() error {
 				return errors.Join(do("systemctl restart agenthost")(), do("systemctl restart agenthost")())
 			})
-			return err
 		}},
 		{"an upgrade fails no call", func() error {
-			_, err := calling(m.place, "now", do("agenthost upgrade"))
-			return err
+			return calling(m.place, "now", do("agenthost upgrade"))
 		}},
 		{"a host that was upgraded and is killed is started again", func() error {
 			before := m.property(ctx, "MainPID")
@@ -256,8 +254,7 @@ func (m *machine) promises(ctx context.Context, t *tried) error {
 			if err := do("kill -KILL " + before)(); err != nil {
 				return err
 			}
-			_, err := calling(m.place, "now", func() error { return until(ctx, "is it back", 20*time.Second, restarted(before)) })
-			return err
+			return calling(m.place, "now", func() error { return until(ctx, "is it back", 20*time.Second, restarted(before)) })
 		}},
 		{"a host that hangs is ended by the watchdog and started again", func() error {
 			const dropIn = "/run/systemd/system/agenthost.service.d"

@@ -223,7 +223,6 @@ func TestConfigMapsAreReadAsDirectories(t *testing.T) {
 	for _, f := range report.Findings {
 		at[f.Key] = f.Line
 	}
-	const data = "items.2.data."
 	for key, line := range map[string]int{
 		"items.2.data.enabled_plugins.yaml.plugins.connector-service.supportedTaskTypes": 25,
 		"items.2.data.z.yaml.plugins.connector-service.webApi.caching.maxSystemFailures": 17,

@@ -35,7 +35,7 @@ func anyTarget(t *rapid.T) Target {
 		rapid.StringMatching(`[A-Za-z][A-Za-z0-9_.:,'"\\\-{}\[\]#]{0,20}`),
 		rapid.StringMatching(`\pL[\pL\pN ]{0,10}\pL`),
 	)
-	for _, name := range rapid.SliceOfNDistinct(names, 1, 6, func(name string) string { return strings.ToLower(name) }).Draw(t, "types") {
+	for _, name := range rapid.SliceOfNDistinct(names, 1, 6, strings.ToLower).Draw(t, "types") {
 		target.Types = append(target.Types, TaskType{name, rapid.Bool().Draw(t, "sync")})
 	}
 	if len(target.types()) == 0 {

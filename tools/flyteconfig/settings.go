@@ -229,7 +229,7 @@ func (t Target) deploymentSettings(n names, section func(...string) []string) []
 	table := []setting{{
 		key: deployment("endpoint"), value: t.Endpoint, why: why, severity: SeverityError,
 		absent: "no task reaches the host",
-		wrong:  func(v *value) (Severity, string) { return t.endpointDiffers(v) },
+		wrong:  t.endpointDiffers,
 	}}
 	if t.Transport != TransportUnknown {
 		s := setting{

@@ -49,7 +49,7 @@ func main() {
 
 func run(to, name string, args []string) error {
 	if to == "" || name == "" || len(args) < 2 {
-		return errors.New("usage: bill -to FOLDER -name PART go|rust|java|python|debian|merge ARGUMENT...")
+		return errors.New("usage: bill -to FOLDER -name PART go|rust|java|python|debian|merge ARGUMENT")
 	}
 	if args[0] == "merge" {
 		return merge(to, name, args[1:])

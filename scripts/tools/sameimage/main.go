@@ -41,7 +41,7 @@ func main() {
 	case len(args) == 3 && args[0] == "push":
 		err = push(args[1], args[2])
 	case *folder == "" || *tag == "" || *cache == "" || len(args) == 0:
-		err = errors.New("usage: sameimage -time SECONDS -layout FOLDER -load FILE -name NAME -cache FOLDER SAVED...")
+		err = errors.New("usage: sameimage -time SECONDS -layout FOLDER -load FILE -name NAME -cache FOLDER SAVED")
 	default:
 		err = remake(maker{time: time.Unix(*seconds, 0).UTC(), cache: *cache}, *folder, *load, *tag, args)
 	}

@@ -133,7 +133,7 @@ func save(t *testing.T, content string, at time.Time, hostname string) string {
 		t.Fatal(err)
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Created, config.DockerVersion = "linux", "amd64", v1.Time{Time: at}, "20.10"
+	config.OS, config.Architecture, config.Created = "linux", "amd64", v1.Time{Time: at}
 	config.Config = v1.Config{User: "65532", Hostname: hostname, Labels: map[string]string{"a": "b"}}
 	config.History = []v1.History{{Created: v1.Time{Time: at}, CreatedBy: "COPY"}}
 	if image, err = mutate.ConfigFile(image, config); err != nil {
