@@ -60,11 +60,14 @@ func fromAzure(ctx context.Context, location *url.URL) ([]byte, error) {
 	return decoded(*said.Value, p.Get("encoding"))
 }
 
+// federatedTokenFile names the file with a workload identity's token.
+const federatedTokenFile = "AZURE_FEDERATED_TOKEN_FILE"
+
 // azureToken asks for one.
 func azureToken(ctx context.Context, resource, caFile string) (string, error) {
 	tenant, client := os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {client}, "scope": {resource + "/.default"}}
-	switch file, secret := os.Getenv("AZURE_FEDERATED_TOKEN_FILE"), os.Getenv("AZURE_CLIENT_SECRET"); {
+	switch file, secret := os.Getenv(federatedTokenFile), os.Getenv("AZURE_CLIENT_SECRET"); {
 	case file != "":
 		assertion, err := content(file, "the workload identity's token")
 		if err != nil {

