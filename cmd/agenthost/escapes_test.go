@@ -84,7 +84,7 @@ func TestNothingThatAHostSaysActsOnTheTerminal(t *testing.T) {
 	h := string(quoted)
 	answers := map[string]string{
 		"/status": `{"host": {"version": ` + h + `, "config_error": ` + h + `, "grpc": ` + h + `}, "plugins": [{"name": ` + h + `, "state": ` + h + `, "version": ` + h +
-			`, "reason": ` + h + `, "swap_error": ` + h + `, "not_served": [{"name": ` + h + `, "reason": ` + h + `}], "changed_files": [` + h + `], "categories": [{"name": ` + h + `}], "generations": [{"id": ` + h + `, "version": ` + h + `, "reason": ` + h + `, "instances": [{}, {}]}]}]}`,
+			`, "reason": ` + h + `, "swap_error": ` + h + `, "not_served": [{"name": ` + h + `, "reason": ` + h + `}], "changed_files": [` + h + `], "secret_errors": [` + h + `], "categories": [{"name": ` + h + `}], "generations": [{"id": ` + h + `, "version": ` + h + `, "reason": ` + h + `, "instances": [{}, {}]}]}]}`,
 		"/pending":          `{"tasks": [{"id": ` + h + `, "plugin": ` + h + `, "waits": ` + h + `, "execution": ` + h + `}]}`,
 		"/reload":           `{"plan": [{"plugin": ` + h + `, "action": ` + h + `, "keys": [` + h + `]}]}` + "\n" + `{"event": {"plugin": ` + h + `, "state": ` + h + `, "cause": ` + h + `}}` + "\n" + `{"report": {"plugins": [{"name": ` + h + `, "error": ` + h + `}]}}`,
 		"/upgrade":          `{"started": {"program": ` + h + `}}` + "\n" + `{"report": {"error": ` + h + `}}`,

@@ -251,6 +251,9 @@ func renderStatus(status admin.Status) string {
 		if p.RolledBack {
 			fmt.Fprintf(&b, "%s DOES NOT RUN AS CONFIGURED: an operator rolled it back\n", p.Name)
 		}
+		for _, problem := range p.SecretErrors {
+			fmt.Fprintf(&b, "%s keeps the value that it has: %s\n", terminal.Line(p.Name), terminal.Line(problem))
+		}
 		for _, file := range p.ChangedFiles {
 			fmt.Fprintf(&b, "%s: %s changed since it was started; take it up with: agenthost restart %s\n", terminal.Line(p.Name), terminal.Line(file), terminal.Line(p.Name))
 		}

@@ -71,6 +71,10 @@ var (
 		"Processes started after the plugin's first.", []string{"plugin"}, nil)
 	pluginMemoryRestarts = prometheus.NewDesc("agenthost_plugin_memory_restarts_total",
 		"Restarts because the plugin reached its memory limit, or took more than its share while the container was nearly full.", []string{"plugin"}, nil)
+	pluginSecretReads = prometheus.NewDesc("agenthost_plugin_secret_reads_total",
+		"Secrets of the running plugin that were read again from their stores, by outcome: unchanged, changed, failed.", []string{"plugin", "outcome"}, nil)
+	pluginSecretsUnread = prometheus.NewDesc("agenthost_plugin_secrets_unread",
+		"How many secrets of the plugin could not be read from their stores when that was last tried: its processes keep the values that they have.", []string{"plugin"}, nil)
 	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
 		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
 	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
@@ -87,7 +91,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginMemoryLimit, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginMemoryLimit, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -116,6 +120,12 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
 		counter(pluginMemoryRestarts, float64(p.MemoryRestarts), p.Name)
+		if !p.SecretsRead.IsZero() {
+			counter(pluginSecretReads, float64(p.SecretReads.Unchanged), p.Name, "unchanged")
+			counter(pluginSecretReads, float64(p.SecretReads.Changed), p.Name, "changed")
+			counter(pluginSecretReads, float64(p.SecretReads.Failed), p.Name, "failed")
+			gauge(pluginSecretsUnread, float64(len(p.SecretErrors)), p.Name)
+		}
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
 		delete(pending, p.Name)

@@ -104,6 +104,10 @@ type PluginStatus struct {
 	Restarts int `json:"restarts"`
 	// How many of these were because it took too much memory.
 	MemoryRestarts int `json:"memory_restarts,omitempty"`
+	// When each of its secrets in stores had last been read: the oldest of these times; absent where it has none.
+	SecretsRead *time.Time `json:"secrets_read,omitempty"`
+	// Why some of them could not be read when that was last tried: its processes keep the values that they have.
+	SecretErrors []string `json:"secret_errors,omitempty"`
 	// The task categories that it serves. They stay listed while it restarts.
 	Categories []Category `json:"categories"`
 	// The task categories that it lists and does not serve.
@@ -232,6 +236,9 @@ func pluginStatus(p fleet.Status) PluginStatus {
 		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
 	status.Pulling, status.MemoryRestarts = p.Pulling, p.MemoryRestarts
+	if status.SecretErrors = p.SecretErrors; !p.SecretsRead.IsZero() {
+		status.SecretsRead = &p.SecretsRead
+	}
 	if p.MemoryLimit > 0 {
 		status.MemoryLimit, status.MemoryLimitBy = p.MemoryLimit, "cgroup"
 		if p.MemoryWatched {

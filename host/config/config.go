@@ -228,8 +228,11 @@ type Plugin struct {
 	// Secrets by name; the plugin finds each as a file in the directory that FLYTE_SECRETS_DEFAULT_DIR names. A value says where
 	// the host reads the secret: file:///path, env:NAME for a variable of the host, or a secret in AWS's Secrets Manager or Parameter
 	// Store, Google's Secret Manager, Azure's Key Vault, HashiCorp Vault or OpenBao, or a Secret of Kubernetes, which is read whenever
-	// a process of the plugin starts (operating.md, Where secrets come from).
+	// a process of the plugin starts, and every secrets_refresh (operating.md, Where secrets come from).
 	Secrets map[string]string `koanf:"secrets" keys:"secret_name" check:"secret_url" only:"command" spec:"true"`
+	// How often secrets in stores are read again while the plugin runs. A new value goes to its processes if it rereads them, else to a
+	// new generation. 0s: only when a process starts.
+	SecretsRefresh time.Duration `koanf:"secrets_refresh" check:"duration" only:"command"`
 	// What the process may do.
 	Sandbox Sandbox `koanf:"sandbox" short:"mode" only:"command" spec:"true"`
 	// The plugin's own configuration, which the plugin checks.
@@ -391,15 +394,17 @@ func Default() *Config {
 // DefaultPlugin is what a plugin's entry starts from: everything but the command or address.
 func DefaultPlugin() Plugin {
 	return Plugin{
-		Sandbox:      Sandbox{Mode: On},
-		TLS:          TLSOn,
-		Instances:    1,
-		Limits:       Limits{Wait: 30 * time.Second},
-		Status:       Status{MaxStale: DefaultMaxStale},
-		Pin:          PinAuto,
-		StartTimeout: DefaultStartTimeout,
-		StopTimeout:  DefaultStopTimeout,
-		DrainTimeout: 30 * time.Second,
+		Sandbox:   Sandbox{Mode: On},
+		TLS:       TLSOn,
+		Instances: 1,
+
+		SecretsRefresh: 5 * time.Minute,
+		Limits:         Limits{Wait: 30 * time.Second},
+		Status:         Status{MaxStale: DefaultMaxStale},
+		Pin:            PinAuto,
+		StartTimeout:   DefaultStartTimeout,
+		StopTimeout:    DefaultStopTimeout,
+		DrainTimeout:   30 * time.Second,
 		Restart: Restart{
 			InitialBackoff: 200 * time.Millisecond,
 			MaxBackoff:     30 * time.Second,

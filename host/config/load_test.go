@@ -103,6 +103,7 @@ plugins:
     start_timeout: 2m
     stop_timeout: 1s
     drain_timeout: 0s
+    secrets_refresh: 90s
     restart: {initial_backoff: 1s, max_backoff: 1m, crash_loop: {failures: 3, window: 2m}}
     instances: 3
     limits: {concurrency: 256, wait: 10s, rate: 2.5, burst: 7}
@@ -191,12 +192,13 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 				InitialBackoff: time.Second, MaxBackoff: time.Minute,
 				CrashLoop: config.CrashLoop{Failures: 3, Window: 2 * time.Minute},
 			},
-			Instances: 3,
-			Limits:    config.Limits{Concurrency: 256, Wait: 10 * time.Second, Rate: 2.5, Burst: 7},
-			Status:    config.Status{MinInterval: 5 * time.Second, MaxStale: time.Hour},
-			TaskTypes: []string{"duckdb_query", "spark@2"},
-			Pin:       config.PinAlways,
-			Probation: 5 * time.Minute,
+			Instances:      3,
+			Limits:         config.Limits{Concurrency: 256, Wait: 10 * time.Second, Rate: 2.5, Burst: 7},
+			Status:         config.Status{MinInterval: 5 * time.Second, MaxStale: time.Hour},
+			TaskTypes:      []string{"duckdb_query", "spark@2"},
+			SecretsRefresh: 90 * time.Second,
+			Pin:            config.PinAlways,
+			Probation:      5 * time.Minute,
 		}, "elsewhere": elsewhere, "pulled": pulled, "pulled-too": pulledToo},
 		Routes: []config.Route{
 			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},

@@ -21,6 +21,7 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // actor is an instance without a process.
@@ -32,6 +33,8 @@ type actor struct {
 	end     func()
 	limit   uint64 // of its memory, which is watched; 0: none
 	memory  atomic.Uint64
+	secret  atomic.Pointer[string] // what it was given; nil: it has none
+	rereads bool
 	drained chan struct{} // closed when they may end; nil: at once
 }
 
@@ -42,7 +45,11 @@ func newActor(sound bool) *actor {
 
 func (a *actor) Conn() grpc.ClientConnInterface { return a }
 func (a *actor) Manifest() plugin.Manifest {
-	return plugin.Manifest{Agents: []plugin.Agent{{Name: "actor", Categories: []plugin.Category{{Name: "act"}}}}}
+	var capabilities []string
+	if a.rereads {
+		capabilities = []string{pluginv1.CapabilityRereadsSecrets}
+	}
+	return plugin.Manifest{Capabilities: capabilities, Agents: []plugin.Agent{{Name: "actor", Categories: []plugin.Category{{Name: "act"}}}}}
 }
 func (a *actor) PID() int                      { return 1 }
 func (a *actor) Started() time.Time            { return a.started }
@@ -50,6 +57,17 @@ func (a *actor) Usage() (process.Usage, error) { return process.Usage{}, nil }
 
 func (a *actor) Memory(uint64) (uint64, error) { return a.memory.Load(), nil }
 func (a *actor) MemoryLimit() (uint64, bool)   { return a.limit, a.limit > 0 }
+
+func (a *actor) HoldsSecret(_ string, value []byte) bool {
+	held := a.secret.Load()
+	return held == nil || *held == string(value)
+}
+
+func (a *actor) RenewSecret(_ string, value []byte) error {
+	held := string(value)
+	a.secret.Store(&held)
+	return nil
+}
 
 func (a *actor) Sandbox() *sandbox.Granted { return nil }
 func (a *actor) Done() <-chan struct{}     { return a.done }

@@ -27,6 +27,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/secret"
 	statedir "github.com/agenthost/agenthost/host/state"
 )
 
@@ -78,6 +79,10 @@ type Fleet struct {
 	changed   atomic.Pointer[chan struct{}] // see Changed
 	// starts is what tests start instances with.
 	starts func(context.Context, plugin.Spec) (instance, error)
+	// reads is secret.Read, but in tests.
+	reads func(ctx context.Context, source string) ([]byte, error)
+	// refreshing are the goroutines that read secrets again.
+	refreshing sync.WaitGroup
 	// room is how much memory there is for all.
 	room        func() room
 	stopWatch   context.CancelFunc // of the memory; nil before the first Apply
@@ -103,7 +108,7 @@ func New(options Options) *Fleet {
 	}
 	memory := memory{options.State, options.Memory, options.Log}
 	f := &Fleet{
-		options: options, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
+		options: options, reads: secret.Read, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 	changed := make(chan struct{})
@@ -189,6 +194,7 @@ func (f *Fleet) forget(s *supervisor) {
 // Stop drains and stops all plugins side by side. When limit ends the draining does too; the processes are gone in any
 // case when Stop returns. Apply is not called any more.
 func (f *Fleet) Stop(limit context.Context) {
+	defer f.refreshing.Wait() // after the lock is given back, which they may wait for
 	f.applying.Lock()
 	defer f.applying.Unlock()
 	f.endWatch()

@@ -27,6 +27,8 @@ type instance interface {
 	Memory(from uint64) (uint64, error)
 	MemoryLimit() (bytes uint64, watched bool)
 	Sandbox() *sandbox.Granted
+	HoldsSecret(name string, value []byte) bool
+	RenewSecret(name string, value []byte) error
 	Done() <-chan struct{}
 	Err() error
 	Acquire() (release func(), ok bool)

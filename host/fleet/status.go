@@ -49,6 +49,10 @@ const (
 	EventSwapFailed State = "swap failed"
 	// EventFileChanged: a file that it was started from is another one by now.
 	EventFileChanged State = "file changed"
+	// EventSecretRenewed: a process was given another value of a secret.
+	EventSecretRenewed State = "secret renewed"
+	// EventSecretUnread: a secret cannot be read again from its store.
+	EventSecretUnread State = "secret unread"
 	// EventOverMemory: an instance takes more memory than it may, and is restarted.
 	EventOverMemory State = "over memory"
 	// EventGivenUp: the host is ready without it, after ready.give_up.
@@ -82,6 +86,12 @@ type Status struct {
 	Restarts int
 	// MemoryRestarts is how many of these were because it took too much memory.
 	MemoryRestarts int
+	// SecretsRead is when each of its secrets in stores had last been read: the oldest of these times; zero where it has none.
+	SecretsRead time.Time
+	// SecretErrors are why some of them could not be read when that was last tried.
+	SecretErrors []string
+	// SecretReads is how often they were read again.
+	SecretReads SecretReads
 	// Manifest is the last accepted one; nil before the first.
 	Manifest *plugin.Manifest
 	// Unserved is what the plugin lists and does not serve.
@@ -146,6 +156,7 @@ func (s *supervisor) status() Status {
 	if d := s.desired.Load(); d != nil {
 		status.RolledBack = d.rolledBack
 	}
+	status.SecretsRead, status.SecretErrors, status.SecretReads = s.rotation.status()
 	canary := 0
 	if v.canary != nil {
 		canary = v.state.canary.settings.Rollout.Percent

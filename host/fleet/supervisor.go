@@ -36,6 +36,8 @@ type supervisor struct {
 	signal atomic.Pointer[chan struct{}] // closed at every change, and renewed
 	down   downtime
 	demand demand
+	// rotation is of the goroutine that reads secrets again.
+	rotation rotation
 
 	// The first start's order of events, see Fleet.acceptInOrder: the plugin has tried, may claim its categories, has claimed.
 	attempted, admitted, decided chan struct{}
@@ -69,6 +71,7 @@ func newSupervisor(f *Fleet, name string) *supervisor {
 		woken: make(chan struct{}, 1), reports: make(chan report), news: make(chan struct{}, 1),
 		attempted: make(chan struct{}), admitted: make(chan struct{}), decided: make(chan struct{}), stopped: make(chan struct{}),
 		state: state{born: time.Now()}, generations: map[int]*generation{},
+		rotation: rotation{readings: map[storedSecret]reading{}},
 	}
 	s.drainLimit, s.expedite = context.WithCancel(context.Background())
 	s.view.Store(&view{})
@@ -103,6 +106,9 @@ func (s *supervisor) Plugin() string { return s.name }
 func (s *supervisor) run() {
 	defer close(s.stopped)
 	defer s.expedite()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	s.fleet.refreshing.Go(func() { s.refreshSecrets(ctx) })
 	for !s.state.stopped {
 		select {
 		case r := <-s.reports:

@@ -28,6 +28,11 @@ func (m Manifest) IdempotentCreate(c Category) bool {
 	return m.promises(c, pluginv1.CapabilityIdempotentCreate)
 }
 
+// RereadsSecrets says that the plugin reads a secret's file whenever it needs the secret.
+func (m Manifest) RereadsSecrets() bool {
+	return slices.Contains(m.Capabilities, pluginv1.CapabilityRereadsSecrets)
+}
+
 func (m Manifest) promises(c Category, capability string) bool {
 	return slices.Contains(m.Capabilities, capability) || slices.Contains(m.CategoryCapabilities[c], capability)
 }

@@ -38,7 +38,7 @@ func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
 		if unread := (*secret.Error)(nil); errors.As(err, &unread) {
 			return advise(fmt.Errorf("secret %s: %w", name, err), unread.Advice)
 		}
-		err = rundir.Write(filepath.Join(secretsName, strings.ToLower(name)), value)
+		err = rundir.Write(secretFile(name), value)
 		if errors.Is(err, fs.ErrExist) {
 			return advise(fmt.Errorf("secret %s: another secret has the same name in lower case", name), "rename one of the two")
 		}
@@ -48,3 +48,25 @@ func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
 	}
 	return nil
 }
+
+// secretFile is a secret's file in the run directory.
+func secretFile(name string) string { return filepath.Join(secretsName, strings.ToLower(name)) }
+
+// HoldsSecret says that the process was given this value of a secret.
+func (i *Instance) HoldsSecret(name string, value []byte) bool {
+	return i.running.rundir.Holds(secretFile(name), value)
+}
+
+// RenewSecret gives the process another value of a secret: its file is replaced as a whole.
+func (i *Instance) RenewSecret(name string, value []byte) error {
+	if err := i.running.rundir.Replace(secretFile(name), value); err != nil {
+		return fmt.Errorf("its new value cannot be given to the process: %w", err)
+	}
+	return nil
+}
+
+// HoldsSecret is true: servers elsewhere get no secrets of the host.
+func (r *Remote) HoldsSecret(string, []byte) bool { return true }
+
+// RenewSecret does nothing.
+func (r *Remote) RenewSecret(string, []byte) error { return nil }

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -156,6 +157,44 @@ func (d *RunDir) Write(name string, content []byte) error {
 	}
 	d.files = append(d.files, f)
 	return nil
+}
+
+// Holds says that a file which Write or Replace wrote has this content.
+func (d *RunDir) Holds(name string, content []byte) bool {
+	d.root.mu.Lock()
+	defer d.root.mu.Unlock()
+	at := d.fileNamed(name)
+	return at >= 0 && bytes.Equal(d.files[at].content, content)
+}
+
+// Replace puts a file with other content in the place of one that Write wrote: whoever opens it reads all of the one or of the other.
+func (d *RunDir) Replace(name string, content []byte) error {
+	d.root.mu.Lock()
+	defer d.root.mu.Unlock()
+	at := d.fileNamed(name)
+	if at < 0 {
+		return &fs.PathError{Op: "replace", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
+	}
+	within, err := os.OpenRoot(d.path)
+	if err != nil {
+		return err
+	}
+	defer within.Close()
+	fresh := file{filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".new"), content} // no secret's name begins with a dot
+	_ = within.Remove(fresh.name)                                                             // what a replacement left that failed
+	if err := d.write(within, fresh); err != nil {
+		return err
+	}
+	if err := within.Rename(fresh.name, name); err != nil {
+		return errors.Join(err, within.Remove(fresh.name))
+	}
+	d.files[at].content = content
+	return nil
+}
+
+// fileNamed is the index of a file that the host put there; -1: there is none.
+func (d *RunDir) fileNamed(name string) int {
+	return slices.IndexFunc(d.files, func(f file) bool { return f.name == name })
 }
 
 func (d *RunDir) write(within *os.Root, f file) error {

@@ -2,6 +2,8 @@ package process_test
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -322,5 +324,71 @@ func TestHostsOfFormerReleasesAndThisOneLeaveEachOtherAlone(t *testing.T) {
 	l.another(t, "the former one died")
 	if _, err := os.Stat(former); !os.IsNotExist(err) {
 		t.Errorf("a dead host of a former release was not swept: %v", err)
+	}
+}
+
+// A process that reads a file while it is replaced must get one content or the other, and nobody else any of it.
+func TestAFileIsReplacedAsAWholeAndComesBackAsItIs(t *testing.T) {
+	root, err := process.OpenRunRoot(shortDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	dir, err := root.Make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.Folder("secrets"), dir.Write("secrets/a", []byte("first"))); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir.Path(), "secrets/a")
+	open, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := dir.Replace("secrets/a", []byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	former, err := io.ReadAll(open)
+	if err != nil || string(former) != "first" {
+		t.Errorf("who had it open reads %q, %v", former, err)
+	}
+	if !dir.Holds("secrets/a", []byte("second")) || dir.Holds("secrets/a", []byte("first")) || dir.Holds("secrets/b", nil) {
+		t.Error("it does not know what it holds")
+	}
+	is := func(when string) {
+		t.Helper()
+		content, err := os.ReadFile(path)
+		info, statErr := os.Stat(path)
+		if err != nil || statErr != nil || string(content) != "second" || info.Mode() != 0o600 {
+			t.Errorf("%s: %q, %v, %v", when, content, info.Mode(), err)
+		}
+		if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+			t.Errorf("%s: beside it are %v, %v", when, entries, err)
+		}
+	}
+	is("after its replacement")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	is("after a clean-up")
+
+	// A plugin owns its directory, but gets the host to write nowhere else.
+	elsewhere := t.TempDir()
+	if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.WriteFile(filepath.Join(elsewhere, "a"), nil, 0o600), os.Symlink(elsewhere, filepath.Dir(path))); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Replace("secrets/a", []byte("third")); err == nil {
+		t.Error("it was written through a link to elsewhere")
+	}
+	if content, err := os.ReadFile(filepath.Join(elsewhere, "a")); err != nil || len(content) > 0 {
+		t.Errorf("elsewhere is %q, %v", content, err)
+	}
+	if err := dir.Replace("secrets/b", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that never was: %v", err)
 	}
 }

@@ -67,6 +67,7 @@ func TestTheContractNamesTheConstantsOfTheCode(t *testing.T) {
 		fmt.Sprintf("| `%s` | to the plugin, with CreateTask, value `1` | [find]", pluginv1.FindOnlyHeader),
 		fmt.Sprintf("| `%s` | to the plugin, with CreateTask, value `1` | [abandon]", pluginv1.AbandonHeader),
 		fmt.Sprintf("| `%s` | its jobs may go on", pluginv1.CapabilityKeepUnclaimed),
+		fmt.Sprintf("| `%s` | the plugin reads the file of a secret", pluginv1.CapabilityRereadsSecrets),
 		fmt.Sprintf("| `%s` | the plugin [finds and abandons]", pluginv1.CapabilityFindByKey),
 		fmt.Sprintf("| `%s` | from the plugin, trailer, value `1` |", pluginv1.NotTakenTrailer),
 		fmt.Sprintf("| `%s` | CreateTask calls with one idempotency key", pluginv1.CapabilityIdempotentCreate),

@@ -42,6 +42,10 @@ const (
 	// host leaves one alone whose CreateTask was answered when nobody waited for it any more.
 	CapabilityKeepUnclaimed = "keep_unclaimed"
 
+	// CapabilityRereadsSecrets is the capability by which a plugin declares that it reads the file of a secret whenever it needs the
+	// secret: a new value from a store is written to the file of the running process, and takes no new process.
+	CapabilityRereadsSecrets = "rereads_secrets"
+
 	// CapabilityIdempotentCreate is the capability by which a plugin declares, for all its task categories or for single
 	// ones, that CreateTask calls with one idempotency key make one job.
 	CapabilityIdempotentCreate = "idempotent_create"
