@@ -27,6 +27,7 @@ func Options() []sdk.Option {
 		sdk.Configure(a.configure),
 		sdk.Async(TaskType, a, sdk.Named("BigQuery Agent")),
 		sdk.IdempotentCreate(),
+		sdk.Capabilities("rereads_secrets"), // each call looks its credential up
 	}
 }
 

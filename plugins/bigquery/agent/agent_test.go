@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -523,6 +525,33 @@ func TestTheProgramSignsWithTheSecretOfTheDomainAndKeepsItSecret(t *testing.T) {
 	}
 	if n := tokens.asked(); n != 2 {
 		t.Errorf("%d tokens were asked for: each credential needs one", n)
+	}
+}
+
+// Or the plugin could not declare that it rereads them.
+func TestASecretWhoseFileIsReplacedSignsTheNextCall(t *testing.T) {
+	tokens, folder := newTokenServer(t), t.TempDir()
+	t.Setenv("FLYTE_SECRETS_DEFAULT_DIR", folder)
+	proxy := bqtest.NewProxy(t, emulator)
+	client := agenttest.Run(t, agent.Options()...)
+	configure(t, client, proxy, map[string]any{"anonymous": false})
+	if promised := client.Describe().GetCapabilities(); !slices.Contains(promised, "rereads_secrets") {
+		t.Errorf("its capabilities are %v", promised)
+	}
+	for _, account := range []string{"former", "next"} {
+		fresh, file := filepath.Join(folder, ".new"), filepath.Join(folder, "google_credentials")
+		if err := errors.Join(os.WriteFile(fresh, []byte(serviceAccount(t, tokens.URL, account).json), 0o600), os.Rename(fresh, file)); err != nil {
+			t.Fatal(err)
+		}
+		before := len(proxy.Calls(bqtest.Get))
+		if result := get(t, create(t, client, task("select 1 as n", nil))); result.Phase != sdk.PhaseSucceeded {
+			t.Fatalf("%s: %s", result.Phase, result.Message)
+		}
+		for _, call := range proxy.Calls(bqtest.Get)[before:] {
+			if got := call.Header.Get("Authorization"); got != "Bearer token-of-"+account {
+				t.Errorf("with the credentials of %s in the file: signed with %q", account, got)
+			}
+		}
 	}
 }
 

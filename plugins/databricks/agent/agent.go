@@ -29,6 +29,7 @@ func Options() []sdk.Option {
 		sdk.Configure(a.configure),
 		sdk.Async(TaskType, a, sdk.Named("Databricks Connector"), sdk.Also(sdk.Category{Name: LegacyTaskType})),
 		sdk.IdempotentCreate(),
+		sdk.Capabilities("rereads_secrets"), // each call looks its credential up
 	}
 }
 

@@ -1,6 +1,10 @@
 package agent_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +26,26 @@ func TestThePluginsTokenIsTheDefault(t *testing.T) {
 	}
 	if meta := metaOf(t, job); len(meta) != 2 {
 		t.Errorf("the metadata is %v", meta)
+	}
+}
+
+// Or the plugin could not declare that it rereads them.
+func TestASecretWhoseFileIsReplacedIsTheNextCalls(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("FLYTE_SECRETS_DEFAULT_DIR", folder)
+	client, workspace := serve(t, nil)
+	if promised := client.Describe().GetCapabilities(); !slices.Contains(promised, "rereads_secrets") {
+		t.Errorf("its capabilities are %v", promised)
+	}
+	for name, token := range map[string]string{"ada": adasToken, "bob": bobsToken} { // in any order
+		fresh, file := filepath.Join(folder, ".new"), filepath.Join(folder, "flyte_databricks_access_token")
+		if err := errors.Join(os.WriteFile(fresh, []byte(token), 0o600), os.Rename(fresh, file)); err != nil {
+			t.Fatal(err)
+		}
+		create(t, client, task(name, nil))
+		if owner(workspace) != name {
+			t.Errorf("the run is %s's, with %s's token in the file", owner(workspace), name)
+		}
 	}
 }
 
