@@ -80,9 +80,9 @@ func (c *cell) python() values {
 	return values{"additionalVolumes": volumes, "additionalVolumeMounts": mounts}
 }
 
-// fileTask is a task of the test's connectors: it is over when its file is there.
-func fileTask(taskType, name string) task {
-	custom, err := structpb.NewStruct(map[string]any{"file": "/signals/" + name})
+// fileTask is a task of the test's connectors: it is over when the file "go" is there.
+func fileTask(taskType string) task {
+	custom, err := structpb.NewStruct(map[string]any{"file": "/signals/go"})
 	if err != nil {
 		panic(err) // it is a string
 	}
@@ -97,7 +97,7 @@ func (c *cell) signalFile(name string) {
 func deletionOfFlytekit(c *cell) {
 	c.install(c.chartValues(values{"flytekit": c.flytekit()}, c.python()))
 	conn := c.byEndpoints()
-	jobs := []job{c.begin(conn, "deleted-json", fileTask("file_json", "go")), c.begin(conn, "deleted-pickle", fileTask("file_pickle", "go"))}
+	jobs := []job{c.begin(conn, "deleted-json", fileTask("file_json")), c.begin(conn, "deleted-pickle", fileTask("file_pickle"))}
 	c.deletePod()
 	for _, j := range jobs {
 		c.check(c.phase(conn, j) == core.TaskExecution_RUNNING, "%s does not run on", j.task)

@@ -68,7 +68,7 @@ func (w *endpointsWatch) Close() {
 
 // follow hands on the addresses until the watch ends.
 func (w *endpointsWatch) follow(ctx context.Context, client kubernetes.Interface, namespace, name, port string, conn resolver.ClientConn) error {
-	watch, err := client.CoreV1().Endpoints(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name}) //nolint:staticcheck // what Flyte watches
+	watch, err := client.CoreV1().Endpoints(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name}) // what Flyte watches
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@ type metricsAPI struct {
 
 func (m *metricsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	const version = metricsGroup + "/v1beta2"
-	answer, err := any(nil), error(nil)
+	var answer any
+	var err error
 	switch path := strings.Split(strings.Trim(r.URL.Path, "/"), "/"); {
 	case len(path) == 3: // apis/GROUP/VERSION
 		answer = metav1.APIResourceList{

@@ -54,8 +54,8 @@ func merge(into, from values) {
 }
 
 // install installs the chart, and waits until it serves.
-func (c *cell) install(v values, flags ...string) {
-	c.must(c.helm("install", c.Chart, v, append(flags, "--wait", "--timeout", "90s")...))
+func (c *cell) install(v values) {
+	c.must(c.helm("install", c.Chart, v, "--wait", "--timeout", "90s"))
 }
 
 // upgrade upgrades the release.
@@ -104,9 +104,9 @@ func duckdb(config values) values {
 func hello() values { return values{"command": []string{"/plugins/hello/hello"}} }
 
 // chaos is the plugin whose jobs are those of the system outside.
-func (c *cell) chaos(flags ...string) values {
+func (c *cell) chaos() values {
 	return values{
-		"command": append([]string{"/plugins/chaos/chaos", "agenthost-chaos-plugin", "-agent", c.name, "-type", chaosType, "-idempotent"}, flags...),
+		"command": []string{"/plugins/chaos/chaos", "agenthost-chaos-plugin", "-agent", c.name, "-type", chaosType, "-idempotent"},
 		"env":     values{"CHAOS_LEDGER": c.system.url},
 	}
 }

@@ -43,8 +43,8 @@ func takeover(c *cell) {
 	conn, fresh := c.byEndpoints(), freshly{"passthrough:///" + c.address()}
 	jobs := []job{
 		c.begin(conn, "takeover-databricks", c.compiled("existing-cluster")),
-		c.begin(conn, "takeover-json", fileTask("file_json", "go")),
-		c.begin(conn, "takeover-pickle", fileTask("file_pickle", "go")),
+		c.begin(conn, "takeover-json", fileTask("file_json")),
+		c.begin(conn, "takeover-pickle", fileTask("file_pickle")),
 	}
 	polled := c.poll(map[string]func(context.Context) error{
 		"polls of Databricks by k8s://": polls(conn, jobs[0]), "polls of JSON by k8s://": polls(conn, jobs[1]), "polls of pickles by k8s://": polls(conn, jobs[2]),
