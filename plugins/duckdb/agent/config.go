@@ -29,6 +29,7 @@ type Config struct {
 	InlineLimit    sdk.Size     `json:"inline_limit,omitempty" jsonschema:"description=Size of all outputs of a query that are values and not a dataset. FlytePropeller itself refuses more than 4MiB."`
 	OffloadedLimit sdk.Size     `json:"offloaded_limit,omitempty" jsonschema:"description=Size of all inputs of a query that are values and that Flyte has put into storage (literal offloading). They are held in memory."`
 	MaxAttempts    int          `json:"max_attempts,omitempty" jsonschema:"minimum=1,description=How often a query is begun again after the plugin's process died while it ran."`
+	MaxStops       int          `json:"max_stops,omitempty" jsonschema:"minimum=1,description=How often a query is begun again after the plugin was stopped while it ran\\, as for a new version or for its memory. Default: 30."`
 	Retention      Retention    `json:"retention,omitzero" jsonschema:"description=How long finished jobs are remembered."`
 
 	ExternalAccess bool     `json:"external_access,omitempty" jsonschema:"description=Lets SQL read and write whatever the plugin's process can. Only for trusted authors."`
@@ -51,6 +52,7 @@ func (c *Config) SetDefaults() {
 	c.InlineLimit = 2 << 20
 	c.OffloadedLimit = 128 << 20
 	c.MaxAttempts = 3
+	c.MaxStops = jobs.DefaultStops
 	c.Lease = sdk.Duration(jobs.DefaultLease)
 	c.StoreGoneAfter = sdk.Duration(time.Hour)
 	c.Retention = Retention{MaxAge: sdk.Duration(7 * 24 * time.Hour), MaxJobs: 10_000}

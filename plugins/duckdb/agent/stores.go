@@ -37,6 +37,7 @@ func openStores(ctx context.Context, config Config, store *storage.Storage, work
 		Concurrent: config.MaxConcurrent,
 		Slots:      make(chan struct{}, config.MaxConcurrent),
 		Attempts:   config.MaxAttempts,
+		Stops:      config.MaxStops,
 		KeepFor:    config.Retention.MaxAge.Std(),
 		KeepCount:  config.Retention.MaxJobs,
 		Lease:      config.Lease.Std(),

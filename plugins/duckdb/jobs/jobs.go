@@ -71,6 +71,9 @@ type Options struct {
 	Slots chan struct{}
 	// Attempts is how many processes may die while they run one job before it is given up as the likely cause. 0 means 3.
 	Attempts int
+	// Stops is how many processes may stop in good order while they run one job before it is given up: a host that watches the
+	// plugin's memory stops it so whenever the job takes too much. 0 means 30.
+	Stops int
 	// KeepFor is how long a finished job is remembered. 0 means a week.
 	KeepFor time.Duration
 	// KeepCount is how many finished jobs are remembered at most, the latest ones. 0 means 10000.
@@ -81,8 +84,11 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// DefaultLease is the Lease of Options that name none.
-const DefaultLease = 20 * time.Second
+// DefaultLease and DefaultStops are the Lease and the Stops of Options that name none.
+const (
+	DefaultLease = 20 * time.Second
+	DefaultStops = 30
+)
 
 func (o *Options) setDefaults() {
 	if o.Concurrent <= 0 {
@@ -93,6 +99,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Attempts <= 0 {
 		o.Attempts = 3
+	}
+	if o.Stops <= 0 {
+		o.Stops = DefaultStops
 	}
 	if o.KeepFor <= 0 {
 		o.KeepFor = 7 * 24 * time.Hour
@@ -686,11 +695,12 @@ func insist(ctx context.Context, try func() error) error {
 	}
 }
 
-// release gives an unfinished job back. Stopping in good order is no attempt.
+// release gives an unfinished job back. Stopping in good order is no attempt, and counted apart.
 func (s *Store) release(job *owned) {
 	status := job.reporter.snapshot()
 	if status.State == Running {
 		status.Attempts--
+		status.Stops++
 	}
 	status.State, status.Stage, status.Percent, status.Rows = Queued, "", 0, 0
 	job.reporter.Note("stopped with the process; the next one takes it up")
@@ -725,6 +735,9 @@ func (s *Store) attempt(ctx context.Context, id string, job *owned) (result []by
 	status := report.snapshot()
 	if n := status.Attempts; n >= s.options.Attempts {
 		return nil, fault.Retryable("the plugin's process died %d times while it ran this query, so this attempt is given up: the query, or one that ran beside it, may need more memory than the plugin has (the plugin's config keys memory_limit and max_concurrent)", n)
+	}
+	if n := status.Stops; n >= s.options.Stops {
+		return nil, fault.Retryable("the plugin was stopped %d times while it ran this query, so this attempt is given up: a host that restarts it for its memory says so in its log and status (the host's key sandbox.memory; the plugin's memory_limit, max_concurrent and max_stops)", n)
 	}
 	spec, err := job.hold.spec(ctx)
 	if err != nil {

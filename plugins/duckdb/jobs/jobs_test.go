@@ -384,6 +384,26 @@ func TestAJobThatKillsEveryProcessIsGivenUp(t *testing.T) {
 	}
 }
 
+// A host that watches the plugin's memory stops it in good order, for a query that takes too much each time.
+func TestAJobUnderWhichTheProcessIsAlwaysStoppedIsGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 2 {
+		p := startProcess(t, dir)
+		if i == 0 {
+			fmt.Fprintln(p.in, "greedy")
+		}
+		p.says("began greedy")
+		p.in.Close()
+		p.says("told to stop greedy the process is stopping")
+		_ = p.command.Wait()
+	}
+	store := open(t, dir, echo, func(o *jobs.Options) { o.Stops = 2 })
+	status := eventually(t, store, "greedy", ended)
+	if status.State != jobs.Retryable || !strings.Contains(status.Message, "was stopped 2 times") || status.Attempts != 0 {
+		t.Errorf("got %+v", status)
+	}
+}
+
 func TestOldAndSurplusFinishedJobsAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	store := open(t, dir, echo)

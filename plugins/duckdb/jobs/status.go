@@ -41,6 +41,8 @@ type Status struct {
 	Result []byte `json:"result,omitempty"`
 	// Attempts counts the processes that began to work on the job, without those that stopped in good order.
 	Attempts int `json:"attempts,omitempty"`
+	// Stops counts those that stopped in good order while they worked on it.
+	Stops int `json:"stops,omitempty"`
 	// Submitted, Started (the last attempt) and Finished are zero while they have not happened.
 	Submitted time.Time `json:"submitted,omitzero"`
 	Started   time.Time `json:"started,omitzero"`
