@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -84,6 +85,9 @@ func all(replicas []Replica, is func(Replica) bool) bool {
 	return !slices.ContainsFunc(replicas, func(r Replica) bool { return !is(r) })
 }
 
+// ownAddress is this side of a connection in an error of package net. It is another each time, and says nothing.
+var ownAddress = regexp.MustCompile(`\S+:\d+->`)
+
 // tell tells what is other than before.
 func (a Await) tell(replicas []Replica, err error, told map[string]string) {
 	now := map[string]string{}
@@ -91,7 +95,7 @@ func (a Await) tell(replicas []Replica, err error, told map[string]string) {
 		now[r.Address] = r.Says
 	}
 	if err != nil {
-		now[""] = err.Error()
+		now[""] = ownAddress.ReplaceAllString(err.Error(), "")
 	}
 	for _, address := range slices.Sorted(maps.Keys(now)) {
 		if says := now[address]; says != told[address] {

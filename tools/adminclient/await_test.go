@@ -2,8 +2,10 @@ package adminclient
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
 )
@@ -66,5 +68,25 @@ func TestProbesAreFoundByTheirAddresses(t *testing.T) {
 	}
 	if _, err := find(ended); err == nil {
 		t.Error("a name that leads nowhere leads somewhere")
+	}
+}
+
+// A name server that does not answer is told of once, though each question to it comes from another port.
+func TestTheSameTroubleIsToldOfOnce(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	lookups := 0
+	var told []string
+	_, err := Await{
+		Hosts: func(context.Context) ([]Client, error) {
+			if lookups++; lookups == 5 {
+				end()
+			}
+			return nil, fmt.Errorf("%w: lookup hosts on 10.0.0.10:53: read udp 10.0.0.7:%d->10.0.0.10:53: i/o timeout", errNoHosts, 40000+lookups)
+		},
+		Interval: time.Millisecond,
+		Tell:     func(what string) { told = append(told, what) },
+	}.Run(ctx)
+	if err == nil || len(told) != 1 || told[0] != "there is no host yet: lookup hosts on 10.0.0.10:53: read udp 10.0.0.10:53: i/o timeout" {
+		t.Errorf("after %d lookups %q was told, and %v", lookups, told, err)
 	}
 }
