@@ -245,7 +245,7 @@ func TestCheckStartTellsWhatIsAwayFromWhatIsWrong(t *testing.T) {
 		away   string // what is told
 		wrong  string
 	}{
-		"what it needs is away":        {plugin: map[string]any{"command": badplugin.Command("never-serving"), "start_timeout": "1s"}, away: "AWAY: plugin bad: health: its health service never said SERVING"},
+		"what it needs is away":        {plugin: map[string]any{"command": badplugin.Command("never-serving"), "start_timeout": "5s"}, away: "AWAY: plugin bad: health: its health service never said SERVING"},
 		"its service refuses it":       {plugin: map[string]any{"command": badplugin.Command("dies", "-code", "77", "-text", "no such account")}, away: "it exited with code 77; last output: no such account"},
 		"an agent elsewhere":           {plugin: map[string]any{"address": []string{"127.0.0.1:1"}, "tls": false}, away: "AWAY: plugin bad: connect: 127.0.0.1:1: "},
 		"it dies":                      {plugin: map[string]any{"command": badplugin.Command("dies", "-code", "1")}, wrong: "exited with code 1"},
@@ -260,6 +260,7 @@ func TestCheckStartTellsWhatIsAwayFromWhatIsWrong(t *testing.T) {
 		}
 		file := writeFile(t, "host.json", string(content))
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got, strict := agenthost(t, "check", "--start", "-c", file), agenthost(t, "check", "--start", "--strict", "-c", file, "-o", "json")
 			if c.wrong != "" {
 				got.expect(t, exitFailed, c.wrong, "1 of 2 plugins did not start")
