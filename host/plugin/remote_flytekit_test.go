@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/test/hosttest"
 )
 
 // What runs with `pyflyte serve connector` today is a remote plugin as it is: it is connected to again and again, and
@@ -172,7 +173,7 @@ func flytekitTask(t *testing.T, kind string, custom map[string]any) *core.TaskTe
 func serveFlytekit(t *testing.T) string {
 	t.Helper()
 	python := flytekitPython(t)
-	address, metrics := freeAddress(t), freeAddress(t)
+	address, metrics := hosttest.FreeAddress(t), hosttest.FreeAddress(t)
 	var output bytes.Buffer
 	command := exec.Command(filepath.Join(filepath.Dir(python), "pyflyte"), "serve", "connector",
 		"--port", port(t, address), "--prometheus_port", port(t, metrics), "--worker", "4")
@@ -230,15 +231,4 @@ func run(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s: %v\n%s", command, err, &stderr)
 	}
 	return string(stdout)
-}
-
-// freeAddress is one on loopback where nobody listens at this moment.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

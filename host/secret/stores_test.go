@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/secret"
+	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/hosttest/openbao"
 )
 
@@ -56,16 +56,6 @@ func file(t *testing.T, content string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func TestSecretsOfVaultAreRead(t *testing.T) {
@@ -120,7 +110,7 @@ func TestSecretsOfVaultAreRead(t *testing.T) {
 		{source: "vault://secret/team/db?auth=approle&role_id=nobody&secret_id_file=" + secretID + "#a", wrong: "it refuses the login at auth/approle: "},
 		{source: "vault://secret/team/db?auth=kubernetes&role=nobody&token_file=" + jwt + "#a", wrong: "it refuses the login at auth/kubernetes: "},
 		{source: "vault://secret/team/db?auth=kubernetes&role=agenthost&token_file=" + stranger + "#a", wrong: "it refuses the login at auth/kubernetes: "},
-		{source: "vault://secret/team/db" + as + "&address=https://" + freeAddress(t) + "#a", wrong: "connection refused"},
+		{source: "vault://secret/team/db" + as + "&address=https://" + hosttest.FreeAddress(t) + "#a", wrong: "connection refused"},
 		{source: "vault://secret/team/db" + as + "&ca_file=" + root + "#a", wrong: "has no certificate in PEM", here: true},
 		{source: "vault://secret/team/db?token_file=/no/such/file#a", wrong: "the token cannot be read: open /no/such/file", here: true},
 		{source: "vault://secret/team/db?token_file=" + file(t, "\n") + "#a", wrong: "is empty", here: true},

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/wait"
 )
 
@@ -46,7 +47,7 @@ type Options struct {
 // Start runs a registry on a free port of the loopback.
 func Start(t testing.TB, options Options) *Registry {
 	t.Helper()
-	r := &Registry{Host: freeAddress(t), Folder: t.TempDir(), program: program(t)}
+	r := &Registry{Host: hosttest.FreeAddress(t), Folder: t.TempDir(), program: program(t)}
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q%s}\n", r.Folder, r.Host, options.tls())
 	if options.User != "" {
 		hash, err := bcrypt.GenerateFromPassword([]byte(options.Password), bcrypt.MinCost)
@@ -138,16 +139,6 @@ var program = func() func(testing.TB) string {
 		return path
 	}
 }()
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 // Proxy stands before a registry and does with its answers what change says, until the test ends. It gives its host:port.
 func (r *Registry) Proxy(t testing.TB, change func(*http.Response) error) string {

@@ -3,15 +3,17 @@ package openbao
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/wait"
 )
 
@@ -34,7 +36,7 @@ func Start(t *testing.T) Server {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("the package has the programs %v, %v", found, err)
 	}
-	address, certificates := freeAddress(t), t.TempDir()
+	address, certificates := hosttest.FreeAddress(t), t.TempDir()
 	server := exec.Command(found[0], "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", "-dev-listen-address="+address, "-dev-tls", "-dev-tls-cert-dir="+certificates)
 	server.Env = append(os.Environ(), "HOME="+t.TempDir())
 	var said bytes.Buffer
@@ -62,21 +64,32 @@ func Start(t *testing.T) Server {
 	return b
 }
 
-// Ask sends a request as an operator does.
+// Ask sends a request as an operator does. The status is 0 where there was no answer.
 func (b Server) Ask(method, path, namespace string, body any) (status int, answer map[string]any) {
+	authority, err := os.ReadFile(b.CA)
+	if err != nil {
+		return 0, nil
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		panic(err)
 	}
-	curl := exec.Command("curl", "-s", "--cacert", b.CA, "-X", method, "-H", "X-Vault-Token: root", "-H", "X-Vault-Namespace: "+namespace, "-d", string(encoded), "-w", "\n%{http_code}", b.Address+"/v1/"+path)
-	out, err := curl.Output()
+	request, err := http.NewRequest(method, b.Address+"/v1/"+path, bytes.NewReader(encoded))
+	if err != nil {
+		panic(err)
+	}
+	request.Header.Set("X-Vault-Token", "root")
+	request.Header.Set("X-Vault-Namespace", namespace)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil
 	}
-	at := bytes.LastIndexByte(out, '\n')
-	_, _ = fmt.Sscan(string(out[at+1:]), &status) // 0: there was no answer
-	_ = json.Unmarshal(out[:at], &answer)         // not each has one
-	return status, answer
+	defer response.Body.Close()
+	_ = json.NewDecoder(response.Body).Decode(&answer) // not each has one
+	return response.StatusCode, answer
 }
 
 // Must is Ask for what has to succeed.
@@ -87,14 +100,4 @@ func (b Server) Must(t *testing.T, method, path, namespace string, body any) map
 		t.Fatalf("%s %s: %d %v", method, path, status, answer)
 	}
 	return answer
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
