@@ -62,7 +62,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 		case ctx.Err() != nil:
 			return nil, status.FromContextError(ctx.Err()).Err()
 		case err == nil && !begun:
-			g.record(c.route, guarantee.CreatesOnce) // G4
+			g.record(c, guarantee.CreatesOnce) // G4
 			return newFrame(answer), nil
 		case err == nil:
 			select {
@@ -114,7 +114,7 @@ func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Crea
 	}
 	if !isDone(n) {
 		if meta := n.Accept(time.Now()); meta != nil && ctx.Err() == nil {
-			g.record(c.route, guarantee.OnRecord) // G15
+			g.record(c, guarantee.OnRecord) // G15
 			return fields.Append(nil, createdMeta, meta), nil
 		}
 		if !endsInTime(ctx, n) {

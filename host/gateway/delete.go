@@ -35,14 +35,14 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 	switch {
 	case err == nil || !g.enabled.Has(guarantee.UnknownJobs): // G7
 	case got.answered && status.Code(err) == codes.NotFound:
-		g.record(c.route, guarantee.UnknownJobs) // G7
+		g.record(c, guarantee.UnknownJobs) // G7
 		got.message.set(nil)
 		err = nil
 	case tooLarge(err) && g.enabled.Has(guarantee.SizeLimits): // it answers with a message what it has done, and that says nothing
-		g.record(c.route, guarantee.SizeLimits) // G10
+		g.record(c, guarantee.SizeLimits) // G10
 		got.message, err = &frame{}, nil
 	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job, maxDeletePause).Failing >= c.route.Policy.MaxStale:
-		g.record(c.route, guarantee.UnknownJobs) // G7
+		g.record(c, guarantee.UnknownJobs) // G7
 		job, _ := c.method.read(c.request.bytes())
 		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
 			"task_type", c.info.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", c.route.Policy.MaxStale)

@@ -166,7 +166,7 @@ func (s *stall) wait(why string) error {
 	if s.seated = s.gate.enter(); s.seated { // G17
 		return nil
 	}
-	s.gateway.record(c.route, guarantee.Fairness) // G17
+	s.gateway.record(c, guarantee.Fairness) // G17
 	return status.Errorf(codes.Unavailable, "%s; as many tasks wait for it, or for other plugins, as may", why)
 }
 
@@ -321,6 +321,6 @@ func (g *Gateway) turnedAway(c *routedCall) error {
 	if c.local != nil && c.local.offer() {
 		return status.Error(codes.Unavailable, g.silence(c))
 	}
-	g.record(c.route, guarantee.Fairness) // G17
+	g.record(c, guarantee.Fairness) // G17
 	return status.Error(codes.Unavailable, g.silence(c)+", and no more may wait for it")
 }

@@ -1,17 +1,14 @@
 package gateway
 
-import (
-	"github.com/agenthost/agenthost/host/guarantee"
-	"github.com/agenthost/agenthost/host/route"
-)
+import "github.com/agenthost/agenthost/host/guarantee"
 
-// record counts that guarantees saved a call for a route.
-func (g *Gateway) record(r route.Route, applied ...guarantee.ID) {
-	g.recordAll(r, guarantee.SetOf(applied...))
+// record counts that guarantees saved a call.
+func (g *Gateway) record(c *routedCall, applied ...guarantee.ID) {
+	g.recordAll(c, guarantee.SetOf(applied...))
 }
 
-func (g *Gateway) recordAll(r route.Route, applied guarantee.Set) {
+func (g *Gateway) recordAll(c *routedCall, applied guarantee.Set) {
 	applied.Each(func(id guarantee.ID) {
-		g.metrics.guarantees.WithLabelValues(id.String(), r.Target.Plugin(), r.Category.Name).Inc()
+		g.metrics.guarantees.WithLabelValues(id.String(), c.route.Target.Plugin(), c.route.Category.Name).Inc()
 	})
 }

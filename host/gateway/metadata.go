@@ -59,7 +59,7 @@ func (g *Gateway) list(caller access.Caller, flyte generation) *admin.ListAgents
 			continue
 		}
 		for _, category := range agent.Categories {
-			g.record(route.Route{Target: agent.Target, Category: category}, guarantee.StableDiscovery) // G1
+			g.record(&routedCall{route: route.Route{Target: agent.Target, Category: category}}, guarantee.StableDiscovery) // G1
 		}
 	}
 	return response

@@ -68,7 +68,7 @@ func (g *Gateway) deleteOrphan(c *routedCall, made jobs.Outcome) {
 	}
 	got.message.free()
 	g.creates.Gone(made.Job)
-	g.record(c.route, guarantee.NoOrphans) // G16
+	g.record(c, guarantee.NoOrphans) // G16
 	g.log.Warn("a job is deleted whose CreateTask was answered when nobody waited for it any more, and that nobody has asked for since",
 		append(about, "after", g.creation.Load().OrphanGrace)...)
 }

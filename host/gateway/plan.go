@@ -112,10 +112,10 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	}
 
 	if c.route.Category != info.category && !c.unserved() {
-		g.record(c.route, guarantee.VersionRouting) // G2
+		g.record(c, guarantee.VersionRouting) // G2
 	}
 	if wrapped && c.route.Target.Plugin() == e.plugin {
-		g.record(c.route, guarantee.Pinning) // G11
+		g.record(c, guarantee.Pinning) // G11
 	}
 	switch {
 	case m.deletes:
@@ -149,7 +149,7 @@ func (g *Gateway) addCategory(c *routedCall) {
 	default:
 		return
 	}
-	g.record(c.route, guarantee.BothFlytes) // G12
+	g.record(c, guarantee.BothFlytes) // G12
 }
 
 // lookup finds the plugin that answers the call.
@@ -233,7 +233,7 @@ func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestIn
 	for {
 		changed := g.routes.Changed()
 		if c.lookup(g.routes.Table(), info, envelope{}) {
-			g.record(c.route, guarantee.WaitsForPlugin) // G3
+			g.record(c, guarantee.WaitsForPlugin) // G3
 			return true, nil
 		}
 		select {

@@ -27,7 +27,7 @@ func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	}
 	// 1. Memory answers while the last status is fresh.
 	if last, ok := g.freshStatus(c); ok {
-		g.record(c.route, guarantee.ThinnedPolls) // G14
+		g.record(c, guarantee.ThinnedPolls) // G14
 		return newFrame(last.Answer), nil
 	}
 	asking, cancel := c.reserveReply(ctx)
@@ -121,7 +121,7 @@ func (g *Gateway) admit(ctx context.Context, c *routedCall) (*frame, error) {
 		switch {
 		case err == nil:
 		case maxWait > 0 && !canceled(ctx):
-			g.record(c.route, guarantee.ThinnedPolls) // G14
+			g.record(c, guarantee.ThinnedPolls) // G14
 			return newFrame(last.Answer), nil
 		case c.staleIfError:
 			return g.answerStale(ctx, c, last, err)
@@ -153,13 +153,13 @@ func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ende
 	case err == nil:
 	case got.answered && status.Code(err) == codes.NotFound && g.enabled.Has(guarantee.UnknownJobs):
 		// A poll answered with an error is repeated until the task is stranded: a job that is gone has failed.
-		g.record(c.route, guarantee.UnknownJobs) // G7
+		g.record(c, guarantee.UnknownJobs) // G7
 		got.message.set(getAnswer(core.TaskExecution_FAILED,
 			fmt.Sprintf("plugin %q does not know this job: %s", c.route.Target.Plugin(), status.Convert(err).Message())))
 		return got, true, nil
 	case tooLarge(err) && g.enabled.Has(guarantee.SizeLimits):
 		// It would be as large at every later poll.
-		g.record(c.route, guarantee.SizeLimits) // G10
+		g.record(c, guarantee.SizeLimits) // G10
 		got.message.set(getAnswer(core.TaskExecution_FAILED, c.overlong()+": the agent has to write outputs under output_prefix"))
 		return got, true, nil
 	default:
@@ -172,7 +172,7 @@ func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ende
 	}
 	if applied != 0 {
 		got.message.set(normalized)
-		g.recordAll(c.route, applied)
+		g.recordAll(c, applied)
 	}
 	return got, ended, nil
 }
@@ -183,7 +183,7 @@ func (g *Gateway) answerStale(ctx context.Context, c *routedCall, last jobs.Stat
 	if canceled(ctx) {
 		return nil, status.FromContextError(context.Canceled).Err()
 	}
-	g.record(c.route, guarantee.LastKnownStatus) // G5
+	g.record(c, guarantee.LastKnownStatus) // G5
 	if last.Ended {
 		return newFrame(last.Answer), nil
 	}
@@ -206,7 +206,7 @@ func (g *Gateway) endJob(c *routedCall, last jobs.Status, failure error) (*frame
 	if !g.enabled.Has(guarantee.EndsUnreachable) {
 		return nil, failure
 	}
-	g.record(c.route, guarantee.EndsUnreachable) // G6
+	g.record(c, guarantee.EndsUnreachable) // G6
 	g.log.Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", c.route.Target.Plugin(),
 		"task_type", c.route.Category.Name, "failing_for", last.Failing, "max_stale", c.route.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"

@@ -179,7 +179,7 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *r
 		if merged, applied, err = mergeSync(messages, c.route.Target.Plugin(), g.enabled); err != nil { // G9
 			return true, noAnswer(c, err)
 		}
-		g.recordAll(c.route, applied)
+		g.recordAll(c, applied)
 	}
 	answer := newFrame(merged)
 	defer answer.free()
@@ -214,7 +214,7 @@ func receiveAll(agent grpc.ClientStream, most int) (messages [][]byte, free func
 
 // endOverlong is the Resource of a task whose answer was too large to be read.
 func (g *Gateway) endOverlong(c *routedCall) []byte {
-	g.record(c.route, guarantee.SizeLimits) // G10
+	g.record(c, guarantee.SizeLimits) // G10
 	g.memory.refused.WithLabelValues("answer_size").Inc()
 	return resourceOf(core.TaskExecution_FAILED, c.overlong()+": the agent has to write outputs under output_prefix")
 }

@@ -42,7 +42,7 @@ func (g *Gateway) ended(c *routedCall, end []byte) jobs.Outcome {
 			c.describePlugin(), len(sealed), g.creation.Load().RecordMax))
 		sealed = r.Seal(g.keys())
 	}
-	g.record(c.route, guarantee.OnRecord) // G15
+	g.record(c, guarantee.OnRecord) // G15
 	return jobs.Outcome{Made: jobs.Made{Answer: fields.Append(nil, createdMeta, sealed), Job: c.creationID(sealed), End: r.End}}
 }
 
@@ -93,7 +93,7 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 	if err != nil {
 		return nil, true, noAnswer(&call, err)
 	}
-	g.recordAll(c.route, applied)
+	g.recordAll(c, applied)
 	part, _, err := fields.Take(merged, syncResponseHeader)
 	if err == nil {
 		end, _, err = fields.Take(part, responseResource)

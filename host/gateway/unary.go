@@ -269,7 +269,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	}
 	switch {
 	case err == nil:
-		g.record(c.route, guarantee.WaitsForPlugin) // G3
+		g.record(c, guarantee.WaitsForPlugin) // G3
 		return lease, nil
 	case canceled(ctx):
 		return route.Lease{}, status.FromContextError(ctx.Err()).Err()
