@@ -18,6 +18,7 @@ import (
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/series"
 )
 
 // Options configure a Server.
@@ -69,6 +70,8 @@ type Options struct {
 	CancelPending func(ctx context.Context, id string) error
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
+	// Series is the last steps of plugins, at most so many; see series.Recorder.Last.
+	Series func(steps int, wanted func(plugin string) bool) series.Series
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
 	Metrics *prometheus.Registry
 }
@@ -91,6 +94,9 @@ func New(options Options) *Server {
 	}
 	if options.CreateWarning == nil {
 		options.CreateWarning = func() string { return "" }
+	}
+	if options.Series == nil {
+		options.Series = series.NewRecorder(&series.Tallies{}).Last
 	}
 	if options.LogLost == nil {
 		options.LogLost = func() (int64, string) { return 0, "" }
@@ -149,6 +155,11 @@ func (s *Server) endpoints() []endpoint {
 		{
 			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents), access: read,
 			answer: "each change of state from now on, until the host stops: [Events](#event), as newline-delimited JSON", status: "200",
+		},
+		{
+			pattern: "GET /series", handler: http.HandlerFunc(s.serveSeries), access: read,
+			parameters: "`plugin`: only this one; `steps`: how many, the newest, by default all of one plugin and 12 of all",
+			answer:     "[Series](#series), as JSON: what the calls of the last hour came to, and what they took", status: "200, 400",
 		},
 		{
 			pattern: "POST /reload", handler: s.operation("reload", s.serveReload),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/series"
 	"github.com/agenthost/agenthost/test/published"
 )
 
@@ -75,7 +76,7 @@ What anybody may see, for the kubelet, Prometheus and hooks, at an address of it
 	for _, e := range NewProbe(ProbeOptions{Metrics: prometheus.NewRegistry(), Health: health.NewServer()}).endpoints() {
 		p.print("| `%s` | %s | %s |\n", e.pattern, cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, ConfigState{}} {
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, ConfigState{}, series.Series{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()
@@ -148,7 +149,7 @@ var cell = strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go"} {
+	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../series/recorder.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, no files", pattern, err)

@@ -241,6 +241,9 @@ flyte_connector_requests_success_total{operation="get",task_type="x"} 1
 		"flyte_connector_requests_success_total", "flyte_connector_requests_failure_total"); err != nil {
 		t.Error(err)
 	}
+	if all, failed := f.gateway.Tallies().Of("echo").Calls(); all != 4 || failed != 3 {
+		t.Errorf("the charts have %d calls, %d of them failed", all, failed)
+	}
 }
 
 // Flyte 2 pings every 30 s while no call is under way, and grpc's default would answer with GOAWAY after a minute and a

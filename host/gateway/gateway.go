@@ -32,6 +32,7 @@ import (
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/series"
 )
 
 // Options configure a Gateway.
@@ -207,6 +208,9 @@ func (g *Gateway) Server() *grpc.Server { return g.server }
 
 // Health is what answers grpc.health.v1, for another server to answer it too.
 func (g *Gateway) Health() healthpb.HealthServer { return g.health }
+
+// Tallies are what calls came to, by plugin; those that no plugin serves are counted under "".
+func (g *Gateway) Tallies() *series.Tallies { return g.metrics.tallies }
 
 // SetReady says whether Flyte may send work. It is what grpc.health.v1 answers for "" and for every service.
 func (g *Gateway) SetReady(ready bool) {

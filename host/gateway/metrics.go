@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/series"
 )
 
 // metrics counts calls twice: under the host's names, with the plugin in them, and under flytekit's, so that a
@@ -31,6 +32,9 @@ type metrics struct {
 	flytekitFailure *prometheus.CounterVec
 	flytekitLatency *prometheus.SummaryVec
 	flytekitInputs  *prometheus.SummaryVec
+
+	// tallies are what the charts of the host's own page are made of.
+	tallies *series.Tallies
 
 	ok sync.Map // seriesKey to *okSeries
 }
@@ -56,6 +60,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "agenthost_limited_total",
 			Help: "Calls that found a limit of their plugin reached (limit: concurrency or rate), and what became of them: waited, and then went to the plugin, or refused. A poll that is refused is answered from memory.",
 		}, []string{"plugin", "limit", "outcome"}),
+
+		tallies: &series.Tallies{},
 
 		flytekitSuccess: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flyte_connector_requests_success_total", Help: "Calls that succeeded, as flytekit's connector server names them; task_type is " + unknownTaskType + " where no plugin serves it.",
@@ -108,13 +114,15 @@ func (o *observation) end(err error) time.Duration {
 	m := o.metrics
 	o.method.inFlight.Dec()
 	if err == nil && o.hidden == nil {
-		series := m.okSeriesOf(o)
-		series.calls.Inc()
-		series.latency.Observe(elapsed)
-		series.flytekitSuccess.Inc()
-		series.flytekitLatency.Observe(elapsed)
+		ok := m.okSeriesOf(o)
+		ok.calls.Inc()
+		ok.latency.Observe(elapsed)
+		ok.flytekitSuccess.Inc()
+		ok.flytekitLatency.Observe(elapsed)
+		ok.tally.Add(took, false)
 		return took
 	}
+	m.tallies.Of(o.plugin).Add(took, true)
 	failure := status.Code(cmp.Or(err, o.hidden))
 	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, status.Code(err).String()).Inc()
 	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
@@ -131,6 +139,7 @@ func (o *observation) flytekitType() string { return cmp.Or(o.taskType, unknownT
 type okSeries struct {
 	calls, flytekitSuccess   prometheus.Counter
 	latency, flytekitLatency prometheus.Observer
+	tally                    *series.Tally
 }
 
 type seriesKey struct{ plugin, taskType, method string }
@@ -145,6 +154,7 @@ func (m *metrics) okSeriesOf(o *observation) *okSeries {
 		latency:         m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name),
 		flytekitSuccess: m.flytekitSuccess.WithLabelValues(o.flytekitType(), o.method.operation),
 		flytekitLatency: m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation),
+		tally:           m.tallies.Of(o.plugin),
 	}
 	m.ok.Store(key, fresh)
 	return fresh

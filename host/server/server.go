@@ -32,6 +32,7 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/series"
 	"github.com/agenthost/agenthost/host/state"
 	"github.com/agenthost/agenthost/host/takeover"
 )
@@ -140,6 +141,7 @@ type host struct {
 	admin     *admin.Server // nil where it is off
 	probe     *admin.Probe  // nil where it is off
 	reloader  *reloader
+	series    *series.Recorder
 	notify    notifier
 	keys      *createKeys
 	callers   *callers
@@ -167,6 +169,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without, Limits: limitsOf(settings, log),
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	}))
+	h.series = series.NewRecorder(h.gateway.Tallies())
 	h.reloader = newReloader(options, h.plugins, h.notify)
 	h.reloader.resolve = func(ctx context.Context, settings *config.Config) { ResolveImages(ctx, settings, artifacts, log) }
 	h.reloader.created = func(settings config.Create) {
@@ -183,7 +186,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
 			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
-			Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
+			Series: h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
 	if bound.probe != nil {
@@ -222,6 +225,9 @@ func (h *host) serve(ctx context.Context) error {
 	watched.Go(func() { h.keepLastSound(watching, h.stateDir) })
 	watched.Go(func() { h.readiness.run(watching, h.teller()) })
 	watched.Go(func() { h.keys.run(watching) })
+	if h.admin != nil { // which is who tells of them
+		watched.Go(func() { h.series.Run(watching, h.gauges) })
+	}
 	watched.Go(func() { h.callers.run(watching) })
 	if h.options.Before == nil {
 		watched.Go(func() { h.keepTold(watching) })
@@ -259,6 +265,15 @@ func (h *host) serve(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// gauges are what the plugins have at this moment, for their series.
+func (h *host) gauges() []series.Gauge {
+	var all []series.Gauge
+	for _, p := range h.plugins.Status() {
+		all = append(all, series.Gauge{Plugin: p.Name, MemoryBytes: p.MemoryBytes, InFlight: p.InFlight})
+	}
+	return all
 }
 
 // stop turns readiness off, lets calls under way end, and only then stops the plugins; operators see it to the end. Where calls

@@ -1,0 +1,156 @@
+package series
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// recording runs a recorder in a bubble; the test ends it.
+func recording(t *testing.T, plugins func() []Gauge) (*Tallies, *Recorder) {
+	tallies := &Tallies{}
+	r := NewRecorder(tallies)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(ctx, plugins)
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+	synctest.Wait()
+	return tallies, r
+}
+
+func TestAStepTellsWhatItsCallsCameTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gauge := Gauge{Plugin: "a", MemoryBytes: 3 << 20, InFlight: 2}
+		tallies, r := recording(t, func() []Gauge { return []Gauge{gauge, {Plugin: "b"}} })
+		for i := range 10 {
+			tallies.Of("a").Add(20*time.Millisecond, i == 0)
+		}
+		taken := r.Taken()
+		time.Sleep(Every)
+		<-taken
+		tallies.Of("a").Add(time.Hour, false)
+		gauge.InFlight = 0
+		time.Sleep(Every)
+		synctest.Wait()
+
+		all := r.Last(100, nil)
+		if len(all.Plugins) != 2 || all.Plugins[0].Name != "a" || all.Plugins[1].Name != "b" || all.EverySeconds != 5 || !all.Until.Equal(time.Now()) {
+			t.Fatalf("%+v", all)
+		}
+		a := all.Plugins[0]
+		for what, lists := range map[string][2][]float64{
+			"calls": {a.Calls, {2, .2}}, "errors": {a.Errors, {.2, 0}}, "memory": {a.Memory, {3 << 20, 3 << 20}}, "in flight": {a.InFlight, {2, 0}},
+		} {
+			if !slices.Equal(lists[0], lists[1]) {
+				t.Errorf("%s: %v, want %v", what, lists[0], lists[1])
+			}
+		}
+		if a.Mean[0] != .02 || a.P95[0] < .01 || a.P95[0] > .04 || a.Mean[1] != 3600 {
+			t.Errorf("times: %v, %v", a.Mean, a.P95)
+		}
+		if one := r.Last(1, func(plugin string) bool { return plugin == "a" }); len(one.Plugins) != 1 || !slices.Equal(one.Plugins[0].Calls, []float64{.2}) {
+			t.Errorf("the last step of a: %+v", one)
+		}
+	})
+}
+
+func TestWhatWasCountedBeforeAPluginIsSeenIsInNoStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var plugins []Gauge
+		tallies, r := recording(t, func() []Gauge { return plugins })
+		tallies.Of("late").Add(time.Millisecond, false)
+		plugins = []Gauge{{Plugin: "late"}}
+		time.Sleep(Every)
+		synctest.Wait()
+		if got := r.Last(9, nil).Plugins; len(got) != 1 || !slices.Equal(got[0].Calls, []float64{0}) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestAnHourIsKeptOfPluginsThatThereAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plugins := []Gauge{{Plugin: "gone"}, {Plugin: "stays"}, {Plugin: "stays", InFlight: 7}} // the last is a former life that drains
+		_, r := recording(t, func() []Gauge { return plugins })
+		for i := range maxPoints + 10 {
+			plugins[1].InFlight = i
+			if i == maxPoints {
+				plugins = plugins[1:]
+			}
+			time.Sleep(Every)
+			synctest.Wait()
+			plugins[0].InFlight = i
+		}
+		got := r.Last(2*maxPoints, nil).Plugins
+		if len(got) != 1 || got[0].Name != "stays" || len(got[0].InFlight) != maxPoints || cap(r.lines["stays"].points) != maxPoints {
+			t.Fatalf("%d plugins, the first with %d points and room for %d", len(got), len(got[0].InFlight), cap(r.lines["stays"].points))
+		}
+		if !slices.IsSorted(got[0].InFlight) || got[0].InFlight[maxPoints-1] != float64(maxPoints+8) {
+			t.Errorf("the oldest is not first: %v … %v", got[0].InFlight[:3], got[0].InFlight[maxPoints-3:])
+		}
+	})
+}
+
+func TestPluginsAreBounded(t *testing.T) {
+	r := NewRecorder(&Tallies{})
+	var plugins []Gauge
+	for i := range MaxPlugins + 100 {
+		plugins = append(plugins, Gauge{Plugin: fmt.Sprint(i)})
+	}
+	r.sample(time.Now(), plugins)
+	if got := len(r.Last(1, nil).Plugins); got != MaxPlugins {
+		t.Errorf("%d plugins", got)
+	}
+}
+
+func TestTheTimeOfMostCallsIsFoundWithinItsClass(t *testing.T) {
+	for _, took := range []time.Duration{0, time.Microsecond, 256 * time.Microsecond, 257 * time.Microsecond, 3 * time.Millisecond, 800 * time.Millisecond, 40 * time.Second} {
+		tally := &Tally{}
+		for range 99 {
+			tally.Add(took, false)
+		}
+		tally.Add(time.Hour, false)
+		if got := tally.counts().p95(); got > max(2*took, firstBucket) || got < took/2 {
+			t.Errorf("%v: %v", took, got)
+		}
+	}
+	if got := (counts{}).p95(); got != 0 {
+		t.Errorf("no calls: %v", got)
+	}
+}
+
+// BenchmarkSample is what a step of 500 plugins costs, and how much an hour of them takes.
+func BenchmarkSample(b *testing.B) {
+	r := NewRecorder(&Tallies{})
+	var plugins []Gauge
+	for i := range 500 {
+		plugins = append(plugins, Gauge{Plugin: fmt.Sprintf("plugin-%d", i)})
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	now := time.Now()
+	for i := range maxPoints {
+		r.sample(now.Add(time.Duration(i)*Every), plugins)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	for i := 0; b.Loop(); i++ {
+		r.sample(now.Add(Keep+time.Duration(i)*Every), plugins)
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
+}
+
+func BenchmarkAdd(b *testing.B) {
+	tally := &Tally{}
+	for b.Loop() {
+		tally.Add(time.Millisecond, false)
+	}
+}
