@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/internal/throttle"
 )
 
@@ -42,12 +44,21 @@ func newAccessLog(options AccessLog, log *slog.Logger) *accessLog {
 	return &accessLog{AccessLog: options, log: log, refused: kind(), failed: kind(), slow: kind()}
 }
 
-// noted is what the access log has to know of a call and the metrics have not.
+// noted is what is to be known of a call in the end and the metrics have not.
 type noted struct {
 	// caller says what the caller is known as, empty where he is not; nil where nobody asks.
 	caller interface{ Identity() string }
 	// taskType is what he says.
 	taskType string
+	// applied are the guarantees that have saved the call, a guarantee.Set: what goes on without the caller may add to them.
+	applied atomic.Uint32
+}
+
+// save notes that guarantees have saved the call. A call that nobody has made has no note.
+func (n *noted) save(applied guarantee.Set) {
+	if n != nil && applied != 0 {
+		n.applied.Or(uint32(applied))
+	}
 }
 
 type notedKey struct{}

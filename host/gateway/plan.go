@@ -51,6 +51,8 @@ type routedCall struct {
 	// caller is who makes the call. judged says that there is a policy which he was judged by.
 	caller access.Caller
 	judged bool
+	// note is what is noted of the call for its end; nil for one that no caller has made.
+	note *noted
 }
 
 // plan reads a request, finds the plugin that answers it, and puts into the request what that plugin has to find there.
@@ -64,8 +66,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)
 	}
-	noteOf(ctx).taskType = info.category.Name
-	c := &routedCall{method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}, caller: caller, judged: caller.Judged()}
+	note := noteOf(ctx)
+	note.taskType = info.category.Name
+	c := &routedCall{note: note, method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}, caller: caller, judged: caller.Judged()}
 	c.info.meta = nil // it refers to the request, which may be replaced
 
 	unsealed := record.IsSealed(info.meta)
