@@ -55,7 +55,8 @@ type instanceSlot struct {
 	since    time.Time
 	reason   error    // why it is not running, or was last not
 	instance instance // the one that takes calls; nil in every state but Running
-	restarts int      // processes started after the first
+	is       *route.Instance
+	restarts int // processes started after the first
 	files    startedFiles
 	pulling  string // how much of its image has come; empty while none is pulled
 	eating   eating
@@ -274,6 +275,9 @@ func (s *instanceSlot) become(state State, reason error, running instance, detai
 	s.mu.Lock()
 	was, since := s.state, s.since
 	s.state, s.since, s.instance = state, time.Now(), running
+	if s.is = nil; running != nil {
+		s.is = &route.Instance{Generation: s.generation.id, PID: running.PID()}
+	}
 	if reason != nil {
 		s.reason = reason
 	}
@@ -287,7 +291,7 @@ func (s *instanceSlot) become(state State, reason error, running instance, detai
 // acquire takes a lease on the instance slot's instance.
 func (s *instanceSlot) acquire() (route.Lease, bool) {
 	s.mu.Lock()
-	running := s.instance
+	running, is := s.instance, s.is
 	s.mu.Unlock()
 	if running == nil {
 		return route.Lease{}, false
@@ -298,7 +302,7 @@ func (s *instanceSlot) acquire() (route.Lease, bool) {
 	}
 	remote, _ := running.(route.Remote)
 	return route.Lease{
-		Generation: s.generation.id, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
+		Generation: s.generation.id, Instance: is, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
 	}, true
 }
 

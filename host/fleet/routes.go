@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -538,8 +539,10 @@ func (r *routes) withoutOld(dropped []route.Removed) []route.Removed {
 
 func rulesOf(settings *config.Config) route.Rules {
 	var rules route.Rules
-	for _, r := range settings.Routes {
-		rules = append(rules, route.Rule{Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin})
+	for i, r := range settings.Routes {
+		rules = append(rules, route.Rule{
+			Task: r.Task, Version: r.Version, Project: r.Project, Domain: r.Domain, Plugin: r.Plugin, At: settings.Origin("routes", strconv.Itoa(i)).String(),
+		})
 	}
 	return rules
 }

@@ -18,6 +18,23 @@ import (
 // Owners says which plugin each task type belongs to, by names.
 type Owners map[string]string
 
+// Because is why a task type belongs to its owner.
+type Because int
+
+// The reasons, the strongest first.
+const (
+	// ByRoute: a route gives it all tasks of the type.
+	ByRoute Because = iota + 1
+	// ByTaskTypes: its task_types names the type, and no other's does.
+	ByTaskTypes
+	// AsBefore: it has had the type before the others that list it.
+	AsBefore
+	// FirstByName: of those that list the type it is the first by name.
+	FirstByName
+	// Alone: no other plugin lists it.
+	Alone
+)
+
 // TaskType is one entry of what the configuration lets a plugin serve: a task type, in one version or in all.
 type TaskType struct {
 	Name    string
@@ -128,7 +145,7 @@ type listing struct {
 // Assign says who serves what, where task types belonged to before until now. Of plugins between which nothing decides, the first
 // by name gets a task type. The order of claims does not matter.
 func (rs Rules) Assign(before Owners, removed []Removed, claims ...Claim) Assignment {
-	a := Assignment{Table: &Table{byName: map[string][]Route{}, rules: rs, removed: removed, owners: Owners{}}, Owners: Owners{}}
+	a := Assignment{Table: &Table{byName: map[string][]Route{}, rules: rs, removed: removed, owners: Owners{}, because: map[string]Because{}}, Owners: Owners{}}
 	claims = slices.SortedStableFunc(slices.Values(claims), func(a, b Claim) int { return cmp.Compare(a.Target.Plugin(), b.Target.Plugin()) })
 	claiming := map[string]bool{}
 	byName := map[string][]listing{}
@@ -154,6 +171,7 @@ func (rs Rules) Assign(before Owners, removed []Removed, claims ...Claim) Assign
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		a.assign(name, byName[name], before[name])
 	}
+	a.Table.unserved = a.Unserved
 	a.Table.finish()
 	return a
 }
@@ -165,9 +183,9 @@ func (c *Claim) allows(category plugin.Category) bool {
 // assign is Assign for one task type.
 func (a *Assignment) assign(name string, listings []listing, before string) {
 	rs := a.Table.rules
-	owner := rs.owner(name, listings, before)
+	owner, because := rs.owner(name, listings, before)
 	if owner != "" {
-		a.Owners[name], a.Table.owners[name] = owner, owner
+		a.Owners[name], a.Table.owners[name], a.Table.because[name] = owner, owner, because
 	}
 	chief := rs.chief(owner, listings) // whose kind of agent counts
 	for _, l := range listings {
@@ -193,34 +211,44 @@ func (a *Assignment) leaveOut(claim *Claim, u Unserved) {
 	}
 }
 
-// owner is the plugin that a task type belongs to: it serves what no rule gives to another. First the configuration decides: a
-// route for all tasks of the type, then task_types. Then it stays whose it was. Empty: it is nobody's.
-func (rs Rules) owner(name string, listings []listing, before string) string {
+// owner is the plugin that a task type belongs to, and why: it serves what no rule gives to another. First the configuration decides:
+// a route for all tasks of the type, then task_types. Then it stays whose it was. Empty: it is nobody's.
+func (rs Rules) owner(name string, listings []listing, before string) (string, Because) {
 	if all := rs.all(name); all != "" {
 		switch {
 		case slices.ContainsFunc(listings, func(l listing) bool { return l.plugin == all && !l.claim.Expected }):
-			return all
+			return all, ByRoute
 		case slices.ContainsFunc(listings, func(l listing) bool { return l.plugin == before }): // until that one lists it
-			return before
+			return before, AsBefore
 		}
-		return ""
+		return "", 0
 	}
 	eligible := slices.DeleteFunc(slices.Clone(listings), func(l listing) bool { return rs.reaches(l.category, l.plugin) })
+	because := Alone
+	if slices.ContainsFunc(eligible, func(l listing) bool { return l.plugin != eligible[0].plugin }) {
+		because = FirstByName
+	}
 	mentioned := func(l listing) bool {
 		return slices.ContainsFunc(l.claim.Only, func(t TaskType) bool { return t.Name == name })
 	}
 	if slices.ContainsFunc(eligible, mentioned) {
 		eligible = slices.DeleteFunc(eligible, func(l listing) bool { return !mentioned(l) })
+		if because == FirstByName && !slices.ContainsFunc(eligible, func(l listing) bool { return l.plugin != eligible[0].plugin }) {
+			because = ByTaskTypes
+		}
 	}
 	if slices.ContainsFunc(eligible, func(l listing) bool { return l.plugin == before }) {
-		return before
+		if because == FirstByName {
+			because = AsBefore
+		}
+		return before, because
 	}
 	for _, l := range eligible {
 		if !l.claim.Expected {
-			return l.plugin
+			return l.plugin, because
 		}
 	}
-	return ""
+	return "", 0
 }
 
 // chief is the listing whose kind of agent all others of the task type must have: the owner's, in the version that Flyte 1 keeps;

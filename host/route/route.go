@@ -60,6 +60,8 @@ type Lease struct {
 	// Pin says that a job made there has to be polled there, whatever the Route says that the call came by: the generation is
 	// the canary, and may have become so in between.
 	Pin bool
+	// Instance says which it is, for people; nil where that is not known.
+	Instance *Instance
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
 	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.
@@ -68,6 +70,13 @@ type Lease struct {
 	Ended <-chan struct{}
 	// Release gives the lease back. It must be called exactly once.
 	Release func()
+}
+
+// Instance names an instance: the same one for all leases on it.
+type Instance struct {
+	Generation string
+	// PID is its process; 0 where it runs elsewhere.
+	PID int
 }
 
 // Reachable says whether a call would find a connection now.
@@ -164,6 +173,9 @@ type Table struct {
 	rules   Rules
 	owners  Owners
 	agents  []Agent
+	// because is why the owners own, and unserved what plugins list in vain: for who asks why.
+	because  map[string]Because
+	unserved []Unserved
 }
 
 // NewTable builds a table without rules.
@@ -220,12 +232,22 @@ func (t *Table) Lookup(category plugin.Category) (Route, bool) {
 // LookupNew is Lookup for a task that is to begin in a project and domain: the first rule that fits it says
 // where it goes. ok is false also where rules fit other tasks of the category only.
 func (t *Table) LookupNew(category plugin.Category, project, domain string) (Route, bool) {
-	for _, name := range t.rules.fitting(category, project, domain) {
-		if found, ok := t.LookupIn(name, category); ok {
-			return found, true
+	found, _, ok := t.lookupNew(category, project, domain)
+	return found, ok
+}
+
+// lookupNew is LookupNew, and gives the rule that decided; -1 where none did.
+func (t *Table) lookupNew(category plugin.Category, project, domain string) (found Route, rule int, ok bool) {
+	for i, r := range t.rules {
+		if !r.fits(category, project, domain) {
+			continue
+		}
+		if found, ok := t.LookupIn(r.Plugin, category); ok {
+			return found, i, true
 		}
 	}
-	return t.LookupIn(t.owners[category.Name], category)
+	found, ok = t.LookupIn(t.owners[category.Name], category)
+	return found, -1, ok
 }
 
 // LookupIn is Lookup among the routes of one plugin: for jobs that say which plugin made them.

@@ -15,6 +15,8 @@ type Rule struct {
 	// Project and Domain restrict the rule; empty: all.
 	Project, Domain string
 	Plugin          string
+	// At is where the configuration says so, for people.
+	At string
 }
 
 // Rules are tried in their order: the first that fits decides.
@@ -27,17 +29,6 @@ func (r Rule) fits(category plugin.Category, project, domain string) bool {
 
 func (r Rule) covers(category plugin.Category) bool {
 	return r.Task == category.Name && (r.Version == nil || *r.Version == category.Version)
-}
-
-// fitting returns the plugins that the rules name for a task, the first rule's first.
-func (rs Rules) fitting(category plugin.Category, project, domain string) []string {
-	var names []string
-	for _, r := range rs {
-		if r.fits(category, project, domain) {
-			names = append(names, r.Plugin)
-		}
-	}
-	return names
 }
 
 // about says whether there is a rule for a task type.
