@@ -203,6 +203,8 @@ func (c *Certificates) Run(ctx context.Context) {
 }
 
 var (
+	certificateBegin = prometheus.NewDesc("agenthost_tls_certificate_begin_timestamp_seconds",
+		"From when on the certificate of listen.grpc that is in use is valid, as Unix time.", nil, nil)
 	certificateExpiry = prometheus.NewDesc("agenthost_tls_certificate_expiry_timestamp_seconds",
 		"When the certificate of listen.grpc that is in use expires, as Unix time.", nil, nil)
 	certificateStale = prometheus.NewDesc("agenthost_tls_certificate_stale",
@@ -211,6 +213,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *Certificates) Describe(descs chan<- *prometheus.Desc) {
+	descs <- certificateBegin
 	descs <- certificateExpiry
 	descs <- certificateStale
 }
@@ -221,6 +224,8 @@ func (c *Certificates) Collect(metrics chan<- prometheus.Metric) {
 	if c.Problem() != "" {
 		stale = 1
 	}
-	metrics <- prometheus.MustNewConstMetric(certificateExpiry, prometheus.GaugeValue, float64(c.current.Load().leaf.NotAfter.Unix()))
+	leaf := c.current.Load().leaf
+	metrics <- prometheus.MustNewConstMetric(certificateBegin, prometheus.GaugeValue, float64(leaf.NotBefore.Unix()))
+	metrics <- prometheus.MustNewConstMetric(certificateExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()))
 	metrics <- prometheus.MustNewConstMetric(certificateStale, prometheus.GaugeValue, stale)
 }

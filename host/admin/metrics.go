@@ -81,6 +81,8 @@ var (
 		"Calls that the plugin is answering.", []string{"plugin"}, nil)
 	pluginPending = prometheus.NewDesc("agenthost_creations_on_record",
 		"Tasks for the plugin that were accepted and have no job yet.", []string{"plugin"}, nil)
+	pluginProcesses = prometheus.NewDesc("agenthost_plugin_processes",
+		"Running processes of the plugin's current generation.", []string{"plugin"}, nil)
 	pluginMemory = prometheus.NewDesc("agenthost_plugin_memory_bytes",
 		"Resident memory of the plugin's processes and of what they have started.", []string{"plugin"}, nil)
 	pluginMemoryLimit = prometheus.NewDesc("agenthost_plugin_memory_limit_bytes",
@@ -91,7 +93,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginMemory, pluginMemoryLimit, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU} {
 		descs <- desc
 	}
 }
@@ -127,6 +129,7 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 			gauge(pluginSecretsUnread, float64(len(p.SecretErrors)), p.Name)
 		}
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
+		gauge(pluginProcesses, float64(processes(p)), p.Name)
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
 		delete(pending, p.Name)
 		if p.Manifest != nil {
@@ -147,6 +150,18 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	for name, tasks := range pending { // of plugins that were taken out of the configuration
 		gauge(pluginPending, float64(tasks), name)
 	}
+}
+
+// processes counts what MemoryBytes is the sum of.
+func processes(p fleet.Status) (running int) {
+	for _, g := range p.Generations {
+		for _, instance := range g.Instances {
+			if g.Role == fleet.RoleCurrent && instance.PID != 0 {
+				running++
+			}
+		}
+	}
+	return running
 }
 
 // standingCollector reads how it stands with the plugins when it is asked for metrics.

@@ -55,3 +55,27 @@ agenthost_plugin_sandbox_degraded{plugin="whole"} 0
 		t.Error(err)
 	}
 }
+
+// The limit of memory is one process's, and its use that of all of them.
+func TestTheProcessesThatUseAPluginsMemoryAreCounted(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	New(Options{
+		Metrics: metrics,
+		Plugins: func() []fleet.Status {
+			return []fleet.Status{{Name: "busy", Generations: []fleet.GenerationStatus{
+				{Role: fleet.RoleCurrent, Instances: []fleet.InstanceStatus{{PID: 1}, {}, {PID: 2}}},
+				{Role: fleet.RoleCanary, Instances: []fleet.InstanceStatus{{PID: 3}}},
+			}}}
+		},
+		Pending: func() []gateway.Pending { return nil },
+		Ready:   func() bool { return true }, Rollbacks: func() int64 { return 0 },
+		WatchError: func() string { return "" },
+	})
+	const want = `# HELP agenthost_plugin_processes Running processes of the plugin's current generation.
+# TYPE agenthost_plugin_processes gauge
+agenthost_plugin_processes{plugin="busy"} 2
+`
+	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_plugin_processes"); err != nil {
+		t.Error(err)
+	}
+}
