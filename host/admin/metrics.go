@@ -38,7 +38,7 @@ func registerMetrics(options Options) {
 	if options.Artifacts != nil {
 		registerArtifacts(options.Metrics, options.Artifacts)
 	}
-	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending}, &standingCollector{options},
+	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending}, &standingCollector{options}, &generationCollector{options.Plugins},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
 
@@ -125,6 +126,8 @@ type PluginStatus struct {
 	// The generations that have processes, the newest first. The fields above are the current one's, summed up over its
 	// instances.
 	Generations []GenerationStatus `json:"generations,omitempty"`
+	// How the canary does beside the current generation; absent where there is none.
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
 }
 
 // GenerationStatus is the instances that were started from one spec of a plugin.
@@ -139,10 +142,77 @@ type GenerationStatus struct {
 	Percent int `json:"percent"`
 	// The plugin's version, in its own words.
 	Version string `json:"version,omitempty"`
+	// What its calls came to.
+	Calls CallStatus `json:"calls"`
+	// Since when they are counted: its start, or that of the host.
+	CallsSince time.Time `json:"calls_since"`
 	// The processes, in the order of their numbers.
 	Instances []InstanceStatus `json:"instances"`
 	// Why it is not running or, while it runs, why it last was not.
 	Reason string `json:"reason,omitempty"`
+}
+
+// CallStatus is what calls on a generation came to, each try counted for itself, whatever Flyte heard: a poll that is answered from
+// memory because the plugin failed is an error.
+type CallStatus struct {
+	// How many calls there were whose outcome says something of the plugin: those that their callers gave up are not among them.
+	Calls uint64 `json:"calls"`
+	// How many of them failed by the plugin's fault.
+	Errors uint64 `json:"errors"`
+	// How many of them it rejected as a sound agent may, such as with INVALID_ARGUMENT.
+	Rejected uint64 `json:"rejected"`
+	// What part of the calls are errors; 0 where there are none.
+	ErrorRate float64 `json:"error_rate"`
+	// The time within which half of the calls ended, to a quarter; 0 where there are none.
+	P50Seconds float64 `json:"p50_seconds"`
+	// The time within which 99 of 100 calls ended, to a quarter; 0 where there are none.
+	P99Seconds float64 `json:"p99_seconds"`
+}
+
+// RolloutStatus is how a canary does beside the current generation.
+type RolloutStatus struct {
+	// The canary's share of new jobs.
+	Percent int `json:"percent"`
+	// Since when calls of both are counted here: when the canary got the first.
+	Since time.Time `json:"since"`
+	// The canary.
+	Canary RolloutSide `json:"canary"`
+	// The current generation.
+	Current RolloutSide `json:"current"`
+}
+
+// RolloutSide is one of the two generations of a rollout.
+type RolloutSide struct {
+	// The generation.
+	Generation string `json:"generation"`
+	// The plugin's version, in its own words.
+	Version string `json:"version,omitempty"`
+	// What its calls came to since the rollout began.
+	Calls CallStatus `json:"calls"`
+}
+
+func callStatus(c *route.Counts) CallStatus {
+	return CallStatus{
+		Calls: c.Calls(), Errors: c.Errors(), Rejected: c.With(route.OutcomeRejected), ErrorRate: c.ErrorRate(),
+		P50Seconds: c.Quantile(0.5).Seconds(), P99Seconds: c.Quantile(0.99).Seconds(),
+	}
+}
+
+func rolloutStatus(p *fleet.Status) *RolloutStatus {
+	r := p.Rollout
+	if r == nil {
+		return nil
+	}
+	status := &RolloutStatus{Percent: r.Percent, Since: r.Since}
+	for _, g := range p.Generations {
+		switch g.Role {
+		case fleet.RoleCanary:
+			status.Canary = RolloutSide{g.ID, g.Version, callStatus(&r.Canary)}
+		case fleet.RoleCurrent:
+			status.Current = RolloutSide{g.ID, g.Version, callStatus(&r.Current)}
+		}
+	}
+	return status
 }
 
 // InstanceStatus is one process of a generation, or the place of one that is being started.
@@ -267,6 +337,7 @@ func pluginStatus(p fleet.Status) PluginStatus {
 			}
 		}
 	}
+	status.Rollout = rolloutStatus(&p)
 	for _, g := range p.Generations {
 		status.Generations = append(status.Generations, generationStatus(g))
 	}
@@ -275,7 +346,8 @@ func pluginStatus(p fleet.Status) PluginStatus {
 }
 
 func generationStatus(g fleet.GenerationStatus) GenerationStatus {
-	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.RoleCurrent, Percent: g.Percent, Version: g.Version}
+	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.RoleCurrent, Percent: g.Percent, Version: g.Version,
+		Calls: callStatus(&g.Calls), CallsSince: g.Counted}
 	for _, i := range g.Instances {
 		instance := InstanceStatus{
 			State: string(i.State), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight, MemoryBytes: i.MemoryBytes, CPUSeconds: i.CPUSeconds,

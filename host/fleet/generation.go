@@ -18,6 +18,7 @@ type generation struct {
 	id         string
 	spec       plugin.Spec
 	log        *slog.Logger
+	tally      *tally
 
 	// settings is the plugin's entry in the configuration: that of the spec, and what of later ones leaves the spec as it is.
 	settings atomic.Pointer[config.Plugin]
@@ -47,7 +48,7 @@ type report struct {
 }
 
 func newGeneration(s *supervisor, number int, r revision) *generation {
-	g := &generation{supervisor: s, number: number, id: r.id, spec: r.spec, log: s.log.With("generation", r.id)}
+	g := &generation{supervisor: s, number: number, id: r.id, spec: r.spec, log: s.log.With("generation", r.id), tally: s.tallyOf(r.id)}
 	g.settings.Store(&r.settings)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.expedited, g.expedite = context.WithCancel(context.Background())

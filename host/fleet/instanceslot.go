@@ -302,7 +302,7 @@ func (s *instanceSlot) acquire() (route.Lease, bool) {
 	}
 	remote, _ := running.(route.Remote)
 	return route.Lease{
-		Generation: s.generation.id, Instance: is, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
+		Generation: s.generation.id, Instance: is, Tally: &s.generation.tally.Tally, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
 	}, true
 }
 

@@ -98,6 +98,8 @@ type Status struct {
 	Unserved []route.Unserved
 	// Generations are the current one, then the canary and the candidate.
 	Generations []GenerationStatus
+	// Rollout is what the canary has done beside the current generation; nil where there is none.
+	Rollout *RolloutStatus
 
 	// Of the current generation's running processes: sums, and the pid, start and sandbox of the first.
 	Sandbox     *sandbox.Granted // nil: there is none
@@ -118,6 +120,8 @@ type GenerationStatus struct {
 	State     State // the best of its instances'
 	Percent   int   // of new jobs
 	Version   string
+	Calls     route.Counts // since it was started, or restarted
+	Counted   time.Time    // since when
 	Instances []InstanceStatus
 }
 
@@ -173,6 +177,7 @@ func (s *supervisor) status() Status {
 	if v.candidate != nil {
 		status.Generations = append(status.Generations, v.candidate.status(RoleCandidate, 0))
 	}
+	status.Rollout = v.rollout()
 	for _, g := range status.Generations {
 		for _, instance := range g.Instances {
 			status.Pulling = cmp.Or(status.Pulling, instance.Pulling)
@@ -238,7 +243,7 @@ func rank(state State) int {
 }
 
 func (g *generation) status(role Role, percent int) GenerationStatus {
-	status := GenerationStatus{ID: g.id, Role: role, Percent: percent}
+	status := GenerationStatus{ID: g.id, Role: role, Percent: percent, Calls: g.tally.Counts(), Counted: g.tally.since}
 	for _, s := range *g.visible.Load() {
 		instance, version := s.status()
 		if len(status.Instances) == 0 || rank(instance.State) < rank(status.State) {

@@ -63,6 +63,7 @@ type desired struct {
 type view struct {
 	state                      state
 	current, canary, candidate *generation
+	window                     *window // nil: there is no canary
 }
 
 func newSupervisor(f *Fleet, name string) *supervisor {
@@ -162,9 +163,9 @@ func (s *supervisor) observe(seen observation) {
 // publish makes the state the one that others see.
 func (s *supervisor) publish() {
 	current, canary, candidate := s.state.current.number, s.state.canary.number, s.state.candidate.number
-	s.view.Store(&view{
-		state: s.state, current: s.generations[current], canary: s.generations[canary], candidate: s.generations[candidate],
-	})
+	next := &view{state: s.state, current: s.generations[current], canary: s.generations[canary], candidate: s.generations[candidate]}
+	next.window = next.windowOf(s.view.Load().window)
+	s.view.Store(next)
 	maps.DeleteFunc(s.generations, func(number int, g *generation) bool {
 		return g.ctx.Err() != nil && number != current && number != canary && number != candidate
 	})
@@ -258,7 +259,7 @@ func (v *view) choose(want route.Want) *generation {
 
 // Acquire implements route.Target.
 func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease, error) {
-	waits := false
+	waits, began := false, time.Now()
 	for {
 		signal := *s.signal.Load()
 		v := s.view.Load()
@@ -276,6 +277,7 @@ func (s *supervisor) Acquire(ctx context.Context, want route.Want) (route.Lease,
 		select {
 		case <-signal:
 		case <-ctx.Done():
+			v.missed(want, ctx.Err(), time.Since(began))
 			return route.Lease{}, s.inVain()
 		}
 	}

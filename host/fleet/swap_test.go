@@ -113,7 +113,7 @@ func (asked) Conn() grpc.ClientConnInterface { return nil }
 func (asked) Done() <-chan struct{}          { return nil }
 
 func generationOf(id string, only instance) *generation {
-	g := &generation{id: id}
+	g := &generation{id: id, tally: &tally{}}
 	g.visible.Store(&[]*instanceSlot{{generation: g, instance: only}})
 	return g
 }

@@ -236,17 +236,21 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	got, err := g.ask(ctx, c)
+	got, err := g.askUntold(ctx, c)
+	var message, meta []byte
+	if err == nil {
+		message = got.message.bytes()
+		if meta, _, err = fields.Take(message, createdMeta); err != nil {
+			got.came.fault()
+			err = noAnswer(c, err)
+		}
+	}
+	got.came.tell()
 	if tooLarge(err) {
 		return got, g.unnamed(ctx, c)
 	}
 	if err != nil {
 		return got, err
-	}
-	message := got.message.bytes()
-	meta, _, err := fields.Take(message, createdMeta)
-	if err != nil {
-		return got, noAnswer(c, err)
 	}
 	got.meta = bytes.Clone(meta)
 	got.pinned = (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning)

@@ -38,6 +38,8 @@ type agentServer struct {
 	// forgetful agents do not keep what came.
 	forgetful bool
 
+	tally route.Tally
+
 	mu       sync.Mutex
 	received []*received
 	wanted   []route.Want // by the gateway, call by call
@@ -136,7 +138,7 @@ func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 	if !a.forgetful {
 		a.wanted = append(a.wanted, want)
 	}
-	return route.Lease{Generation: "generation of " + a.Plugin(), Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
+	return route.Lease{Generation: "generation of " + a.Plugin(), Tally: &a.tally, Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {

@@ -320,6 +320,8 @@ type answerRoom struct {
 	memory *memory
 	plugin string
 	share  atomic.Pointer[bytebudget.Share]
+	// none says that there was no room in time.
+	none atomic.Bool
 }
 
 var _ plugin.Admission = (*answerRoom)(nil)
@@ -337,6 +339,8 @@ func (r *answerRoom) Wait(ctx context.Context) error {
 	share, _, err := r.memory.answer(ctx, r.plugin, pollSizes)
 	if err == nil {
 		r.keep(share)
+	} else {
+		r.none.Store(true)
 	}
 	return err
 }

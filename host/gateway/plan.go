@@ -46,6 +46,8 @@ type routedCall struct {
 	// answer is the room for the messages of an answer that is a stream, which has at most mostAnswer bytes.
 	answer     *bytebudget.Share
 	mostAnswer int
+	// unfit says that such an answer was none that Flyte could have taken.
+	unfit bool
 	// hidden is the plugin's failure, where memory or an end answers in its place.
 	hidden error
 	// caller is who makes the call. judged says that there is a policy which he was judged by.

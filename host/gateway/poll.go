@@ -148,7 +148,9 @@ func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ende
 			return reply{message: newFrame(answer)}, ended, err
 		}
 	}
-	got, err = g.ask(ctx, c)
+	got, err = g.askUntold(ctx, c)
+	came := got.came
+	defer came.tell()
 	switch {
 	case err == nil:
 	case got.answered && status.Code(err) == codes.NotFound && g.enabled.Has(guarantee.UnknownJobs):
@@ -165,16 +167,20 @@ func (g *Gateway) askStatus(ctx context.Context, c *routedCall) (got reply, ende
 	default:
 		return got, false, err
 	}
-	normalized, applied, ended, err := normalizeGet(got.message.bytes(), c.route.Target.Plugin(), g.enabled)
+	answer, err := normalizeGet(got.message.bytes(), c.route.Target.Plugin(), g.enabled)
 	if err != nil {
+		came.fault()
 		got.message.free()
 		return reply{}, false, noAnswer(c, err)
 	}
-	if applied != 0 {
-		got.message.set(normalized)
-		g.recordAll(c, applied)
+	if answer.unfit {
+		came.fault()
 	}
-	return got, ended, nil
+	if answer.applied != 0 {
+		got.message.set(answer.message)
+		g.recordAll(c, answer.applied)
+	}
+	return got, answer.ended, nil
 }
 
 // answerStale answers with the last known status, and says why there is no newer one. An end that is known is never taken

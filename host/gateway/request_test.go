@@ -68,7 +68,8 @@ func FuzzReadRequests(f *testing.F) {
 // has no business with is as it was.
 func checkNormalized(t *testing.T, message []byte) {
 	t.Helper()
-	normalized, _, _, err := normalizeGet(message, "p", guarantee.Every())
+	answer, err := normalizeGet(message, "p", guarantee.Every())
+	normalized := answer.message
 	var before, after admin.GetTaskResponse
 	if err != nil || proto.Unmarshal(message, &before) != nil {
 		return

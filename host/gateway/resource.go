@@ -50,6 +50,8 @@ type resource struct {
 	errorCode  string
 	errorKind  admin.AgentError_Kind
 	hasError   bool
+	// unfit says that no Flyte could have taken it: it had no phase, or was too large.
+	unfit bool
 }
 
 func readResource(raw []byte) (resource, error) {
@@ -91,7 +93,7 @@ func (r *resource) normalize(pluginName string, enabled guarantee.Set) (applied 
 		r.phase = phaseOfState(r.state)
 		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
 	default: // Flyte 1 tries again, Flyte 2 gives up after four of these
-		r.phase = pluginv1.PhaseRetryableFailed
+		r.phase, r.unfit = pluginv1.PhaseRetryableFailed, true
 		r.message = join(r.message, fmt.Sprintf("plugin %q answered with neither a phase nor a state", pluginName))
 		applied |= guarantee.SetOf(guarantee.BothFlytes) // G12
 	}
@@ -127,7 +129,7 @@ func (r *resource) fit(pluginName string) bool {
 	// Flyte could not read the answer, not now and not at any later poll.
 	r.message = cut(fmt.Sprintf("the job ended %s, but its inline outputs of %d bytes are more than the %d MiB that Flyte takes in an answer: the agent has to write them under output_prefix; plugin %q",
 		pluginv1.PhaseName(r.phase), len(r.outputs), maxAnswer>>20, pluginName), maxMessage)
-	r.phase, r.outputs, r.hasOutputs = core.TaskExecution_FAILED, nil, false
+	r.phase, r.outputs, r.hasOutputs, r.unfit = core.TaskExecution_FAILED, nil, false, true
 	return true
 }
 
@@ -153,21 +155,29 @@ func (r *resource) bytes() []byte {
 	return fields.AppendVarint(out, resourcePhase, uint64(r.phase))
 }
 
-// normalizeGet normalizes a GetTaskResponse. applied are the guarantees that changed anything; ended says whether the job has
-// ended by this answer.
-func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (normalized []byte, applied guarantee.Set, ended bool, err error) {
+// normalized is an answer that Flyte can take.
+type normalized struct {
+	message []byte
+	applied guarantee.Set // that changed anything
+	ended   bool          // the job has, by this answer
+	unfit   bool          // it was an answer of a plugin that is at fault
+}
+
+// normalizeGet normalizes a GetTaskResponse.
+func normalizeGet(message []byte, pluginName string, enabled guarantee.Set) (normalized, error) {
 	raw, rest, err := fields.Take(message, responseResource)
 	if err != nil {
-		return nil, 0, false, err
+		return normalized{}, err
 	}
 	r, err := readResource(raw)
 	if err != nil {
-		return nil, 0, false, err
+		return normalized{}, err
 	}
-	if applied = r.normalize(pluginName, enabled); applied != 0 {
+	applied := r.normalize(pluginName, enabled)
+	if applied != 0 {
 		message = r.append(rest)
 	}
-	return message, applied, pluginv1.Terminal(r.phase), nil
+	return normalized{message, applied, pluginv1.Terminal(r.phase), r.unfit}, nil
 }
 
 // explained is a GetTaskResponse with an explanation before its message.
@@ -197,7 +207,7 @@ func resourceOf(phase core.TaskExecution_Phase, message string) []byte {
 
 // mergeSync makes one ExecuteTaskSyncResponse of all that a plugin sent: FlytePropeller reads exactly one message, the
 // first, which must be the header with everything in it; and a phase that is not terminal costs it a worker for good.
-func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (merged []byte, applied guarantee.Set, err error) {
+func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (normalized, error) {
 	var header, outputs []byte
 	hasHeader, hasOutputs := false, false
 	for _, message := range messages {
@@ -212,40 +222,40 @@ func mergeSync(messages [][]byte, pluginName string, enabled guarantee.Set) (mer
 			return nil
 		})
 		if err != nil {
-			return nil, 0, err
+			return normalized{}, err
 		}
 	}
 	if !hasHeader {
-		return nil, 0, errNoHeader
+		return normalized{}, errNoHeader
 	}
 	raw, rest, err := fields.Take(header, responseResource)
 	if err != nil {
-		return nil, 0, err
+		return normalized{}, err
 	}
 	if hasOutputs { // first of all: what is too much together may be little in each part
 		raw = fields.Append(bytes.Clone(raw), resourceOutputs, outputs)
 	}
 	r, err := readResource(raw)
 	if err != nil {
-		return nil, 0, err
+		return normalized{}, err
 	}
-	applied = r.normalize(pluginName, enabled)
+	applied := r.normalize(pluginName, enabled)
 	if hasOutputs {
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if !pluginv1.Terminal(r.phase) {
 		r.message = join(fmt.Sprintf("plugin %q answered a sync call with phase %s, which is not the end of a job", pluginName, pluginv1.PhaseName(r.phase)), r.message)
-		r.phase = core.TaskExecution_FAILED
+		r.phase, r.unfit = core.TaskExecution_FAILED, true
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if len(messages) > 1 {
 		applied |= guarantee.SetOf(guarantee.OneSyncAnswer) // G9
 	}
 	if applied == 0 {
-		return messages[0], 0, nil
+		return normalized{messages[0], 0, true, r.unfit}, nil
 	}
 	header = r.append(rest)
-	return fields.Append(nil, syncResponseHeader, header), applied, nil
+	return normalized{fields.Append(nil, syncResponseHeader, header), applied, true, r.unfit}, nil
 }
 
 // cut shortens text to limit bytes, keeping the head and the tail: an error's cause stands at one of the two.

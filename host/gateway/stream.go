@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"google.golang.org/grpc"
@@ -74,6 +75,7 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 	}
 	defer lease.Release()
 	defer func() { c.answer.Release() }()
+	began := time.Now()
 
 	go g.passRequests(caller, agent, c, first.share(), func(later *frame) bool {
 		if c.judged && secondTask(c.method, later) {
@@ -82,6 +84,7 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 		return ctx.Err() == nil
 	})
 	answered, err := answer(caller, agent, c)
+	lease.Tally.Tell(c.method.kind(), c.judgeStream(ctx, lease, agent, answered, err), time.Since(began))
 	if err != nil && errors.Is(context.Cause(ctx), errSecondTask) {
 		return errSecondTask
 	}
@@ -119,11 +122,13 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent
 			lease.Release()
 			continue
 		}
+		began := time.Now()
 		agent, err = lease.Conn.NewStream(ctx, desc, c.method.target, withFrames, grpc.MaxCallRecvMsgSize(size))
 		if err == nil {
 			return lease, agent, nil
 		}
 		agent = nil
+		lease.Tally.Tell(c.method.kind(), c.judge(ctx, &reply{}, false, err), time.Since(began))
 		ended := diedWith(ctx, lease)
 		lease.Release()
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
@@ -175,11 +180,12 @@ func (g *Gateway) gather(caller grpc.ServerStream, agent grpc.ClientStream, c *r
 	if overlong {
 		merged = fields.Append(nil, syncResponseHeader, fields.Append(nil, responseResource, g.endOverlong(c))) // G10
 	} else {
-		var applied guarantee.Set
-		if merged, applied, err = mergeSync(messages, c.route.Target.Plugin(), g.enabled); err != nil { // G9
+		whole, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled) // G9
+		if c.unfit = err != nil || whole.unfit; err != nil {
 			return true, noAnswer(c, err)
 		}
-		g.recordAll(c, applied)
+		merged = whole.message
+		g.recordAll(c, whole.applied)
 	}
 	answer := newFrame(merged)
 	defer answer.free()
@@ -216,12 +222,14 @@ func receiveAll(agent grpc.ClientStream, most int) (messages [][]byte, free func
 func (g *Gateway) endOverlong(c *routedCall) []byte {
 	g.record(c, guarantee.SizeLimits) // G10
 	g.memory.refused.WithLabelValues("answer_size").Inc()
+	c.unfit = !c.cramped()
 	return resourceOf(core.TaskExecution_FAILED, c.overlong()+": the agent has to write outputs under output_prefix")
 }
 
 // overlongError is the error of a call whose answer says nothing of a job's end.
 func (g *Gateway) overlongError(c *routedCall) error {
 	g.memory.refused.WithLabelValues("answer_size").Inc()
+	c.unfit = !c.cramped()
 	return status.Error(codes.ResourceExhausted, c.overlong())
 }
 

@@ -72,6 +72,11 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 	}
 	defer lease.Release()
 	defer func() { call.answer.Release() }()
+	began := time.Now()
+	answered := false
+	defer func() {
+		lease.Tally.Tell(call.method.kind(), call.judgeStream(ctx, lease, agent, answered, err), time.Since(began))
+	}()
 	for _, message := range [][]byte{header, inputs} {
 		if err := agent.SendMsg(newFrame(message)); err != nil {
 			break // the error comes out of RecvMsg
@@ -81,6 +86,7 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 	messages, free, err := receiveAll(agent, call.mostAnswer)
 	defer free()
 	if tooLarge(err) && g.enabled.Has(guarantee.SizeLimits) {
+		answered = true
 		return g.endOverlong(&call), true, nil
 	}
 	if err != nil {
@@ -89,16 +95,17 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 		}
 		return nil, true, err
 	}
-	merged, applied, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled)
-	if err != nil {
+	answered = true
+	whole, err := mergeSync(messages, c.route.Target.Plugin(), g.enabled)
+	if call.unfit = err != nil || whole.unfit; err != nil {
 		return nil, true, noAnswer(&call, err)
 	}
-	g.recordAll(c, applied)
-	part, _, err := fields.Take(merged, syncResponseHeader)
+	g.recordAll(c, whole.applied)
+	part, _, err := fields.Take(whole.message, syncResponseHeader)
 	if err == nil {
 		end, _, err = fields.Take(part, responseResource)
 	}
-	if err != nil {
+	if call.unfit = call.unfit || err != nil; err != nil {
 		return nil, true, noAnswer(&call, err)
 	}
 	return end, true, nil

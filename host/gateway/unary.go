@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -98,6 +99,8 @@ type reply struct {
 	// meta is the plugin's own name for a job that it has made, and pinned says that Flyte gets it in an envelope.
 	meta   []byte
 	pinned bool
+	// came is what the call came to, for the tally of the generation.
+	came outcome
 }
 
 // deliver hands the caller what came with an answer, and returns the answer.
@@ -115,6 +118,13 @@ func deliver(ctx context.Context, got reply) *frame {
 // died: a poll that fails counts against the task for the rest of its life, and a creation that fails costs the user an
 // attempt.
 func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
+	got, err := g.askUntold(ctx, c)
+	got.came.tell()
+	return got, err
+}
+
+// askUntold is ask for those who look into the answer before they tell what the call came to.
+func (g *Gateway) askUntold(ctx context.Context, c *routedCall) (reply, error) {
 	deaths := 0 // of the plugin, by this creation perhaps
 	for sent := false; ; {
 		lease, err := g.acquire(ctx, c)
@@ -140,13 +150,15 @@ func (g *Gateway) ask(ctx context.Context, c *routedCall) (reply, error) {
 		case err == nil:
 			return got, nil
 		case !got.sent && broken:
+			got.came.tell()
 			g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
-		case notTaken && ctx.Err() == nil:
+		case notTaken && ctx.Err() == nil: // it is the host that stops it
 			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 			if c.local != nil {
 				c.local.notSent()
 			}
 		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate): // G4
+			got.came.tell()
 			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
 			if c.method.creates {
@@ -181,16 +193,19 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 	}
 	room := &answerRoom{memory: g.memory, plugin: c.route.Target.Plugin()}
 	var bounds grpc.CallOption = room
+	cramped := false
 	if _, admits := lease.Conn.(*plugin.Conn); !admits || !c.method.polls {
 		share, size, err := g.memory.answer(ctx, room.plugin, c.method.answerSizes())
 		if err != nil {
 			return got, err
 		}
 		room.keep(share)
+		cramped = size < c.method.answerSizes()[0]
 		bounds = grpc.MaxCallRecvMsgSize(size)
 	}
 	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
+	began := time.Now()
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
 		withFrames, bounds, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
 	got.message.count(room.end())
@@ -199,6 +214,7 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 	}
 	got.sent = taker.Addr != nil
 	got.answered = err == nil || len(got.header)+len(got.trailer) > 0
+	got.came = outcome{lease.Tally, c.method.kind(), c.judge(ctx, &got, cramped || room.none.Load(), err), time.Since(began)}
 	answered(got.answered)
 	if c.local != nil && !got.sent {
 		c.local.notSent()
@@ -238,8 +254,9 @@ func justBefore(ctx context.Context, maxWait time.Duration) (context.Context, co
 // acquire gets a connection to the call's plugin. While the plugin starts, or none of its servers can be reached, it
 // waits: until just before the caller's deadline, and in polls that can be answered from memory for a moment.
 func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, error) {
-	target := c.route.Target
-	if lease, ok := target.TryAcquire(c.want); ok {
+	target, want := c.route.Target, c.want
+	want.Call = c.method.kind()
+	if lease, ok := target.TryAcquire(want); ok {
 		if lease.Reachable() {
 			return lease, nil
 		}
@@ -256,7 +273,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	defer cancel()
 	waiting, stop := g.stalling(waiting, c)
 	defer stop()
-	lease, err := acquireReachable(waiting, target, c.want) // G3
+	lease, err := acquireReachable(waiting, target, want) // G3
 	if _, removed := target.(*removedPlugin); err != nil && waiting.Err() == nil && c.want.New && !removed {
 		stop() // awaitReturn watches the call itself
 		ok, gone := g.awaitReturn(ctx, c, c.info)
@@ -296,6 +313,7 @@ func (e *poisonedError) Is(target error) bool       { return target == errPoison
 
 // acquireReachable waits for an instance, and until it can be reached. An instance that ends meanwhile makes room for the next.
 func acquireReachable(ctx context.Context, target route.Target, want route.Want) (route.Lease, error) {
+	began := time.Now()
 	for {
 		lease, err := target.Acquire(ctx, want)
 		if err != nil || lease.Reachable() {
@@ -306,6 +324,9 @@ func acquireReachable(ctx context.Context, target route.Target, want route.Want)
 		}
 		lease.Release()
 		if ctx.Err() != nil {
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				lease.Tally.Tell(want.Call, route.OutcomeError, time.Since(began))
+			}
 			return route.Lease{}, err
 		}
 	}

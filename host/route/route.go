@@ -50,6 +50,8 @@ type Want struct {
 	Generation string
 	// New says that the call makes a job: a rollout may send it to the canary.
 	New bool
+	// Call is what kind of call it is, for the tally of a generation that had no instance for it.
+	Call Call
 }
 
 // Lease is the right to make one call on one instance. The instance is not stopped while leases on it are held, up to
@@ -62,6 +64,8 @@ type Lease struct {
 	Pin bool
 	// Instance says which it is, for people; nil where that is not known.
 	Instance *Instance
+	// Tally is the generation's, which is told what the call comes to. Nil: nobody counts.
+	Tally *Tally
 	// Conn is the connection to the instance.
 	Conn grpc.ClientConnInterface
 	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.

@@ -115,7 +115,7 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 		Version: "1.2.3", Ready: func() bool { return true }, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
 		Config: admin.Config{Standings: func() []fleet.Standing { return []fleet.Standing{{Plugin: "hello", Stand: fleet.AsConfigured}} }},
 		Plugins: func() []fleet.Status {
-			return []fleet.Status{{Name: "hello", State: fleet.Running, MemoryLimit: 1, PID: 1, Started: time.Now(), SecretsRead: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"}}}
+			return []fleet.Status{{Name: "hello", State: fleet.Running, MemoryLimit: 1, PID: 1, Started: time.Now(), SecretsRead: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"}, Generations: []fleet.GenerationStatus{{ID: "1", Role: fleet.RoleCurrent}}}}
 		},
 	})
 	gathered, err := registry.Gather()
