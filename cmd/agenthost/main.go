@@ -4,6 +4,7 @@
 //	agenthost check --config agenthost.yaml --start    would it run?
 //	agenthost serve --config agenthost.yaml            run it
 //	agenthost status --watch                           what is it doing?
+//	agenthost events --since 24h                       what has happened, and who did it?
 //	agenthost reload --dry-run                         what would a changed configuration do?
 //	agenthost restart duckdb                           take up its new binary
 //	agenthost task run --type duckdb_query --sql "select 42"
@@ -108,6 +109,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		Example: `  agenthost check --config agenthost.yaml --start    # would it run?
   agenthost serve --config agenthost.yaml            # run it
   agenthost status --watch                           # what is it doing?
+  agenthost events --since 24h                       # what has happened, and who did it?
   agenthost reload --dry-run                         # what would a changed configuration do?
   agenthost restart duckdb                           # take up its new binary
   agenthost task run --type duckdb_query --sql "select 42 as answer"`,
@@ -124,6 +126,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 		serve,
 		newCheckCommand(),
 		newStatusCommand(),
+		newEventsCommand(),
 		newReloadCommand(),
 		newUpgradeCommand(),
 	)

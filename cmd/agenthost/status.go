@@ -207,6 +207,9 @@ func renderStatus(status admin.Status) string {
 	if lost := status.Host.LogLinesLost; lost > 0 {
 		fmt.Fprintf(&b, "lines of the host's log that were lost: %d%s\n", lost, prefixed("; it cannot be written: ", status.Host.LogError))
 	}
+	if lost := status.Host.EventsLost; lost > 0 {
+		fmt.Fprintf(&b, "events that were lost to the host's history: %d%s\n", lost, prefixed("; none can be kept: ", terminal.Line(status.Host.HistoryError)))
+	}
 	if warning := status.Host.StateWarning; warning != "" {
 		fmt.Fprintf(&b, "what the host keeps may not outlive it: %s\n", warning)
 	}

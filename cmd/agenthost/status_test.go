@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/tools/adminclient"
 )
@@ -33,10 +35,8 @@ func serveStatus(t *testing.T, ready bool, plugins func() []fleet.Status) string
 	server := admin.New(admin.Options{
 		Version: "1.2.3", GRPC: "0.0.0.0:8000", Admin: listener.Addr().String(),
 		Plugins: plugins, Ready: func() bool { return ready }, WatchError: func() string { return "" }, Metrics: prometheus.NewRegistry(),
-		Events: func(ctx context.Context) <-chan fleet.Event {
-			none := make(chan fleet.Event)
-			context.AfterFunc(ctx, func() { close(none) })
-			return none
+		Events: func(ctx context.Context, _ history.Query) iter.Seq[history.Event] {
+			return func(func(history.Event) bool) { <-ctx.Done() }
 		},
 	})
 	ended := make(chan error, 1)

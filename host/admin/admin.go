@@ -5,6 +5,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
 )
 
@@ -41,8 +43,10 @@ type Options struct {
 	Ready func() bool
 	// Readiness is the same with what there is to say of it; nil: nothing.
 	Readiness func() Readiness
-	// Events are all changes of state from now on; see fleet.Fleet.Events.
-	Events func(context.Context) <-chan fleet.Event
+	// Events are those of a query, until the context ends or the host stops; see history.History.Events.
+	Events func(context.Context, history.Query) iter.Seq[history.Event]
+	// HistoryLost is how many events could not be kept for after the host's end, and why the last one could not; see LogLost.
+	HistoryLost func() (events int64, why string)
 	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
 	// last.
 	Reload func(ctx context.Context, dry bool, send func(ReloadLine))
@@ -101,6 +105,9 @@ func New(options Options) *Server {
 	if options.LogLost == nil {
 		options.LogLost = func() (int64, string) { return 0, "" }
 	}
+	if options.HistoryLost == nil {
+		options.HistoryLost = func() (int64, string) { return 0, "" }
+	}
 	if options.Tokens == nil {
 		options.Tokens = func(context.Context) []Token { return nil }
 	}
@@ -154,7 +161,8 @@ func (s *Server) endpoints() []endpoint {
 		},
 		{
 			pattern: "GET /events", handler: http.HandlerFunc(s.serveEvents), access: read,
-			answer: "each change of state from now on, until the host stops: [Events](#event), as newline-delimited JSON", status: "200",
+			parameters: fmt.Sprintf("`since`: begin in the past, with an RFC 3339 time or that long ago, such as `90m`, `24h` or `7d`: the newest %d events at most, of the newest %d MiB that `state_dir` keeps over the host's end; `follow=1`: go on with what happens then, which is so without `since`; `plugin`: only what happens to this plugin", history.MaxEvents, history.MaxBytes>>20),
+			answer:     "what happens from now on, until the host stops, or what has happened: [Events](#event), as newline-delimited JSON", status: "200, 400",
 		},
 		{
 			pattern: "GET /series", handler: http.HandlerFunc(s.serveSeries), access: read,

@@ -77,6 +77,14 @@ func callerIn(ctx context.Context) caller {
 	return c
 }
 
+// By is who asked for the operation that ctx is of, as its line in the log has it; empty where nobody is known to.
+func By(ctx context.Context) string {
+	if c, known := ctx.Value(callerKey{}).(caller); known {
+		return c.String()
+	}
+	return ""
+}
+
 const (
 	// refusedInterval and refusedBurst bound the audit lines of operations that were refused, which strangers can ask for.
 	refusedInterval = time.Second

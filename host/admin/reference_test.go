@@ -149,7 +149,7 @@ var cell = strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../series/recorder.go"} {
+	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../series/recorder.go", "../history/event.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, no files", pattern, err)

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/history"
 )
 
 // ReloadLine is one line of what POST /reload answers, as newline-delimited JSON. Exactly one of its fields is set: first
@@ -82,23 +82,5 @@ func Changes(plan []config.Change) string {
 	return strings.Join(all, "; ")
 }
 
-// Event is one change of a plugin's state. GET /events streams them as newline-delimited JSON, in their order, until the
-// reader goes away.
-type Event struct {
-	// When it happened.
-	Time time.Time `json:"time"`
-	// The plugin's name.
-	Plugin string `json:"plugin"`
-	// The generation that changed; absent where the plugin as a whole did.
-	Generation string `json:"generation,omitempty"`
-	// The number of the instance, from 0, where one of the generation's instances changed.
-	Instance *int `json:"instance,omitempty"`
-	// What it is now: a state as in PluginStatus, or something that happens once, such as swapped or rolled back.
-	State string `json:"state"`
-	// What it was before; absent for what is new.
-	Was string `json:"was,omitempty"`
-	// Why.
-	Cause string `json:"cause,omitempty"`
-	// How long it was what it was before.
-	Seconds float64 `json:"seconds"`
-}
+// Event is one thing that happened, as the history keeps it.
+type Event = history.Event

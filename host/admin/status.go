@@ -61,6 +61,10 @@ type HostStatus struct {
 	LogLinesLost int64 `json:"log_lines_lost"`
 	// Why the last of them could not; absent while lines can be written.
 	LogError string `json:"log_error,omitempty"`
+	// How many events could not be kept for after the host's end.
+	EventsLost int64 `json:"events_lost"`
+	// Why the last of them could not; absent while events are kept.
+	HistoryError string `json:"history_error,omitempty"`
 	// The directory for what must outlive the host: state_dir.
 	StateDir string `json:"state_dir"`
 	// Why what is kept there may not outlive the host; absent where it does.
@@ -294,6 +298,7 @@ func (s *Server) status() Status {
 		status.Host.ConfigRefused = refused.FilesHash
 	}
 	status.Host.LogLinesLost, status.Host.LogError = s.options.LogLost()
+	status.Host.EventsLost, status.Host.HistoryError = s.options.HistoryLost()
 	for _, p := range s.options.Plugins() {
 		status.Plugins = append(status.Plugins, pluginStatus(p))
 	}

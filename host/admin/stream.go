@@ -3,13 +3,16 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 )
 
 // lines writes newline-delimited JSON, each line as soon as it is there.
@@ -69,15 +72,39 @@ func (l *lines) write(line any) {
 }
 
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+	parameters := r.URL.Query()
+	query := history.Query{Plugin: parameters.Get("plugin"), Follow: true}
+	if since := parameters.Get("since"); since != "" {
+		at, err := sinceOf(since, time.Now())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		query.Since, query.Follow = at, parameters.Get("follow") != ""
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.streams, cancel)()
-	events := s.options.Events(ctx)
+	events := s.options.Events(ctx, query)
 	out, end := newLines(w)
 	defer end()
 	for e := range events {
-		out.write(NewEvent(e))
+		out.write(e)
 	}
+}
+
+// sinceOf is the time that since says.
+func sinceOf(since string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, since); err == nil {
+		return at, nil
+	}
+	if days, err := strconv.ParseUint(strings.TrimSuffix(since, "d"), 10, 16); err == nil && strings.HasSuffix(since, "d") {
+		return now.AddDate(0, 0, -int(days)), nil
+	}
+	if ago, err := time.ParseDuration(since); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	return time.Time{}, fmt.Errorf("since=%q: expected how long ago, such as 90m, 24h or 7d, or a time such as 2026-11-28T15:04:05Z (in an address + is %%2B)", since)
 }
 
 func (s *Server) serveReload(w http.ResponseWriter, r *http.Request) Outcome {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 )
 
 // operate is an operator's operation on a plugin: it waits, and sends what happens to the plugin.
@@ -19,6 +20,9 @@ func (h *host) operate(ctx context.Context, name string, what fleet.Operation, s
 			if s.Name == name && (report.State == "" || s.State != fleet.Stopped && s.State != fleet.Draining) { // not what drains, where there is more
 				report.State = string(s.State)
 			}
+		}
+		if report.Error != "" {
+			h.past.Add(history.Event{Plugin: name, Generation: report.Generation, State: history.Failed(string(what)), Cause: report.Error, By: admin.By(ctx)})
 		}
 		report.Seconds = time.Since(began).Seconds()
 		send(admin.OperationLine{Report: &report})
@@ -42,6 +46,7 @@ func (h *host) operate(ctx context.Context, name string, what fleet.Operation, s
 		return
 	}
 	if err == nil {
+		h.past.Add(history.Event{Time: began, Plugin: name, State: history.Asked(string(what)), By: admin.By(ctx)})
 		err = round.Wait(ctx, func(o fleet.Outcome) {
 			report.Action, report.Generation = string(o.Action), o.Generation
 			if o.Err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 )
 
 // reloader takes up changes of the configuration: when a file changes, on SIGHUP, and when an operator asks for it. A
@@ -25,6 +26,8 @@ type reloader struct {
 	accessed func(*config.Config)
 	// applied is told of each configuration before the fleet is
 	applied func(*config.Config)
+	// record keeps what happened
+	record func(history.Event)
 	// resolve finds out what images without a digest are now
 	resolve func(context.Context, *config.Config)
 	files   []string // of the configuration
@@ -45,7 +48,7 @@ type reloader struct {
 
 func newReloader(options Options, plugins *fleet.Fleet, notify notifier) *reloader {
 	r := &reloader{watcher: config.NewWatcher(options.Sources, options.Config), files: options.Sources.Files, plugins: plugins, notify: notify, log: options.Log, current: options.Config, judged: make(chan struct{}, 1),
-		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, resolve: func(context.Context, *config.Config) {}}
+		accessed: func(*config.Config) {}, applied: func(*config.Config) {}, record: func(history.Event) {}, resolve: func(context.Context, *config.Config) {}}
 	r.watcher.OnProblem = r.watched
 	if options.Instead != nil {
 		r.lastSound.Store(options.Instead)
@@ -90,7 +93,9 @@ func textOf(p *atomic.Pointer[string]) string {
 // run watches the files until ctx ends, and reads them again whenever hangup says so.
 func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 	var both sync.WaitGroup
-	both.Go(func() { r.watcher.Run(ctx, func(settings *config.Config, err error) { r.changed(settings, err) }) })
+	both.Go(func() {
+		r.watcher.Run(ctx, func(settings *config.Config, err error) { r.changed(settings, err, byFile) })
+	})
 	both.Go(func() {
 		for {
 			select {
@@ -98,8 +103,8 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 				r.log.Info("SIGHUP: reading the configuration again")
 				r.notify.reloading()
 				settings, err := r.watcher.Reload(ctx)
-				plan := r.changed(settings, err)
-				admin.Audit(r.log, "reload", "SIGHUP", admin.Outcome{Changed: admin.Changes(plan), Err: err})
+				plan := r.changed(settings, err, byHangup)
+				admin.Audit(r.log, "reload", byHangup, admin.Outcome{Changed: admin.Changes(plan), Err: err})
 				r.notify.reloaded()
 			case <-ctx.Done():
 				return
@@ -110,16 +115,16 @@ func (r *reloader) run(ctx context.Context, hangup <-chan struct{}) {
 }
 
 // changed takes up a configuration and returns what it changes, or says what is wrong with it.
-func (r *reloader) changed(settings *config.Config, err error) []config.Change {
+func (r *reloader) changed(settings *config.Config, err error, by string) []config.Change {
 	if err == nil {
 		err = DescriptorsOf(settings).Err()
 	}
 	if err != nil {
-		r.refuse(settings, err)
+		r.refuse(settings, err, by)
 		return nil
 	}
 	r.resolve(context.Background(), settings)
-	plan, round := r.apply(settings)
+	plan, round := r.apply(settings, by)
 	go func() {
 		_ = round.Wait(context.Background(), func(o fleet.Outcome) { r.tell(o) }) // it ends when the fleet does
 	}()
@@ -127,13 +132,14 @@ func (r *reloader) changed(settings *config.Config, err error) []config.Change {
 }
 
 // refuse leaves what is in effect. The settings are nil where the files have none.
-func (r *reloader) refuse(settings *config.Config, err error) {
+func (r *reloader) refuse(settings *config.Config, err error, by string) {
 	refused := &admin.Refused{Err: err, FilesHash: config.FilesHash(r.files)}
 	if settings != nil {
 		refused.Hash = settings.Hash()
 	}
 	r.refused.Store(refused)
 	r.tellJudged()
+	r.record(history.Event{State: history.ReloadRefused, By: by, Cause: placesOf(err)})
 	var wrong config.Errors
 	if !errors.As(err, &wrong) {
 		r.log.Error("the configuration was not read again; the last sound one stays in effect", "error", err)
@@ -152,7 +158,7 @@ func (r *reloader) tellJudged() {
 }
 
 // apply tells the fleet, and returns what has changed.
-func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round) {
+func (r *reloader) apply(settings *config.Config, by string) ([]config.Change, *fleet.Round) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if settings.OlderThan(r.current) { // read before, and overtaken
@@ -173,6 +179,7 @@ func (r *reloader) apply(settings *config.Config) ([]config.Change, *fleet.Round
 		r.created(settings.Create)
 	}
 	r.accessed(settings)
+	r.record(reloaded(plan, by))
 	r.current = settings
 	r.hash.Store(nil)
 	r.applied(settings)
@@ -221,7 +228,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 	}
 	if err != nil {
 		if !dry {
-			r.refuse(settings, err)
+			r.refuse(settings, err, admin.By(ctx))
 		}
 		report.Error = err.Error()
 		errors.As(err, &report.Errors)
@@ -238,7 +245,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 	watching, stop := context.WithCancel(ctx)
 	events := r.plugins.Events(watching)
 	began := time.Now()
-	plan, round := r.apply(settings)
+	plan, round := r.apply(settings, admin.By(ctx))
 	report.Plan = plan
 	send(admin.ReloadLine{Plan: plan})
 	var told sync.WaitGroup

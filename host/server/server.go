@@ -29,6 +29,7 @@ import (
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
@@ -120,7 +121,9 @@ func Run(ctx context.Context, options Options) error {
 	}
 	defer artifacts.Close() // what it leaves, the next host removes
 	ResolveImages(ctx, options.Config, artifacts, options.Log)
-	h := newHost(ctx, options, runRoot, groups, container, stateDir, bound, tokens, without, keys, intents, known, artifacts)
+	past := history.Open(stateDir, path.Join("history", idOf(options.Sources)), nil, options.Log)
+	defer past.Close(historyLimit)
+	h := newHost(ctx, options, runRoot, groups, container, stateDir, bound, tokens, without, keys, intents, known, artifacts, past)
 	err = h.serve(ctx)
 	h.stop(err == nil && !h.isSucceeded()) // whoever calls a host that was succeeded calls the new one
 	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, http.ErrServerClosed) {
@@ -150,19 +153,22 @@ type host struct {
 	upgrading atomic.Bool
 	succeeded chan struct{} // closed when a new host has taken over
 	stopping  context.Context
+	past      *history.History
+	recorded  chan struct{} // closed when the fleet's last event is in it
 }
 
-func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, container *cgroup.Container, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store) *host {
+func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, container *cgroup.Container, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store, past *history.History) *host {
 	settings, log := options.Config, options.Log
 	metrics := prometheus.NewRegistry()
 	h := &host{
-		options: options, listeners: bound, stateDir: stateDir, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known,
+		options: options, listeners: bound, stateDir: stateDir, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known, past: past,
 	}
 	known.register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
+	h.keepEvents()
 	h.readiness = newReadiness(settings.Ready, h.plugins, h.routes, options.Before != nil)
 	h.gateway = gateway.New(known.into(gateway.Options{
 		Routes: h.routes, Synced: h.readiness.first, Listed: h.readiness.listed, Whole: settings.Ready.Plugins == config.ReadyAll, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
@@ -177,6 +183,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		h.gateway.SetCreation(creationOf(settings, keys))
 	}
 	h.reloader.accessed = known.apply
+	h.reloader.record = past.Add
 	h.accept = h.bounded(metrics)
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
@@ -184,8 +191,8 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
-			Events: h.plugins.Events, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
-			Pending: h.gateway.Pending, CancelPending: h.gateway.CancelPending, CreateWarning: keys.warning,
+			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
+			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
 			Series: h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
@@ -215,6 +222,7 @@ func (h *host) serve(ctx context.Context) error {
 
 	grpcAddress, adminAddress, probeAddress := h.listeners.addresses()
 	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "plugins", len(h.options.Config.Plugins))
+	h.past.Add(h.started())
 	h.plugins.Apply(h.options.Config)
 	if last := h.options.Instead; last != nil {
 		h.plugins.Tell(fleet.Event{State: fleet.EventLastSound, Cause: fmt.Sprintf("the host was started with the configuration %s of %s: %v", last.Hash, last.Saved.Format(time.RFC3339), h.options.Mistake)})
@@ -253,9 +261,11 @@ func (h *host) serve(ctx context.Context) error {
 			if h.options.Before != nil {
 				answer()
 				h.options.Before.Accepts()
+				h.past.Add(history.Event{State: history.TakenOver, Cause: "from the host that has started this one"})
 				watched.Go(func() { h.keepTold(watching) }) // before that systemd listens to the other host
 			}
 			h.notify.ready(h.inWords())
+			h.past.Add(history.Event{State: history.HostReady})
 			h.options.Log.Info("agenthost is ready", "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "task_types", h.routes.Table().Names())
 		case <-ctx.Done():
 			return nil
@@ -285,6 +295,7 @@ func (h *host) stop(delayed bool) {
 	} else if !h.isSucceeded() { // one that never took over is none of systemd's
 		h.notify.stopping(h.options.Config.StopsWithin() + stopReserve)
 	}
+	h.past.Add(history.Event{State: history.HostStopping, Cause: h.why()})
 	if delayed && delay > 0 {
 		h.options.Log.Info("agenthost is to stop: its health says so, and calls are still taken", "drain_delay", delay)
 		h.gateway.SetReady(false)
@@ -298,6 +309,9 @@ func (h *host) stop(delayed bool) {
 	defer cancel()
 	h.gateway.Shutdown(limit)
 	h.plugins.Stop(limit)
+	<-h.recorded
+	h.past.Add(history.Event{State: history.HostStopped})
+	h.past.Close(historyLimit) // who follows comes to the end
 	if h.admin != nil {
 		_ = h.admin.Shutdown(limit)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/takeover"
 )
 
@@ -25,9 +26,13 @@ const (
 func (h *host) upgrade(ctx context.Context, force bool, send func(admin.UpgradeLine)) {
 	report := admin.UpgradeReport{Former: os.Getpid(), FormerVersion: h.options.Version}
 	began := time.Now()
+	h.past.Add(history.Event{State: history.Asked("upgrade"), By: admin.By(ctx)})
 	if err := h.succeed(ctx, force, &report, send); err != nil {
 		h.options.Log.Error("the upgrade failed; this host serves on", "error", err)
 		report.Error = err.Error()
+		h.past.Add(history.Event{State: history.Failed("upgrade"), By: admin.By(ctx), Cause: report.Error})
+	} else {
+		h.past.Add(history.Event{State: history.HandedOver, By: admin.By(ctx), Cause: fmt.Sprintf("%s (process %d) serves in its place", report.Version, report.PID)})
 	}
 	report.Seconds = time.Since(began).Seconds()
 	send(admin.UpgradeLine{Report: &report})

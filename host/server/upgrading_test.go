@@ -22,7 +22,7 @@ func TestAnUpgradeWaitsForThePluginsOfTheConfigurationInEffect(t *testing.T) {
 	slow.Address, slow.StartTimeout = []string{"127.0.0.1:1"}, 10*time.Minute // where nobody listens
 	changed := config.Default()
 	changed.Plugins["slow"] = slow
-	h.reloader.changed(changed, nil)
+	h.reloader.changed(changed, nil, byFile)
 	if got := h.syncLimit(); got != 10*time.Minute+syncReserve {
 		t.Errorf("with a slow one, of a reload, it waits %v", got)
 	}

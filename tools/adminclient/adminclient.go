@@ -97,9 +97,36 @@ func (c Client) CancelPending(ctx context.Context, id string) error {
 	return nil
 }
 
-// Events gives every change of state from now on to take, until ctx or the stream ends.
-func (c Client) Events(ctx context.Context, take func(admin.Event)) error {
-	s, err := c.stream(ctx, http.MethodGet, "/events")
+// EventsOf says which events are wanted.
+type EventsOf struct {
+	// Since begins in the past: how long ago, such as 90m or 7d, or an RFC 3339 time. Empty: with what happens from now on.
+	Since string
+	// Plugin leaves out what happens to others; empty: nothing is left out.
+	Plugin string
+	// Follow goes on with what happens after the past; without Since that is so.
+	Follow bool
+}
+
+// Events gives the events that are wanted to take, until ctx or the stream ends.
+func (c Client) Events(ctx context.Context, wanted EventsOf, take func(admin.Event)) error {
+	parameters := url.Values{}
+	for name, value := range map[string]string{"since": wanted.Since, "plugin": wanted.Plugin} {
+		if value != "" {
+			parameters.Set(name, value)
+		}
+	}
+	if wanted.Follow {
+		parameters.Set("follow", "1")
+	}
+	return follow(ctx, c, "/events", parameters, take)
+}
+
+// follow gives each line of a stream to take.
+func follow[T any](ctx context.Context, c Client, path string, parameters url.Values, take func(T)) error {
+	if len(parameters) > 0 {
+		path += "?" + parameters.Encode()
+	}
+	s, err := c.stream(ctx, http.MethodGet, path)
 	if err != nil {
 		return err
 	}
@@ -107,8 +134,8 @@ func (c Client) Events(ctx context.Context, take func(admin.Event)) error {
 	if s.response.StatusCode != http.StatusOK {
 		return c.refusal(s.response)
 	}
-	return eachLine(s, func(e admin.Event) error {
-		take(e)
+	return eachLine(s, func(line T) error {
+		take(line)
 		return nil
 	})
 }

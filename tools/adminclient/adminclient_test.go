@@ -2,7 +2,10 @@ package adminclient
 
 import (
 	"context"
+	"iter"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,20 +76,27 @@ func TestTheStatusIsWhatTheHostSays(t *testing.T) {
 }
 
 func TestEventsComeAsTheyHappenUntilTheHostStops(t *testing.T) {
-	events := make(chan fleet.Event)
-	host := hostOf(t, admin.Options{Events: func(context.Context) <-chan fleet.Event { return events }})
 	happened := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	go func() {
-		events <- fleet.Event{Time: happened, Plugin: "a", State: fleet.Running, Was: fleet.Starting, Lasted: time.Second}
-		close(events)
-	}()
-	var got []admin.Event
-	if err := host.Events(t.Context(), func(e admin.Event) { got = append(got, e) }); err != nil {
-		t.Error(err)
-	}
 	want := []admin.Event{{Time: happened, Plugin: "a", State: "running", Was: "starting", Seconds: 1}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	var asked []history.Query
+	host := hostOf(t, admin.Options{Events: func(_ context.Context, q history.Query) iter.Seq[history.Event] {
+		asked = append(asked, q)
+		return slices.Values(want)
+	}})
+	for _, wanted := range []EventsOf{{}, {Since: "2026-11-23T13:00:00+01:00", Plugin: "a b"}, {Since: "0s", Follow: true}} {
+		var got []admin.Event
+		if err := host.Events(t.Context(), wanted, func(e admin.Event) { got = append(got, e) }); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if len(asked) != 3 || !asked[0].Since.IsZero() || !asked[0].Follow || !asked[1].Since.Equal(happened) || asked[1].Plugin != "a b" || asked[1].Follow || asked[2].Since.IsZero() || !asked[2].Follow {
+		t.Errorf("the host was asked for %+v", asked)
+	}
+	if err := host.Events(t.Context(), EventsOf{Since: "soon"}, func(admin.Event) {}); err == nil || !strings.Contains(err.Error(), `since="soon"`) {
+		t.Errorf("of a time that is none: %v", err)
 	}
 }
 

@@ -41,7 +41,7 @@ func TestAHostThatNeverAnswersEndsEveryRequestWithWhatToDo(t *testing.T) {
 			"reload":  func() error { _, err := host.Reload(t.Context(), false, func(admin.ReloadLine) {}); return err },
 			"upgrade": func() error { _, err := host.Upgrade(t.Context(), false, func(admin.UpgradeStart) {}); return err },
 			"cancel":  func() error { return host.CancelPending(t.Context(), "x") },
-			"events":  func() error { return host.Events(t.Context(), func(admin.Event) {}) },
+			"events":  func() error { return host.Events(t.Context(), EventsOf{}, func(admin.Event) {}) },
 		} {
 			if address != silent.Addr().String() && (name == "cancel" || name == "events") {
 				continue // what begins an answer has given it; a stream of events may be silent for long
