@@ -52,6 +52,11 @@ test-systems: toolchains
 test-types: toolchains
 	@scripts/test-types
 
+## alerts-test: the alert rules and the dashboard on a real Prometheus, with incidents of real hosts (a part of test)
+.PHONY: alerts-test
+alerts-test: toolchains build
+	@scripts/test-alerts
+
 ## test-modules: `go install` of the host, and how little a new plugin depends on (a part of test)
 .PHONY: test-modules
 test-modules:
