@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,6 +17,7 @@ import (
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
 	"github.com/agenthost/agenthost/host/takeover"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 func newServeCommand() *cobra.Command {
@@ -66,8 +68,14 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			outliveReaders()
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
 			defer log.Close(logLimit)
+			traces, err := tracing.Open(ctx, tracing.FromEnvironment(os.Environ()), version(), log.Logger)
+			if err != nil {
+				return err
+			}
+			defer traces.Close(tracesLimit)
+			log.Logger = slog.New(traces.Handler(log.Handler()))
 			return server.Run(ctx, server.Options{
-				Sources: sources, Config: settings, Instead: start.Instead, Mistake: start.Err, Hangup: hangups(ctx), Again: askedAgain, Version: version(), Log: log.Logger, LogLost: log.Lost,
+				Sources: sources, Config: settings, Instead: start.Instead, Mistake: start.Err, Hangup: hangups(ctx), Again: askedAgain, Version: version(), Log: log.Logger, Tracing: traces, LogLost: log.Lost,
 				Before: before, Program: program, Args: os.Args[1:],
 			})
 		},
@@ -99,6 +107,9 @@ const memoryShare = 2
 
 // logLimit is how long the end of the host waits for whoever reads its log.
 const logLimit = 2 * time.Second
+
+// tracesLimit is how long the end of the host waits for a collector to take the last spans.
+const tracesLimit = 3 * time.Second
 
 // outliveReaders lets the process live when whoever reads its stdout or stderr goes away. Go ends a program at a write to either that nobody reads, even where SIGPIPE was ignored when it started; a program that takes
 // the signal gets an error from the write instead. Taken, not ignored: a plugin would inherit that.

@@ -78,6 +78,8 @@ type Options struct {
 	Series func(steps int, wanted func(plugin string) bool) series.Series
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
 	Metrics *prometheus.Registry
+	// Exemplars says that some of the metrics have traces as examples, which only OpenMetrics can say.
+	Exemplars bool
 }
 
 // Server answers operators: see endpoints.
@@ -148,7 +150,7 @@ func (s *Server) endpoints() []endpoint {
 			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
-			pattern: "GET /metrics", handler: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}),
+			pattern: "GET /metrics", handler: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics, EnableOpenMetrics: s.options.Exemplars}),
 			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
 		},
 		{

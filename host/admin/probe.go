@@ -22,6 +22,8 @@ type ProbeOptions struct {
 	Config Config
 	// Metrics is where the host's metrics are registered.
 	Metrics *prometheus.Registry
+	// Exemplars says that some of the metrics have traces as examples, which only OpenMetrics can say.
+	Exemplars bool
 }
 
 // Probe answers whoever reaches it with what anybody may see: over HTTP, and gRPC's health service on the same port. Nothing there
@@ -81,7 +83,7 @@ func (p *Probe) endpoints() []endpoint {
 			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
-			pattern: "GET /metrics", handler: promhttp.HandlerFor(p.options.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: probeScrapes, Timeout: probeWrite}),
+			pattern: "GET /metrics", handler: promhttp.HandlerFor(p.options.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: probeScrapes, Timeout: probeWrite, EnableOpenMetrics: p.options.Exemplars}),
 			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
 		},
 		{

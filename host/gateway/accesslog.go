@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/internal/throttle"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // AccessLog says of which calls the log tells.
@@ -52,6 +53,8 @@ type noted struct {
 	taskType string
 	// applied are the guarantees that have saved the call, a guarantee.Set: what goes on without the caller may add to them.
 	applied atomic.Uint32
+	// trace is what a collector is told of the call.
+	trace *tracing.Call
 }
 
 // save notes that guarantees have saved the call. A call that nobody has made has no note.
@@ -64,8 +67,8 @@ func (n *noted) save(applied guarantee.Set) {
 type notedKey struct{}
 
 // noting is a context in which there is a note of the call.
-func noting(ctx context.Context) (context.Context, *noted) {
-	note := &noted{}
+func noting(ctx context.Context, trace *tracing.Call) (context.Context, *noted) {
+	note := &noted{trace: trace}
 	return context.WithValue(ctx, notedKey{}, note), note
 }
 
@@ -118,6 +121,7 @@ func (a *accessLog) tell(ctx context.Context, method string, note *noted, plugin
 		}
 	}
 	attributes = append(attributes, slog.Duration("took", took.Round(time.Millisecond)))
+	attributes = append(attributes, note.trace.IDs(ctx)...)
 	if leftOut > 0 {
 		attributes = append(attributes, slog.Int64("left_out", leftOut))
 	}

@@ -120,7 +120,7 @@ func (k knownAs) Identity() string { return string(k) }
 func TestTheLogNamesWhoeverTheCallerIsKnownAs(t *testing.T) {
 	lines := &callLines{}
 	log := newAccessLog(AccessLog{}, slog.New(slog.NewJSONHandler(lines, nil)))
-	ctx, note := noting(context.Background())
+	ctx, note := noting(context.Background(), nil)
 	noteOf(ctx).caller = knownAs("spiffe://flyte/propeller")
 	log.tell(ctx, "CreateTask", note, "", "x", 0, status.Error(codes.PermissionDenied, ""))
 	if got := lines.all(t); len(got) != 1 || got[0]["identity"] != "spiffe://flyte/propeller" {

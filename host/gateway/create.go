@@ -12,6 +12,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -50,12 +51,16 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 			defer end()
 			making := *c
 			making.creation = n
+			making.trace = c.trace.Work(tracing.MakeJob)
 			outcome, got := g.make(background, &making, deadline)
+			making.trace.End(outcome.Err)
+			outcome.Trace = c.trace.Reference()
 			own = reply{header: got.header, trailer: got.trailer}
 			return outcome
 		})
 		if !begun {
 			end()
+			c.linkTo(n)
 		}
 		answer, err := g.awaitCreation(ctx, c, n)
 		switch {
@@ -227,10 +232,10 @@ func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
 func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	limit := g.limits.of(c.route)
 	passed := g.limiting(c, limit)
-	release, err := limit.acquireSlot(ctx, c.route)
+	release, err := limit.acquireSlot(ctx, c)
 	if err == nil {
 		defer release()
-		err = limit.acquireRate(ctx, c.route, 0)
+		err = limit.acquireRate(ctx, c, 0)
 	}
 	passed()
 	if err != nil {
@@ -276,16 +281,16 @@ func (g *Gateway) unnamed(ctx context.Context, c *routedCall) error {
 	failure := &unnamedError{status.New(codes.Aborted, c.overlong()+": its job cannot be polled")}
 	about := []any{"plugin", c.route.Target.Plugin(), "task_type", c.route.Category.Name, "execution", c.info.execution, "node", c.info.node}
 	if !findable(c.route) {
-		g.log.Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read", about...)
+		c.logTo(g.log).Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read", about...)
 		return failure
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orphanTimeout)
 	defer cancel()
 	if err := g.abandon(ctx, c); err != nil {
-		g.log.Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read, and it could not be given up", append(about, "error", err)...)
+		c.logTo(g.log).Error("a job may go on that nobody can poll or delete: the answer to its CreateTask was too large to be read, and it could not be given up", append(about, "error", err)...)
 		return failure
 	}
-	g.log.Warn("a job is given up: the answer to its CreateTask was too large to be read", about...)
+	c.logTo(g.log).Warn("a job is given up: the answer to its CreateTask was too large to be read", about...)
 	return failure
 }
 

@@ -20,7 +20,7 @@ const maxDeletePause = 30 * time.Minute
 // So is, after a while, one that no plugin serves. Until then it may run and cost money, and the plugin may be back with the
 // next configuration: the deletion fails, and Flyte repeats it.
 func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
-	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
+	if err := g.limits.of(c.route).acquireRate(ctx, c, 0); err != nil {
 		return nil, err
 	}
 	asking, cancel := withWordsTime(ctx)
@@ -44,7 +44,7 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 	case ctx.Err() == nil && c.unserved() && g.statuses.Failed(c.job, maxDeletePause).Failing >= c.route.Policy.MaxStale:
 		g.record(c, guarantee.UnknownJobs) // G7
 		job, _ := c.method.read(c.request.bytes())
-		g.log.Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
+		c.logTo(g.log).Warn("no plugin came that could delete a job, and Flyte is told that it is deleted: if it still runs, it goes on",
 			"task_type", c.info.category.Name, "resource_meta", cut(strconv.Quote(string(job.meta)), maxReason), "after", c.route.Policy.MaxStale)
 		got.message, err = &frame{}, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 const (
@@ -219,6 +220,7 @@ func (g *Gateway) suspect(ctx context.Context, c *routedCall) (leave func(), err
 	defer s.leave()
 	look := time.NewTicker(troubleLook)
 	defer look.Stop()
+	defer c.trace.Wait(tracing.OnTurn)()
 	for began := time.Now(); ; {
 		select {
 		case gate.suspects <- struct{}{}:

@@ -33,6 +33,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/series"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // Options configure a Gateway.
@@ -64,6 +65,8 @@ type Options struct {
 	MaxConnectionAge time.Duration
 	// Limits bound what others can make the host spend. Zero values are DefaultLimits'.
 	Limits Limits
+	// Tracer tells a collector of calls. Nil: there is none.
+	Tracer *tracing.Tracer
 	// Without are guarantees that are not kept. It is for tests, which show by it that what they find to hold holds because of
 	// the guarantee.
 	Without guarantee.Set
@@ -81,6 +84,7 @@ type Gateway struct {
 	listed  <-chan struct{}
 	whole   bool
 	access  *access.Guard
+	tracer  *tracing.Tracer
 
 	statuses *jobs.Statuses
 	polls    jobs.Polls
@@ -155,6 +159,7 @@ func New(options Options) *Gateway {
 		callLog:  newAccessLog(options.AccessLog, options.Log),
 		unsigned: throttle.New(unsignedInterval, unsignedBurst),
 		access:   options.Access,
+		tracer:   options.Tracer,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
 	g.limits.limited = g.metrics.limited

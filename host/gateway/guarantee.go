@@ -10,6 +10,7 @@ func (g *Gateway) record(c *routedCall, applied ...guarantee.ID) {
 func (g *Gateway) recordAll(c *routedCall, applied guarantee.Set) {
 	c.note.save(applied)
 	applied.Each(func(id guarantee.ID) {
+		c.trace.Guarantee(id.String(), id.Name())
 		g.metrics.guarantees.WithLabelValues(id.String(), c.route.Target.Plugin(), c.route.Category.Name).Inc()
 	})
 }

@@ -6,12 +6,13 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	"github.com/agenthost/agenthost/host/tracing"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
-// outgoing is the context of the call to the plugin: the caller's deadline, cancellation and metadata, and the
-// idempotency key. A caller's token is for the host: a plugin that had it could call in its name.
-func (g *Gateway) outgoing(ctx context.Context, info requestInfo) context.Context {
+// outgoing is the context of the call to the plugin: the caller's deadline, cancellation and metadata, where its spans belong, and
+// the idempotency key. A caller's token is for the host: a plugin that had it could call in its name.
+func (g *Gateway) outgoing(ctx context.Context, info requestInfo, of *tracing.Call) context.Context {
 	incoming, _ := metadata.FromIncomingContext(ctx)
 	crossing := passed(incoming)
 	// The key is the host's to give: one from outside could merge the jobs of two attempts.
@@ -22,6 +23,7 @@ func (g *Gateway) outgoing(ctx context.Context, info requestInfo) context.Contex
 	if g.access.TakesTokens() {
 		delete(crossing, "authorization")
 	}
+	crossing = of.Outgoing(crossing)
 	if info.attempt != "" {
 		if crossing == nil {
 			crossing = metadata.MD{}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // limits hold the calls to plugins within what their configurations allow. They outlive route tables: a swap gives nobody
@@ -74,7 +75,7 @@ func (l *limits) of(r route.Route) *limit {
 }
 
 // acquireSlot waits for one of the plugin's slots for calls under way, which the caller gives back with release.
-func (l *limit) acquireSlot(ctx context.Context, r route.Route) (release func(), err error) {
+func (l *limit) acquireSlot(ctx context.Context, c *routedCall) (release func(), err error) {
 	if l.slots == nil {
 		return func() {}, nil
 	}
@@ -84,28 +85,32 @@ func (l *limit) acquireSlot(ctx context.Context, r route.Route) (release func(),
 	}
 	waiting, cancel := justBefore(ctx, max(l.policy.Wait, 1)) // zero would be no bound
 	defer cancel()
+	over := c.trace.Wait(tracing.OnConcurrency)
 	err = l.slots.Acquire(waiting, 1)
-	l.count(r, "concurrency", err)
+	over()
+	l.count(c.route, "concurrency", err)
 	if err != nil {
 		return nil, refused(ctx, "plugin %q has %d calls under way, as many as its limits.concurrency allows, and none ended in time for this one for %s",
-			r.Target.Plugin(), l.policy.Concurrency, r.Category)
+			c.route.Target.Plugin(), l.policy.Concurrency, c.route.Category)
 	}
 	return release, nil
 }
 
 // acquireRate waits until the rate limit lets a call pass: until just before its deadline and, if maxWait is not zero, for as
 // long as that at most. It fails at once where that would be too late.
-func (l *limit) acquireRate(ctx context.Context, r route.Route, maxWait time.Duration) error {
+func (l *limit) acquireRate(ctx context.Context, c *routedCall, maxWait time.Duration) error {
 	if l.rate == nil || l.rate.Allow() {
 		return nil
 	}
 	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
+	over := c.trace.Wait(tracing.OnRate)
 	err := l.rate.Wait(waiting)
-	l.count(r, "rate", err)
+	over()
+	l.count(c.route, "rate", err)
 	if err != nil {
 		return refused(ctx, "plugin %q gets %g calls a second, as its limits.rate allows, and this one for %s is due later than it can wait",
-			r.Target.Plugin(), l.policy.Rate, r.Category)
+			c.route.Target.Plugin(), l.policy.Rate, c.route.Category)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func (l *localCreation) offer() bool {
 	if err != nil {
 		return false
 	}
-	r := record.Record{Plugin: c.route.Target.Plugin(), Accepted: time.Now()}
+	r := record.Record{Plugin: c.route.Target.Plugin(), Accepted: time.Now(), Trace: c.trace.Reference()}
 	envelope := r
 	envelope.Host, envelope.Intent = g.intents.Host(), l.id
 	r.Request = request
@@ -227,6 +227,7 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		return nil, status.Errorf(codes.Internal, "the record of a task does not name it: %q", c.record.Intent)
 	}
 	if n := g.creates.Lookup(id); n != nil {
+		c.linkTo(n)
 		return n, nil
 	}
 	if g.intents == nil {
@@ -261,8 +262,10 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		}
 		defer end()
 		n.Wait("it was accepted by an earlier host, and has no job yet")
+		making.trace = g.tracer.Resume(making.trace, c.record.Trace)
 		making.local = &localCreation{gateway: g, call: making, id: c.record.Intent, record: intent.Record, offered: true, sent: intent.Stage == record.Sent}
 		outcome, _ := g.makeLocal(detached, making, time.Time{})
+		making.trace.End(outcome.Err)
 		return outcome
 	})
 	return n, nil
@@ -307,7 +310,7 @@ func (g *Gateway) deleteLocal(ctx context.Context, c *routedCall) (reply, error)
 	case outcome.Err != nil && outcome.Harmless:
 		return reply{}, outcome.Err
 	case errors.Is(outcome.Err, errUnsure):
-		g.log.Warn("a task is deleted of which nobody knows whether it has a job: if it has, that goes on", "plugin", c.route.Target.Plugin(), "task_type", c.info.category.Name)
+		c.logTo(g.log).Warn("a task is deleted of which nobody knows whether it has a job: if it has, that goes on", "plugin", c.route.Target.Plugin(), "task_type", c.info.category.Name)
 		fallthrough
 	case outcome.Err != nil, outcome.End != nil:
 		g.creates.Abandon(n.ID)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/bytebudget"
 	"github.com/agenthost/agenthost/host/plugin"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // Limits bound what callers and plugins can make the host spend. A zero value is DefaultLimits'.
@@ -101,6 +102,7 @@ func (m *memory) request(ctx context.Context, method string, size int) (*bytebud
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer m.reclaim()()
+	defer noteOf(ctx).trace.Wait(tracing.OnMemory)()
 	share, err := m.requests.Acquire(waiting, callerOf(ctx), int64(size))
 	switch {
 	case err == nil:
@@ -130,6 +132,7 @@ func (m *memory) answer(ctx context.Context, of string, sizes answerSizes) (shar
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer m.reclaim()()
+	defer noteOf(ctx).trace.Wait(tracing.OnMemory)()
 	share, err = m.answers.Acquire(waiting, of, int64(enough))
 	switch {
 	case err == nil:

@@ -12,6 +12,7 @@ import (
 	"github.com/agenthost/agenthost/host/access"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
 )
 
@@ -23,10 +24,10 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl/service/agent.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery(g, "ListAgents", func(caller access.Caller, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
-				return g.list(caller, flyte1), nil
+			discovery(g, "flyteidl.service.AgentMetadataService", "ListAgents", func(caller access.Caller, of *tracing.Call, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
+				return g.list(caller, flyte1, of), nil
 			}),
-			discovery(g, "GetAgent", func(caller access.Caller, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
+			discovery(g, "flyteidl.service.AgentMetadataService", "GetAgent", func(caller access.Caller, _ *tracing.Call, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
 				return g.agent(caller, flyte1, r.GetName())
 			}),
 		},
@@ -36,10 +37,10 @@ func (g *Gateway) registerMetadata() {
 		Metadata:    "flyteidl2/connector/service.proto",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			discovery(g, "ListConnectors", func(caller access.Caller, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
-				return g.list(caller, flyte2), nil
+			discovery(g, flyteidl2.ServiceMetadata, "ListConnectors", func(caller access.Caller, of *tracing.Call, _ *admin.ListAgentsRequest) (*admin.ListAgentsResponse, error) {
+				return g.list(caller, flyte2, of), nil
 			}),
-			discovery(g, "GetConnector", func(caller access.Caller, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
+			discovery(g, flyteidl2.ServiceMetadata, "GetConnector", func(caller access.Caller, _ *tracing.Call, r *admin.GetAgentRequest) (*admin.GetAgentResponse, error) {
 				return g.agent(caller, flyte2, r.GetName())
 			}),
 		},
@@ -47,7 +48,7 @@ func (g *Gateway) registerMetadata() {
 }
 
 // list is the answer to ListAgents and, the bytes being the same, ListConnectors: what the caller may know of.
-func (g *Gateway) list(caller access.Caller, flyte generation) *admin.ListAgentsResponse {
+func (g *Gateway) list(caller access.Caller, flyte generation, of *tracing.Call) *admin.ListAgentsResponse {
 	response := &admin.ListAgentsResponse{}
 	for _, agent := range g.routes.Table().Agents() { // G1
 		found := g.listedAgent(caller, flyte, agent)
@@ -59,7 +60,7 @@ func (g *Gateway) list(caller access.Caller, flyte generation) *admin.ListAgents
 			continue
 		}
 		for _, category := range agent.Categories {
-			g.record(&routedCall{route: route.Route{Target: agent.Target, Category: category}}, guarantee.StableDiscovery) // G1
+			g.record(&routedCall{trace: of, route: route.Route{Target: agent.Target, Category: category}}, guarantee.StableDiscovery) // G1
 		}
 	}
 	return response
@@ -133,13 +134,17 @@ func (g *Gateway) notListed() error {
 }
 
 // discovery makes a unary handler from a function.
-func discovery[Request, Response any](g *Gateway, name string, answer func(access.Caller, *Request) (*Response, error)) grpc.MethodDesc {
+func discovery[Request, Response any](g *Gateway, service, name string, answer func(access.Caller, *tracing.Call, *Request) (*Response, error)) grpc.MethodDesc {
+	called := tracing.NewMethod("/" + service + "/" + name)
 	return grpc.MethodDesc{
 		MethodName: name,
 		Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (_ any, err error) {
 			began := time.Now()
-			ctx, note := noting(ctx)
-			defer func() { g.callLog.tell(ctx, name, note, "", "", time.Since(began), err) }()
+			ctx, note := noting(ctx, g.tracer.Begin(ctx, called))
+			defer func() {
+				g.callLog.tell(ctx, name, note, "", "", time.Since(began), err)
+				note.trace.End(err)
+			}()
 			request := new(Request)
 			if err := decode(request); err != nil {
 				return nil, err
@@ -148,13 +153,13 @@ func discovery[Request, Response any](g *Gateway, name string, answer func(acces
 			if err != nil {
 				return nil, err
 			}
-			await(ctx, g.listed)
+			await(ctx, g.listed, note.trace)
 			if err := g.notListed(); err != nil {
 				return nil, err
 			}
-			response, err := answer(caller, request)
-			if err != nil && g.awaitStart(ctx) {
-				return answer(caller, request)
+			response, err := answer(caller, note.trace, request)
+			if err != nil && g.awaitStart(ctx, note.trace) {
+				return answer(caller, note.trace, request)
 			}
 			return response, err
 		},

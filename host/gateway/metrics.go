@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/series"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // metrics counts calls twice: under the host's names, with the plugin in them, and under flytekit's, so that a
@@ -89,6 +90,8 @@ type observation struct {
 	method           method
 	started          time.Time
 	plugin, taskType string
+	// trace is what a collector is told of the call.
+	trace *tracing.Call
 	// hidden is the plugin's failure, of which the caller is spared the error. The host's own metrics tell of it as a
 	// guarantee that saved the call; alerts on flytekit's know of failures only.
 	hidden error
@@ -102,6 +105,9 @@ func (m *metrics) begin(called method) *observation {
 // routed adds what is known once the call has a route.
 func (o *observation) routed(r route.Route, info requestInfo) {
 	o.plugin, o.taskType = r.Target.Plugin(), r.Category.Name
+	o.trace.Routed(tracing.About{
+		Plugin: o.plugin, TaskType: o.taskType, Project: info.project, Domain: info.domain, Execution: info.execution, Node: info.node, Attempt: info.retry,
+	})
 	if o.method.creates {
 		o.metrics.flytekitInputs.WithLabelValues(o.taskType).Observe(float64(info.inputBytes))
 	}
@@ -116,7 +122,7 @@ func (o *observation) end(err error) time.Duration {
 	if err == nil && o.hidden == nil {
 		ok := m.okSeriesOf(o)
 		ok.calls.Inc()
-		ok.latency.Observe(elapsed)
+		o.observe(ok.latency, elapsed)
 		ok.flytekitSuccess.Inc()
 		ok.flytekitLatency.Observe(elapsed)
 		ok.tally.Add(took, false)
@@ -125,10 +131,21 @@ func (o *observation) end(err error) time.Duration {
 	m.tallies.Of(o.plugin).Add(took, true)
 	failure := status.Code(cmp.Or(err, o.hidden))
 	m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, status.Code(err).String()).Inc()
-	m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name).Observe(elapsed)
+	o.observe(m.latency.WithLabelValues(o.plugin, o.taskType, o.method.name), elapsed)
 	m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation).Observe(elapsed)
 	m.flytekitFailure.WithLabelValues(o.flytekitType(), o.method.operation, strconv.Itoa(httpStatus(failure))).Inc()
 	return took
+}
+
+// observe adds how long a call took, with its trace as an example where that is sampled.
+func (o *observation) observe(latency prometheus.Observer, elapsed float64) {
+	if id := o.trace.SpanContext().TraceID(); id.IsValid() {
+		if exemplary, ok := latency.(prometheus.ExemplarObserver); ok {
+			exemplary.ObserveWithExemplar(elapsed, prometheus.Labels{tracing.TraceID: id.String()})
+			return
+		}
+	}
+	latency.Observe(elapsed)
 }
 
 // flytekitType is the task type in flytekit's metrics.

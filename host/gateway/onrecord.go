@@ -18,6 +18,7 @@ import (
 	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	"github.com/agenthost/agenthost/proto/fields"
 )
@@ -86,7 +87,7 @@ func (g *Gateway) offer(c *routedCall, n *jobs.Creation) bool {
 	if err != nil {
 		return false
 	}
-	sealed := record.Record{Plugin: c.route.Target.Plugin(), Accepted: time.Now(), Request: request}.Seal(g.keys())
+	sealed := record.Record{Plugin: c.route.Target.Plugin(), Accepted: time.Now(), Request: request, Trace: c.trace.Reference()}.Seal(g.keys())
 	if len(sealed) > g.creation.Load().RecordMax || !g.budget.take(c.execution(), n.ID, len(sealed), g.creation.Load().RecordMaxPerExecution) {
 		return false
 	}
@@ -291,7 +292,7 @@ func (g *Gateway) askAbout(ctx context.Context, c *routedCall, header string) (r
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, header, "1"), findTimeout)
 	defer cancel()
 	asking := *c
-	asking.method = method{name: "CreateTask", target: pluginAsync + "CreateTask", repeatable: true}
+	asking.method = method{name: "CreateTask", target: pluginAsync + "CreateTask", repeatable: true, asked: askedCreate}
 	asking.creation = nil
 	return g.ask(ctx, &asking)
 }
@@ -349,6 +350,7 @@ func (g *Gateway) locate(ctx context.Context, c *routedCall) (answer []byte, end
 
 // creationOf is the creation of a task on record, which is begun here where this host has no memory of it.
 func (g *Gateway) creationOf(ctx context.Context, c *routedCall) (*jobs.Creation, error) {
+	c.trace.LinkTo(tracing.Referred(c.record.Trace))
 	if c.record.Host != "" {
 		return g.beginLocal(ctx, c)
 	}
@@ -357,9 +359,15 @@ func (g *Gateway) creationOf(ctx context.Context, c *routedCall) (*jobs.Creation
 		return nil, err
 	}
 	asked := *making
-	n, _ := g.creates.Begin(making.attemptID(), pendingOf(making.background, &asked), func(n *jobs.Creation) jobs.Outcome {
-		return g.resume(making, n, c.record.Accepted)
+	n, begun := g.creates.Begin(making.attemptID(), pendingOf(making.background, &asked), func(n *jobs.Creation) jobs.Outcome {
+		making.trace = g.tracer.Resume(making.trace, c.record.Trace)
+		outcome := g.resume(making, n, c.record.Accepted)
+		making.trace.End(outcome.Err)
+		return outcome
 	})
+	if !begun {
+		c.linkTo(n)
+	}
 	return n, nil
 }
 
@@ -422,11 +430,11 @@ func (g *Gateway) callOf(ctx context.Context, c *routedCall) (*routedCall, error
 		return nil, status.Errorf(codes.Internal, "the record of a task does not hold its creation: %v", err)
 	}
 	making := &routedCall{
-		method: method{name: "CreateTask", operation: "create", generation: c.method.generation, target: pluginAsync + "CreateTask", creates: true},
-		info:   info, route: c.route, request: newFrame(message),
+		method: method{name: "CreateTask", operation: "create", generation: c.method.generation, target: pluginAsync + "CreateTask", creates: true, asked: askedCreate},
+		info:   info, route: c.route, request: newFrame(message), trace: c.trace,
 	}
 	making.info.meta = nil
-	making.background = g.outgoing(context.WithoutCancel(ctx), making.info)
+	making.background = g.outgoing(context.WithoutCancel(ctx), making.info, making.trace)
 	return making, nil
 }
 
@@ -446,7 +454,7 @@ func (g *Gateway) deleteRecorded(ctx context.Context, c *routedCall) (reply, err
 		return reply{}, err
 	}
 	g.creates.Abandon(making.attemptID())
-	got, err := g.askAbout(g.outgoing(ctx, making.info), making, pluginv1.AbandonHeader)
+	got, err := g.askAbout(g.outgoing(ctx, making.info, making.trace), making, pluginv1.AbandonHeader)
 	if err != nil {
 		return got, err
 	}

@@ -33,6 +33,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/state"
+	"github.com/agenthost/agenthost/host/tracing"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -371,6 +372,7 @@ func (r *replica) call(name string, g generation, message proto.Message) ([]byte
 			continue
 		}
 		m.generation, m.target = g, pluginAsync+m.name
+		m.served, m.asked = tracing.NewMethod("/x.X/"+m.name), tracing.NewMethod(m.target)
 		answer, err := r.unary(m)(nil, ctx, func(request any) error {
 			request.(*frame).set(frameOf(message).bytes())
 			return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -61,15 +62,19 @@ func (g *Gateway) deleteOrphan(c *routedCall, made jobs.Outcome) {
 		"plugin", c.route.Target.Plugin(), "task_type", c.info.category.Name, "execution", c.info.execution, "node", c.info.node,
 		"resource_meta", cut(strconv.Quote(string(made.Meta)), maxReason),
 	}
+	later := *c
+	c = &later
+	c.trace = c.trace.Later(tracing.DeleteOrphan)
 	got, err := g.ask(ctx, c)
+	defer c.trace.End(err)
 	if err != nil {
-		g.log.Error("a job that nobody knows of could not be deleted, and may go on", append(about, "error", err)...)
+		c.logTo(g.log).Error("a job that nobody knows of could not be deleted, and may go on", append(about, "error", err)...)
 		return
 	}
 	got.message.free()
 	g.creates.Gone(made.Job)
 	g.record(c, guarantee.NoOrphans) // G16
-	g.log.Warn("a job is deleted whose CreateTask was answered when nobody waited for it any more, and that nobody has asked for since",
+	c.logTo(g.log).Warn("a job is deleted whose CreateTask was answered when nobody waited for it any more, and that nobody has asked for since",
 		append(about, "after", g.creation.Load().OrphanGrace)...)
 }
 
@@ -86,7 +91,7 @@ func deletion(c *routedCall, made jobs.Outcome) *routedCall {
 		message = fields.Append(message, createConnection, connection)
 	}
 	call := *c
-	call.method = method{name: "DeleteTask", target: pluginAsync + "DeleteTask", repeatable: true, deletes: true}
+	call.method = method{name: "DeleteTask", target: pluginAsync + "DeleteTask", repeatable: true, deletes: true, asked: askedDelete}
 	call.want.New, call.want.Generation = false, made.Generation
 	call.creation = nil
 	call.request = newFrame(message)

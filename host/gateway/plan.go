@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/proto/fields"
 )
 
@@ -50,6 +51,10 @@ type routedCall struct {
 	unfit bool
 	// hidden is the plugin's failure, where memory or an end answers in its place.
 	hidden error
+	// trace is what a collector is told of the call, or of what is done for it, and try of the call of the plugin, where that is a
+	// stream.
+	trace *tracing.Call
+	try   *tracing.Try
 	// caller is who makes the call. judged says that there is a policy which he was judged by.
 	caller access.Caller
 	judged bool
@@ -70,7 +75,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	}
 	note := noteOf(ctx)
 	note.taskType = info.category.Name
-	c := &routedCall{note: note, method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}, caller: caller, judged: caller.Judged()}
+	c := &routedCall{note: note, trace: note.trace, method: m, info: info, request: request, want: route.Want{New: m.creates || m.sync}, caller: caller, judged: caller.Judged()}
 	c.info.meta = nil // it refers to the request, which may be replaced
 
 	unsealed := record.IsSealed(info.meta)
@@ -92,7 +97,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		return nil, err
 	}
 	ok := c.lookup(g.routes.Table(), info, e)
-	if !ok && g.awaitStart(ctx) {
+	if !ok && g.awaitStart(ctx, c.trace) {
 		ok = c.lookup(g.routes.Table(), info, e)
 	}
 	if !ok && c.want.New {
@@ -199,9 +204,11 @@ func (g *Gateway) moved(c *routedCall) bool {
 
 // awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:
 // its table is not whole before. It says whether it had to wait.
-func (g *Gateway) awaitStart(ctx context.Context) bool { return await(ctx, g.synced) }
+func (g *Gateway) awaitStart(ctx context.Context, of *tracing.Call) bool {
+	return await(ctx, g.synced, of)
+}
 
-func await(ctx context.Context, begun <-chan struct{}) bool {
+func await(ctx context.Context, begun <-chan struct{}, of *tracing.Call) bool {
 	select {
 	case <-begun:
 		return false
@@ -209,6 +216,7 @@ func await(ctx context.Context, begun <-chan struct{}) bool {
 	}
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
+	defer of.Wait(tracing.OnStart)()
 	select {
 	case <-begun:
 	case <-waiting.Done():
@@ -233,6 +241,7 @@ func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestIn
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	recorded.method = c.method
+	defer c.trace.Wait(tracing.OnPlugin)()
 	waiting, stop := g.stalling(waiting, &recorded)
 	defer stop()
 	for {

@@ -117,7 +117,7 @@ func (g *Gateway) admit(ctx context.Context, c *routedCall) (*frame, error) {
 		if known && g.enabled.Has(guarantee.ThinnedPolls) && (maxStale <= 0 || last.Age < maxStale) {
 			maxWait = max(pollMaxWait, last.Age/10)
 		}
-		err := limit.acquireRate(ctx, c.route, maxWait)
+		err := limit.acquireRate(ctx, c, maxWait)
 		switch {
 		case err == nil:
 		case maxWait > 0 && !canceled(ctx):
@@ -213,7 +213,7 @@ func (g *Gateway) endJob(c *routedCall, last jobs.Status, failure error) (*frame
 		return nil, failure
 	}
 	g.record(c, guarantee.EndsUnreachable) // G6
-	g.log.Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", c.route.Target.Plugin(),
+	c.logTo(g.log).Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", c.route.Target.Plugin(),
 		"task_type", c.route.Category.Name, "failing_for", last.Failing, "max_stale", c.route.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"
 	if last.Answer != nil {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/proto/fields"
 	"github.com/agenthost/agenthost/proto/flyteidl2"
 )
@@ -29,6 +30,13 @@ const (
 	pluginSync  = "/flyteidl.service.SyncAgentService/"
 )
 
+// What the host asks plugins on its own account.
+var (
+	askedCreate = tracing.NewMethod(pluginAsync + "CreateTask")
+	askedDelete = tracing.NewMethod(pluginAsync + "DeleteTask")
+	askedSync   = tracing.NewMethod(pluginSync + "ExecuteTaskSync")
+)
+
 // method is one forwarded method.
 type method struct {
 	// inFlight counts the calls under way.
@@ -37,7 +45,9 @@ type method struct {
 	operation  string // as in flytekit's metrics
 	generation generation
 	target     string // the plugin's full method name
-	read       func(message []byte) (requestInfo, error)
+	// served and asked are what spans have in common: of calls that come, and of those of the plugin.
+	served, asked *tracing.Method
+	read          func(message []byte) (requestInfo, error)
 	// category is the field of the task category in a request about a job that exists; 0 in others.
 	category fields.Number
 	// repeatable says that the plugin may be asked again when it died with the call.
@@ -67,9 +77,11 @@ func (g *Gateway) register() {
 		desc := grpc.ServiceDesc{ServiceName: service.name, Metadata: service.file, HandlerType: (*any)(nil)}
 		for _, m := range []method{create, get, del, metrics} {
 			m.generation, m.target = service.generation, pluginAsync+m.name
+			m.served, m.asked = tracing.NewMethod("/"+service.name+"/"+m.name), tracing.NewMethod(m.target)
 			desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: m.name, Handler: g.unary(m)})
 		}
 		logs.generation, logs.target = service.generation, pluginAsync+logs.name
+		logs.served, logs.asked = tracing.NewMethod("/"+service.name+"/"+logs.name), tracing.NewMethod(logs.target)
 		desc.Streams = []grpc.StreamDesc{{StreamName: logs.name, Handler: g.stream(logs, g.relay), ServerStreams: true}}
 		g.server.RegisterService(&desc, nil)
 	}
@@ -78,7 +90,7 @@ func (g *Gateway) register() {
 	if !g.enabled.Has(guarantee.OneSyncAnswer) {
 		answer = g.relay
 	}
-	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync, sync: true}
+	sync := method{name: "ExecuteTaskSync", operation: "do", generation: flyte1, target: pluginSync + "ExecuteTaskSync", read: readSync, sync: true, served: askedSync, asked: askedSync}
 	g.server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "flyteidl.service.SyncAgentService",
 		Metadata:    "flyteidl/service/agent.proto",

@@ -22,13 +22,15 @@ func (g *Gateway) stream(m method, answer answerer) grpc.StreamHandler {
 	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, caller grpc.ServerStream) error {
 		observed := g.metrics.begin(m)
-		ctx, note := noting(caller.Context())
+		ctx, note := noting(caller.Context(), g.tracer.Begin(caller.Context(), m.served))
+		observed.trace = note.trace
 		end, err := g.memory.begin(ctx)
 		if err == nil {
 			err = g.forwardStream(ctx, caller, m, answer, observed)
 			end()
 		}
 		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
+		note.trace.End(err)
 		return g.fit(err, observed)
 	}
 }
@@ -53,19 +55,19 @@ func (g *Gateway) forwardStream(ctx context.Context, caller grpc.ServerStream, m
 func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routedCall, answer answerer) error {
 	limit := g.limits.of(c.route)
 	if c.method.sync {
-		release, err := limit.acquireSlot(caller.Context(), c.route)
+		release, err := limit.acquireSlot(caller.Context(), c)
 		if err != nil {
 			return err
 		}
 		defer release()
 	}
-	if err := limit.acquireRate(caller.Context(), c.route, 0); err != nil {
+	if err := limit.acquireRate(caller.Context(), c, 0); err != nil {
 		return err
 	}
 	if err := g.needJob(caller.Context(), c); err != nil {
 		return err
 	}
-	asking, enough := withWordsTime(g.outgoing(caller.Context(), c.info))
+	asking, enough := withWordsTime(g.outgoing(caller.Context(), c.info, c.trace))
 	defer enough()
 	ctx, cancel := context.WithCancelCause(asking)
 	defer cancel(nil) // ends the pump's receiver on the plugin's side when the answer is over
@@ -84,6 +86,7 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 		return ctx.Err() == nil
 	})
 	answered, err := answer(caller, agent, c)
+	c.try.End(err)
 	lease.Tally.Tell(c.method.kind(), c.judgeStream(ctx, lease, agent, answered, err), time.Since(began))
 	if err != nil && errors.Is(context.Cause(ctx), errSecondTask) {
 		return errSecondTask
@@ -123,10 +126,13 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent
 			continue
 		}
 		began := time.Now()
-		agent, err = lease.Conn.NewStream(ctx, desc, c.method.target, withFrames, grpc.MaxCallRecvMsgSize(size))
+		asking, try := c.trace.Try(ctx, c.method.asked, c.route.Target.Plugin(), lease.Generation)
+		agent, err = lease.Conn.NewStream(asking, desc, c.method.target, withFrames, grpc.MaxCallRecvMsgSize(size))
 		if err == nil {
+			c.try = try
 			return lease, agent, nil
 		}
+		try.End(err)
 		agent = nil
 		lease.Tally.Tell(c.method.kind(), c.judge(ctx, &reply{}, false, err), time.Since(began))
 		ended := diedWith(ctx, lease)
@@ -134,7 +140,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
 			return route.Lease{}, nil, lost(ctx, c, err)
 		}
-		g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
+		c.logTo(g.log).Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 	}
 }
 

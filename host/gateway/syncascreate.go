@@ -49,12 +49,12 @@ func (g *Gateway) ended(c *routedCall, end []byte) jobs.Outcome {
 // runSync makes the call that Flyte should have made, and returns the Resource of its answer.
 func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent bool, err error) {
 	limit := g.limits.of(c.route)
-	release, err := limit.acquireSlot(ctx, c.route)
+	release, err := limit.acquireSlot(ctx, c)
 	if err != nil {
 		return nil, false, err
 	}
 	defer release()
-	if err := limit.acquireRate(ctx, c.route, 0); err != nil {
+	if err := limit.acquireRate(ctx, c, 0); err != nil {
 		return nil, false, err
 	}
 	header, inputs, err := syncMessages(c.request.bytes())
@@ -62,7 +62,7 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 		return nil, false, status.Errorf(codes.InvalidArgument, "this %s cannot be read: %v", c.method.name, err)
 	}
 	call := *c
-	call.method = method{name: "ExecuteTaskSync", target: pluginSync + "ExecuteTaskSync", sync: true}
+	call.method = method{name: "ExecuteTaskSync", target: pluginSync + "ExecuteTaskSync", sync: true, asked: askedSync}
 	call.creation = nil
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -77,6 +77,7 @@ func (g *Gateway) runSync(ctx context.Context, c *routedCall) (end []byte, sent 
 	defer func() {
 		lease.Tally.Tell(call.method.kind(), call.judgeStream(ctx, lease, agent, answered, err), time.Since(began))
 	}()
+	defer func() { call.try.End(err) }()
 	for _, message := range [][]byte{header, inputs} {
 		if err := agent.SendMsg(newFrame(message)); err != nil {
 			break // the error comes out of RecvMsg

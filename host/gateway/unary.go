@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	"github.com/agenthost/agenthost/host/tracing"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -22,7 +23,8 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 	m.inFlight = g.metrics.inFlight.WithLabelValues(m.name)
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		observed := g.metrics.begin(m)
-		ctx, note := noting(ctx)
+		ctx, note := noting(ctx, g.tracer.Begin(ctx, m.served))
+		observed.trace = note.trace
 		var response *frame
 		end, err := g.memory.begin(ctx)
 		if err == nil {
@@ -30,6 +32,7 @@ func (g *Gateway) unary(m method) grpc.MethodHandler {
 			response, err = g.forward(ctx, m, decode, observed)
 		}
 		g.callLog.tell(ctx, m.name, note, observed.plugin, observed.taskType, observed.end(err), err)
+		note.trace.End(err)
 		if err != nil {
 			return nil, g.fit(err, observed)
 		}
@@ -53,7 +56,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	}
 	observed.routed(c.route, c.info)
 
-	answer, err := g.answer(g.outgoing(ctx, c.info), c)
+	answer, err := g.answer(g.outgoing(ctx, c.info, c.trace), c)
 	observed.hidden = c.hidden
 	if err == nil && m.creates {
 		err = g.seal(c, answer)
@@ -70,7 +73,7 @@ func (g *Gateway) answer(ctx context.Context, c *routedCall) (*frame, error) {
 	case c.method.deletes:
 		return g.delete(ctx, c)
 	}
-	if err := g.limits.of(c.route).acquireRate(ctx, c.route, 0); err != nil {
+	if err := g.limits.of(c.route).acquireRate(ctx, c, 0); err != nil {
 		return nil, err
 	}
 	if err := g.needJob(ctx, c); err != nil {
@@ -151,15 +154,15 @@ func (g *Gateway) askUntold(ctx context.Context, c *routedCall) (reply, error) {
 			return got, nil
 		case !got.sent && broken:
 			got.came.tell()
-			g.log.Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
+			c.logTo(g.log).Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 		case notTaken && ctx.Err() == nil: // it is the host that stops it
-			g.log.Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
+			c.logTo(g.log).Info("repeating a call that a plugin did not take because it was stopping", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 			if c.local != nil {
 				c.local.notSent()
 			}
 		case broken && (c.method.repeatable || c.method.creates && c.route.IdempotentCreate): // G4
 			got.came.tell()
-			g.log.Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
+			c.logTo(g.log).Warn("repeating a call whose plugin died", "plugin", c.route.Target.Plugin(), "method", c.method.name, "task_type", c.route.Category.Name)
 			sent = true
 			if c.method.creates {
 				if deaths++; deaths >= maxDeaths {
@@ -206,8 +209,10 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
 	began := time.Now()
+	ctx, try := c.trace.Try(ctx, c.method.asked, room.plugin, lease.Generation)
 	err := lease.Conn.Invoke(ctx, c.method.target, c.request, got.message,
 		withFrames, bounds, grpc.Header(&got.header), grpc.Trailer(&got.trailer), grpc.Peer(&taker))
+	try.End(err)
 	got.message.count(room.end())
 	if tooLarge(err) {
 		g.memory.refused.WithLabelValues("answer_size").Inc()
@@ -273,7 +278,9 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	defer cancel()
 	waiting, stop := g.stalling(waiting, c)
 	defer stop()
+	over := c.trace.Wait(tracing.OnPlugin)
 	lease, err := acquireReachable(waiting, target, want) // G3
+	over()
 	if _, removed := target.(*removedPlugin); err != nil && waiting.Err() == nil && c.want.New && !removed {
 		stop() // awaitReturn watches the call itself
 		ok, gone := g.awaitReturn(ctx, c, c.info)

@@ -39,6 +39,16 @@ const (
 // String is the ID as it is written everywhere: "G5".
 func (id ID) String() string { return "G" + strconv.Itoa(int(id)) }
 
+// Name is the guarantee's, a few words.
+func (id ID) Name() string {
+	for i := range table {
+		if table[i].ID == id {
+			return table[i].Name
+		}
+	}
+	return ""
+}
+
 // Guarantee is a row of the table.
 type Guarantee struct {
 	ID ID

@@ -34,6 +34,8 @@ type Made struct {
 	Job ID
 	// End is the Resource of a task that has ended without a job to poll; nil otherwise.
 	End []byte
+	// Trace refers to the trace of the call that the job was made for; nil where there is none.
+	Trace []byte
 }
 
 // Outcome is how a creation ended: with a job, or with an error.
@@ -81,7 +83,7 @@ func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 		ended: otter.Must(&otter.Options[ID, *Creation]{
 			MaximumWeight: maxBytes,
 			Weigher: func(_ ID, c *Creation) uint32 {
-				return 3*entryBytes + uint32(len(c.outcome.Answer)) + uint32(len(c.outcome.Meta))
+				return 3*entryBytes + uint32(len(c.outcome.Answer)) + uint32(len(c.outcome.Meta)) + uint32(len(c.outcome.Trace))
 			},
 		}),
 		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / (2 * entryBytes))}),

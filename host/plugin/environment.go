@@ -28,6 +28,7 @@ const (
 // everything: a plugin cannot be configured out of its own handshake.
 func (s Spec) Environ(protocol []string, rundir, clientCert string) []string {
 	env := map[string]string{}
+	telemetry(env, s.Name)
 	for _, name := range slices.Concat(BaseEnv, s.InheritEnv) {
 		if value, ok := os.LookupEnv(name); ok {
 			env[name] = value

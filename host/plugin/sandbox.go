@@ -160,7 +160,7 @@ func (s *start) program(environ []string) (sandbox.Program, error) {
 	names := append(slices.Collect(maps.Keys(s.spec.Env)), s.spec.InheritEnv...)
 	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(noFiles, name) })
 	return sandbox.Program{
-		Path: path, Args: s.spec.Command, Dir: s.spec.Dir, Environ: environ, Names: append(names, "SSL_CERT_FILE", "SSL_CERT_DIR"),
+		Path: path, Args: s.spec.Command, Dir: s.spec.Dir, Environ: environ, Names: append(names, "SSL_CERT_FILE", "SSL_CERT_DIR", telemetryCertificate, telemetryTracesCertificate),
 		Runtime: s.spec.Sandbox.Preset, Values: texts(s.spec.Config),
 	}, nil
 }

@@ -26,6 +26,8 @@ type Record struct {
 	Host, Intent string
 	// End is the Resource of a task that has ended already; nil otherwise.
 	End []byte
+	// Trace refers to the trace of the call that it was accepted in (host/tracing); nil where there is none.
+	Trace []byte
 }
 
 // Numbers of fields in what is sealed. They are never given to another field.
@@ -36,6 +38,7 @@ const (
 	fieldHost
 	fieldIntent
 	fieldEnd
+	fieldTrace
 )
 
 // family begins every envelope of any host, and is followed by the version of its format.
@@ -104,6 +107,9 @@ func (r Record) Seal(keys *Keys) []byte {
 	if r.End != nil {
 		plain = fields.Append(plain, fieldEnd, r.End)
 	}
+	if r.Trace != nil {
+		plain = fields.Append(plain, fieldTrace, r.Trace)
+	}
 	return keys.encrypt(mark, compressor.EncodeAll(plain, nil))
 }
 
@@ -135,6 +141,8 @@ func Open(keys *Keys, sealed []byte) (Record, error) {
 			value.Text(&r.Intent)
 		case fieldEnd:
 			r.End = value.Bytes
+		case fieldTrace:
+			r.Trace = value.Bytes
 		}
 		return nil
 	})

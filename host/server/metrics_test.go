@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
+	"github.com/agenthost/agenthost/host/tracing"
 	"github.com/agenthost/agenthost/test/identity"
 	"github.com/agenthost/agenthost/test/published"
 )
@@ -110,6 +111,12 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	}
 	t.Cleanup(known.guard.Close)
 	known.register(registry)
+	traces, err := tracing.Open(t.Context(), tracing.FromEnvironment([]string{"OTEL_TRACES_EXPORTER=console"}), "1.2.3", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { traces.Close(time.Second) })
+	traces.Register(registry)
 	none := func() string { return "" }
 	admin.New(admin.Options{Artifacts: func() artifact.Stats { return artifact.Stats{} },
 		Version: "1.2.3", Ready: func() bool { return true }, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,

@@ -36,6 +36,7 @@ import (
 	"github.com/agenthost/agenthost/host/series"
 	"github.com/agenthost/agenthost/host/state"
 	"github.com/agenthost/agenthost/host/takeover"
+	"github.com/agenthost/agenthost/host/tracing"
 )
 
 // Options are what a host is run with.
@@ -58,6 +59,8 @@ type Options struct {
 	// Program and Args are what an upgrade starts: this program, as it will be then. Empty: there are no upgrades.
 	Program string
 	Args    []string
+	// Tracing is where traces go; nil: nowhere. Run leaves it open.
+	Tracing *tracing.Tracing
 	// LogLost is how many lines of the log could not be written, and why the last one could not; it may be nil.
 	LogLost func() (lines int64, why string)
 }
@@ -164,6 +167,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		options: options, listeners: bound, stateDir: stateDir, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known, past: past,
 	}
 	known.register(metrics)
+	options.Tracing.Register(metrics)
 	h.plugins = fleet.New(fleet.Options{
 		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
@@ -172,7 +176,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	h.readiness = newReadiness(settings.Ready, h.plugins, h.routes, options.Before != nil)
 	h.gateway = gateway.New(known.into(gateway.Options{
 		Routes: h.routes, Synced: h.readiness.first, Listed: h.readiness.listed, Whole: settings.Ready.Plugins == config.ReadyAll, MaxMessageSize: int(settings.MaxMessageSize), Log: log, Metrics: metrics,
-		Creation: creationOf(settings.Create, keys), Intents: intents, Without: without, Limits: limitsOf(settings, log),
+		Creation: creationOf(settings.Create, keys), Intents: intents, Tracer: options.Tracing.Tracer(), Without: without, Limits: limitsOf(settings, log),
 		AccessLog: gateway.AccessLog{Off: settings.Log.Calls == config.Off, Slow: settings.Log.SlowCall},
 	}))
 	h.series = series.NewRecorder(h.gateway.Tallies())
@@ -188,7 +192,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.admin = admin.New(admin.Options{
-			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin,
+			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin, Exemplars: options.Tracing.Tracer() != nil,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
 			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
@@ -198,7 +202,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	}
 	if bound.probe != nil {
 		h.probe = admin.NewProbe(admin.ProbeOptions{
-			Readiness: h.state, Health: h.gateway.Health(), Config: h.reloader.config(), Metrics: metrics,
+			Readiness: h.state, Health: h.gateway.Health(), Config: h.reloader.config(), Metrics: metrics, Exemplars: options.Tracing.Tracer() != nil,
 		})
 	}
 	return h
@@ -223,6 +227,9 @@ func (h *host) serve(ctx context.Context) error {
 	grpcAddress, adminAddress, probeAddress := h.listeners.addresses()
 	h.options.Log.Info("agenthost is starting", "version", h.options.Version, "grpc", grpcAddress, "admin", adminAddress, "probe", probeAddress, "plugins", len(h.options.Config.Plugins))
 	h.past.Add(h.started())
+	if h.options.Tracing != nil {
+		h.options.Log.Info("calls are traced", "to", h.options.Tracing.String())
+	}
 	h.plugins.Apply(h.options.Config)
 	if last := h.options.Instead; last != nil {
 		h.plugins.Tell(fleet.Event{State: fleet.EventLastSound, Cause: fmt.Sprintf("the host was started with the configuration %s of %s: %v", last.Hash, last.Saved.Format(time.RFC3339), h.options.Mistake)})
