@@ -125,6 +125,7 @@ func TestAnOperatorOperatesTheRealHost(t *testing.T) {
 
 	on("stop", "echo").expect(t, 0, "echo: stopped after", "")
 	running := flyte(t, propeller.V1, host.grpc).Submit(echoTask(t, "echo_task", badplugin.Script{}))
+	wait.Until(t, "its processes are gone", func() bool { return host.status(t).State == "stopped" })
 	on("status").expect(t, 0, "echo is stopped: an operator stopped it\n", "")
 	on("start", "echo").expect(t, 0, "echo: started after", "")
 	if result := finish(t, running); result.Phase != propeller.Succeeded {

@@ -216,11 +216,15 @@ func renderStatus(status admin.Status) string {
 	if status.Host.Cgroups != "" {
 		fmt.Fprintf(&b, "plugins' cgroups: %s\n", status.Host.Cgroups)
 	}
+	for _, w := range status.Host.Waiting {
+		fmt.Fprintf(&b, "%s\n", waits(w))
+	}
 	if warning := status.Host.CreateWarning; warning != "" {
 		fmt.Fprintf(&b, "tasks may not be accepted as they should be: %s\n", warning)
 	}
 	if len(status.Plugins) == 0 {
 		b.WriteString("no plugins are configured\n")
+		b.WriteString(removed(status))
 		return b.String()
 	}
 	w := table.NewWriter()
@@ -261,12 +265,13 @@ func renderStatus(status admin.Status) string {
 			fmt.Fprintf(&b, "%s: %s changed since it was started; take it up with: agenthost restart %s\n", terminal.Line(p.Name), terminal.Line(file), terminal.Line(p.Name))
 		}
 		b.WriteString(unserved(p))
+		b.WriteString(waitingFor(p))
 		if p.Reason == "" {
 			continue
 		}
 		verb := "is"
 		if p.State == "running" {
-			verb = "runs now; before:"
+			verb = "runs now; before" + ago(p.ReasonAt) + ":"
 		}
 		fmt.Fprintf(&b, "%s %s %s\n", p.Name, verb, reason(p))
 	}
@@ -276,6 +281,72 @@ func renderStatus(status admin.Status) string {
 				fmt.Fprintf(&b, "%s generation %s is %s: %s\n", p.Name, g.ID, g.State, g.Reason)
 			}
 		}
+	}
+	b.WriteString(removed(status))
+	return b.String()
+}
+
+// ago is how long ago something was, in parentheses; empty where that is not known.
+func ago(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%s ago)", uptime(time.Since(*at).Seconds()))
+}
+
+// waits says how many calls wait, and for what.
+func waits(w admin.Waiting) string {
+	calls := "1 call waits"
+	if w.Calls != 1 {
+		calls = fmt.Sprintf("%d calls wait", w.Calls)
+	}
+	what, ok := map[string]string{
+		"concurrency": "for limits.concurrency", "rate": "for limits.rate", "plugin": "for the plugin to take calls", "removed": "for a plugin that was taken out of the configuration",
+		"start": "until it is known what the plugins serve", "gate": "for other creations that the plugin may have died of", "job": "for their task's job",
+		"retry": "until their job is tried again", "memory": "for room within limits.memory",
+	}[w.On]
+	if !ok { // of a newer host
+		what = "for " + terminal.Line(w.On)
+	}
+	return fmt.Sprintf("%s %s, the oldest for %s", calls, what, uptime(w.OldestSeconds))
+}
+
+// waitingFor are the lines about what a plugin's calls wait for, what drains, and when it is started next.
+func waitingFor(p admin.PluginStatus) string {
+	var b strings.Builder
+	name := terminal.Line(p.Name)
+	for _, w := range p.Waiting {
+		fmt.Fprintf(&b, "%s: %s\n", name, waits(w))
+	}
+	for _, g := range p.Generations {
+		if g.Role == "draining" && g.InFlight > 0 {
+			fmt.Fprintf(&b, "%s generation %s drains: %s under way\n", name, terminal.Line(g.ID), calls(g.InFlight))
+		}
+	}
+	if p.NextStart != nil {
+		fmt.Fprintf(&b, "%s is started again in %s\n", name, uptime(max(0, time.Until(*p.NextStart).Seconds())))
+	}
+	return b.String()
+}
+
+func calls(n int) string {
+	if n == 1 {
+		return "1 call"
+	}
+	return fmt.Sprintf("%d calls", n)
+}
+
+// removed are the lines about plugins that were taken out of the configuration.
+func removed(status admin.Status) string {
+	var b strings.Builder
+	for _, p := range status.Plugins {
+		if p.Removed {
+			fmt.Fprintf(&b, "%s was taken out of the configuration, and goes when its processes are gone: %s under way\n", terminal.Line(p.Name), calls(p.InFlight))
+		}
+	}
+	for _, r := range status.Removed {
+		fmt.Fprintf(&b, "%s was taken out of the configuration; calls that begin %s wait for it until %s\n",
+			terminal.Line(r.Plugin), terminal.Line(strings.Join(r.TaskTypes, ", ")), r.Until.Format(time.TimeOnly))
 	}
 	return b.String()
 }
@@ -310,6 +381,8 @@ func generationRows(p admin.PluginStatus) []table.Row {
 		switch {
 		case g.Current:
 			name += " current"
+		case g.Role == "draining":
+			name += " draining"
 		case g.Percent > 0:
 			name += " canary"
 		}

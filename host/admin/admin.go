@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/history"
+	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/series"
 )
 
@@ -69,6 +70,11 @@ type Options struct {
 	Cgroups string
 	// CreateWarning is why tasks whose job cannot be made at once may not be accepted as they should be; empty where they are.
 	CreateWarning func() string
+	// Waiting are the calls that wait now, Limits what holds calls to plugins back, and Removed the plugins that were taken out of the
+	// configuration a short while ago.
+	Waiting func() []gateway.Waiting
+	Limits  func() []gateway.InEffect
+	Removed func() []route.Removed
 	// Pending are the accepted tasks that have no job yet, and CancelPending gives one up.
 	Pending       func() []gateway.Pending
 	CancelPending func(ctx context.Context, id string) error
@@ -97,6 +103,15 @@ type Server struct {
 func New(options Options) *Server {
 	if options.Pending == nil {
 		options.Pending = func() []gateway.Pending { return nil }
+	}
+	if options.Waiting == nil {
+		options.Waiting = func() []gateway.Waiting { return nil }
+	}
+	if options.Limits == nil {
+		options.Limits = func() []gateway.InEffect { return nil }
+	}
+	if options.Removed == nil {
+		options.Removed = func() []route.Removed { return nil }
 	}
 	if options.CreateWarning == nil {
 		options.CreateWarning = func() string { return "" }

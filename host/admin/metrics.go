@@ -2,6 +2,7 @@ package admin
 
 import (
 	"runtime"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -38,7 +39,7 @@ func registerMetrics(options Options) {
 	if options.Artifacts != nil {
 		registerArtifacts(options.Metrics, options.Artifacts)
 	}
-	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{plugins: options.Plugins, pending: options.Pending}, &standingCollector{options}, &generationCollector{options.Plugins},
+	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{options}, &standingCollector{options}, &generationCollector{options.Plugins},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
@@ -53,10 +54,7 @@ func registerArtifacts(metrics prometheus.Registerer, stats func() artifact.Stat
 }
 
 // pluginCollector reads the plugins' status when it is asked for metrics: nothing is counted twice.
-type pluginCollector struct {
-	plugins func() []fleet.Status
-	pending func() []gateway.Pending
-}
+type pluginCollector struct{ options Options }
 
 var (
 	pluginState = prometheus.NewDesc("agenthost_plugin_state",
@@ -75,6 +73,14 @@ var (
 		"Secrets of the running plugin that were read again from their stores, by outcome: unchanged, changed, failed.", []string{"plugin", "outcome"}, nil)
 	pluginSecretsUnread = prometheus.NewDesc("agenthost_plugin_secrets_unread",
 		"How many secrets of the plugin could not be read from their stores when that was last tried: its processes keep the values that they have.", []string{"plugin"}, nil)
+	pluginOOMKills = prometheus.NewDesc("agenthost_plugin_oom_kills_total",
+		"Processes of the plugin, or started by one, that the kernel has ended for want of memory (OOM).", []string{"plugin"}, nil)
+	pluginDraining = prometheus.NewDesc("agenthost_plugin_draining_calls",
+		"Calls under way in generations and processes of the plugin that are to go.", []string{"plugin"}, nil)
+	pluginLastHealth = prometheus.NewDesc("agenthost_plugin_last_health_time_seconds",
+		"When the plugin's running processes last answered a health check, as Unix time: of several the one that has not for longest.", []string{"plugin"}, nil)
+	pluginNextStart = prometheus.NewDesc("agenthost_plugin_next_start_time_seconds",
+		"When the next process of the plugin is started, as Unix time; only while one is waited for.", []string{"plugin"}, nil)
 	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
 		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
 	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
@@ -93,7 +99,11 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU} {
+	for _, desc := range []*prometheus.Desc{
+		pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginOOMKills, pluginDraining, pluginLastHealth, pluginNextStart,
+		pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU,
+		callsWaiting, callsWaitingOldest, pluginLimit, pluginLimited,
+	} {
 		descs <- desc
 	}
 }
@@ -107,11 +117,16 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
 	}
 	pending := map[string]int{}
-	for _, p := range c.pending() {
+	for _, p := range c.options.Pending() {
 		pending[p.Plugin]++
 	}
 	seen := map[string]bool{}
-	for _, p := range c.plugins() {
+	plugins := c.options.Plugins()
+	draining := map[string]int{}
+	for _, p := range plugins {
+		draining[p.Name] += drainingCalls(p)
+	}
+	for _, p := range plugins {
 		if seen[p.Name] {
 			continue // removed and wanted again: the old one only drains
 		}
@@ -122,6 +137,7 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
 		counter(pluginMemoryRestarts, float64(p.MemoryRestarts), p.Name)
+		counter(pluginOOMKills, float64(p.OOMKills), p.Name)
 		if !p.SecretsRead.IsZero() {
 			counter(pluginSecretReads, float64(p.SecretReads.Unchanged), p.Name, "unchanged")
 			counter(pluginSecretReads, float64(p.SecretReads.Changed), p.Name, "changed")
@@ -130,6 +146,14 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		gauge(pluginInFlight, float64(p.InFlight), p.Name)
 		gauge(pluginProcesses, float64(processes(p)), p.Name)
+		gauge(pluginDraining, float64(draining[p.Name]), p.Name)
+		health, next := lastAndNext(p)
+		if !health.IsZero() {
+			gauge(pluginLastHealth, seconds(health), p.Name)
+		}
+		if !next.IsZero() {
+			gauge(pluginNextStart, seconds(next), p.Name)
+		}
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
 		delete(pending, p.Name)
 		if p.Manifest != nil {
@@ -142,11 +166,12 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 			gauge(pluginMemoryLimit, float64(p.MemoryLimit), p.Name)
 		}
 		if p.PID != 0 {
-			gauge(pluginStarted, float64(p.Started.UnixMilli())/1000, p.Name)
+			gauge(pluginStarted, seconds(p.Started), p.Name)
 			gauge(pluginMemory, float64(p.MemoryBytes), p.Name)
 			counter(pluginCPU, p.CPUSeconds, p.Name)
 		}
 	}
+	c.collectWaits(metrics, plugins)
 	for name, tasks := range pending { // of plugins that were taken out of the configuration
 		gauge(pluginPending, float64(tasks), name)
 	}
@@ -162,6 +187,86 @@ func processes(p fleet.Status) (running int) {
 		}
 	}
 	return running
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// drainingCalls are the calls under way in what is to go.
+func drainingCalls(p fleet.Status) (calls int) {
+	for _, g := range p.Generations {
+		for _, i := range g.Instances {
+			if i.State == fleet.Draining {
+				calls += i.InFlight
+			}
+		}
+	}
+	return calls
+}
+
+// lastAndNext are the oldest last answer to a health check of the current instances that run, and the next start of one.
+func lastAndNext(p fleet.Status) (health, next time.Time) {
+	earliest := func(of *time.Time, at time.Time) {
+		if !at.IsZero() && (of.IsZero() || at.Before(*of)) {
+			*of = at
+		}
+	}
+	for _, g := range p.Generations {
+		if g.Role != fleet.RoleCurrent {
+			continue
+		}
+		for _, i := range g.Instances {
+			earliest(&health, i.HealthAt)
+			earliest(&next, i.NextStart)
+		}
+	}
+	return health, next
+}
+
+var (
+	callsWaiting = prometheus.NewDesc("agenthost_calls_waiting",
+		"Calls that wait, by what they wait for: concurrency, rate, plugin, removed, start, gate, job, retry, memory. Plugin is empty where it is not known yet.", []string{"plugin", "on"}, nil)
+	callsWaitingOldest = prometheus.NewDesc("agenthost_calls_waiting_oldest_seconds",
+		"For how long the one of these calls has waited that has for longest.", []string{"plugin", "on"}, nil)
+	pluginLimit = prometheus.NewDesc("agenthost_plugin_limit",
+		"What the plugin's limits are: concurrency (calls of CreateTask and ExecuteTaskSync under way) and rate (calls a second).", []string{"plugin", "limit"}, nil)
+	pluginLimited = prometheus.NewDesc("agenthost_plugin_limited_calls",
+		"Calls under way that count for the plugin's limits.concurrency.", []string{"plugin"}, nil)
+)
+
+// collectWaits tells which calls wait, and what holds them back. What a plugin's calls may wait for longest has its series from the first
+// moment.
+func (c *pluginCollector) collectWaits(metrics chan<- prometheus.Metric, plugins []fleet.Status) {
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	type key struct{ plugin, on string }
+	waiting := map[key]bool{}
+	for _, w := range c.options.Waiting() {
+		waiting[key{w.Plugin, string(w.On)}] = true
+		gauge(callsWaiting, float64(w.Calls), w.Plugin, string(w.On))
+		gauge(callsWaitingOldest, time.Since(w.Oldest).Seconds(), w.Plugin, string(w.On))
+	}
+	usual := func(plugin string, on gateway.WaitsOn) {
+		if k := (key{plugin, string(on)}); !waiting[k] {
+			waiting[k] = true
+			gauge(callsWaiting, 0, k.plugin, k.on)
+			gauge(callsWaitingOldest, 0, k.plugin, k.on)
+		}
+	}
+	for _, p := range plugins {
+		usual(p.Name, gateway.OnPlugin)
+	}
+	for _, l := range c.options.Limits() {
+		if l.Concurrency > 0 {
+			usual(l.Plugin, gateway.OnConcurrency)
+			gauge(pluginLimit, float64(l.Concurrency), l.Plugin, "concurrency")
+			gauge(pluginLimited, float64(l.UnderWay), l.Plugin)
+		}
+		if l.Rate > 0 {
+			usual(l.Plugin, gateway.OnRate)
+			gauge(pluginLimit, l.Rate, l.Plugin, "rate")
+		}
+	}
 }
 
 // standingCollector reads how it stands with the plugins when it is asked for metrics.

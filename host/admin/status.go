@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
@@ -18,8 +20,23 @@ import (
 type Status struct {
 	// The host itself.
 	Host HostStatus `json:"host"`
-	// The plugins, by name.
+	// The plugins, by name. One that was taken out of the configuration stays until its processes are gone; where it is wanted again
+	// meanwhile, it stands there twice.
 	Plugins []PluginStatus `json:"plugins"`
+	// The plugins that were taken out of the configuration, or disabled, a short while ago: calls of their task types wait for them.
+	Removed []RemovedStatus `json:"removed,omitempty"`
+}
+
+// RemovedStatus is a plugin that was taken out of the configuration, or disabled, a short while ago.
+type RemovedStatus struct {
+	// The name that the configuration gave it.
+	Plugin string `json:"plugin"`
+	// When it was taken out.
+	At time.Time `json:"at"`
+	// Until when calls that begin a task of its types wait for it: create.removed_grace after that.
+	Until time.Time `json:"until"`
+	// The names of these task types.
+	TaskTypes []string `json:"task_types"`
 }
 
 // HostStatus is the host itself.
@@ -71,6 +88,8 @@ type HostStatus struct {
 	StateWarning string `json:"state_warning,omitempty"`
 	// Which limits of cgroups plugins can have here, and why not the others.
 	Cgroups string `json:"cgroups"`
+	// The calls that wait and of which it is not known yet which plugin they are for; absent where none does.
+	Waiting []Waiting `json:"waiting,omitempty"`
 	// Why tasks whose job cannot be made at once may not be accepted as they should be; absent where they are.
 	CreateWarning string `json:"create_warning,omitempty"`
 }
@@ -79,12 +98,22 @@ type HostStatus struct {
 type PluginStatus struct {
 	// The name that the configuration gives it.
 	Name string `json:"name"`
-	// One of starting, running, restarting, crash-looping, refused, draining, stopped, disabled.
+	// One of starting, running, unresponsive, restarting, crash-looping, refused, draining, stopped, disabled.
 	State string `json:"state"`
 	// Since when it is in this state.
 	Since time.Time `json:"since"`
 	// Why it is not running or, while it runs, why it last was not; absent when it always was.
 	Reason string `json:"reason,omitempty"`
+	// When that was so.
+	ReasonAt *time.Time `json:"reason_at,omitempty"`
+	// Whether it was taken out of the configuration, and only goes on until its processes are gone.
+	Removed bool `json:"removed,omitempty"`
+	// When the next of its processes is started; absent where none is waited for.
+	NextStart *time.Time `json:"next_start,omitempty"`
+	// The calls that wait, by what they wait for; absent where none does.
+	Waiting []Waiting `json:"waiting,omitempty"`
+	// What holds calls to it back; absent where nothing does.
+	Limits *LimitsStatus `json:"limits,omitempty"`
 	// Why the newest configuration does not serve, while that is so; what served before goes on.
 	SwapError string `json:"swap_error,omitempty"`
 	// Whether an operator rolled it back: it does not run as configured.
@@ -107,7 +136,9 @@ type PluginStatus struct {
 	Sandbox *SandboxStatus `json:"sandbox,omitempty"`
 	// How often a process was started after the first.
 	Restarts int `json:"restarts"`
-	// How many of these were because it took too much memory.
+	// How many processes of it, or started by one, the kernel has ended for want of memory (OOM).
+	OOMKills int64 `json:"oom_kills,omitempty"`
+	// How many of these restarts were because it took too much memory.
 	MemoryRestarts int `json:"memory_restarts,omitempty"`
 	// When each of its secrets in stores had last been read: the oldest of these times; absent where it has none.
 	SecretsRead *time.Time `json:"secrets_read,omitempty"`
@@ -127,7 +158,7 @@ type PluginStatus struct {
 	MemoryLimitBy string `json:"memory_limit_by,omitempty"`
 	// Processor time of its running processes and of what they have started.
 	CPUSeconds float64 `json:"cpu_seconds"`
-	// The generations that have processes, the newest first. The fields above are the current one's, summed up over its
+	// The generations that have processes: the newest first, then those that drain. The fields above are the current one's, summed up over its
 	// instances.
 	Generations []GenerationStatus `json:"generations,omitempty"`
 	// How the canary does beside the current generation; absent where there is none.
@@ -142,8 +173,12 @@ type GenerationStatus struct {
 	State string `json:"state"`
 	// Whether calls go here unless something else is said of them.
 	Current bool `json:"current"`
+	// What it is for: current, canary, candidate (it is on its way), draining (it goes when its calls under way have ended).
+	Role string `json:"role"`
 	// The share of new jobs that it gets.
 	Percent int `json:"percent"`
+	// How many calls its instances are answering.
+	InFlight int `json:"in_flight"`
 	// The plugin's version, in its own words.
 	Version string `json:"version,omitempty"`
 	// What its calls came to.
@@ -154,6 +189,8 @@ type GenerationStatus struct {
 	Instances []InstanceStatus `json:"instances"`
 	// Why it is not running or, while it runs, why it last was not.
 	Reason string `json:"reason,omitempty"`
+	// When that was so.
+	ReasonAt *time.Time `json:"reason_at,omitempty"`
 }
 
 // CallStatus is what calls on a generation came to, each try counted for itself, whatever Flyte heard: a poll that is answered from
@@ -223,6 +260,16 @@ func rolloutStatus(p *fleet.Status) *RolloutStatus {
 type InstanceStatus struct {
 	// A state, as the plugin's.
 	State string `json:"state"`
+	// Since when it is in this state.
+	Since time.Time `json:"since"`
+	// Why it is not running or, while it runs, why it last was not; absent when it always was.
+	Reason string `json:"reason,omitempty"`
+	// When that was so.
+	ReasonAt *time.Time `json:"reason_at,omitempty"`
+	// When its next process is started, at the latest; absent where none is waited for.
+	NextStart *time.Time `json:"next_start,omitempty"`
+	// The last answer to a health check; absent with an agent that runs elsewhere.
+	LastHealth *HealthStatus `json:"last_health,omitempty"`
 	// The process; absent where there is none, as with an agent that runs elsewhere.
 	PID int `json:"pid,omitempty"`
 	// When it was started.
@@ -239,6 +286,40 @@ type InstanceStatus struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 	// Processor time of it and of what it has started.
 	CPUSeconds float64 `json:"cpu_seconds"`
+}
+
+// HealthStatus is an answer to a health check. A plugin is asked every 2 seconds.
+type HealthStatus struct {
+	// When it came.
+	At time.Time `json:"at"`
+	// What it said, such as SERVING or NOT_SERVING, or the code of an error, such as Unimplemented.
+	Status string `json:"status"`
+}
+
+// Waiting is calls that wait for one thing.
+type Waiting struct {
+	// What they wait for: concurrency or rate (limits of the plugin), plugin (an instance that takes calls), removed (a plugin for their task
+	// type), start (the host does not know yet what its plugins serve), gate (creations that may have ended the plugin are made one by one), job
+	// (their task's job is being made), retry (the pause before it is tried again), memory (room within limits.memory).
+	On string `json:"on"`
+	// How many.
+	Calls int `json:"calls"`
+	// For how long the one has waited that has for longest.
+	OldestSeconds float64 `json:"oldest_seconds"`
+}
+
+// LimitsStatus is what holds calls to a plugin back.
+type LimitsStatus struct {
+	// How many calls of CreateTask and ExecuteTaskSync may be under way; absent: any number.
+	Concurrency int `json:"concurrency,omitempty"`
+	// How many are.
+	UnderWay int `json:"under_way"`
+	// For how long such a call waits for its place.
+	WaitSeconds float64 `json:"wait_seconds,omitempty"`
+	// How many calls of any kind it gets in a second; absent: any number.
+	Rate float64 `json:"rate,omitempty"`
+	// How many of them may come at once.
+	Burst int `json:"burst,omitempty"`
 }
 
 // SandboxStatus is what this machine grants of a process's sandbox.
@@ -299,10 +380,48 @@ func (s *Server) status() Status {
 	}
 	status.Host.LogLinesLost, status.Host.LogError = s.options.LogLost()
 	status.Host.EventsLost, status.Host.HistoryError = s.options.HistoryLost()
+	waiting := waitingByPlugin(s.options.Waiting())
+	status.Host.Waiting = waiting[""]
+	limits := limitsByPlugin(s.options.Limits())
 	for _, p := range s.options.Plugins() {
-		status.Plugins = append(status.Plugins, pluginStatus(p))
+		of := pluginStatus(p)
+		if !p.Removed || !slices.ContainsFunc(status.Plugins, func(other PluginStatus) bool { return other.Name == p.Name }) {
+			of.Waiting, of.Limits = waiting[p.Name], limits[p.Name]
+		}
+		status.Plugins = append(status.Plugins, of)
+	}
+	for _, r := range s.options.Removed() {
+		status.Removed = append(status.Removed, removedStatus(r))
 	}
 	return status
+}
+
+func removedStatus(r route.Removed) RemovedStatus {
+	removed := RemovedStatus{Plugin: r.Plugin, At: r.At, Until: r.Until, TaskTypes: []string{}}
+	for _, agent := range r.Manifest.Agents {
+		for _, category := range agent.Categories {
+			removed.TaskTypes = append(removed.TaskTypes, category.Name)
+		}
+	}
+	slices.Sort(removed.TaskTypes)
+	removed.TaskTypes = slices.Compact(removed.TaskTypes)
+	return removed
+}
+
+func waitingByPlugin(all []gateway.Waiting) map[string][]Waiting {
+	by := map[string][]Waiting{}
+	for _, w := range all {
+		by[w.Plugin] = append(by[w.Plugin], Waiting{On: string(w.On), Calls: w.Calls, OldestSeconds: time.Since(w.Oldest).Seconds()})
+	}
+	return by
+}
+
+func limitsByPlugin(all []gateway.InEffect) map[string]*LimitsStatus {
+	by := map[string]*LimitsStatus{}
+	for _, l := range all {
+		by[l.Plugin] = &LimitsStatus{Concurrency: l.Concurrency, UnderWay: l.UnderWay, WaitSeconds: l.Wait.Seconds(), Rate: l.Rate, Burst: l.Burst}
+	}
+	return by
 }
 
 func pluginStatus(p fleet.Status) PluginStatus {
@@ -310,7 +429,8 @@ func pluginStatus(p fleet.Status) PluginStatus {
 		Name: p.Name, State: string(p.State), Since: p.Since, RolledBack: p.RolledBack, ChangedFiles: p.ChangedFiles, PID: p.PID, Restarts: p.Restarts, InFlight: p.InFlight,
 		MemoryBytes: p.MemoryBytes, CPUSeconds: p.CPUSeconds, Categories: []Category{}, Reason: reason(p.Reason), Sandbox: sandboxStatus(p.Sandbox),
 	}
-	status.Pulling, status.MemoryRestarts = p.Pulling, p.MemoryRestarts
+	status.Pulling, status.MemoryRestarts, status.OOMKills, status.Removed = p.Pulling, p.MemoryRestarts, p.OOMKills, p.Removed
+	status.ReasonAt = timeOf(p.ReasonAt)
 	if status.SecretErrors = p.SecretErrors; !p.SecretsRead.IsZero() {
 		status.SecretsRead = &p.SecretsRead
 	}
@@ -346,23 +466,49 @@ func pluginStatus(p fleet.Status) PluginStatus {
 	for _, g := range p.Generations {
 		status.Generations = append(status.Generations, generationStatus(g))
 	}
-	slices.Reverse(status.Generations) // the newest first
+	slices.SortStableFunc(status.Generations, func(a, b GenerationStatus) int { return cmp.Compare(order(a), order(b)) })
+	for _, g := range status.Generations {
+		for _, i := range g.Instances {
+			if i.NextStart != nil && (status.NextStart == nil || i.NextStart.Before(*status.NextStart)) {
+				status.NextStart = i.NextStart
+			}
+		}
+	}
 	return status
 }
 
+// order has the newest generations first, and those that drain last.
+func order(g GenerationStatus) int {
+	return slices.Index([]string{string(fleet.RoleCandidate), string(fleet.RoleCanary), string(fleet.RoleCurrent), string(fleet.RoleDraining)}, g.Role)
+}
+
+// timeOf is nil for no time.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 func generationStatus(g fleet.GenerationStatus) GenerationStatus {
-	status := GenerationStatus{ID: g.ID, State: string(g.State), Current: g.Role == fleet.RoleCurrent, Percent: g.Percent, Version: g.Version,
-		Calls: callStatus(&g.Calls), CallsSince: g.Counted}
+	status := GenerationStatus{
+		ID: g.ID, State: string(g.State), Current: g.Role == fleet.RoleCurrent, Role: string(g.Role), Percent: g.Percent, Version: g.Version, InFlight: g.InFlight,
+		Calls: callStatus(&g.Calls), CallsSince: g.Counted, Instances: []InstanceStatus{},
+	}
+	var reasonAt time.Time
 	for _, i := range g.Instances {
 		instance := InstanceStatus{
 			State: string(i.State), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight, MemoryBytes: i.MemoryBytes, CPUSeconds: i.CPUSeconds,
-			Sandbox: sandboxStatus(i.Sandbox),
+			Sandbox: sandboxStatus(i.Sandbox), Since: i.Since, Reason: reason(i.Reason), ReasonAt: timeOf(i.ReasonAt), NextStart: timeOf(i.NextStart),
+		}
+		if !i.HealthAt.IsZero() {
+			instance.LastHealth = &HealthStatus{At: i.HealthAt, Status: i.Health}
 		}
 		if !i.Started.IsZero() {
 			instance.Started, instance.UptimeSeconds = &i.Started, time.Since(i.Started).Seconds()
 		}
-		if i.Reason != nil {
-			status.Reason = reason(i.Reason)
+		if i.Reason != nil && !i.ReasonAt.Before(reasonAt) {
+			status.Reason, status.ReasonAt, reasonAt = reason(i.Reason), timeOf(i.ReasonAt), i.ReasonAt
 		}
 		status.Instances = append(status.Instances, instance)
 	}

@@ -16,7 +16,7 @@ func (t startGeneration) carryOut(s *supervisor) observation {
 }
 
 func (t retireGeneration) carryOut(s *supervisor) observation {
-	s.generations[t.generation].retire(s.desired.Load().now)
+	s.retire(s.generations[t.generation])
 	s.fleet.routes.release(s.name, s, t.generation)
 	return nil
 }

@@ -81,6 +81,7 @@ type state struct {
 	recalled *plugin.Manifest // what it served before the host was restarted: listed already, though it has not said so yet
 	unserved []route.Unserved // what it lists and does not serve
 	refused  error            // that is all
+	since    time.Time        // when it was refused, or began to drain, or had drained
 
 	previous  revision  // what the current generation was swapped for, to fall back on
 	swappedAt time.Time // when that was: probation counts from then
@@ -473,6 +474,9 @@ func (d *decision) granted(v verdict) {
 	news := !d.accepted || d.manifest != d.current.manifest
 	if unserved := d.unservedOf(v); news || !slices.Equal(unserved, d.unserved) {
 		d.unserved, d.refused = unserved, v.refusal()
+		if d.refused != nil && was == nil {
+			d.since = d.now
+		}
 		d.accepted, d.manifest = true, d.current.manifest
 		d.do(publishView{}, rememberManifest{*d.manifest, runs(d.current.spec)})
 		d.tellRefused(was)
@@ -670,14 +674,14 @@ func (left) weigh(d *decision) {
 
 // stop drains the plugin.
 func (d *decision) stop() {
-	d.stopping = true
+	d.stopping, d.since = true, d.now
 	d.do(publishView{})
 	d.drop(d.current, d.canary, d.candidate) // Status shows them until they are gone
 	d.do(awaitDrain{})
 }
 
 func (drained) weigh(d *decision) {
-	d.round, d.stopped = d.wanted.round, true
+	d.round, d.stopped, d.since = d.wanted.round, true, d.now
 	d.record(Removed, "", nil)
 	d.do(publishView{})
 	d.emit(Event{State: Stopped, Was: Draining, Cause: "it is no longer wanted"}, false)

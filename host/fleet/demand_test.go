@@ -75,6 +75,7 @@ func (a *actor) Err() error                { return errors.New("it died") }
 func (a *actor) Acquire() (func(), bool)   { return func() {}, true }
 func (a *actor) InFlight() int             { return 0 }
 func (a *actor) Sound() bool               { return a.sound }
+func (a *actor) Silence() plugin.Silence   { return plugin.Silence{} }
 
 func (a *actor) Drain(ctx context.Context) error {
 	if a.drained == nil {
@@ -104,18 +105,26 @@ type stage struct {
 
 // play runs a test on a stage, whose starts are as next says, in the time of synctest.
 func play(t *testing.T, restart config.Restart, next func(start int) (*actor, error), test func(*testing.T, *stage)) {
+	playAny(t, restart, func(s *stage) (instance, error) {
+		started, err := next(len(s.begun))
+		if err != nil {
+			return nil, err // not of a type, which would be an instance
+		}
+		s.up = started
+		return started, nil
+	}, test)
+}
+
+// playAny is play with whatever instances.
+func playAny(t *testing.T, restart config.Restart, next func(*stage) (instance, error), test func(*testing.T, *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{fleet: New(Options{Routes: &route.Current{}, Log: slog.New(slog.DiscardHandler)})}
 		s.room.Store(&room{free: 4096 * mib})
 		s.fleet.room = func() room { return *s.room.Load() }
 		s.fleet.starts = func(context.Context, plugin.Spec) (instance, error) {
-			started, err := next(len(s.begun))
+			started, err := next(s)
 			s.begun = append(s.begun, time.Now())
-			if err != nil {
-				return nil, err
-			}
-			s.up = started
-			return started, nil
+			return started, err
 		}
 		settings, p := config.Default(), config.DefaultPlugin()
 		p.Command, p.Restart = []string{"actor"}, restart

@@ -22,6 +22,7 @@ type eating struct {
 // departure is an instance whose calls under way may end.
 type departure struct {
 	instance instance
+	since    time.Time
 	cut      context.CancelFunc // which no more may, then
 }
 
@@ -43,7 +44,7 @@ func (s *instanceSlot) overMemory(o memoryOrder, how string) error {
 
 // succeed starts the instance that takes the place of a running one, which serves meanwhile. Where there is no time for that, or where
 // the successor does not start, the instance is ended as by yield.
-func (s *instanceSlot) succeed(running instance, o memoryOrder, sick <-chan error) (next instance, why error) {
+func (s *instanceSlot) succeed(running instance, o memoryOrder, found examination) (next instance, why error) {
 	why = s.overMemory(o, "a new process takes its place")
 	s.replacing(running)
 	defer s.replacing(nil)
@@ -78,9 +79,13 @@ func (s *instanceSlot) succeed(running instance, o memoryOrder, sick <-chan erro
 			}
 		case <-ended:
 			stop(s.endOf(running))
-		case err := <-sick:
+		case err := <-found.sick:
 			if serves {
 				stop(err)
+			}
+		case is := <-found.changes:
+			if serves {
+				s.hear(running, is)
 			}
 		case o := <-s.orders:
 			if serves && o.instance == running && o.remedy == yield {
@@ -124,7 +129,7 @@ func (s *instanceSlot) replacing(running instance) {
 func (s *instanceSlot) departing(running instance, cut context.CancelFunc) (gone func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.eating.departing = append(s.eating.departing, departure{running, cut})
+	s.eating.departing = append(s.eating.departing, departure{running, time.Now(), cut})
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

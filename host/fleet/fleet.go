@@ -10,6 +10,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -17,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -55,17 +55,6 @@ type Options struct {
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
 }
-
-// Health is how the fleet finds out that a plugin hangs.
-type Health struct {
-	// Interval is the pause between two health checks, Timeout how long one may take.
-	Interval, Timeout time.Duration
-	// Misses is how many checks in a row have to go unanswered.
-	Misses int
-}
-
-// DefaultHealth leaves a plugin that blocks for a while, as Python's do, a minute.
-var DefaultHealth = Health{Interval: 10 * time.Second, Timeout: 10 * time.Second, Misses: 3}
 
 // Fleet is all configured plugins of a host.
 type Fleet struct {
@@ -106,6 +95,7 @@ func New(options Options) *Fleet {
 	if options.Health == (Health{}) {
 		options.Health = DefaultHealth
 	}
+	options.Health.Patience = cmp.Or(options.Health.Patience, DefaultHealth.Patience)
 	memory := memory{options.State, options.Memory, options.Log}
 	f := &Fleet{
 		options: options, reads: secret.Read, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
@@ -222,6 +212,12 @@ func (f *Fleet) Status() []Status {
 	}
 	slices.SortStableFunc(statuses, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return statuses
+}
+
+// Removed are the plugins that were taken out of the configuration, or disabled, a short while ago, for as long as calls of their task types
+// wait for them (create.removed_grace).
+func (f *Fleet) Removed() []route.Removed {
+	return slices.DeleteFunc(f.options.Routes.Table().AllRemoved(), func(r route.Removed) bool { return r.Dropped })
 }
 
 // all are the supervisors, leaving ones too, by name.

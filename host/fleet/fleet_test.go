@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,6 +129,11 @@ func (f running) route(t *testing.T, category string) route.Route {
 }
 
 func isRunning(s Status) bool { return s.State == Running }
+
+// alive is how many generations take calls, or will.
+func (s Status) alive() int {
+	return len(slices.DeleteFunc(slices.Clone(s.Generations), func(g GenerationStatus) bool { return g.Role == RoleDraining }))
+}
 
 func TestAKilledPluginComesBackAndItsCategoriesStayListed(t *testing.T) {
 	f := start(t, map[string][]string{"echo": badplugin.Command("good", "-agents", "echo:async:echo_task@1,echo_task@2")})

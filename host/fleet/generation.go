@@ -31,6 +31,7 @@ type generation struct {
 
 	slots   []*instanceSlot                 // of the supervisor's goroutine
 	visible atomic.Pointer[[]*instanceSlot] // slots, for everybody else
+	leaving atomic.Pointer[[]*instanceSlot] // those that there are too many of; some may be gone
 }
 
 // report is what an instance slot tells the supervisor, and waits until the supervisor has taken note.
@@ -66,13 +67,35 @@ func (g *generation) resize(n int) {
 		g.slots = append(g.slots, s)
 		g.supervisor.running.Go(s.run)
 	}
+	leaving := g.departing()
 	for len(g.slots) > n {
 		last := len(g.slots) - 1
 		g.slots[last].cancel()
+		leaving = append(leaving, g.slots[last])
 		g.slots = g.slots[:last]
 	}
+	g.leaving.Store(&leaving)
 	visible := append([]*instanceSlot{}, g.slots...)
 	g.visible.Store(&visible)
+}
+
+// departing are the slots that there are too many of, and that are not gone yet.
+func (g *generation) departing() (leaving []*instanceSlot) {
+	if all := g.leaving.Load(); all != nil {
+		for _, s := range *all {
+			if !s.gone() {
+				leaving = append(leaving, s)
+			}
+		}
+	}
+	return leaving
+}
+
+// gone waits until nothing is left of a generation that is retired.
+func (g *generation) gone(slots []*instanceSlot) {
+	for _, s := range slots {
+		<-s.retired
+	}
 }
 
 // start brings up an instance: a process, or a connection to an agent that runs elsewhere.

@@ -14,7 +14,6 @@ import (
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
-	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // instance is one running plugin, a process of ours or a server elsewhere.
@@ -34,6 +33,7 @@ type instance interface {
 	Acquire() (release func(), ok bool)
 	InFlight() int
 	Sound() bool
+	Silence() plugin.Silence
 	Drain(ctx context.Context) error
 	Stop(ctx context.Context) error
 }
@@ -53,10 +53,14 @@ type instanceSlot struct {
 	mu       sync.Mutex
 	state    State
 	since    time.Time
-	reason   error    // why it is not running, or was last not
-	instance instance // the one that takes calls; nil in every state but Running
+	reason   error     // why it is not running, or was last not
+	reasonAt time.Time // when that was so
+	instance instance  // the one that takes calls; nil in every state but Running and Unresponsive
 	is       *route.Instance
-	restarts int // processes started after the first
+	silence  silence // of that one
+	health   lastHealth
+	next     time.Time // when it is started again; zero: nothing is waited for
+	restarts int       // processes started after the first
 	files    startedFiles
 	pulling  string // how much of its image has come; empty while none is pulled
 	eating   eating
@@ -66,6 +70,16 @@ func newInstanceSlot(g *generation, number int) *instanceSlot {
 	s := &instanceSlot{generation: g, number: number, log: g.log.With("instance", number), retired: make(chan struct{}), orders: make(chan memoryOrder, 1), state: Starting, since: time.Now()}
 	s.ctx, s.cancel = context.WithCancel(g.ctx)
 	return s
+}
+
+// gone says that nothing is left of the slot.
+func (s *instanceSlot) gone() bool {
+	select {
+	case <-s.retired:
+		return true
+	default:
+		return false
+	}
 }
 
 // run is the life of the instance slot.
@@ -106,11 +120,20 @@ func (s *instanceSlot) run() {
 				if sound {
 					early = began.Add(restartsApart)
 				}
+				s.startsAt(over)
 				s.generation.supervisor.demand.pause(s.ctx, early, over)
+				s.startsAt(time.Time{})
 			}
 		}
 		clearUp(started)
 	}
+}
+
+// startsAt notes when the next start is due; zero: none is waited for.
+func (s *instanceSlot) startsAt(next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = next
 }
 
 // serve lets an instance take calls, and those that take its place. It returns the last one, and why that has ended, or nil after the
@@ -180,23 +203,23 @@ func (s *instanceSlot) tell(r report) error {
 // watch returns why the instance has ended, or nil after the generation was retired and the instance with it; or the instance that
 // takes its place, and why.
 func (s *instanceSlot) watch(running instance) (next instance, why error) {
-	sick := make(chan error, 1)
+	found := newExamination()
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	if !s.generation.spec.Remote() { // which looks after its own health
-		go s.examine(ctx, running, sick)
-	}
+	go s.examine(ctx, running, found)
 	for {
 		select {
 		case <-running.Done():
 			return nil, s.endOf(running)
-		case err := <-sick:
+		case err := <-found.sick:
 			return nil, err
+		case is := <-found.changes:
+			s.hear(running, is)
 		case o := <-s.orders:
 			switch {
 			case o.instance != running: // it was for one before
 			case o.remedy == replace:
-				return s.succeed(running, o, sick)
+				return s.succeed(running, o, found)
 			case o.remedy == yield:
 				return nil, s.yield(running, s.overMemory(o, "it is started again when its calls under way have ended"))
 			}
@@ -213,41 +236,6 @@ func (s *instanceSlot) endOf(ended instance) error {
 		return err
 	}
 	return fmt.Errorf("plugin %q ended by itself", s.generation.spec.Name)
-}
-
-// examine asks the instance's health until ctx ends. A process that is there but does not answer, because it is
-// stopped or all its threads hang, is as good as dead, and nobody else would notice.
-func (s *instanceSlot) examine(ctx context.Context, running instance, sick chan<- error) {
-	rule := s.generation.supervisor.fleet.options.Health
-	health := healthpb.NewHealthClient(running.Conn())
-	ticker := time.NewTicker(rule.Interval)
-	defer ticker.Stop()
-	var told []string
-	for misses := 0; ; {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		told = s.lookAtFiles(told)
-		asking, cancel := context.WithTimeout(ctx, rule.Timeout)
-		_, err := health.Check(asking, &healthpb.HealthCheckRequest{Service: pluginv1.HealthService})
-		silent := asking.Err() != nil // any answer is a sign of life
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil || !silent:
-			misses = 0
-		default:
-			misses++
-			s.log.Warn("no answer to a health check", "misses", misses, "of", rule.Misses)
-		}
-		if misses >= rule.Misses {
-			sick <- fmt.Errorf("plugin %q did not answer %d health checks of %s each: it hangs, and is restarted", s.generation.spec.Name, misses, rule.Timeout)
-			return
-		}
-	}
 }
 
 // retire lets the calls under way end, up to drain_timeout, and stops the instance.
@@ -274,12 +262,19 @@ func (s *instanceSlot) depart(running instance) {
 func (s *instanceSlot) become(state State, reason error, running instance, detail string) {
 	s.mu.Lock()
 	was, since := s.state, s.since
-	s.state, s.since, s.instance = state, time.Now(), running
-	if s.is = nil; running != nil {
-		s.is = &route.Instance{Generation: s.generation.id, PID: running.PID()}
+	if s.instance != running {
+		s.is = nil
+		if running != nil {
+			s.is = &route.Instance{Generation: s.generation.id, PID: running.PID()}
+		}
+		s.silence, s.health = silence{}, lastHealth{}
+		if running != nil && !s.generation.spec.Remote() {
+			s.health = lastHealth{time.Now(), healthpb.HealthCheckResponse_SERVING.String()} // or it would not have come up
+		}
 	}
+	s.state, s.since, s.instance = state, time.Now(), running
 	if reason != nil {
-		s.reason = reason
+		s.reason, s.reasonAt = reason, s.since
 	}
 	s.mu.Unlock()
 	s.generation.supervisor.changed(Event{
@@ -302,7 +297,7 @@ func (s *instanceSlot) acquire() (route.Lease, bool) {
 	}
 	remote, _ := running.(route.Remote)
 	return route.Lease{
-		Generation: s.generation.id, Instance: is, Tally: &s.generation.tally.Tally, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
+		Generation: s.generation.id, Instance: is, Tally: &s.generation.tally.Tally, Watched: s, Conn: running.Conn(), Remote: remote, Ended: running.Done(), Release: release,
 	}, true
 }
 

@@ -68,7 +68,7 @@ func TestARestartPutsANewGenerationOfTheSameSpecInPlaceWithoutALostCall(t *testi
 		}
 	}
 	stop()
-	after := f.status(t, "echo", func(s Status) bool { return s.State == Running && len(s.Generations) == 1 })
+	after := f.status(t, "echo", func(s Status) bool { return s.State == Running && s.alive() == 1 })
 	if after.PID == before.PID || after.Restarts != 0 || after.SwapError != nil {
 		t.Errorf("after it: %+v", after)
 	}
@@ -284,7 +284,7 @@ func TestARollbackEndsARollout(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	f.operate(t, "echo", Rollback)
-	f.status(t, "echo", func(s Status) bool { return isVersion("1")(s) && len(s.Generations) == 1 && s.RolledBack })
+	f.status(t, "echo", func(s Status) bool { return isVersion("1")(s) && s.alive() == 1 && s.RolledBack })
 }
 
 func TestAnOperationOnAPluginThatIsNotThereNamesTheOneThatWasMeant(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,10 +33,11 @@ type supervisor struct {
 	drainLimit context.Context
 	expedite   context.CancelFunc
 
-	view   atomic.Pointer[view]
-	signal atomic.Pointer[chan struct{}] // closed at every change, and renewed
-	down   downtime
-	demand demand
+	view     atomic.Pointer[view]
+	signal   atomic.Pointer[chan struct{}] // closed at every change, and renewed
+	down     downtime
+	retiring retiring
+	demand   demand
 	// rotation is of the goroutine that reads secrets again.
 	rotation rotation
 
@@ -57,6 +59,34 @@ type desired struct {
 	settings   *config.Config
 	rolledBack bool // by an operator
 	now        bool // what is retired lets no calls end
+}
+
+// retiring are the generations that are to go, until they are gone.
+type retiring struct {
+	mu  sync.Mutex
+	all []*generation // in the order in which they were retired
+}
+
+func (r *retiring) list() []*generation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
+// retire ends a generation in the background, and shows it until it is gone.
+func (s *supervisor) retire(g *generation) {
+	s.retiring.mu.Lock()
+	s.retiring.all = append(s.retiring.all, g)
+	s.retiring.mu.Unlock()
+	slots := slices.Concat(g.slots, g.departing())
+	g.retire(s.desired.Load().now)
+	s.running.Go(func() {
+		g.gone(slots)
+		s.retiring.mu.Lock()
+		s.retiring.all = slices.DeleteFunc(s.retiring.all, func(other *generation) bool { return other == g })
+		s.retiring.mu.Unlock()
+		s.notify()
+	})
 }
 
 // view is what there is of a plugin at one moment. It is never changed, only succeeded by another.

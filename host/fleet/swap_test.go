@@ -84,7 +84,7 @@ func TestASwapNeverLeavesACallWithoutAPlugin(t *testing.T) {
 		t.Errorf("the swap: %+v", got)
 	}
 	after := f.status(t, "echo", isVersion("2"))
-	if after.PID == before.PID || after.Restarts != 0 || len(after.Generations) != 1 {
+	if after.PID == before.PID || after.Restarts != 0 || after.alive() != 1 {
 		t.Errorf("after the swap: %+v", after)
 	}
 	// The call under way on the old one is not cut off.
@@ -213,7 +213,7 @@ func TestANewerConfigurationSupersedesASwapUnderWay(t *testing.T) {
 	hung := echo("2")
 	hung.Command = badplugin.Command("silent")
 	f.Apply(only(hung))
-	f.status(t, "echo", func(s Status) bool { return len(s.Generations) == 2 })
+	f.status(t, "echo", func(s Status) bool { return s.alive() == 2 })
 	if got := f.apply(t, only(echo("3")))["echo"]; got.Action != Swapped {
 		t.Errorf("got %+v", got)
 	}
@@ -321,7 +321,7 @@ func TestARolloutGivesItsShareOfNewJobsAndJobsStayWhereTheyWereMade(t *testing.T
 	if got := f.apply(t, only(next))["echo"]; got.Action != Swapped {
 		t.Errorf("all of it: %+v", got)
 	}
-	if s := f.status(t, "echo", isVersion("2")); len(s.Generations) != 1 || f.route(t, "echo_task").Pinned {
+	if s := f.status(t, "echo", isVersion("2")); s.alive() != 1 || f.route(t, "echo_task").Pinned {
 		t.Errorf("after the rollout: %+v", s)
 	}
 }
@@ -361,7 +361,7 @@ func TestInstancesShareTheCallsAndOneThatDiesIsRestartedWhileTheOthersServe(t *t
 	three.Instances = 3
 	f.apply(t, only(three))
 	s := f.status(t, "echo", func(s Status) bool {
-		return len(s.Generations) == 1 && len(s.Generations[0].Instances) == 3 && allRunning(s)
+		return s.alive() == 1 && len(s.Generations[0].Instances) == 3 && allRunning(s)
 	})
 	target := f.route(t, "echo_task").Target
 	var leases []route.Lease

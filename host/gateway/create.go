@@ -62,7 +62,12 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 			end()
 			c.linkTo(n)
 		}
+		joined := func() {}
+		if !begun {
+			joined = g.waits.begin(c.route.Target.Plugin(), OnJob)
+		}
 		answer, err := g.awaitCreation(ctx, c, n)
+		joined()
 		switch {
 		case ctx.Err() != nil:
 			return nil, status.FromContextError(ctx.Err()).Err()
@@ -167,6 +172,9 @@ func endsInTime(ctx context.Context, n *jobs.Creation) bool {
 func tooLate(c *routedCall, n *jobs.Creation) error {
 	if waits := n.Waits(); waits != "" {
 		return status.Errorf(codes.Unavailable, "the job of this %s task was not made in time: %s", c.route.Category, waits)
+	}
+	if trouble, ok := silent(c.route.Target); ok {
+		return status.Errorf(codes.DeadlineExceeded, "%s; CreateTask for %s was not answered in time", trouble.Reason, c.route.Category)
 	}
 	return status.Errorf(codes.DeadlineExceeded, "%s did not answer CreateTask for %s in time", c.describePlugin(), c.route.Category)
 }

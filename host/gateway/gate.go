@@ -218,6 +218,12 @@ func (g *Gateway) suspect(ctx context.Context, c *routedCall) (leave func(), err
 	gate := g.gates.of(c.route)
 	s := &stall{gateway: g, call: c, gate: gate}
 	defer s.leave()
+	select {
+	case gate.suspects <- struct{}{}:
+		return func() { <-gate.suspects }, nil
+	default:
+		defer g.waits.begin(c.route.Target.Plugin(), OnGate)()
+	}
 	look := time.NewTicker(troubleLook)
 	defer look.Stop()
 	defer c.trace.Wait(tracing.OnTurn)()

@@ -90,6 +90,7 @@ type Gateway struct {
 	polls    jobs.Polls
 	creates  *jobs.Creates
 	limits   limits
+	waits    waits
 	memory   *memory
 	gates    gates
 	creation atomic.Pointer[Creation]
@@ -162,9 +163,10 @@ func New(options Options) *Gateway {
 		tracer:   options.Tracer,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 	}
-	g.limits.limited = g.metrics.limited
+	g.limits.limited, g.limits.waits = g.metrics.limited, &g.waits
 	limits := options.Limits.orDefault()
 	g.memory = newMemory(limits, options.MaxMessageSize, options.Metrics)
+	g.memory.waits = &g.waits
 	g.SetCreation(options.Creation)
 	if g.synced = options.Synced; g.synced == nil {
 		synced := make(chan struct{})

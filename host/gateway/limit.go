@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ import (
 type limits struct {
 	// limited counts the calls that found a limit reached.
 	limited *prometheus.CounterVec
+	waits   *waits
 
 	mu       sync.Mutex
 	byPlugin map[string]*limit
@@ -29,6 +31,9 @@ type limits struct {
 type limit struct {
 	policy  route.Policy
 	limited *prometheus.CounterVec
+	waits   *waits
+	// underWay is how many calls hold a slot, also those that took it under a former policy.
+	underWay *atomic.Int64
 	// slots is nil where concurrency is not limited, rate where the rate is not.
 	slots *semaphore.Weighted
 	rate  *rate.Limiter
@@ -47,9 +52,9 @@ func (l *limits) of(r route.Route) *limit {
 	if ok && now.policy == policy {
 		return now
 	}
-	next := &limit{policy: policy, limited: l.limited}
+	next := &limit{policy: policy, limited: l.limited, waits: l.waits, underWay: new(atomic.Int64)}
 	if ok {
-		next.slots, next.rate = now.slots, now.rate
+		next.slots, next.rate, next.underWay = now.slots, now.rate, now.underWay
 	}
 	switch {
 	case policy.Concurrency <= 0:
@@ -79,10 +84,12 @@ func (l *limit) acquireSlot(ctx context.Context, c *routedCall) (release func(),
 	if l.slots == nil {
 		return func() {}, nil
 	}
-	release = func() { l.slots.Release(1) }
+	release = func() { l.underWay.Add(-1); l.slots.Release(1) }
 	if l.slots.TryAcquire(1) {
+		l.underWay.Add(1)
 		return release, nil
 	}
+	defer l.waits.begin(c.route.Target.Plugin(), OnConcurrency)()
 	waiting, cancel := justBefore(ctx, max(l.policy.Wait, 1)) // zero would be no bound
 	defer cancel()
 	over := c.trace.Wait(tracing.OnConcurrency)
@@ -93,6 +100,7 @@ func (l *limit) acquireSlot(ctx context.Context, c *routedCall) (release func(),
 		return nil, refused(ctx, "plugin %q has %d calls under way, as many as its limits.concurrency allows, and none ended in time for this one for %s",
 			c.route.Target.Plugin(), l.policy.Concurrency, c.route.Category)
 	}
+	l.underWay.Add(1)
 	return release, nil
 }
 
@@ -102,6 +110,7 @@ func (l *limit) acquireRate(ctx context.Context, c *routedCall, maxWait time.Dur
 	if l.rate == nil || l.rate.Allow() {
 		return nil
 	}
+	defer l.waits.begin(c.route.Target.Plugin(), OnRate)()
 	waiting, cancel := justBefore(ctx, maxWait)
 	defer cancel()
 	over := c.trace.Wait(tracing.OnRate)

@@ -200,12 +200,15 @@ func (g *Gateway) makeLocal(ctx context.Context, c *routedCall, deadline time.Ti
 		}
 		deadline = time.Time{}
 		c.creation.Wait(reason(err))
+		paused := g.waits.begin(c.route.Target.Plugin(), OnRetry)
 		select {
 		case <-time.After(pause.NextBackOff()):
 		case <-changed:
 		case <-ctx.Done():
+			paused()
 			return g.cutOff(ctx, context.Cause(ctx), reply{}), reply{}
 		}
+		paused()
 		g.reroute(c)
 	}
 }

@@ -57,6 +57,7 @@ type memory struct {
 	callers           *[callerCounts]atomic.Int64 // calls by whom they are from; some share a count
 	seed              maphash.Seed
 	refused           *prometheus.CounterVec
+	waits             *waits
 	reclaiming        sync.Mutex
 	uncollected       atomic.Int64 // bytes of large requests since the last collection
 }
@@ -99,6 +100,11 @@ func (m *memory) begin(ctx context.Context) (end func(), err error) {
 
 // request waits for room for a request, until just before its deadline.
 func (m *memory) request(ctx context.Context, method string, size int) (*bytebudget.Share, error) {
+	if share := m.requests.TryAcquire(callerOf(ctx), int64(size)); share != nil {
+		m.collect(int64(size))
+		return share, nil
+	}
+	defer m.waits.begin("", OnMemory)()
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer m.reclaim()()
@@ -129,6 +135,7 @@ func (m *memory) answer(ctx context.Context, of string, sizes answerSizes) (shar
 		}
 	}
 	enough := min(sizes.enough(), int(m.answers.Limit()))
+	defer m.waits.begin(of, OnMemory)()
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer m.reclaim()()

@@ -153,7 +153,7 @@ func discovery[Request, Response any](g *Gateway, service, name string, answer f
 			if err != nil {
 				return nil, err
 			}
-			await(ctx, g.listed, note.trace)
+			g.await(ctx, g.listed, note.trace)
 			if err := g.notListed(); err != nil {
 				return nil, err
 			}

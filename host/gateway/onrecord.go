@@ -178,12 +178,15 @@ func (g *Gateway) makeOnRecord(ctx context.Context, c *routedCall) (jobs.Outcome
 			c.creation.Wait(reason(err))
 			unsure = got.sent && !got.answered
 		}
+		paused := g.waits.begin(c.route.Target.Plugin(), OnRetry)
 		select {
 		case <-time.After(pause.NextBackOff()):
 		case <-changed:
 		case <-ctx.Done():
+			paused()
 			return g.cutOff(ctx, context.Cause(ctx), reply{sent: unsure}), reply{}
 		}
+		paused()
 		g.reroute(c)
 	}
 }
@@ -317,8 +320,11 @@ func (g *Gateway) locate(ctx context.Context, c *routedCall) (answer []byte, end
 	}
 	waiting, cancel := context.WithTimeout(ctx, locateMaxWait)
 	defer cancel()
+	waited := g.waits.begin(c.route.Target.Plugin(), OnJob)
+	defer waited()
 	select {
 	case <-n.Done():
+		waited()
 	case <-waiting.Done():
 		if waits := n.Waits(); waits != "" {
 			return getAnswer(core.TaskExecution_QUEUED, "the task is accepted, and its job is made as soon as it can be: "+waits), false, nil

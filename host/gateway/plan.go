@@ -205,15 +205,16 @@ func (g *Gateway) moved(c *routedCall) bool {
 // awaitStart waits, just until before the caller's deadline, while the plugins of a host that has just started come up:
 // its table is not whole before. It says whether it had to wait.
 func (g *Gateway) awaitStart(ctx context.Context, of *tracing.Call) bool {
-	return await(ctx, g.synced, of)
+	return g.await(ctx, g.synced, of)
 }
 
-func await(ctx context.Context, begun <-chan struct{}, of *tracing.Call) bool {
+func (g *Gateway) await(ctx context.Context, begun <-chan struct{}, of *tracing.Call) bool {
 	select {
 	case <-begun:
 		return false
 	default:
 	}
+	defer g.waits.begin("", OnStart)()
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	defer of.Wait(tracing.OnStart)()
@@ -238,6 +239,10 @@ func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestIn
 		c.route = recorded.route
 		return true, nil
 	}
+	if c.lookup(g.routes.Table(), info, envelope{}) {
+		return true, nil
+	}
+	defer g.waits.begin(removed.Plugin, OnRemoved)()
 	waiting, cancel := justBefore(ctx, 0)
 	defer cancel()
 	recorded.method = c.method

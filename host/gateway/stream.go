@@ -98,7 +98,7 @@ func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routed
 	case silent && diedWith(ctx, lease):
 		return died(c)
 	case silent || err != nil && late(ctx, err):
-		return lost(ctx, c, err)
+		return lost(ctx, lease, c, err)
 	}
 	return err
 }
@@ -138,7 +138,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent
 		ended := diedWith(ctx, lease)
 		lease.Release()
 		if ctx.Err() != nil || !ended && status.Code(err) != codes.Unavailable {
-			return route.Lease{}, nil, lost(ctx, c, err)
+			return route.Lease{}, nil, lost(ctx, lease, c, err)
 		}
 		c.logTo(g.log).Info("repeating a call for which there was no connection", "plugin", c.route.Target.Plugin(), "method", c.method.name)
 	}

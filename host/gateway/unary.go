@@ -179,7 +179,7 @@ func (g *Gateway) askUntold(ctx context.Context, c *routedCall) (reply, error) {
 		case ended:
 			return got, died(c)
 		case !got.answered || late(ctx, err):
-			return got, lost(ctx, c, err)
+			return got, lost(ctx, lease, c, err)
 		default:
 			return got, err
 		}
@@ -270,6 +270,12 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	if !g.enabled.Has(guarantee.WaitsForPlugin) {
 		return route.Lease{}, status.Errorf(codes.Unavailable, "plugin %q is not there", target.Plugin())
 	}
+	on := OnPlugin
+	if _, removed := target.(*removedPlugin); removed {
+		on = OnRemoved
+	}
+	ended := g.waits.begin(target.Plugin(), on)
+	defer func() { ended() }()
 	maxWait := time.Duration(0)
 	if c.staleIfError {
 		maxWait = pollMaxWait
@@ -283,6 +289,7 @@ func (g *Gateway) acquire(ctx context.Context, c *routedCall) (route.Lease, erro
 	over()
 	if _, removed := target.(*removedPlugin); err != nil && waiting.Err() == nil && c.want.New && !removed {
 		stop() // awaitReturn watches the call itself
+		ended()
 		ok, gone := g.awaitReturn(ctx, c, c.info)
 		switch {
 		case gone != nil:

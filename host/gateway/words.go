@@ -16,6 +16,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/internal/deadline"
+	"github.com/agenthost/agenthost/host/route"
 )
 
 // Errors on their way to Flyte. Each names the plugin and says what is the matter, whoever it comes from, and equal matters have
@@ -53,17 +54,28 @@ func late(ctx context.Context, err error) bool {
 }
 
 // lost is the error of a call that the plugin did not answer, or did when it was too late.
-func lost(ctx context.Context, c *routedCall, err error) error {
+func lost(ctx context.Context, lease route.Lease, c *routedCall, err error) error {
 	switch {
 	case canceled(ctx):
 		return err
 	case late(ctx, err):
+		if trouble, ok := silent(lease.Watched); ok {
+			return status.Errorf(codes.DeadlineExceeded, "%s; %s for %s was not answered in time", trouble.Reason, c.method.name, c.route.Category)
+		}
 		return status.Errorf(codes.DeadlineExceeded, "%s did not answer %s for %s in time", c.describePlugin(), c.method.name, c.route.Category)
 	case status.Code(err) == codes.Unavailable: // what grpc says of it has the ports of a connection in it
 		return status.Errorf(codes.Unavailable, "the connection to %s broke while it answered %s for %s", c.describePlugin(), c.method.name, c.route.Category)
 	default:
 		return err
 	}
+}
+
+// silent says that somebody does not answer, and since when.
+func silent(who any) (route.Trouble, bool) {
+	if watched, ok := who.(route.Watched); ok {
+		return watched.Silent()
+	}
+	return route.Trouble{}, false
 }
 
 // naming is an error that names the plugin.

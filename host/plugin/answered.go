@@ -12,24 +12,32 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// answered is whether a plugin has answered a call on one of its agents: it works then, whatever ends it later.
-type answered struct{ has atomic.Bool }
+// answered is whether a plugin has answered a call on one of its agents: it works then, whatever ends it later. And whether it does so
+// still.
+type answered struct {
+	has     atomic.Bool
+	hearing hearing
+}
 
-// note takes note of how a call went. Discovery and health are no calls on an agent.
-func (a *answered) note(method string, err error) {
-	if a.has.Load() || !strings.Contains(method, ".AsyncAgentService/") && !strings.Contains(method, ".SyncAgentService/") {
+// onAgents says that a call is one on the plugin's agents. Discovery and health are none.
+func onAgents(method string) bool {
+	return strings.Contains(method, ".AsyncAgentService/") || strings.Contains(method, ".SyncAgentService/")
+}
+
+// note takes note of how a call went that was begun with hearing.begin.
+func (a *answered) note(method string, call *heardCall, err error) {
+	if !onAgents(method) {
 		return
 	}
-	switch status.Code(err) {
-	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded, codes.Internal: // which a broken connection makes too
-	default:
+	a.hearing.end(call, err)
+	if isAnswer(err) && status.Code(err) != codes.Internal { // which a broken connection makes too
 		a.has.Store(true)
 	}
 }
 
-// stream has the first message of an answer, or its end, noted.
+// stream has the messages of an answer, and its end, noted. How long the whole takes does not count: it may be meant to last.
 func (a *answered) stream(method string, stream grpc.ClientStream, err error) (grpc.ClientStream, error) {
-	if err != nil || a.has.Load() {
+	if err != nil || !onAgents(method) {
 		return stream, err
 	}
 	return &notedStream{stream, method, a}, nil
@@ -44,9 +52,9 @@ type notedStream struct {
 func (s *notedStream) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
 	if errors.Is(err, io.EOF) {
-		s.answered.note(s.method, nil)
+		s.answered.note(s.method, nil, nil)
 	} else {
-		s.answered.note(s.method, err)
+		s.answered.note(s.method, nil, err)
 	}
 	return err
 }
@@ -58,8 +66,9 @@ type notedConn struct {
 }
 
 func (c notedConn) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
+	call := c.answered.hearing.begin(method)
 	err := c.ClientConn.Invoke(ctx, method, request, response, options...)
-	c.answered.note(method, err)
+	c.answered.note(method, call, err)
 	return err
 }
 

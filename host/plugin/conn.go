@@ -69,8 +69,9 @@ func NewConn(conn *grpc.ClientConn, network, address string, tlsConfig *tls.Conf
 
 // Invoke makes a call with one request and one answer. A poll may reach the plugin twice.
 func (c *Conn) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
+	call := c.answered.hearing.begin(method)
 	err := c.invoke(ctx, method, request, response, options...)
-	c.answered.note(method, err)
+	c.answered.note(method, call, err)
 	return err
 }
 
@@ -102,6 +103,9 @@ func (c *Conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 
 // Answered says whether the plugin has answered a call on one of its agents.
 func (c *Conn) Answered() bool { return c.answered.has.Load() }
+
+// Silence says what the plugin's calls tell of whether it answers.
+func (c *Conn) Silence() Silence { return c.answered.hearing.silence() }
 
 // Close ends the connection for polls. Those under way and later ones go by grpc-go.
 func (c *Conn) Close() { c.polls.Close() }

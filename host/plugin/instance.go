@@ -93,6 +93,9 @@ func (i *Instance) InFlight() int { return i.calls.count() }
 // Sound says that nothing speaks against the plugin itself: it has answered a call on one of its agents, or never got one.
 func (i *Instance) Sound() bool { return i.running.served.Answered() || i.calls.untouched() }
 
+// Silence says what the plugin's calls tell of whether it answers.
+func (i *Instance) Silence() Silence { return i.running.served.Silence() }
+
 // Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
 // are left.
 func (i *Instance) Drain(ctx context.Context) error {

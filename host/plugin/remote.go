@@ -276,6 +276,9 @@ func (r *Remote) InFlight() int { return r.calls.count() }
 // Sound says that nothing speaks against the plugin itself, as that of an Instance does.
 func (r *Remote) Sound() bool { return r.answered.has.Load() || r.calls.untouched() }
 
+// Silence says what the plugin's calls tell of whether it answers.
+func (r *Remote) Silence() Silence { return r.answered.hearing.silence() }
+
 // Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
 // are left.
 func (r *Remote) Drain(ctx context.Context) error {

@@ -70,6 +70,8 @@ type Lease struct {
 	Conn grpc.ClientConnInterface
 	// Remote is set where the instance is servers elsewhere. A process of the host's can be reached as long as it lives.
 	Remote Remote
+	// Watched knows whether the instance answers; nil: nobody does.
+	Watched Watched
 	// Ended is closed when the instance's process has ended: an error of a call may then be put down to that.
 	Ended <-chan struct{}
 	// Release gives the lease back. It must be called exactly once.
@@ -81,6 +83,12 @@ type Instance struct {
 	Generation string
 	// PID is its process; 0 where it runs elsewhere.
 	PID int
+}
+
+// Watched is somebody of whom it is known whether he answers.
+type Watched interface {
+	// Silent says since when and in what he does not answer; ok is false where he does. It waits for nothing.
+	Silent() (trouble Trouble, ok bool)
 }
 
 // Reachable says whether a call would find a connection now.
@@ -289,6 +297,22 @@ func (t *Table) Removed(category plugin.Category) (Removed, bool) {
 		}
 	}
 	return Removed{}, false
+}
+
+// Each calls f with every route of the table, in no order.
+func (t *Table) Each(f func(Route)) {
+	for _, routes := range t.byName {
+		for _, r := range routes {
+			f(r)
+		}
+	}
+}
+
+// AllRemoved are the plugins that were taken out a short while ago, and those that have dropped some of their categories, the latest
+// last.
+func (t *Table) AllRemoved() []Removed {
+	now := time.Now()
+	return slices.DeleteFunc(slices.Clone(t.removed), func(r Removed) bool { return !now.Before(r.Until) })
 }
 
 // Names returns the names of all categories, sorted.

@@ -196,6 +196,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
 			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
+			Waiting: h.gateway.Waiting, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
 			Series: h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
