@@ -49,6 +49,8 @@ type caller struct {
 	own bool
 	// token is the name of the token that it showed; empty where it showed none that is known.
 	token string
+	// session is that of a browser, where the token was shown by a form; nil otherwise.
+	session *session
 	// showed says that it showed a token, whether known or not.
 	showed bool
 }
@@ -119,7 +121,7 @@ func isOwn(process *unix.Ucred) bool {
 	return int(process.Pid) != os.Getpid()
 }
 
-func (s *Server) callerOf(r *http.Request) caller {
+func (s *Server) callerOf(r *http.Request, e endpoint) caller {
 	c := caller{}
 	if isUnix(r) {
 		if p, known := r.Context().Value(peerKey{}).(peer); known {
@@ -131,6 +133,10 @@ func (s *Server) callerOf(r *http.Request) caller {
 	if kind, shown, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(kind, "Bearer") {
 		c.showed = true
 		c.token = nameOf(strings.TrimSpace(shown), s.options.Tokens(r.Context()))
+	} else if e.page {
+		if c.session = s.sessions.of(r, s.options.Tokens); c.session != nil {
+			c.token = c.session.token
+		}
 	}
 	return c
 }
@@ -153,13 +159,18 @@ type refusal struct {
 }
 
 // refuse says why a request is not answered, if it is not.
-func (s *Server) refuse(r *http.Request, wanted access, c caller) *refusal {
+func (s *Server) refuse(r *http.Request, e endpoint, c caller) *refusal {
+	wanted := e.access
+	// Who shows a token is no page in a browser that was led here, unless the browser shows it. What is for browsers is so over a unix socket
+	// too, where somebody has one lead there.
 	switch {
-	case c.token == "" && !isUnix(r) && !s.isOwnName(r.Host): // who shows a token is no page in a browser that was led here
+	case (c.token == "" || c.session != nil) && (e.page || !isUnix(r)) && !s.isOwnName(r.Host):
 		return &refusal{http.StatusForbidden, fmt.Sprintf("the host is not called %q here: ask for it by its IP address or as listen.admin names it, or show a token", r.Host)}
-	case isForeign(r):
+	case isForeign(r) && !(e.page && isNavigation(r)):
 		return &refusal{http.StatusForbidden, "the host answers no pages of other sites"}
-	case !isJSON(r):
+	case e.form && !isForm(r):
+		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/x-www-form-urlencoded"}
+	case !e.form && !isJSON(r):
 		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/json"}
 	case wanted == open || c.token != "":
 		return nil
@@ -221,12 +232,22 @@ func isForeign(r *http.Request) bool {
 
 // isJSON says that a body, if there is one, says it is JSON: what pages can send without asking is not.
 func isJSON(r *http.Request) bool {
-	given := r.Header.Get("Content-Type")
-	if given == "" {
+	if r.Header.Get("Content-Type") == "" {
 		return r.ContentLength == 0
 	}
-	kind, _, err := mime.ParseMediaType(given)
-	return err == nil && kind == "application/json"
+	return kindOf(r) == "application/json"
+}
+
+// isForm says that a body says it is a form.
+func isForm(r *http.Request) bool { return kindOf(r) == "application/x-www-form-urlencoded" }
+
+// kindOf is what a body says it is.
+func kindOf(r *http.Request) string {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return kind
 }
 
 // isUnix says that a request comes over a unix socket.

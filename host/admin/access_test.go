@@ -35,6 +35,35 @@ type operated struct {
 	address   string
 	reloads   atomic.Int32
 	cancelled atomic.Int32
+
+	operations atomic.Int32
+	remote     atomic.Bool // requests seem to come from another machine
+}
+
+// far is a connection that seems to come from another machine while it should.
+type far struct {
+	net.Conn
+	is *atomic.Bool
+}
+
+func (f far) RemoteAddr() net.Addr {
+	if f.is.Load() {
+		return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
+	}
+	return f.Conn.RemoteAddr()
+}
+
+type farListener struct {
+	net.Listener
+	is *atomic.Bool
+}
+
+func (l farListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if _, isTCP := conn.(*net.TCPConn); err == nil && isTCP {
+		conn = far{conn, l.is}
+	}
+	return conn, err
 }
 
 // logged is what was logged so far.
@@ -69,6 +98,11 @@ func serve(t *testing.T, network, address string) *operated {
 		WatchError: none, Rollbacks: func() int64 { return 0 }, Pending: func() []gateway.Pending { return nil },
 		Log:    slog.New(slog.NewJSONHandler(o.log, &slog.HandlerOptions{Level: slog.LevelError})), // audit lines are written all the same
 		Tokens: func(context.Context) []Token { return []Token{{Name: "ci", Secret: secret}, {Name: "none"}} }, TokenFile: "/somewhere/admin-1.token",
+		Page: plainPage{},
+		Operate: func(_ context.Context, _ string, _ fleet.Operation, send func(OperationLine)) {
+			o.operations.Add(1)
+			send(OperationLine{Report: &OperationReport{Action: "done"}})
+		},
 		Reload: func(_ context.Context, _ bool, send func(ReloadLine)) {
 			o.reloads.Add(1)
 			send(ReloadLine{Report: &ReloadReport{}})
@@ -85,7 +119,7 @@ func serve(t *testing.T, network, address string) *operated {
 		},
 	})
 	ended := make(chan error, 1)
-	go func() { ended <- o.Serve(listener) }()
+	go func() { ended <- o.Serve(farListener{listener, &o.remote}) }()
 	t.Cleanup(func() {
 		if err := o.Shutdown(context.Background()); err != nil {
 			t.Error(err)
@@ -119,7 +153,7 @@ func (o *operated) ask(t *testing.T, method, path string, headers ...string) (in
 			request.Header.Set(headers[i], headers[i+1])
 		}
 	}
-	response, err := (&http.Client{Transport: transport}).Do(request)
+	response, err := (&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(request)
 	if err != nil {
 		return 0, err.Error(), nil
 	}
@@ -155,7 +189,7 @@ func TestOperatingOverTCPTakesAToken(t *testing.T) {
 	for _, e := range o.endpoints() {
 		method, path, _ := strings.Cut(e.pattern, " ")
 		_, isOperation := e.handler.(operation)
-		if isOperation != (method == http.MethodPost) {
+		if isOperation != (method == http.MethodPost) && path != "/ui/login" && path != "/ui/logout" {
 			t.Errorf("%s: what is posted is an operation, and nothing else is", e.pattern)
 		}
 		if !isOperation {
@@ -164,13 +198,17 @@ func TestOperatingOverTCPTakesAToken(t *testing.T) {
 		operations++
 		path = strings.ReplaceAll(path, "{id}", "known")
 		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " + secret[1:], "Bearer " + secret + "0", "Basic " + secret, secret} {
-			code, text, header := o.ask(t, method, path, "Authorization", wrong)
+			headers := []string{"Authorization", wrong}
+			if e.form {
+				headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
+			}
+			code, text, header := o.ask(t, method, path, headers...)
 			if code != http.StatusUnauthorized || header.Get("WWW-Authenticate") == "" || header.Get(TokenFileHeader) != "/somewhere/admin-1.token" {
 				t.Errorf("%s with %q: %d %s", e.pattern, wrong, code, text)
 			}
 		}
 	}
-	if operations < 3 || o.reloads.Load() > 0 || o.cancelled.Load() > 0 {
+	if operations < 18 || o.reloads.Load() > 0 || o.cancelled.Load() > 0 {
 		t.Errorf("of %d operations some were done: %d reloads, %d", operations, o.reloads.Load(), o.cancelled.Load())
 	}
 	for _, path := range []string{"/reload", "/pending/known/cancel"} {

@@ -82,6 +82,8 @@ type Options struct {
 	Rollbacks func() int64
 	// Series is the last steps of plugins, at most so many; see series.Recorder.Last.
 	Series func(steps int, wanted func(plugin string) bool) series.Series
+	// Page is what browsers are shown; nil: nothing.
+	Page Page
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
 	Metrics *prometheus.Registry
 	// Exemplars says that some of the metrics have traces as examples, which only OpenMetrics can say.
@@ -90,10 +92,11 @@ type Options struct {
 
 // Server answers operators: see endpoints.
 type Server struct {
-	options Options
-	started time.Time
-	http    *http.Server
-	audit   *auditLog
+	options  Options
+	started  time.Time
+	http     *http.Server
+	audit    *auditLog
+	sessions *sessions
 
 	streams    context.Context // ends with Shutdown
 	endStreams context.CancelFunc
@@ -128,12 +131,12 @@ func New(options Options) *Server {
 	if options.Tokens == nil {
 		options.Tokens = func(context.Context) []Token { return nil }
 	}
-	s := &Server{options: options, started: time.Now(), audit: newAuditLog(options.Log)}
+	s := &Server{options: options, started: time.Now(), audit: newAuditLog(options.Log), sessions: newSessions(options.Admin)}
 	s.streams, s.endStreams = context.WithCancel(context.Background())
 	registerMetrics(options)
 	mux := http.NewServeMux()
 	for _, e := range s.endpoints() {
-		if !e.profile || options.Profiles {
+		if (!e.profile || options.Profiles) && (!e.page || options.Page != nil) {
 			mux.Handle(e.pattern, s.guard(e))
 		}
 	}
@@ -149,6 +152,8 @@ type endpoint struct {
 	access  access
 	// profile marks those that are there with listen.pprof only.
 	profile bool
+	// page marks those that are for browsers, form those that take a form, and signed that it has to be one that the host has shown.
+	page, form, signed bool
 	// parameters, answer and status are for people.
 	parameters, answer, status string
 }
@@ -205,7 +210,7 @@ func (s *Server) endpoints() []endpoint {
 			parameters: "`id`: that of the task",
 			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
 		},
-	}, s.operations(), []endpoint{
+	}, s.operations(), s.pageEndpoints(), []endpoint{
 		{
 			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index), access: read, profile: true,
 			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200",

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -62,21 +63,25 @@ func (s *Server) operations() []endpoint {
 
 func (s *Server) serveOperation(what fleet.Operation) func(http.ResponseWriter, *http.Request) Outcome {
 	return func(w http.ResponseWriter, r *http.Request) Outcome {
-		name := r.PathValue("plugin")
 		out, end := newLines(w)
 		defer end()
-		outcome := Outcome{Plugin: name, Err: errBrokenOff}
-		s.options.Operate(r.Context(), name, what, func(line OperationLine) {
-			if report := line.Report; report != nil {
-				outcome.Err = nil
-				if report.Error != "" {
-					outcome.Err = errors.New(report.Error)
-				} else if report.Unneeded == "" {
-					outcome.Changed = fmt.Sprintf("%s, now %s", report.Action, report.State)
-				}
-			}
-			out.write(line)
-		})
-		return outcome
+		return s.operate(r.Context(), r.PathValue("plugin"), what, func(line OperationLine) { out.write(line) })
 	}
+}
+
+// operate carries out an operation on a plugin, and tells what happens.
+func (s *Server) operate(ctx context.Context, name string, what fleet.Operation, tell func(OperationLine)) Outcome {
+	outcome := Outcome{Plugin: name, Err: errBrokenOff}
+	s.options.Operate(ctx, name, what, func(line OperationLine) {
+		if report := line.Report; report != nil {
+			outcome.Err = nil
+			if report.Error != "" {
+				outcome.Err = errors.New(report.Error)
+			} else if report.Unneeded == "" {
+				outcome.Changed = fmt.Sprintf("%s, now %s", report.Action, report.State)
+			}
+		}
+		tell(line)
+	})
+	return outcome
 }

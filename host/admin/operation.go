@@ -52,15 +52,26 @@ func (s *Server) guard(e endpoint) http.Handler {
 		e.access = operate
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := s.callerOf(r)
+		c := s.callerOf(r, e)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if refused := s.refuse(r, e.access, c); refused != nil {
+		if e.page {
+			r = r.WithContext(withVisitor(r.Context(), s.visitor(r, e, c)))
+		}
+		refused := s.refuse(r, e, c)
+		if refused == nil && e.form {
+			refused = s.readForm(w, r, e, c)
+		}
+		if refused != nil {
 			if operates {
 				s.audit.refused(r.Context(), o.name, c, refused.text)
 			}
 			if refused.status == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="agenthost"`)
 				s.tellTokenFile(w, r)
+			}
+			if e.page {
+				s.refusePage(w, r, refused)
+				return
 			}
 			http.Error(w, refused.text, refused.status)
 			return

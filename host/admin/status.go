@@ -363,7 +363,8 @@ type NotServed struct {
 	Reason string `json:"reason"`
 }
 
-func (s *Server) status() Status {
+// Status is what GET /status answers.
+func (s *Server) Status() Status {
 	status := Status{
 		Host: HostStatus{
 			Version: s.options.Version, PID: os.Getpid(), Started: s.started, UptimeSeconds: time.Since(s.started).Seconds(),
@@ -522,7 +523,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.status()) }
+func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Status()) }
 
 func writeJSON(w http.ResponseWriter, answer any) {
 	w.Header().Set("Content-Type", "application/json")

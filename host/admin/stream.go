@@ -110,13 +110,17 @@ func sinceOf(since string, now time.Time) (time.Time, error) {
 func (s *Server) serveReload(w http.ResponseWriter, r *http.Request) Outcome {
 	out, end := newLines(w)
 	defer end()
-	dry := r.URL.Query().Get("dry_run") != ""
+	return s.reload(r.Context(), r.URL.Query().Get("dry_run") != "", func(line ReloadLine) { out.write(line) })
+}
+
+// reload has the configuration read again, and tells what happens.
+func (s *Server) reload(ctx context.Context, dry bool, tell func(ReloadLine)) Outcome {
 	var report ReloadReport
-	s.options.Reload(r.Context(), dry, func(line ReloadLine) {
+	s.options.Reload(ctx, dry, func(line ReloadLine) {
 		if line.Report != nil {
 			report = *line.Report
 		}
-		out.write(line)
+		tell(line)
 	})
 	if dry {
 		return Outcome{Changed: "nothing, since it was only a plan", Err: report.failure()}

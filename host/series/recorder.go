@@ -73,6 +73,7 @@ type Recorder struct {
 
 	mu    sync.Mutex
 	lines map[string]*line
+	total line // of all calls, also those that no plugin serves
 	last  time.Time
 	taken chan struct{} // closed with the next sample
 }
@@ -90,7 +91,7 @@ func (r *Recorder) Run(ctx context.Context, plugins func() []Gauge) {
 	for {
 		select {
 		case <-ticker.C:
-			r.sample(time.Now(), plugins())
+			r.Sample(time.Now(), plugins())
 		case <-ctx.Done():
 			return
 		}
@@ -101,7 +102,7 @@ func (r *Recorder) Run(ctx context.Context, plugins func() []Gauge) {
 func (r *Recorder) baseline(plugins []Gauge) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = time.Now()
+	r.last, r.total.last = time.Now(), r.tallies.sum()
 	for _, g := range plugins {
 		r.lineOf(g.Plugin)
 	}
@@ -117,21 +118,23 @@ func (r *Recorder) lineOf(plugin string) *line {
 	return l
 }
 
-func (r *Recorder) sample(now time.Time, plugins []Gauge) {
+// Sample takes a sample of the plugins that there are.
+func (r *Recorder) Sample(now time.Time, plugins []Gauge) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var all Gauge
+	for _, g := range plugins {
+		all.MemoryBytes += g.MemoryBytes
+		all.InFlight += g.InFlight
+	}
+	r.total.step(r.tallies.sum(), all)
 	for _, g := range plugins {
 		l := r.lineOf(g.Plugin)
 		if l == nil || l.seen.Equal(now) { // one of a former life that drains still, beside the new one
 			continue
 		}
-		counted := r.tallies.Of(g.Plugin).counts()
-		came := counted.since(l.last)
-		l.last, l.seen = counted, now
-		l.add(point{
-			calls: uint32(came.calls()), failed: uint32(came.failed), mean: micros(came.mean()), p95: micros(came.p95()),
-			memory: uint32(g.MemoryBytes >> 10), inFlight: uint32(g.InFlight),
-		})
+		l.step(r.tallies.Of(g.Plugin).counts(), g)
+		l.seen = now
 	}
 	for name, l := range r.lines {
 		if !l.seen.Equal(now) { // it is gone: there are no holes in a line
@@ -141,6 +144,16 @@ func (r *Recorder) sample(now time.Time, plugins []Gauge) {
 	r.last = now
 	close(r.taken)
 	r.taken = make(chan struct{})
+}
+
+// step adds what came since the last step.
+func (l *line) step(counted counts, g Gauge) {
+	came := counted.since(l.last)
+	l.last = counted
+	l.add(point{
+		calls: uint32(came.calls()), failed: uint32(came.failed), mean: micros(came.mean()), p95: micros(came.p95()),
+		memory: uint32(g.MemoryBytes >> 10), inFlight: uint32(g.InFlight),
+	})
 }
 
 func micros(d time.Duration) uint32 { return uint32(min(d.Microseconds(), 1<<32-1)) }
@@ -192,6 +205,13 @@ func (r *Recorder) Last(steps int, wanted func(plugin string) bool) Series {
 	}
 	slices.SortFunc(series.Plugins, func(a, b PluginSeries) int { return strings.Compare(a.Name, b.Name) })
 	return series
+}
+
+// Total is the last steps of all calls together, at most so many.
+func (r *Recorder) Total(steps int) PluginSeries {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return plugin("", r.total.newest(steps))
 }
 
 func plugin(name string, points []point) PluginSeries {

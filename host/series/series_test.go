@@ -55,8 +55,14 @@ func TestAStepTellsWhatItsCallsCameTo(t *testing.T) {
 		if a.Mean[0] != .02 || a.P95[0] < .01 || a.P95[0] > .04 || a.Mean[1] != 3600 {
 			t.Errorf("times: %v, %v", a.Mean, a.P95)
 		}
-		if one := r.Last(1, func(plugin string) bool { return plugin == "a" }); len(one.Plugins) != 1 || !slices.Equal(one.Plugins[0].Calls, []float64{.2}) {
-			t.Errorf("the last step of a: %+v", one)
+		tallies.Of("").Add(time.Millisecond, true) // no plugin serves it
+		time.Sleep(Every)
+		synctest.Wait()
+		if total := r.Total(9); !slices.Equal(total.Calls, []float64{2, .2, .2}) || !slices.Equal(total.Errors, []float64{.2, 0, .2}) || total.InFlight[0] != 2 {
+			t.Errorf("in total: %+v", total)
+		}
+		if one := r.Last(2, func(plugin string) bool { return plugin == "a" }); len(one.Plugins) != 1 || !slices.Equal(one.Plugins[0].Calls, []float64{.2, 0}) {
+			t.Errorf("the last steps of a: %+v", one)
 		}
 	})
 }
@@ -104,7 +110,7 @@ func TestPluginsAreBounded(t *testing.T) {
 	for i := range MaxPlugins + 100 {
 		plugins = append(plugins, Gauge{Plugin: fmt.Sprint(i)})
 	}
-	r.sample(time.Now(), plugins)
+	r.Sample(time.Now(), plugins)
 	if got := len(r.Last(1, nil).Plugins); got != MaxPlugins {
 		t.Errorf("%d plugins", got)
 	}
@@ -138,12 +144,12 @@ func BenchmarkSample(b *testing.B) {
 	runtime.ReadMemStats(&before)
 	now := time.Now()
 	for i := range maxPoints {
-		r.sample(now.Add(time.Duration(i)*Every), plugins)
+		r.Sample(now.Add(time.Duration(i)*Every), plugins)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	for i := 0; b.Loop(); i++ {
-		r.sample(now.Add(Keep+time.Duration(i)*Every), plugins)
+		r.Sample(now.Add(Keep+time.Duration(i)*Every), plugins)
 	}
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
 }

@@ -119,3 +119,17 @@ func (t *Tallies) Of(plugin string) *Tally {
 	known, _ := t.byName.LoadOrStore(plugin, &Tally{})
 	return known.(*Tally)
 }
+
+// sum is what all of them hold.
+func (t *Tallies) sum() (all counts) {
+	t.byName.Range(func(_, tally any) bool {
+		c := tally.(*Tally).counts()
+		all.failed += c.failed
+		all.nanos += c.nanos
+		for i, n := range c.times {
+			all.times[i] += n
+		}
+		return true
+	})
+	return all
+}

@@ -30,6 +30,7 @@ import (
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/history"
+	"github.com/agenthost/agenthost/host/page"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
@@ -191,7 +192,11 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	h.accept = h.bounded(metrics)
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
+		shown := page.New(page.Options{
+			Status: func() admin.Status { return h.admin.Status() }, Events: h.plugins.Events, Series: h.series, Pending: h.pendingByPlugin,
+		})
 		h.admin = admin.New(admin.Options{
+			Page:    shown,
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin, Exemplars: options.Tracing.Tracer() != nil,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
@@ -290,6 +295,15 @@ func (h *host) gauges() []series.Gauge {
 	var all []series.Gauge
 	for _, p := range h.plugins.Status() {
 		all = append(all, series.Gauge{Plugin: p.Name, MemoryBytes: p.MemoryBytes, InFlight: p.InFlight})
+	}
+	return all
+}
+
+// pendingByPlugin is how many tasks are on record.
+func (h *host) pendingByPlugin() map[string]int {
+	all := map[string]int{}
+	for _, p := range h.gateway.Pending() {
+		all[p.Plugin]++
 	}
 	return all
 }

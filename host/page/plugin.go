@@ -1,0 +1,144 @@
+package page
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/fleet"
+)
+
+// pluginView is the page of one plugin.
+type pluginView struct{ name string }
+
+func (v *pluginView) plugins(*snapshot) []string { return []string{v.name} }
+
+func (v *pluginView) show(s *snapshot) shown {
+	what := shown{template: "plugin.html", title: v.name, current: "", fixed: v.name}
+	p := s.plugin(v.name)
+	if p == nil {
+		what.missing = true
+		return what
+	}
+	what.title = v.name + " · " + p.State
+	what.parts = []part{
+		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), generationsPart(*p), categoriesPart(*p),
+		{id: "operations", template: "part-operations", data: operationsOf(*p)},
+	}
+	return what
+}
+
+// pluginState is what a plugin is doing.
+type pluginState struct {
+	Name, State, Version, SDK, Reason, SwapError string
+	Since                                        time.Time
+	Restarts, MemoryRestarts, InFlight           int
+	Notes, ChangedFiles, SecretErrors, Missing   []string
+	RolledBack                                   bool
+	Pulling                                      string
+}
+
+func stateOf(p admin.PluginStatus) pluginState {
+	state := pluginState{
+		Name: p.Name, State: p.State, Version: p.Version, SDK: p.SDK, Reason: cut(4000, p.Reason), SwapError: cut(4000, p.SwapError), Since: p.Since.Round(time.Second),
+		Restarts: p.Restarts, MemoryRestarts: p.MemoryRestarts, InFlight: p.InFlight, ChangedFiles: p.ChangedFiles, SecretErrors: p.SecretErrors,
+		RolledBack: p.RolledBack, Pulling: p.Pulling,
+	}
+	if p.Sandbox != nil {
+		state.Missing = p.Sandbox.Missing
+	}
+	return state
+}
+
+// charts are the last minutes of a plugin.
+type charts struct {
+	Calls, Errors, Mean, P95, Memory, Limit, InFlight string
+	CallsChart, P95Chart, MemoryChart, InFlightChart  chart
+	Failing                                           bool
+}
+
+func chartsPart(p admin.PluginStatus, s *snapshot) part {
+	line := s.lines[p.Name]
+	c := charts{
+		Calls: inRate(lately(line.Calls)), Errors: inRate(lately(line.Errors)), Failing: lately(line.Errors) > 0, Mean: inSeconds(latest(line.Mean)), P95: inSeconds(latest(line.P95)),
+		Memory: inBytes(last(line.Memory)), InFlight: count(int(last(line.InFlight))),
+		CallsChart: wide("calls per second, and errors", line.Calls, line.Errors, inRate), P95Chart: wide("time of calls: 95th percentile, and mean", line.P95, line.Mean, inSeconds),
+		MemoryChart: wide("memory", line.Memory, nil, inBytes), InFlightChart: wide("calls in flight", line.InFlight, nil, figure),
+	}
+	if p.MemoryLimit > 0 {
+		c.Limit = inBytes(float64(p.MemoryLimit))
+	}
+	return part{id: "charts", template: "part-charts", data: c}
+}
+
+// generationRow is a generation in the table.
+type generationRow struct {
+	ID, State, Role, Version, Reason string
+	Percent                          int
+	Instances                        []instanceRow
+}
+
+// instanceRow is a process in the table.
+type instanceRow struct {
+	State, Memory, CPU      string
+	PID, Restarts, InFlight int
+	Started                 time.Time
+}
+
+func generationsPart(p admin.PluginStatus) part {
+	var all []generationRow
+	for _, g := range p.Generations {
+		row := generationRow{ID: short(g.ID), State: g.State, Role: "candidate", Version: g.Version, Reason: cut(1000, g.Reason), Percent: g.Percent}
+		switch {
+		case g.Current:
+			row.Role = "current"
+		case g.Percent > 0:
+			row.Role = "canary"
+		}
+		for _, i := range g.Instances {
+			instance := instanceRow{State: i.State, Memory: inBytes(float64(i.MemoryBytes)), CPU: fmt.Sprintf("%.1f s", i.CPUSeconds), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight}
+			if i.Started != nil {
+				instance.Started = i.Started.Round(time.Second)
+			}
+			row.Instances = append(row.Instances, instance)
+		}
+		all = append(all, row)
+	}
+	return part{id: "generations", template: "part-generations", data: all}
+}
+
+// categories are what a plugin serves, and what it lists and does not.
+type categories struct {
+	Served    []admin.Category
+	NotServed []admin.NotServed
+	More      int
+}
+
+// categoriesShown is how many of each are shown.
+const categoriesShown = 100
+
+func categoriesPart(p admin.PluginStatus) part {
+	c := categories{Served: p.Categories, NotServed: p.NotServed}
+	c.More = max(0, len(c.Served)-categoriesShown) + max(0, len(c.NotServed)-categoriesShown)
+	c.Served, c.NotServed = c.Served[:min(len(c.Served), categoriesShown)], c.NotServed[:min(len(c.NotServed), categoriesShown)]
+	return part{id: "categories", template: "part-categories", data: c}
+}
+
+// operations are those that there are something to do for.
+type operations struct {
+	Name string
+	Can  []string
+}
+
+func operationsOf(p admin.PluginStatus) operations {
+	o := operations{Name: p.Name}
+	switch p.State {
+	case string(fleet.StateDisabled):
+		o.Can = []string{string(fleet.Enable)}
+	case string(fleet.Stopped):
+		o.Can = []string{string(fleet.Start), string(fleet.Disable)}
+	default:
+		o.Can = []string{string(fleet.Restart), string(fleet.Stop), string(fleet.Kill), string(fleet.Rollback), string(fleet.Disable)}
+	}
+	return o
+}
