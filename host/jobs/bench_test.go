@@ -13,3 +13,16 @@ func BenchmarkAnsweredAsBefore(b *testing.B) {
 		}
 	})
 }
+
+// What noting it with its task adds to that.
+func BenchmarkNotedAsBefore(b *testing.B) {
+	tasks := NewTasks(1 << 20)
+	job := Identify("plugin", "category", "s3://bucket/prefix", "meta")
+	tasks.Attempt(Identify("attempt"), TaskName{Type: "sql"}).Bind(Identify("meta"), job)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			tasks.Job(job).Note(Calls{Method: "GetTask", Plugin: "plugin", Generation: "0123456789abcdef", PID: 12}, false)
+		}
+	})
+}

@@ -1,0 +1,399 @@
+package jobs
+
+import (
+	"container/list"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tasks remembers the calls about each task, for people who ask what became of it: who answered, what with, and which guarantees
+// acted. Nothing else is built on it. Its methods may be called at any time from anywhere.
+//
+// Calls that are like the last ones are counted together, so a job that is polled for days takes no more than one that has just
+// begun. Beyond its bound tasks are forgotten: those that have ended first, and of each kind the oldest.
+type Tasks struct {
+	max  int64
+	size atomic.Int64
+
+	// mu is held for all but the jobs in shards.
+	mu          sync.Mutex
+	attempts    map[ID]*Task
+	metas       map[ID][]*Task
+	executions  map[Execution][]*Task
+	live, ended list.List // of *Task
+	forgotten   int64
+	since       time.Time // of the last task that was forgotten: its first call
+
+	shards [taskShards]shard
+}
+
+// taskShards is how many maps the jobs are in, so that polls do not wait for each other.
+const taskShards = 64
+
+type shard struct {
+	mu   sync.RWMutex
+	jobs map[ID]*Task
+}
+
+// Execution names an execution of Flyte's.
+type Execution struct{ Project, Domain, Name string }
+
+// TaskName is what is known of which task it is. A replica that has not seen its creation may know nothing.
+type TaskName struct {
+	// Type and Version are its task category's.
+	Type    string
+	Version int32
+	Execution
+	// Node is the node within its workflow or subworkflow.
+	Node string
+	// Retry is the number of the attempt, from 0.
+	Retry uint32
+}
+
+// Task is the memory of one attempt.
+type Task struct {
+	tasks *Tasks
+
+	// Under mu of tasks:
+	name     TaskName
+	attempt  ID // zero: not known
+	jobs     []ID
+	meta     []ID
+	place    *list.Element
+	hasEnded bool
+	gone     bool
+
+	mu     sync.Mutex
+	calls  []Calls
+	left   int  // calls that were left out
+	closed bool // the task is forgotten
+}
+
+// Calls are calls in a row that were alike.
+type Calls struct {
+	// Method is the RPC, and Late says that the host made it by itself, when the task was on record.
+	Method string
+	Late   bool
+	// Plugin is the plugin that the calls went to, or would have; Generation and PID are those of the instance that was asked, if one was.
+	Plugin, Generation string
+	PID                int
+	// Code is the code of what Flyte got, and Hidden that of a plugin's failure in whose place it got an answer; 0 where there was none.
+	Code, Hidden uint32
+	// Applied are the guarantees that acted.
+	Applied uint32
+	// Reason is the last error's text, Flyte's or the hidden one.
+	Reason string
+	// Count is how many there were, from First to Last.
+	Count       int
+	First, Last time.Time
+}
+
+// like says that calls are counted together.
+func (c *Calls) like(other *Calls) bool {
+	return c.Method == other.Method && c.Late == other.Late && c.Plugin == other.Plugin && c.Generation == other.Generation && c.PID == other.PID &&
+		c.Code == other.Code && c.Hidden == other.Hidden && c.Applied == other.Applied
+}
+
+const (
+	// taskBytes is what a task takes besides its names and calls, bindBytes what a name of its job does, and callsBytes what calls do; about.
+	taskBytes, bindBytes, callsBytes = 896, 256, 192
+	// maxCalls is how many rows of calls a task has. The first ones, which tell of its creation, stay.
+	maxCalls, firstCalls = 16, 4
+	// likeCalls is how far back calls are looked for that a new one is counted with: polls that are answered from memory come between others.
+	likeCalls = 4
+	// maxNames is how many names a task's job has: a task whose job is deleted and made again has several.
+	maxNames = 8
+	// maxCallReason is how much of an error is kept, in bytes.
+	maxCallReason = 512
+)
+
+// NewTasks returns an empty memory of at most maxBytes, about.
+func NewTasks(maxBytes int64) *Tasks {
+	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID][]*Task{}, executions: map[Execution][]*Task{}}
+	for i := range t.shards {
+		t.shards[i].jobs = map[ID]*Task{}
+	}
+	return t
+}
+
+func (t *Tasks) shardOf(job ID) *shard {
+	return &t.shards[binary.LittleEndian.Uint32(job[:])%taskShards]
+}
+
+// Job returns the task of a job; nil where none is known.
+func (t *Tasks) Job(job ID) *Task {
+	s := t.shardOf(job)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.jobs[job]
+}
+
+// Attempt returns the task of an attempt, which is remembered from now on.
+func (t *Tasks) Attempt(attempt ID, name TaskName) *Task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.attempts[attempt]; known != nil {
+		return known
+	}
+	task := t.add(name)
+	task.attempt = attempt
+	t.attempts[attempt] = task
+	return task
+}
+
+// Unknown returns a task of which not more is known than name.
+func (t *Tasks) Unknown(name TaskName) *Task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.add(name)
+}
+
+// add puts a task in, and forgets others for it.
+func (t *Tasks) add(name TaskName) *Task {
+	task := &Task{tasks: t, name: name}
+	task.place = t.live.PushBack(task)
+	if name.Execution != (Execution{}) {
+		t.executions[name.Execution] = append(t.executions[name.Execution], task)
+	}
+	t.size.Add(task.weight())
+	t.shrink(task)
+	return task
+}
+
+// weight is what the task takes, about; under mu of tasks, and without its calls.
+func (t *Task) weight() int64 {
+	return int64(taskBytes + len(t.name.Type) + len(t.name.Project) + len(t.name.Domain) + len(t.name.Name) + len(t.name.Node) + bindBytes*len(t.jobs))
+}
+
+// Bind says by which names Flyte asks for the task's job: those of its status, and that of the resource_meta alone. Another task that had
+// one of the former has it no more.
+func (t *Task) Bind(meta ID, jobs ...ID) {
+	t.tasks.mu.Lock()
+	defer t.tasks.mu.Unlock()
+	if t.gone {
+		return
+	}
+	t.tasks.size.Add(-t.weight())
+	for _, job := range jobs {
+		if !slices.Contains(t.jobs, job) {
+			if len(t.jobs) == maxNames {
+				t.tasks.release(t, t.jobs[0])
+				t.jobs = t.jobs[1:]
+			}
+			t.jobs = append(t.jobs, job)
+		}
+		s := t.tasks.shardOf(job)
+		s.mu.Lock()
+		s.jobs[job] = t
+		s.mu.Unlock()
+	}
+	if !slices.Contains(t.meta, meta) && len(t.meta) < maxNames {
+		t.meta = append(t.meta, meta)
+		t.tasks.metas[meta] = append(t.tasks.metas[meta], t)
+	}
+	t.tasks.size.Add(t.weight())
+	t.tasks.shrink(t)
+}
+
+// Note remembers a call, and that the task has ended by it.
+func (t *Task) Note(call Calls, ended bool) {
+	if t.note(&call) && t.tasks.size.Load() > t.tasks.max {
+		t.tasks.mu.Lock()
+		t.tasks.shrink(t)
+		t.tasks.mu.Unlock()
+	}
+	if ended {
+		t.end()
+	}
+}
+
+// note counts a call, and says that it takes more memory.
+func (t *Task) note(call *Calls) (larger bool) {
+	if len(call.Reason) > maxCallReason {
+		call.Reason = call.Reason[:maxCallReason]
+	}
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	for i := len(t.calls) - 1; i >= max(0, len(t.calls)-likeCalls); i-- {
+		if like := &t.calls[i]; like.like(call) {
+			like.Count++
+			if like.Last = now; like.Reason == "" && call.Reason != "" {
+				like.Reason = call.Reason
+				t.tasks.size.Add(int64(len(call.Reason)))
+			}
+			return false
+		}
+		if t.calls[i].Method != call.Method { // what came before is another time of the task's
+			break
+		}
+	}
+	call.Count, call.First, call.Last = 1, now, now
+	if len(t.calls) == maxCalls {
+		t.left += t.calls[firstCalls].Count
+		t.tasks.size.Add(-t.calls[firstCalls].weight())
+		t.calls = slices.Delete(t.calls, firstCalls, firstCalls+1)
+	}
+	t.calls = append(t.calls, *call)
+	t.tasks.size.Add(call.weight())
+	return true
+}
+
+// weight is what the calls take, about.
+func (c *Calls) weight() int64 { return callsBytes + int64(len(c.Reason)) }
+
+// end puts the task among those that are forgotten first.
+func (t *Task) end() {
+	t.tasks.mu.Lock()
+	defer t.tasks.mu.Unlock()
+	if t.hasEnded || t.gone {
+		return
+	}
+	t.hasEnded = true
+	t.tasks.live.Remove(t.place)
+	t.place = t.tasks.ended.PushBack(t)
+}
+
+// shrink forgets tasks until the others fit, but not the one that is just being used.
+func (t *Tasks) shrink(used *Task) {
+	for t.size.Load() > t.max {
+		oldest := t.ended.Front()
+		if oldest == nil {
+			oldest = t.live.Front()
+		}
+		if oldest == nil || oldest.Value == used {
+			return
+		}
+		t.forget(oldest.Value.(*Task)) //nolint:forcetypeassert // nothing else is in the lists
+	}
+}
+
+func (t *Tasks) forget(task *Task) {
+	task.gone = true
+	from := &t.live
+	if task.hasEnded {
+		from = &t.ended
+	}
+	from.Remove(task.place)
+	delete(t.attempts, task.attempt)
+	for _, job := range task.jobs {
+		t.release(task, job)
+	}
+	for _, meta := range task.meta {
+		t.metas[meta] = without(t.metas[meta], task)
+		if len(t.metas[meta]) == 0 {
+			delete(t.metas, meta)
+		}
+	}
+	if same := without(t.executions[task.name.Execution], task); len(same) > 0 {
+		t.executions[task.name.Execution] = same
+	} else {
+		delete(t.executions, task.name.Execution)
+	}
+	weight := task.weight()
+	task.mu.Lock()
+	for i := range task.calls {
+		weight += task.calls[i].weight()
+	}
+	task.closed = true
+	if len(task.calls) > 0 {
+		t.since = task.calls[0].First
+	}
+	task.mu.Unlock()
+	t.size.Add(-weight)
+	t.forgotten++
+}
+
+// release takes a name of its job from a task.
+func (t *Tasks) release(task *Task, job ID) {
+	s := t.shardOf(job)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs[job] == task {
+		delete(s.jobs, job)
+	}
+}
+
+func without(tasks []*Task, one *Task) []*Task {
+	return slices.DeleteFunc(tasks, func(t *Task) bool { return t == one })
+}
+
+// Remembered is a task as it is remembered.
+type Remembered struct {
+	TaskName
+	// Attempt is what its creation is remembered under, if HasAttempt; Jobs what its statuses are.
+	Attempt    ID
+	HasAttempt bool
+	Jobs       []ID
+	// Ended says that its job has ended, or was deleted.
+	Ended bool
+	// Calls are those about it, in the order of the first of each row, and Left how many calls are left out, after the first rows.
+	Calls []Calls
+	Left  int
+}
+
+func (t *Task) remembered() Remembered {
+	r := Remembered{TaskName: t.name, Attempt: t.attempt, HasAttempt: t.attempt != ID{}, Jobs: slices.Clone(t.jobs), Ended: t.hasEnded}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.Calls, r.Left = slices.Clone(t.calls), t.left
+	return r
+}
+
+// ByMeta returns the tasks whose jobs Flyte knows by a resource_meta, the oldest first.
+func (t *Tasks) ByMeta(meta ID) []Remembered {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return all(t.metas[meta])
+}
+
+// Of returns the tasks of an execution, the oldest first.
+func (t *Tasks) Of(execution Execution) []Remembered {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return all(t.executions[execution])
+}
+
+// Called returns the executions of a name, in whatever project and domain.
+func (t *Tasks) Called(name string) []Execution {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []Execution
+	for execution := range t.executions {
+		if execution.Name == name {
+			found = append(found, execution)
+		}
+	}
+	return found
+}
+
+func all(tasks []*Task) []Remembered {
+	found := make([]Remembered, len(tasks))
+	for i, task := range tasks {
+		found[i] = task.remembered()
+	}
+	return found
+}
+
+// TaskMemory is how far the memory reaches.
+type TaskMemory struct {
+	// Tasks are remembered, Bytes of Max, about. Forgotten is how many are not any more.
+	Tasks      int
+	Bytes, Max int64
+	Forgotten  int64
+	// Since is when the task began that was forgotten last; zero: none was.
+	Since time.Time
+}
+
+// Memory is how far the memory reaches.
+func (t *Tasks) Memory() TaskMemory {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return TaskMemory{Tasks: t.live.Len() + t.ended.Len(), Bytes: t.size.Load(), Max: t.max, Forgotten: t.forgotten, Since: t.since}
+}
