@@ -171,7 +171,7 @@ func (s *Server) refuse(r *http.Request, e endpoint, c caller) *refusal {
 	case e.form && !isForm(r):
 		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/x-www-form-urlencoded"}
 	case !e.form && !isJSON(r):
-		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/json"}
+		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/json, or application/octet-stream"}
 	case wanted == open || c.token != "":
 		return nil
 	case c.showed:
@@ -230,12 +230,13 @@ func isForeign(r *http.Request) bool {
 	return err != nil || from.Host == "" || !strings.EqualFold(from.Host, r.Host)
 }
 
-// isJSON says that a body, if there is one, says it is JSON: what pages can send without asking is not.
+// isJSON says that a body, if there is one, says it is JSON or bytes: what pages can send without asking is neither.
 func isJSON(r *http.Request) bool {
 	if r.Header.Get("Content-Type") == "" {
 		return r.ContentLength == 0
 	}
-	return kindOf(r) == "application/json"
+	kind := kindOf(r)
+	return kind == "application/json" || kind == "application/octet-stream"
 }
 
 // isForm says that a body says it is a form.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agenthost/agenthost/host/artifact"
+	"github.com/agenthost/agenthost/host/explain"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/history"
@@ -78,6 +79,8 @@ type Options struct {
 	// Pending are the accepted tasks that have no job yet, and CancelPending gives one up.
 	Pending       func() []gateway.Pending
 	CancelPending func(ctx context.Context, id string) error
+	// Explain answers people who ask about tasks; nil: nobody does.
+	Explain *explain.Explainer
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Series is the last steps of plugins, at most so many; see series.Recorder.Last.
@@ -210,7 +213,7 @@ func (s *Server) endpoints() []endpoint {
 			parameters: "`id`: that of the task",
 			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
 		},
-	}, s.operations(), s.pageEndpoints(), []endpoint{
+	}, s.explaining(), s.operations(), s.pageEndpoints(), []endpoint{
 		{
 			pattern: "GET /debug/pprof/", handler: http.HandlerFunc(pprof.Index), access: read, profile: true,
 			answer: "the list of Go's profiles of the host, and below it each by its name, such as `/debug/pprof/heap`", status: "200",

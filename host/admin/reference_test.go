@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/health"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/explain"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/series"
 	"github.com/agenthost/agenthost/test/published"
@@ -47,7 +48,7 @@ Who may ask for what:
 A token comes as ` + "`Authorization: Bearer …`" + `. There are those of ` + "`listen.admin_token`" + `, and over TCP one of the host's own: a new one for each of
 its lives, in ` + "`admin-PORT.token`" + ` below ` + "`run_dir`" + `, for nobody but its user (on its machine answers name the path in ` + "`Agenthost-Token-File`" + `, where the
 command line finds it). Refused besides: requests of pages of other sites in a browser (` + "`Origin`, `Sec-Fetch-Site`" + `), names in ` + "`Host`" + ` that a
-stranger can have lead here (403; not with a token), and bodies that are not ` + "`application/json`" + ` (415). Each operation leaves a line in
+stranger can have lead here (403; not with a token), and bodies that are neither ` + "`application/json`" + ` nor ` + "`application/octet-stream`" + ` (415). Each operation leaves a line in
 the log, ` + "`operation`" + `, with who asked for it, its outcome and what changed.
 
 | endpoint | access | parameters | answer | status |
@@ -76,7 +77,7 @@ What anybody may see, for the kubelet, Prometheus and hooks, at an address of it
 	for _, e := range NewProbe(ProbeOptions{Metrics: prometheus.NewRegistry(), Health: health.NewServer()}).endpoints() {
 		p.print("| `%s` | %s | %s |\n", e.pattern, cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, ConfigState{}, series.Series{}} {
+	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, explain.TypeAnswer{}, explain.MetaAnswer{}, explain.TasksAnswer{}, ConfigState{}, series.Series{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()
@@ -149,7 +150,7 @@ var cell = strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../series/recorder.go", "../history/event.go"} {
+	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../explain/*.go", "../series/recorder.go", "../history/event.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, no files", pattern, err)

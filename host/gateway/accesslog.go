@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/internal/throttle"
+	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/tracing"
 )
 
@@ -55,6 +56,19 @@ type noted struct {
 	applied atomic.Uint32
 	// trace is what a collector is told of the call.
 	trace *tracing.Call
+	// asked is the instance that was asked last.
+	asked atomic.Pointer[route.Instance]
+}
+
+// ask notes that an instance is asked.
+func (n *noted) ask(lease route.Lease) {
+	switch {
+	case n == nil:
+	case lease.Instance != nil:
+		n.asked.Store(lease.Instance)
+	default:
+		n.asked.Store(&route.Instance{Generation: lease.Generation})
+	}
 }
 
 // save notes that guarantees have saved the call. A call that nobody has made has no note.

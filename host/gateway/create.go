@@ -55,6 +55,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 			outcome, got := g.make(background, &making, deadline)
 			making.trace.End(outcome.Err)
 			outcome.Trace = c.trace.Reference()
+			g.noteLate(&making, n, outcome)
 			own = reply{header: got.header, trailer: got.trailer}
 			return outcome
 		})

@@ -49,6 +49,7 @@ func (g *Gateway) delete(ctx context.Context, c *routedCall) (*frame, error) {
 		got.message, err = &frame{}, nil
 	}
 	if err == nil {
+		c.ended = true
 		g.creates.Gone(c.job)
 		g.statuses.Forget(c.job) // how long it could not be deleted
 	}

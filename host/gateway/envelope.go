@@ -89,20 +89,31 @@ func open(bytesOfMeta []byte, keys *record.Keys) (e envelope, ok bool) {
 // have been made up by the caller: it never chooses a generation, and chooses a plugin only where no host could have signed for
 // all, as without create.keys, or until a day that the configuration names.
 func (g *Gateway) pinOf(e envelope) envelope {
-	if e.genuine {
-		return e
-	}
-	creation := g.creation.Load()
-	shared := g.keys() != nil && !creation.Local
-	if shared && !time.Now().Before(creation.UnsignedPinsUntil) {
+	pin, ignored := g.pinFor(e)
+	if ignored {
 		if leftOut, ok := g.unsigned.Allow(); ok {
 			g.log.Warn("a job is not pinned, because its envelope was signed by no host with these create.keys: it was made up, or by a host of before signatures "+
 				"(see create.unsigned_pins_until)", "plugin", e.plugin, "generation", e.generation, "left_out", leftOut)
 		}
-		return envelope{}
 	}
-	return envelope{plugin: e.plugin}
+	return pin
 }
+
+// pinFor is pinOf without a word in the log; ignored says that nothing of the envelope counts.
+func (g *Gateway) pinFor(e envelope) (pin envelope, ignored bool) {
+	if e.genuine {
+		return e, false
+	}
+	creation := g.creation.Load()
+	shared := g.keys() != nil && !creation.Local
+	if shared && !time.Now().Before(creation.UnsignedPinsUntil) {
+		return envelope{}, true
+	}
+	return envelope{plugin: e.plugin}, false
+}
+
+// isSigned says whether an envelope is signed, by whomever.
+func isSigned(sealed []byte) bool { return bytes.HasPrefix(sealed, signedMark) }
 
 // unsignedInterval and unsignedBurst bound how often the log tells of such envelopes.
 const (

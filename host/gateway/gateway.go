@@ -89,6 +89,7 @@ type Gateway struct {
 	statuses *jobs.Statuses
 	polls    jobs.Polls
 	creates  *jobs.Creates
+	tasks    *jobs.Tasks
 	limits   limits
 	waits    waits
 	memory   *memory
@@ -114,6 +115,8 @@ const (
 	// that asks again does so after its own restart, or at once.
 	createMemory     = 16 << 20
 	createMemoryTime = 15 * time.Minute
+	// taskMemory is how much is remembered of the calls about tasks, in bytes, for who asks about one: about 20,000 tasks.
+	taskMemory = 32 << 20
 )
 
 // keepaliveMinTime is how often callers may ping: Flyte 2 pings every 30 s and others every 10, with no call under way.
@@ -162,6 +165,7 @@ func New(options Options) *Gateway {
 		access:   options.Access,
 		tracer:   options.Tracer,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
+		tasks:    jobs.NewTasks(taskMemory),
 	}
 	g.limits.limited, g.limits.waits = g.metrics.limited, &g.waits
 	limits := options.Limits.orDefault()

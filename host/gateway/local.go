@@ -269,6 +269,7 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		making.local = &localCreation{gateway: g, call: making, id: c.record.Intent, record: intent.Record, offered: true, sent: intent.Stage == record.Sent}
 		outcome, _ := g.makeLocal(detached, making, time.Time{})
 		making.trace.End(outcome.Err)
+		g.noteLate(making, n, outcome)
 		return outcome
 	})
 	return n, nil

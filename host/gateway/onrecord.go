@@ -369,6 +369,7 @@ func (g *Gateway) creationOf(ctx context.Context, c *routedCall) (*jobs.Creation
 		making.trace = g.tracer.Resume(making.trace, c.record.Trace)
 		outcome := g.resume(making, n, c.record.Accepted)
 		making.trace.End(outcome.Err)
+		g.noteLate(making, n, outcome)
 		return outcome
 	})
 	if !begun {
@@ -437,7 +438,7 @@ func (g *Gateway) callOf(ctx context.Context, c *routedCall) (*routedCall, error
 	}
 	making := &routedCall{
 		method: method{name: "CreateTask", operation: "create", generation: c.method.generation, target: pluginAsync + "CreateTask", creates: true, asked: askedCreate},
-		info:   info, route: c.route, request: newFrame(message), trace: c.trace,
+		info:   info, route: c.route, request: newFrame(message), trace: c.trace, note: &noted{},
 	}
 	making.info.meta = nil
 	making.background = g.outgoing(context.WithoutCancel(ctx), making.info, making.trace)

@@ -58,6 +58,9 @@ type routedCall struct {
 	// caller is who makes the call. judged says that there is a policy which he was judged by.
 	caller access.Caller
 	judged bool
+	// task is what is remembered of the calls about the task; nil where nothing is. ended says that the task has ended by this one.
+	task  *jobs.Task
+	ended bool
 	// note is what is noted of the call for its end; nil for one that no caller has made.
 	note *noted
 }
@@ -110,7 +113,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	case m.polls && g.enabled.Has(guarantee.LastKnownStatus), m.deletes && g.enabled.Has(guarantee.UnknownJobs): // G5 and G7
 		c.route = route.Route{Target: noPlugin{g.unservedReason(info, "")}, Policy: route.Policy{MaxStale: unservedMaxStale}}
 	default:
-		return nil, status.Error(codes.NotFound, g.unservedReason(info, info.scope())+"; ListAgents names those it serves")
+		err := status.Error(codes.NotFound, g.unservedReason(info, info.scope())+"; ListAgents names those it serves")
+		g.noteUnserved(c, err)
+		return nil, err
 	}
 	if m.sync != c.route.Sync && c.record == nil && (!m.creates || !g.mayRunSync(c)) {
 		kind, use := "an async", "CreateTask, GetTask and DeleteTask"
@@ -127,6 +132,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if wrapped && c.route.Target.Plugin() == e.plugin {
 		g.record(c, guarantee.Pinning) // G11
 	}
+	c.task = g.taskOf(c, place, metaOfFlyte)
 	switch {
 	case m.deletes:
 		c.job = c.creationID(metaOfFlyte)

@@ -23,6 +23,7 @@ const pollMaxWait = time.Second
 // whole life of a task, forgives none, and gives up on the sixth.
 func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	if answer := c.recordedStatus(); answer != nil {
+		c.ended = c.record.End != nil
 		return newFrame(answer), nil
 	}
 	// 1. Memory answers while the last status is fresh.
@@ -47,6 +48,7 @@ func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	// 4. What came of it is recorded, and answered: with the last known status where it was an error.
 	switch {
 	case err == nil:
+		c.ended = ended
 		if c.remembersStatus() {
 			g.remember(c, got.message.bytes(), ended)
 		}
@@ -213,6 +215,7 @@ func (g *Gateway) endJob(c *routedCall, last jobs.Status, failure error) (*frame
 		return nil, failure
 	}
 	g.record(c, guarantee.EndsUnreachable) // G6
+	c.ended = true
 	c.logTo(g.log).Warn("a job whose plugin could not be asked about it for too long is given up", "plugin", c.route.Target.Plugin(),
 		"task_type", c.route.Category.Name, "failing_for", last.Failing, "max_stale", c.route.Policy.MaxStale, "code", status.Code(failure))
 	known := "its status was never known"

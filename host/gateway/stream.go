@@ -49,7 +49,10 @@ func (g *Gateway) forwardStream(ctx context.Context, caller grpc.ServerStream, m
 		return err
 	}
 	observed.routed(c.route, c.info)
-	return c.naming(g.answerStream(caller, first, c, answer))
+	err = c.naming(g.answerStream(caller, first, c, answer))
+	c.ended = m.sync && err == nil
+	g.noteCall(c, nil, err)
+	return err
 }
 
 func (g *Gateway) answerStream(caller grpc.ServerStream, first *frame, c *routedCall, answer answerer) error {
@@ -125,6 +128,7 @@ func (g *Gateway) open(ctx context.Context, c *routedCall) (_ route.Lease, agent
 			lease.Release()
 			continue
 		}
+		c.note.ask(lease)
 		began := time.Now()
 		asking, try := c.trace.Try(ctx, c.method.asked, c.route.Target.Plugin(), lease.Generation)
 		agent, err = lease.Conn.NewStream(asking, desc, c.method.target, withFrames, grpc.MaxCallRecvMsgSize(size))

@@ -58,10 +58,12 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 
 	answer, err := g.answer(g.outgoing(ctx, c.info, c.trace), c)
 	observed.hidden = c.hidden
+	err = c.naming(err)
+	g.noteCall(c, answer, err)
 	if err == nil && m.creates {
-		err = g.seal(c, answer)
+		err = c.naming(g.seal(c, answer))
 	}
-	return answer, c.naming(err)
+	return answer, err
 }
 
 func (g *Gateway) answer(ctx context.Context, c *routedCall) (*frame, error) {
@@ -206,6 +208,7 @@ func (g *Gateway) invoke(ctx context.Context, lease route.Lease, c *routedCall) 
 		cramped = size < c.method.answerSizes()[0]
 		bounds = grpc.MaxCallRecvMsgSize(size)
 	}
+	c.note.ask(lease)
 	answered := g.sending(c)
 	var taker peer.Peer // nobody, where no connection took the call
 	began := time.Now()

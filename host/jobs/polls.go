@@ -48,6 +48,13 @@ func (p *Polls) Begin(id ID) bool {
 	return true
 }
 
+// UnderWay is how many polls of a job are.
+func (p *Polls) UnderWay(id ID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.jobs[id].polls
+}
+
 // End counts a poll out, and says whether the plugin has answered it.
 func (p *Polls) End(id ID, answered bool) {
 	now := time.Now()

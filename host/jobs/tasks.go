@@ -97,11 +97,14 @@ func (c *Calls) like(other *Calls) bool {
 		c.Code == other.Code && c.Hidden == other.Hidden && c.Applied == other.Applied
 }
 
+// FirstCalls is how many of a task's first rows of calls stay, which tell of its creation, when others are left out.
+const FirstCalls = 4
+
 const (
 	// taskBytes is what a task takes besides its names and calls, bindBytes what a name of its job does, and callsBytes what calls do; about.
 	taskBytes, bindBytes, callsBytes = 896, 256, 192
-	// maxCalls is how many rows of calls a task has. The first ones, which tell of its creation, stay.
-	maxCalls, firstCalls = 16, 4
+	// maxCalls is how many rows of calls a task has.
+	maxCalls = 16
 	// likeCalls is how far back calls are looked for that a new one is counted with: polls that are answered from memory come between others.
 	likeCalls = 4
 	// maxNames is how many names a task's job has: a task whose job is deleted and made again has several.
@@ -129,6 +132,23 @@ func (t *Tasks) Job(job ID) *Task {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.jobs[job]
+}
+
+// Only returns the task of a type whose job Flyte knows by a resource_meta; nil where none is known, or several are.
+func (t *Tasks) Only(meta ID, taskType string) *Task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var only *Task
+	for _, task := range t.metas[meta] {
+		switch {
+		case task.name.Type != taskType:
+		case only != nil:
+			return nil
+		default:
+			only = task
+		}
+	}
+	return only
 }
 
 // Attempt returns the task of an attempt, which is remembered from now on.
@@ -236,9 +256,9 @@ func (t *Task) note(call *Calls) (larger bool) {
 	}
 	call.Count, call.First, call.Last = 1, now, now
 	if len(t.calls) == maxCalls {
-		t.left += t.calls[firstCalls].Count
-		t.tasks.size.Add(-t.calls[firstCalls].weight())
-		t.calls = slices.Delete(t.calls, firstCalls, firstCalls+1)
+		t.left += t.calls[FirstCalls].Count
+		t.tasks.size.Add(-t.calls[FirstCalls].weight())
+		t.calls = slices.Delete(t.calls, FirstCalls, FirstCalls+1)
 	}
 	t.calls = append(t.calls, *call)
 	t.tasks.size.Add(call.weight())

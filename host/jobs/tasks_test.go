@@ -62,7 +62,7 @@ func TestTheFirstCallsAndTheLastOnesStay(t *testing.T) {
 		task.Note(Calls{Method: "GetTask", PID: pid, Reason: fmt.Sprint(pid)}, false)
 	}
 	got := tasks.Of(Execution{"shop", "production", "f1"})[0]
-	if got.Left != 100-maxCalls || len(got.Calls) != maxCalls || got.Calls[firstCalls-1].PID != firstCalls-1 || got.Calls[firstCalls].PID != 100-maxCalls+firstCalls || got.Calls[maxCalls-1].PID != 99 {
+	if got.Left != 100-maxCalls || len(got.Calls) != maxCalls || got.Calls[FirstCalls-1].PID != FirstCalls-1 || got.Calls[FirstCalls].PID != 100-maxCalls+FirstCalls || got.Calls[maxCalls-1].PID != 99 {
 		t.Errorf("%d left out of %s", got.Left, told(got.Calls))
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/explain"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/guarantee"
@@ -203,7 +204,8 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Waiting: h.gateway.Waiting, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
-			Series: h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
+			Explain: &explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
+			Series:  h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
 	if bound.probe != nil {
@@ -212,6 +214,15 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		})
 	}
 	return h
+}
+
+// replicaName names a host among its replicas: its machine, or pod, and its address for Flyte.
+func replicaName(grpcAddress string) string {
+	machine, err := os.Hostname()
+	if err != nil {
+		return grpcAddress
+	}
+	return machine + ", " + grpcAddress
 }
 
 // serve answers until ctx ends or one of the servers fails.

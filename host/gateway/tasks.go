@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"encoding/hex"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agenthost/agenthost/host/jobs"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/proto/fields"
+)
+
+// What is remembered of the calls about each task (jobs.Tasks) is for people who ask: see explain.go. A creation says which task it
+// is; a poll is put down to it by what the job's status is remembered under, and a deletion by the resource_meta alone. Polls of
+// plugins that nothing is remembered for (status.max_stale: 0) are not noted: finding the task would be all that they pay for.
+
+// taskOf is the task that a call is about; nil where it is not known. place is what its resource_meta was sealed with, and meta that,
+// without a seal.
+func (g *Gateway) taskOf(c *routedCall, place *record.Seal, meta []byte) *jobs.Task {
+	switch m := &c.method; {
+	case m.creates || m.sync:
+		if c.info.attempt == "" {
+			return nil
+		}
+		return g.tasks.Attempt(c.attemptID(), c.info.taskName())
+	case m.polls && c.remembersStatus():
+		if known := g.tasks.Job(c.statusID(meta)); known != nil {
+			return known
+		}
+		return g.meet(c, place, meta)
+	case m.polls:
+		return nil
+	}
+	return g.tasks.Only(jobs.Identify(string(meta)), c.info.category.Name)
+}
+
+// meet is the task of a job that another host has made, or one before this one.
+func (g *Gateway) meet(c *routedCall, place *record.Seal, meta []byte) *jobs.Task {
+	var met *jobs.Task
+	switch name := c.info.taskName(); {
+	case c.record != nil && c.record.Request != nil:
+		info, err := readCreate(c.record.Request)
+		if err != nil {
+			return nil
+		}
+		about := routedCall{info: info}
+		met = g.tasks.Attempt(about.attemptID(), info.taskName())
+	case c.record != nil && c.record.Intent != "":
+		var attempt jobs.ID
+		if decoded, err := hex.DecodeString(c.record.Intent); err != nil || copy(attempt[:], decoded) != len(attempt) {
+			return nil
+		}
+		met = g.tasks.Attempt(attempt, name)
+	case place != nil:
+		name.Project, name.Domain = place.Project, place.Domain
+		met = g.tasks.Unknown(name)
+	default:
+		met = g.tasks.Unknown(name)
+	}
+	met.Bind(jobs.Identify(string(meta)), c.statusID(meta))
+	return met
+}
+
+func (info *requestInfo) taskName() jobs.TaskName {
+	return jobs.TaskName{
+		Type: info.category.Name, Version: info.category.Version, Node: info.node, Retry: info.retry,
+		Execution: jobs.Execution{Project: info.project, Domain: info.domain, Name: info.execution},
+	}
+}
+
+// noteCall notes a call with its task. answer is that to a creation, without a seal.
+func (g *Gateway) noteCall(c *routedCall, answer *frame, err error) {
+	if c.task == nil {
+		return
+	}
+	if c.method.creates && err == nil {
+		if meta, _, err := fields.Take(answer.bytes(), createdMeta); err == nil {
+			c.task.Bind(jobs.Identify(string(meta)), c.statusID(meta), c.statusIDWith("", meta))
+		}
+	}
+	calls := c.row(err)
+	calls.Applied = c.note.applied.Load()
+	if calls.Hidden = uint32(status.Code(c.hidden)); err == nil {
+		err = c.hidden
+	}
+	if err != nil {
+		calls.Reason = status.Convert(err).Message()
+	}
+	c.task.Note(calls, c.ended)
+}
+
+// row is a call as it is noted, with the instance that was asked last.
+func (c *routedCall) row(err error) jobs.Calls {
+	calls := jobs.Calls{Method: c.method.name, Plugin: c.route.Target.Plugin(), Code: uint32(status.Code(err))}
+	if asked := c.note.asked.Load(); asked != nil {
+		calls.Generation, calls.PID = asked.Generation, asked.PID
+	}
+	return calls
+}
+
+// noteUnserved notes a call that begins a task and that no plugin serves.
+func (g *Gateway) noteUnserved(c *routedCall, err error) {
+	if c.begins() && c.info.attempt != "" {
+		g.tasks.Attempt(c.attemptID(), c.info.taskName()).Note(jobs.Calls{
+			Method: c.method.name, Code: uint32(codes.NotFound), Reason: status.Convert(err).Message(),
+		}, false)
+	}
+}
+
+// noteLate notes how the creation of a task ended that was on record by then.
+func (g *Gateway) noteLate(c *routedCall, n *jobs.Creation, outcome jobs.Outcome) {
+	if _, accepted := n.Accepted(); !accepted || outcome.Err != nil && outcome.Harmless {
+		return
+	}
+	calls := c.row(outcome.Err)
+	if calls.Late = true; outcome.Err != nil {
+		calls.Reason = outcome.Err.Error()
+	}
+	g.tasks.Attempt(n.ID, c.info.taskName()).Note(calls, outcome.Err != nil || outcome.End != nil)
+}
