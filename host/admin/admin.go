@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agenthost/agenthost/host/artifact"
-	"github.com/agenthost/agenthost/host/explain"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/history"
@@ -80,7 +79,7 @@ type Options struct {
 	Pending       func() []gateway.Pending
 	CancelPending func(ctx context.Context, id string) error
 	// Explain answers people who ask about tasks; nil: nobody does.
-	Explain *explain.Explainer
+	Explain Explainer
 	// Rollbacks is how often a generation failed its probation.
 	Rollbacks func() int64
 	// Series is the last steps of plugins, at most so many; see series.Recorder.Last.

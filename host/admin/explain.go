@@ -11,6 +11,13 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
+// Explainer answers questions about tasks: see explain.Explainer.
+type Explainer interface {
+	Type(question gateway.Question) explain.TypeAnswer
+	Meta(meta []byte, taskType string) explain.MetaAnswer
+	Tasks(question explain.TaskQuestion) explain.TasksAnswer
+}
+
 // explaining are the endpoints that answer people who ask about a task. They change nothing.
 func (s *Server) explaining() []endpoint {
 	return []endpoint{

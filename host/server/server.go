@@ -204,7 +204,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Waiting: h.gateway.Waiting, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
-			Explain: &explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
+			Explain: explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
 			Series:  h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
 		})
 	}
