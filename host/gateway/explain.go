@@ -88,15 +88,15 @@ func (g *Gateway) Prospect(q Question) Prospect {
 	case g.mayAccept(c):
 		p.OnRecord, p.HereOnly = true, true
 	}
-	p.Waits, p.Refused = g.waits(c)
+	p.Waits, p.Refused = g.wouldWait(c)
 	if _, away := c.route.Target.Trouble(); away {
 		p.Masked = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus)
 	}
 	return p
 }
 
-// waits is what a call that begins a task would wait for now, and why it would be refused.
-func (g *Gateway) waits(c *routedCall) (waits []Wait, refused string) {
+// wouldWait is what a call that begins a task would wait for now, and why it would be refused.
+func (g *Gateway) wouldWait(c *routedCall) (waits []Wait, refused string) {
 	gate, limit := g.gates.of(c.route), g.limits.of(c.route)
 	if trouble, away := c.route.Target.Trouble(); away {
 		waits = append(waits, Wait{On: "plugin", Reason: trouble.Reason, Since: trouble.Since})
