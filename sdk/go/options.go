@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
@@ -90,6 +92,18 @@ func IdempotentCreate() Promise { return Capabilities(pluginv1.CapabilityIdempot
 
 // Capabilities promises things by name. Names that the host does not know are ignored.
 func Capabilities(names ...string) Promise { return Promise{names} }
+
+// GRPC adds options of the gRPC server, such as instrumentation:
+//
+//	agent.GRPC(grpc.StatsHandler(otelgrpc.NewServerHandler()))
+//
+// makes a span of OpenTelemetry's for each call, in the trace that the host's call belongs to.
+func GRPC(options ...grpc.ServerOption) Option {
+	return optionFunc(func(s *Server) error {
+		s.grpc = append(s.grpc, options...)
+		return nil
+	})
+}
 
 // OnClose adds something to do when the plugin stops, after the agents' own Close, in reverse order.
 func OnClose(fn func(ctx context.Context) error) Option {

@@ -28,6 +28,7 @@ type Server struct {
 	capabilities  []string
 	closers       []closer
 	calls         *callTracker
+	grpc          []grpc.ServerOption
 
 	// closing holds the agents that closers has already.
 	closing   map[Closer]bool
@@ -71,16 +72,16 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	pluginv1.RegisterPluginServiceServer(registrar, pluginService{server: s})
 }
 
-// ServerOptions are what the gRPC server needs: no limit on the size of messages, as many pings as the host likes, and
-// the interceptors by which Close knows of the calls in flight.
+// ServerOptions are what the gRPC server needs: no limit on the size of messages, as many pings as the host likes, the
+// interceptors by which Close knows of the calls in flight, and those that GRPC added.
 func (s *Server) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	return append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(s.trackUnary),
 		grpc.ChainStreamInterceptor(s.trackStream),
-	}
+	}, s.grpc...)
 }
 
 // Close waits until the calls in flight have ended, refusing new ones, and then closes the agents, each once, the last

@@ -107,7 +107,7 @@ func (j jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
 		panic("out of order")
 	case "print":
 		fmt.Println("printed to stdout")
-		slog.Warn("logged", "rows", 3)
+		slog.WarnContext(ctx, "logged", "rows", 3)
 	case "hold":
 		if err := hold(ctx, filepath.Join(task.OutputPrefix, "begun")); err != nil {
 			return meta{}, err

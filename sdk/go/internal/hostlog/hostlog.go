@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/agenthost/agenthost/sdk/go/internal/traceparent"
 )
 
 const (
@@ -24,6 +26,8 @@ const (
 	maxPart = 16 << 10
 	// timestamp has the six digits that go-plugin parses by.
 	timestamp = "2006-01-02T15:04:05.000000Z07:00"
+
+	traceID, spanID = "trace_id", "span_id"
 )
 
 // Handler is a slog.Handler. Groups become prefixes of keys: group "a" with field "b" is "a.b".
@@ -51,12 +55,17 @@ func New(writer io.Writer, level slog.Leveler) *Handler {
 func (h *Handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level.Level() }
 
 // Handle writes one line. It never returns an error for what is in the record, only for what the writer says.
-func (h *Handler) Handle(_ context.Context, record slog.Record) error {
+//
+// A record of a call, as slog.InfoContext and the like make it, names the call's trace, unless it does so itself.
+func (h *Handler) Handle(ctx context.Context, record slog.Record) error {
 	fields := slices.Clone(h.fields)
 	record.Attrs(func(attr slog.Attr) bool {
 		fields = appendAttr(fields, h.prefix, attr)
 		return true
 	})
+	if trace, span, ok := traceparent.Of(ctx); ok && !slices.ContainsFunc(fields, func(f field) bool { return f.key == traceID }) {
+		fields = append(fields, field{traceID, jsonString(trace, maxPart)}, field{spanID, jsonString(span, maxPart)})
+	}
 	line := []byte(`{"@level":"` + levelName(record.Level) + `","@message":`)
 	line = append(line, jsonString(record.Message, maxPart)...)
 	if !record.Time.IsZero() {

@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/metadata"
 	"pgregory.net/rapid"
 )
 
@@ -148,5 +150,26 @@ func TestConcurrentRecordsDoNotMix(t *testing.T) {
 	}
 	for _, line := range out.lines {
 		parse(t, line)
+	}
+}
+
+func TestALineOfACallNamesItsTrace(t *testing.T) {
+	const trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", "00-"+trace+"-"+span+"-01"))
+	var out bytes.Buffer
+	log := slog.New(New(&out, slog.LevelInfo))
+	log.InfoContext(ctx, "of a call")
+	log.InfoContext(ctx, "of a call", "trace_id", "its own")
+	log.Info("of none")
+	var ids []any
+	for line := range bytes.Lines(out.Bytes()) {
+		var fields map[string]any
+		if err := json.Unmarshal(line, &fields); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, fields["trace_id"], fields["span_id"])
+	}
+	if want := []any{trace, span, "its own", nil, nil, nil}; !slices.Equal(ids, want) {
+		t.Errorf("the lines name %v, want %v", ids, want)
 	}
 }

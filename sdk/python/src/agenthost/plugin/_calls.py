@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from . import _trace
 from ._contract import NOT_TAKEN_TRAILER
 
 
@@ -51,6 +52,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _answering(self, answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
             await self._refuse_if_draining(context)
+            _trace.enter(context.invocation_metadata())
             with self._one():
                 return await answer(request, context)
 
@@ -59,6 +61,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _streaming(self, answers: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             await self._refuse_if_draining(context)
+            _trace.enter(context.invocation_metadata())
             with self._one():
                 async for part in answers(request, context):
                     yield part

@@ -8,6 +8,8 @@ import logging
 import sys
 from typing import TextIO
 
+from . import _trace
+
 _LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warn"), (logging.INFO, "info"), (logging.DEBUG, "debug"))
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -30,6 +32,9 @@ class HostFormatter(logging.Formatter):
             fields["stack"] = record.stack_info
         for key, value in fields.items():
             line.setdefault(key, value)
+        if trace := _trace.current.get():
+            line.setdefault("trace_id", trace.trace_id)
+            line.setdefault("span_id", trace.span_id)
         return json.dumps(line, default=str)
 
 
