@@ -133,6 +133,7 @@ in any language, started, watched, restarted and stopped by the host.`,
 	root.AddCommand(newOperationCommands()...)
 	root.AddCommand(
 		newPendingCommand(),
+		newExplainCommand(),
 		newNewCommand(),
 		newTaskCommand(),
 		newPluginCommand(),

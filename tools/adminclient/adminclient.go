@@ -26,6 +26,8 @@ type Client struct {
 	// Limit is how long the host may take: for a whole answer, or for the report that ends a stream. Zero: DefaultLimit for an
 	// answer, and for a stream as long as it goes on.
 	Limit time.Duration
+
+	body []byte // of a request that has one
 }
 
 // DefaultLimit is how long a host may take for an answer, or to begin one.

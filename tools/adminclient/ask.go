@@ -1,6 +1,7 @@
 package adminclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,9 +108,16 @@ func (c Client) send(ctx context.Context, method, path, token string) (*http.Res
 	} else {
 		transport.DialContext = dial.DialContext // and no proxy
 	}
-	request, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+	var body io.Reader
+	if c.body != nil && method == http.MethodPost {
+		body = bytes.NewReader(c.body)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/octet-stream")
 	}
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
