@@ -67,7 +67,7 @@ With --follow it goes on with what happens then, until interrupted.`, history.Ma
 	cmd.Flags().BoolVarP(&wanted.Follow, "follow", "f", false, "go on with what happens, until interrupted")
 	completeFlag(cmd, "since", cobra.FixedCompletions([]string{"15m", "1h", "24h", "7d"}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))
 	completeFlag(cmd, "plugin", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-		return completePlugins(cmd, nil, begun)
+		return completeOnePlugin(cmd, nil, begun)
 	})
 	return cmd
 }

@@ -127,6 +127,8 @@ in any language, started, watched, restarted and stopped by the host.`,
 		newCheckCommand(),
 		newStatusCommand(),
 		newEventsCommand(),
+		newLogsCommand(),
+		newTopCommand(),
 		newReloadCommand(),
 		newUpgradeCommand(),
 	)

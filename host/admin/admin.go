@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/history"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/series"
 )
@@ -46,6 +47,8 @@ type Options struct {
 	Readiness func() Readiness
 	// Events are those of a query, until the context ends or the host stops; see history.History.Events.
 	Events func(context.Context, history.Query) iter.Seq[history.Event]
+	// Tails are the last lines of the plugins; nil: there are none.
+	Tails *logging.Tails
 	// HistoryLost is how many events could not be kept for after the host's end, and why the last one could not; see LogLost.
 	HistoryLost func() (events int64, why string)
 	// Reload takes up the changed configuration, or with dry only plans it, and sends what happens line by line, the report
@@ -126,6 +129,9 @@ func New(options Options) *Server {
 	}
 	if options.LogLost == nil {
 		options.LogLost = func() (int64, string) { return 0, "" }
+	}
+	if options.Tails == nil {
+		options.Tails = &logging.Tails{}
 	}
 	if options.HistoryLost == nil {
 		options.HistoryLost = func() (int64, string) { return 0, "" }
@@ -211,6 +217,12 @@ func (s *Server) endpoints() []endpoint {
 			pattern: "POST /pending/{id}/cancel", handler: s.operation("cancel", s.serveCancel),
 			parameters: "`id`: that of the task",
 			answer:     "nothing, once the task is given up: no job is made for it. Else why it is not", status: "204, 409",
+		},
+		{
+			pattern: "GET /plugins/{plugin}/logs", handler: http.HandlerFunc(s.serveLogs), access: read,
+			parameters: fmt.Sprintf("`plugin`: its name; `tail`: how many of its last lines, by default %d; `follow=1`: go on with those that come", DefaultTail),
+			answer: fmt.Sprintf("what the plugin has printed: [Lines](#line), as newline-delimited JSON. The host keeps the last %d KiB of each plugin in memory (less where there are more than %d), over the end of its processes; secrets of the plugin are taken out",
+				logging.TailBytes>>10, logging.AllTailsBytes/logging.TailBytes), status: "200, 400, 404 where there is no such plugin",
 		},
 	}, s.explaining(), s.operations(), s.pageEndpoints(), []endpoint{
 		{

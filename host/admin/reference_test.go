@@ -77,7 +77,7 @@ What anybody may see, for the kubelet, Prometheus and hooks, at an address of it
 	for _, e := range NewProbe(ProbeOptions{Metrics: prometheus.NewRegistry(), Health: health.NewServer()}).endpoints() {
 		p.print("| `%s` | %s | %s |\n", e.pattern, cell(e.answer), e.status)
 	}
-	for _, root := range []any{Status{}, Event{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, explain.TypeAnswer{}, explain.MetaAnswer{}, explain.TasksAnswer{}, ConfigState{}, series.Series{}} {
+	for _, root := range []any{Status{}, Event{}, LogLine{}, ReloadLine{}, UpgradeLine{}, OperationLine{}, PendingTasks{}, explain.TypeAnswer{}, explain.MetaAnswer{}, explain.TasksAnswer{}, ConfigState{}, series.Series{}} {
 		p.describe(reflect.TypeOf(root))
 	}
 	return p.text.String()
@@ -140,6 +140,8 @@ func jsonType(t reflect.Type) (kind string, inner reflect.Type) {
 		return "text", nil
 	case t.Kind() == reflect.Bool:
 		return "bool", nil
+	case t.Kind() == reflect.Map:
+		return "object", nil
 	}
 	return "number", nil
 }
@@ -150,7 +152,7 @@ var cell = strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../explain/*.go", "../series/recorder.go", "../history/event.go"} {
+	for _, pattern := range []string{"*.go", "../config/plan.go", "../config/errors.go", "../explain/*.go", "../series/recorder.go", "../history/event.go", "../logging/tail.go"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
 			t.Fatalf("%s: %v, no files", pattern, err)

@@ -8,6 +8,12 @@ import (
 	"github.com/agenthost/agenthost/host/series"
 )
 
+// Series is what the calls of the last hour came to, and PluginSeries those of one plugin.
+type (
+	Series       = series.Series
+	PluginSeries = series.PluginSeries
+)
+
 // stepsOfAll is how many steps are told of all plugins, where nothing else is asked for.
 const stepsOfAll = 12
 

@@ -41,7 +41,7 @@ func TestFromAnotherMachineTheStatusTakesAToken(t *testing.T) {
 	o := serve(t, "tcp", "127.0.0.1:0")
 	for _, e := range o.endpoints() {
 		method, path, _ := strings.Cut(e.pattern, " ")
-		if method != http.MethodGet || e.profile || path == "/events" { // which does not end
+		if method != http.MethodGet || e.profile || path == "/events" || strings.Contains(path, "{") { // which does not end
 			continue
 		}
 		switch path { // what must be asked with something

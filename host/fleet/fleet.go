@@ -24,6 +24,7 @@ import (
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/route"
@@ -52,6 +53,8 @@ type Options struct {
 	// State is where the host remembers what its plugins serve until its next start, in the folder Memory. Nil: nowhere.
 	State  *statedir.Dir
 	Memory string
+	// Tails keeps the last lines of the plugins. Nil: nobody does.
+	Tails *logging.Tails
 	// Log gets the fleet's own lines and those of the plugins.
 	Log *slog.Logger
 }

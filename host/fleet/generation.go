@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 )
@@ -99,7 +101,7 @@ func (g *generation) gone(slots []*instanceSlot) {
 }
 
 // start brings up an instance: a process, or a connection to an agent that runs elsewhere.
-func (g *generation) start(ctx context.Context, progress func(done, total int64)) (instance, error) {
+func (g *generation) start(ctx context.Context, number int, progress func(done, total int64)) (instance, error) {
 	if starts := g.supervisor.fleet.starts; starts != nil {
 		return starts(ctx, g.spec)
 	}
@@ -112,6 +114,11 @@ func (g *generation) start(ctx context.Context, progress func(done, total int64)
 	}
 	if store := g.supervisor.fleet.options.Artifacts; store != nil {
 		environment.Artifacts = store // not nil of a type, which would be an interface that is not nil
+	}
+	if tails := g.supervisor.fleet.options.Tails; tails != nil {
+		environment.Keep = func(pid int, line []byte) {
+			tails.Add(g.spec.Name, logging.Printed{Time: time.Now(), Generation: g.id, Instance: number, PID: pid, Object: line})
+		}
 	}
 	if g.spec.Remote() {
 		connected, err := plugin.Connect(ctx, g.spec, environment)

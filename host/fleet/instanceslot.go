@@ -179,7 +179,7 @@ func (s *instanceSlot) start() (instance, error) {
 		}
 	})
 	defer late.Stop()
-	started, err := s.generation.start(s.ctx, p.progress)
+	started, err := s.generation.start(s.ctx, s.number, p.progress)
 	p.end()
 	return started, err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/sandbox"
+	"github.com/agenthost/agenthost/host/secret"
 )
 
 // running is a process with all that belongs to it. What a start did not get to is nil.
@@ -24,6 +25,7 @@ type running struct {
 	rundir *process.RunDir
 	proc   *process.Process
 	image  *artifact.Folder // what the program is in, where that is an image
+	known  *secret.Known    // what is secret of it
 	client *plugin.Client
 	conns  *conns
 	conn   *grpc.ClientConn

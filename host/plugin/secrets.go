@@ -27,6 +27,11 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 // directory of the instance, under the lower-case name by which agents look for it. Errors name the secret and its
 // source, never a value.
 func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
+	return s.writeSecrets(ctx, rundir, nil)
+}
+
+// writeSecrets is WriteSecrets that makes the values known, so that they are shown nowhere.
+func (s Spec) writeSecrets(ctx context.Context, rundir *process.RunDir, known *secret.Known) error {
 	if err := rundir.Folder(secretsName); err != nil {
 		return fmt.Errorf("cannot make the directory of secrets: %w", err)
 	}
@@ -38,6 +43,7 @@ func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
 		if unread := (*secret.Error)(nil); errors.As(err, &unread) {
 			return advise(fmt.Errorf("secret %s: %w", name, err), unread.Advice)
 		}
+		known.Add(name, string(value))
 		err = rundir.Write(secretFile(name), value)
 		if errors.Is(err, fs.ErrExist) {
 			return advise(fmt.Errorf("secret %s: another secret has the same name in lower case", name), "rename one of the two")
@@ -47,6 +53,17 @@ func (s Spec) WriteSecrets(ctx context.Context, rundir *process.RunDir) error {
 		}
 	}
 	return nil
+}
+
+// known is what the spec itself says that is secret: settings and variables that are called so.
+func (s Spec) known() *secret.Known {
+	known := &secret.Known{}
+	known.AddSettings("", s.Config)
+	for _, entry := range s.Environ(nil, "", "") {
+		name, value, _ := strings.Cut(entry, "=")
+		known.AddSettings(name, value)
+	}
+	return known
 }
 
 // secretFile is a secret's file in the run directory.
@@ -59,6 +76,7 @@ func (i *Instance) HoldsSecret(name string, value []byte) bool {
 
 // RenewSecret gives the process another value of a secret: its file is replaced as a whole.
 func (i *Instance) RenewSecret(name string, value []byte) error {
+	i.running.known.Add(name, string(value))
 	if err := i.running.rundir.Replace(secretFile(name), value); err != nil {
 		return fmt.Errorf("its new value cannot be given to the process: %w", err)
 	}

@@ -27,6 +27,8 @@ type Environment struct {
 	Log *slog.Logger
 	// Artifacts is where a spec with an image gets it from.
 	Artifacts Artifacts
+	// Keep, where set, gets each line of the plugin's output as a JSON object in hclog's form: see process.Config.
+	Keep func(pid int, line []byte)
 	// Progress is told how much of an image has come while it is pulled; it may be nil.
 	Progress func(done, total int64)
 	// DialOptions are added to the connection's options, last.
@@ -55,7 +57,7 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &start{spec: spec, env: env, running: running{log: env.Log.With("plugin", spec.Name)}}
+	s := &start{spec: spec, env: env, running: running{log: env.Log.With("plugin", spec.Name), known: spec.known()}}
 	if spec.Image != "" {
 		s.step = StepPull
 		if err := s.pull(ctx); err != nil {
@@ -134,15 +136,18 @@ func (s *start) prepare(ctx context.Context) error {
 	if err := s.openSandbox(); err != nil {
 		return err
 	}
-	return s.spec.WriteSecrets(ctx, rundir)
+	return s.spec.writeSecrets(ctx, rundir, s.known)
 }
 
 // failed is err as the error that Start returns, with what is known of the process.
 func (s *start) failed(ctx context.Context, err error) *StartError {
-	failed := &StartError{Plugin: s.spec.Name, Step: s.step, Err: err}
+	failed := &StartError{Plugin: s.spec.Name, Step: s.step, Err: s.known.HideError(err)}
 	var advised *failure
 	if errors.As(err, &advised) {
-		failed.Advice, failed.ConfigErrors = advised.advice, advised.config
+		failed.Advice, failed.ConfigErrors = s.known.Hide(advised.advice), slices.Clone(advised.config)
+		for i := range failed.ConfigErrors {
+			failed.ConfigErrors[i].Message = s.known.Hide(failed.ConfigErrors[i].Message)
+		}
 	}
 	failed.Fault = faultAt(s.step, err, false, false, 0)
 	if s.proc == nil || s.proc.PID() == 0 {

@@ -84,7 +84,7 @@ func FuzzStdout(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, printed []byte) {
-		o := newOutput(nil)
+		o := newOutput(nil, nil)
 		splitter := &lineSplitter{max: maxLine, emit: o.stdoutLine}
 		splitter.Write(printed)
 		splitter.Flush()

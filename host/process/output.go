@@ -26,6 +26,8 @@ type output struct {
 	handshakes *lineQueue // at most one line
 	logs       *lineQueue
 	watch      func(Stream, []byte, int)
+	hide       func(string) string
+	keep       func([]byte)
 
 	readers sync.WaitGroup
 
@@ -46,12 +48,14 @@ type dropped struct {
 	timer        *time.Timer // set while there is something to tell
 }
 
-func newOutput(watch func(Stream, []byte, int)) *output {
+func newOutput(watch func(Stream, []byte, int), hide func(string) string) *output {
 	if watch == nil {
 		watch = func(Stream, []byte, int) {}
 	}
 	return &output{
 		watch:      watch,
+		hide:       hide,
+		keep:       func([]byte) {},
 		handshakes: newLineQueue(2 * maxHandshake),
 		logs:       newLineQueue(1 << 20),
 		lines:      rate.NewLimiter(linesPerSecond, linesBurst),
@@ -109,6 +113,7 @@ func (o *output) stdoutLine(line []byte, cut int) {
 	case noise:
 		o.noise(line, cut)
 	case chatter:
+		line = o.shown(line)
 		o.log(line, cut, func() []byte {
 			encoded, _ := encodeText(levelDebug, string(line), cut, stdoutField)
 			return encoded
@@ -121,6 +126,7 @@ func (o *output) stdoutLine(line []byte, cut int) {
 
 // noise logs what came before the handshake. It needs mu.
 func (o *output) noise(line []byte, cut int) {
+	line = o.shown(line)
 	o.log(line, cut, func() []byte {
 		encoded, _ := encodeText(levelWarn, "printed before its handshake: "+string(line), cut, stdoutField)
 		return encoded
@@ -146,6 +152,14 @@ func (o *output) takeFaulty() {
 	}
 }
 
+// shown is a line without what must not be shown.
+func (o *output) shown(line []byte) []byte {
+	if o.hide == nil {
+		return line
+	}
+	return []byte(o.hide(string(line)))
+}
+
 // stdoutEnded is for the end of stdout: no better handshake can come any more.
 func (o *output) stdoutEnded() {
 	o.mu.Lock()
@@ -160,6 +174,7 @@ func (o *output) stderrLine(line []byte, cut int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.watch(Stderr, line, cut)
+	line = o.shown(line)
 	o.log(line, cut, func() []byte {
 		encoded, _ := o.stderr.encode(line, cut)
 		return encoded
@@ -177,7 +192,12 @@ func (o *output) log(line []byte, cut int, encode func() []byte) {
 		o.drop(len(line) + cut)
 		return
 	}
-	if encoded := encode(); encoded != nil && !o.logs.push(encoded) {
+	encoded := encode()
+	if encoded == nil {
+		return
+	}
+	o.keep(encoded)
+	if !o.logs.push(encoded) {
 		o.drop(len(line) + cut)
 	}
 }
@@ -203,6 +223,7 @@ func (o *output) tellDropped() {
 	text := fmt.Sprintf("left out %d lines (%d bytes) of its output: it prints more than can be logged", o.dropped.lines, o.dropped.bytes)
 	encoded, _ := encodeText(levelWarn, text, 0, map[string]any{"dropped_lines": o.dropped.lines, "dropped_bytes": o.dropped.bytes})
 	o.dropped = dropped{}
+	o.keep(encoded)
 	o.logs.pushAlways(encoded)
 }
 
@@ -217,14 +238,14 @@ func (p *Process) Handshake() string {
 func (p *Process) HandshakeProblem() string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
-	return p.output.filter.problem
+	return string(p.output.shown([]byte(p.output.filter.problem)))
 }
 
 // LikeHandshake is a line on stdout that had the form of a handshake and was none, where none came; empty otherwise.
 func (p *Process) LikeHandshake() string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
-	return p.output.filter.nearest()
+	return string(p.output.shown([]byte(p.output.filter.nearest())))
 }
 
 // LastOutput is the last lines that the process printed on either pipe, oldest first and clean, bounded in number and

@@ -38,6 +38,11 @@ type Config struct {
 	// Watch, where set, sees every line that the process prints before anything is made of it, and how many bytes of it
 	// were cut off. It is called by one goroutine at a time, must not block, and must not keep the line.
 	Watch func(from Stream, line []byte, cut int)
+	// Hide takes what must not be shown out of what the process prints, before it is kept or passed on; nil: everything may be.
+	Hide func(string) string
+	// Keep, where set, gets each line that is logged, as a JSON object in hclog's form. It is called by one goroutine at a time, must not block,
+	// and may keep the line.
+	Keep func(pid int, line []byte)
 	// Sandbox is what the process may do; nil: whatever this one may.
 	Sandbox *sandbox.Policy
 	// RunDir, where set, is a path that Env names and no other process's does: what names it in its own environment belongs to this
@@ -80,7 +85,11 @@ type Process struct {
 
 // New prepares a process. Nothing is opened before Start.
 func New(config Config) *Process {
-	return &Process{config: config, output: newOutput(config.Watch), exited: make(chan struct{}), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
+	p := &Process{config: config, output: newOutput(config.Watch, config.Hide), exited: make(chan struct{}), done: make(chan struct{}), sent: map[syscall.Signal]bool{}}
+	if config.Keep != nil {
+		p.output.keep = func(line []byte) { config.Keep(p.PID(), line) }
+	}
+	return p
 }
 
 // SetEnv replaces the environment of the Config. It is for before the start.

@@ -31,6 +31,7 @@ import (
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/guarantee"
 	"github.com/agenthost/agenthost/host/history"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/page"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/host/record"
@@ -164,14 +165,14 @@ type host struct {
 
 func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, groups *cgroup.Groups, container *cgroup.Container, stateDir *state.Dir, bound listeners, tokens *adminTokens, without guarantee.Set, keys *createKeys, intents *record.Intents, known *callers, artifacts *artifact.Store, past *history.History) *host {
 	settings, log := options.Config, options.Log
-	metrics := prometheus.NewRegistry()
+	metrics, tails := prometheus.NewRegistry(), &logging.Tails{}
 	h := &host{
 		options: options, listeners: bound, stateDir: stateDir, routes: &route.Current{}, notify: notifier{log}, succeeded: make(chan struct{}), stopping: ctx, keys: keys, callers: known, past: past,
 	}
 	known.register(metrics)
 	options.Tracing.Register(metrics)
 	h.plugins = fleet.New(fleet.Options{
-		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Memory: memoryOf(options.Sources), Log: log,
+		Routes: h.routes, RunRoot: runRoot, Groups: groups, Container: container, Artifacts: artifacts, DialOptions: gateway.DialOptions(), State: stateDir, Tails: tails, Memory: memoryOf(options.Sources), Log: log,
 		MaxTaskTypes: settings.Limits.TaskTypes,
 	})
 	h.keepEvents()
@@ -201,7 +202,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin, Exemplars: options.Tracing.Tracer() != nil,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
-			Events: past.Events, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
+			Events: past.Events, Tails: tails, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Waiting: h.gateway.Waiting, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
 			Explain: explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},

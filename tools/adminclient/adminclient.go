@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,6 +82,28 @@ func (c Client) Pending(ctx context.Context) (tasks admin.PendingTasks, raw json
 	return tasks, raw, nil
 }
 
+// Series is what the calls of the last hour came to, in the last steps of it.
+func (c Client) Series(ctx context.Context, steps int) (series admin.Series, err error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	response, err := c.ask(ctx, http.MethodGet, fmt.Sprintf("/series?steps=%d", steps))
+	if err != nil {
+		return series, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return series, c.refusal(response)
+	}
+	raw, err := c.whole(ctx, response)
+	if err != nil {
+		return series, err
+	}
+	if err := json.Unmarshal(raw, &series); err != nil {
+		return series, fmt.Errorf("the answer of the host at %s is not understood: %w", c.Address, err)
+	}
+	return series, nil
+}
+
 // CancelPending gives one of those tasks up.
 func (c Client) CancelPending(ctx context.Context, id string) error {
 	if c.Limit <= 0 {
@@ -121,6 +144,23 @@ func (c Client) Events(ctx context.Context, wanted EventsOf, take func(admin.Eve
 		parameters.Set("follow", "1")
 	}
 	return follow(ctx, c, "/events", parameters, take)
+}
+
+// LogsOf says which lines of a plugin's output are wanted.
+type LogsOf struct {
+	// Tail is how many of the last ones.
+	Tail int
+	// Follow goes on with those that come.
+	Follow bool
+}
+
+// Logs gives the lines of a plugin's output that are wanted to take, until ctx or the stream ends.
+func (c Client) Logs(ctx context.Context, plugin string, wanted LogsOf, take func(admin.LogLine)) error {
+	parameters := url.Values{"tail": {strconv.Itoa(wanted.Tail)}}
+	if wanted.Follow {
+		parameters.Set("follow", "1")
+	}
+	return follow(ctx, c, "/plugins/"+url.PathEscape(plugin)+"/logs", parameters, take)
 }
 
 // follow gives each line of a stream to take.
@@ -252,6 +292,9 @@ func (c Client) refusal(response *http.Response) error {
 	if response.StatusCode == http.StatusUnauthorized && said != "" {
 		return fmt.Errorf("the host at %s refuses (%s): %s\nA token is read from where listen.admin_token says, in the configuration or with --set; on the host's machine its own user needs none",
 			c.Address, response.Status, said)
+	}
+	if response.StatusCode == http.StatusNotFound && strings.HasPrefix(said, admin.NoPlugin) {
+		return errors.New(said)
 	}
 	if response.StatusCode == http.StatusNotFound || said == "" {
 		return fmt.Errorf("what answers at %s (%s) is not the admin address of an agenthost, or of one that is too old for this", c.Address, response.Status)
