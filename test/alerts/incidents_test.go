@@ -74,6 +74,11 @@ var happening = []incident{
 		},
 	},
 	{
+		// Its calls fail, too.
+		name: "hang", settings: onePlugin, fire: []string{"AgenthostCallsFail", "AgenthostPluginHangs"},
+		begin: func(t *testing.T, s *scene) { signal(t, s.pluginPID(t), syscall.SIGSTOP) },
+	},
+	{
 		name: "failed swap", settings: onePlugin, fire: []string{"AgenthostSwapFailed"},
 		begin: func(t *testing.T, s *scene) {
 			s.host.Write(t, map[string]any{"echo": map[string]any{"command": badplugin.Command("dies")}})
@@ -109,6 +114,14 @@ var happening = []incident{
 		},
 	},
 	{
+		// What the canary cannot tell Flyte is spared, too.
+		name: "canary worse", settings: onePlugin, fire: []string{"AgenthostCanaryIsWorse", "AgenthostPollsAreMasked"},
+		begin: func(t *testing.T, s *scene) {
+			canary := badplugin.Command("good", "-agents", "echo:async:echo_task", "-script", `{"get_errors": 1000000}`)
+			s.host.Write(t, map[string]any{"echo": map[string]any{"command": canary, "rollout": map[string]any{"percent": 50}}})
+		},
+	},
+	{
 		name: "waiting creations", fire: []string{"AgenthostTasksWaitOnRecord"},
 		settings: func(t *testing.T, s *scene) map[string]any {
 			settings := onePlugin(t, s)
@@ -138,6 +151,7 @@ var happening = []incident{
 }
 
 func TestIncidentsFireWhatIsForThemAndNothingElse(t *testing.T) {
+	t.Cleanup(client.CloseIdleConnections)
 	p := startPrometheus(t)
 	p.until(t, "it is told that there is no host", func() bool { return slices.Contains(p.fired(t)[""], "AgenthostAway") })
 	live, end := context.WithCancel(t.Context())
@@ -161,6 +175,7 @@ func TestIncidentsFireWhatIsForThemAndNothingElse(t *testing.T) {
 	if fired := p.fired(t); len(fired) > 0 {
 		t.Fatalf("nothing has happened, and %v fired", fired)
 	}
+	findsAll(t, p)
 
 	for i, what := range happening {
 		what.begin(t, scenes[i])

@@ -104,7 +104,7 @@ func startPrometheus(t *testing.T) *prometheus {
 		}
 	})
 	wait.Until(t, "Prometheus is ready", func() bool {
-		response, err := http.Get("http://" + p.address + "/-/ready")
+		response, err := client.Get("http://" + p.address + "/-/ready")
 		if err != nil {
 			return false
 		}
@@ -145,6 +145,8 @@ func (p *prometheus) until(t *testing.T, what string, holds func() bool) {
 	wait.Until(t, what, func() bool { return wait.For(t.Context(), 500*time.Millisecond) && holds() })
 }
 
+var client = http.Client{Timeout: time.Minute}
+
 // sample is one series at one moment.
 type sample struct {
 	Metric map[string]string `json:"metric"`
@@ -154,7 +156,7 @@ type sample struct {
 // query gives what an expression comes to now.
 func (p *prometheus) query(t *testing.T, expression string) []sample {
 	t.Helper()
-	response, err := http.Get("http://" + p.address + "/api/v1/query?query=" + url.QueryEscape(expression))
+	response, err := client.Get("http://" + p.address + "/api/v1/query?query=" + url.QueryEscape(expression))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,13 @@ var quiet = []series{
 	{`agenthost_plugin_swap_failed{plugin="hello"}`, "0", "0"},
 	{`agenthost_plugin_restarts_total{plugin="hello"}`, "+0", "+0"},
 	{`agenthost_plugin_memory_restarts_total{plugin="hello"}`, "+0", "+0"},
+	{`agenthost_plugin_state{plugin="hello",state="unresponsive"}`, "0", "0"},
+	{`agenthost_plugin_oom_kills_total{plugin="hello"}`, "+0", "+0"},
+	{`agenthost_plugin_draining_calls{plugin="hello"}`, "0", "0"},
+	{`agenthost_calls_waiting_oldest_seconds{plugin="hello",on="plugin"}`, "2", "2"},
+	{`agenthost_calls_waiting_oldest_seconds{plugin="hello",on="rate"}`, "90", "90"}, // by design
+	{`agenthost_telemetry_total{signal="traces",outcome="sent"}`, "+60", "+60"},
+	{`agenthost_telemetry_total{signal="traces",outcome="failed"}`, "+0", "+0"},
 	{`agenthost_plugin_sandbox_degraded{plugin="hello"}`, "0", "0"},
 	{`agenthost_plugin_secrets_unread{plugin="hello"}`, "0", "0"},
 	{`agenthost_plugin_calls_in_flight{plugin="hello"}`, "1", "1"},
@@ -66,6 +73,18 @@ var quiet = []series{
 	{`agenthost_guarantee_total{plugin="hello",task_type="hello",guarantee="G5"}`, "+6", "+6"},
 	{`agenthost_guarantee_total{plugin="hello",task_type="hello",guarantee="G12"}`, "+600", "+600"},
 	{`agenthost_guarantee_total{plugin="hello",task_type="hello",guarantee="G14"}`, "+300", "+300"},
+	{`agenthost_generation_info{plugin="hello",generation="old",version="1.0.0",role="current"}`, "1", "1"},
+	{`agenthost_generation_info{plugin="hello",generation="new",version="1.1.0",role="canary"}`, "1", "1"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="old",outcome="ok"}`, "+600", "+600"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="old",outcome="error"}`, "+6", "+6"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="old",outcome="canceled"}`, "+60", "+60"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="ok"}`, "+60", "+60"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="error"}`, "+1", "+1"},
+	{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="canceled"}`, "+60", "+60"},
+	{`agenthost_generation_call_duration_seconds_sum{plugin="hello",generation="old"}`, "+60", "+60"}, // a tenth of a second each
+	{`agenthost_generation_call_duration_seconds_count{plugin="hello",generation="old"}`, "+600", "+600"},
+	{`agenthost_generation_call_duration_seconds_sum{plugin="hello",generation="new"}`, "+10", "+10"},
+	{`agenthost_generation_call_duration_seconds_count{plugin="hello",generation="new"}`, "+60", "+60"},
 	{`agenthost_limited_total{plugin="hello",limit="rate",outcome="refused"}`, "+300", "+300"}, // of polls, by design
 	{`agenthost_memory_under_way_bytes{of="requests"}`, "10", "10"},
 	{`agenthost_memory_limit_bytes{of="requests"}`, "100", "100"},
@@ -111,6 +130,17 @@ var incidents = []struct {
 	{"a pull that takes an hour", standing("pending"), []string{"AgenthostSwapTakesLong hello"}},
 	{"a rollback", []series{{"agenthost_rollbacks_total", "+0", "0 1x60"}}, []string{"AgenthostRolledBack"}},
 
+	{"canary worse", []series{{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="error"}`, "+1", "+15"}}, []string{"AgenthostCanaryIsWorse hello"}},
+	{"a canary with a call that fails", []series{
+		{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="ok"}`, "+60", "+0"},
+		{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="error"}`, "+1", "+1"},
+	}, nil},
+	{"both generations fail", []series{
+		{`agenthost_generation_calls_total{plugin="hello",generation="new",outcome="error"}`, "+1", "+15"},
+		{`agenthost_generation_calls_total{plugin="hello",generation="old",outcome="error"}`, "+6", "+150"},
+	}, nil},
+	{"canary slower", []series{{`agenthost_generation_call_duration_seconds_sum{plugin="hello",generation="new"}`, "+10", "+30"}}, []string{"AgenthostCanaryIsSlower hello"}},
+
 	{"crash loop", append(state("crash-looping"), series{`agenthost_plugin_restarts_total{plugin="hello"}`, "+0", "+2"}), []string{"AgenthostPluginCrashLoops hello"}},
 	{"crash loop that runs in between", []series{{`agenthost_plugin_state{plugin="hello",state="crash-looping"}`, "0", "1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1 0 1 0 0 1"}}, []string{"AgenthostPluginCrashLoops hello"}},
 	{"restarts now and then", []series{{`agenthost_plugin_restarts_total{plugin="hello"}`, "+0", "+1"}}, []string{"AgenthostPluginRestarts hello"}},
@@ -118,6 +148,9 @@ var incidents = []struct {
 	{"it hangs as it starts", append(standing("pending"), state("starting")...), []string{"AgenthostPluginIsNotServing hello"}},
 	{"an old kernel", []series{{`agenthost_plugin_sandbox_degraded{plugin="hello"}`, "0", "1"}}, []string{"AgenthostSandboxIsDegraded hello"}},
 	{"out of memory", []series{{`agenthost_plugin_memory_restarts_total{plugin="hello"}`, "+0", "0x30 1x30"}, {`agenthost_plugin_restarts_total{plugin="hello"}`, "+0", "0x30 1x30"}}, []string{"AgenthostPluginIsOutOfMemory hello"}},
+	{"OOM kills", []series{{`agenthost_plugin_oom_kills_total{plugin="hello"}`, "+0", "+1"}, {`agenthost_plugin_restarts_total{plugin="hello"}`, "+0", "+1"}}, []string{"AgenthostPluginIsOutOfMemory hello"}},
+	{"hang", append(state("unresponsive"), standing("failing")...), []string{"AgenthostPluginHangs hello"}},
+	{"hang, restarted every other minute", []series{{`agenthost_plugin_state{plugin="hello",state="unresponsive"}`, "0", "1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1 0 1"}}, []string{"AgenthostPluginHangs hello"}},
 	{"nearly out of memory", []series{{`agenthost_plugin_memory_bytes{plugin="hello"}`, "1000", "1500"}}, []string{"AgenthostPluginMemoryIsNearlyUsedUp hello"}},
 	{"the store of secrets is away", []series{{`agenthost_plugin_secrets_unread{plugin="hello"}`, "0", "2"}}, []string{"AgenthostSecretsAreUnread hello"}},
 
@@ -137,6 +170,9 @@ var incidents = []struct {
 		{`agenthost_calls_total{plugin="hello",task_type="hello",method="GetTask",code="Unavailable"}`, "+6", "+0"},
 		{`agenthost_guarantee_total{plugin="hello",task_type="hello",guarantee="G5"}`, "+6", "+0"},
 	}, nil},
+	{"calls wait", []series{{`agenthost_calls_waiting_oldest_seconds{plugin="hello",on="plugin"}`, "2", "80"}}, []string{"AgenthostCallsWait hello"}},
+	{"a drain without an end", []series{{`agenthost_plugin_draining_calls{plugin="hello"}`, "0", "1"}}, []string{"AgenthostDrainTakesLong hello"}},
+	{"the collector is away", []series{{`agenthost_telemetry_total{signal="traces",outcome="sent"}`, "+60", "+0"}, {`agenthost_telemetry_total{signal="traces",outcome="failed"}`, "+0", "+60"}}, []string{"AgenthostTelemetryIsLost"}},
 	{"a plugin was taken out", []series{{`agenthost_calls_total{plugin="",task_type="",method="GetTask",code="NotFound"}`, "_", "+6"}}, []string{"AgenthostCallsHaveNoPlugin"}},
 	{"no rule for Flyte", []series{{`agenthost_calls_total{plugin="",task_type="",method="CreateTask",code="PermissionDenied"}`, "_", "+6"}}, []string{"AgenthostCallersAreRefused"}},
 	{"a limit of the host", []series{{`agenthost_refused_total{limit="memory"}`, "_", "+1"}}, []string{"AgenthostRefusesCalls"}},
@@ -245,7 +281,7 @@ func runPromtool(t *testing.T, tests []promtoolTest) {
 	t.Helper()
 	content, err := yaml.Marshal(map[string]any{
 		"rule_files":          []string{hosttest.Root("charts", "agenthost", "monitoring", "alerts.yaml")},
-		"evaluation_interval": "1m", "tests": tests,
+		"evaluation_interval": "2m", "tests": tests,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +320,7 @@ func TestEachRuleFiresInItsIncidentAndInNoOther(t *testing.T) {
 	var tests []promtoolTest
 	for _, incident := range incidents {
 		tests = append(tests, promtoolTest{Name: incident.name, Interval: "1m", InputSeries: with(incident.series), Expressions: []expression{
-			firing(quietMinutes-1, nil), firing(quietMinutes+55, incident.fire),
+			firing(quietMinutes-2, nil), firing(quietMinutes+56, incident.fire),
 		}})
 	}
 	runPromtool(t, tests)

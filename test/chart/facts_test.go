@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -43,24 +42,15 @@ func TestTheKeysThatRestartNothingAreTheHosts(t *testing.T) {
 	}
 }
 
-func TestTheMetricsThatAreAlertedOnAreTheHosts(t *testing.T) {
-	out := render(t, merged(t, hello, "{autoscaling: {enabled: true}, metrics: {prometheusRule: {enabled: true}}}"))
-	reference := source(t, "docs", "reference", "metrics.md")
-	rules := toYAML(t, get[*monitoring.PrometheusRule](t, out, "PrometheusRule/flyteconnector"))
-	found := regexp.MustCompile(`agenthost_[a-z_]+`).FindAllString(rules+toYAML(t, out.objects["HorizontalPodAutoscaler/flyteconnector"]), -1)
-	if len(found) < 8 {
-		t.Fatalf("only %v are alerted on", found)
+func TestTheMetricsOfTheAutoscalerAreTheHosts(t *testing.T) {
+	out := render(t, merged(t, hello, "{autoscaling: {enabled: true}}"))
+	found := regexp.MustCompile(`agenthost_[a-z_]+`).FindAllString(toYAML(t, out.objects["HorizontalPodAutoscaler/flyteconnector"]), -1)
+	if len(found) == 0 {
+		t.Fatal("it follows none")
 	}
 	for _, metric := range found {
-		if !strings.Contains(reference, "`"+metric+"`") {
+		if !strings.Contains(source(t, "docs", "reference", "metrics.md"), "`"+metric+"`") {
 			t.Errorf("the host has no metric %s", metric)
-		}
-	}
-	for _, state := range regexp.MustCompile(`state=~?"([a-z|-]+)"`).FindAllStringSubmatch(rules, -1) {
-		for _, name := range strings.Split(state[1], "|") {
-			if !strings.Contains(source(t, "host", "fleet", "status.go"), `State = "`+name+`"`) {
-				t.Errorf("no plugin is ever %s", name)
-			}
 		}
 	}
 }

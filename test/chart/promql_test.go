@@ -46,8 +46,12 @@ func selectors(t *testing.T, rule monitoring.Rule) []*parser.VectorSelector {
 func published(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{"up": nil, "process_start_time_seconds": nil, "process_open_fds": nil, "process_max_fds": nil}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\w+ \\| (.*?) \\|").FindAllStringSubmatch(source(t, "docs", "reference", "metrics.md"), -1) {
-		all[row[1]] = regexp.MustCompile(`\w+`).FindAllString(row[2], -1)
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| (.*?) \\|").FindAllStringSubmatch(source(t, "docs", "reference", "metrics.md"), -1) {
+		has := regexp.MustCompile(`\w+`).FindAllString(row[3], -1)
+		all[row[1]] = has
+		if row[2] == "histogram" {
+			all[row[1]+"_sum"], all[row[1]+"_count"], all[row[1]+"_bucket"] = has, has, append(slices.Clone(has), "le")
+		}
 	}
 	return all
 }
@@ -86,7 +90,9 @@ func TestTheAlertsAskForValuesThatTheHostHas(t *testing.T) {
 		"state":     {source(t, "host", "fleet", "status.go"), `State = "` + name},
 		"standing":  {source(t, "host", "fleet", "standing.go"), `Stand = "` + name},
 		"guarantee": {source(t, "docs", "reference", "guarantees.md"), "| %s |"},
-		"outcome":   {source(t, "host", "gateway", "limit.go"), `"` + name},
+		"outcome":   {source(t, "host", "gateway", "limit.go") + source(t, "host", "route", "tally.go") + source(t, "host", "tracing", "ledger.go"), `"` + name},
+		"on":        {source(t, "docs", "reference", "metrics.md"), " %s"},
+		"role":      {source(t, "host", "fleet", "status.go"), `Role = "` + name},
 		"method":    {source(t, "host", "gateway", "services.go"), `name: "` + name},
 		"limit":     {source(t, "host", "gateway", "limit.go"), `"` + name},
 		"code":      {"OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable DataLoss Unauthenticated", "%s"},
