@@ -148,6 +148,9 @@ func TestMemoryIsLimitedAndToldOf(t *testing.T) {
 	in := group(t, open(t), cgroup.Limits{Memory: 32 << 20})
 	cmd, _ := start(t, in, `head -c 64m /dev/zero | tail -c 64m | wc -c`)
 	_ = cmd.Wait() // the shell may survive its child
+	if in.OOMKills() == 0 {
+		t.Error("no kill is counted")
+	}
 	if got := in.Reached().String(); got != "it reached its memory limit of 32MiB (sandbox.memory)" {
 		t.Errorf("it says %q", got)
 	}

@@ -33,6 +33,7 @@ type actor struct {
 	end     func()
 	limit   uint64 // of its memory, which is watched; 0: none
 	memory  atomic.Uint64
+	killed  atomic.Uint64          // for want of memory
 	secret  atomic.Pointer[string] // what it was given; nil: it has none
 	rereads bool
 	drained chan struct{} // closed when they may end; nil: at once
@@ -75,6 +76,7 @@ func (a *actor) Err() error                { return errors.New("it died") }
 func (a *actor) Acquire() (func(), bool)   { return func() {}, true }
 func (a *actor) InFlight() int             { return 0 }
 func (a *actor) Sound() bool               { return a.sound }
+func (a *actor) OOMKills() uint64          { return a.killed.Load() }
 func (a *actor) Silence() plugin.Silence   { return plugin.Silence{} }
 
 func (a *actor) Drain(ctx context.Context) error {

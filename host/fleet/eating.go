@@ -16,7 +16,9 @@ type eating struct {
 	fresh     uint64        // what the instance freshOf took when it came up
 	freshOf   instance
 	departing []departure
-	restarts  int // for its memory's sake
+	restarts  int      // for its memory's sake
+	kills     uint64   // how often the kernel has ended something of killsOf for want of memory
+	killsOf   instance // the last one that was asked
 }
 
 // departure is an instance whose calls under way may end.
@@ -30,6 +32,31 @@ type departure struct {
 type memoryOrder struct {
 	order
 	instance instance
+}
+
+// countKills counts what the kernel has ended of an instance for want of memory since it was last asked. It tells of it while the instance
+// lives: then it was one that the instance had started.
+func (s *instanceSlot) countKills(running instance) {
+	s.mu.Lock()
+	kills, known := running.OOMKills(), uint64(0)
+	if s.eating.killsOf == running {
+		known = s.eating.kills
+	}
+	s.eating.kills, s.eating.killsOf = max(kills, known), running
+	s.mu.Unlock()
+	if kills <= known {
+		return
+	}
+	g := s.generation
+	g.supervisor.oomKills.Add(int64(kills - known))
+	select {
+	case <-running.Done(): // its end says why
+	default:
+		g.supervisor.emit(Event{
+			Generation: g.id, OfInstance: true, Instance: s.number, State: EventOOMKilled, Was: Running,
+			Cause: fmt.Sprintf("the kernel has killed %d of the processes that it had started for want of memory (OOM)", kills-known),
+		}, true)
+	}
 }
 
 // overMemory tells that an instance takes too much, and what becomes of it.

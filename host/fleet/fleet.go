@@ -75,6 +75,8 @@ type Fleet struct {
 	reads func(ctx context.Context, source string) ([]byte, error)
 	// refreshing are the goroutines that read secrets again.
 	refreshing sync.WaitGroup
+	// kills is what the kernel has ended around plugins for want of memory.
+	kills *cgroup.Kills
 	// room is how much memory there is for all.
 	room        func() room
 	stopWatch   context.CancelFunc // of the memory; nil before the first Apply
@@ -101,7 +103,7 @@ func New(options Options) *Fleet {
 	options.Health.Patience = cmp.Or(options.Health.Patience, DefaultHealth.Patience)
 	memory := memory{options.State, options.Memory, options.Log}
 	f := &Fleet{
-		options: options, reads: secret.Read, room: lookAtRoom(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
+		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 	}
 	changed := make(chan struct{})

@@ -110,6 +110,7 @@ func (g *generation) start(ctx context.Context, number int, progress func(done, 
 		RunRoot:  g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
 		Private:      g.supervisor.desired.Load().settings.Private(),
 		Groups:       g.supervisor.fleet.options.Groups,
+		Kills:        g.supervisor.fleet.kills,
 		MaxTaskTypes: g.supervisor.fleet.options.MaxTaskTypes,
 	}
 	if store := g.supervisor.fleet.options.Artifacts; store != nil {

@@ -180,6 +180,7 @@ func (s *instanceSlot) examine(ctx context.Context, running instance, found exam
 				known.asked = now
 			}
 			told = s.lookAtFiles(told)
+			s.countKills(running)
 			go func() { answers <- checkHealth(ctx, health, rule.Timeout) }()
 		}
 		known.calls, known.away = running.Silence(), outageOf(running)

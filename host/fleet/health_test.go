@@ -210,3 +210,30 @@ func TestAStoppedProcessIsUnresponsiveUntilItGoesOn(t *testing.T) {
 		t.Errorf("it was restarted: %+v", after)
 	}
 }
+
+func TestKillsForWantOfMemoryAreCountedOverRestartsAndToldWhileThePluginLives(t *testing.T) {
+	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
+		ctx, cancel := context.WithCancel(t.Context())
+		events := s.fleet.Events(ctx)
+		s.up.killed.Store(2) // processes that it had started
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		s.up.killed.Store(3) // and itself
+		s.up.end()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		cancel()
+		told := 0
+		for e := range events {
+			if e.State == EventOOMKilled {
+				told++
+				if !strings.Contains(e.Cause, "killed 2 of the processes that it had started") {
+					t.Errorf("told: %s", e.Cause)
+				}
+			}
+		}
+		if got := s.fleet.Status()[0]; got.OOMKills != 3 || got.State != Running || told != 1 {
+			t.Errorf("%d are counted, and %d told: %+v", got.OOMKills, told, got)
+		}
+	})
+}

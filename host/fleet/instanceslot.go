@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -34,6 +35,7 @@ type instance interface {
 	InFlight() int
 	Sound() bool
 	Silence() plugin.Silence
+	OOMKills() uint64
 	Drain(ctx context.Context) error
 	Stop(ctx context.Context) error
 }
@@ -97,6 +99,11 @@ func (s *instanceSlot) run() {
 		started, err := s.start()
 		if err == nil {
 			started, err = s.serve(started)
+		}
+		if started != nil {
+			s.countKills(started)
+		} else if failed := (*plugin.StartError)(nil); errors.As(err, &failed) {
+			g.supervisor.oomKills.Add(int64(failed.OOMKills))
 		}
 		if err != nil && s.ctx.Err() == nil {
 			sound := started != nil && started.Sound()

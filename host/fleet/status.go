@@ -57,6 +57,8 @@ const (
 	EventSecretUnread State = "secret unread"
 	// EventOverMemory: an instance takes more memory than it may, and is restarted.
 	EventOverMemory State = "over memory"
+	// EventOOMKilled: the kernel has ended a process that an instance had started, for want of memory.
+	EventOOMKilled State = "oom killed"
 	// EventGivenUp: the host is ready without it, after ready.give_up.
 	EventGivenUp State = "given up"
 	// EventLastSound: the host has been started with the last sound configuration, because the files hold none.
@@ -179,6 +181,7 @@ func (s *supervisor) status() Status {
 	if d := s.desired.Load(); d != nil {
 		status.RolledBack, status.Removed = d.rolledBack, d.removed && !d.hostStops
 	}
+	status.OOMKills = s.oomKills.Load()
 	status.SecretsRead, status.SecretErrors, status.SecretReads = s.rotation.status()
 	retiring := s.retiring.list()
 	canary := 0

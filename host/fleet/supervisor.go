@@ -37,6 +37,7 @@ type supervisor struct {
 	signal   atomic.Pointer[chan struct{}] // closed at every change, and renewed
 	down     downtime
 	retiring retiring
+	oomKills atomic.Int64 // of all its processes, as long as there is a supervisor
 	demand   demand
 	// rotation is of the goroutine that reads secrets again.
 	rotation rotation

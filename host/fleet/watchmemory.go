@@ -45,6 +45,7 @@ func (f *Fleet) watchMemory(ctx context.Context) {
 			return
 		}
 		began := time.Now()
+		f.kills.Look()
 		r := f.room()
 		eaters, all := f.appetites(r)
 		orders, nobody := judge(time.Now(), r, all)

@@ -28,6 +28,8 @@ type StartError struct {
 	Err error
 	// Exited says how the process ended, such as "exited with code 3"; empty where it had not.
 	Exited string
+	// OOMKills is how many processes, of it and what it had started, the kernel ended for want of memory.
+	OOMKills uint64
 	// Fault says whose fault it is.
 	Fault Fault
 	// LastOutput is the last lines that the process printed, oldest first.

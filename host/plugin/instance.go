@@ -72,6 +72,9 @@ func (i *Instance) Started() time.Time { return i.running.proc.Started() }
 // Usage is what the plugin's process group takes now; an error once it has ended.
 func (i *Instance) Usage() (process.Usage, error) { return i.running.proc.Usage() }
 
+// OOMKills is how many processes, of it and what it has started, the kernel has ended for want of memory up to now, as far as that is known.
+func (i *Instance) OOMKills() uint64 { return i.running.proc.OOMKills() }
+
 // Done is closed when the process has ended, for whatever reason.
 func (i *Instance) Done() <-chan struct{} { return i.done }
 

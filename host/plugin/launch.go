@@ -36,7 +36,7 @@ func (s *start) launch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.proc = process.New(process.Config{Group: group, Hide: s.known.Hide, Keep: s.env.Keep, Name: name, Command: s.command(), Dir: s.spec.Dir, RunDir: s.rundir.Path(), Sandbox: policy})
+	s.proc = process.New(process.Config{Group: group, Kills: s.env.Kills, Hide: s.known.Hide, Keep: s.env.Keep, Name: name, Command: s.command(), Dir: s.spec.Dir, RunDir: s.rundir.Path(), Sandbox: policy})
 	s.conns = &conns{}
 	deadline, _ := ctx.Deadline()
 	s.client = plugin.NewClient(&plugin.ClientConfig{

@@ -92,7 +92,7 @@ func TestAPluginThatNeedsMoreMemoryThanItMaySaysSo(t *testing.T) {
 	h := newLimitingHost(t)
 	greedy := script("greedy", `x=$(head -c 100m /dev/zero | tr '\0' x)`)
 	greedy.Sandbox = config.Sandbox{Mode: config.On, Memory: 64 * config.MiB}
-	h.wantFailure(greedy, "", "it was killed by SIGKILL: it reached its memory limit of 64MiB (sandbox.memory)")
+	h.wantFailure(greedy, "", "it was killed by the kernel for want of memory (OOM, SIGKILL): it reached its memory limit of 64MiB (sandbox.memory)")
 }
 
 func TestLimitsThatCannotBeAreMissing(t *testing.T) {

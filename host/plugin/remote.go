@@ -227,6 +227,9 @@ func (r *Remote) Started() time.Time { return r.started }
 // Usage is zero: what the servers take is not the host's to know.
 func (r *Remote) Usage() (process.Usage, error) { return process.Usage{}, nil }
 
+// OOMKills is 0: what happens to the servers is not the host's to know.
+func (r *Remote) OOMKills() uint64 { return 0 }
+
 // Done is closed when the Remote has ended, for whatever reason.
 func (r *Remote) Done() <-chan struct{} { return r.done }
 

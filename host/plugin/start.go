@@ -35,6 +35,8 @@ type Environment struct {
 	DialOptions []grpc.DialOption
 	// Groups is where the instance gets its cgroup. Nil: it gets none.
 	Groups *cgroup.Groups
+	// Kills is what the kernel has ended around it for want of memory. Nil: that is not known.
+	Kills *cgroup.Kills
 	// MaxTaskTypes is how many task categories the plugin may list. Zero: DefaultMaxTaskTypes.
 	MaxTaskTypes int
 }
@@ -157,6 +159,7 @@ func (s *start) failed(ctx context.Context, err error) *StartError {
 		s.awaitExit(ctx)
 	}
 	if exit, ended := s.exited(); ended && !exit.Ours {
+		failed.OOMKills = s.proc.OOMKills()
 		failed.Exited, failed.Fault = exit.String(), faultAt(s.step, err, false, true, exit.Code)
 		if failed.Advice == "" {
 			failed.Advice = "what it printed last may say why; so may running its command by hand"

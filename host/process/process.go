@@ -50,6 +50,8 @@ type Config struct {
 	RunDir string
 	// Group is the cgroup of the process and what it starts, which is removed with them; nil: none of its own.
 	Group *cgroup.Group
+	// Kills tells whether a process was probably killed for want of memory whose cgroup does not say; nil: nobody does.
+	Kills *cgroup.Kills
 	// KeepGroup leaves what is left of the group alone when its leader ends: for finding out what outlives it. Who sets it
 	// has to end the rest.
 	KeepGroup bool
@@ -127,6 +129,19 @@ func (p *Process) Exit() Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.exit
+}
+
+// OOMKills is how many processes, of it and what it has started, the kernel has ended for want of memory up to now, as far as that is known.
+func (p *Process) OOMKills() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.reaped && p.exit.Probably:
+		return 1
+	case p.reaped:
+		return p.exit.Reached.OOMKills
+	}
+	return p.config.Group.OOMKills()
 }
 
 // Left is what it has left behind, where this process adopts orphans. It is empty while the process runs.
@@ -295,7 +310,11 @@ func (p *Process) reap(cmd *exec.Cmd) {
 	p.exit = exitOf(cmd.ProcessState, err)
 	p.exit.Reached = p.config.Group.Reached()
 	// Who is out of memory is killed by the kernel first, and then by whoever sees its pipes end.
-	p.exit.Ours = p.sent[p.exit.Signal] && (p.exit.Signal != unix.SIGKILL || p.exit.Reached.Memory == "")
+	p.exit.OOM = p.exit.Reached.OOMKills > 0
+	if p.exit.Signal == unix.SIGKILL && !p.sent[unix.SIGKILL] && !p.exit.OOM {
+		p.exit.Probably = p.config.Kills.Claim()
+	}
+	p.exit.Ours = p.sent[p.exit.Signal] && (p.exit.Signal != unix.SIGKILL || !p.exit.OOM)
 }
 
 // signal sends a signal to the whole group, and is a no-op once there is none.
@@ -319,6 +338,9 @@ type Exit struct {
 	Ours bool
 	// Reached is what limits did to the process.
 	Reached cgroup.Reached
+	// OOM says that the kernel has ended it, or what it had started, for want of memory; Probably that it seems so: a kill was counted around
+	// it.
+	OOM, Probably bool
 	// Err is set where the status could not be learnt.
 	Err error
 }
@@ -326,10 +348,17 @@ type Exit struct {
 // String is such as "exited with code 3" or "was killed by SIGKILL".
 func (e Exit) String() string {
 	if reached := e.Reached.String(); reached != "" && !e.Ours && e.Code != 0 {
+		if e.OOM && e.Signal == 0 {
+			reached = "the kernel killed what it had started for want of memory (OOM): " + reached
+		}
 		e.Reached = cgroup.Reached{}
 		return e.String() + ": " + reached
 	}
 	switch {
+	case e.OOM && e.Signal == unix.SIGKILL && !e.Ours:
+		return "was killed by the kernel for want of memory (OOM, SIGKILL)"
+	case e.Probably && !e.Ours:
+		return "was killed by SIGKILL, probably by the kernel for want of memory (OOM): it counted such a kill just then"
 	case e.Err != nil:
 		return fmt.Sprintf("ended, its status unknown: %v", e.Err)
 	case e.Signal != 0:

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/process"
 	"github.com/agenthost/agenthost/test/wait"
 )
@@ -409,5 +410,24 @@ time.sleep(1000)`}})
 	})
 	if memory, err := p.Memory(0); err != nil || memory < 96<<20 || memory > 160<<20 {
 		t.Errorf("eight processes that share 96 MiB take %d MiB (%v)", memory>>20, err)
+	}
+}
+
+func TestAnEndForWantOfMemoryIsNamedAsSuch(t *testing.T) {
+	reached := cgroup.Reached{OOMKills: 1, Memory: "64MiB"}
+	for want, exit := range map[string]process.Exit{
+		"was killed by the kernel for want of memory (OOM, SIGKILL): it reached its memory limit of 64MiB (sandbox.memory)": {Code: -1, Signal: unix.SIGKILL, OOM: true, Reached: reached},
+		"was killed by the kernel for want of memory (OOM, SIGKILL): its container or the machine was out of memory":        {Code: -1, Signal: unix.SIGKILL, OOM: true, Reached: cgroup.Reached{OOMKills: 1}},
+		"was killed by SIGKILL, probably by the kernel for want of memory (OOM): it counted such a kill just then":          {Code: -1, Signal: unix.SIGKILL, Probably: true},
+		"exited with code 3: the kernel killed what it had started for want of memory (OOM): it reached its memory limit of 64MiB (sandbox.memory)": {
+			Code: 3, OOM: true, Reached: reached,
+		},
+		"was killed by SIGKILL": {Code: -1, Signal: unix.SIGKILL},
+		"was killed by SIGTERM": {Code: -1, Signal: unix.SIGTERM, Ours: true, OOM: true, Reached: reached},
+		"exited with code 0":    {OOM: true, Reached: reached},
+	} {
+		if got := exit.String(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }
