@@ -42,7 +42,8 @@ type agentServer struct {
 
 	mu       sync.Mutex
 	received []*received
-	wanted   []route.Want // by the gateway, call by call
+	wanted   []route.Want  // by the gateway, call by call
+	watched  route.Watched // of its leases
 }
 
 // received is one call as the agent saw it.
@@ -138,7 +139,7 @@ func (a *agentServer) TryAcquire(want route.Want) (route.Lease, bool) {
 	if !a.forgetful {
 		a.wanted = append(a.wanted, want)
 	}
-	return route.Lease{Generation: "generation of " + a.Plugin(), Tally: &a.tally, Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
+	return route.Lease{Generation: "generation of " + a.Plugin(), Tally: &a.tally, Watched: a.watched, Conn: a.conn, Ended: make(chan struct{}), Release: func() {}}, true
 }
 
 func (a *agentServer) Acquire(context.Context, route.Want) (route.Lease, error) {
