@@ -100,7 +100,7 @@ func New(options Options) *Fleet {
 	if options.Health == (Health{}) {
 		options.Health = DefaultHealth
 	}
-	options.Health.Patience = cmp.Or(options.Health.Patience, DefaultHealth.Patience)
+	options.Health.MaxWait = cmp.Or(options.Health.MaxWait, DefaultHealth.MaxWait)
 	memory := memory{options.State, options.Memory, options.Log}
 	f := &Fleet{
 		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),

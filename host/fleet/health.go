@@ -17,15 +17,15 @@ import (
 type Health struct {
 	// Interval is the pause between two health checks, Timeout how long one may take.
 	Interval, Timeout time.Duration
-	// Patience is how long one may go without an answer before the plugin counts as unresponsive. Zero: DefaultHealth's.
-	Patience time.Duration
+	// MaxWait is how long one may go without an answer before the plugin counts as unresponsive. Zero: DefaultHealth's.
+	MaxWait time.Duration
 	// Misses is how many checks in a row have to go unanswered for a restart.
 	Misses int
 }
 
 // DefaultHealth says within four seconds that a plugin does not answer, and leaves one that blocks for a while, as Python's do, a minute
 // before it is restarted.
-var DefaultHealth = Health{Interval: 2 * time.Second, Timeout: 10 * time.Second, Patience: 2 * time.Second, Misses: 5}
+var DefaultHealth = Health{Interval: 2 * time.Second, Timeout: 10 * time.Second, MaxWait: 2 * time.Second, Misses: 5}
 
 const (
 	// heldUp is how late the fleet may be to look at a plugin: later than that the machine or the host itself was held up, and what was
@@ -72,7 +72,7 @@ func (h Health) judge(now time.Time, s signs) (is silence, again time.Time) {
 		return silence{s.away.since, fmt.Sprintf("none of its servers can be reached: %v", s.away.reason)}, now.Add(answersAgain)
 	}
 	if !s.asked.IsZero() && !s.calls.Answered.After(s.asked) {
-		due := latest(s.asked, s.held).Add(h.Patience)
+		due := latest(s.asked, s.held).Add(h.MaxWait)
 		if !now.Before(due) {
 			return silence{latest(s.heard, s.calls.Answered), "health checks have no answer"}, now.Add(answersAgain)
 		}
@@ -80,10 +80,10 @@ func (h Health) judge(now time.Time, s signs) (is silence, again time.Time) {
 	}
 	if calls := s.calls; !calls.Since.IsZero() {
 		from := latest(calls.Since, s.held)
-		if calls.Asked.Sub(from) >= calls.Patience && now.Sub(calls.Asked) < lastingSilence {
+		if calls.Asked.Sub(from) >= calls.MaxWait && now.Sub(calls.Asked) < lastingSilence {
 			return silence{calls.Since, fmt.Sprintf("its %s calls have no answer, though health checks have", calls.Method)}, now.Add(answersAgain)
 		}
-		if due := from.Add(calls.Patience); due.After(now) {
+		if due := from.Add(calls.MaxWait); due.After(now) {
 			sooner(due)
 		}
 	}

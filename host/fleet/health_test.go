@@ -21,7 +21,7 @@ func TestWhatCountsAsNoAnswer(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
 	before := func(d time.Duration) time.Time { return now.Add(-d) }
 	calls := func(since, asked, answered time.Duration) plugin.Silence {
-		s := plugin.Silence{Method: "GetTask", Patience: 4 * time.Second, Since: before(since), Asked: before(asked)}
+		s := plugin.Silence{Method: "GetTask", MaxWait: 4 * time.Second, Since: before(since), Asked: before(asked)}
 		if answered > 0 {
 			s.Answered = before(answered)
 		}
@@ -129,7 +129,7 @@ func TestAPluginThatDoesNotAnswerIsUnresponsiveWithinFiveSecondsUntilItAnswers(t
 
 func TestAPluginWhoseCallsHaveNoAnswerIsUnresponsiveThoughItsHealthIsWell(t *testing.T) {
 	playDeaf(t, func(t *testing.T, d *deaf, status func() Status) {
-		d.calls.Store(&plugin.Silence{Method: "GetTask", Patience: 4 * time.Second, Since: time.Now(), Asked: time.Now().Add(4 * time.Second)})
+		d.calls.Store(&plugin.Silence{Method: "GetTask", MaxWait: 4 * time.Second, Since: time.Now(), Asked: time.Now().Add(4 * time.Second)})
 		time.Sleep(5 * time.Second)
 		s := status()
 		if s.State != Unresponsive || !strings.Contains(s.Reason.Error(), "its GetTask calls have no answer, though health checks have") {

@@ -17,20 +17,20 @@ type Silence struct {
 	// is none. Method is that call's.
 	Since  time.Time
 	Method string
-	// Patience is how long a call of that method may take.
-	Patience time.Duration
+	// MaxWait is how long a call of that method may take.
+	MaxWait time.Duration
 	// Asked is when such a call was last under way.
 	Asked time.Time
 }
 
 // Hangs says that the plugin leaves its calls without an answer.
-func (s Silence) Hangs() bool { return !s.Since.IsZero() && s.Asked.Sub(s.Since) >= s.Patience }
+func (s Silence) Hangs() bool { return !s.Since.IsZero() && s.Asked.Sub(s.Since) >= s.MaxWait }
 
 const (
-	// callPatience is how long any call may take that asks for no work but an answer, longerPatience how many times as long as the longest of
+	// mostWait is how long any call may take that asks for no work but an answer, timesAsLong how many times as long as the longest of
 	// the last answers it may: a plugin that is slow is no plugin that hangs.
-	callPatience   = 4 * time.Second
-	longerPatience = 2
+	mostWait    = 4 * time.Second
+	timesAsLong = 2
 	// paceAnswers is how many answers those are.
 	paceAnswers = 16
 )
@@ -66,14 +66,14 @@ func (p *answerPace) note(took time.Duration) {
 	p.next = (p.next + 1) % len(p.took)
 }
 
-func (p *answerPace) patience() time.Duration {
+func (p *answerPace) most() time.Duration {
 	longest := time.Duration(0)
 	if p != nil {
 		for _, took := range p.took {
 			longest = max(longest, took)
 		}
 	}
-	return max(callPatience, longerPatience*longest)
+	return max(mostWait, timesAsLong*longest)
 }
 
 // counts says that how long a call takes is up to the plugin: discovery and health are heard of otherwise, and a sync call takes as long as
@@ -118,7 +118,7 @@ func (h *hearing) end(c *heardCall, err error) {
 			h.paces[c.method] = pace
 		}
 		pace.note(now.Sub(c.began))
-	case !c.began.Before(h.answered) && (status.Code(err) == codes.DeadlineExceeded || now.Sub(c.began) >= callPatience): // else its caller went away
+	case !c.began.Before(h.answered) && (status.Code(err) == codes.DeadlineExceeded || now.Sub(c.began) >= mostWait): // else its caller went away
 		lost, ok := h.lost[c.method]
 		if !ok {
 			lost.since = c.began
@@ -131,16 +131,16 @@ func (h *hearing) end(c *heardCall, err error) {
 	}
 }
 
-// silence is what has been heard. Of several methods it is that whose patience ends first.
+// silence is what has been heard. Of several methods it is that whose time is over first.
 func (h *hearing) silence() Silence {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	said := Silence{Answered: h.answered}
 	consider := func(method string, since, asked time.Time) {
-		patience := h.paces[method].patience()
-		if said.Since.IsZero() || since.Add(patience).Before(said.Since.Add(said.Patience)) {
-			said.Since, said.Method, said.Patience = since, method, patience
+		most := h.paces[method].most()
+		if said.Since.IsZero() || since.Add(most).Before(said.Since.Add(said.MaxWait)) {
+			said.Since, said.Method, said.MaxWait = since, method, most
 		}
 		if asked.After(said.Asked) {
 			said.Asked = asked

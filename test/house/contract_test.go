@@ -73,15 +73,15 @@ func TestTheContractNamesTheConstantsOfTheCode(t *testing.T) {
 		fmt.Sprintf("| `%s` | CreateTask calls with one idempotency key", pluginv1.CapabilityIdempotentCreate),
 		fmt.Sprintf("within `start_timeout` (default %.0f s)", config.DefaultStartTimeout.Seconds()),
 		fmt.Sprintf("| half of `stop_timeout` (%.0f s) |", config.DefaultStopTimeout.Seconds()),
-		fmt.Sprintf("the host asks for health every %.0f s; a process that leaves three such calls in a row without any answer for %.0f s each",
+		fmt.Sprintf("the host asks for health every %.0f s; a process that leaves five such calls in a row without any answer for %.0f s each",
 			health.Interval.Seconds(), health.Timeout.Seconds()),
 	} {
 		if !strings.Contains(unwrapped(page), row) {
 			t.Errorf("docs/contract.md does not say %q", row)
 		}
 	}
-	if health.Misses != 3 {
-		t.Errorf("docs/contract.md says that three missed health checks are too many, the code %d", health.Misses)
+	if health.Misses != 5 {
+		t.Errorf("docs/contract.md says that five missed health checks are too many, the code %d", health.Misses)
 	}
 }
 
