@@ -57,6 +57,16 @@ test-types: toolchains
 alerts-test: toolchains build
 	@scripts/test-alerts
 
+## page-test: the host's page in a real Chromium: what is seen, by whom, axe, the keyboard, no JavaScript (a part of test)
+.PHONY: page-test
+page-test: toolchains build
+	@scripts/test-page
+
+## page-screenshots: the pictures of the page in docs/page
+.PHONY: page-screenshots
+page-screenshots: build
+	@SCREENSHOTS=docs/page scripts/test-page
+
 ## test-modules: `go install` of the host, and how little a new plugin depends on (a part of test)
 .PHONY: test-modules
 test-modules:

@@ -112,8 +112,21 @@ func shape(state string) string {
 	return "other"
 }
 
+// markX and markY are where a mark of the timeline is: kinds that would hide each other have lines of their own.
+func markX(place int) int { return place * (1200 - 10) / (marksIn - 1) }
+
+func markY(kind string) int {
+	switch kind {
+	case "crash", "failure":
+		return 2
+	case "swap", "canary", "rollback":
+		return 11
+	}
+	return 20
+}
+
 // functions are what templates call.
 var functions = template.FuncMap{
 	"ago": ago, "iso": iso, "clock": clock, "slug": slug, "path": pluginPath, "asset": func(name string) string { return "/ui/assets/" + name + "?v=" + assetVersion },
-	"bytes": inBytes, "rate": inRate, "seconds": inSeconds, "count": count, "short": short, "shape": shape, "sentence": sentence,
+	"bytes": inBytes, "rate": inRate, "seconds": inSeconds, "count": count, "short": short, "shape": shape, "markX": markX, "markY": markY, "sentence": sentence,
 }

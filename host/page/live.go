@@ -127,7 +127,7 @@ func (l *live) refresh(v *view, s *snapshot) {
 
 // run keeps views as they should be until ctx ends.
 func (l *live) run(ctx context.Context) {
-	events := l.page.options.Events(ctx)
+	more := l.page.happened.more
 	budget := newBudget(time.Now())
 	for {
 		began := time.Now()
@@ -138,25 +138,14 @@ func (l *live) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-taken:
-		case _, open := <-events:
-			if !open {
-				events = nil // the fleet has stopped
-			}
+		case <-more:
 		}
 		pause := time.NewTimer(max(gather, min(budget.wait(time.Now()), slowest)))
-	gathering:
-		for {
-			select {
-			case <-ctx.Done():
-				pause.Stop()
-				return
-			case <-pause.C:
-				break gathering
-			case _, open := <-events:
-				if !open {
-					events = nil
-				}
-			}
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (o *overview) show(s *snapshot) shown {
 	}
 	return shown{
 		template: "overview.html", title: title, current: "/", fixed: o,
-		parts: []part{hostPart(s), figuresPart(s), warningsPart(s), attentionPart(s), statesPart(s, o), pluginsPart(s, o)},
+		parts: []part{hostPart(s), figuresPart(s), warningsPart(s), attentionPart(s), statesPart(s, o), pluginsPart(s, o), happeningPart(s)},
 	}
 }
 
@@ -177,6 +177,7 @@ func warningsPart(s *snapshot) part {
 	if h.LogLinesLost > 0 {
 		add("Lines of the host's log were lost", fmt.Sprintf("%d lines. %s", h.LogLinesLost, h.LogError))
 	}
+	add("What has happened may not be known after the host's end", h.HistoryError)
 	add("What the host keeps may not outlive it", h.StateWarning)
 	add("Tasks may not be accepted as they should be", h.CreateWarning)
 	return part{id: "warnings", template: "part-warnings", data: all}
@@ -313,6 +314,7 @@ type row struct {
 	Calls, Errors, P95       string
 	Failing                  bool
 	InFlight, Pending        int
+	Waiting                  int
 	Restarts                 int
 	Notes                    []string
 	CallsChart, P95Chart     chart
@@ -329,13 +331,16 @@ func rowOf(p admin.PluginStatus, s *snapshot) row {
 	if p.MemoryLimit > 0 {
 		r.Limit = inBytes(float64(p.MemoryLimit))
 	}
+	for _, w := range p.Waiting {
+		r.Waiting += w.Calls
+	}
 	for _, g := range p.Generations {
 		switch {
 		case g.Current:
 			r.Generation = short(g.ID)
 		case g.Percent > 0:
 			r.Canary = fmt.Sprintf("%d %%", g.Percent)
-		default:
+		case g.Role == string(fleet.RoleCandidate):
 			r.Moving = true
 		}
 	}
@@ -350,6 +355,8 @@ func notesOf(p admin.PluginStatus) []string {
 			notes = append(notes, note)
 		}
 	}
+	add(p.Removed, "removed")
+	add(p.OOMKills > 0, "out of memory")
 	add(p.Pulling != "", "pulling its image")
 	add(p.SwapError != "", "swap failed")
 	add(p.RolledBack, "rolled back")

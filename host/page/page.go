@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"html/template"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/admin"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
 )
 
@@ -32,8 +34,8 @@ var files embed.FS
 type Options struct {
 	// Status is what the host and its plugins are doing.
 	Status func() admin.Status
-	// Events are all changes of state from now on; see fleet.Fleet.Events.
-	Events func(context.Context) <-chan fleet.Event
+	// Events are what has happened since Past, and then what happens, until the context ends or the host stops.
+	Events func(context.Context) iter.Seq[history.Event]
 	// Series is the last hour of the plugins.
 	Series *series.Recorder
 	// Pending is how many tasks are accepted and have no job yet, by plugin.
@@ -46,6 +48,7 @@ type Page struct {
 	templates *template.Template
 	mux       *http.ServeMux
 	live      *live
+	happened  happened
 }
 
 var _ admin.Page = (*Page)(nil)
@@ -54,6 +57,7 @@ var _ admin.Page = (*Page)(nil)
 func New(options Options) *Page {
 	p := &Page{options: options, templates: template.Must(template.New("").Funcs(functions).ParseFS(files, "templates/*.html")), mux: http.NewServeMux()}
 	p.live = newLive(p)
+	p.happened.more = make(chan struct{}, 1)
 	p.mux.HandleFunc("GET /{$}", p.serveView)
 	p.mux.HandleFunc("GET /ui/plugins/{plugin}", p.serveView)
 	p.mux.HandleFunc("GET /ui/plugins/{plugin}/{operation}", p.serveConfirm)

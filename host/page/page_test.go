@@ -16,7 +16,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
 	"github.com/agenthost/agenthost/test/wait"
 )
@@ -31,7 +33,6 @@ type shownHost struct {
 
 	mu     sync.Mutex
 	status admin.Status
-	events []chan fleet.Event
 }
 
 func newHost(plugins ...admin.PluginStatus) *shownHost {
@@ -46,13 +47,6 @@ func newHost(plugins ...admin.PluginStatus) *shownHost {
 			status.Plugins = append([]admin.PluginStatus{}, status.Plugins...)
 			return status
 		},
-		Events: func(ctx context.Context) <-chan fleet.Event {
-			events := make(chan fleet.Event, 10)
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.events = append(h.events, events)
-			return events
-		},
 		Series: h.recorder, Pending: func() map[string]int { return map[string]int{"a": 3} },
 	})
 	return h
@@ -63,12 +57,7 @@ func (h *shownHost) change(change func(*admin.Status)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	change(&h.status)
-	for _, events := range h.events {
-		select {
-		case events <- fleet.Event{}:
-		default:
-		}
-	}
+	h.happened.add(history.Event{})
 }
 
 func running(name string) admin.PluginStatus {
@@ -291,7 +280,6 @@ func TestWhatChangesIsToldToWhoLooksAndNothingElse(t *testing.T) {
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close) // after those who look
 	first, second, other := look(t, server, "/"), look(t, server, "/"), look(t, server, "/ui/plugins/b")
-	wait.Until(t, "the host is watched", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.events) > 0 })
 	h.change(func(s *admin.Status) { s.Plugins[0].State = "restarting" })
 	for _, l := range []*looker{first, second} {
 		l.until(t, "p-a", "restarting")
@@ -370,7 +358,6 @@ func TestASlowReaderHoldsNobodyUp(t *testing.T) {
 		h.ServeHTTP(slow, httptest.NewRequest(http.MethodGet, "/ui/live?of=/&since=1", nil))
 	}()
 	l := look(t, server, "/")
-	wait.Until(t, "the host is watched", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.events) > 0 })
 	h.change(func(s *admin.Status) { s.Plugins[0].State = "stopped" })
 	l.until(t, "p-a", "stopped")
 	at := <-slow.deadline // it has a deadline,
@@ -392,6 +379,69 @@ func TestLookingCostsAShareOfTheTime(t *testing.T) {
 	}
 	if b := newBudget(now); b.wait(now) != 0 {
 		t.Error("the first has to wait")
+	}
+}
+
+func TestWhatHasHappenedIsATimelineAndAList(t *testing.T) {
+	h := newHost(running("a"), running("b"))
+	now := time.Now()
+	for i, e := range []history.Event{
+		{State: "swapped", Plugin: "a", Time: now.Add(-2 * time.Hour)}, {State: "swapped", Plugin: "a", Generation: "0123456789"}, {State: "swapped", Plugin: "b"}, {State: "crash-looping", Plugin: "b", Cause: "<b>no</b>"},
+		{State: "running", Plugin: "b"}, {State: history.Asked("restart"), Plugin: "b", By: "token ci"},
+		{State: history.Reloaded, By: "SIGHUP", Changes: []config.Change{{Plugin: "a", Action: config.Swapped, Keys: []string{"env.X"}}, {Plugin: "b", Action: config.Unchanged}}},
+	} {
+		if e.Time.IsZero() {
+			e.Time = now.Add(time.Duration(i-10) * time.Minute)
+		}
+		h.happened.add(e)
+	}
+	_, text := h.get(t, "/")
+	for _, want := range []string{"last hour: swap 2, crash 1, operator 1, host 1", "by token ci", "&lt;b&gt;no&lt;/b&gt;", "env.X"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the overview has no %q", want)
+		}
+	}
+	_, text = h.get(t, "/ui/plugins/a")
+	for _, want := range []string{"last hour: swap 1, host 1", "env.X", "by SIGHUP"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page of a has no %q", want)
+		}
+	}
+	if strings.Contains(text, "crash-looping</span>") {
+		t.Error("the page of a has what happened to b")
+	}
+	for range 3 * maxHappened {
+		h.happened.add(history.Event{Time: now})
+	}
+	if n := len(h.happened.now()); n != maxHappened || len(h.happened.events) > 2*maxHappened {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestACanaryIsComparedWithTheCurrentGeneration(t *testing.T) {
+	p := running("a")
+	p.Rollout = &admin.RolloutStatus{
+		Percent: 10, Since: time.Now(), Canary: admin.RolloutSide{Generation: "canary", Calls: admin.CallStatus{Calls: 10}}, Current: admin.RolloutSide{Generation: "current", Calls: admin.CallStatus{Calls: 100}},
+	}
+	h := newHost(p)
+	if _, text := h.get(t, "/ui/plugins/a"); !strings.Contains(text, "Too few calls to tell: the canary has had 10") {
+		t.Error("it is told of few calls")
+	}
+	p.Rollout.Canary.Calls = admin.CallStatus{Calls: 1000, Errors: 50, ErrorRate: .05, P50Seconds: .2}
+	p.Rollout.Current.Calls = admin.CallStatus{Calls: 9000, Errors: 90, ErrorRate: .01, P50Seconds: .1}
+	if _, text := newHost(p).get(t, "/ui/plugins/a"); !strings.Contains(text, "4 points more errors than the current generation, and its median call takes 2 × as long") {
+		t.Error("the difference is not told")
+	}
+}
+
+func TestWhatWaitsIsToldWithWhatItWaitsFor(t *testing.T) {
+	p := running("a")
+	p.Waiting = []admin.Waiting{{On: "concurrency", Calls: 7, OldestSeconds: 63}}
+	h := newHost(p)
+	_, overview := h.get(t, "/")
+	_, own := h.get(t, "/ui/plugins/a")
+	if !strings.Contains(overview, "7 wait") || !strings.Contains(own, "a place within limits.concurrency") {
+		t.Error("it is not told")
 	}
 }
 

@@ -22,7 +22,7 @@ func (v *pluginView) show(s *snapshot) shown {
 	}
 	what.title = v.name + " · " + p.State
 	what.parts = []part{
-		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), generationsPart(*p), categoriesPart(*p),
+		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), happeningTo(s, p.Name), categoriesPart(*p),
 		{id: "operations", template: "part-operations", data: operationsOf(*p)},
 	}
 	return what
@@ -36,6 +36,10 @@ type pluginState struct {
 	Notes, ChangedFiles, SecretErrors, Missing   []string
 	RolledBack                                   bool
 	Pulling                                      string
+	Removed                                      bool
+	OOMKills                                     int64
+	NextStart, ReasonAt                          time.Time
+	Concurrency, Rate                            string
 }
 
 func stateOf(p admin.PluginStatus) pluginState {
@@ -43,6 +47,21 @@ func stateOf(p admin.PluginStatus) pluginState {
 		Name: p.Name, State: p.State, Version: p.Version, SDK: p.SDK, Reason: cut(4000, p.Reason), SwapError: cut(4000, p.SwapError), Since: p.Since.Round(time.Second),
 		Restarts: p.Restarts, MemoryRestarts: p.MemoryRestarts, InFlight: p.InFlight, ChangedFiles: p.ChangedFiles, SecretErrors: p.SecretErrors,
 		RolledBack: p.RolledBack, Pulling: p.Pulling,
+	}
+	state.Removed, state.OOMKills = p.Removed, p.OOMKills
+	if p.NextStart != nil {
+		state.NextStart = p.NextStart.Round(time.Second)
+	}
+	if p.ReasonAt != nil {
+		state.ReasonAt = p.ReasonAt.Round(time.Second)
+	}
+	if l := p.Limits; l != nil {
+		if l.Concurrency > 0 {
+			state.Concurrency = fmt.Sprintf("%d of %d under way", l.UnderWay, l.Concurrency)
+		}
+		if l.Rate > 0 {
+			state.Rate = fmt.Sprintf("%s, %d at once", inRate(l.Rate), l.Burst)
+		}
 	}
 	if p.Sandbox != nil {
 		state.Missing = p.Sandbox.Missing
@@ -74,6 +93,7 @@ func chartsPart(p admin.PluginStatus, s *snapshot) part {
 // generationRow is a generation in the table.
 type generationRow struct {
 	ID, State, Role, Version, Reason string
+	Calls, ErrorRate, Ninth          string // empty: it has had none
 	Percent                          int
 	Instances                        []instanceRow
 }
@@ -94,6 +114,12 @@ func generationsPart(p admin.PluginStatus) part {
 			row.Role = "current"
 		case g.Percent > 0:
 			row.Role = "canary"
+		}
+		if g.Role != "" {
+			row.Role = g.Role
+		}
+		if g.Calls.Calls > 0 {
+			row.Calls, row.ErrorRate, row.Ninth = count(int(g.Calls.Calls)), inPercent(g.Calls.ErrorRate), inSeconds(g.Calls.P99Seconds)
 		}
 		for _, i := range g.Instances {
 			instance := instanceRow{State: i.State, Memory: inBytes(float64(i.MemoryBytes)), CPU: fmt.Sprintf("%.1f s", i.CPUSeconds), PID: i.PID, Restarts: i.Restarts, InFlight: i.InFlight}
@@ -141,4 +167,27 @@ func operationsOf(p admin.PluginStatus) operations {
 		o.Can = []string{string(fleet.Restart), string(fleet.Stop), string(fleet.Kill), string(fleet.Rollback), string(fleet.Disable)}
 	}
 	return o
+}
+
+// waitRow is calls that wait.
+type waitRow struct {
+	On, Why string
+	Calls   int
+	Oldest  time.Time
+}
+
+// waitsFor says what calls wait for, as the status names it.
+var waitsFor = map[string]string{
+	"concurrency": "a place within limits.concurrency", "rate": "their turn within limits.rate", "plugin": "a process that takes calls", "gate": "others before them, while the plugin is in trouble",
+	"job": "the job of their task, which is being made", "retry": "the pause before it is tried again", "memory": "room within limits.memory", "start": "the start of the host",
+}
+
+func waitingPart(p admin.PluginStatus) part {
+	var rows []waitRow
+	for _, w := range p.Waiting {
+		// Since when, to the second: else the part changed at every look.
+		since := time.Now().Add(-time.Duration(w.OldestSeconds * float64(time.Second))).Round(time.Second)
+		rows = append(rows, waitRow{w.On, waitsFor[w.On], w.Calls, since})
+	}
+	return part{id: "waiting", template: "part-waiting", data: rows}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
 )
 
@@ -18,6 +19,7 @@ type snapshot struct {
 	at      time.Time
 	status  admin.Status
 	pending map[string]int // tasks on record, by plugin
+	events  []history.Event
 	total   series.PluginSeries
 	recent  map[string]series.PluginSeries // the last steps of every plugin
 	lines   map[string]series.PluginSeries // what charts have, of those plugins that are looked at
@@ -32,6 +34,7 @@ func (p *Page) snapshot() *snapshot {
 	if p.options.Pending != nil {
 		s.pending = p.options.Pending()
 	}
+	s.events = p.happened.now()
 	s.total = s.source.Total(stepsShown)
 	for _, line := range s.source.Last(recentSteps, nil).Plugins {
 		s.recent[line.Name] = line

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -151,6 +152,7 @@ type host struct {
 	probe     *admin.Probe  // nil where it is off
 	reloader  *reloader
 	series    *series.Recorder
+	shown     *page.Page // nil where the admin API is off
 	notify    notifier
 	keys      *createKeys
 	callers   *callers
@@ -194,11 +196,14 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 	h.accept = h.bounded(metrics)
 	if bound.admin != nil {
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
-		shown := page.New(page.Options{
-			Status: func() admin.Status { return h.admin.Status() }, Events: h.plugins.Events, Series: h.series, Pending: h.pendingByPlugin,
+		h.shown = page.New(page.Options{
+			Status: func() admin.Status { return h.admin.Status() }, Series: h.series, Pending: h.pendingByPlugin,
+			Events: func(ctx context.Context) iter.Seq[history.Event] {
+				return past.Events(ctx, history.Query{Since: time.Now().Add(-page.Past), Follow: true})
+			},
 		})
 		h.admin = admin.New(admin.Options{
-			Page:    shown,
+			Page:    h.shown,
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin, Exemplars: options.Tracing.Tracer() != nil,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
@@ -260,6 +265,7 @@ func (h *host) serve(ctx context.Context) error {
 	watched.Go(func() { h.keys.run(watching) })
 	if h.admin != nil { // which is who tells of them
 		watched.Go(func() { h.series.Run(watching, h.gauges) })
+		watched.Go(func() { h.shown.Run(watching) })
 	}
 	watched.Go(func() { h.callers.run(watching) })
 	if h.options.Before == nil {
