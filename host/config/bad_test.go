@@ -174,6 +174,33 @@ var badFiles = []struct {
 	{"a truth for a number", "plugins: {a: {command: [x], instances: true}}\n", []string{`1: plugins.a.instances: expected a whole number of at least 1, got true`}},
 	{"more than all", "plugins: {a: {command: [x], rollout: {percent: 101}}}\n", []string{"1: plugins.a.rollout.percent: expected a whole number from 0 to 100, got 101"}},
 	{"part of a percent", "plugins: {a: {command: [x], rollout: {percent: 0.5}}}\n", []string{"1: plugins.a.rollout.percent: expected a whole number from 0 to 100, got the number 0.5"}},
+	{"a share and steps", "plugins: {a: {command: [x], rollout: {percent: 10, steps: [{percent: 5, pause: 10m}]}}}\n", []string{
+		"1: plugins.a.rollout.percent: is given beside steps (FILE:1); a rollout has one of the two",
+	}},
+	{"a step of all", "plugins: {a: {command: [x], rollout: {steps: [{percent: 100, pause: 10m}]}}}\n", []string{
+		"1: plugins.a.rollout.steps.0.percent: expected a whole number from 1 to 99, got 100",
+	}},
+	{"a step back", "plugins: {a: {command: [x], rollout: {steps: [{percent: 5, pause: 1m}, {percent: 5, pause: 1m}]}}}\n", []string{
+		"1: plugins.a.rollout.steps.1.percent: is 5, not more than the 5 of the step before it",
+	}},
+	{"steps without their keys", "plugins: {a: {command: [x], rollout: {steps: [{percent: 5}, {pause: 1m}]}}}\n", []string{
+		"1: plugins.a.rollout.steps.0.pause: the key is missing: expected a duration of at least 1ms, such as 30s or 5m",
+		"1: plugins.a.rollout.steps.1.percent: the key is missing: expected a whole number from 1 to 99",
+	}},
+	{"a step that does not wait", "plugins: {a: {command: [x], rollout: {steps: [{percent: 5, pause: 0s}]}}}\n", []string{
+		"1: plugins.a.rollout.steps.0.pause: expected a duration of at least 1ms, such as 30s or 5m, got 0s",
+	}},
+	{"an end of no steps", "plugins: {a: {command: [x], rollout: {abort_if: {error_rate: 0.1}}}}\n", []string{
+		"1: plugins.a.rollout.abort_if: is given without steps, during which it acts",
+	}},
+	{"rates and calls that there are not", "plugins: {a: {command: [x], rollout: {steps: [{percent: 5, pause: 1m}], abort_if: {error_rate: 5, latency_p99: -2, min_calls: -1}}}}\n", []string{
+		"1: plugins.a.rollout.abort_if.error_rate: expected a part of the calls from 0 to 1, such as 0.05, got 5",
+		"1: plugins.a.rollout.abort_if.latency_p99: expected 0, or a number of at least 1, such as 2, got -2",
+		"1: plugins.a.rollout.abort_if.min_calls: expected a whole number of 0 or more, got -1",
+	}},
+	{"less than as long", "plugins: {a: {command: [x], rollout: {steps: [{percent: 5, pause: 1m}], abort_if: {latency_p99: 0.5}}}}\n", []string{
+		"1: plugins.a.rollout.abort_if.latency_p99: expected 0, or a number of at least 1, such as 2, got 0.5",
+	}},
 	{"one route", "routes: {task: t, plugin: a}\n", []string{"1: routes: expected a list of mappings, got a mapping"}},
 	{"text as a route", "routes: [t]\n", []string{"1: routes.0: expected a mapping, got the text \"t\""}},
 	{"text as all routes", "routes: t\n", []string{"1: routes: expected a list of mappings, got the text \"t\""}},

@@ -45,6 +45,7 @@ func (c *Config) checkPlugin(name string, p Plugin) Errors {
 			fmt.Sprintf("is %s, more than restart.max_backoff, which is %s", p.Restart.InitialBackoff, p.Restart.MaxBackoff),
 			at("restart", "initial_backoff")...))
 	}
+	errs = append(errs, c.checkRollout(name, p.Rollout)...)
 	if !p.Remote() {
 		return errs
 	}
@@ -56,6 +57,28 @@ func (c *Config) checkPlugin(name string, p Plugin) Errors {
 	for key, other := range map[string]string{"tls_cert": "tls_key", "tls_key": "tls_cert"} {
 		if c.isSet(at(key)...) && !c.isSet(at(other)...) {
 			errs = append(errs, c.ErrorAt(fmt.Sprintf("is given without %s; a certificate and its key go together", other), at(key)...))
+		}
+	}
+	return errs
+}
+
+// checkRollout holds that a plugin's rollout has either a share or steps, and that these go upward.
+func (c *Config) checkRollout(name string, r Rollout) Errors {
+	at := func(path ...string) []string { return append([]string{"plugins", name, "rollout"}, path...) }
+	var errs Errors
+	if len(r.Steps) > 0 && c.isSet(at("percent")...) {
+		errs = append(errs, c.ErrorAt(fmt.Sprintf("is given beside steps (%s); a rollout has one of the two", c.Origin(at("steps")...)), at("percent")...))
+	}
+	if len(r.Steps) == 0 && c.isSet(at("abort_if")...) {
+		errs = append(errs, c.ErrorAt("is given without steps, during which it acts", at("abort_if")...))
+	}
+	if times := r.AbortIf.LatencyP99; times > 0 && times < 1 {
+		errs = append(errs, c.ErrorAt(fmt.Sprintf("expected %s, got %v", ruleNamed("times").want, times), at("abort_if", "latency_p99")...))
+	}
+	for i, step := range r.Steps {
+		if i > 0 && step.Percent > 0 && step.Percent <= r.Steps[i-1].Percent {
+			errs = append(errs, c.ErrorAt(fmt.Sprintf("is %d, not more than the %d of the step before it", step.Percent, r.Steps[i-1].Percent),
+				at("steps", strconv.Itoa(i), "percent")...))
 		}
 	}
 	return errs
@@ -158,6 +181,11 @@ func (c *Config) missing(wrong Errors) Errors {
 			}
 		}
 	}
+	for _, name := range sortedKeys(c.Plugins) {
+		for i, step := range c.Plugins[name].Rollout.Steps {
+			required(stepShape, step, "plugins", name, "rollout", "steps", strconv.Itoa(i))
+		}
+	}
 	for i := range c.Routes {
 		required(routeShape, c.Routes[i], "routes", strconv.Itoa(i))
 	}
@@ -172,6 +200,7 @@ func (c *Config) missing(wrong Errors) Errors {
 
 var (
 	pluginShape = configShape.field("plugins").elem
+	stepShape   = pluginShape.field("rollout").field("steps").elem
 	routeShape  = configShape.field("routes").elem
 
 	issuerShape     = configShape.field("access").field("issuers").elem

@@ -301,8 +301,32 @@ type Status struct {
 
 // Rollout is how new jobs move to a new generation of a plugin. Jobs that exist stay where they are.
 type Rollout struct {
-	// The share of new jobs, in percent, that a new generation gets while the one before it lives on beside it.
+	// The share of new jobs, in percent, that a new generation gets while the one before it lives on beside it, until it is changed.
 	Percent int `koanf:"percent" check:"percent"`
+	// The shares that it gets one after the other by itself; after the last one it gets all calls. Instead of percent.
+	Steps []RolloutStep `koanf:"steps"`
+	// When it is withdrawn instead, during these steps.
+	AbortIf AbortIf `koanf:"abort_if"`
+}
+
+// RolloutStep is a share of new jobs, and for how long it is kept.
+type RolloutStep struct {
+	// The share of new jobs, in percent; larger than that of the step before.
+	Percent int `koanf:"percent" check:"step_percent" required:"true"`
+	// How long the step takes at least: until then, and until there were abort_if.min_calls, the next one waits.
+	Pause time.Duration `koanf:"pause" check:"positive_duration" required:"true"`
+}
+
+// AbortIf is what a canary is withdrawn for, as soon as it has had min_calls in a step. It is compared with what the current generation
+// does during the same step, kind of call by kind of call.
+type AbortIf struct {
+	// How much larger the part of its calls that fail by the plugin's fault is than of the current generation's: 0.05 is five of a
+	// hundred more.
+	ErrorRate float64 `koanf:"error_rate" check:"error_rate"`
+	// How many times as long as on the current generation 99 of 100 calls take at most (and at least 10 ms longer). 0: whatever they take.
+	LatencyP99 float64 `koanf:"latency_p99" check:"times"`
+	// How many calls it has to have had in a step before it is judged, and before the next step begins. 0: any number.
+	MinCalls int `koanf:"min_calls" check:"calls"`
 }
 
 // Route sends the calls of one task type to a plugin. A key that is left out matches anything.
@@ -412,7 +436,7 @@ func DefaultPlugin() Plugin {
 		},
 		Probation: time.Minute,
 		Rollback:  true,
-		Rollout:   Rollout{Percent: 100},
+		Rollout:   Rollout{Percent: 100, AbortIf: AbortIf{ErrorRate: 0.05, MinCalls: 100}},
 	}
 }
 

@@ -75,6 +75,7 @@ plugins:
   pulled:
     image: registry.example.com/agents/bigquery:1.4@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     verify: {cosign_key: ./bigquery.pub}
+    rollout: {steps: [{percent: 5, pause: 10m}, {percent: 50, pause: 1h}], abort_if: {error_rate: 0.01, latency_p99: 1.5, min_calls: 20}}
   pulled-too:
     image: registry.example.com/agents/bigquery:1.4
     command: [bin/bigquery, -v]
@@ -145,6 +146,10 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 	pulled, pulledToo := config.DefaultPlugin(), config.DefaultPlugin()
 	pulled.Image = "registry.example.com/agents/bigquery:1.4@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	pulled.Verify.CosignKey = folder + "/bigquery.pub"
+	pulled.Rollout = config.Rollout{
+		Percent: 100, Steps: []config.RolloutStep{{Percent: 5, Pause: 10 * time.Minute}, {Percent: 50, Pause: time.Hour}},
+		AbortIf: config.AbortIf{ErrorRate: 0.01, LatencyP99: 1.5, MinCalls: 20},
+	}
 	pulledToo.Image, pulledToo.Command, pulledToo.Verify.CosignKey = "registry.example.com/agents/bigquery:1.4", []string{"bin/bigquery", "-v"}, "/etc/cosign.pub"
 	want := &config.Config{
 		Artifacts: config.Artifacts{
@@ -199,6 +204,7 @@ func TestEveryKeyReachesItsField(t *testing.T) {
 			SecretsRefresh: 90 * time.Second,
 			Pin:            config.PinAlways,
 			Probation:      5 * time.Minute,
+			Rollout:        config.Rollout{AbortIf: config.DefaultPlugin().Rollout.AbortIf},
 		}, "elsewhere": elsewhere, "pulled": pulled, "pulled-too": pulledToo},
 		Routes: []config.Route{
 			{Task: "spark", Version: new(int32), Project: "flytesnacks", Domain: "development", Plugin: "elsewhere"},

@@ -110,6 +110,7 @@ var beyondTheSchema = []string{
 	"a subject of an unknown issuer", "a subject of any issuer", "an issuer twice", "tokens for nobody", "an unprotected issuer",
 	"a program outside of its image", "a registry with a scheme", "an image of a registry that none is", "an image without a tag",
 	"an image that its user cannot reach",
+	"a share and steps", "a step back", "a step that does not wait", "an end of no steps", "less than as long",
 }
 
 func TestTheSchemaSeesTheMistakesThatASchemaCanSee(t *testing.T) {

@@ -168,6 +168,11 @@ func (countRollback) carryOut(s *supervisor) observation {
 	return nil
 }
 
+func (countAbort) carryOut(s *supervisor) observation {
+	s.aborts.Add(1)
+	return nil
+}
+
 func (awaitDrain) carryOut(s *supervisor) observation {
 	s.running.Wait()
 	return drained{}

@@ -21,7 +21,7 @@ import (
 // takes none yet; and, during a rollout, a canary, which takes a share of new jobs.
 //
 // A swap, from top to bottom: reconcile starts a candidate; instanceUp waits for all its instances; swapTo has it claim its
-// task types; swapped makes it the current one. swapFailed drops it; fallBack and withdrawCanary are for one that
+// task types; swapped makes it the current one. swapFailed drops it; fallBack and withdraw are for one that
 // crash-loops later.
 
 // revision is what a generation is made from.
@@ -47,6 +47,7 @@ type wanted struct {
 	hostStops bool   // it is the host: its task categories stay listed to the end
 	halted    bool   // an operator stopped it: no process of it is to run, and its task categories stay listed
 	atOnce    bool   // what is wanted gets all calls as soon as it is ready
+	again     bool   // what was rejected is tried again
 	because   string // why something else is wanted than before; empty: the configuration changed
 }
 
@@ -83,11 +84,12 @@ type state struct {
 	refused  error            // that is all
 	since    time.Time        // when it was refused, or began to drain, or had drained
 
-	previous  revision  // what the current generation was swapped for, to fall back on
-	swappedAt time.Time // when that was: probation counts from then
-	rejected  []string  // ids that crash-looped too soon: not started again until the configuration names another
-	swapError error     // why the last swap failed, while that matters
-	retrying  bool      // a candidate failed, and is tried again when the timer says so
+	previous  revision     // what the current generation was swapped for, to fall back on
+	swappedAt time.Time    // when that was: probation counts from then
+	rejected  []string     // ids that crash-looped too soon: not started again until the configuration names another
+	swapError error        // why the last swap failed, while that matters
+	retrying  bool         // a candidate failed, and is tried again when the timer says so
+	stage     rolloutStage // of the canary
 
 	halted   bool // an operator stopped it
 	haltedAt time.Time
@@ -206,6 +208,7 @@ type (
 	cancelRetry   struct{ policy config.Restart }
 
 	countRollback struct{}
+	countAbort    struct{}
 	// awaitDrain waits for the end of all instances; it brings drained.
 	awaitDrain struct{}
 )
@@ -272,8 +275,14 @@ func (d *decision) reconcile() {
 		d.drop(candidate, canary)
 	case d.canary.is(target):
 		d.drop(vacate(&d.candidate))
+		share, steps := d.share(), d.canary.settings.Rollout.Steps
 		d.adjust(&d.canary, target.settings)
-		if target.settings.Rollout.Percent >= 100 {
+		rollout := target.settings.Rollout
+		if !slices.Equal(steps, rollout.Steps) {
+			d.stage = resumed(d.stage, share, rollout.Steps, d.now)
+		}
+		if whole := len(rollout.Steps) == 0 && rollout.Percent >= 100; whole || d.wanted.atOnce || d.stage.promoted {
+			d.stage.promoted = !whole
 			d.do(publishView{})
 			d.swapTo(d.canary)
 			return
@@ -298,7 +307,7 @@ func (d *decision) reconcile() {
 // beginRound forgets what failed before: it may work now. A rejected id stays rejected while the configuration names it, and a
 // plugin refused while others own its task types.
 func (d *decision) beginRound() {
-	if !slices.Contains(d.rejected, d.wanted.id) {
+	if !slices.Contains(d.rejected, d.wanted.id) || d.wanted.again {
 		d.rejected = nil
 	}
 	d.round = d.wanted.round
@@ -397,18 +406,19 @@ func (d *decision) advance() {
 	if !d.candidate.ready() {
 		return
 	}
-	percent := d.candidate.settings.Rollout.Percent
-	if percent >= 100 || !d.served() || d.returning(d.candidate) || d.wanted.atOnce || d.candidate.id == d.current.id {
+	rollout := d.candidate.settings.Rollout
+	if len(rollout.Steps) == 0 && rollout.Percent >= 100 || !d.served() || d.returning(d.candidate) || d.wanted.atOnce || d.candidate.id == d.current.id {
 		d.swapTo(d.candidate)
 		return
 	}
 	before := d.canary
 	d.canary, d.swapError = vacate(&d.candidate), nil
+	d.stage = rolloutStage{began: d.now}
 	d.record(Canary, d.canary.id, nil)
 	d.updateClaim()     // its jobs are pinned from now on
 	d.do(publishView{}) // after that, because now it gets jobs
 	d.drop(before)
-	d.emit(Event{Generation: d.canary.id, State: EventCanary, Was: EventSwapping, Cause: fmt.Sprintf("%d %% of new jobs", percent)}, false)
+	d.tellStep()
 }
 
 // served says that the current generation has been up, not only a former one that is remembered.
@@ -559,7 +569,7 @@ func (o instanceFailed) weigh(d *decision) {
 		d.swapFailed(&d.candidate, o.err)
 	case d.canary.number:
 		if o.looping {
-			d.withdrawCanary(o.err)
+			d.withdraw(fmt.Errorf("generation %s crash-looped as canary and is withdrawn: %w", d.canary.id, o.err))
 		}
 	}
 }
@@ -629,14 +639,14 @@ func (d *decision) fallBack(err error) {
 	d.emit(Event{Generation: failed, State: EventRolledBack, Was: CrashLooping, Cause: d.swapError.Error()}, true)
 }
 
-// withdrawCanary ends a rollout. What is current gets all calls again.
-func (d *decision) withdrawCanary(err error) {
+// withdraw ends a rollout. What is current gets all calls again.
+func (d *decision) withdraw(why error) {
 	failed := vacate(&d.canary)
 	d.reject(failed.id)
 	if d.current.exists() && !slices.Contains(d.rejected, d.current.id) {
 		d.previous = d.current.revision
 	}
-	d.swapError = fmt.Errorf("generation %s crash-looped as canary and is withdrawn: %w", failed.id, err)
+	d.swapError = why
 	d.do(publishView{})
 	d.updateClaim()
 	d.drop(failed)

@@ -141,6 +141,8 @@ func (s *story) carryOut(next step) observation {
 		tell("cancel retry")
 	case countRollback:
 		tell("count rollback")
+	case countAbort:
+		tell("count abort")
 	case awaitDrain:
 		tell("drain")
 		if len(s.live) > 0 {

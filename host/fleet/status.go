@@ -110,6 +110,8 @@ type Status struct {
 	Generations []GenerationStatus
 	// Rollout is what the canary has done beside the current generation; nil where there is none.
 	Rollout *RolloutStatus
+	// Aborts is how often a canary was withdrawn because of what was measured.
+	Aborts int64
 
 	// Of the current generation's running processes: sums, and the pid, start and sandbox of the first.
 	Sandbox     *sandbox.Granted // nil: there is none
@@ -186,7 +188,7 @@ func (s *supervisor) status() Status {
 	retiring := s.retiring.list()
 	canary := 0
 	if v.canary != nil {
-		canary = v.state.canary.settings.Rollout.Percent
+		canary = v.state.share()
 	}
 	if v.current != nil {
 		role, percent := RoleCurrent, 100-canary
@@ -204,7 +206,7 @@ func (s *supervisor) status() Status {
 	if v.candidate != nil && !slices.Contains(retiring, v.candidate) {
 		status.Generations = append(status.Generations, v.candidate.status(RoleCandidate, 0))
 	}
-	status.Rollout = v.rollout()
+	status.Rollout, status.Aborts = v.rollout(), s.aborts.Load()
 	for _, g := range slices.Backward(retiring) {
 		if g != v.current { // which is told of already
 			status.Generations = append(status.Generations, g.status(RoleDraining, 0))

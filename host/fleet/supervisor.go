@@ -39,6 +39,7 @@ type supervisor struct {
 	retiring retiring
 	oomKills atomic.Int64 // of all its processes, as long as there is a supervisor
 	demand   demand
+	aborts   atomic.Int64 // of rollouts, by what was measured
 	// rotation is of the goroutine that reads secrets again.
 	rotation rotation
 
@@ -51,6 +52,7 @@ type supervisor struct {
 	state       state
 	generations map[int]*generation // by number; those of state, and others that are not retired
 	retry       <-chan time.Time    // when a failed candidate is tried again
+	measuring   *time.Ticker        // while a canary has steps; nil otherwise
 	failures    *failures           // of candidates
 }
 
@@ -140,6 +142,7 @@ func (s *supervisor) run() {
 	defer s.expedite()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	defer s.measureNothing()
 	s.fleet.refreshing.Go(func() { s.refreshSecrets(ctx) })
 	for !s.state.stopped {
 		select {
@@ -154,6 +157,10 @@ func (s *supervisor) run() {
 		case <-s.retry:
 			s.retry = nil
 			s.observe(retryDue{})
+		case <-s.due():
+			if seen, ok := s.view.Load().measure(); ok {
+				s.observe(seen)
+			}
 		}
 	}
 }
@@ -200,6 +207,11 @@ func (s *supervisor) publish() {
 	maps.DeleteFunc(s.generations, func(number int, g *generation) bool {
 		return g.ctx.Err() != nil && number != current && number != canary && number != candidate
 	})
+	if s.state.measures() && s.measuring == nil {
+		s.measuring = time.NewTicker(measureInterval)
+	} else if !s.state.measures() {
+		s.measureNothing()
+	}
 	s.keepImages()
 	s.notify()
 	s.decidedRound()
@@ -281,7 +293,7 @@ func (v *view) choose(want route.Want) *generation {
 		return v.current
 	case want.Generation == v.canary.id:
 		return v.canary
-	case want.New && rand.IntN(100) < v.state.canary.settings.Rollout.Percent:
+	case want.New && rand.IntN(100) < v.state.share():
 		return v.canary
 	default:
 		return v.current
