@@ -74,6 +74,18 @@ listed for create.removed_grace only. It stays so, over reloads, restarts and up
 its own end. The plugin stays so until its configuration changes again; rolled back once more it is as configured.`,
 		`  agenthost rollback duckdb`,
 	},
+	{
+		fleet.Promote, "promoted", "Give the canary of a plugin all calls at once",
+		`Has a running host end the rollout of each plugin: the canary becomes the current generation, whatever steps and pauses are left. What
+it has done so far shows 'agenthost status'. 'agenthost rollback' ends a rollout the other way.`,
+		`  agenthost status && agenthost promote duckdb`,
+	},
+	{
+		fleet.Retry, "being tried again", "Try again what was withdrawn or rolled back",
+		`Has a running host try the configuration of each plugin again that was withdrawn as a canary, failed its probation or was rolled back,
+as if it were new: with rollout, from the first step on. Without that it waits for another configuration.`,
+		`  agenthost retry duckdb`,
+	},
 }
 
 func newOperationCommands() []*cobra.Command {

@@ -80,14 +80,24 @@ func reload(ctx context.Context, host adminclient.Client, dryRun bool, shown io.
 		case line.Plan != nil:
 			planned = true
 			printPlan(shown, line.Plan)
+		case line.Canaries != nil:
+			printCanaries(shown, line.Canaries)
 		case line.Event != nil:
 			fmt.Fprintln(shown, eventLine(*line.Event))
 		}
 	})
 	if err == nil && !planned && report.Error == "" {
 		printPlan(shown, report.Plan)
+		printCanaries(shown, report.Canaries)
 	}
 	return report, err
+}
+
+// printCanaries shows what the canaries have done whose rollout changes.
+func printCanaries(out io.Writer, canaries []admin.Canary) {
+	for _, c := range canaries {
+		fmt.Fprint(out, canaryLines(c.Plugin, &c.Rollout))
+	}
 }
 
 // printPlan shows what changes. What does not is only counted.

@@ -246,6 +246,7 @@ func renderStatus(status admin.Status) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	for _, p := range status.Plugins {
+		b.WriteString(canaryLines(p.Name, p.Rollout))
 		if p.Sandbox != nil && len(p.Sandbox.Missing) > 0 {
 			fmt.Fprintf(&b, "%s's SANDBOX IS DEGRADED: %s\n", p.Name, strings.Join(p.Sandbox.Missing, "; "))
 		}

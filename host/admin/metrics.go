@@ -81,6 +81,10 @@ var (
 		"When the plugin's running processes last answered a health check, as Unix time: of several the one that has not for longest.", []string{"plugin"}, nil)
 	pluginNextStart = prometheus.NewDesc("agenthost_plugin_next_start_time_seconds",
 		"When the next process of the plugin is started, as Unix time; only while one is waited for.", []string{"plugin"}, nil)
+	pluginRolloutStep = prometheus.NewDesc("agenthost_rollout_step",
+		"The step that the plugin's rollout is in, from 1, while it has steps.", []string{"plugin"}, nil)
+	pluginRolloutAborts = prometheus.NewDesc("agenthost_rollout_aborts_total",
+		"Canaries that were withdrawn because they were worse than the current generation (rollout.abort_if).", []string{"plugin"}, nil)
 	pluginStarted = prometheus.NewDesc("agenthost_plugin_start_time_seconds",
 		"When the running process was started, as Unix time.", []string{"plugin"}, nil)
 	pluginInFlight = prometheus.NewDesc("agenthost_plugin_calls_in_flight",
@@ -101,7 +105,7 @@ var (
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginOOMKills, pluginDraining, pluginLastHealth, pluginNextStart,
-		pluginSecretReads, pluginSecretsUnread, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU,
+		pluginSecretReads, pluginSecretsUnread, pluginRolloutStep, pluginRolloutAborts, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU,
 		callsWaiting, callsWaitingOldest, pluginLimit, pluginLimited,
 	} {
 		descs <- desc
@@ -136,6 +140,10 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		gauge(pluginSwapFailed, truth(p.SwapError != nil), p.Name)
 		counter(pluginRestarts, float64(p.Restarts), p.Name)
+		counter(pluginRolloutAborts, float64(p.Aborts), p.Name)
+		if p.Rollout != nil && p.Rollout.Step != nil {
+			gauge(pluginRolloutStep, float64(p.Rollout.Step.Number), p.Name)
+		}
 		counter(pluginMemoryRestarts, float64(p.MemoryRestarts), p.Name)
 		counter(pluginOOMKills, float64(p.OOMKills), p.Name)
 		if !p.SecretsRead.IsZero() {

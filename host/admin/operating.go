@@ -22,7 +22,7 @@ type OperationLine struct {
 type OperationReport struct {
 	// The plugin's name.
 	Plugin string `json:"plugin"`
-	// One of restart, stop, kill, start, disable, enable, rollback.
+	// One of restart, stop, kill, start, disable, enable, rollback, promote, retry.
 	Operation string `json:"operation"`
 	// What was done: such as started, swapped, stopped, removed; absent where nothing was.
 	Action string `json:"action,omitempty"`
@@ -47,7 +47,9 @@ func (s *Server) operations() []endpoint {
 		fleet.Start:    "a plugin that was stopped is started",
 		fleet.Disable:  "the plugin is taken out, as if it were out of the configuration, until enable",
 		fleet.Enable:   "a plugin that was disabled is put back",
-		fleet.Rollback: "the generation before the current one comes back, until another configuration of the plugin",
+		fleet.Rollback: "the generation before the current one comes back, until another configuration of the plugin; a rollout ends",
+		fleet.Promote:  "the canary gets all calls at once",
+		fleet.Retry:    "what was withdrawn or rolled back is tried again, as if it were new",
 	}
 	var endpoints []endpoint
 	for _, what := range fleet.Operations {

@@ -6,15 +6,18 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/history"
 )
 
 // ReloadLine is one line of what POST /reload answers, as newline-delimited JSON. Exactly one of its fields is set: first
-// comes the plan, then the events as they happen, last the report. Without a report the host broke off. With ?dry_run=1 nothing
+// comes the plan, then canaries, then the events as they happen, last the report. Without a report the host broke off. With ?dry_run=1 nothing
 // is done: the report, which has the plan, comes at once.
 type ReloadLine struct {
 	// What the configuration changed, which comes first.
 	Plan []config.Change `json:"plan,omitempty"`
+	// What the canaries whose rollout it changes have done so far, which comes next, if there are any.
+	Canaries []Canary `json:"canaries,omitempty"`
 	// What happens meanwhile.
 	Event *Event `json:"event,omitempty"`
 	// What came of it, which comes last.
@@ -25,12 +28,37 @@ type ReloadLine struct {
 type ReloadReport struct {
 	// What the configuration changed: the host itself first, then the plugins by name.
 	Plan []config.Change `json:"plan"`
+	// What the canaries whose rollout it changes have done so far.
+	Canaries []Canary `json:"canaries,omitempty"`
 	// What became of each plugin, by name; empty for a dry run.
 	Plugins []PluginReload `json:"plugins,omitempty"`
 	// Why nothing was done, such as mistakes in the configuration; absent where something was.
 	Error string `json:"error,omitempty"`
 	// The mistakes in the configuration that error sums up.
 	Errors config.Errors `json:"errors,omitempty"`
+}
+
+// Canary is the rollout of one plugin.
+type Canary struct {
+	// The plugin's name.
+	Plugin string `json:"plugin"`
+	// How its canary does.
+	Rollout RolloutStatus `json:"rollout"`
+}
+
+// Canaries are those of the plugins that a plan changes.
+func Canaries(plan []config.Change, plugins []fleet.Status) []Canary {
+	changes := map[string]bool{}
+	for _, change := range plan {
+		changes[change.Plugin] = change.Action != config.Unchanged
+	}
+	var all []Canary
+	for i := range plugins {
+		if rollout := rolloutStatus(&plugins[i]); rollout != nil && changes[plugins[i].Name] {
+			all = append(all, Canary{plugins[i].Name, *rollout})
+		}
+	}
+	return all
 }
 
 // PluginReload is what a reload did to one plugin.

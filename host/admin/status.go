@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -220,6 +221,28 @@ type RolloutStatus struct {
 	Canary RolloutSide `json:"canary"`
 	// The current generation.
 	Current RolloutSide `json:"current"`
+	// Where it stands; absent where rollout has no steps.
+	Step *RolloutStep `json:"step,omitempty"`
+}
+
+// RolloutStep is the step that a rollout is in.
+type RolloutStep struct {
+	// Its number, from 1.
+	Number int `json:"number"`
+	// How many there are.
+	Of int `json:"of"`
+	// When it began.
+	Began time.Time `json:"began"`
+	// How much of its pause is left.
+	LeftSeconds float64 `json:"left_seconds"`
+	// How many calls the canary has to have had in it: rollout.abort_if.min_calls.
+	MinCalls int `json:"min_calls"`
+	// What the canary's calls in it came to.
+	Canary CallStatus `json:"canary"`
+	// What those of the current generation came to meanwhile.
+	Current CallStatus `json:"current"`
+	// What it waits for, in words.
+	WaitsFor string `json:"waits_for"`
 }
 
 // RolloutSide is one of the two generations of a rollout.
@@ -239,12 +262,36 @@ func callStatus(c *route.Counts) CallStatus {
 	}
 }
 
+// waitsFor is what a step waits for.
+func waitsFor(step *fleet.StepStatus, left time.Duration) string {
+	calls := fmt.Sprintf("%d of %d calls", step.Canary.Calls(), step.MinCalls)
+	few := step.Canary.Calls() < uint64(step.MinCalls)
+	switch {
+	case step.Promoted:
+		return "the swap"
+	case left > 0 && few:
+		return fmt.Sprintf("%s, and %s", left.Round(time.Second), calls)
+	case left > 0:
+		return left.Round(time.Second).String()
+	case few:
+		return calls
+	}
+	return "the next look"
+}
+
 func rolloutStatus(p *fleet.Status) *RolloutStatus {
 	r := p.Rollout
 	if r == nil {
 		return nil
 	}
 	status := &RolloutStatus{Percent: r.Percent, Since: r.Since}
+	if step := r.Step; step != nil {
+		left := max(step.Pause-time.Since(step.Began), 0)
+		status.Step = &RolloutStep{
+			Number: step.Number, Of: step.Steps, Began: step.Began, LeftSeconds: left.Seconds(), MinCalls: step.MinCalls,
+			Canary: callStatus(&step.Canary), Current: callStatus(&step.Current), WaitsFor: waitsFor(step, left),
+		}
+	}
 	for _, g := range p.Generations {
 		switch g.Role {
 		case fleet.RoleCanary:

@@ -38,10 +38,14 @@ const (
 	Enable Operation = "enable"
 	// Rollback brings back the generation before the current one, until another configuration of the plugin.
 	Rollback Operation = "rollback"
+	// Promote ends a rollout: the canary gets all calls at once.
+	Promote Operation = "promote"
+	// Retry has what was withdrawn or rolled back tried again, as if it were new.
+	Retry Operation = "retry"
 )
 
 // Operations are all of them.
-var Operations = []Operation{Restart, Stop, Kill, Start, Disable, Enable, Rollback}
+var Operations = []Operation{Restart, Stop, Kill, Start, Disable, Enable, Rollback, Promote, Retry}
 
 // instruction is what operators have done to a plugin that is still in effect.
 type instruction struct {
@@ -125,6 +129,16 @@ func (f *Fleet) Operate(name string, what Operation) (*Round, error) {
 		if before.id == revisionOf(spec, entry).id { // it is what the configuration says
 			i.back, i.from = nil, ""
 		}
+	case Promote:
+		if st := f.stateOf(name); !st.canary.exists() && !st.candidate.exists() {
+			return nil, Done{fmt.Sprintf("plugin %q has no canary to promote", name)}
+		}
+		how = manner{because: "an operator promotes it", atOnce: true}
+	case Retry:
+		if len(f.stateOf(name).rejected) == 0 && i.back == nil {
+			return nil, Done{fmt.Sprintf("plugin %q has nothing to try again: it was neither withdrawn nor rolled back", name)}
+		}
+		i.back, i.from, how = nil, "", manner{because: "an operator has it tried again", again: true}
 	default:
 		return nil, fmt.Errorf("there is no operation %q", what)
 	}
@@ -138,6 +152,7 @@ type manner struct {
 	because string // for people; empty: the configuration changed
 	atOnce  bool   // see wanted
 	now     bool   // what is retired lets no calls end
+	again   bool   // see wanted
 }
 
 func (f *Fleet) settingsOf(name string) (config.Plugin, bool) {
@@ -171,16 +186,23 @@ func (f *Fleet) unknown(name string) error {
 	return errors.New(text)
 }
 
-// before is what a rollback goes back to.
-func (f *Fleet) before(name string) (*revision, error) {
+// stateOf is what there is of a plugin; nothing, where it does not run.
+func (f *Fleet) stateOf(name string) state {
 	f.mu.Lock()
 	s := f.supervisors[name]
 	f.mu.Unlock()
 	if s == nil {
-		return nil, fmt.Errorf("plugin %q does not run", name)
+		return state{}
 	}
-	st := s.view.Load().state
+	return s.view.Load().state
+}
+
+// before is what a rollback goes back to.
+func (f *Fleet) before(name string) (*revision, error) {
+	st := f.stateOf(name)
 	switch {
+	case st.round == 0:
+		return nil, fmt.Errorf("plugin %q does not run", name)
 	case st.canary.exists():
 		return &st.current.revision, nil
 	case st.previous.id == "":
@@ -269,7 +291,7 @@ func (f *Fleet) move(names []string, how manner) *Round {
 	for _, s := range round.supervisors {
 		if f.wanted(s.name) {
 			d := f.desiredOf(s.name)
-			d.because, d.atOnce, d.now = how.because, how.atOnce, how.now
+			d.because, d.atOnce, d.now, d.again = how.because, how.atOnce, how.now, how.again
 			s.want(d)
 		}
 	}

@@ -126,6 +126,7 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 			return []fleet.Status{{
 				Name: "hello", State: fleet.Running, MemoryLimit: 1, PID: 1, Started: time.Now(), SecretsRead: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"},
 				Generations: []fleet.GenerationStatus{{ID: "1", Role: fleet.RoleCurrent, Instances: []fleet.InstanceStatus{{HealthAt: time.Now(), NextStart: time.Now()}}}},
+				Rollout:     &fleet.RolloutStatus{Step: &fleet.StepStatus{Number: 1}},
 			}}
 		},
 	})

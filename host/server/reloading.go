@@ -239,15 +239,20 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		report.Plan = config.Plan(r.current, settings)
+		report.Canaries = admin.Canaries(report.Plan, r.plugins.Status())
 		return
 	}
 
 	watching, stop := context.WithCancel(ctx)
 	events := r.plugins.Events(watching)
 	began := time.Now()
+	before := r.plugins.Status()
 	plan, round := r.apply(settings, admin.By(ctx))
-	report.Plan = plan
+	report.Plan, report.Canaries = plan, admin.Canaries(plan, before)
 	send(admin.ReloadLine{Plan: plan})
+	if len(report.Canaries) > 0 {
+		send(admin.ReloadLine{Canaries: report.Canaries})
+	}
 	var told sync.WaitGroup
 	told.Go(func() {
 		for e := range events {
