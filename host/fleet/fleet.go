@@ -68,6 +68,7 @@ type Fleet struct {
 	synced    chan struct{}
 	events    events
 	rollbacks atomic.Int64
+	rollouts  rollouts
 	changed   atomic.Pointer[chan struct{}] // see Changed
 	// starts is what tests start instances with.
 	starts func(context.Context, plugin.Spec) (instance, error)
@@ -105,6 +106,7 @@ func New(options Options) *Fleet {
 	f := &Fleet{
 		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
+		rollouts: rollouts{all: map[string]keptRollout{}},
 	}
 	changed := make(chan struct{})
 	f.changed.Store(&changed)
@@ -141,6 +143,9 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.mu.Unlock()
 	if f.options.Artifacts != nil {
 		f.options.Artifacts.KeepOnly(slices.Collect(maps.Keys(settings.Plugins)))
+	}
+	if f.round == 0 {
+		f.tellCutShort()
 	}
 	f.review()
 	f.mu.Lock()

@@ -63,6 +63,8 @@ const (
 	EventGivenUp State = "given up"
 	// EventLastSound: the host has been started with the last sound configuration, because the files hold none.
 	EventLastSound State = "last sound configuration"
+	// EventCutShort: the host ended in the middle of a rollout, or after one was withdrawn, and the next one has the new generation alone.
+	EventCutShort State = "rollout cut short"
 	// EventRolledBack: the new generation failed its probation, and the one before it comes back.
 	EventRolledBack State = "rolled back"
 )

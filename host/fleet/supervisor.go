@@ -212,6 +212,11 @@ func (s *supervisor) publish() {
 	} else if !s.state.measures() {
 		s.measureNothing()
 	}
+	if !s.state.stopping {
+		s.fleet.keepRollout(s.name, s.state.keptRollout())
+	} else if d := s.desired.Load(); !d.hostStops {
+		s.fleet.keepRollout(s.name, keptRollout{})
+	}
 	s.keepImages()
 	s.notify()
 	s.decidedRound()
