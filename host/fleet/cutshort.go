@@ -12,24 +12,24 @@ import (
 // The fleet runs two generations of a plugin as long as the host lives, and the next host has the configuration alone, which names the
 // newer one: all jobs go to it. That is told, and not done in silence.
 
-// keptRollout is what of a plugin's rollout the next host is to know. The zero value is nothing.
-type keptRollout struct {
+// savedRollout is what of a plugin's rollout the next host is to know. The zero value is nothing.
+type savedRollout struct {
 	Generation string    // the canary, or what was withdrawn
 	Step       int       `json:",omitempty"` // from 0
 	Began      time.Time `json:",omitzero"`  // the step
 	Withdrawn  string    `json:",omitempty"` // why
 }
 
-func (s *state) keptRollout() keptRollout {
+func (s *state) savedRollout() savedRollout {
 	switch {
 	case s.canary.exists():
-		return keptRollout{Generation: s.canary.id, Step: s.stage.step, Began: s.stage.began}
+		return savedRollout{Generation: s.canary.id, Step: s.stage.step, Began: s.stage.began}
 	case len(s.rejected) > 0 && s.swapError != nil:
-		return keptRollout{Generation: s.rejected[len(s.rejected)-1], Withdrawn: s.swapError.Error()}
+		return savedRollout{Generation: s.rejected[len(s.rejected)-1], Withdrawn: s.swapError.Error()}
 	case len(s.rejected) > 0: // there has been another configuration since
-		return keptRollout{Generation: s.rejected[len(s.rejected)-1], Withdrawn: longAgo}
+		return savedRollout{Generation: s.rejected[len(s.rejected)-1], Withdrawn: longAgo}
 	}
-	return keptRollout{}
+	return savedRollout{}
 }
 
 // longAgo is why something was withdrawn where that is not remembered.
@@ -38,18 +38,18 @@ const longAgo = "it crash-looped, or was worse than the one before it"
 // rollouts is that of all plugins, as it is kept.
 type rollouts struct {
 	mu  sync.Mutex
-	all map[string]keptRollout // by plugin name
+	all map[string]savedRollout // by plugin name
 }
 
 // keepRollout remembers how it stands with a plugin's rollout.
-func (f *Fleet) keepRollout(name string, is keptRollout) {
+func (f *Fleet) keepRollout(name string, is savedRollout) {
 	r := &f.rollouts
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if was := r.all[name]; was == is || is.Withdrawn == longAgo && was.Generation == is.Generation && was.Withdrawn != "" {
 		return
 	}
-	if is == (keptRollout{}) {
+	if is == (savedRollout{}) {
 		delete(r.all, name)
 	} else {
 		r.all[name] = is
@@ -62,7 +62,7 @@ func (f *Fleet) tellCutShort() {
 	r := &f.rollouts
 	r.mu.Lock()
 	r.all = f.memory.rollouts()
-	before := make(map[string]keptRollout, len(r.all))
+	before := make(map[string]savedRollout, len(r.all))
 	for name, was := range r.all {
 		before[name] = was
 	}
@@ -85,8 +85,8 @@ func (f *Fleet) tellCutShort() {
 const rolloutsFile = "_rollouts"
 
 // rollouts remembers how it stood with rollouts in the host before this one.
-func (m memory) rollouts() map[string]keptRollout {
-	all := map[string]keptRollout{}
+func (m memory) rollouts() map[string]savedRollout {
+	all := map[string]savedRollout{}
 	if m.state == nil {
 		return all
 	}
@@ -96,12 +96,12 @@ func (m memory) rollouts() map[string]keptRollout {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log.Error("which rollouts were under way when the host ended cannot be read", "error", err)
-		return map[string]keptRollout{}
+		return map[string]savedRollout{}
 	}
 	return all
 }
 
-func (m memory) keepRollouts(all map[string]keptRollout) {
+func (m memory) keepRollouts(all map[string]savedRollout) {
 	if m.state == nil {
 		return
 	}

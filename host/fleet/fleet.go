@@ -106,7 +106,7 @@ func New(options Options) *Fleet {
 	f := &Fleet{
 		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
-		rollouts: rollouts{all: map[string]keptRollout{}},
+		rollouts: rollouts{all: map[string]savedRollout{}},
 	}
 	changed := make(chan struct{})
 	f.changed.Store(&changed)

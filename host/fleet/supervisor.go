@@ -213,9 +213,9 @@ func (s *supervisor) publish() {
 		s.measureNothing()
 	}
 	if !s.state.stopping {
-		s.fleet.keepRollout(s.name, s.state.keptRollout())
+		s.fleet.keepRollout(s.name, s.state.savedRollout())
 	} else if d := s.desired.Load(); !d.hostStops {
-		s.fleet.keepRollout(s.name, keptRollout{})
+		s.fleet.keepRollout(s.name, savedRollout{})
 	}
 	s.keepImages()
 	s.notify()
