@@ -178,7 +178,7 @@ func (s *Server) endpoints() []endpoint {
 			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
-			pattern: "GET /metrics", handler: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics, EnableOpenMetrics: s.options.Exemplars}),
+			pattern: "GET /metrics", handler: metricsHandler(metrics, promhttp.HandlerOpts{Registry: metrics, EnableOpenMetrics: s.options.Exemplars}),
 			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
 		},
 		{

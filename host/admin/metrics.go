@@ -1,16 +1,31 @@
 package admin
 
 import (
+	"net/http"
 	"runtime"
 	"time"
 
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/gzip"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/agenthost/agenthost/host/artifact"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 )
+
+// metricsHandler answers scrapes. It compresses faster than promhttp does, and a little less: with hundreds of plugins that was a third of
+// what a scrape cost.
+func metricsHandler(metrics prometheus.Gatherer, options promhttp.HandlerOpts) http.Handler {
+	options.DisableCompression = true
+	compressed, err := gzhttp.NewWrapper(gzhttp.CompressionLevel(gzip.BestSpeed))
+	if err != nil {
+		panic(err) // the level is one that there is
+	}
+	return compressed(promhttp.HandlerFor(metrics, options))
+}
 
 func registerMetrics(options Options) {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{

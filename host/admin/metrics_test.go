@@ -1,10 +1,16 @@
 package admin
 
 import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/agenthost/agenthost/host/fleet"
@@ -77,5 +83,33 @@ agenthost_plugin_processes{plugin="busy"} 2
 `
 	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_plugin_processes"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAScrapeIsCompressedForWhoAsksForIt(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	many := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "many", Help: "Many."}, []string{"plugin"})
+	metrics.MustRegister(many)
+	for n := range 100 {
+		many.WithLabelValues(fmt.Sprint("plugin-", n)).Set(1)
+	}
+	scrape := func(encoding string) *http.Response {
+		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		request.Header.Set("Accept-Encoding", encoding)
+		answer := httptest.NewRecorder()
+		metricsHandler(metrics, promhttp.HandlerOpts{}).ServeHTTP(answer, request)
+		return answer.Result()
+	}
+	plain, err := io.ReadAll(scrape("identity").Body)
+	if err != nil || strings.Count(string(plain), "\nmany{") != 100 {
+		t.Fatalf("%v\n%s", err, plain)
+	}
+	compressed := scrape("gzip")
+	reader, err := gzip.NewReader(compressed.Body)
+	if err != nil || compressed.Header.Get("Content-Encoding") != "gzip" {
+		t.Fatal(err, compressed.Header)
+	}
+	if again, err := io.ReadAll(reader); err != nil || string(again) != string(plain) {
+		t.Errorf("%v\n%s", err, again)
 	}
 }

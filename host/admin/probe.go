@@ -83,7 +83,7 @@ func (p *Probe) endpoints() []endpoint {
 			answer: "`ok` while Flyte may send work, and the plugins that it is ready without (`ready.give_up`); else why not, and the plugins that it waits for: for a readiness probe", status: "200, 503",
 		},
 		{
-			pattern: "GET /metrics", handler: promhttp.HandlerFor(p.options.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: probeScrapes, Timeout: probeWrite, EnableOpenMetrics: p.options.Exemplars}),
+			pattern: "GET /metrics", handler: metricsHandler(p.options.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: probeScrapes, Timeout: probeWrite, EnableOpenMetrics: p.options.Exemplars}),
 			answer: "Prometheus's metrics: [metrics.md](metrics.md)", status: "200",
 		},
 		{
