@@ -30,9 +30,11 @@ type checkReport struct {
 	// FilesHash stands for what the files hold, sound or not; absent where there are none, or they cannot be read.
 	FilesHash string `json:"files_hash,omitempty"`
 	// OpenFiles is what a host with this configuration needs of open files, and may have on this machine.
-	OpenFiles *openFiles      `json:"open_files,omitempty"`
-	Errors    config.Errors   `json:"errors,omitempty"`
-	Plugins   []checkedPlugin `json:"plugins"` // by name
+	OpenFiles *openFiles `json:"open_files,omitempty"`
+	// Memory is how much memory it may take.
+	Memory  *memoryNeed     `json:"memory,omitempty"`
+	Errors  config.Errors   `json:"errors,omitempty"`
+	Plugins []checkedPlugin `json:"plugins"` // by name
 	// Away is what services say, or that they say nothing, that the host starts without; those of plugins are with them.
 	Away config.Errors `json:"away,omitempty"`
 	// Cgroups is which limits plugins can have of a host that is started from here, and why not the others; absent without plugins.
@@ -247,6 +249,13 @@ func (r checkReport) print(out, problems io.Writer, started bool) {
 		fmt.Fprintf(out, "%s: ok, %s: %s\n", from, countPlugins(len(r.Plugins)), strings.Join(names, ", "))
 		printSandboxes(out, r.Plugins, r.Cgroups)
 	}
+	if m := r.Memory; m != nil {
+		fmt.Fprintf(out, "memory: the host up to %s, plugins up to %s (sandbox.memory, times instances, and the largest once more in a swap)", config.Size(m.Host), config.Size(m.Plugins))
+		if len(m.Unlimited) > 0 {
+			fmt.Fprintf(out, "; without a limit: %s", strings.Join(m.Unlimited, ", "))
+		}
+		fmt.Fprintln(out)
+	}
 	if files := r.OpenFiles; files != nil {
 		fmt.Fprintf(out, "open files: %d of the %d that one process may have here\n", files.Need, files.Limit)
 		if files.Problem != "" {
@@ -263,8 +272,19 @@ type openFiles struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// checkMemory compares the limits of memory with that of the container that the check runs in.
+// memoryNeed is how much memory a configuration may take, in bytes.
+type memoryNeed struct {
+	// Host is the host's own, Plugins what those with a limit may take together, during a swap too.
+	Host    uint64 `json:"host"`
+	Plugins uint64 `json:"plugins"`
+	// Unlimited are the plugins without a limit: what they take is not known.
+	Unlimited []string `json:"unlimited,omitempty"`
+}
+
+// checkMemory says how much memory the configuration may take, and compares the limits of memory with that of the container that the check runs in.
 func (r *checkReport) checkMemory(settings *config.Config) {
+	need := server.MemoryNeedOf(settings)
+	r.Memory = &memoryNeed{Host: need.Host, Plugins: need.Plugins, Unlimited: need.Unlimited}
 	container, err := cgroup.FindContainer()
 	switch {
 	case err != nil:
