@@ -44,7 +44,7 @@ type MetaAnswer struct {
 	Plugin string `json:"plugin,omitempty"`
 	// The generation that made the job, as the bytes say.
 	Generation string `json:"generation,omitempty"`
-	// Whether that generation is still here: yes, no, or not known.
+	// Whether that generation runs here now: yes, no, or not known.
 	GenerationHere string `json:"generation_here,omitempty"`
 	// When a task on record was accepted; for others the bytes do not say when they were made.
 	Accepted *time.Time `json:"accepted,omitempty"`
@@ -223,7 +223,7 @@ func (a *MetaAnswer) saysForm() []string {
 	case yes:
 		text += ", which is here"
 	case no:
-		text += ", which is here no more: the current one is asked"
+		text += ", which does not run now; the current one is asked, once that runs"
 	}
 	switch a.Genuine {
 	case no:
