@@ -111,7 +111,7 @@ func (e Explainer) Type(q gateway.Question) TypeAnswer {
 	plugins := e.Plugins()
 	a := TypeAnswer{Replica: e.Replica, TaskType: q.Category.Name, TaskVersion: q.Category.Version, Project: q.Project, Domain: q.Domain, Served: p.Served}
 	for _, w := range p.Waits {
-		wait := TypeWait{On: w.On, Reason: w.Reason}
+		wait := TypeWait{On: string(w.On), Reason: w.Reason}
 		if !w.Since.IsZero() {
 			wait.Seconds = time.Since(w.Since).Seconds()
 		}
@@ -302,19 +302,19 @@ func ago(seconds float64) string {
 	return d.Round(time.Second).String()
 }
 
-// GuaranteeActed is a guarantee that acted on a task.
-type GuaranteeActed struct {
+// AppliedGuarantee is a guarantee that acted on a task.
+type AppliedGuarantee struct {
 	// Its ID, such as G5.
 	ID string `json:"id"`
 	// Its name, as in reference/guarantees.md.
 	Name string `json:"name"`
 }
 
-func acted(set uint32) []GuaranteeActed {
-	var all []GuaranteeActed
+func applied(set uint32) []AppliedGuarantee {
+	var all []AppliedGuarantee
 	for _, g := range guarantee.All() {
 		if guarantee.Set(set).Has(g.ID) {
-			all = append(all, GuaranteeActed{ID: g.ID.String(), Name: g.Name})
+			all = append(all, AppliedGuarantee{ID: g.ID.String(), Name: g.Name})
 		}
 	}
 	return all
@@ -386,7 +386,7 @@ type TaskAnswer struct {
 	// How many polls of its job are under way.
 	PollsUnderWay int `json:"polls_under_way"`
 	// The guarantees that acted on it.
-	Guarantees []GuaranteeActed `json:"guarantees,omitempty"`
+	Guarantees []AppliedGuarantee `json:"guarantees,omitempty"`
 	// The calls about it, those that were alike together.
 	Calls []TaskCalls `json:"calls"`
 	// How many calls are left out, after the first rows.
@@ -416,7 +416,7 @@ type TaskCalls struct {
 	// The code of the plugin's failure in whose place Flyte got an answer; absent where there was none.
 	Hidden string `json:"hidden,omitempty"`
 	// The guarantees that acted.
-	Guarantees []GuaranteeActed `json:"guarantees,omitempty"`
+	Guarantees []AppliedGuarantee `json:"guarantees,omitempty"`
 	// The text of an error among them, Flyte's or the hidden one.
 	Reason string `json:"reason,omitempty"`
 }
@@ -430,19 +430,19 @@ func taskAnswer(t gateway.Task) TaskAnswer {
 	if t.UnderWay {
 		a.UnderWaySeconds = time.Since(t.Begun).Seconds()
 	}
-	var applied uint32
+	var ever uint32
 	for _, c := range t.Calls {
-		applied |= c.Applied
+		ever |= c.Applied
 		row := TaskCalls{
 			Method: c.Method, ByHost: c.Late, Count: c.Count, First: c.First, Last: c.Last, Plugin: c.Plugin, Generation: c.Generation, PID: c.PID,
-			Code: codes.Code(c.Code).String(), Guarantees: acted(c.Applied), Reason: c.Reason,
+			Code: codes.Code(c.Code).String(), Guarantees: applied(c.Applied), Reason: c.Reason,
 		}
 		if c.Hidden != 0 {
 			row.Hidden = codes.Code(c.Hidden).String()
 		}
 		a.Calls = append(a.Calls, row)
 	}
-	a.Guarantees = acted(applied)
+	a.Guarantees = applied(ever)
 	return a
 }
 

@@ -44,8 +44,8 @@ type Prospect struct {
 
 // Wait is what a call would wait for.
 type Wait struct {
-	// On is start, plugin, gate, concurrency or rate.
-	On string
+	// On is OnStart, OnPlugin, OnGate, OnConcurrency or OnRate.
+	On WaitsOn
 	// Reason is that in words.
 	Reason string
 	// Since is since when that has been so; zero: not known.
@@ -76,7 +76,7 @@ func (g *Gateway) Prospect(q Question) Prospect {
 		case <-g.synced:
 		default:
 			p.Starting = true
-			p.Waits = append(p.Waits, Wait{On: "start", Reason: "the plugins of the host's start are on their way"})
+			p.Waits = append(p.Waits, Wait{On: OnStart, Reason: "the plugins of the host's start are on their way"})
 		}
 		return p
 	}
@@ -99,13 +99,13 @@ func (g *Gateway) Prospect(q Question) Prospect {
 func (g *Gateway) wouldWait(c *routedCall) (waits []Wait, refused string) {
 	gate, limit := g.gates.of(c.route), g.limits.of(c.route)
 	if trouble, away := c.route.Target.Trouble(); away {
-		waits = append(waits, Wait{On: "plugin", Reason: trouble.Reason, Since: trouble.Since})
+		waits = append(waits, Wait{On: OnPlugin, Reason: trouble.Reason, Since: trouble.Since})
 		if !g.mayRecord(c) && time.Since(trouble.Since) >= troubleAfter && g.enabled.Has(guarantee.Fairness) && gate.full() {
 			refused = trouble.Reason + "; as many tasks wait for it, or for other plugins, as may"
 		}
 	}
 	if gate.silent() {
-		waits = append(waits, Wait{On: "gate", Reason: g.silence(c)})
+		waits = append(waits, Wait{On: OnGate, Reason: g.silence(c)})
 		if !g.mayRecord(c) && !g.mayAccept(c) && g.enabled.Has(guarantee.Fairness) {
 			refused = g.silence(c) + ", and no more may wait for it"
 		}
@@ -114,11 +114,11 @@ func (g *Gateway) wouldWait(c *routedCall) (waits []Wait, refused string) {
 		if limit.slots.TryAcquire(1) {
 			limit.slots.Release(1)
 		} else {
-			waits = append(waits, Wait{On: "concurrency", Reason: c.describePlugin() + " has as many calls under way as its limits.concurrency allows"})
+			waits = append(waits, Wait{On: OnConcurrency, Reason: c.describePlugin() + " has as many calls under way as its limits.concurrency allows"})
 		}
 	}
 	if limit.rate != nil && limit.rate.Tokens() < 1 {
-		waits = append(waits, Wait{On: "rate", Reason: c.describePlugin() + " gets as many calls a second as its limits.rate allows"})
+		waits = append(waits, Wait{On: OnRate, Reason: c.describePlugin() + " gets as many calls a second as its limits.rate allows"})
 	}
 	return waits, refused
 }
