@@ -70,7 +70,7 @@ func TestStatusIsLoudAboutASandboxThatIsLess(t *testing.T) {
 		{Name: "half", State: "running", Sandbox: &admin.SandboxStatus{Seccomp: true, Missing: []string{"files are not kept apart", "x"}}},
 		{Name: "off", State: "running"},
 	}}
-	got := renderStatus(status)
+	got := renderStatus(status, nil)
 	if !strings.Contains(got, "half's SANDBOX IS DEGRADED: files are not kept apart; x\n") || strings.Count(got, "SANDBOX") != 1 {
 		t.Errorf("it says:\n%s", got)
 	}

@@ -82,7 +82,9 @@ func startEach(ctx context.Context, settings *config.Config, sources config.Sour
 			verb = "reaching"
 		}
 		fmt.Fprintf(progress, "%s %s …\n", verb, checked.Name)
+		stop := newWaitingLine(progress).during(verb+" "+checked.Name, settings.Plugins[checked.Name].StartTimeout)
 		manifest := checked.start(ctx, settings, env)
+		stop()
 		if ctx.Err() != nil {
 			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted; the plugins are stopped")}
 		}

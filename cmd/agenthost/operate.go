@@ -115,13 +115,19 @@ func (o operationCommand) command() *cobra.Command {
 			if err := checkNames(ctx, host, names); err != nil {
 				return err
 			}
+			waiting := waitingLineFor(cmd, output)
 			var reports operationReports
 			for _, name := range names {
-				report, err := host.Operate(ctx, name, string(o.what), func(e admin.Event) {
-					if !isData(output) {
-						fmt.Fprintln(cmd.OutOrStdout(), eventLine(e))
+				report, err := host.Operate(ctx, name, string(o.what), func(line admin.OperationLine) {
+					switch {
+					case line.Event != nil && !isData(output):
+						waiting.clear()
+						fmt.Fprintln(cmd.OutOrStdout(), eventLine(*line.Event))
+					case line.Waits != nil:
+						waiting.show(*line.Waits)
 					}
 				})
+				waiting.clear()
 				if ctx.Err() != nil {
 					return &exitError{code: exitInterrupted, err: errors.New("interrupted; what the host has begun it will end")}
 				}

@@ -46,7 +46,7 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := reload(ctx, host, dryRun, shown)
+			report, err := reload(ctx, host, dryRun, shown, waitingLineFor(cmd, output))
 			if ctx.Err() != nil {
 				return &exitError{code: exitInterrupted, err: errors.New("interrupted; what the host has begun it will end")}
 			}
@@ -73,10 +73,15 @@ Exits with 1 if the configuration is not sound or a plugin does not run as confi
 }
 
 // reload asks the host, and shows the plan and the events as they come.
-func reload(ctx context.Context, host adminclient.Client, dryRun bool, shown io.Writer) (admin.ReloadReport, error) {
+func reload(ctx context.Context, host adminclient.Client, dryRun bool, shown io.Writer, waiting *waitingLine) (admin.ReloadReport, error) {
 	planned := false
 	report, err := host.Reload(ctx, dryRun, func(line admin.ReloadLine) {
+		if line.Waits == nil {
+			waiting.clear()
+		}
 		switch {
+		case line.Waits != nil:
+			waiting.show(*line.Waits)
 		case line.Plan != nil:
 			planned = true
 			printPlan(shown, line.Plan)
@@ -86,6 +91,7 @@ func reload(ctx context.Context, host adminclient.Client, dryRun bool, shown io.
 			fmt.Fprintln(shown, eventLine(*line.Event))
 		}
 	})
+	waiting.clear()
 	if err == nil && !planned && report.Error == "" {
 		printPlan(shown, report.Plan)
 		printCanaries(shown, report.Canaries)

@@ -65,7 +65,7 @@ answered; 3 if it is refused, by a host or a plugin; 4 if it does not run everyw
 				return err
 			}
 			if !watch {
-				return showStatus(ctx, host, output, cmd.OutOrStdout())
+				return showStatus(ctx, host, output, false, cmd.OutOrStdout())
 			}
 			return watchStatus(ctx, host, output, interval, cmd.OutOrStdout())
 		},
@@ -80,7 +80,8 @@ answered; 3 if it is refused, by a host or a plugin; 4 if it does not run everyw
 	return cmd
 }
 
-func showStatus(ctx context.Context, host adminclient.Client, output string, out io.Writer) error {
+// showStatus shows it once, for those who watch with the calls of the last minute.
+func showStatus(ctx context.Context, host adminclient.Client, output string, watched bool, out io.Writer) error {
 	status, raw, err := host.Status(ctx)
 	if err != nil {
 		return err
@@ -91,7 +92,11 @@ func showStatus(ctx context.Context, host adminclient.Client, output string, out
 	case outputYAML:
 		err = printYAML(out, raw)
 	default:
-		_, err = io.WriteString(out, renderStatus(status))
+		var calls map[string][]float64
+		if watched {
+			calls = callsOf(ctx, host)
+		}
+		_, err = io.WriteString(out, renderStatus(status, calls))
 	}
 	return err
 }
@@ -172,7 +177,7 @@ func lookOnce(ctx context.Context, host adminclient.Client, output string) strin
 	if output == outputYAML {
 		screen.WriteString("---\n") // one document after the other
 	}
-	err := showStatus(ctx, host, output, &screen)
+	err := showStatus(ctx, host, output, true, &screen)
 	switch {
 	case err != nil && isData(output):
 		_ = printData(&screen, output, map[string]string{"error": err.Error()}) // to memory
@@ -182,7 +187,8 @@ func lookOnce(ctx context.Context, host adminclient.Client, output string) strin
 	return screen.String()
 }
 
-func renderStatus(status admin.Status) string {
+// renderStatus writes the status for people, with the calls of each plugin where they are known.
+func renderStatus(status admin.Status, calls map[string][]float64) string {
 	ready := "ready"
 	if !status.Host.Ready {
 		ready = "NOT READY"
@@ -231,13 +237,21 @@ func renderStatus(status admin.Status) string {
 	w.SetStyle(table.StyleLight)
 	w.Style().Format.Header = text.FormatDefault
 	w.Style().Options = table.OptionsNoBordersAndSeparators
-	w.AppendHeader(table.Row{"PLUGIN", "STATE", "VERSION", "PID", "UPTIME", "RESTARTS", "IN FLIGHT", "MEMORY", "CPU", "TASK TYPES"})
+	header := table.Row{"PLUGIN", "STATE", "VERSION", "PID", "UPTIME", "RESTARTS", "IN FLIGHT", "MEMORY", "CPU"}
+	if calls != nil {
+		header = append(header, "CALLS/S")
+	}
+	w.AppendHeader(append(header, "TASK TYPES"))
 	for _, p := range status.Plugins {
 		running := p.PID != 0
-		w.AppendRow(table.Row{
+		row := table.Row{
 			terminal.Line(p.Name), terminal.Line(p.State), orDash(p.Version != "", terminal.Line(p.Version)), orDash(running, p.PID), orDash(running, uptime(p.UptimeSeconds)),
-			p.Restarts, p.InFlight, orDash(running, memory(p.MemoryBytes)), orDash(running, fmt.Sprintf("%.1fs", p.CPUSeconds)), categories(p.Categories),
-		})
+			p.Restarts, p.InFlight, orDash(running, memory(p.MemoryBytes)), orDash(running, fmt.Sprintf("%.1fs", p.CPUSeconds)),
+		}
+		if calls != nil {
+			row = append(row, sparkline(calls[p.Name]))
+		}
+		w.AppendRow(append(row, categories(p.Categories)))
 		for _, row := range generationRows(p) {
 			w.AppendRow(row)
 		}

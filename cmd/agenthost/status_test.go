@@ -195,7 +195,7 @@ func aSwap() admin.Status {
 }
 
 func TestStatusShowsGenerationsAndInstancesWhereThereAreSeveral(t *testing.T) {
-	got := renderStatus(aSwap())
+	got := renderStatus(aSwap(), nil)
 	var found []string
 	for line := range strings.SplitSeq(got, "\n") {
 		found = append(found, strings.Join(strings.Fields(strings.ReplaceAll(line, "│", " ")), " "))

@@ -47,9 +47,16 @@ Exits with 1 if the old host serves on.`,
 			if !isData(output) {
 				shown = cmd.OutOrStdout()
 			}
-			report, err := host.Upgrade(ctx, force, func(started admin.UpgradeStart) {
-				fmt.Fprintf(shown, "started %s, process %d; waiting for its plugins …\n", started.Program, started.PID)
+			waiting := waitingLineFor(cmd, output)
+			report, err := host.Upgrade(ctx, force, func(line admin.UpgradeLine) {
+				switch {
+				case line.Started != nil:
+					fmt.Fprintf(shown, "started %s, process %d; waiting for its plugins …\n", line.Started.Program, line.Started.PID)
+				case line.Waits != nil:
+					waiting.show(*line.Waits)
+				}
 			})
+			waiting.clear()
 			if ctx.Err() != nil {
 				return &exitError{code: exitInterrupted, err: errors.New("interrupted; the old host serves on, unless the new one was just about to take over")}
 			}

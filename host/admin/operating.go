@@ -14,6 +14,8 @@ import (
 type OperationLine struct {
 	// What happens meanwhile to the plugin.
 	Event *Event `json:"event,omitempty"`
+	// What is waited for, every second.
+	Waits *Waits `json:"waits,omitempty"`
 	// What came of it, which comes last.
 	Report *OperationReport `json:"report,omitempty"`
 }

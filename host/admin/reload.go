@@ -20,6 +20,8 @@ type ReloadLine struct {
 	Canaries []Canary `json:"canaries,omitempty"`
 	// What happens meanwhile.
 	Event *Event `json:"event,omitempty"`
+	// What is waited for, every second.
+	Waits *Waits `json:"waits,omitempty"`
 	// What came of it, which comes last.
 	Report *ReloadReport `json:"report,omitempty"`
 }

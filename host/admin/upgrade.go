@@ -11,6 +11,8 @@ import (
 type UpgradeLine struct {
 	// The new host was started.
 	Started *UpgradeStart `json:"started,omitempty"`
+	// What is waited for, every second.
+	Waits *Waits `json:"waits,omitempty"`
 	// What came of it, which comes last.
 	Report *UpgradeReport `json:"report,omitempty"`
 }

@@ -39,6 +39,9 @@ func (h *host) operate(ctx context.Context, name string, what fleet.Operation, s
 	})
 	defer told.Wait()
 	defer stop()
+	defer tellWaits(waitsEvery, func() admin.Waits {
+		return waitsOf(h.plugins, h.reloader.settings(), began, func(plugin string) bool { return plugin == name })
+	}, func(waits admin.Waits) { send(admin.OperationLine{Waits: &waits}) })()
 
 	round, err := h.plugins.Operate(name, what)
 	if unneeded := (fleet.Done{}); errors.As(err, &unneeded) {

@@ -260,6 +260,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 			send(admin.ReloadLine{Event: &event})
 		}
 	})
+	stopTelling := tellWaits(waitsEvery, func() admin.Waits { return waitsOf(r.plugins, settings, began, everyPlugin) }, func(waits admin.Waits) { send(admin.ReloadLine{Waits: &waits}) })
 	err = round.Wait(ctx, func(o fleet.Outcome) {
 		r.tell(o)
 		done := admin.PluginReload{Name: o.Plugin, Action: string(o.Action), Seconds: time.Since(began).Seconds()}
@@ -268,6 +269,7 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 		}
 		report.Plugins = append(report.Plugins, done)
 	})
+	stopTelling()
 	stop()
 	told.Wait()
 	if err != nil {

@@ -273,6 +273,7 @@ func (h *host) serve(ctx context.Context) error {
 	}
 	defer watched.Wait()
 	defer stopWatching()
+	defer h.logWaits()()
 
 	started := h.startedAndKnown(watching, &watched)
 	for {

@@ -69,6 +69,10 @@ func (h *host) succeed(ctx context.Context, force bool, report *admin.UpgradeRep
 	}
 	report.PID = successor.PID()
 	send(admin.UpgradeLine{Started: &admin.UpgradeStart{PID: successor.PID(), Program: h.options.Program}})
+	began := time.Now()
+	defer tellWaits(waitsEvery, func() admin.Waits {
+		return admin.Waits{Seconds: time.Since(began).Seconds(), LimitSeconds: limit.Seconds()}
+	}, func(waits admin.Waits) { send(admin.UpgradeLine{Waits: &waits}) })()
 	if err := h.handOver(ctx, successor, force, report); err != nil {
 		successor.Abandon()
 		return err

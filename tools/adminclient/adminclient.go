@@ -218,7 +218,7 @@ func (c Client) Reload(ctx context.Context, dry bool, follow func(admin.ReloadLi
 }
 
 // Upgrade has a new host take over from the host, and waits for the report. What was started is given to follow before it.
-func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.UpgradeStart)) (admin.UpgradeReport, error) {
+func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.UpgradeLine)) (admin.UpgradeReport, error) {
 	path := "/upgrade"
 	if force {
 		path += "?force=1"
@@ -235,13 +235,11 @@ func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.Upgra
 	}
 	var report *admin.UpgradeReport
 	err = eachLine(s, func(line admin.UpgradeLine) error {
-		switch {
-		case line.Report != nil:
+		if line.Report != nil {
 			report = line.Report
 			return io.EOF
-		case line.Started != nil:
-			follow(*line.Started)
 		}
+		follow(line)
 		return nil
 	})
 	if err == nil && report == nil {
@@ -254,7 +252,7 @@ func (c Client) Upgrade(ctx context.Context, force bool, follow func(admin.Upgra
 }
 
 // Operate has the host carry out an operation on a plugin, and waits for the report. The events that come before it are given to follow.
-func (c Client) Operate(ctx context.Context, plugin, operation string, follow func(admin.Event)) (admin.OperationReport, error) {
+func (c Client) Operate(ctx context.Context, plugin, operation string, follow func(admin.OperationLine)) (admin.OperationReport, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	s, err := c.stream(ctx, http.MethodPost, "/plugins/"+url.PathEscape(plugin)+"/"+operation)
@@ -267,13 +265,11 @@ func (c Client) Operate(ctx context.Context, plugin, operation string, follow fu
 	}
 	var report *admin.OperationReport
 	err = eachLine(s, func(line admin.OperationLine) error {
-		switch {
-		case line.Report != nil:
+		if line.Report != nil {
 			report = line.Report
 			return io.EOF
-		case line.Event != nil:
-			follow(*line.Event)
 		}
+		follow(line)
 		return nil
 	})
 	if err == nil && report == nil {

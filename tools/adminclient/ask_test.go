@@ -39,7 +39,7 @@ func TestAHostThatNeverAnswersEndsEveryRequestWithWhatToDo(t *testing.T) {
 			"status":  func() error { _, _, err := host.Status(t.Context()); return err },
 			"pending": func() error { _, _, err := host.Pending(t.Context()); return err },
 			"reload":  func() error { _, err := host.Reload(t.Context(), false, func(admin.ReloadLine) {}); return err },
-			"upgrade": func() error { _, err := host.Upgrade(t.Context(), false, func(admin.UpgradeStart) {}); return err },
+			"upgrade": func() error { _, err := host.Upgrade(t.Context(), false, func(admin.UpgradeLine) {}); return err },
 			"cancel":  func() error { return host.CancelPending(t.Context(), "x") },
 			"events":  func() error { return host.Events(t.Context(), EventsOf{}, func(admin.Event) {}) },
 		} {
