@@ -97,3 +97,14 @@ func TestQuantilesAreNearTheTruth(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkTell is what counting adds to each call.
+func BenchmarkTell(b *testing.B) {
+	var tally Tally
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			tally.Tell(CallPoll, OutcomeOK, 3*time.Millisecond)
+		}
+	})
+}
