@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -140,6 +142,27 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	return describedBy(registry.Registry), registry.types
 }
 
+// alertsByMetric are the alerts that ask for each metric, as links to what to do.
+func alertsByMetric(t *testing.T) map[string][]string {
+	t.Helper()
+	rules, err := os.ReadFile(filepath.Join("..", "..", "charts", "agenthost", "monitoring", "alerts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]string{}
+	for rule := range strings.SplitSeq(string(rules), "- alert: ") {
+		alert, expression, _ := strings.Cut(rule, "\n")
+		expression, _, _ = strings.Cut(expression, "labels:")
+		link := fmt.Sprintf("[%s](../operating.md#%s)", strings.TrimPrefix(alert, "Agenthost"), strings.ToLower(alert))
+		for _, metric := range regexp.MustCompile(`\b(\w+?)(?:_sum|_count|_bucket)?\{`).FindAllStringSubmatch(expression, -1) {
+			if !slices.Contains(all[metric[1]], link) {
+				all[metric[1]] = append(all[metric[1]], link)
+			}
+		}
+	}
+	return all
+}
+
 func metricsReference(t *testing.T) string {
 	t.Helper()
 	all, types := registered(t)
@@ -149,12 +172,14 @@ func metricsReference(t *testing.T) string {
 <!-- Generated from what the host registers: go test ./host/server -run TestThePublishedMetricsAreUpToDate -update -->
 
 What ` + "`GET /metrics`" + ` on the admin address answers. Labels take their values from the configuration and the plugins' lists of
-agents, never from requests. [operating.md](../operating.md) says what to alert on. Besides, there are Go's usual metrics of the
+agents, never from requests. Their units are in their names: seconds, bytes, and else counts; a name ends in ` + "`_total`" + `
+where it only grows. The alerts are those that come with the host: [operating.md](../operating.md#alerts). Besides, there are Go's usual metrics of the
 host's own process (` + "`go_…`, `process_…`" + `) and of the endpoint itself (` + "`promhttp_…`" + `).
 
-| metric | type | labels | meaning |
-|---|---|---|---|
+| metric | type | labels | meaning | alerts |
+|---|---|---|---|---|
 `)
+	alerts := alertsByMetric(t)
 	cell := strings.NewReplacer("|", `\|`, "<", "&lt;").Replace
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "promhttp_") {
@@ -167,7 +192,7 @@ host's own process (` + "`go_…`, `process_…`" + `) and of the endpoint itsel
 		for i, label := range all[name].labels {
 			labels[i] = "`" + label + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, types[name], strings.Join(labels, ", "), cell(all[name].help))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", name, types[name], strings.Join(labels, ", "), cell(all[name].help), strings.Join(alerts[name], ", "))
 	}
 	return b.String()
 }
