@@ -105,14 +105,14 @@ func (e Event) bounded() Event {
 }
 
 func few(names []string) []string {
-	var kept []string
+	var some []string
 	for _, name := range names[:min(len(names), maxKeys)] {
-		kept = append(kept, cut(name, maxName))
+		some = append(some, cut(name, maxName))
 	}
 	if more := len(names) - maxKeys; more > 0 {
-		kept = append(kept, fmt.Sprintf("and %d more", more))
+		some = append(some, fmt.Sprintf("and %d more", more))
 	}
-	return kept
+	return some
 }
 
 // cut keeps the beginning of a text.

@@ -16,8 +16,8 @@ const (
 	minHidden = 4
 	// minHiddenLine is that for a line of a value that has several, as keys in PEM have.
 	minHiddenLine = 8
-	// keptValues is how many values of a secret are known at once: a process may go on using the one before.
-	keptValues = 4
+	// maxValues is how many values of a secret are known at once: a process may go on using the one before.
+	maxValues = 4
 )
 
 // Known are values that must not be shown, and takes them out of texts. The zero value and nil know none. Its methods may be called from any
@@ -43,7 +43,7 @@ func (k *Known) Add(name, value string) {
 		return
 	}
 	all := append(k.values[name], value)
-	k.values[name] = slices.Clone(all[max(0, len(all)-keptValues):])
+	k.values[name] = slices.Clone(all[max(0, len(all)-maxValues):])
 	k.hide.Store(replacer(k.values))
 }
 
