@@ -36,7 +36,7 @@ type collected struct {
 
 func collecting(sampler sdktrace.Sampler) *collected {
 	c := &collected{InMemoryExporter: tracetest.NewInMemoryExporter()}
-	c.tracer = tracing.NewTracer(sdktrace.NewTracerProvider(sdktrace.WithSyncer(c), sdktrace.WithSampler(tracing.AsLinked{Sampler: sampler})), "1.2.3")
+	c.tracer, _ = tracing.NewTracer("1.2.3", sampler, sdktrace.WithSyncer(c))
 	return c
 }
 
@@ -428,9 +428,9 @@ func BenchmarkTraced(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			options := Options{}
 			if c.sampler != nil {
-				provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(nowhere{}), sdktrace.WithSampler(tracing.AsLinked{Sampler: c.sampler}))
+				tracer, provider := tracing.NewTracer("1.2.3", c.sampler, sdktrace.WithBatcher(nowhere{}))
 				b.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
-				options.Tracer = tracing.NewTracer(provider, "1.2.3")
+				options.Tracer = tracer
 			}
 			f := startWith(b, options, agent.claims(usual, asyncAgent("x")))
 			b.ReportAllocs()

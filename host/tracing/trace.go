@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	otelcodes "go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
@@ -57,11 +58,18 @@ const (
 )
 
 // Tracer makes the spans of calls. Nil makes none.
-type Tracer struct{ tracer trace.Tracer }
+type Tracer struct {
+	tracer  trace.Tracer
+	sampler sdktrace.Sampler
+}
 
-// NewTracer makes spans of a host of a version. The provider's sampler has to be AsLinked.
-func NewTracer(provider trace.TracerProvider, version string) *Tracer {
-	return &Tracer{tracer: provider.Tracer(scope, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL))}
+// NewTracer makes spans of a host of a version. The provider, which options are for, has to be shut down.
+func NewTracer(version string, sampler sdktrace.Sampler, options ...sdktrace.TracerProviderOption) (*Tracer, *sdktrace.TracerProvider) {
+	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSampler(asLinked{sampler}), sdktrace.WithIDGenerator(ids{}))...)
+	return &Tracer{
+		tracer:  provider.Tracer(scope, trace.WithInstrumentationVersion(version), trace.WithSchemaURL(semconv.SchemaURL)),
+		sampler: sampler,
+	}, provider
 }
 
 // Method is what the spans of a method's calls have in common.
@@ -118,24 +126,28 @@ func Parent(ctx context.Context) trace.SpanContext {
 }
 
 // Begin begins the span of a call that has come. Nil: there is nothing to tell of it.
+//
+// It asks the sampler by itself: a span that is only made to be dropped would cost each of nearly all calls some ten allocations.
 func (t *Tracer) Begin(ctx context.Context, m *Method) *Call {
 	if t == nil {
 		return nil
 	}
 	parent, within := Parent(ctx), context.Background()
+	id := parent.TraceID()
 	if parent.IsValid() {
 		within = trace.ContextWithRemoteSpanContext(within, parent)
+	} else {
+		id = newTraceID()
 	}
-	_, span := t.tracer.Start(within, m.name, m.server...)
-	c := &Call{tracer: t, fresh: !parent.IsValid(), passed: span.SpanContext()}
-	if span.IsRecording() {
-		c.span, c.ended = span, &atomic.Bool{}
-		return c
-	}
-	if !c.fresh {
+	asked := sdktrace.SamplingParameters{ParentContext: within, TraceID: id, Name: m.name, Kind: trace.SpanKindServer}
+	switch sampled := t.sampler.ShouldSample(asked).Decision == sdktrace.RecordAndSample; {
+	case sampled:
+		_, span := t.tracer.Start(context.WithValue(within, chosen{}, id), m.name, m.server...)
+		return &Call{tracer: t, span: span, ended: &atomic.Bool{}, passed: span.SpanContext(), fresh: !parent.IsValid()}
+	case parent.IsValid():
 		return nil // its own headers say all there is to say
 	}
-	return c
+	return &Call{tracer: t, fresh: true, passed: trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: newSpanID()})}
 }
 
 // Outgoing puts into the headers for the plugin where its spans belong. A call that is not sampled brings that along, or else it is

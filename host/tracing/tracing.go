@@ -58,11 +58,8 @@ func Open(ctx context.Context, settings Settings, version string, log *slog.Logg
 			return nil, err
 		}
 		ledger := t.ledger("traces", settings.SpanQueue)
-		t.spans = sdktrace.NewTracerProvider(
-			sdktrace.WithResource(about), sdktrace.WithSampler(AsLinked{settings.sampler()}),
-			sdktrace.WithSpanProcessor(admittingSpans{sdktrace.NewBatchSpanProcessor(countingSpans{exporter, ledger}), ledger}),
-		)
-		t.tracer = NewTracer(t.spans, version)
+		t.tracer, t.spans = NewTracer(version, settings.sampler(), sdktrace.WithResource(about),
+			sdktrace.WithSpanProcessor(admittingSpans{sdktrace.NewBatchSpanProcessor(countingSpans{exporter, ledger}), ledger}))
 	}
 	if settings.Logs != "" {
 		exporter, err := settings.logExporter(ctx)
