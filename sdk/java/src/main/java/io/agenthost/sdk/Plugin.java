@@ -1,6 +1,7 @@
 package io.agenthost.sdk;
 
 import io.grpc.ServerBuilder;
+import io.grpc.ServerInterceptor;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -28,6 +29,7 @@ public final class Plugin {
     private final Registry registry = new Registry();
     private final List<String> capabilities = new ArrayList<>();
     private final List<AutoCloseable> closers = new ArrayList<>();
+    private final List<ServerInterceptor> interceptors = new ArrayList<>();
     private final Set<Object> closing = Collections.newSetFromMap(new IdentityHashMap<>());
     private Configuration<?> configuration;
 
@@ -113,6 +115,16 @@ public final class Plugin {
         return this;
     }
 
+    /**
+     * Adds an interceptor of all calls, such as instrumentation. OpenTelemetry's
+     * {@code GrpcTelemetry.create(openTelemetry).createServerInterceptor()} makes a span for each call, in the trace that the host's
+     * call belongs to.
+     */
+    public Plugin intercept(ServerInterceptor interceptor) {
+        interceptors.add(interceptor);
+        return this;
+    }
+
     private void closeAtTheEnd(Object agent) {
         if (agent instanceof AutoCloseable closeable && closing.add(agent)) {
             closers.add(closeable);
@@ -168,6 +180,10 @@ public final class Plugin {
 
     List<String> capabilities() {
         return capabilities;
+    }
+
+    List<ServerInterceptor> interceptors() {
+        return interceptors;
     }
 
     List<AutoCloseable> closers() {

@@ -76,7 +76,7 @@ final class HostLogger extends LegacyAbstractLogger implements LoggingEventAware
     }
 
     private void write(Level level, String message, Map<String, Object> own, Throwable throwable) {
-        Map<String, Object> fields = new LinkedHashMap<>();
+        Map<String, Object> fields = new LinkedHashMap<>(Trace.fields());
         Map<String, String> context = MDC.getCopyOfContextMap();
         if (context != null) {
             fields.putAll(context);

@@ -1,0 +1,34 @@
+package io.agenthost.sdk.log;
+
+import io.grpc.Context;
+import io.grpc.Contexts;
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import io.grpc.ServerCallHandler;
+import io.grpc.ServerInterceptor;
+import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Which trace a call belongs to, by W3C Trace Context: enough for lines of the log. Spans are OpenTelemetry's. */
+public final class Trace implements ServerInterceptor {
+    private static final Metadata.Key<String> HEADER = Metadata.Key.of("traceparent", Metadata.ASCII_STRING_MARSHALLER);
+    private static final Pattern FORM = Pattern.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}");
+    private static final Context.Key<Map<String, String>> FIELDS = Context.keyWithDefault("agenthost-trace", Map.of());
+
+    @Override
+    public <Q, A> ServerCall.Listener<Q> interceptCall(ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
+        String header = headers.get(HEADER);
+        Matcher parts = FORM.matcher(header == null ? "" : header);
+        if (!parts.matches()) {
+            return next.startCall(call, headers);
+        }
+        Context traced = Context.current().withValue(FIELDS, Map.of("trace_id", parts.group(1), "span_id", parts.group(2)));
+        return Contexts.interceptCall(traced, call, headers, next);
+    }
+
+    /** What a line of the call under way says of its trace. */
+    static Map<String, String> fields() {
+        return FIELDS.get();
+    }
+}

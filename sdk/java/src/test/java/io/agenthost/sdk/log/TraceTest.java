@@ -1,0 +1,47 @@
+package io.agenthost.sdk.log;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Lines of a call name its trace. */
+class TraceTest {
+    private static final Metadata.Key<String> HEADER = Metadata.Key.of("traceparent", Metadata.ASCII_STRING_MARSHALLER);
+
+    private static Map<String, String> fieldsOf(String traceparent) {
+        Metadata headers = new Metadata();
+        if (traceparent != null) {
+            headers.put(HEADER, traceparent);
+        }
+        List<Map<String, String>> seen = new ArrayList<>();
+        new Trace().interceptCall(null, headers, (call, passed) -> {
+            seen.add(Trace.fields());
+            return new ServerCall.Listener<Object>() {};
+        });
+        return seen.get(0);
+    }
+
+    @Test
+    void aCallsTraceIsInTheFieldsOfItsLines() {
+        assertEquals(Map.of("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736", "span_id", "00f067aa0ba902b7"),
+                fieldsOf("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assertEquals(Map.of(), Trace.fields());
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "", "00-x-y-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+    })
+    void whatNamesNoTraceIsLeftOut(String traceparent) {
+        assertEquals(Map.of(), fieldsOf(traceparent));
+        assertEquals(Map.of(), fieldsOf(null));
+    }
+}
