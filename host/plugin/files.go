@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -9,7 +10,8 @@ import (
 )
 
 // Files are the files that the plugin is made of, as far as its spec tells: the program, those of its arguments that are files, such
-// as a script or a jar, and what has a checksum. Those of a remote one are none.
+// as a script or a jar, also behind a "=", what interprets a program that is a script, and what has a checksum. Those of a remote one are none.
+// The files of secrets and certificates are not among them: the configuration is read again when one changes.
 func (s Spec) Files() []string {
 	if s.Image != "" { // what is in it has its digest
 		return nil
@@ -27,13 +29,18 @@ func (s Spec) Files() []string {
 	for i, argument := range s.Command {
 		switch {
 		case i > 0:
-			for part := range strings.SplitSeq(argument, string(filepath.ListSeparator)) { // a class path is several
-				add(part, isProgram)
+			_, value, _ := strings.Cut(argument, "=")
+			for _, text := range []string{argument, value} {
+				for part := range strings.SplitSeq(text, string(filepath.ListSeparator)) { // a class path is several
+					add(part, isProgram)
+				}
 			}
 		case strings.Contains(argument, "/"):
 			add(argument, whatever)
+			add(s.interpreter(argument), whatever)
 		default:
 			add(s.program(argument), whatever)
+			add(s.interpreter(s.program(argument)), whatever)
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(s.SHA256)) {
@@ -59,6 +66,34 @@ func isProgram(path string, info os.FileInfo) bool {
 	var start [2]byte
 	n, err := file.Read(start[:])
 	return err == nil && string(start[:n]) == "#!"
+}
+
+// interpreter is the program that runs a script; empty where it is none.
+func (s Spec) interpreter(script string) string {
+	if !filepath.IsAbs(script) {
+		script = filepath.Join(s.Dir, script)
+	}
+	file, err := os.Open(script)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	start := make([]byte, 256) // as much as the kernel reads
+	n, _ := io.ReadFull(file, start)
+	line, _, _ := strings.Cut(string(start[:n]), "\n")
+	words := strings.Fields(strings.TrimPrefix(line, "#!"))
+	if !strings.HasPrefix(line, "#!") || len(words) == 0 {
+		return ""
+	}
+	if filepath.Base(words[0]) != "env" {
+		return words[0]
+	}
+	for _, word := range words[1:] {
+		if !strings.HasPrefix(word, "-") && !strings.Contains(word, "=") {
+			return s.program(word)
+		}
+	}
+	return ""
 }
 
 // program finds a program in the PATH that the plugin gets.

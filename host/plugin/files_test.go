@@ -3,6 +3,7 @@ package plugin
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,19 @@ func TestThePluginsFilesAreItsProgramItsScriptsAndWhatHasAChecksum(t *testing.T)
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%q: got %v, want %s", command, got, want)
+		}
+	}
+	for script, first := range map[string]string{"direct": "#!" + dir + "/run -u", "found": "#!/usr/bin/env -S A=1 run", "none": "#!", "plain": "run"} {
+		if err := os.WriteFile(filepath.Join(dir, script), []byte(first+"\nrun\n"), 0o755); err != nil { //nolint:gosec // programs are executable
+			t.Fatal(err)
+		}
+		spec := Spec{Dir: dir, Command: []string{"./" + script, "--lib=b.jar"}, Env: map[string]string{"PATH": dir}}
+		want := []string{filepath.Join(dir, script), filepath.Join(dir, "run"), filepath.Join(dir, "b.jar")}
+		if script == "none" || script == "plain" {
+			want = slices.Delete(want, 1, 2)
+		}
+		if got := spec.Files(); !slices.Equal(got, want) {
+			t.Errorf("a script, %s: %v, want %v", script, got, want)
 		}
 	}
 	spec := Spec{Dir: dir, Command: []string{"./run"}, SHA256: map[string]string{"model": "x"}}
