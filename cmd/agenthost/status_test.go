@@ -299,3 +299,39 @@ func TestTheLatestEventsStay(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestStatusSaysInWordsWhatWaitsDrainsAndIsStartedNext(t *testing.T) {
+	soon, then := time.Now().Add(30*time.Second+500*time.Millisecond), time.Now().Add(-time.Hour)
+	shown := renderStatus(admin.Status{
+		Host: admin.HostStatus{Ready: true, Waiting: []admin.Waiting{{On: "start", Calls: 1, OldestSeconds: 2}}},
+		Plugins: []admin.PluginStatus{
+			{
+				Name: "duckdb", State: "unresponsive", Reason: `plugin "duckdb" does not answer since 2026-01-02T03:04:05Z: health checks have no answer`,
+				Waiting:     []admin.Waiting{{On: "concurrency", Calls: 3, OldestSeconds: 75}, {On: "tide", Calls: 1}},
+				Generations: []admin.GenerationStatus{{ID: "aa", Role: "current", Current: true}, {ID: "bb", Role: "draining", InFlight: 1}, {ID: "cc", Role: "draining"}},
+			},
+			{Name: "hello", State: "crash-looping", NextStart: &soon},
+			{Name: "old", State: "draining", Removed: true, InFlight: 2},
+			{Name: "well", State: "running", Reason: "exited with code 3", ReasonAt: &then},
+		},
+		Removed: []admin.RemovedStatus{{Plugin: "older", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), TaskTypes: []string{"a", "b"}}},
+	})
+	for _, line := range []string{
+		"1 call waits until it is known what the plugins serve, the oldest for 2s\n",
+		"duckdb: 3 calls wait for limits.concurrency, the oldest for 1m15s\n",
+		"duckdb: 1 call waits for tide, the oldest for 0s\n",
+		"duckdb generation bb drains: 1 call under way\n",
+		`duckdb is unresponsive: plugin "duckdb" does not answer since 2026-01-02T03:04:05Z`,
+		"hello is started again in 30s\n",
+		"old was taken out of the configuration, and goes when its processes are gone: 2 calls under way\n",
+		"well runs now; before (1h0m ago): exited with code 3\n",
+		"older was taken out of the configuration; calls that begin a, b wait for it until 03:04:05\n",
+	} {
+		if !strings.Contains(shown, line) {
+			t.Errorf("it does not say %q:\n%s", line, shown)
+		}
+	}
+	if strings.Contains(shown, "generation cc drains") {
+		t.Errorf("it tells of what has no calls:\n%s", shown)
+	}
+}
