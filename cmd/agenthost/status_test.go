@@ -315,7 +315,7 @@ func TestStatusSaysInWordsWhatWaitsDrainsAndIsStartedNext(t *testing.T) {
 			{Name: "well", State: "running", Reason: "exited with code 3", ReasonAt: &then},
 		},
 		Removed: []admin.RemovedStatus{{Plugin: "older", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), TaskTypes: []string{"a", "b"}}},
-	})
+	}, nil)
 	for _, line := range []string{
 		"1 call waits until it is known what the plugins serve, the oldest for 2s\n",
 		"duckdb: 3 calls wait for limits.concurrency, the oldest for 1m15s\n",
