@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/agenthost/agenthost/host/fleet"
 )
@@ -59,10 +58,11 @@ func draw(what string, figures, second []float64, slots, width, height int, word
 		top = max(top, slices.Max(second))
 	}
 	c.say(what, figures, words)
+	width, height = tenths*width, tenths*height
 	far := float64(width) / float64(slots-1)
 	from := float64(width) - float64(len(figures)-1)*far // what has fewer figures than there is room for begins later
 	c.Line = path(figures, top, from, far, height)
-	c.Area = c.Line + fmt.Sprintf("V%dH%sZ", height, coordinate(from))
+	c.Area = c.Line + fmt.Sprintf("V%dH%dZ", height, int(math.Round(from)))
 	if len(second) > 0 && slices.Max(second) > 0 {
 		c.Second = path(second, top, from, far, height)
 	}
@@ -78,22 +78,24 @@ func (c *chart) say(what string, figures []float64, words func(float64) string) 
 
 // path has no points within level stretches.
 func path(figures []float64, top, x, far float64, height int) string {
-	y := func(i int) string { return coordinate(1 + float64(height-2)*(1-figures[i]/top)) }
-	var b strings.Builder
+	y := func(i int) int { return tenths + int(math.Round(float64(height-2*tenths)*(1-figures[i]/top))) }
+	text := make([]byte, 0, 9*len(figures))
 	for i := range figures {
-		switch {
-		case i == 0:
-			b.WriteString("M" + coordinate(x) + " " + y(i))
-		case i < len(figures)-1 && y(i-1) == y(i) && y(i+1) == y(i):
-		default:
-			b.WriteString("L" + coordinate(x) + " " + y(i))
+		if i == 0 || i == len(figures)-1 || y(i-1) != y(i) || y(i+1) != y(i) {
+			letter := byte('L')
+			if i == 0 {
+				letter = 'M'
+			}
+			text = strconv.AppendInt(append(text, letter), int64(math.Round(x)), 10)
+			text = strconv.AppendInt(append(text, ' '), int64(y(i)), 10)
 		}
 		x += far
 	}
-	return b.String()
+	return string(text)
 }
 
-func coordinate(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
+// tenths is how many units of a path a pixel has: whole numbers are shorter than fractions.
+const tenths = 10
 
 // shapes are the states that have a shape of their own.
 var shapes = map[string]bool{}

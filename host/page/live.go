@@ -1,6 +1,7 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,8 @@ const (
 	// Looking costs at most costShare of one processor on average, however much happens and whoever looks, and costBurst at once; and what
 	// is seen is no older than slowest.
 	costShare, costBurst, slowest = 1.5e-3, 100 * time.Millisecond, 10 * time.Second
+	// samplesTold is how many samples are told at once: figures change every ten seconds, states at once.
+	samplesTold = 2
 	// freshFor is for how long a snapshot is good for who asks for a page.
 	freshFor = 250 * time.Millisecond
 	// writeTime is how long a viewer may take to read what there is for him, beat how often he hears something at least, and viewTime how
@@ -51,7 +54,7 @@ func newLive(p *Page) *live {
 type viewer struct {
 	of   *view
 	wake chan struct{} // has an element when there is something new
-	seen uint64        // what it has; of its own goroutine
+	seen uint64        // what it has
 }
 
 // snapshot is what there is now, as of a moment ago.
@@ -133,12 +136,15 @@ func (l *live) run(ctx context.Context) {
 		began := time.Now()
 		l.tick()
 		budget.spend(time.Since(began))
-		taken := l.page.options.Series.Taken()
-		select {
-		case <-ctx.Done():
-			return
-		case <-taken:
-		case <-more:
+		for samples := 0; samples < samplesTold; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-l.page.options.Series.Taken():
+				samples++
+			case <-more:
+				samples = samplesTold
+			}
 		}
 		pause := time.NewTimer(max(gather, min(budget.wait(time.Now()), slowest)))
 		select {
@@ -205,12 +211,20 @@ func (l *live) leave(one *viewer) {
 	}
 }
 
-// news are what has changed for a viewer since he was last told.
-func (l *live) news(one *viewer) (changes []change, seq uint64) {
+// news is what a viewer is told of what has changed since he last was; empty: nothing has. Those who have seen the same are told the same.
+func (l *live) news(one *viewer) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	changes = one.of.since(one.seen)
-	return changes, one.of.content.seq
+	v := one.of
+	from, to := one.seen, v.content.seq
+	one.seen = to
+	if from >= v.changed {
+		return ""
+	}
+	if v.news.text == "" || v.news.from != from || v.news.to != to {
+		v.news = news{from, to, message(v.since(from), to)}
+	}
+	return v.news.text
 }
 
 // serve tells a browser what changes, as server-sent events.
@@ -273,12 +287,9 @@ func (l *live) stream(w http.ResponseWriter, r *http.Request, one *viewer) {
 			return
 		case <-beats.C:
 		case <-one.wake:
-			changes, seq := l.news(one)
-			one.seen = seq
-			if len(changes) == 0 {
+			if text = l.news(one); text == "" {
 				continue
 			}
-			text = message(changes, seq)
 		}
 		if !write(text) {
 			return
@@ -292,11 +303,13 @@ func message(changes []change, seq uint64) string {
 	for i, c := range changes {
 		pairs[i] = [2]string{c.id, c.html}
 	}
-	text, err := json.Marshal(pairs)
-	if err != nil {
-		return ": \n\n" // strings always can
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // it is no part of a page, and would be half as long again
+	if encoder.Encode(pairs) != nil {
+		return ": \n\n" // strings always can be written
 	}
-	return fmt.Sprintf("id: %d\nevent: change\ndata: %s\n\n", seq, text)
+	return fmt.Sprintf("id: %d\nevent: change\ndata: %s\n", seq, text.Bytes()) // which ends its line
 }
 
 // budget keeps what looking costs to a share of the time.

@@ -43,7 +43,7 @@ func (o *overview) path(state string, page int) string {
 func (o *overview) selected(s *snapshot) []admin.PluginStatus {
 	var all []admin.PluginStatus
 	for _, p := range s.status.Plugins {
-		matches := strings.Contains(strings.ToLower(p.Name), o.Search) || slices.ContainsFunc(p.Categories, func(c admin.Category) bool { return strings.Contains(strings.ToLower(c.Name), o.Search) })
+		matches := o.Search == "" || strings.Contains(strings.ToLower(p.Name), o.Search) || slices.ContainsFunc(p.Categories, func(c admin.Category) bool { return strings.Contains(strings.ToLower(c.Name), o.Search) })
 		if matches && (o.State == "" || p.State == o.State || o.State == inTrouble && troubleOf(p) != "") {
 			all = append(all, p)
 		}

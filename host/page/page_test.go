@@ -469,3 +469,53 @@ func TestAChartHasItsFiguresAsText(t *testing.T) {
 		t.Errorf("a level line is %s", level.Line)
 	}
 }
+
+// BenchmarkLooking is what a host of 500 busy plugins spends on those who look, for a minute of six looks: one of them, and with each
+// more.
+func BenchmarkLooking(b *testing.B) {
+	for _, viewers := range []int{1, maxViewers} {
+		b.Run(fmt.Sprintf("%d viewers", viewers), func(b *testing.B) {
+			h := newHost(many(500)...)
+			h.busy()
+			var looking []*viewer
+			for i := range viewers {
+				at, err := url.Parse(fmt.Sprintf("/?page=%d", 1+i%2)) // half of them at another page
+				if err != nil {
+					b.Fatal(err)
+				}
+				v, err := h.live.view(at)
+				if err != nil {
+					b.Fatal(err)
+				}
+				one := &viewer{of: v, wake: make(chan struct{}, 1)}
+				h.live.viewers[one] = struct{}{}
+				looking = append(looking, one)
+			}
+			gauges := make([]series.Gauge, 0, 500)
+			for _, p := range h.status.Plugins {
+				gauges = append(gauges, series.Gauge{Plugin: p.Name, MemoryBytes: 123 << 20})
+			}
+			sent, at := 0, time.Now()
+			for n := 0; b.Loop(); n++ {
+				for step := range 12 / samplesTold {
+					b.StopTimer()
+					for i, g := range gauges {
+						for j := range 1 + (i*7919+n*step*31)%17 {
+							h.tallies.Of(g.Plugin).Add(time.Duration(1+(step*37+i)%900)*time.Millisecond, j == 3)
+						}
+					}
+					at = at.Add(series.Every)
+					h.recorder.Sample(at, gauges)
+					b.StartTimer()
+					h.live.tick()
+					for _, one := range looking {
+						sent += len(h.live.news(one))
+					}
+				}
+			}
+			perMinute := b.Elapsed().Seconds() / float64(b.N)
+			b.ReportMetric(1e3*perMinute/float64(viewers), "ms/minute/viewer")
+			b.ReportMetric(float64(sent)/float64(b.N*viewers*12/samplesTold)/1024, "KiB/look/viewer")
+		})
+	}
+}

@@ -76,6 +76,13 @@ type view struct {
 	// changed is when a part last changed.
 	changed uint64
 	content content
+	news    news
+}
+
+// news is what viewers of a view are told who have what it was at from.
+type news struct {
+	from, to uint64
+	text     string
 }
 
 // viewKind is what views at similar addresses have in common.

@@ -215,19 +215,14 @@ func (r *Recorder) Total(steps int) PluginSeries {
 }
 
 func plugin(name string, points []point) PluginSeries {
-	p := PluginSeries{Name: name}
-	for list, of := range map[*[]float64]func(point) float64{
-		&p.Calls:    func(p point) float64 { return float64(p.calls) / Every.Seconds() },
-		&p.Errors:   func(p point) float64 { return float64(p.failed) / Every.Seconds() },
-		&p.Mean:     func(p point) float64 { return float64(p.mean) / 1e6 },
-		&p.P95:      func(p point) float64 { return float64(p.p95) / 1e6 },
-		&p.Memory:   func(p point) float64 { return float64(p.memory) * 1024 },
-		&p.InFlight: func(p point) float64 { return float64(p.inFlight) },
-	} {
-		*list = make([]float64, len(points))
-		for i, point := range points {
-			(*list)[i] = of(point)
-		}
+	n := len(points)
+	all := make([]float64, 6*n)
+	list := func(i int) []float64 { return all[i*n : (i+1)*n : (i+1)*n] }
+	p := PluginSeries{Name: name, Calls: list(0), Errors: list(1), Mean: list(2), P95: list(3), Memory: list(4), InFlight: list(5)}
+	for i, point := range points {
+		p.Calls[i], p.Errors[i] = float64(point.calls)/Every.Seconds(), float64(point.failed)/Every.Seconds()
+		p.Mean[i], p.P95[i] = float64(point.mean)/1e6, float64(point.p95)/1e6
+		p.Memory[i], p.InFlight[i] = float64(point.memory)*1024, float64(point.inFlight)
 	}
 	return p
 }
