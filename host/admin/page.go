@@ -104,6 +104,13 @@ func (s *Server) pageEndpoints() []endpoint {
 		row("GET /ui/plugins/{plugin}", "`plugin`: its name", "a plugin, for a browser, as HTML"),
 		row("GET /ui/plugins/{plugin}/{operation}", "`plugin`: its name; `operation`: as below", "a form that asks whether the operation is meant"),
 		row("GET /ui/reload", "", "a form that asks whether a reload is meant"),
+		row("GET /ui/explain", "as `GET /explain`", "the same as HTML, with forms"),
+		{
+			pattern: "POST /ui/explain", handler: shown, access: read, page: true, form: true,
+			parameters: "a form: `meta`, a resource_meta in base64", answer: "as `POST /explain/meta`, as HTML", status: "200",
+		},
+		row("GET /ui/tasks", "`execution`: its name", "as `GET /tasks`, as HTML"),
+		row("GET /ui/tasks/{project}/{domain}/{execution}", "", "the same"),
 		row("GET /ui/live", "`of`: a path of the page; `since`: what it holds", "what has changed of a page since, as server-sent events; 503 where enough are looking"),
 		{
 			pattern: "GET /ui/assets/{file}", handler: shown, page: true, parameters: "`file`: one that the page names", answer: "the page's style and script", status: "200, 404",

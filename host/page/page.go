@@ -36,6 +36,10 @@ type Options struct {
 	Status func() admin.Status
 	// Events are what has happened since Past, and then what happens, until the context ends or the host stops.
 	Events func(context.Context) iter.Seq[history.Event]
+	// Explain answers questions about tasks; nil: nobody does.
+	Explain admin.Explainer
+	// Lines are the last lines that a plugin has printed, at most so many.
+	Lines func(plugin string, last int) []admin.LogLine
 	// Series is the last hour of the plugins.
 	Series *series.Recorder
 	// Pending is how many tasks are accepted and have no job yet, by plugin.
@@ -62,6 +66,10 @@ func New(options Options) *Page {
 	p.mux.HandleFunc("GET /ui/plugins/{plugin}", p.serveView)
 	p.mux.HandleFunc("GET /ui/plugins/{plugin}/{operation}", p.serveConfirm)
 	p.mux.HandleFunc("GET /ui/reload", p.serveConfirm)
+	p.mux.HandleFunc("GET /ui/explain", p.serveExplain)
+	p.mux.HandleFunc("POST /ui/explain", p.serveExplain)
+	p.mux.HandleFunc("GET /ui/tasks", p.serveTasks)
+	p.mux.HandleFunc("GET /ui/tasks/{project}/{domain}/{execution}", p.serveTasks)
 	p.mux.HandleFunc("GET /ui/live", p.live.serve)
 	p.mux.HandleFunc("GET /ui/assets/{file}", serveAsset)
 	return p

@@ -22,7 +22,7 @@ func (v *pluginView) show(s *snapshot) shown {
 	}
 	what.title = v.name + " · " + p.State
 	what.parts = []part{
-		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), happeningTo(s, p.Name), categoriesPart(*p),
+		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), happeningTo(s, p.Name), {id: "lines", template: "part-lines", data: s.linesOf(p.Name)}, categoriesPart(*p),
 		{id: "operations", template: "part-operations", data: operationsOf(*p)},
 	}
 	return what
@@ -190,4 +190,24 @@ func waitingPart(p admin.PluginStatus) part {
 		rows = append(rows, waitRow{w.On, waitsFor[w.On], w.Calls, since})
 	}
 	return part{id: "waiting", template: "part-waiting", data: rows}
+}
+
+// linesShown is how many of the last lines of a plugin are shown, and maxLine how much of each.
+const linesShown, maxLine = 40, 500
+
+// printed is a line that a plugin has printed.
+type printed struct {
+	Time           time.Time
+	Level, Message string
+}
+
+func (s *snapshot) linesOf(plugin string) []printed {
+	if s.printed == nil {
+		return nil
+	}
+	var all []printed
+	for _, line := range s.printed(plugin, linesShown) {
+		all = append(all, printed{line.Time.Round(time.Second), line.Level, cut(maxLine, line.Message)})
+	}
+	return all
 }

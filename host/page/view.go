@@ -24,13 +24,14 @@ type snapshot struct {
 	recent  map[string]series.PluginSeries // the last steps of every plugin
 	lines   map[string]series.PluginSeries // what charts have, of those plugins that are looked at
 	source  *series.Recorder
+	printed func(plugin string, last int) []admin.LogLine // nil: nobody knows
 }
 
 // recentSteps is over how many steps a figure is told, such as calls per second: one step alone jumps.
 const recentSteps = 3
 
 func (p *Page) snapshot() *snapshot {
-	s := &snapshot{at: time.Now(), status: p.options.Status(), source: p.options.Series, recent: map[string]series.PluginSeries{}, lines: map[string]series.PluginSeries{}}
+	s := &snapshot{at: time.Now(), status: p.options.Status(), source: p.options.Series, printed: p.options.Lines, recent: map[string]series.PluginSeries{}, lines: map[string]series.PluginSeries{}}
 	if p.options.Pending != nil {
 		s.pending = p.options.Pending()
 	}

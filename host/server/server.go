@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -198,6 +199,10 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.shown = page.New(page.Options{
 			Status: func() admin.Status { return h.admin.Status() }, Series: h.series, Pending: h.pendingByPlugin,
+			Explain: explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
+			Lines: func(plugin string, last int) []admin.LogLine {
+				return slices.Collect(tails.Lines(ctx, plugin, last, false))
+			},
 			Events: func(ctx context.Context) iter.Seq[history.Event] {
 				return past.Events(ctx, history.Query{Since: time.Now().Add(-page.Past), Follow: true})
 			},

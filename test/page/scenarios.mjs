@@ -161,8 +161,26 @@ export const scenarios = {
       await page.goto(browser.url + at);
       await until("the text is there", async () => (await page.content()).includes("onerror=window.hacked=1"));
       assert.equal(await page.evaluate(() => window.hacked), undefined, at);
+      if (at.endsWith("/hostile")) await page.getByRole("region", { name: "Last lines that it printed" }).getByText("onerror").first().waitFor();
       assert.equal(await page.locator("img, iframe, main script").count(), 0, at);
     }
+  },
+
+  async "it explains where a task goes, and whose a resource_meta is"(host, browser) {
+    const page = await browser.page();
+    await page.getByRole("link", { name: "Explain" }).click();
+    await page.getByLabel("Task type").fill("hello");
+    await page.getByRole("button", { name: "Explain" }).first().click();
+    await page.getByRole("region", { name: "A task of this type that begins now" }).getByText("plugin hello").first().waitFor();
+    await browser.audit(page, "explained");
+    await page.getByLabel("resource_meta, in base64").fill("aGVsbG8=");
+    await page.getByRole("button", { name: "Explain" }).last().click();
+    await page.getByRole("region", { name: "This resource_meta" }).waitFor();
+    assert.equal(new URL(page.url()).search, ""); // it is no part of an address
+    await page.getByLabel("Execution").fill("none/such/execution");
+    await page.getByRole("button", { name: "Show its calls" }).click();
+    await page.getByRole("heading", { name: "Tasks of execution" }).waitFor();
+    await browser.audit(page, "tasks");
   },
 
   async "no other site is answered, whatever its name"(host) {
