@@ -132,7 +132,6 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if wrapped && c.route.Target.Plugin() == e.plugin {
 		g.record(c, guarantee.Pinning) // G11
 	}
-	c.task = g.taskOf(c, place, metaOfFlyte)
 	switch {
 	case m.deletes:
 		c.job = c.creationID(metaOfFlyte)
@@ -140,6 +139,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		c.job = c.statusID(metaOfFlyte)
 		c.staleIfError = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus) // G5
 	}
+	c.task = g.taskOf(c, place, metaOfFlyte)
 	if wrapped || unsealed {
 		if message, err = fields.Set(message, jobMeta, info.meta); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)

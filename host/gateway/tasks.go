@@ -25,7 +25,7 @@ func (g *Gateway) taskOf(c *routedCall, place *record.Seal, meta []byte) *jobs.T
 		}
 		return g.tasks.Attempt(c.attemptID(), c.info.taskName())
 	case m.polls && c.remembersStatus():
-		if known := g.tasks.Job(c.statusID(meta)); known != nil {
+		if known := g.tasks.Job(c.job); known != nil {
 			return known
 		}
 		return g.meet(c, place, meta)
@@ -58,7 +58,7 @@ func (g *Gateway) meet(c *routedCall, place *record.Seal, meta []byte) *jobs.Tas
 	default:
 		met = g.tasks.Unknown(name)
 	}
-	met.Bind(jobs.Identify(string(meta)), c.statusID(meta))
+	met.Bind(jobs.Identify(string(meta)), c.job)
 	return met
 }
 
