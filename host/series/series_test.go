@@ -5,30 +5,36 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// gauges are what a recorder samples. Its test sets them while it runs, and a sleep in a bubble orders nothing between the two.
+type gauges struct{ atomic.Pointer[[]Gauge] }
+
+func (g *gauges) set(now ...Gauge) { g.Store(&now) }
+
 // recording runs a recorder in a bubble; the test ends it.
-func recording(t *testing.T, plugins func() []Gauge) (*Tallies, *Recorder) {
-	tallies := &Tallies{}
+func recording(t *testing.T, plugins ...Gauge) (*gauges, *Tallies, *Recorder) {
+	tallies, g := &Tallies{}, &gauges{}
+	g.set(plugins...)
 	r := NewRecorder(tallies)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.Run(ctx, plugins)
+		r.Run(ctx, func() []Gauge { return *g.Load() })
 	}()
 	t.Cleanup(func() { stop(); <-ended })
 	synctest.Wait()
-	return tallies, r
+	return g, tallies, r
 }
 
 func TestAStepTellsWhatItsCallsCameTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gauge := Gauge{Plugin: "a", MemoryBytes: 3 << 20, InFlight: 2}
-		tallies, r := recording(t, func() []Gauge { return []Gauge{gauge, {Plugin: "b"}} })
+		plugins, tallies, r := recording(t, Gauge{Plugin: "a", MemoryBytes: 3 << 20, InFlight: 2}, Gauge{Plugin: "b"})
 		for i := range 10 {
 			tallies.Of("a").Add(20*time.Millisecond, i == 0)
 		}
@@ -36,7 +42,7 @@ func TestAStepTellsWhatItsCallsCameTo(t *testing.T) {
 		time.Sleep(Every)
 		<-taken
 		tallies.Of("a").Add(time.Hour, false)
-		gauge.InFlight = 0
+		plugins.set(Gauge{Plugin: "a", MemoryBytes: 3 << 20}, Gauge{Plugin: "b"})
 		time.Sleep(Every)
 		synctest.Wait()
 
@@ -69,10 +75,9 @@ func TestAStepTellsWhatItsCallsCameTo(t *testing.T) {
 
 func TestWhatWasCountedBeforeAPluginIsSeenIsInNoStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var plugins []Gauge
-		tallies, r := recording(t, func() []Gauge { return plugins })
+		plugins, tallies, r := recording(t)
 		tallies.Of("late").Add(time.Millisecond, false)
-		plugins = []Gauge{{Plugin: "late"}}
+		plugins.set(Gauge{Plugin: "late"})
 		time.Sleep(Every)
 		synctest.Wait()
 		if got := r.Last(9, nil).Plugins; len(got) != 1 || !slices.Equal(got[0].Calls, []float64{0}) {
@@ -83,22 +88,23 @@ func TestWhatWasCountedBeforeAPluginIsSeenIsInNoStep(t *testing.T) {
 
 func TestAnHourIsKeptOfPluginsThatThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		plugins := []Gauge{{Plugin: "gone"}, {Plugin: "stays"}, {Plugin: "stays", InFlight: 7}} // the last is a former life that drains
-		_, r := recording(t, func() []Gauge { return plugins })
+		gone, stays, drains := Gauge{Plugin: "gone"}, Gauge{Plugin: "stays"}, Gauge{Plugin: "stays", InFlight: 7} // the last is a former life
+		plugins, _, r := recording(t, gone, stays, drains)
 		for i := range maxPoints + 10 {
-			plugins[1].InFlight = i
-			if i == maxPoints {
-				plugins = plugins[1:]
+			stays.InFlight = i
+			if i < maxPoints {
+				plugins.set(gone, stays, drains)
+			} else {
+				plugins.set(stays, drains)
 			}
 			time.Sleep(Every)
 			synctest.Wait()
-			plugins[0].InFlight = i
 		}
 		got := r.Last(2*maxPoints, nil).Plugins
 		if len(got) != 1 || got[0].Name != "stays" || len(got[0].InFlight) != maxPoints || cap(r.lines["stays"].points) != maxPoints {
 			t.Fatalf("%d plugins, the first with %d points and room for %d", len(got), len(got[0].InFlight), cap(r.lines["stays"].points))
 		}
-		if !slices.IsSorted(got[0].InFlight) || got[0].InFlight[maxPoints-1] != float64(maxPoints+8) {
+		if !slices.IsSorted(got[0].InFlight) || got[0].InFlight[maxPoints-1] != float64(maxPoints+9) {
 			t.Errorf("the oldest is not first: %v … %v", got[0].InFlight[:3], got[0].InFlight[maxPoints-3:])
 		}
 	})
