@@ -59,10 +59,10 @@ func TestAPluginWithAUserOfItsOwnIsServedStoppedAndClearedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("secret"), 0o600); err != nil {
+	if err := os.WriteFile(token, []byte("mellon"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	own := script("own", `echo "secret: $(cat $FLYTE_SECRETS_DEFAULT_DIR/token)" >&2; echo x >"$TMPDIR/x" || echo "no TMPDIR" >&2; echo y >"$WORK/y"; echo "home $HOME" >&2`)
+	own := script("own", `echo "it has $(cat $FLYTE_SECRETS_DEFAULT_DIR/token)" >&2; echo x >"$TMPDIR/x" || echo "no TMPDIR" >&2; echo y >"$WORK/y"; echo "home $HOME" >&2`)
 	own.Command[3] = publicProgram(t)
 	own.Secrets = map[string]string{"token": "file://" + token}
 	own.Sandbox.User = "70000-70999"
@@ -74,7 +74,7 @@ func TestAPluginWithAUserOfItsOwnIsServedStoppedAndClearedUp(t *testing.T) {
 	if uid < 70000 || uid > 70999 {
 		t.Errorf("it runs as %d", uid)
 	}
-	h.log.line(t, "secret: secret")
+	h.log.line(t, "it has [secret token]") // whose value it read: otherwise nothing was hidden
 	home := h.log.line(t, "home ")["msg"].(string)
 	if !strings.HasPrefix(home, "home "+h.root.Path()) {
 		t.Errorf("its %s", home)
