@@ -153,7 +153,7 @@ func top(ctx context.Context, host adminclient.Client, view topView, out io.Writ
 		if err != nil && !inPlace {
 			return err
 		}
-		screen := ""
+		var screen string
 		if err != nil {
 			screen = err.Error() + "\n"
 		} else {

@@ -166,7 +166,7 @@ func (s *Server) refuse(r *http.Request, e endpoint, c caller) *refusal {
 	switch {
 	case (c.token == "" || c.session != nil) && (e.page || !isUnix(r)) && !s.isOwnName(r.Host):
 		return &refusal{http.StatusForbidden, fmt.Sprintf("the host is not called %q here: ask for it by its IP address or as listen.admin names it, or show a token", r.Host)}
-	case isForeign(r) && !(e.page && isNavigation(r)):
+	case isForeign(r) && (!e.page || !isNavigation(r)):
 		return &refusal{http.StatusForbidden, "the host answers no pages of other sites"}
 	case e.form && !isForm(r):
 		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/x-www-form-urlencoded"}

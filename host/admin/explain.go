@@ -82,7 +82,7 @@ func (s *Server) explainMeta(w http.ResponseWriter, r *http.Request) (any, error
 	meta, err := io.ReadAll(http.MaxBytesReader(w, r.Body, explain.MaxMeta))
 	if err != nil {
 		http.Error(w, fmt.Sprintf("a resource_meta has at most %d bytes here: %v", explain.MaxMeta, err), http.StatusRequestEntityTooLarge)
-		return nil, nil //nolint:nilerr,nilnil // it is answered
+		return nil, nil //nolint:nilnil // it is answered
 	}
 	return s.options.Explain.Meta(meta, r.URL.Query().Get("type")), nil
 }

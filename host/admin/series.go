@@ -8,11 +8,11 @@ import (
 	"github.com/agenthost/agenthost/host/series"
 )
 
-// Series is what the calls of the last hour came to, and PluginSeries those of one plugin.
-type (
-	Series       = series.Series
-	PluginSeries = series.PluginSeries
-)
+// Series is what the calls of the last hour came to.
+type Series = series.Series
+
+// PluginSeries is what those of one plugin came to.
+type PluginSeries = series.PluginSeries
 
 // stepsOfAll is how many steps are told of all plugins, where nothing else is asked for.
 const stepsOfAll = 12

@@ -28,11 +28,11 @@ func TestTheNextHostTellsThatARolloutWasCutShort(t *testing.T) {
 		f.Apply(only(next))
 		<-f.Synced()
 		for {
-			switch e := <-events; {
-			case e.State == EventCutShort:
+			switch e := <-events; e.State {
+			case EventCutShort:
 				f.end()
 				return e.Cause
-			case e.State == Running: // it would have come before
+			case Running: // it would have come before
 				f.end()
 				return ""
 			}

@@ -110,21 +110,21 @@ func TestATaskOnRecordSaysWhatItWaitsForAndWhoMadeItsJob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		task := one.Gateway.TasksOf(executionOf(request))[0]
+		task := one.TasksOf(executionOf(request))[0]
 		if !task.UnderWay || !task.OnRecord || !strings.Contains(task.Waits, "finder") || rows(task) != "1 CreateTask OK by nobody G15; " {
 			t.Errorf("while it waits: %s, %+v", rows(task), task)
 		}
-		if p := one.Gateway.Prospect(Question{Category: plugin.Category{Name: "x"}}); !p.OnRecord || p.HereOnly || len(p.Waits) != 1 || p.Waits[0].On != "plugin" || !p.Masked {
+		if p := one.Prospect(Question{Category: plugin.Category{Name: "x"}}); !p.OnRecord || p.HereOnly || len(p.Waits) != 1 || p.Waits[0].On != "plugin" || !p.Masked {
 			t.Errorf("another one: %+v", p)
 		}
 		// The other replica has not seen its creation, and reads from the record which task it is.
 		two.link.set(true)
 		two.mustPoll(t, meta, request, core.TaskExecution_RUNNING, "")
-		found := two.Gateway.TasksOf(executionOf(request))
+		found := two.TasksOf(executionOf(request))
 		if len(found) != 1 || !strings.Contains(rows(found[0]), "1 CreateTask OK by g1 late") {
 			t.Errorf("at the other replica: %+v", found)
 		}
-		asked := two.Gateway.Asked(meta, "")
+		asked := two.Asked(meta, "")
 		if asked.Form != Recorded || asked.Task == nil || asked.Task.Name != executionOf(request).Name || asked.Plugin != "finder" || len(asked.Tasks) != 1 {
 			t.Errorf("by its resource_meta: %+v", asked)
 		}

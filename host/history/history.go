@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	// MaxBytes is how much is kept; MaxEvents how many events are given at once, the newest.
-	MaxBytes  = 2 * maxFile
+	// MaxBytes is how much is kept.
+	MaxBytes = 2 * maxFile
+	// MaxEvents is how many events are given at once, the newest.
 	MaxEvents = 10_000
 
 	// maxQueued is how many events wait to be written, maxUnwritten how many are remembered that could not be.

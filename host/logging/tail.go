@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// TailBytes is how much of a plugin's output is kept, and AllTailsBytes of all plugins'; with many plugins each has less.
-	TailBytes     = 64 << 10
+	// TailBytes is how much of a plugin's output is kept; with many plugins each has less.
+	TailBytes = 64 << 10
+	// AllTailsBytes is how much of all plugins' output is kept.
 	AllTailsBytes = 16 << 20
 
 	// lineOverhead is what a line takes besides its text.

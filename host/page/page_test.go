@@ -203,7 +203,6 @@ func TestAddressesThatLeadNowhereAreNotFound(t *testing.T) {
 type looker struct {
 	changes chan [2]string
 	ended   chan struct{}
-	last    string // the id of the last event; read it after ended is closed
 }
 
 // look looks at a page from what it is now.
@@ -234,7 +233,7 @@ func lookSince(t *testing.T, server *httptest.Server, path, since string) (*look
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := server.Client().Do(request)
+	response, err := server.Client().Do(request) //nolint:bodyclose // the goroutine closes it
 	if err != nil {
 		t.Fatal(err)
 	}

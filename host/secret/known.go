@@ -42,8 +42,8 @@ func (k *Known) Add(name, value string) {
 	if slices.Contains(k.values[name], value) {
 		return
 	}
-	all := append(k.values[name], value)
-	k.values[name] = slices.Clone(all[max(0, len(all)-maxValues):])
+	all := slices.Concat(k.values[name], []string{value})
+	k.values[name] = all[max(0, len(all)-maxValues):]
 	k.hide.Store(replacer(k.values))
 }
 

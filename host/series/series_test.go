@@ -86,6 +86,20 @@ func TestWhatWasCountedBeforeAPluginIsSeenIsInNoStep(t *testing.T) {
 	})
 }
 
+func TestAStepThatTookLongerSaysNoHigherRate(t *testing.T) {
+	tallies := &Tallies{}
+	r := NewRecorder(tallies)
+	now := time.Now()
+	r.Sample(now, []Gauge{{Plugin: "a"}})
+	for range 100 {
+		tallies.Of("a").Add(time.Millisecond, true)
+	}
+	r.Sample(now.Add(4*Every), []Gauge{{Plugin: "a"}})
+	if a := r.Last(1, nil).Plugins[0]; a.Calls[0] != 5 || a.Errors[0] != 5 || r.Total(1).Calls[0] != 5 {
+		t.Errorf("of 100 calls in 20 s: %+v", a)
+	}
+}
+
 func TestAnHourIsKeptOfPluginsThatThereAre(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone, stays, drains := Gauge{Plugin: "gone"}, Gauge{Plugin: "stays"}, Gauge{Plugin: "stays", InFlight: 7} // the last is a former life

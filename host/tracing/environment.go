@@ -114,7 +114,7 @@ func FromEnvironment(environ []string) Settings {
 		}
 	}
 	e.misspelt()
-	s.Warnings = append(e.warnings, e.hints...)
+	s.Warnings = slices.Concat(e.warnings, e.hints)
 	slices.Sort(s.Warnings)
 	return s
 }

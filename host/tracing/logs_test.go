@@ -10,22 +10,22 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 )
 
-// kept is a collector of lines.
-type kept struct{ lines []sdklog.Record }
+// collected is a collector of lines.
+type collected struct{ lines []sdklog.Record }
 
-func (k *kept) Export(_ context.Context, lines []sdklog.Record) error {
+func (k *collected) Export(_ context.Context, lines []sdklog.Record) error {
 	for _, line := range lines {
 		k.lines = append(k.lines, line.Clone())
 	}
 	return nil
 }
 
-func (*kept) Shutdown(context.Context) error   { return nil }
-func (*kept) ForceFlush(context.Context) error { return nil }
+func (*collected) Shutdown(context.Context) error   { return nil }
+func (*collected) ForceFlush(context.Context) error { return nil }
 
 func TestLinesGoToTheCollectorTooWithTheTracesThatTheyName(t *testing.T) {
 	const trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-	collector, local := &kept{}, &text{}
+	collector, local := &collected{}, &text{}
 	tracing := &Tracing{lines: sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewSimpleProcessor(collector)))}
 	log := slog.New(tracing.Handler(slog.NewTextHandler(local, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	log.Debug("nobody asked for it")

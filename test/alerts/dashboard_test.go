@@ -14,7 +14,7 @@ import (
 	"github.com/agenthost/agenthost/test/published"
 )
 
-func built(t *testing.T) grafana.Dashboard {
+func built(t *testing.T) grafana.Dashboard { //nolint:staticcheck // as dashboard.New says
 	t.Helper()
 	d, err := dashboard.New()
 	if err != nil {
@@ -43,7 +43,7 @@ func TestTheDashboardIsWhatGrafanaReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read grafana.Dashboard
+	var read grafana.Dashboard                                                     //nolint:staticcheck // as dashboard.New says
 	if err := read.UnmarshalJSONStrict(content); err != nil && err.Error() != "" { // it gives nil errors, too
 		t.Error(err)
 	}

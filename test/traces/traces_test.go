@@ -216,9 +216,7 @@ func holds(t *testing.T, plugin string, spans []span) {
 			t.Errorf("%s hangs in the air", s.name)
 		}
 		if s.service == "agenthost" {
-			for _, event := range s.events {
-				guarantees = append(guarantees, event)
-			}
+			guarantees = append(guarantees, s.events...)
 		}
 	}
 	slices.Sort(all)
