@@ -97,7 +97,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// error is what is said of a plugin; nil where it answers. Its words do not change while that lasts: Flyte groups errors by them.
+// error is what the status says of a plugin; nil where it answers. Its words do not change while that lasts.
 func (s silence) error(name string) error {
 	if s.what == "" {
 		return nil
@@ -252,10 +252,10 @@ func (s *instanceSlot) Silent() (route.Trouble, bool) {
 	s.mu.Lock()
 	is, state := s.silence, s.state
 	s.mu.Unlock()
-	if err := is.error(s.generation.spec.Name); err != nil && state == Unresponsive {
-		return route.Trouble{Since: is.since, Reason: err.Error()}, true
+	if is.what == "" || state != Unresponsive {
+		return route.Trouble{}, false
 	}
-	return route.Trouble{}, false
+	return route.Trouble{Since: is.since, Reason: fmt.Sprintf("plugin %q does not answer: %s", s.generation.spec.Name, is.what)}, true
 }
 
 // Silent implements route.Watched: none of the instances that take calls answers.

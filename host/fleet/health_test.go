@@ -198,7 +198,7 @@ func TestAStoppedProcessIsUnresponsiveUntilItGoesOn(t *testing.T) {
 	if lease, ok := f.route(t, "echo_task").Target.TryAcquire(route.Want{}); !ok {
 		t.Error("it takes no calls")
 	} else {
-		if trouble, ok := lease.Watched.Silent(); !ok || !strings.Contains(trouble.Reason, "does not answer since") {
+		if trouble, ok := lease.Watched.Silent(); !ok || trouble.Reason != `plugin "echo" does not answer: health checks have no answer` {
 			t.Errorf("the call is told %+v", trouble)
 		}
 		lease.Release()

@@ -175,7 +175,7 @@ func tooLate(c *routedCall, n *jobs.Creation) error {
 		return status.Errorf(codes.Unavailable, "the job of this %s task was not made in time: %s", c.route.Category, waits)
 	}
 	if trouble, ok := silent(c.route.Target); ok {
-		return status.Errorf(codes.DeadlineExceeded, "%s; CreateTask for %s was not answered in time", trouble.Reason, c.route.Category)
+		return status.Errorf(codes.DeadlineExceeded, "%s; it did not answer CreateTask for %s in time", trouble.Reason, c.route.Category)
 	}
 	return status.Errorf(codes.DeadlineExceeded, "%s did not answer CreateTask for %s in time", c.describePlugin(), c.route.Category)
 }

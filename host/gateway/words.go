@@ -60,7 +60,7 @@ func lost(ctx context.Context, lease route.Lease, c *routedCall, err error) erro
 		return err
 	case late(ctx, err):
 		if trouble, ok := silent(lease.Watched); ok {
-			return status.Errorf(codes.DeadlineExceeded, "%s; %s for %s was not answered in time", trouble.Reason, c.method.name, c.route.Category)
+			return status.Errorf(codes.DeadlineExceeded, "%s; it did not answer %s for %s in time", trouble.Reason, c.method.name, c.route.Category)
 		}
 		return status.Errorf(codes.DeadlineExceeded, "%s did not answer %s for %s in time", c.describePlugin(), c.method.name, c.route.Category)
 	case status.Code(err) == codes.Unavailable: // what grpc says of it has the ports of a connection in it
@@ -70,7 +70,7 @@ func lost(ctx context.Context, lease route.Lease, c *routedCall, err error) erro
 	}
 }
 
-// silent says that somebody does not answer, and since when.
+// silent says that somebody does not answer.
 func silent(who any) (route.Trouble, bool) {
 	if watched, ok := who.(route.Watched); ok {
 		return watched.Silent()
