@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
@@ -67,7 +67,7 @@ func TestTheAlertsAskForMetricsThatTheHostHas(t *testing.T) {
 			job := false
 			for _, matcher := range selector.LabelMatchers {
 				switch matcher.Name {
-				case labels.MetricName:
+				case model.MetricNameLabel:
 				case "job":
 					job = matcher.String() == `job="agenthost"`
 				default:
@@ -100,7 +100,7 @@ func TestTheAlertsAskForValuesThatTheHostHas(t *testing.T) {
 	for _, rule := range alerts(t) {
 		for _, selector := range selectors(t, rule) {
 			for _, matcher := range selector.LabelMatchers {
-				if matcher.Name == labels.MetricName || matcher.Name == "job" || matcher.Value == "" {
+				if matcher.Name == model.MetricNameLabel || matcher.Name == "job" || matcher.Value == "" {
 					continue
 				}
 				known, listed := sources[matcher.Name]

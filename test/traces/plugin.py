@@ -1,14 +1,15 @@
-"""A plugin in Python that sends its spans by OpenTelemetry: what an author writes for that is what stands before `serve`."""
+"""A plugin in Python that sends its spans: what an author writes for that is what stands before `serve`."""
 
 import logging
 from dataclasses import dataclass
 
-from agenthost.agent import AsyncAgent, Job, Phase, Plugin, Resource, Task
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorServer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from agenthost.agent import AsyncAgent, Job, Phase, Plugin, Resource, Task
 
 log = logging.getLogger("jobs")
 
