@@ -170,7 +170,7 @@ func errorsOf(t *testing.T, elsewhere net.Listener) map[string]string {
 				continue // which that limit does not concern
 			}
 			calls.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // whose last 250 ms are for the words
 				defer cancel()
 				err := call(ctx)
 				mu.Lock()
