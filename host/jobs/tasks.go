@@ -283,15 +283,27 @@ func (t *Task) end() {
 // shrink forgets tasks until the others fit, but not the one that is just being used.
 func (t *Tasks) shrink(used *Task) {
 	for t.size.Load() > t.max {
-		oldest := t.ended.Front()
+		oldest := oldestBut(used, &t.ended)
 		if oldest == nil {
-			oldest = t.live.Front()
+			oldest = oldestBut(used, &t.live)
 		}
-		if oldest == nil || oldest.Value == used {
+		if oldest == nil {
 			return
 		}
-		t.forget(oldest.Value.(*Task)) //nolint:forcetypeassert // nothing else is in the lists
+		t.forget(oldest)
 	}
+}
+
+// oldestBut is the first task in a list that is not used; nil where there is none.
+func oldestBut(used *Task, in *list.List) *Task {
+	first := in.Front()
+	if first != nil && first.Value == used {
+		first = first.Next()
+	}
+	if first == nil {
+		return nil
+	}
+	return first.Value.(*Task) //nolint:forcetypeassert // nothing else is in the lists
 }
 
 func (t *Tasks) forget(task *Task) {

@@ -121,6 +121,20 @@ func TestTasksThatHaveEndedAreForgottenFirst(t *testing.T) {
 	}
 }
 
+func TestOthersMakeRoomForATaskThatIsTheOldest(t *testing.T) {
+	tasks := NewTasks(4_500)
+	oldest := tasks.Attempt(Identify("oldest"), nameOf("f0", "n0"))
+	for i := range 3 {
+		tasks.Attempt(Identify(fmt.Sprint(i)), nameOf(fmt.Sprint("other", i), "n0"))
+	}
+	for pid := range maxCalls {
+		oldest.Note(Calls{Method: "GetTask", PID: pid}, false)
+	}
+	if memory := tasks.Memory(); memory.Bytes > memory.Max || memory.Tasks < 1 || len(tasks.Called("f0")) != 1 {
+		t.Errorf("%+v", memory)
+	}
+}
+
 func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tasks := NewTasks(rapid.Int64Range(2_000, 30_000).Draw(t, "max"))
