@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
 	"github.com/agenthost/agenthost/host/history"
+	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/series"
@@ -78,6 +79,8 @@ type Options struct {
 	Waiting func() []gateway.Waiting
 	Limits  func() []gateway.InEffect
 	Removed func() []route.Removed
+	// Jobs are the jobs that run, and whether there are more than are counted.
+	Jobs func() (counts []jobs.Count, full bool)
 	// Pending are the accepted tasks that have no job yet, and CancelPending gives one up.
 	Pending       func() []gateway.Pending
 	CancelPending func(ctx context.Context, id string) error
@@ -111,6 +114,9 @@ type Server struct {
 func New(options Options) *Server {
 	if options.Pending == nil {
 		options.Pending = func() []gateway.Pending { return nil }
+	}
+	if options.Jobs == nil {
+		options.Jobs = func() ([]jobs.Count, bool) { return nil, false }
 	}
 	if options.Waiting == nil {
 		options.Waiting = func() []gateway.Waiting { return nil }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/sandbox"
@@ -91,6 +93,10 @@ type HostStatus struct {
 	Cgroups string `json:"cgroups"`
 	// The calls that wait and of which it is not known yet which plugin they are for; absent where none does.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// The jobs that run of task types that no plugin serves; absent where none does.
+	Jobs []JobsStatus `json:"jobs,omitempty"`
+	// Whether more jobs run than are counted, which is a million; absent where all are.
+	JobsUncounted bool `json:"jobs_uncounted,omitempty"`
 	// Why tasks whose job cannot be made at once may not be accepted as they should be; absent where they are.
 	CreateWarning string `json:"create_warning,omitempty"`
 }
@@ -113,6 +119,9 @@ type PluginStatus struct {
 	NextStart *time.Time `json:"next_start,omitempty"`
 	// The calls that wait, by what they wait for; absent where none does.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// The jobs that run, by the generation that was asked about each last: the generations with the most first. Those count that this host has made
+	// or was asked about, within the last 15 to 20 minutes. Several jobs with one task type and resource_meta are one.
+	Jobs []JobsStatus `json:"jobs,omitempty"`
 	// What holds calls to it back; absent where nothing does.
 	Limits *LimitsStatus `json:"limits,omitempty"`
 	// Why the newest configuration does not serve, while that is so; what served before goes on.
@@ -355,6 +364,18 @@ type Waiting struct {
 	OldestSeconds float64 `json:"oldest_seconds"`
 }
 
+// JobsStatus is the jobs of one generation of a plugin, as far as this host has heard of them.
+type JobsStatus struct {
+	// The generation that was asked about them last; absent for those of which none was yet, and for what further generations have together.
+	Generation string `json:"generation,omitempty"`
+	// How many run.
+	Running int `json:"running"`
+	// When this host first heard of the one that it has known longest, to the minute; absent where none runs.
+	Oldest *time.Time `json:"oldest,omitempty"`
+	// How many jobs each guarantee has acted on, such as "G5": 3, those included that have ended; absent where none has.
+	Saved map[string]int `json:"saved,omitempty"`
+}
+
 // LimitsStatus is what holds calls to a plugin back.
 type LimitsStatus struct {
 	// How many calls of CreateTask and ExecuteTaskSync may be under way; absent: any number.
@@ -430,11 +451,14 @@ func (s *Server) Status() Status {
 	status.Host.EventsLost, status.Host.HistoryError = s.options.HistoryLost()
 	waiting := waitingByPlugin(s.options.Waiting())
 	status.Host.Waiting = waiting[""]
+	counts, full := s.options.Jobs()
+	jobsOf := jobsByPlugin(counts)
+	status.Host.Jobs, status.Host.JobsUncounted = jobsOf[""], full
 	limits := limitsByPlugin(s.options.Limits())
 	for _, p := range s.options.Plugins() {
 		of := pluginStatus(p)
 		if !p.Removed || !slices.ContainsFunc(status.Plugins, func(other PluginStatus) bool { return other.Name == p.Name }) {
-			of.Waiting, of.Limits = waiting[p.Name], limits[p.Name]
+			of.Waiting, of.Limits, of.Jobs = waiting[p.Name], limits[p.Name], jobsOf[p.Name]
 		}
 		status.Plugins = append(status.Plugins, of)
 	}
@@ -460,6 +484,39 @@ func waitingByPlugin(all []gateway.Waiting) map[string][]Waiting {
 	by := map[string][]Waiting{}
 	for _, w := range all {
 		by[w.Plugin] = append(by[w.Plugin], Waiting{On: string(w.On), Calls: w.Calls, OldestSeconds: time.Since(w.Oldest).Seconds()})
+	}
+	return by
+}
+
+// maxJobsStatus is how many generations of a plugin are told of by themselves.
+const maxJobsStatus = 10
+
+// jobsByPlugin has the jobs of each plugin, the generations with the most first.
+func jobsByPlugin(counts []jobs.Count) map[string][]JobsStatus {
+	by := map[string][]JobsStatus{}
+	for _, c := range counts {
+		status := JobsStatus{Generation: c.Generation, Running: c.Running, Oldest: timeOf(c.Oldest), Saved: map[string]int{}}
+		for _, g := range guarantee.All() {
+			if n := c.Saved[g.ID]; n > 0 {
+				status.Saved[g.ID.String()] = n
+			}
+		}
+		if status.Running == 0 && len(status.Saved) == 0 {
+			continue
+		}
+		all := by[c.Plugin]
+		if len(all) < maxJobsStatus {
+			by[c.Plugin] = append(all, status)
+			continue
+		}
+		rest := &all[maxJobsStatus-1]
+		rest.Generation = ""
+		if rest.Running += status.Running; status.Oldest != nil && (rest.Oldest == nil || status.Oldest.Before(*rest.Oldest)) {
+			rest.Oldest = status.Oldest
+		}
+		for id, n := range status.Saved {
+			rest.Saved[id] += n
+		}
 	}
 	return by
 }

@@ -84,6 +84,49 @@ func TestWhatBecameOfATaskIsRememberedCallByCall(t *testing.T) {
 	}
 }
 
+func TestJobsAreCountedWhileTheyRunWithWhatSavedThem(t *testing.T) {
+	agent := startAgent(t, script(
+		answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}), answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 2")}),
+		inPhase(core.TaskExecution_RUNNING, "at it"),
+		func(*received, grpc.ServerStream) error { return status.Error(codes.Unavailable, "quota") },
+		inPhase(core.TaskExecution_SUCCEEDED, "done"),
+		answering(&admin.DeleteTaskResponse{}),
+	))
+	f := startClaims(t, nil, agent.claims(usual, asyncAgent("x")))
+	counted := func() jobs.Count {
+		all, full := f.gateway.Jobs()
+		if len(all) != 1 || full || all[0].Owner != (jobs.Owner{Plugin: "echo", Generation: "generation of echo"}) {
+			t.Fatalf("%+v, full: %v", all, full)
+		}
+		return all[0]
+	}
+	first, second := attempt("x", 0), attempt("x", 1)
+	one, two := f.create(t, first), f.create(t, second)
+	if got := counted(); got.Running != 2 || time.Since(got.Oldest) > 2*time.Minute {
+		t.Errorf("two were made: %+v", got)
+	}
+	for range 2 {
+		if _, err := f.poll(soon(t), pollOf(one, first)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := counted(); got.Running != 2 || got.Saved[guarantee.LastKnownStatus] != 1 {
+		t.Errorf("one was polled in vain: %+v", got)
+	}
+	if _, err := f.poll(soon(t), pollOf(one, first)); err != nil {
+		t.Fatal(err)
+	}
+	if got := counted(); got.Running != 1 || got.Saved[guarantee.LastKnownStatus] != 1 {
+		t.Errorf("one has ended: %+v", got)
+	}
+	if _, err := f.call(soon(t), async1+"DeleteTask", &admin.DeleteTaskRequest{ResourceMeta: two, TaskCategory: &admin.TaskCategory{Name: "x"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := counted(); got.Running != 0 || !got.Oldest.IsZero() {
+		t.Errorf("the other was deleted: %+v", got)
+	}
+}
+
 func TestATaskThatNoPluginServesIsRemembered(t *testing.T) {
 	agent := startAgent(t, answering(&admin.CreateTaskResponse{}))
 	f := startClaims(t, nil, agent.claims(usual, asyncAgent("bigquery")))

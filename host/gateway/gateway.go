@@ -90,6 +90,7 @@ type Gateway struct {
 	polls    jobs.Polls
 	creates  *jobs.Creates
 	tasks    *jobs.Tasks
+	running  *jobs.Running
 	limits   limits
 	waits    waits
 	memory   *memory
@@ -117,6 +118,8 @@ const (
 	createMemoryTime = 15 * time.Minute
 	// taskMemory is how much is remembered of the calls about tasks, in bytes, for who asks about one: about 20,000 tasks.
 	taskMemory = 32 << 20
+	// maxRunning is how many jobs are counted, of about 50 bytes each.
+	maxRunning = 1 << 20
 )
 
 // keepaliveMinTime is how often callers may ping: Flyte 2 pings every 30 s and others every 10, with no call under way.
@@ -166,6 +169,7 @@ func New(options Options) *Gateway {
 		tracer:   options.Tracer,
 		creates:  jobs.NewCreates(createMemory, createMemoryTime),
 		tasks:    jobs.NewTasks(taskMemory),
+		running:  jobs.NewRunning(maxRunning),
 	}
 	g.limits.limited, g.limits.waits = g.metrics.limited, &g.waits
 	limits := options.Limits.orDefault()

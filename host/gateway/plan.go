@@ -61,6 +61,8 @@ type routedCall struct {
 	// task is what is remembered of the calls about the task; nil where nothing is. ended says that the task has ended by this one.
 	task  *jobs.Task
 	ended bool
+	// counted is the job of a poll or deletion, as the jobs that run are counted.
+	counted jobs.Key
 	// note is what is noted of the call for its end; nil for one that no caller has made.
 	note *noted
 }
@@ -140,6 +142,9 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		c.staleIfError = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus) // G5
 	}
 	c.task = g.taskOf(c, place, metaOfFlyte)
+	if m.polls || m.deletes {
+		c.counted = g.running.Key(info.category.Name, metaOfFlyte)
+	}
 	if wrapped || unsealed {
 		if message, err = fields.Set(message, jobMeta, info.meta); err != nil {
 			return nil, status.Errorf(codes.InvalidArgument, "this %s cannot be routed: %v", m.name, err)

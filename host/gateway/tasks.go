@@ -69,18 +69,23 @@ func (info *requestInfo) taskName() jobs.TaskName {
 	}
 }
 
-// noteCall notes a call with its task. answer is that to a creation, without a seal.
+// noteCall notes a call with its task, and counts its job. answer is that to a creation, without a seal.
 func (g *Gateway) noteCall(c *routedCall, answer *frame, err error) {
+	calls := c.row(err)
+	calls.Applied = c.note.applied.Load()
+	var made []byte
+	if c.method.creates && err == nil {
+		if meta, _, err := fields.Take(answer.bytes(), createdMeta); err == nil {
+			made = meta
+		}
+	}
+	g.countJob(c, made, &calls, err)
 	if c.task == nil {
 		return
 	}
-	if c.method.creates && err == nil {
-		if meta, _, err := fields.Take(answer.bytes(), createdMeta); err == nil {
-			c.task.Bind(jobs.Identify(string(meta)), c.statusID(meta), c.statusIDWith("", meta))
-		}
+	if made != nil {
+		c.task.Bind(jobs.Identify(string(made)), c.statusID(made), c.statusIDWith("", made))
 	}
-	calls := c.row(err)
-	calls.Applied = c.note.applied.Load()
 	if calls.Hidden = uint32(status.Code(c.hidden)); err == nil {
 		err = c.hidden
 	}
@@ -89,6 +94,29 @@ func (g *Gateway) noteCall(c *routedCall, answer *frame, err error) {
 	}
 	c.task.Note(calls, c.ended)
 }
+
+// countJob counts the job of a call among those that run, until it ends. made is its resource_meta, without a seal, where the call has made it.
+func (g *Gateway) countJob(c *routedCall, made []byte, call *jobs.Calls, err error) {
+	owner := jobs.Owner{Plugin: call.Plugin, Generation: call.Generation}
+	switch m := &c.method; {
+	case err != nil: // nothing is known of it that was not before
+	case m.creates && made != nil:
+		g.running.Heard(g.running.Key(c.info.category.Name, made), owner, call.Applied)
+	case !m.polls && !m.deletes:
+	case c.ended:
+		g.running.Ended(c.counted, owner, call.Applied)
+	case m.polls:
+		g.running.Heard(c.counted, owner, call.Applied)
+	}
+}
+
+// Jobs are the jobs that run, by the plugin and generation that was asked about each last. full says that there are more than are counted.
+func (g *Gateway) Jobs() (counts []jobs.Count, full bool) {
+	return g.running.Counts(), g.running.Full()
+}
+
+// SweepJobs forgets jobs of which nothing is heard any more. It is to be called every few seconds.
+func (g *Gateway) SweepJobs() { g.running.Sweep() }
 
 // row is a call as it is noted, with the instance that was asked last.
 func (c *routedCall) row(err error) jobs.Calls {

@@ -26,3 +26,33 @@ func BenchmarkNotedAsBefore(b *testing.B) {
 		}
 	})
 }
+
+// What counting its job adds to that, with a million others.
+func BenchmarkCountedAsBefore(b *testing.B) {
+	running := manyJobs(1_000_000)
+	meta, owner := []byte("5"), Owner{"plugin 1", "generation 1"}
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			running.Heard(running.Key("sql", meta), owner, 1<<5)
+		}
+	})
+}
+
+// What the page and the status cost by that.
+func BenchmarkCountsOfAMillionJobs(b *testing.B) {
+	running := manyJobs(1_000_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		running.Counts()
+	}
+}
+
+// What a sweep costs, every five seconds.
+func BenchmarkSweepOfAMillionJobs(b *testing.B) {
+	running := manyJobs(1_000_000)
+	for b.Loop() {
+		running.Sweep()
+	}
+}

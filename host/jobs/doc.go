@@ -1,5 +1,6 @@
 // Package jobs is what the host remembers of jobs, so that Flyte does not suffer for what happens to plugins: the last
-// status of each (Statuses), and the answers to their creation (Creates). And, for people, the calls about each task (Tasks).
+// status of each (Statuses), and the answers to their creation (Creates). And, for people, the calls about each task (Tasks),
+// and how many jobs run (Running).
 //
 // It is memory in the everyday sense. It is bounded, it may forget, it dies with the process, and no other replica of the
 // host shares it: whatever is built on it has to be right without it, and only better with it.

@@ -73,7 +73,7 @@ func (o *overview) show(s *snapshot) shown {
 	}
 	return shown{
 		template: "overview.html", title: title, current: "/", fixed: o,
-		parts: []part{hostPart(s), figuresPart(s), warningsPart(s), attentionPart(s), statesPart(s, o), pluginsPart(s, o), happeningPart(s)},
+		parts: []part{hostPart(s), figuresPart(s), warningsPart(s), attentionPart(s), statesPart(s, o), pluginsPart(s, o), jobsPart(s), happeningPart(s)},
 	}
 }
 

@@ -135,6 +135,10 @@ func many(n int) []admin.PluginStatus {
 		if i%50 == 7 {
 			p.State, p.Reason = "crash-looping", strings.Repeat("it ended with exit code 1 ", 100)
 		}
+		for g := range 3 {
+			oldest := time.Now().Add(-time.Duration(i) * time.Minute)
+			p.Jobs = append(p.Jobs, admin.JobsStatus{Generation: fmt.Sprintf("%012d", g), Running: 1_000 - 333*g, Oldest: &oldest, Saved: map[string]int{"G5": i, "G12": 7, "G14": 99}})
+		}
 		all = append(all, p)
 	}
 	return all
@@ -441,6 +445,32 @@ func TestWhatWaitsIsToldWithWhatItWaitsFor(t *testing.T) {
 	_, own := h.get(t, "/ui/plugins/a")
 	if !strings.Contains(overview, "7 wait") || !strings.Contains(own, "a place within limits.concurrency") {
 		t.Error("it is not told")
+	}
+}
+
+func TestJobsAreToldByPluginAndGeneration(t *testing.T) {
+	a, b := running("a"), running("b")
+	oldest := time.Now().Add(-3 * time.Hour).Truncate(time.Second)
+	a.Jobs = []admin.JobsStatus{{Generation: "0123456789ab", Running: 999_000, Oldest: &oldest, Saved: map[string]int{"G5": 17}}, {Generation: "former generation", Saved: map[string]int{"G14": 2}}}
+	b.Jobs = []admin.JobsStatus{{Generation: "ba9876543210", Running: 1_000}}
+	h := newHost(a, b, running("c"))
+	_, all := h.get(t, "/")
+	for _, want := range []string{`<td><code>01234567</code></td><td class="number">` + count(999_000) + `</td>`, iso(oldest), `title="last known status">G5 17<`, count(1_000_000) + " in all"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("the overview has no %q", want)
+		}
+	}
+	if strings.Contains(all, "G14 2") {
+		t.Error("the overview has a generation without jobs that run")
+	}
+	_, own := h.get(t, "/ui/plugins/a")
+	for _, want := range []string{`<th scope="row"><code>01234567</code></th><td class="number">` + count(999_000) + `</td>`, `title="thinned polls">G14 2<`, count(999_000) + " in all"} {
+		if !strings.Contains(own, want) {
+			t.Errorf("the page of a has no %q", want)
+		}
+	}
+	if _, other := h.get(t, "/ui/plugins/c"); strings.Contains(other, "Jobs that run") {
+		t.Error("jobs are shown of a plugin that has none")
 	}
 }
 

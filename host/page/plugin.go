@@ -22,7 +22,7 @@ func (v *pluginView) show(s *snapshot) shown {
 	}
 	what.title = v.name + " · " + p.State
 	what.parts = []part{
-		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), happeningTo(s, p.Name), {id: "lines", template: "part-lines", data: s.linesOf(p.Name)}, categoriesPart(*p),
+		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), jobsOfPart(*p), happeningTo(s, p.Name), {id: "lines", template: "part-lines", data: s.linesOf(p.Name)}, categoriesPart(*p),
 		{id: "operations", template: "part-operations", data: operationsOf(*p)},
 	}
 	return what

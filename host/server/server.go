@@ -213,7 +213,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
 			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
 			Events: past.Events, Tails: tails, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
-			Waiting: h.gateway.Waiting, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
+			Waiting: h.gateway.Waiting, Jobs: h.gateway.Jobs, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,
 			Explain: explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
 			Series:  h.series.Last, Rollbacks: h.plugins.Rollbacks, LogLost: options.LogLost, Artifacts: artifacts.Stats, StateDir: settings.StateDir, StateWarning: settings.StateWarning(), Cgroups: groups.String(),
@@ -273,6 +273,7 @@ func (h *host) serve(ctx context.Context) error {
 		watched.Go(func() { h.shown.Run(watching) })
 	}
 	watched.Go(func() { h.callers.run(watching) })
+	watched.Go(func() { h.sweepJobs(watching) })
 	if h.options.Before == nil {
 		watched.Go(func() { h.keepTold(watching) })
 	}
@@ -310,6 +311,20 @@ func (h *host) serve(ctx context.Context) error {
 			return nil
 		case err := <-ended:
 			return err
+		}
+	}
+}
+
+// sweepJobs has jobs forgotten of which nothing is heard any more, until ctx ends.
+func (h *host) sweepJobs(ctx context.Context) {
+	ticker := time.NewTicker(series.Every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			h.gateway.SweepJobs()
+		case <-ctx.Done():
+			return
 		}
 	}
 }
