@@ -69,7 +69,7 @@ func TestLargeRequestsWaitForRoomBeforeTheyAreReceived(t *testing.T) {
 	})
 	<-entered
 
-	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err := f.callRaw(short, async1+"CreateTask", padded(frameOf(create("x")), 3<<20))
 	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "8388608") || !strings.Contains(err.Error(), "3145") {
