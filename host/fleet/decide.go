@@ -270,8 +270,11 @@ func (d *decision) reconcile() {
 		candidate, canary := vacate(&d.candidate), vacate(&d.canary)
 		d.adjust(&d.current, target.settings)
 		d.recordFirst(Unchanged, target.id)
+		d.updateClaimWith(canary.exists()) // before it is said that the settings are in effect
 		d.do(publishView{})
-		d.updateClaim()
+		if canary.exists() {
+			d.updateClaim() // after it got its last job: until then they are pinned
+		}
 		d.drop(candidate, canary)
 	case d.canary.is(target):
 		d.drop(vacate(&d.candidate))
@@ -288,8 +291,8 @@ func (d *decision) reconcile() {
 			return
 		}
 		d.recordFirst(Canary, target.id)
-		d.do(publishView{})
 		d.updateClaim()
+		d.do(publishView{})
 	case d.candidate.is(target):
 		d.adjust(&d.candidate, target.settings)
 		d.do(publishView{})
@@ -731,9 +734,12 @@ func (d *decision) adjust(m *member, settings config.Plugin) {
 }
 
 // updateClaim puts what has changed of the current generation's settings, or about the canary, into the route table.
-func (d *decision) updateClaim() {
+func (d *decision) updateClaim() { d.updateClaimWith(d.canary.exists()) }
+
+// updateClaimWith is updateClaim where there is a canary, or is not, for calls that go by the view that is published.
+func (d *decision) updateClaimWith(canary bool) {
 	if d.accepted && d.current.exists() {
-		d.do(updateClaim{claimCategories{generation: d.current.number, manifest: *d.current.manifest, settings: d.current.settings, canary: d.canary.exists()}})
+		d.do(updateClaim{claimCategories{generation: d.current.number, manifest: *d.current.manifest, settings: d.current.settings, canary: canary}})
 	}
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ type story struct {
 	live      []int          // generations that were started and not retired
 	published state          // what calls see
 	listed    bool           // the categories are in the table
+	settings  config.Plugin  // those of the last claim
 	timer     bool           // for a retry
 	turns     map[string]int // what was done about the plugin's turn
 	rolled    []string       // ids that were rolled back in this round
@@ -89,6 +91,9 @@ func (s *story) carryOut(next step) observation {
 	case publishView:
 		tell("publish")
 		s.published = s.state
+		if p := s.state; p.outcome.Action == Unchanged && p.outcome.round == p.round && p.accepted && !reflect.DeepEqual(s.settings, p.current.settings) {
+			s.fatal("round %d is said to be over while its settings are not in effect", p.round)
+		}
 	case emitEvent:
 		tell("emit %s", strings.TrimSpace(fmt.Sprint(next.event.State, " ", next.event.Generation)))
 		if next.event.State == EventRolledBack {
@@ -99,6 +104,7 @@ func (s *story) carryOut(next step) observation {
 	case claimCategories:
 		tell("claim %d%s", next.generation, map[bool]string{true: " from memory"}[next.recalled])
 		s.alive(next.generation)
+		s.settings = next.settings
 		if next.swap {
 			s.held = 0
 		}
@@ -116,6 +122,9 @@ func (s *story) carryOut(next step) observation {
 		tell("update %d%s", next.claim.generation, map[bool]string{true: " pinned"}[next.claim.canary])
 		if s.alive(next.claim.generation); !s.listed {
 			s.fatal("an update of what was never claimed")
+		}
+		if s.settings = next.claim.settings; !next.claim.canary && s.published.canary.exists() {
+			s.fatal("jobs of a canary that gets some are not pinned")
 		}
 	case withdrawClaim:
 		tell("withdraw")
@@ -386,13 +395,13 @@ func TestWhatIsDone(t *testing.T) {
 		},
 		"a candidate's instances that are no longer wanted do not count": {then(serving, configure("b", instances(2)), up(2, 1), configure("b")), "cancel retry, adjust 2, publish, update 1", Started},
 		"an equal spec with other settings leaves the process alone": {
-			then(serving, configure("a", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged,
+			then(serving, configure("a", percent(20))), "cancel retry, adjust 1, update 1, publish", Unchanged,
 		},
 		"a newer spec supersedes a candidate": {
 			then(serving, configure("b"), configure("c")), "cancel retry, retire 2, start 3:c, emit swapping c, publish, update 1", Started,
 		},
 		"the old spec back in the file drops a candidate": {
-			then(serving, configure("b"), configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged,
+			then(serving, configure("b"), configure("a")), "cancel retry, adjust 1, update 1, publish, retire 2", Unchanged,
 		},
 		"a candidate that fails leaves the current generation serving, and is tried again": {
 			then(serving, configure("b"), fails(2)), "publish, update 1, retire 2, schedule retry, emit swap failed b", Failed,
@@ -426,15 +435,15 @@ func TestWhatIsDone(t *testing.T) {
 		"a candidate of a rollout becomes the canary, and jobs are pinned before it gets any": {
 			then(serving, configure("b", percent(10)), up(2, 0)), "update 1 pinned, publish, emit canary b", Canary,
 		},
-		"another share of a canary is in effect at once": {canaryOf(configure("b", percent(50))), "cancel retry, adjust 2, publish, update 1 pinned", Canary},
+		"another share of a canary is in effect at once": {canaryOf(configure("b", percent(50))), "cancel retry, adjust 2, update 1 pinned, publish", Canary},
 		"a share of all jobs swaps a canary in": {
 			canaryOf(configure("b")), "cancel retry, adjust 2, publish, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
 		},
-		"the old spec back in the file withdraws a canary": {canaryOf(configure("a")), "cancel retry, adjust 1, publish, update 1, retire 2", Unchanged},
+		"the old spec back in the file withdraws a canary": {canaryOf(configure("a")), "cancel retry, adjust 1, update 1 pinned, publish, update 1, retire 2", Unchanged},
 		"a newer canary takes the place of one":            {canaryOf(configure("c", percent(10)), up(3, 0)), "update 1 pinned, publish, retire 2, emit canary c", Canary},
 		"a canary that fails once is left to start again":  {canaryOf(fails(2)), "", Canary},
 		"a canary that crash-loops is withdrawn":           {canaryOf(crashLoops(2)), "publish, update 1, retire 2, count rollback, emit rolled back b", Canary},
-		"a canary that was withdrawn is not tried again":   {canaryOf(crashLoops(2), configure("b", percent(20))), "cancel retry, adjust 1, publish, update 1", Unchanged},
+		"a canary that was withdrawn is not tried again":   {canaryOf(crashLoops(2), configure("b", percent(20))), "cancel retry, adjust 1, update 1, publish", Unchanged},
 		"a canary that was withdrawn is tried again after the configuration named another": {
 			canaryOf(crashLoops(2), configure("a"), configure("b", percent(10))), "cancel retry, start 3:b, emit swapping b, publish, update 1", Unchanged,
 		},
@@ -448,7 +457,7 @@ func TestWhatIsDone(t *testing.T) {
 		},
 		"what does not come back in a rollback is tried again":                 {swappedTo(crashLoops(2), fails(3), retried), "start 4:a, emit swapping a, publish, update 2", Failed},
 		"what came back is not rolled back itself":                             {swappedTo(crashLoops(2), up(3, 0), crashLoops(3)), "", Swapped},
-		"what was rejected is not tried again":                                 {swappedTo(crashLoops(2), up(3, 0), configure("b", percent(20))), "cancel retry, adjust 3, publish, update 3", Unchanged},
+		"what was rejected is not tried again":                                 {swappedTo(crashLoops(2), up(3, 0), configure("b", percent(20))), "cancel retry, adjust 3, update 3, publish", Unchanged},
 		"a generation that crash-loops after its probation is not rolled back": {swappedTo(after(time.Hour), crashLoops(2)), "", Swapped},
 		"a generation that crashes once is not rolled back":                    {swappedTo(fails(2)), "", Swapped},
 		"with rollback: false a generation is not rolled back": {

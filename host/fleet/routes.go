@@ -197,8 +197,9 @@ func (r *routes) claim(of holder, generation int, claim route.Claim, swap bool) 
 	}
 	if st.claim == nil || st.generation != generation || !sameClaim(*st.claim, claim) {
 		st.claim, st.generation = &claim, generation
-		r.publish(nil)
-		r.commit()
+		if !r.commit() { // a claim that waited for what this one gives up takes effect in the same table
+			r.publish(nil)
+		}
 	}
 	return st.verdict
 }
@@ -355,8 +356,8 @@ func (r *routes) claims(committed []string) map[string]route.Claim {
 	return claims
 }
 
-// commit lets the held claims take effect that need not wait any longer.
-func (r *routes) commit() {
+// commit lets the held claims take effect that need not wait any longer, and returns whether there were some.
+func (r *routes) commit() bool {
 	var held []string
 	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
 		if r.plugins[name].held != nil || r.plugins[name].leaving {
@@ -364,7 +365,7 @@ func (r *routes) commit() {
 		}
 	}
 	if len(held) == 0 {
-		return
+		return false
 	}
 	ready := slices.Clone(held)
 	for len(ready) > 0 {
@@ -380,7 +381,9 @@ func (r *routes) commit() {
 	}
 	if ready = r.refuse(ready); len(ready) > 0 {
 		r.publish(ready)
+		return true
 	}
+	return false
 }
 
 // moving says that there are plugins of which it is not known yet what the round does to them.

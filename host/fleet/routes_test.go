@@ -248,6 +248,25 @@ func TestTaskTypesMoveBetweenPluginsInOneChange(t *testing.T) {
 	}
 }
 
+// A plugin gives a type up by its settings, task_types, and so without another generation.
+func TestATypeThatIsGivenUpByASettingHasNobodyAtNoTime(t *testing.T) {
+	w := newWorld()
+	w.configure(nil, "a", "b")
+	w.claims("a", 1, "x", "y")
+	w.claims("b", 1, "z")
+	w.decides("a", "b")
+	w.configure(nil, "a", "b")
+	if w.claims("b", 2, "x", "z"); w.table() != "x:a y:a z:b" {
+		t.Errorf("b waits for a, and served is %s", w.table())
+	}
+	if w.claim(w.plugins["a"], 1, claimOf(w.plugins["a"], 1, "y"), false); w.table() != "x:b y:a z:b" {
+		t.Errorf("a gave it up, and served is %s", w.table())
+	}
+	if len(w.removed) > 0 {
+		t.Errorf("a table was published in which nobody served %+v", w.removed)
+	}
+}
+
 func TestAPluginThatGetsNothingInASwapHearsWhoHasItAndKeepsWhatItHad(t *testing.T) {
 	w := newWorld()
 	w.configure(nil, "a", "b")
