@@ -110,7 +110,7 @@ func newSupervisor(f *Fleet, name string) *supervisor {
 	s.drainLimit, s.expedite = context.WithCancel(context.Background())
 	s.view.Store(&view{})
 	born := s.state.born
-	s.down.since.Store(&born)
+	s.down.since = &born
 	signal := make(chan struct{})
 	s.signal.Store(&signal)
 	return s

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/agenthost/agenthost/host/route"
@@ -13,19 +12,20 @@ import (
 // downtime is since when a plugin has had no instance.
 type downtime struct {
 	looking sync.Mutex // whoever looks last sees the last change
-	since   atomic.Pointer[time.Time]
+	since   *time.Time // another pointer for each downtime; nil while there is none
 }
 
-// look notes whether there is an instance.
-func (d *downtime) look(available func() bool) {
+// look notes whether there is an instance, and returns since when there is none; nil: there is one.
+func (d *downtime) look(available func() bool) *time.Time {
 	d.looking.Lock()
 	defer d.looking.Unlock()
 	if available() {
-		d.since.Store(nil)
-	} else if d.since.Load() == nil {
+		d.since = nil
+	} else if d.since == nil {
 		now := time.Now()
-		d.since.Store(&now)
+		d.since = &now
 	}
+	return d.since
 }
 
 // available says whether an instance takes calls, as far as is known.
@@ -42,10 +42,15 @@ func (s *supervisor) available() bool {
 	return false
 }
 
-// Trouble implements route.Target.
+// Trouble implements route.Target. It looks itself: a change shows in the slots just before the supervisor is told of it.
 func (s *supervisor) Trouble() (route.Trouble, bool) {
-	if since := s.down.since.Load(); since != nil {
-		return route.Trouble{Since: *since, Reason: s.describe()}, true
+	for since := s.down.look(s.available); since != nil; {
+		reason := s.describe()
+		still := s.down.look(s.available)
+		if still == since { // or the reason may be of a plugin that has just come up
+			return route.Trouble{Since: *since, Reason: reason}, true
+		}
+		since = still
 	}
 	return s.outOfReach()
 }

@@ -71,6 +71,28 @@ func TestTheTroubleOfAPluginIsToldInTheSameWordsEveryTime(t *testing.T) {
 	}
 }
 
+// A slot changes, and then tells the supervisor: who has seen the one need not wait for the other.
+func TestTroubleIsWhatTheStatusShows(t *testing.T) {
+	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
+		supervisor := s.fleet.supervisors["actor"]
+		slot := (*supervisor.view.Load().current.visible.Load())[0]
+		become := func(state State, running instance) {
+			slot.mu.Lock()
+			defer slot.mu.Unlock()
+			slot.state, slot.instance = state, running
+		}
+		running := slot.instance
+		become(Restarting, nil)
+		if trouble, ok := s.target.Trouble(); !ok || trouble.Reason != `plugin "actor" is restarting` {
+			t.Errorf("its process ended: %+v, %v", trouble, ok)
+		}
+		become(Running, running)
+		if trouble, ok := s.target.Trouble(); ok {
+			t.Errorf("it is up again: %+v", trouble)
+		}
+	})
+}
+
 func TestAPluginThatIsTakenOutSaysSo(t *testing.T) {
 	f := start(t, map[string][]string{"echo": badplugin.Command("good")})
 	target := f.route(t, "echo_task").Target
