@@ -86,7 +86,10 @@ func (s *instanceSlot) gone() bool {
 
 // run is the life of the instance slot.
 func (s *instanceSlot) run() {
-	defer close(s.retired)
+	defer func() {
+		close(s.retired)
+		s.generation.supervisor.notify() // or nobody who waits for the slot to go would look again
+	}()
 	defer s.become(Stopped, nil, nil, "")
 	g := s.generation
 	s.failures = newFailures(g.configured().Restart)
