@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -100,19 +101,31 @@ func (a *actor) Invoke(context.Context, string, any, any, ...grpc.CallOption) er
 type stage struct {
 	fleet  *Fleet
 	target route.Target
-	begun  []time.Time // the starts, failed ones too
-	up     *actor
+	last   atomic.Pointer[actor]
 	room   atomic.Pointer[room]
+
+	mu     sync.Mutex
+	starts []time.Time
+}
+
+// up is the actor that was started last.
+func (s *stage) up() *actor { return s.last.Load() }
+
+// begun is when there were starts, failed ones too.
+func (s *stage) begun() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.starts)
 }
 
 // play runs a test on a stage, whose starts are as next says, in the time of synctest.
 func play(t *testing.T, restart config.Restart, next func(start int) (*actor, error), test func(*testing.T, *stage)) {
 	playAny(t, restart, func(s *stage) (instance, error) {
-		started, err := next(len(s.begun))
+		started, err := next(len(s.begun()))
 		if err != nil {
 			return nil, err // not of a type, which would be an instance
 		}
-		s.up = started
+		s.last.Store(started)
 		return started, nil
 	}, test)
 }
@@ -125,7 +138,9 @@ func playAny(t *testing.T, restart config.Restart, next func(*stage) (instance, 
 		s.fleet.room = func() room { return *s.room.Load() }
 		s.fleet.starts = func(context.Context, plugin.Spec) (instance, error) {
 			started, err := next(s)
-			s.begun = append(s.begun, time.Now())
+			s.mu.Lock()
+			s.starts = append(s.starts, time.Now())
+			s.mu.Unlock()
 			return started, err
 		}
 		settings, p := config.Default(), config.DefaultPlugin()
@@ -160,7 +175,7 @@ func TestAPluginThatWasSoundIsRestartedAtOnceForACallThatWaits(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
 		for round := range 6 { // a crash loop from the third on
 			time.Sleep(3 * time.Second)
-			s.up.end()
+			s.up().end()
 			synctest.Wait()
 			if took, err := s.call(t, 10*time.Second); err != nil || took > 0 {
 				t.Errorf("round %d: a call waited %v (%v)", round, took, err)
@@ -172,10 +187,10 @@ func TestAPluginThatWasSoundIsRestartedAtOnceForACallThatWaits(t *testing.T) {
 func TestWithoutACallThatWaitsTheRestartIsNotBroughtForward(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
 		time.Sleep(3 * time.Second)
-		s.up.end()
+		s.up().end()
 		time.Sleep(10 * time.Second)
-		if len(s.begun) != 1 {
-			t.Fatalf("started %d times", len(s.begun))
+		if len(s.begun()) != 1 {
+			t.Fatalf("started %d times", len(s.begun()))
 		}
 		if took, err := s.call(t, time.Second); err != nil || took > 0 { // who comes in the middle of the pause ends it
 			t.Errorf("a call waited %v (%v)", took, err)
@@ -186,14 +201,14 @@ func TestWithoutACallThatWaitsTheRestartIsNotBroughtForward(t *testing.T) {
 func TestRestartsOnDemandAreApart(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
 		for range 5 {
-			s.up.end() // right after its start
+			s.up().end() // right after its start
 			synctest.Wait()
 			if _, err := s.call(t, 10*time.Second); err != nil {
 				t.Error(err)
 			}
 		}
-		for i, began := range s.begun[1:] {
-			if apart := began.Sub(s.begun[i]); apart != restartsApart {
+		for i, began := range s.begun()[1:] {
+			if apart := began.Sub(s.begun()[i]); apart != restartsApart {
 				t.Errorf("start %d came %v after the one before it", i+1, apart)
 			}
 		}
@@ -206,7 +221,7 @@ func TestRestartsOnDemandAreApart(t *testing.T) {
 func TestRestartsOnDemandCountForTheCrashLoop(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
 		for want := range 3 {
-			s.up.end()
+			s.up().end()
 			synctest.Wait()
 			state := Restarting
 			if want == 2 {
@@ -226,7 +241,7 @@ func TestRestartsOnDemandCountForTheCrashLoop(t *testing.T) {
 func TestAPluginThatNeverAnsweredIsNotRestartedOnDemand(t *testing.T) {
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(false), nil }, func(t *testing.T, s *stage) {
 		time.Sleep(3 * time.Second)
-		s.up.end()
+		s.up().end()
 		synctest.Wait()
 		if took, err := s.call(t, 10*time.Second); err == nil {
 			t.Errorf("it was back after %v", took)
@@ -246,11 +261,11 @@ func TestAStartThatFailsIsNotRepeatedOnDemand(t *testing.T) {
 		return newActor(true), nil
 	}, func(t *testing.T, s *stage) {
 		time.Sleep(3 * time.Second)
-		s.up.end()
+		s.up().end()
 		synctest.Wait()
 		took, err := s.call(t, time.Minute)
-		if err != nil || len(s.begun) != 3 || s.begun[2].Sub(s.begun[1]) < slowRestart().InitialBackoff*7/10 {
-			t.Errorf("the call waited %v (%v), the starts were at %v", took, err, s.begun)
+		if err != nil || len(s.begun()) != 3 || s.begun()[2].Sub(s.begun()[1]) < slowRestart().InitialBackoff*7/10 {
+			t.Errorf("the call waited %v (%v), the starts were at %v", took, err, s.begun())
 		}
 	})
 }

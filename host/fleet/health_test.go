@@ -164,17 +164,17 @@ func TestWhenTheNextStartIsDueIsShownWhileItIsWaitedFor(t *testing.T) {
 		}
 		return nil, errors.New("it does not start")
 	}, func(t *testing.T, s *stage) {
-		s.up.end()
+		s.up().end()
 		synctest.Wait()
 		now := s.fleet.Status()[0]
 		next := now.Generations[0].Instances[0].NextStart
 		if now.State != Restarting || next.Before(time.Now()) {
 			t.Fatalf("it is started next at %v: %+v", next, now)
 		}
-		began := len(s.begun)
+		began := len(s.begun())
 		time.Sleep(time.Until(next) + time.Millisecond)
 		synctest.Wait()
-		if len(s.begun) != began+1 {
+		if len(s.begun()) != began+1 {
 			t.Errorf("it was not started when that was due")
 		}
 	})
@@ -215,11 +215,11 @@ func TestKillsForWantOfMemoryAreCountedOverRestartsAndToldWhileThePluginLives(t 
 	play(t, slowRestart(), func(int) (*actor, error) { return newActor(true), nil }, func(t *testing.T, s *stage) {
 		ctx, cancel := context.WithCancel(t.Context())
 		events := s.fleet.Events(ctx)
-		s.up.killed.Store(2) // processes that it had started
+		s.up().killed.Store(2) // processes that it had started
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		s.up.killed.Store(3) // and itself
-		s.up.end()
+		s.up().killed.Store(3) // and itself
+		s.up().end()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		cancel()

@@ -109,14 +109,14 @@ func (r *rotating) after(d time.Duration) Status {
 func TestAProcessThatRereadsSecretsIsGivenTheNewValue(t *testing.T) {
 	rotate(t, 5*time.Minute, true, func(t *testing.T, r *rotating) {
 		events := r.fleet.Events(t.Context())
-		begun, running := len(r.begun), r.up
+		begun, running := len(r.begun()), r.up()
 		if status := r.after(5 * time.Minute); r.asked.Load() != 1 || status.SecretReads != (SecretReads{Unchanged: 1}) || time.Since(status.SecretsRead) > time.Minute {
 			t.Errorf("an interval: asked %d times, %+v, read %v", r.asked.Load(), status.SecretReads, status.SecretsRead)
 		}
 		r.set("second")
 		status := r.after(5 * time.Minute)
-		if got := *running.secret.Load(); got != "second" || len(r.begun) != begun || status.SecretReads.Changed != 1 {
-			t.Errorf("the process has %q, after %d starts: %+v", got, len(r.begun)-begun, status.SecretReads)
+		if got := *running.secret.Load(); got != "second" || len(r.begun()) != begun || status.SecretReads.Changed != 1 {
+			t.Errorf("the process has %q, after %d starts: %+v", got, len(r.begun())-begun, status.SecretReads)
 		}
 		if e := <-events; e.State != EventSecretRenewed || !strings.Contains(e.Cause, "secrets.password ("+password+")") {
 			t.Errorf("the event %+v", e)
@@ -126,11 +126,11 @@ func TestAProcessThatRereadsSecretsIsGivenTheNewValue(t *testing.T) {
 
 func TestAProcessThatDoesNotIsSwappedOnce(t *testing.T) {
 	rotate(t, time.Minute, false, func(t *testing.T, r *rotating) {
-		begun, former := len(r.begun), r.up
+		begun, former := len(r.begun()), r.up()
 		r.set("second")
 		status := r.after(time.Hour)
-		if *former.secret.Load() != "first" || *r.up.secret.Load() != "second" || len(r.begun) != begun+1 || status.SecretReads.Changed != 1 {
-			t.Errorf("after %d starts: %+v", len(r.begun)-begun, status.SecretReads)
+		if *former.secret.Load() != "first" || *r.up().secret.Load() != "second" || len(r.begun()) != begun+1 || status.SecretReads.Changed != 1 {
+			t.Errorf("after %d starts: %+v", len(r.begun())-begun, status.SecretReads)
 		}
 		if _, ok := r.target.TryAcquire(route.Want{}); !ok {
 			t.Error("it does not serve")
@@ -143,7 +143,7 @@ func TestAValueThatCannotBeReadAgainIsKeptAndTold(t *testing.T) {
 		events := r.fleet.Events(t.Context())
 		r.away.Store(true)
 		status := r.after(2 * time.Hour)
-		if *r.up.secret.Load() != "first" || len(status.SecretErrors) != 1 || !strings.Contains(status.SecretErrors[0], "secrets.password cannot be read from "+password) || time.Since(status.SecretsRead) < 2*time.Hour {
+		if *r.up().secret.Load() != "first" || len(status.SecretErrors) != 1 || !strings.Contains(status.SecretErrors[0], "secrets.password cannot be read from "+password) || time.Since(status.SecretsRead) < 2*time.Hour {
 			t.Errorf("while the store is away: %q since %v", status.SecretErrors, status.SecretsRead)
 		}
 		if n := status.SecretReads.Failed; n < 5 || n > 6 { // after about 5, 10, 20, 40 and 40 minutes more
@@ -154,8 +154,8 @@ func TestAValueThatCannotBeReadAgainIsKeptAndTold(t *testing.T) {
 		}
 		r.away.Store(false)
 		r.set("second")
-		if status = r.after(40 * time.Minute); *r.up.secret.Load() != "second" || status.SecretErrors != nil {
-			t.Errorf("when it is back: %q, %q", *r.up.secret.Load(), status.SecretErrors)
+		if status = r.after(40 * time.Minute); *r.up().secret.Load() != "second" || status.SecretErrors != nil {
+			t.Errorf("when it is back: %q, %q", *r.up().secret.Load(), status.SecretErrors)
 		}
 	})
 }

@@ -52,7 +52,7 @@ func TestWhoReachesItsMemoryLimitIsReplacedWithoutACallThatWaits(t *testing.T) {
 				t.Fatalf("a call waited for %v (%v)", took, err)
 			}
 		}
-		if len(all) != 2 || s.up != all[1] {
+		if len(all) != 2 || s.up() != all[1] {
 			t.Fatalf("there were %d starts; want 2", len(all))
 		}
 		select {
@@ -94,15 +94,15 @@ func TestWhereTwoHaveNoRoomTheOldProcessGoesFirst(t *testing.T) {
 		first.memory.Store(600 * mib)
 		time.Sleep(5 * time.Second) // calls are under way
 		synctest.Wait()
-		if status := s.fleet.Status()[0]; len(s.begun) != 1 || status.State != Draining || !strings.Contains(status.Reason.Error(), "it used 600MiB of 512MiB") {
-			t.Errorf("%d starts; it is %s: %v", len(s.begun), status.State, status.Reason)
+		if status := s.fleet.Status()[0]; len(s.begun()) != 1 || status.State != Draining || !strings.Contains(status.Reason.Error(), "it used 600MiB of 512MiB") {
+			t.Errorf("%d starts; it is %s: %v", len(s.begun()), status.State, status.Reason)
 		}
 		close(first.drained)
 		if _, err := s.call(t, 3*time.Second); err != nil {
 			t.Error(err)
 		}
-		if status := s.fleet.Status()[0]; len(s.begun) != 2 || status.State != Running || status.MemoryRestarts != 1 {
-			t.Errorf("%d starts; %+v", len(s.begun), status)
+		if status := s.fleet.Status()[0]; len(s.begun()) != 2 || status.State != Running || status.MemoryRestarts != 1 {
+			t.Errorf("%d starts; %+v", len(s.begun()), status)
 		}
 	})
 }
@@ -116,11 +116,11 @@ func TestWhoIsAlwaysOverItsLimitStartsNoMoreOftenThanOneThatCrashes(t *testing.T
 	}, func(t *testing.T, s *stage) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if starts := len(s.begun); starts < 10 || starts > 40 { // from the third on a pause of about 30 s
+		if starts := len(s.begun()); starts < 10 || starts > 40 { // from the third on a pause of about 30 s
 			t.Errorf("%d starts in ten minutes", starts)
 		}
-		for i, at := range s.begun[3:] {
-			if since := at.Sub(s.begun[i+2]); since < 13*time.Second {
+		for i, at := range s.begun()[3:] {
+			if since := at.Sub(s.begun()[i+2]); since < 13*time.Second {
 				t.Errorf("starts %d and %d are %v apart", i+2, i+3, since)
 			}
 		}
