@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
@@ -42,6 +43,8 @@ type Options struct {
 	Lines func(plugin string, last int) []admin.LogLine
 	// Series is the last hour of the plugins.
 	Series *series.Recorder
+	// Keys are the keys of a plugin that the configuration in effect sets, without what may be secret.
+	Keys func(plugin string) []config.ShownKey
 	// Pending is how many tasks are accepted and have no job yet, by plugin.
 	Pending func() map[string]int
 }

@@ -474,6 +474,23 @@ func TestJobsAreToldByPluginAndGeneration(t *testing.T) {
 	}
 }
 
+func TestThePageOfAPluginHasItsConfiguration(t *testing.T) {
+	h := newHost(running("a"))
+	h.options.Keys = func(plugin string) []config.ShownKey {
+		keys := []config.ShownKey{{Key: plugin + ".wait", Value: "30s", Origin: "host.yaml:12"}, {Key: "env.<b>", Origin: "command line"}}
+		for i := range keysShown {
+			keys = append(keys, config.ShownKey{Key: fmt.Sprint("key", i)})
+		}
+		return keys
+	}
+	_, text := h.get(t, "/ui/plugins/a")
+	for _, want := range []string{`<code>a.wait</code></th><td><code>30s</code></td><td class="low said">host.yaml:12<`, `<code>env.&lt;b&gt;</code></th><td><span class="dim">set</span>`, "and 2 more"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+}
+
 func TestFiguresAreShort(t *testing.T) {
 	for got, want := range map[string]string{
 		inBytes(0): "0", inBytes(1 << 20): "1 MiB", inBytes(1536 << 20): "1.5 GiB", inRate(0.24): "0.2/s", inRate(12345.6): "12\u202f346/s", inSeconds(0): "–",

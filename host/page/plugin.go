@@ -22,7 +22,7 @@ func (v *pluginView) show(s *snapshot) shown {
 	}
 	what.title = v.name + " · " + p.State
 	what.parts = []part{
-		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), jobsOfPart(*p), happeningTo(s, p.Name), {id: "lines", template: "part-lines", data: s.linesOf(p.Name)}, categoriesPart(*p),
+		{id: "state", template: "part-state", data: stateOf(*p)}, chartsPart(*p, s), waitingPart(*p), rolloutPart(*p), generationsPart(*p), jobsOfPart(*p), happeningTo(s, p.Name), {id: "lines", template: "part-lines", data: s.linesOf(p.Name)}, categoriesPart(*p), s.keysPart(p.Name),
 		{id: "operations", template: "part-operations", data: operationsOf(*p)},
 	}
 	return what
@@ -210,4 +210,28 @@ func (s *snapshot) linesOf(plugin string) []printed {
 		all = append(all, printed{line.Time.Round(time.Second), line.Level, cut(maxLine, line.Message)})
 	}
 	return all
+}
+
+// keyRow is a key of a plugin's configuration.
+type keyRow struct{ Key, Value, Origin string }
+
+// pluginKeys are the keys of a plugin's configuration that were set.
+type pluginKeys struct {
+	Rows []keyRow
+	More int
+}
+
+// keysShown is how many keys are shown, and maxKey how much of the name of each, and of where it was set.
+const keysShown, maxKey = 200, 300
+
+func (s *snapshot) keysPart(plugin string) part {
+	var shown pluginKeys
+	if s.keys != nil {
+		all := s.keys(plugin)
+		shown.More = max(0, len(all)-keysShown)
+		for _, k := range all[:min(len(all), keysShown)] {
+			shown.Rows = append(shown.Rows, keyRow{cut(maxKey, k.Key), k.Value, cut(maxKey, k.Origin)})
+		}
+	}
+	return part{id: "configuration", template: "part-configuration", data: shown}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/admin"
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/history"
 	"github.com/agenthost/agenthost/host/series"
 )
@@ -25,13 +26,14 @@ type snapshot struct {
 	lines   map[string]series.PluginSeries // what charts have, of those plugins that are looked at
 	source  *series.Recorder
 	printed func(plugin string, last int) []admin.LogLine // nil: nobody knows
+	keys    func(plugin string) []config.ShownKey         // likewise
 }
 
 // recentSteps is over how many steps a figure is told, such as calls per second: one step alone jumps.
 const recentSteps = 3
 
 func (p *Page) snapshot() *snapshot {
-	s := &snapshot{at: time.Now(), status: p.options.Status(), source: p.options.Series, printed: p.options.Lines, recent: map[string]series.PluginSeries{}, lines: map[string]series.PluginSeries{}}
+	s := &snapshot{at: time.Now(), status: p.options.Status(), source: p.options.Series, printed: p.options.Lines, keys: p.options.Keys, recent: map[string]series.PluginSeries{}, lines: map[string]series.PluginSeries{}}
 	if p.options.Pending != nil {
 		s.pending = p.options.Pending()
 	}

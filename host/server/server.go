@@ -199,6 +199,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 		grpcAddress, adminAddress, probeAddress := bound.addresses()
 		h.shown = page.New(page.Options{
 			Status: func() admin.Status { return h.admin.Status() }, Series: h.series, Pending: h.pendingByPlugin,
+			Keys:    func(plugin string) []config.ShownKey { return h.reloader.settings().Shown(plugin) },
 			Explain: explain.Explainer{Gateway: h.gateway, Plugins: h.plugins.Status, Replica: replicaName(grpcAddress)},
 			Lines: func(plugin string, last int) []admin.LogLine {
 				return slices.Collect(tails.Lines(ctx, plugin, last, false))
