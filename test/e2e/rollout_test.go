@@ -111,9 +111,10 @@ func TestACanaryThatIsWorseIsWithdrawn(t *testing.T) {
 			r.host.Reload(t, map[string]any{"echo": map[string]any{
 				"command": badplugin.Command("good", "-version", "2", "-script", c.script), "rollout": map[string]any{"steps": steps}, "probation": "5s",
 			}})
-			if status := r.status(t); len(status.Generations) != 1 || status.Version != "1" {
+			if status := r.status(t); status.Rollout != nil || status.Version != "1" {
 				t.Errorf("what was withdrawn is tried again: %+v", status.Generations)
 			}
+			r.until(t, "what was withdrawn is gone", func(s admin.PluginStatus) bool { return len(s.Generations) == 1 && s.Version == "1" })
 		})
 	}
 }
