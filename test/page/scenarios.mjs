@@ -35,6 +35,8 @@ export const scenarios = {
     await row(page, "hello").getByRole("link").click();
     await page.getByRole("heading", { name: "hello", level: 1 }).waitFor();
     await page.getByRole("heading", { name: "Task types" }).waitFor();
+    const configuration = page.getByRole("region", { name: "Configuration", exact: true });
+    await configuration.getByRole("row", { name: /^command set .*agenthost\.yaml:\d+$/ }).waitFor();
   },
 
   async "a swap shows within a second"(host, browser) {
