@@ -6,8 +6,10 @@ use std::panic;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
@@ -28,10 +30,28 @@ pub(crate) fn init() {
     }));
 }
 
-struct HostLog;
+/// Writes lines for the host's log, as a layer of a subscriber. A plugin has it unless it sets a subscriber of its own. A line has the
+/// fields of the spans that it is in; a call's own are `method` and, where the host's call belongs to a trace, `trace_id` and `span_id`.
+pub struct HostLog;
 
-impl<S: Subscriber> Layer<S> for HostLog {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for HostLog {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",
@@ -40,6 +60,11 @@ impl<S: Subscriber> Layer<S> for HostLog {
             Level::TRACE => "trace",
         };
         let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(own) = span.extensions().get::<Fields>() {
+                fields.others.extend(own.others.clone());
+            }
+        }
         event.record(&mut fields);
         let mut line = fields.others;
         line.insert("@level".into(), json!(level));

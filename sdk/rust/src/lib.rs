@@ -62,6 +62,7 @@ mod service;
 mod task;
 pub mod testing;
 mod tls;
+mod trace;
 mod value;
 
 /// The messages of Flyte's agent protocol and of the plugin contract, as they cross the wire.
@@ -78,6 +79,7 @@ pub use category::{Category, Registration};
 pub use config::{ByteSize, ConfigError};
 pub use connection::Connection;
 pub use error::{Error, Result};
+pub use hostlog::HostLog;
 pub use literal::{decode, encode};
 pub use plugin::Plugin;
 pub use resource::{Outputs, Phase, Resource};

@@ -1,5 +1,6 @@
 //! A plugin: some agents in one program.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::agent::{AsyncAgent, Finder, Kind, SyncAgent, Typed};
 use crate::category::Registration;
 use crate::config::{ConfigError, Configuration};
 use crate::registry::{Registered, Registry};
+use crate::trace::OnCall;
 
 /// The capability by which an agent or a plugin promises that a creation may be repeated.
 pub(crate) const IDEMPOTENT_CREATE: &str = "idempotent_create";
@@ -24,6 +26,7 @@ pub struct Plugin {
     pub(crate) registry: Registry,
     pub(crate) capabilities: Vec<String>,
     pub(crate) configuration: Option<Configuration>,
+    pub(crate) on_call: Option<OnCall>,
     /// What is wrong with how the plugin is put together: it is told when it is served.
     pub(crate) mistakes: Vec<String>,
 }
@@ -37,6 +40,7 @@ impl Plugin {
             registry: Registry::default(),
             capabilities: Vec::new(),
             configuration: None,
+            on_call: None,
             mistakes: Vec::new(),
         }
     }
@@ -75,6 +79,15 @@ impl Plugin {
     /// Declares a capability by name.
     pub fn capability(mut self, name: impl Into<String>) -> Self {
         self.capabilities.push(name.into());
+        self
+    }
+
+    /// Has a function see the span of each call before it begins, with those of the headers `traceparent`, `tracestate` and `baggage`
+    /// that it has brought. So a program that sends its spans by OpenTelemetry puts them into the trace that the host's call belongs
+    /// to: `span.set_parent(propagator.extract(headers))`, with `tracing_opentelemetry::OpenTelemetrySpanExt`. Its subscriber has
+    /// [`HostLog`](crate::HostLog) among its layers.
+    pub fn on_call(mut self, see: impl Fn(&tracing::Span, &HashMap<String, String>) + Send + Sync + 'static) -> Self {
+        self.on_call = Some(Box::new(see));
         self
     }
 

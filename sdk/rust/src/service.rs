@@ -13,6 +13,7 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
 
 use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, Metric, MetricsQuery, SyncAgent};
 use crate::attempt::idempotency_key;
@@ -41,6 +42,7 @@ use crate::literal::{datetime, time_delta, to_struct};
 use crate::plugin::{FIND_BY_KEY, IDEMPOTENT_CREATE, Plugin};
 use crate::registry::Registered;
 use crate::task::Task;
+use crate::trace;
 
 const IDEMPOTENCY_KEY: &str = "agenthost-idempotency-key";
 /// The metadata by which CreateTask finds a job and makes none, and by which it gives an attempt up.
@@ -61,6 +63,11 @@ impl Services {
     pub fn new(plugin: Plugin) -> Self {
         let configured = AtomicBool::new(plugin.configuration.is_none());
         Services(Arc::new(Shared { plugin, calls: Arc::default(), configured }))
+    }
+
+    /// The span of a call.
+    fn span(&self, method: &'static str, metadata: &tonic::metadata::MetadataMap) -> Span {
+        trace::span(method, metadata, self.0.plugin.on_call.as_ref())
     }
 
     /// Counts a call in, and finds its agent.
@@ -99,7 +106,11 @@ impl Services {
 }
 
 /// Makes a call of an author's method: a panic in it is an error of this one call.
-async fn guard<T>(agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
+async fn guard<T>(span: Span, agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
+    caught(agent, method, call).instrument(span).await
+}
+
+async fn caught<T>(agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
@@ -167,6 +178,7 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
 #[tonic::async_trait]
 impl AsyncAgentService for Services {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
+        let span = self.span("CreateTask", request.metadata());
         let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         // Whatever their values: what asks for less than a creation must not make a job.
         let (find_only, abandon) =
@@ -188,35 +200,37 @@ impl AsyncAgentService for Services {
             inputs: inputs(request.inputs),
         };
         let resource_meta = if find_only {
-            guard(agent, "find", any.find(task)).await?
+            guard(span, agent, "find", any.find(task)).await?
         } else if abandon {
-            guard(agent, "abandon", any.abandon(task)).await?;
+            guard(span, agent, "abandon", any.abandon(task)).await?;
             Vec::new()
         } else {
-            guard(agent, "create", any.create(task)).await?
+            guard(span, agent, "create", any.create(task)).await?
         };
         Ok(Response::new(CreateTaskResponse { resource_meta }))
     }
 
     #[allow(deprecated)]
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
+        let span = self.span("GetTask", request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (_call, agent, any) = self.begin_async(&category, "GetTask")?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
-        let resource = guard(agent, "get", async { any.get(job).await?.wire(&HashMap::new()) }).await?;
+        let resource = guard(span, agent, "get", async { any.get(job).await?.wire(&HashMap::new()) }).await?;
         Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
     }
 
     #[allow(deprecated)]
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
+        let span = self.span("DeleteTask", request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (_call, agent, any) = self.begin_async(&category, "DeleteTask")?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: String::new(), connection };
-        guard(agent, "delete", any.delete(job)).await?;
+        guard(span, agent, "delete", any.delete(job)).await?;
         Ok(Response::new(DeleteTaskResponse {}))
     }
 
@@ -225,6 +239,7 @@ impl AsyncAgentService for Services {
         &self,
         request: Request<GetTaskMetricsRequest>,
     ) -> Result<Response<GetTaskMetricsResponse>, Status> {
+        let span = self.span("GetTaskMetrics", request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (_call, agent, any) = self.begin_async(&category, "GetTaskMetrics")?;
@@ -245,7 +260,7 @@ impl AsyncAgentService for Services {
             metric: metric.name,
             data: Some(to_struct(metric.data.into_iter().collect())),
         };
-        let measured = guard(agent, "metrics", any.metrics(job, query)).await?;
+        let measured = guard(span, agent, "metrics", any.metrics(job, query)).await?;
         Ok(Response::new(GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() }))
     }
 
@@ -256,6 +271,7 @@ impl AsyncAgentService for Services {
         &self,
         request: Request<GetTaskLogsRequest>,
     ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+        let span = self.span("GetTaskLogs", request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
         let (call, agent, any) = self.begin_async(&category, "GetTaskLogs")?;
@@ -270,7 +286,7 @@ impl AsyncAgentService for Services {
         let agent = agent.to_string();
         // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
         let work = async move {
-            let outcome = guard(&agent, "logs", any.logs(job, query, LogSink { parts })).await;
+            let outcome = guard(span, &agent, "logs", any.logs(job, query, LogSink { parts })).await;
             drop(call);
             outcome
         };
@@ -301,6 +317,7 @@ impl SyncAgentService for Services {
         request: Request<Streaming<ExecuteTaskSyncRequest>>,
     ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
         use execute_task_sync_request::Part;
+        let span = self.span("ExecuteTaskSync", request.metadata());
         let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
@@ -337,7 +354,7 @@ impl SyncAgentService for Services {
             max_dataset_size: header.max_dataset_size_bytes,
             inputs: given,
         };
-        let resource = guard(&agent.name, "execute", execute(&**any, task)).await?;
+        let resource = guard(span, &agent.name, "execute", execute(&**any, task)).await?;
         let header = ExecuteTaskSyncResponseHeader { resource: Some(resource) };
         let answer = ExecuteTaskSyncResponse { res: Some(execute_task_sync_response::Res::Header(header)) };
         Ok(Response::new(Box::pin(stream::once(std::future::ready(Ok(answer))))))

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "config",
     "agent",
     // What a program is put together from.
+    "trace",
     "registry",
     "plugin",
     // How it is served.

@@ -356,6 +356,16 @@ var probes = map[string]func(*example) error{
 			return line["@message"] == "logged" && line["@level"] == "warn" && fmt.Sprint(line["rows"]) == "3"
 		})
 	},
+	"traces": func(e *example) error {
+		const trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+		ctx := metadata.AppendToOutgoingContext(e.t.Context(), "traceparent", "00-"+trace+"-"+span+"-01")
+		if _, err := e.Create(ctx, agenttest.Task{Type: jobType, Inputs: map[string]any{"do": "print"}}); err != nil {
+			return err
+		}
+		return e.logged(func(line map[string]any) bool {
+			return line["@message"] == "logged" && line["trace_id"] == trace && line["span_id"] == span
+		})
+	},
 	"prints": func(e *example) error {
 		if _, err := e.create("print"); err != nil {
 			return err
