@@ -7,14 +7,14 @@ import os from "node:os";
 import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const programs = process.env.PREBUILT_PROGRAMS ?? path.join(root, "bin");
+export const programs = process.env.PREBUILT_PROGRAMS ?? path.join(root, "bin");
 
 // hostile is what a plugin says that means to run a script in an operator's browser.
 export const hostile = `"><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 
 export class Host {
   static async start() {
-    const host = new Host();
+    const host = new this();
     host.folder = fs.mkdtempSync(path.join(os.tmpdir(), "agenthost-page-"));
     for (const name of ["run", "state"]) fs.mkdirSync(path.join(host.folder, name), { mode: 0o700 });
     [host.grpc, host.admin] = [await freePort(), await freePort()];
@@ -34,7 +34,12 @@ listen: {grpc: "127.0.0.1:${this.grpc}", admin: "127.0.0.1:${this.admin}"}
 run_dir: ${this.folder}/run
 state_dir: ${this.folder}/state
 ready: {plugins: any}
-plugins:
+plugins:${this.plugins()}
+`);
+  }
+
+  plugins() {
+    return `
   hello:
     command: [${programs}/plugins/hello/hello]
     env: {GENERATION: "${this.generation}"}
@@ -42,8 +47,7 @@ plugins:
     command: [sh, -c, ${JSON.stringify(`echo '${hostile}' >&2; exit 3`)}]
   other:
     command: [${programs}/plugins/hello/hello]
-    task_types: [none]
-`);
+    task_types: [none]`;
   }
 
   // swap has a new generation of hello started.

@@ -3,10 +3,10 @@
 import { Browser } from "./browser.mjs";
 import { Host } from "./host.mjs";
 import { scenarios } from "./scenarios.mjs";
-import { screenshots } from "./screenshots.mjs";
+import { screenshots, Shown } from "./screenshots.mjs";
 
 const folder = process.argv[2] === "--screenshots" ? process.argv[3] : undefined;
-const host = await Host.start();
+const host = await (folder ? Shown : Host).start();
 const browser = await Browser.start(host.url);
 let failed = 0, done = 0;
 try {

@@ -1,9 +1,72 @@
-// The pictures in docs/.
+// The pictures in docs/: of a host that has had tasks for some minutes, a plugin that has crashed, another that cannot start, and a canary.
+import { spawn } from "node:child_process";
 import path from "node:path";
+import { Host, programs, until } from "./host.mjs";
+
+const shown = {
+  "page-overview": ["/", {}],
+  "page-dark": ["/", { colorScheme: "dark" }],
+  "page-plugin": ["/ui/plugins/duckdb", {}],
+  "page-canary": ["/ui/plugins/hello", {}],
+};
+
+export class Shown extends Host {
+  plugins() {
+    const rollout = this.generation > 1 ? "rollout: {steps: [{percent: 30, pause: 30m}], abort_if: {error_rate: 0.05}}" : "";
+    return `
+  duckdb:
+    command: [${programs}/plugins/duckdb/duckdb]
+    limits: {concurrency: 20}
+  hello:
+    command: [${programs}/plugins/hello/hello]
+    env: {GENERATION: "${this.generation}"}
+    ${rollout}
+  reports:
+    command: [sh, -c, "echo cannot open /etc/reports/key.pem: no such file or directory >&2; exit 1"]`;
+  }
+
+  async status(name) { return JSON.parse((await this.get("/status")).text).plugins.find((p) => p.name === name); }
+
+  async ready() {
+    await until("duckdb and hello run, and reports is in a crash loop", async () => {
+      try {
+        const states = await Promise.all(["duckdb", "hello", "reports"].map(async (name) => (await this.status(name)).state));
+        return states.join() === "running,running,crash-looping";
+      } catch {
+        return false;
+      }
+    }, 120_000, () => this.log);
+  }
+
+  // tasks runs tasks one after another until a moment.
+  async tasks(end, ...task) {
+    while (Date.now() < end) {
+      const run = spawn(path.join(programs, "agenthost"), ["task", "run", "--address", `127.0.0.1:${this.grpc}`, ...task], { stdio: ["ignore", "ignore", "pipe"] });
+      let said = "";
+      run.stderr.on("data", (text) => (said += text));
+      const code = await new Promise((resolve) => run.on("exit", resolve));
+      if (code !== 0) throw new Error(`a task fails: ${said}`);
+    }
+  }
+
+  async work(minutes) {
+    const end = Date.now() + minutes * 60_000;
+    const all = [
+      this.tasks(end, "--type", "hello", "--input", "name=Ada", "--want", "greeting:str"),
+      this.tasks(end, "--type", "duckdb_query", "--sql", "select count(*) as n from range(30000000) where range % 7 = 3", "--want", "n:int"),
+    ];
+    await until("half of the time is over", () => Date.now() > end - minutes * 30_000, minutes * 60_000);
+    process.kill((await this.status("duckdb")).pid, "SIGKILL");
+    this.swap();
+    await until("hello has a canary", async () => (await this.status("hello")).rollout, 60_000, () => this.log);
+    await Promise.all(all);
+  }
+}
 
 export async function screenshots(host, browser, folder) {
-  for (const [name, at, options] of [["page-overview", "/", {}], ["page-dark", "/", { colorScheme: "dark" }], ["page-plugin", "/ui/plugins/hello", {}]]) {
-    const page = await browser.page(at, { viewport: { width: 1120, height: 760 }, ...options });
+  await host.work(4);
+  for (const [name, [at, options]] of Object.entries(shown)) {
+    const page = await browser.page(at, { viewport: { width: 1120, height: 960 }, ...options });
     await page.locator("#connection").filter({ hasText: /^live$/ }).waitFor();
     await page.screenshot({ path: path.join(folder, `${name}.png`) });
   }
