@@ -1,5 +1,6 @@
 // The pictures in docs/: of a host that has had tasks for some minutes, a plugin that has crashed, another that cannot start, and a canary.
 import { spawn } from "node:child_process";
+import fs from "node:fs";
 import path from "node:path";
 import { Host, programs, until } from "./host.mjs";
 
@@ -12,11 +13,14 @@ const shown = {
 
 export class Shown extends Host {
   plugins() {
+    fs.mkdirSync(path.join(this.folder, "jobs"), { recursive: true, mode: 0o700 });
     const rollout = this.generation > 1 ? "rollout: {steps: [{percent: 30, pause: 30m}], abort_if: {error_rate: 0.05}}" : "";
     return `
   duckdb:
     command: [${programs}/plugins/duckdb/duckdb]
     limits: {concurrency: 20}
+    config: {state_dir: ${this.folder}/jobs}
+    sandbox: {write: [${this.folder}/jobs]}
   hello:
     command: [${programs}/plugins/hello/hello]
     env: {GENERATION: "${this.generation}"}
@@ -64,7 +68,7 @@ export class Shown extends Host {
 }
 
 export async function screenshots(host, browser, folder) {
-  await host.work(4);
+  await host.work(3);
   for (const [name, [at, options]] of Object.entries(shown)) {
     const page = await browser.page(at, { viewport: { width: 1120, height: 960 }, ...options });
     await page.locator("#connection").filter({ hasText: /^live$/ }).waitFor();
