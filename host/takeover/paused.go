@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,7 +26,7 @@ type Pausable struct {
 type acceptor interface {
 	net.Listener
 	SetDeadline(time.Time) error
-	File() (*os.File, error)
+	syscall.Conn
 }
 
 // NewPausable wraps a listener.

@@ -138,12 +138,25 @@ func socketPair() (net.Conn, *os.File, error) {
 	return conn, theirs, nil
 }
 
+// fileOf is a listener's socket once more. Its File method will not do: what that returns is made blocking when a process is started with it,
+// and with it the listener here, since they share that flag. An Accept would then wait in the kernel, where no deadline reaches it.
 func fileOf(l net.Listener) (*os.File, error) {
-	filer, ok := l.(interface{ File() (*os.File, error) })
+	conn, ok := l.(syscall.Conn)
 	if !ok {
 		return nil, fmt.Errorf("a listener of type %T cannot be handed over", l)
 	}
-	return filer.File()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var file *os.File
+	controlled := raw.Control(func(socket uintptr) {
+		var another int
+		if another, err = unix.FcntlInt(socket, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			file = os.NewFile(uintptr(another), "listener")
+		}
+	})
+	return file, errors.Join(controlled, err)
 }
 
 // PID is the new host's process id.

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,6 +38,12 @@ const (
 
 // actAsNewHost is the test binary run again.
 func actAsNewHost(as string) error {
+	if as == "has not begun" {
+		ended := make(chan os.Signal, 1)
+		signal.Notify(ended, syscall.SIGTERM)
+		<-ended
+		return nil
+	}
 	before, err := takeover.Inherit()
 	if err != nil || before == nil {
 		return errors.Join(err, errors.New("nothing was handed over"))
@@ -262,6 +271,50 @@ func TestAPausedListenerAcceptsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close() // ends Accept, which the cleanup waits for
+}
+
+// The listeners of both hosts are one to the kernel. If it has an Accept of the old host wait inside of it, no deadline ends that, and the
+// old host neither hands over nor serves.
+func TestAListenerThatIsHandedOverCanBePausedBeforeTheNewHostHasIt(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = filepath.Join(t.TempDir(), "s")
+		}
+		listener, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := takeover.NewPausable(listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers(t, l)
+		s := start(t, "has not begun", l)
+		conn, err := net.Dial(network, l.Addr().String()) // after it the old host asks for the next
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := io.ReadAll(conn); err != nil || string(who) != "old" {
+			t.Errorf("%s: it answers %q: %v", network, who, err)
+		}
+		conn.Close()
+		paused := make(chan error, 1)
+		go func() { paused <- l.Pause() }()
+		select {
+		case err := <-paused:
+			if err != nil {
+				t.Errorf("%s: %v", network, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: the listener is not paused", network)
+			if conn, err := net.Dial(network, l.Addr().String()); err == nil { // which ends the Accept
+				conn.Close()
+			}
+			<-paused
+		}
+		s.Abandon()
+	}
 }
 
 func TestAHostThatWasStartedByNobodyInheritsNothing(t *testing.T) {
