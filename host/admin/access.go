@@ -168,10 +168,8 @@ func (s *Server) refuse(r *http.Request, e endpoint, c caller) *refusal {
 		return &refusal{http.StatusForbidden, fmt.Sprintf("the host is not called %q here: ask for it by its IP address or as listen.admin names it, or show a token", r.Host)}
 	case isForeign(r) && (!e.page || !isNavigation(r)):
 		return &refusal{http.StatusForbidden, "the host answers no pages of other sites"}
-	case e.form && !isForm(r):
-		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/x-www-form-urlencoded"}
-	case !e.form && !isJSON(r):
-		return &refusal{http.StatusUnsupportedMediaType, "a body is to be application/json, or application/octet-stream"}
+	case !e.body.is(r):
+		return &refusal{http.StatusUnsupportedMediaType, "a body is to be " + e.body.kind()}
 	case wanted == open || c.token != "":
 		return nil
 	case c.showed:
@@ -230,25 +228,30 @@ func isForeign(r *http.Request) bool {
 	return err != nil || from.Host == "" || !strings.EqualFold(from.Host, r.Host)
 }
 
-// isJSON says that a body, if there is one, says it is JSON or bytes: what pages can send without asking is neither.
-func isJSON(r *http.Request) bool {
-	if r.Header.Get("Content-Type") == "" {
-		return r.ContentLength == 0
+// body is a kind of body, by its media type.
+type body string
+
+const (
+	asJSON body = "" // or none, which is what most requests have
+	octets body = "application/octet-stream"
+	form   body = "application/x-www-form-urlencoded"
+)
+
+func (b body) kind() string {
+	if b == asJSON {
+		return "application/json"
 	}
-	kind := kindOf(r)
-	return kind == "application/json" || kind == "application/octet-stream"
+	return string(b)
 }
 
-// isForm says that a body says it is a form.
-func isForm(r *http.Request) bool { return kindOf(r) == "application/x-www-form-urlencoded" }
-
-// kindOf is what a body says it is.
-func kindOf(r *http.Request) string {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return ""
+// is says that a request's body says that it is of this kind. Only a form has to be there.
+func (b body) is(r *http.Request) bool {
+	said := r.Header.Get("Content-Type")
+	if said == "" && b != form {
+		return r.ContentLength == 0
 	}
-	return kind
+	kind, _, err := mime.ParseMediaType(said)
+	return err == nil && kind == b.kind()
 }
 
 // isUnix says that a request comes over a unix socket.

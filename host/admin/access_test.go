@@ -200,7 +200,7 @@ func TestOperatingOverTCPTakesAToken(t *testing.T) {
 		path = strings.ReplaceAll(path, "{id}", "known")
 		for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Bearer " + secret[1:], "Bearer " + secret + "0", "Basic " + secret, secret} {
 			headers := []string{"Authorization", wrong}
-			if e.form {
+			if e.body == form {
 				headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
 			}
 			code, text, header := o.ask(t, method, path, headers...)
@@ -285,9 +285,15 @@ func TestPagesInBrowsersAreAnsweredNothing(t *testing.T) {
 	for _, headers := range [][]string{
 		{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"},
 		{"Content-Type", "text/plain"}, {"Content-Type", "application/x-www-form-urlencoded", "Body", "a=b"}, {"Body", "a=b"}, {"Content-Type", "multipart/form-data"},
+		{"Content-Type", "application/octet-stream", "Body", "{}"},
 	} {
 		if code, text, _ := o.ask(t, http.MethodPost, "/reload", append(headers, "Authorization", "Bearer "+secret)...); code != http.StatusForbidden && code != http.StatusUnsupportedMediaType {
 			t.Errorf("a reload with %v: %d %s", headers, code, text)
+		}
+	}
+	for _, kind := range []string{"application/json", "text/plain", "application/x-www-form-urlencoded"} {
+		if code, text, _ := o.ask(t, http.MethodPost, "/explain/meta", "Authorization", "Bearer "+secret, "Content-Type", kind, "Body", "{}"); code != http.StatusUnsupportedMediaType || !strings.Contains(text, "application/octet-stream") {
+			t.Errorf("bytes that are called %s: %d %s", kind, code, text)
 		}
 	}
 	if code, text, _ := o.ask(t, http.MethodPost, "/reload", "Authorization", "Bearer "+secret, "Content-Type", "application/json; charset=utf-8", "Body", "{}"); code != http.StatusOK {

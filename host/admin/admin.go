@@ -166,8 +166,10 @@ type endpoint struct {
 	access  access
 	// profile marks those that are there with listen.pprof only.
 	profile bool
-	// page marks those that are for browsers, form those that take a form, and signed that it has to be one that the host has shown.
-	page, form, signed bool
+	// body is what a request's body has to be; what pages of other sites can send without asking fits none but a form.
+	body body
+	// page marks those that are for browsers, and signed those that take no form but one that the host has shown.
+	page, signed bool
 	// parameters, answer and status are for people.
 	parameters, answer, status string
 }

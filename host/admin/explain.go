@@ -27,7 +27,7 @@ func (s *Server) explaining() []endpoint {
 			answer:     "what would become of a task that begins now: [TypeAnswer](#typeanswer), as JSON", status: "200, 400",
 		},
 		{
-			pattern: "POST /explain/meta", handler: s.explained(s.explainMeta), access: read,
+			pattern: "POST /explain/meta", handler: s.explained(s.explainMeta), access: read, body: octets,
 			parameters: "the body: a resource_meta, as `application/octet-stream`; `type`: its task type, for bytes that do not say it",
 			answer:     "whose it is, and what is known of its job: [MetaAnswer](#metaanswer), as JSON", status: "200, 413",
 		},

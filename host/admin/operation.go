@@ -58,7 +58,7 @@ func (s *Server) guard(e endpoint) http.Handler {
 			r = r.WithContext(withVisitor(r.Context(), s.visitor(r, e, c)))
 		}
 		refused := s.refuse(r, e, c)
-		if refused == nil && e.form {
+		if refused == nil && e.body == form {
 			refused = s.readForm(w, r, e, c)
 		}
 		if refused != nil {

@@ -106,7 +106,7 @@ func (s *Server) pageEndpoints() []endpoint {
 		row("GET /ui/reload", "", "a form that asks whether a reload is meant"),
 		row("GET /ui/explain", "as `GET /explain`", "the same as HTML, with forms"),
 		{
-			pattern: "POST /ui/explain", handler: shown, access: read, page: true, form: true,
+			pattern: "POST /ui/explain", handler: shown, access: read, page: true, body: form,
 			parameters: "a form: `meta`, a resource_meta in base64", answer: "as `POST /explain/meta`, as HTML", status: "200",
 		},
 		row("GET /ui/tasks", "`execution`: its name", "as `GET /tasks`, as HTML"),
@@ -120,21 +120,21 @@ func (s *Server) pageEndpoints() []endpoint {
 			parameters: "`next`: the path to be led to", answer: "a form for a token", status: "200",
 		},
 		{
-			pattern: "POST /ui/login", handler: http.HandlerFunc(s.login), page: true, form: true,
+			pattern: "POST /ui/login", handler: http.HandlerFunc(s.login), page: true, body: form,
 			parameters: "a form: `token`, `next`", answer: "a cookie, by which the browser is known to the page until the host ends, or for 12 hours", status: "303, 401",
 		},
 		{
-			pattern: "POST /ui/logout", handler: http.HandlerFunc(s.logout), page: true, form: true, signed: true,
+			pattern: "POST /ui/logout", handler: http.HandlerFunc(s.logout), page: true, body: form, signed: true,
 			parameters: "a form: `form`", answer: "the end of that", status: "303",
 		},
 		{
-			pattern: "POST /ui/reload", handler: s.operation("reload", s.showReload), page: true, form: true, signed: true,
+			pattern: "POST /ui/reload", handler: s.operation("reload", s.showReload), page: true, body: form, signed: true,
 			parameters: "a form: `form`, from `GET /ui/reload`", answer: "as `POST /reload`, as HTML", status: "200",
 		},
 	}
 	for _, what := range fleet.Operations {
 		endpoints = append(endpoints, endpoint{
-			pattern: "POST /ui/plugins/{plugin}/" + string(what), handler: s.operation(string(what), s.showOperation(what)), page: true, form: true, signed: true,
+			pattern: "POST /ui/plugins/{plugin}/" + string(what), handler: s.operation(string(what), s.showOperation(what)), page: true, body: form, signed: true,
 			parameters: "`plugin`: its name; a form: `form`, from `GET` of the same path", answer: "as `POST /plugins/{plugin}/" + string(what) + "`, as HTML", status: "200",
 		})
 	}

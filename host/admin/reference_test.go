@@ -48,7 +48,7 @@ Who may ask for what:
 A token comes as ` + "`Authorization: Bearer …`" + `. There are those of ` + "`listen.admin_token`" + `, and over TCP one of the host's own: a new one for each of
 its lives, in ` + "`admin-PORT.token`" + ` below ` + "`run_dir`" + `, for nobody but its user (on its machine answers name the path in ` + "`Agenthost-Token-File`" + `, where the
 command line finds it). Refused besides: requests of pages of other sites in a browser (` + "`Origin`, `Sec-Fetch-Site`" + `), names in ` + "`Host`" + ` that a
-stranger can have lead here (403; not with a token), and bodies that are neither ` + "`application/json`" + ` nor ` + "`application/octet-stream`" + ` (415). Each operation leaves a line in
+stranger can have lead here (403; not with a token), and bodies that are not ` + "`application/json`" + `, where nothing else is said (415). Each operation leaves a line in
 the log, ` + "`operation`" + `, with who asked for it, its outcome and what changed.
 
 | endpoint | access | parameters | answer | status |
