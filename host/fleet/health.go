@@ -81,7 +81,7 @@ func (h Health) judge(now time.Time, s signs) (is silence, again time.Time) {
 	if calls := s.calls; !calls.Since.IsZero() {
 		from := latest(calls.Since, s.held)
 		if calls.Asked.Sub(from) >= calls.MaxWait && now.Sub(calls.Asked) < lastingSilence {
-			return silence{calls.Since, fmt.Sprintf("its %s calls have no answer, though health checks have", calls.Method)}, now.Add(answersAgain)
+			return silence{calls.Since, fmt.Sprintf("its %s calls have no answer", calls.Method)}, now.Add(answersAgain)
 		}
 		if due := from.Add(calls.MaxWait); due.After(now) {
 			sooner(due)
@@ -185,7 +185,11 @@ func (s *instanceSlot) examine(ctx context.Context, running instance, found exam
 		}
 		known.calls, known.away = running.Silence(), outageOf(running)
 		var is silence
-		if is, again = rule.judge(now, known); is != said {
+		is, again = rule.judge(now, known)
+		if is.what != "" && said.what != "" {
+			is = said // one silence has one cause in words, also when more comes to go without an answer
+		}
+		if is != said {
 			said = is
 			select {
 			case found.changes <- is:

@@ -127,12 +127,38 @@ func TestAPluginThatDoesNotAnswerIsUnresponsiveWithinFiveSecondsUntilItAnswers(t
 	})
 }
 
+// Flyte keeps each message that differs from the one before, and propeller writes it into its record of the task.
+func TestOneSilenceIsToldInTheSameWordsToItsEnd(t *testing.T) {
+	playDeaf(t, func(t *testing.T, d *deaf, status func() Status) {
+		d.calls.Store(&plugin.Silence{Method: "GetTask", MaxWait: 4 * time.Second, Since: time.Now(), Asked: time.Now().Add(4 * time.Second)})
+		time.Sleep(5 * time.Second)
+		first := status()
+		d.calls.Store(&plugin.Silence{Method: "DeleteTask", MaxWait: 4 * time.Second, Since: time.Now().Add(-4 * time.Second), Asked: time.Now()})
+		d.hangs.Store(true)
+		time.Sleep(10 * time.Second)
+		if then := status(); first.State != Unresponsive || then.State != Unresponsive || then.Reason.Error() != first.Reason.Error() || !then.Since.Equal(first.Since) {
+			t.Errorf("first %v, then %v", first.Reason, then.Reason)
+		}
+		d.hangs.Store(false)
+		d.calls.Store(nil)
+		time.Sleep(12 * time.Second)
+		if s := status(); s.State != Running {
+			t.Fatalf("when it answers: %+v", s)
+		}
+		d.hangs.Store(true)
+		time.Sleep(5 * time.Second)
+		if s := status(); !strings.Contains(s.Reason.Error(), "health checks have no answer") {
+			t.Errorf("the next silence: %v", s.Reason)
+		}
+	})
+}
+
 func TestAPluginWhoseCallsHaveNoAnswerIsUnresponsiveThoughItsHealthIsWell(t *testing.T) {
 	playDeaf(t, func(t *testing.T, d *deaf, status func() Status) {
 		d.calls.Store(&plugin.Silence{Method: "GetTask", MaxWait: 4 * time.Second, Since: time.Now(), Asked: time.Now().Add(4 * time.Second)})
 		time.Sleep(5 * time.Second)
 		s := status()
-		if s.State != Unresponsive || !strings.Contains(s.Reason.Error(), "its GetTask calls have no answer, though health checks have") {
+		if s.State != Unresponsive || !strings.Contains(s.Reason.Error(), "its GetTask calls have no answer") {
 			t.Fatalf("got %+v", s)
 		}
 		d.calls.Store(nil)
