@@ -1,6 +1,10 @@
 package jobs
 
-import "testing"
+import (
+	"math"
+	"strconv"
+	"testing"
+)
 
 // What a poll adds to the hot path: the job's ID, and the same answer as ever.
 func BenchmarkAnsweredAsBefore(b *testing.B) {
@@ -54,5 +58,29 @@ func BenchmarkSweepOfAMillionJobs(b *testing.B) {
 	running := manyJobs(1_000_000)
 	for b.Loop() {
 		running.Sweep()
+	}
+}
+
+// What a new task costs where another is forgotten for it, with whom it shares nothing, or its execution and its resource_meta, as in a
+// large map task and with agents whose jobs have no names of their own.
+func BenchmarkATaskForAnother(b *testing.B) {
+	for name, executions := range map[string]int{"sharing nothing": math.MaxInt, "of one execution": 1} {
+		b.Run(name, func(b *testing.B) {
+			tasks := NewTasks(32 << 20)
+			add := func(i int) {
+				text := strconv.Itoa(i % executions)
+				task := tasks.Attempt(Identify("attempt", strconv.Itoa(i)), TaskName{Type: "sql", Execution: Execution{Name: text}})
+				task.Bind(Identify("meta", text), Identify("job", strconv.Itoa(i)))
+			}
+			i := 0
+			for ; tasks.Memory().Forgotten == 0; i++ {
+				add(i)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				add(i)
+				i++
+			}
+		})
 	}
 }

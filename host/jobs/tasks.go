@@ -3,6 +3,7 @@ package jobs
 import (
 	"container/list"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,8 +22,8 @@ type Tasks struct {
 	// mu is held for all but the jobs in shards.
 	mu          sync.Mutex
 	attempts    map[ID]*Task
-	metas       map[ID][]*Task
-	executions  map[Execution][]*Task
+	metas       map[ID]*list.List        // of *Task, the oldest first
+	executions  map[Execution]*list.List // of *Task, the oldest first
 	live, ended list.List // of *Task
 	forgotten   int64
 	since       time.Time // of the last task that was forgotten: its first call
@@ -61,7 +62,8 @@ type Task struct {
 	name     TaskName
 	attempt  ID // zero: not known
 	jobs     []ID
-	meta     []ID
+	metas    []place[ID]
+	same     *list.Element // among the tasks of its execution; nil: that is not known
 	place    *list.Element
 	hasEnded bool
 	gone     bool
@@ -70,6 +72,12 @@ type Task struct {
 	calls  []Calls
 	left   int  // calls that were left out
 	closed bool // the task is forgotten
+}
+
+// place is where a task is in the list of those that share a key: all of an execution's, or of a resource_meta's, may be tens of thousands.
+type place[K comparable] struct {
+	key     K
+	element *list.Element
 }
 
 // Calls are calls in a row that were alike.
@@ -102,7 +110,7 @@ const FirstCalls = 4
 
 const (
 	// taskBytes is what a task takes besides its names and calls, bindBytes what a name of its job does, and callsBytes what calls do; about.
-	taskBytes, bindBytes, callsBytes = 896, 256, 192
+	taskBytes, bindBytes, callsBytes = 992, 256, 192
 	// maxCalls is how many rows of calls a task has.
 	maxCalls = 16
 	// likeCalls is how far back calls are looked for that a new one is counted with: polls that are answered from memory come between others.
@@ -115,7 +123,7 @@ const (
 
 // NewTasks returns an empty memory of at most maxBytes, about.
 func NewTasks(maxBytes int64) *Tasks {
-	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID][]*Task{}, executions: map[Execution][]*Task{}}
+	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID]*list.List{}, executions: map[Execution]*list.List{}}
 	for i := range t.shards {
 		t.shards[i].jobs = map[ID]*Task{}
 	}
@@ -139,7 +147,7 @@ func (t *Tasks) Only(meta ID, taskType string) *Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var only *Task
-	for _, task := range t.metas[meta] {
+	for task := range tasksIn(t.metas[meta]) {
 		switch {
 		case task.name.Type != taskType:
 		case only != nil:
@@ -176,7 +184,7 @@ func (t *Tasks) add(name TaskName) *Task {
 	task := &Task{tasks: t, name: name}
 	task.place = t.live.PushBack(task)
 	if name.Execution != (Execution{}) {
-		t.executions[name.Execution] = append(t.executions[name.Execution], task)
+		task.same = shared(t.executions, name.Execution, task)
 	}
 	t.size.Add(task.weight())
 	t.shrink(task)
@@ -210,9 +218,8 @@ func (t *Task) Bind(meta ID, jobs ...ID) {
 		s.jobs[job] = t
 		s.mu.Unlock()
 	}
-	if !slices.Contains(t.meta, meta) && len(t.meta) < maxNames {
-		t.meta = append(t.meta, meta)
-		t.tasks.metas[meta] = append(t.tasks.metas[meta], t)
+	if len(t.metas) < maxNames && !slices.ContainsFunc(t.metas, func(p place[ID]) bool { return p.key == meta }) {
+		t.metas = append(t.metas, place[ID]{meta, shared(t.tasks.metas, meta, t)})
 	}
 	t.tasks.size.Add(t.weight())
 	t.tasks.shrink(t)
@@ -317,16 +324,11 @@ func (t *Tasks) forget(task *Task) {
 	for _, job := range task.jobs {
 		t.release(task, job)
 	}
-	for _, meta := range task.meta {
-		t.metas[meta] = without(t.metas[meta], task)
-		if len(t.metas[meta]) == 0 {
-			delete(t.metas, meta)
-		}
+	for _, p := range task.metas {
+		unshared(t.metas, p.key, p.element)
 	}
-	if same := without(t.executions[task.name.Execution], task); len(same) > 0 {
-		t.executions[task.name.Execution] = same
-	} else {
-		delete(t.executions, task.name.Execution)
+	if task.same != nil {
+		unshared(t.executions, task.name.Execution, task.same)
 	}
 	weight := task.weight()
 	task.mu.Lock()
@@ -352,8 +354,37 @@ func (t *Tasks) release(task *Task, job ID) {
 	}
 }
 
-func without(tasks []*Task, one *Task) []*Task {
-	return slices.DeleteFunc(tasks, func(t *Task) bool { return t == one })
+// shared puts a task at the end of the list of a key.
+func shared[K comparable](lists map[K]*list.List, key K, task *Task) *list.Element {
+	tasks := lists[key]
+	if tasks == nil {
+		tasks = list.New()
+		lists[key] = tasks
+	}
+	return tasks.PushBack(task)
+}
+
+// unshared takes a task from the list of a key.
+func unshared[K comparable](lists map[K]*list.List, key K, element *list.Element) {
+	tasks := lists[key]
+	tasks.Remove(element)
+	if tasks.Len() == 0 {
+		delete(lists, key)
+	}
+}
+
+// tasksIn goes through a list; nil is an empty one.
+func tasksIn(tasks *list.List) iter.Seq[*Task] {
+	return func(yield func(*Task) bool) {
+		if tasks == nil {
+			return
+		}
+		for e := tasks.Front(); e != nil; e = e.Next() {
+			if !yield(e.Value.(*Task)) { //nolint:forcetypeassert // nothing else is in the lists
+				return
+			}
+		}
+	}
 }
 
 // Remembered is a task as it is remembered.
@@ -405,10 +436,10 @@ func (t *Tasks) Called(name string) []Execution {
 	return found
 }
 
-func all(tasks []*Task) []Remembered {
-	found := make([]Remembered, len(tasks))
-	for i, task := range tasks {
-		found[i] = task.remembered()
+func all(tasks *list.List) []Remembered {
+	var found []Remembered
+	for task := range tasksIn(tasks) {
+		found = append(found, task.remembered())
 	}
 	return found
 }

@@ -153,7 +153,7 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 		defer tasks.mu.Unlock()
 		count := 0
 		for _, same := range tasks.executions {
-			for _, task := range same {
+			for task := range tasksIn(same) {
 				count++
 				size += task.weight()
 				for i := range task.calls {

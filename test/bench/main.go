@@ -308,7 +308,7 @@ func startHost(ctx context.Context, dir, bin, hello string, known *identities) (
 		return nil, err
 	}
 	settings := map[string]any{
-		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": *operators},
+		"listen":  map[string]any{"grpc": "127.0.0.1:0", "admin": *operators, "pprof": true},
 		"log":     map[string]any{"format": "json"},
 		"run_dir": filepath.Join(dir, "run"),
 		"plugins": map[string]any{"hello": map[string]any{"command": []string{hello}}},
