@@ -91,7 +91,7 @@ verify-plugins: build
 ## bench: CreateTask and GetTask through the host beside the same straight to the plugin (BENCH_AGAINST=bin of another commit)
 .PHONY: bench
 bench: build
-	@go run ./test/bench -tls $(if $(BENCH_AGAINST),-against '$(BENCH_AGAINST)')
+	@go run ./test/bench -tls -traces $(if $(BENCH_AGAINST),-against '$(BENCH_AGAINST)')
 
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages

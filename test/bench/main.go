@@ -1,7 +1,7 @@
 // Command bench measures what the host costs: CreateTask and GetTask, the call that FlytePropeller makes most, through the host
 // beside the same straight to the same plugin, from one client, in alternating rounds. Machines are noisy, so the figures that
 // count are ratios of medians. With -against it measures another host as well, such as that of an earlier commit, and with -tls one
-// that knows its callers by their certificates. It builds nothing: `make bench` does.
+// that knows its callers by their certificates, with -traces one that traces a hundredth of the calls. It builds nothing: `make bench` does.
 //
 // With folders of hello agents as arguments it measures those, beside each other: `make bench-languages`.
 package main
@@ -16,6 +16,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +35,7 @@ import (
 	"github.com/prometheus/procfs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
@@ -42,6 +45,7 @@ var (
 	bin       = flag.String("bin", "bin", "where `make build` put the host and the plugins")
 	against   = flag.String("against", "", "where `make build` of another commit put its host, to measure it beside")
 	overTLS   = flag.Bool("tls", false, "measure a host with TLS, client certificates and rules that seal, too")
+	traced    = flag.Bool("traces", false, "measure a host that sends a hundredth of its traces to a collector, too")
 	rounds    = flag.Int("rounds", 9, "rounds of each kind")
 	length    = flag.Duration("length", time.Second, "length of a round")
 	callers   = flag.String("callers", "1,64", "numbers of callers at once; the last makes the summary")
@@ -73,7 +77,7 @@ func run() error {
 		return err
 	}
 
-	own, err := startHost(ctx, filepath.Join(dir, "host"), *bin, hello, nil)
+	own, err := startHost(ctx, filepath.Join(dir, "host"), *bin, hello, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -89,7 +93,7 @@ func run() error {
 	defer stop()
 	kinds := []*kind{{name: "direct", client: direct, plugin: plugged}, {name: "forwarded", client: own.client, host: own, plugin: own.plugin}}
 	if *against != "" {
-		other, err := startHost(ctx, filepath.Join(dir, "other"), *against, hello, nil)
+		other, err := startHost(ctx, filepath.Join(dir, "other"), *against, hello, nil, nil)
 		if err != nil {
 			return fmt.Errorf("-against %s: %w", *against, err)
 		}
@@ -101,12 +105,28 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		guarded, err := startHost(ctx, filepath.Join(dir, "tls"), *bin, hello, known)
+		guarded, err := startHost(ctx, filepath.Join(dir, "tls"), *bin, hello, known, nil)
 		if err != nil {
 			return fmt.Errorf("-tls: %w", err)
 		}
 		defer guarded.stop()
 		kinds = append(kinds, &kind{name: "tls", client: guarded.client, host: guarded, plugin: guarded.plugin})
+	}
+	if *traced {
+		collector, stopCollector, err := startCollector(ctx)
+		if err != nil {
+			return fmt.Errorf("-traces: %w", err)
+		}
+		defer stopCollector()
+		tracing, err := startHost(ctx, filepath.Join(dir, "traces"), *bin, hello, nil, []string{
+			"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + collector, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+			"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01",
+		})
+		if err != nil {
+			return fmt.Errorf("-traces: %w", err)
+		}
+		defer tracing.stop()
+		kinds = append(kinds, &kind{name: "traced", client: tracing.client, host: tracing, plugin: tracing.plugin})
 	}
 
 	for _, k := range kinds {
@@ -118,13 +138,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var ratios, tlsRatios []string
+	var ratios []string
+	added := map[string][]string{} // the kinds of our host that do more: their rates, of those of the one that does not
 	create := newCreate()
 	for _, method := range []struct {
 		name string
 		call func(*kind) call
 	}{{"CreateTask", func(*kind) call { return create }}, {"GetTask", func(k *kind) call { return k.poll }}} {
-		var ratio, tlsRatio float64
+		var ratio float64
+		more := map[string]float64{}
 		for _, callers := range numbers {
 			if err := compare(ctx, kinds, method.call, callers); err != nil {
 				return fmt.Errorf("%s: %w", method.name, err)
@@ -137,16 +159,18 @@ func run() error {
 			fmt.Printf("%-10s forwarded/direct, %2d callers: %.2f\n", method.name, callers, ratio)
 			for _, k := range kinds[2:] {
 				a, b := kinds[1], k
-				if k.name == "tls" {
+				if k.name != "other" {
 					a, b = k, kinds[1]
-					tlsRatio = median(a.rates) / median(b.rates)
+					more[k.name] = median(a.rates) / median(b.rates)
 				}
 				fmt.Printf("%-10s %s/%s, %2d callers: %.2f; the median of rounds: %.2f; by processor time: %.2f\n", method.name, a.name, b.name, callers,
 					median(a.rates)/median(b.rates), medianOfRounds(a, b), b.perCall()/a.perCall())
 			}
 		}
 		ratios = append(ratios, fmt.Sprintf("%s %.2f", method.name, ratio))
-		tlsRatios = append(tlsRatios, fmt.Sprintf("%s %.2f", method.name, tlsRatio))
+		for name, ratio := range more {
+			added[name] = append(added[name], fmt.Sprintf("%s %.2f", method.name, ratio))
+		}
 	}
 	busy, err := own.memory()
 	if err != nil {
@@ -154,8 +178,8 @@ func run() error {
 	}
 	fmt.Printf("host memory: %.1f MiB idle with one plugin, %.1f MiB after the load\n", idle, busy)
 	said := fmt.Sprintf("forwarded/direct at %d callers: %s", numbers[len(numbers)-1], strings.Join(ratios, ", "))
-	if *overTLS {
-		said += "; tls/forwarded: " + strings.Join(tlsRatios, ", ")
+	for _, name := range slices.Sorted(maps.Keys(added)) {
+		said += fmt.Sprintf("; %s/forwarded: %s", name, strings.Join(added[name], ", "))
 	}
 	fmt.Println("bench:", said)
 	return nil
@@ -303,7 +327,7 @@ type host struct {
 	plugin  procfs.Proc // its only child
 }
 
-func startHost(ctx context.Context, dir, bin, hello string, known *identities) (*host, error) {
+func startHost(ctx context.Context, dir, bin, hello string, known *identities, environ []string) (*host, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -328,6 +352,7 @@ func startHost(ctx context.Context, dir, bin, hello string, known *identities) (
 		return nil, err
 	}
 	command := exec.CommandContext(ctx, filepath.Join(bin, "agenthost"), "serve", "--config", file)
+	command.Env = append(os.Environ(), environ...)
 	output, err := command.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -353,6 +378,22 @@ func startHost(ctx context.Context, dir, bin, hello string, known *identities) (
 		return nil, err
 	}
 	return h, nil
+}
+
+// startCollector serves OTLP: it takes what it is sent, and keeps nothing.
+func startCollector(ctx context.Context) (address string, stop func(), err error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+		if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
+			return err
+		}
+		return stream.SendMsg(&emptypb.Empty{})
+	}))
+	go func() { _ = server.Serve(listener) }()
+	return listener.Addr().String(), server.Stop, nil
 }
 
 // childOf finds the process that a process has started.
