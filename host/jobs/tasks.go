@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"container/list"
 	"encoding/binary"
 	"iter"
@@ -22,9 +23,9 @@ type Tasks struct {
 	// mu is held for all but the jobs in shards.
 	mu          sync.Mutex
 	attempts    map[ID]*Task
-	metas       map[ID]*list.List        // of *Task, the oldest first
-	executions  map[Execution]*list.List // of *Task, the oldest first
-	live, ended list.List // of *Task
+	metas       map[ID]*list.List // of *Task, the oldest first
+	live, ended list.List         // of *Task
+	added       uint64
 	forgotten   int64
 	since       time.Time // of the last task that was forgotten: its first call
 
@@ -62,8 +63,8 @@ type Task struct {
 	name     TaskName
 	attempt  ID // zero: not known
 	jobs     []ID
-	metas    []place[ID]
-	same     *list.Element // among the tasks of its execution; nil: that is not known
+	metas    []namesake
+	number   uint64 // how many came before
 	place    *list.Element
 	hasEnded bool
 	gone     bool
@@ -74,10 +75,10 @@ type Task struct {
 	closed bool // the task is forgotten
 }
 
-// place is where a task is in the list of those that share a key: all of an execution's, or of a resource_meta's, may be tens of thousands.
-type place[K comparable] struct {
-	key     K
-	element *list.Element
+// namesake is where a task is among those whose jobs have the same resource_meta: with an agent that has but one, that is all.
+type namesake struct {
+	meta  ID
+	place *list.Element
 }
 
 // Calls are calls in a row that were alike.
@@ -110,7 +111,7 @@ const FirstCalls = 4
 
 const (
 	// taskBytes is what a task takes besides its names and calls, bindBytes what a name of its job does, and callsBytes what calls do; about.
-	taskBytes, bindBytes, callsBytes = 992, 256, 192
+	taskBytes, bindBytes, callsBytes = 944, 256, 192
 	// maxCalls is how many rows of calls a task has.
 	maxCalls = 16
 	// likeCalls is how far back calls are looked for that a new one is counted with: polls that are answered from memory come between others.
@@ -123,7 +124,7 @@ const (
 
 // NewTasks returns an empty memory of at most maxBytes, about.
 func NewTasks(maxBytes int64) *Tasks {
-	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID]*list.List{}, executions: map[Execution]*list.List{}}
+	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID]*list.List{}}
 	for i := range t.shards {
 		t.shards[i].jobs = map[ID]*Task{}
 	}
@@ -181,11 +182,9 @@ func (t *Tasks) Unknown(name TaskName) *Task {
 
 // add puts a task in, and forgets others for it.
 func (t *Tasks) add(name TaskName) *Task {
-	task := &Task{tasks: t, name: name}
+	task := &Task{tasks: t, name: name, number: t.added}
+	t.added++
 	task.place = t.live.PushBack(task)
-	if name.Execution != (Execution{}) {
-		task.same = shared(t.executions, name.Execution, task)
-	}
 	t.size.Add(task.weight())
 	t.shrink(task)
 	return task
@@ -218,8 +217,13 @@ func (t *Task) Bind(meta ID, jobs ...ID) {
 		s.jobs[job] = t
 		s.mu.Unlock()
 	}
-	if len(t.metas) < maxNames && !slices.ContainsFunc(t.metas, func(p place[ID]) bool { return p.key == meta }) {
-		t.metas = append(t.metas, place[ID]{meta, shared(t.tasks.metas, meta, t)})
+	if len(t.metas) < maxNames && !slices.ContainsFunc(t.metas, func(n namesake) bool { return n.meta == meta }) {
+		same := t.tasks.metas[meta]
+		if same == nil {
+			same = list.New()
+			t.tasks.metas[meta] = same
+		}
+		t.metas = append(t.metas, namesake{meta, same.PushBack(t)})
 	}
 	t.tasks.size.Add(t.weight())
 	t.tasks.shrink(t)
@@ -324,11 +328,11 @@ func (t *Tasks) forget(task *Task) {
 	for _, job := range task.jobs {
 		t.release(task, job)
 	}
-	for _, p := range task.metas {
-		unshared(t.metas, p.key, p.element)
-	}
-	if task.same != nil {
-		unshared(t.executions, task.name.Execution, task.same)
+	for _, n := range task.metas {
+		same := t.metas[n.meta]
+		if same.Remove(n.place); same.Len() == 0 {
+			delete(t.metas, n.meta)
+		}
 	}
 	weight := task.weight()
 	task.mu.Lock()
@@ -351,25 +355,6 @@ func (t *Tasks) release(task *Task, job ID) {
 	defer s.mu.Unlock()
 	if s.jobs[job] == task {
 		delete(s.jobs, job)
-	}
-}
-
-// shared puts a task at the end of the list of a key.
-func shared[K comparable](lists map[K]*list.List, key K, task *Task) *list.Element {
-	tasks := lists[key]
-	if tasks == nil {
-		tasks = list.New()
-		lists[key] = tasks
-	}
-	return tasks.PushBack(task)
-}
-
-// unshared takes a task from the list of a key.
-func unshared[K comparable](lists map[K]*list.List, key K, element *list.Element) {
-	tasks := lists[key]
-	tasks.Remove(element)
-	if tasks.Len() == 0 {
-		delete(lists, key)
 	}
 }
 
@@ -413,33 +398,47 @@ func (t *Task) remembered() Remembered {
 func (t *Tasks) ByMeta(meta ID) []Remembered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return all(t.metas[meta])
+	return remembered(slices.Collect(tasksIn(t.metas[meta])))
 }
 
-// Of returns the tasks of an execution, the oldest first.
+// Of returns the tasks of an execution, the oldest first. It looks at each that is remembered: people ask for an execution, calls do not.
 func (t *Tasks) Of(execution Execution) []Remembered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return all(t.executions[execution])
+	return remembered(t.where(func(name *TaskName) bool { return name.Execution == execution }))
 }
 
-// Called returns the executions of a name, in whatever project and domain.
+// Called returns the executions of a name, in whatever project and domain, as Of finds them.
 func (t *Tasks) Called(name string) []Execution {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []Execution
-	for execution := range t.executions {
-		if execution.Name == name {
-			found = append(found, execution)
+	for _, task := range t.where(func(of *TaskName) bool { return of.Execution.Name == name }) {
+		if !slices.Contains(found, task.name.Execution) {
+			found = append(found, task.name.Execution)
 		}
 	}
 	return found
 }
 
-func all(tasks *list.List) []Remembered {
-	var found []Remembered
-	for task := range tasksIn(tasks) {
-		found = append(found, task.remembered())
+// where are the tasks with names that are like what is looked for, the oldest first.
+func (t *Tasks) where(like func(*TaskName) bool) []*Task {
+	var found []*Task
+	for _, tasks := range []*list.List{&t.ended, &t.live} {
+		for task := range tasksIn(tasks) {
+			if like(&task.name) {
+				found = append(found, task)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b *Task) int { return cmp.Compare(a.number, b.number) })
+	return found
+}
+
+func remembered(tasks []*Task) []Remembered {
+	found := make([]Remembered, len(tasks))
+	for i, task := range tasks {
+		found[i] = task.remembered()
 	}
 	return found
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"container/list"
 	"fmt"
 	"runtime"
 	"sync"
@@ -152,8 +153,8 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 		tasks.mu.Lock()
 		defer tasks.mu.Unlock()
 		count := 0
-		for _, same := range tasks.executions {
-			for task := range tasksIn(same) {
+		for _, half := range []*list.List{&tasks.live, &tasks.ended} {
+			for task := range tasksIn(half) {
 				count++
 				size += task.weight()
 				for i := range task.calls {
