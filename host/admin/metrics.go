@@ -106,6 +106,8 @@ var (
 		"Calls that the plugin is answering.", []string{"plugin"}, nil)
 	pluginPending = prometheus.NewDesc("agenthost_creations_on_record",
 		"Tasks for the plugin that were accepted and have no job yet.", []string{"plugin"}, nil)
+	pluginJobs = prometheus.NewDesc("agenthost_plugin_jobs",
+		"Jobs that run, by the plugin that this host asked about each last; plugin is empty where no plugin serves their task type.", []string{"plugin"}, nil)
 	pluginProcesses = prometheus.NewDesc("agenthost_plugin_processes",
 		"Running processes of the plugin's current generation.", []string{"plugin"}, nil)
 	pluginMemory = prometheus.NewDesc("agenthost_plugin_memory_bytes",
@@ -120,7 +122,7 @@ var (
 func (c *pluginCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		pluginState, pluginSwapFailed, pluginInfo, pluginDegraded, pluginRestarts, pluginMemoryRestarts, pluginOOMKills, pluginDraining, pluginLastHealth, pluginNextStart,
-		pluginSecretReads, pluginSecretsUnread, pluginRolloutStep, pluginRolloutAborts, pluginStarted, pluginInFlight, pluginPending, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU,
+		pluginSecretReads, pluginSecretsUnread, pluginRolloutStep, pluginRolloutAborts, pluginStarted, pluginInFlight, pluginPending, pluginJobs, pluginProcesses, pluginMemory, pluginMemoryLimit, pluginCPU,
 		callsWaiting, callsWaitingOldest, pluginLimit, pluginLimited,
 	} {
 		descs <- desc
@@ -138,6 +140,11 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	pending := map[string]int{}
 	for _, p := range c.options.Pending() {
 		pending[p.Plugin]++
+	}
+	running := map[string]int{}
+	counts, _ := c.options.Jobs()
+	for _, count := range counts {
+		running[count.Plugin] += count.Running
 	}
 	seen := map[string]bool{}
 	plugins := c.options.Plugins()
@@ -178,7 +185,9 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 			gauge(pluginNextStart, seconds(next), p.Name)
 		}
 		gauge(pluginPending, float64(pending[p.Name]), p.Name)
+		gauge(pluginJobs, float64(running[p.Name]), p.Name)
 		delete(pending, p.Name)
+		delete(running, p.Name)
 		if p.Manifest != nil {
 			gauge(pluginInfo, 1, p.Name, p.Manifest.Version, p.Manifest.SDK)
 		}
@@ -197,6 +206,9 @@ func (c *pluginCollector) Collect(metrics chan<- prometheus.Metric) {
 	c.collectWaits(metrics, plugins)
 	for name, tasks := range pending { // of plugins that were taken out of the configuration
 		gauge(pluginPending, float64(tasks), name)
+	}
+	for name, jobs := range running {
+		gauge(pluginJobs, float64(jobs), name)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/fleet"
 	"github.com/agenthost/agenthost/host/gateway"
+	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/sandbox"
 )
 
@@ -38,6 +39,31 @@ agenthost_creations_on_record{plugin="gone"} 2
 agenthost_creations_on_record{plugin="idle"} 0
 `
 	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_creations_on_record"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJobsThatRunAreCountedForEveryPlugin(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	running := jobs.NewRunning(100)
+	for n, owner := range []jobs.Owner{{Plugin: "busy", Generation: "old"}, {Plugin: "busy", Generation: "new"}, {Plugin: "gone", Generation: "last"}, {}} {
+		running.Heard(running.Key("sql", []byte{byte(n)}), owner, 0)
+	}
+	New(Options{
+		Metrics: metrics,
+		Plugins: func() []fleet.Status { return []fleet.Status{{Name: "busy"}, {Name: "idle"}, {Name: "busy"}} },
+		Jobs:    func() ([]jobs.Count, bool) { return running.Counts(), running.Full() },
+		Ready:   func() bool { return true }, Rollbacks: func() int64 { return 0 },
+		WatchError: func() string { return "" },
+	})
+	const want = `# HELP agenthost_plugin_jobs Jobs that run, by the plugin that this host asked about each last; plugin is empty where no plugin serves their task type.
+# TYPE agenthost_plugin_jobs gauge
+agenthost_plugin_jobs{plugin=""} 1
+agenthost_plugin_jobs{plugin="busy"} 2
+agenthost_plugin_jobs{plugin="gone"} 1
+agenthost_plugin_jobs{plugin="idle"} 0
+`
+	if err := testutil.GatherAndCompare(metrics, strings.NewReader(want), "agenthost_plugin_jobs"); err != nil {
 		t.Error(err)
 	}
 }

@@ -136,6 +136,7 @@ var Rows = []Row{
 		{Title: "Calls that wait", Description: "Each by what it waits for.", Queries: []Query{{Expr: `sum by (plugin, on) (agenthost_calls_waiting{{plugin}})`, Legend: "{{plugin}} on {{on}}", Only: onlyWaiting}}},
 		{Title: "The call that has waited for longest", Unit: "s", Queries: []Query{{Expr: `max by (plugin, on) (agenthost_calls_waiting_oldest_seconds{{plugin}})`, Legend: "{{plugin}} on {{on}}", Only: onlyWaiting}}},
 		{Title: "Calls on generations that are to go", Queries: []Query{{Expr: `sum by (plugin) (agenthost_plugin_draining_calls{{plugin}})`, Legend: "{{plugin}}"}}},
+		{Title: "Jobs that run", Queries: []Query{{Expr: `sum by (plugin) (agenthost_plugin_jobs{{plugin}})`, Legend: "{{plugin}}"}}},
 		{Title: "Tasks on record without a job", Queries: []Query{{Expr: `sum by (plugin) (agenthost_creations_on_record{{plugin}})`, Legend: "{{plugin}}"}}},
 		{Title: "Calls that met a limit of their plugin", Unit: "reqps", Queries: []Query{{Expr: `sum by (plugin, limit, outcome) (rate(agenthost_limited_total{{plugin}}[$__rate_interval]))`, Legend: "{{plugin}} {{limit}} {{outcome}}", Only: onlyLimit}}},
 		{Title: "Tasks turned away (G17), jobs given up (G6) or unknown (G7)", Unit: "reqps", Queries: []Query{{Expr: `sum by (plugin, guarantee) (rate(agenthost_guarantee_total{{plugin}, guarantee=~"G6|G7|G17"}[$__rate_interval]))`, Legend: "{{plugin}} {{guarantee}}", Only: onlySaved}}},
