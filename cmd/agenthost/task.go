@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -39,6 +39,7 @@ type taskRun struct {
 	credentials  hostCredentials
 	flyte        int
 	pluginConfig string
+	pluginEnv    pluginEnv
 	outputPrefix string
 	timeout      time.Duration
 	beginTimeout time.Duration
@@ -57,7 +58,7 @@ func newTaskRunCommand() *cobra.Command {
 		Short: "Run one task against a host, or against a plugin directly",
 		Long: `Runs one task as FlytePropeller would: asks which agent serves its type, creates the job, polls it and shows how it goes,
 and prints the outputs. Ctrl-C deletes the job. Against a plugin command (after --) it starts the plugin as the host
-would, runs the task and stops the plugin again.
+would, shows what it prints, runs the task and stops the plugin again.
 
 The task is a template that flytekit made (--template), or is put together from flags: a type, and what that type wants
 (--sql, --custom, --task-config), inputs and wanted outputs.
@@ -69,7 +70,8 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
   agenthost task run -t duckdb_query --sql-file top.sql --input flights:dataset=./flights.parquet --input n=10 --want rows:dataset
   agenthost task run --template task.pb --input n=3 --address 10.0.0.7:8000
   agenthost task run --template task.pb --address agents.example.com:8000 --ca ca.crt --token-file token
-  agenthost task run -t duckdb_query --sql "select 1" --plugin-config '{"threads": 2}' -- ./bin/plugins/duckdb/duckdb`,
+  agenthost task run -t duckdb_query --sql "select 1" --plugin-config '{threads: 2}' -- ./bin/plugins/duckdb/duckdb
+  agenthost task run -t warehouse_query --sql "select 1" --secret token=env:TOKEN --env HTTPS_PROXY -- ./my-plugin`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 {
 				return fmt.Errorf("unexpected argument %q; a plugin command comes after --", args[0])
@@ -98,7 +100,8 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	flags.StringVarP(&r.address, "address", "a", "", "`host:port` of the host (default: $AGENTHOST_ADDRESS, else "+defaultAddress+")")
 	r.credentials.bind(flags)
 	flags.IntVar(&r.flyte, "flyte", 1, "which Flyte's services to call: `1 or 2`")
-	flags.StringVar(&r.pluginConfig, "plugin-config", "", "configuration of a plugin run with --: a `file` (YAML or JSON), or JSON")
+	flags.StringVar(&r.pluginConfig, "plugin-config", "", "configuration of a plugin run with --: a `file` (YAML, JSON or TOML), or text such as {threads: 2}")
+	r.pluginEnv.bind(flags)
 	flags.StringVar(&r.outputPrefix, "output-prefix", "", "`URI` under which the agent writes outputs (default: a fresh temporary folder)")
 	flags.DurationVar(&r.timeout, "timeout", 0, "delete the job if it takes longer than `this`; 0: wait for ever")
 	flags.DurationVar(&r.beginTimeout, "begin-timeout", 0, "how `long` the call that begins the task may take; 0: 10m, and 1h for a sync agent")
@@ -107,7 +110,7 @@ Exits with 1 if the task did not succeed, 130 if it was interrupted.`,
 	r.bindFormerFlags(cmd)
 	flags.IntVar(&r.showRows, "show-rows", 10, "how `many` rows of a dataset to show, if its files are on this machine")
 	flags.BoolVar(&r.logs, "logs", false, "show the job's log lines")
-	flags.BoolVarP(&r.quiet, "quiet", "q", false, "show no progress")
+	flags.BoolVarP(&r.quiet, "quiet", "q", false, "show no progress, and nothing of what a plugin run with -- prints")
 	bindTaskCompletions(cmd, &r)
 	return cmd
 }
@@ -125,8 +128,8 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 	if len(plugin) > 0 && r.credentials.given() {
 		return usageError(errors.New("a plugin command is called directly: --tls, --ca, --cert, --key, --server-name and --token-file are for a running host"))
 	}
-	if len(plugin) == 0 && r.pluginConfig != "" {
-		return usageError(errors.New("--plugin-config is for a plugin command after --; a running host has its own configuration"))
+	if len(plugin) == 0 && (r.pluginConfig != "" || r.pluginEnv.given()) {
+		return usageError(errors.New("--plugin-config, --secret and --env are for a plugin command after --; a running host has its own configuration"))
 	}
 	if r.sqlFile != "" && r.task.SQL != "" {
 		return usageError(errors.New("--sql and --sql-file: only one of them can be given"))
@@ -152,7 +155,9 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 		defer cancel()
 	}
 
-	conn, closeConn, err := r.connect(ctx, plugin, cmd.ErrOrStderr())
+	lines := newProgressLines(cmd.ErrOrStderr(), r.quiet)
+	defer lines.end()
+	conn, closeConn, err := r.connect(ctx, plugin, lines, cmd.ErrOrStderr())
 	if err != nil {
 		return interruptedOr(ctx, err)
 	}
@@ -168,7 +173,6 @@ func (r *taskRun) run(cmd *cobra.Command, plugin []string) error {
 		}
 	}
 
-	lines := newProgressLines(cmd.ErrOrStderr(), r.quiet)
 	options := taskrun.Options{
 		Flyte: agentclient.Flyte(r.flyte), OutputPrefix: r.outputPrefix, Project: r.task.Project, Domain: r.task.Domain, BeginTimeout: r.beginTimeout, Watch: lines.show,
 	}
@@ -220,16 +224,12 @@ func interruptedOr(ctx context.Context, err error) error {
 }
 
 // connect opens a connection to the host, or starts the plugin and gives the one to it.
-func (r *taskRun) connect(ctx context.Context, command []string, messages io.Writer) (grpc.ClientConnInterface, func(), error) {
+func (r *taskRun) connect(ctx context.Context, command []string, lines *progressLines, messages io.Writer) (grpc.ClientConnInterface, func(), error) {
 	if len(command) > 0 {
-		settings, err := parsePluginConfig(r.pluginConfig)
-		if err != nil {
-			return nil, nil, usageError(err)
-		}
 		if !r.quiet {
 			fmt.Fprintf(messages, "starting %s …\n", command[0])
 		}
-		return startPlugin(ctx, command, settings, messages)
+		return r.startPlugin(ctx, command, lines.printed, messages)
 	}
 	options, err := r.credentials.options()
 	if err != nil {
@@ -286,21 +286,20 @@ func readStatement(path string, stdin io.Reader) (string, error) {
 	return string(content), nil
 }
 
-// parsePluginConfig reads a plugin's configuration as a host's file would have it under `config:`.
-func parsePluginConfig(text string) (map[string]any, error) {
-	if text == "" {
+// parsePluginConfig reads a plugin's configuration as a host's file would have it under `config:`, from a file or a text.
+func parsePluginConfig(flag, text string) (map[string]any, error) {
+	switch {
+	case text == "":
 		return map[string]any{}, nil
+	case strings.HasPrefix(strings.TrimSpace(text), "{"):
+		return config.ParsePluginConfig(flag, text)
 	}
-	if !strings.HasPrefix(strings.TrimSpace(text), "{") {
-		block, err := config.ReadPluginConfig(text)
-		if err != nil {
-			return nil, fmt.Errorf("--plugin-config: %w", err)
-		}
-		return block, nil
+	block, err := config.ReadPluginConfig(text)
+	if _, missing := os.Stat(text); errors.Is(missing, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no file %s; text is in braces, such as '{threads: 2}'", flag, text)
 	}
-	var block map[string]any
-	if err := json.Unmarshal([]byte(text), &block); err != nil {
-		return nil, fmt.Errorf("--plugin-config: not a JSON object: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	return block, nil
 }

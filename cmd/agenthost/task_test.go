@@ -162,6 +162,79 @@ func TestTaskRunAgainstAPluginDirectlyStartsAndStopsIt(t *testing.T) {
 	agenthost(t, line...).expect(t, exitFailed, "", "handshake")
 }
 
+func TestAPluginThatEndsInACallIsTheErrorWithItsExitCodeAndLastLines(t *testing.T) {
+	for name, c := range map[string]struct {
+		plugin []string
+		says   string // in the error
+	}{
+		"at once":           {badplugin.Command("dies", "-code", "3"), "exited with code 3; last output: cannot find libduckdb.so"},
+		"in its first call": {badplugin.Command("crashes", "-calls", "0", "-code", "3"), "creating the job: plugin "},
+		"in a poll":         {badplugin.Command("crashes", "-calls", "1", "-code", "0"), "asking for the job: plugin "},
+		"in a panic":        {badplugin.Command("panics", "-calls", "0", "-text", "index out of range"), "exited with code 2; last output: panic: index out of range"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			line := append([]string{"task", "run", "-t", "echo_task", "--custom", "polls=3", "--"}, c.plugin...)
+			got := agenthost(t, line...)
+			got.expect(t, exitFailed, "", c.says)
+			printed, failure, _ := strings.Cut(got.stderr, "agenthost: ")
+			if text := "index out of range"; name == "in a panic" {
+				got.expect(t, exitFailed, "", "plugin  ERROR panic: "+text)
+			} else if !strings.Contains(printed, " plugin  cannot find libduckdb.so\n") || !strings.Contains(failure, "exited with code ") || !strings.Contains(failure, "last output: cannot find libduckdb.so") {
+				t.Errorf("what it printed and died of is not told:\n%s", got.stderr)
+			}
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	t.Run("in a sync call", func(t *testing.T) {
+		line := append([]string{"task", "run", "-t", "echo_sync_task", "--custom", "crash_in=sync", "--"}, badplugin.Command("good")...)
+		agenthost(t, line...).expect(t, exitFailed, "", "exited with code 9; last output: crashing in sync as the script says")
+	})
+	t.Run("quietly", func(t *testing.T) {
+		line := append([]string{"task", "run", "-q", "-t", "echo_task", "--"}, badplugin.Command("crashes", "-calls", "0")...)
+		if got := agenthost(t, line...); strings.Contains(got.stderr, " plugin  ") {
+			t.Errorf("with --quiet it shows %s", got.stderr)
+		}
+	})
+}
+
+func TestAPluginRunByHandGetsSecretsAndVariables(t *testing.T) {
+	t.Setenv("MY_TOKEN", "s3cr3t-value")
+	t.Setenv("PASSED_ON", "from the shell")
+	script := `echo "$GREETING, $PASSED_ON" >&2; cat "$FLYTE_SECRETS_DEFAULT_DIR/token" >&2; exit 3`
+	got := agenthost(t, "task", "run", "-t", "x", "--secret", "token=env:MY_TOKEN", "--env", "GREETING=Hello", "--env", "PASSED_ON", "--", "sh", "-c", script)
+	got.expect(t, exitFailed, "", " plugin  Hello, from the shell\n")
+	got.expect(t, exitFailed, "", " plugin  [secret token]\n")
+	if strings.Contains(got.stderr, "s3cr3t-value") {
+		t.Errorf("the secret is shown:\n%s", got.stderr)
+	}
+	agenthost(t, "task", "run", "-t", "x", "--secret", "token", "--", "x").expect(t, exitUsage, "", `--secret "token": expected name=uri`)
+	agenthost(t, "task", "run", "-t", "x", "--env", "=x", "--", "x").expect(t, exitUsage, "", `--env "=x": expected NAME=value, or NAME`)
+	agenthost(t, "task", "run", "-t", "x", "--env", "A=x").expect(t, exitUsage, "", "are for a plugin command after --")
+}
+
+func TestAPluginsConfigurationIsTakenInYAMLsFlowForm(t *testing.T) {
+	strict := badplugin.Command("good", "-strict", "-schema", `{"type": "object"}`)
+	with := func(config string) outcome {
+		return agenthost(t, append([]string{"task", "run", "-q", "-t", "echo_sync_task", "--plugin-config", config, "--"}, strict...)...)
+	}
+	for _, right := range []string{`{threads: 2}`, `{"threads": 2}`, "{\n  threads: 2,\n}", `{}`} {
+		with(right).expect(t, 0, "(no outputs)", "SUCCEEDED")
+	}
+	for wrong, says := range map[string]string{
+		`{thraeds: 2}`:             "--plugin-config: thraeds: ",
+		`{threads: 2, threads: 3}`: "--plugin-config:1: threads: ",
+		`{threads: 2`:              "--plugin-config:1: ",
+		`threads: 2`:               "there is no file threads: 2; text is in braces, such as '{threads: 2}'",
+	} {
+		if got := with(wrong); got.code == 0 || !strings.Contains(got.stderr, says) {
+			t.Errorf("%s: want %q, got %+v", wrong, says, got)
+		}
+	}
+}
+
 func TestATimeoutDeletesTheJob(t *testing.T) {
 	line := append([]string{"task", "run", "-t", "echo_task", "--custom", "polls=100000", "--timeout", "2s", "--"}, badplugin.Command("good")...)
 	agenthost(t, line...).expect(t, exitFailed, "", "--timeout is over: interrupted; the job was deleted")

@@ -5,15 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/config"
+	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
+	"github.com/agenthost/agenthost/tools/terminal"
 )
 
 // inheritedByTask are the variables that a plugin run by hand gets from the shell: what a person has set up there to reach
@@ -24,9 +31,19 @@ var inheritedByTask = []string{
 	"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY",
 }
 
-// startPlugin starts a plugin for one task, and gives the connection to it and what stops it. A stop that goes wrong is
-// told to problems: the task's result matters more.
-func startPlugin(ctx context.Context, command []string, settings map[string]any, problems io.Writer) (grpc.ClientConnInterface, func(), error) {
+// startPlugin starts a plugin for one task, and gives the connection to it and what stops it. What it prints is told to printed. A stop
+// that goes wrong is told to problems: the task's result matters more.
+func (r *taskRun) startPlugin(ctx context.Context, command []string, printed func(line string), problems io.Writer) (grpc.ClientConnInterface, func(), error) {
+	settings, err := parsePluginConfig("--plugin-config", r.pluginConfig)
+	if err != nil {
+		return nil, nil, usageError(err)
+	}
+	configured := config.DefaultPlugin()
+	configured.Sandbox.Mode = config.Off // it is its user's own program, for tasks about the user's files
+	configured.Command, configured.Config, configured.InheritEnv = command, settings, slices.Clone(inheritedByTask)
+	if err := r.pluginEnv.addTo(&configured.Secrets, &configured.Env, &configured.InheritEnv); err != nil {
+		return nil, nil, usageError(err)
+	}
 	base, err := os.MkdirTemp("", "agenthost-")
 	if err != nil {
 		return nil, nil, err
@@ -40,15 +57,12 @@ func startPlugin(ctx context.Context, command []string, settings map[string]any,
 			fmt.Fprintf(problems, "agenthost: clearing up after the plugin: %v\n", err)
 		}
 	}
-	configured := config.DefaultPlugin()
-	configured.Sandbox.Mode = config.Off // it is its user's own program, for tasks about the user's files
-	configured.Command, configured.Config, configured.InheritEnv = command, settings, inheritedByTask
 	instance, err := plugin.Start(ctx, plugin.SpecOf(filepath.Base(command[0]), configured), plugin.Environment{
-		RunRoot: runRoot, Log: slog.New(slog.DiscardHandler), // an error carries the last lines
+		RunRoot: runRoot, Keep: func(_ int, line []byte) { printed(printedLine(line)) },
 	})
 	if err != nil {
 		remove()
-		return nil, nil, err
+		return nil, nil, refusedConfig(err)
 	}
 	stop := func() {
 		if err := stopPlugin(instance, configured); err != nil {
@@ -56,5 +70,89 @@ func startPlugin(ctx context.Context, command []string, settings map[string]any,
 		}
 		remove()
 	}
-	return instance.Conn(), stop, nil
+	return mortalConn{instance.Conn(), instance}, stop, nil
+}
+
+// refusedConfig shows what a plugin says against its configuration as the flag's fault, a key a line.
+func refusedConfig(err error) error {
+	var failed *plugin.StartError
+	if !errors.As(err, &failed) || len(failed.ConfigErrors) == 0 {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "plugin %s refuses its configuration:", failed.Plugin)
+	for _, wrong := range failed.ConfigErrors {
+		b.WriteString("\n  --plugin-config: ")
+		if wrong.Key != "" {
+			b.WriteString(wrong.Key + ": ")
+		}
+		b.WriteString(wrong.Message)
+	}
+	return errors.New(b.String())
+}
+
+// printedLine is a line that the plugin printed, for people: a structured one as level, message and fields.
+func printedLine(object []byte) string {
+	line := logging.Printed{Object: object}.Line()
+	text := strings.ReplaceAll(terminal.Clean(line.Message), "\n", "\n    ")
+	if line.Level == "warn" || line.Level == "error" {
+		text = strings.ToUpper(line.Level) + " " + text
+	}
+	for _, key := range slices.Sorted(maps.Keys(line.Fields)) {
+		if key != "stream" { // where it was printed is of no interest on a terminal
+			text += "  " + terminal.Line(key+"="+fieldText(line.Fields[key]))
+		}
+	}
+	return text
+}
+
+// endGrace is how long after a call that failed its process may take to end, which explains it.
+const endGrace = time.Second
+
+// mortalConn is the connection to a plugin's process. What a call gets because the process has ended says how it ended, and is no
+// gRPC status: there is nothing to ask again.
+type mortalConn struct {
+	grpc.ClientConnInterface
+	instance *plugin.Instance
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c mortalConn) Invoke(ctx context.Context, method string, request, answer any, options ...grpc.CallOption) error {
+	return c.explain(c.ClientConnInterface.Invoke(ctx, method, request, answer, options...))
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c mortalConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := c.ClientConnInterface.NewStream(ctx, desc, method, options...)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return mortalStream{stream, c}, nil
+}
+
+type mortalStream struct {
+	grpc.ClientStream
+	conn mortalConn
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s mortalStream) RecvMsg(message any) error {
+	return s.conn.explain(s.ClientStream.RecvMsg(message))
+}
+
+func (c mortalConn) explain(err error) error {
+	if err == nil || status.Code(err) != codes.Unavailable {
+		return err
+	}
+	timer := time.NewTimer(endGrace)
+	defer timer.Stop()
+	select {
+	case <-c.instance.Done():
+	case <-timer.C:
+		return err
+	}
+	if died := c.instance.Err(); died != nil {
+		return fmt.Errorf("%w; no call must ever end the process", died)
+	}
+	return err
 }

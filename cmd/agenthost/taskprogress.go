@@ -24,6 +24,7 @@ type progressLines struct {
 	latest taskrun.Progress // the last one heard of
 	heard  time.Time
 	last   string // what was written last, without the time
+	once   sync.Once
 	stop   chan struct{}
 	ended  chan struct{}
 }
@@ -90,22 +91,33 @@ func (p *progressLines) rewrite(progress taskrun.Progress) {
 }
 
 // log writes one of the job's log lines above the progress line.
-func (p *progressLines) log(line string) {
+func (p *progressLines) log(line string) { p.above("    log  ", line) }
+
+// printed writes a line that the plugin printed above the progress line.
+func (p *progressLines) printed(line string) {
+	if !p.quiet {
+		p.above(" plugin  ", line)
+	}
+}
+
+func (p *progressLines) above(by, line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inPlace {
 		terminal.Control(p.out, "\r\x1b[K")
 	}
-	fmt.Fprintf(p.out, "    log  %s\n", strings.ReplaceAll(line, "\n", "\n         "))
+	fmt.Fprintf(p.out, "%s%s\n", by, strings.ReplaceAll(line, "\n", "\n         "))
 }
 
-// end takes the progress line away.
+// end takes the progress line away. It may be called again.
 func (p *progressLines) end() {
-	close(p.stop)
-	<-p.ended
-	if p.inPlace {
-		terminal.Control(p.out, "\r\x1b[K")
-	}
+	p.once.Do(func() {
+		close(p.stop)
+		<-p.ended
+		if p.inPlace {
+			terminal.Control(p.out, "\r\x1b[K")
+		}
+	})
 }
 
 func oneLine(message string) string { return terminal.Line(message) }

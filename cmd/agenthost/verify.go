@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 
-	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/tools/terminal"
 	"github.com/agenthost/agenthost/tools/verify"
 )
@@ -28,7 +26,7 @@ const outputJUnit = "junit"
 type verifyFlags struct {
 	spec, config string
 	tasks        []string
-	secrets, env []string
+	pluginEnv    pluginEnv
 	startTimeout time.Duration
 	tls          string
 	pattern      string
@@ -62,9 +60,8 @@ A check passes, fails, warns or is skipped with a reason. Exits with 1 if any fa
 	flags.SetInterspersed(false) // what follows the command is the plugin's
 	flags.StringVar(&v.spec, "spec", "", "verify.yaml `file` with the command and all that follows")
 	flags.StringArrayVar(&v.tasks, "task", nil, "`file` with a sample task, or a template as `agenthost task run` takes it; may be repeated")
-	flags.StringVar(&v.config, "config", "", "YAML `file` with the plugin's config: block, one that it must accept")
-	flags.StringArrayVar(&v.secrets, "secret", nil, "`name=uri` of a secret, such as token=file:///run/token or token=env:TOKEN; may be repeated")
-	flags.StringArrayVar(&v.env, "env", nil, "`NAME=value` for the plugin, or NAME to pass on this shell's; may be repeated")
+	flags.StringVar(&v.config, "config", "", "the plugin's config: block, one that it must accept: a `file` (YAML, JSON or TOML), or text such as {threads: 2}")
+	v.pluginEnv.bind(flags)
 	flags.Var(&choice{&v.tls, []string{"on", "off"}}, "tls", "`on or off`, as in the host's configuration (default on)")
 	flags.DurationVar(&v.startTimeout, "start-timeout", 0, "how `long` each start may take (default 1m0s)")
 	flags.StringVar(&v.pattern, "run", "", "make only the checks whose names match this regular `expression`")
@@ -161,9 +158,9 @@ func (v *verifyFlags) subject(command []string) (*verify.Subject, error) {
 		subject.Tasks = append(subject.Tasks, task)
 	}
 	if v.config != "" {
-		block, err := config.ReadPluginConfig(v.config)
+		block, err := parsePluginConfig("--config", v.config)
 		if err != nil {
-			return nil, fmt.Errorf("--config: %w", err)
+			return nil, err
 		}
 		subject.Config = block
 	}
@@ -173,33 +170,7 @@ func (v *verifyFlags) subject(command []string) (*verify.Subject, error) {
 	if v.tls != "" {
 		subject.TLS = v.tls
 	}
-	return subject, v.addPairs(subject)
-}
-
-// addPairs adds the flags of the form name=value.
-func (v *verifyFlags) addPairs(subject *verify.Subject) error {
-	for _, pair := range v.secrets {
-		name, uri, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return fmt.Errorf("--secret %q: expected name=uri", name)
-		}
-		if subject.Secrets == nil {
-			subject.Secrets = map[string]string{}
-		}
-		subject.Secrets[name] = uri
-	}
-	for _, pair := range v.env {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			subject.InheritEnv = append(subject.InheritEnv, name)
-			continue
-		}
-		if subject.Env == nil {
-			subject.Env = map[string]string{}
-		}
-		subject.Env[name] = value
-	}
-	return nil
+	return subject, v.pluginEnv.addTo(&subject.Secrets, &subject.Env, &subject.InheritEnv)
 }
 
 // buildSubject runs the build command in the plugin's folder.

@@ -136,7 +136,17 @@ func defaultRunDir(environ []string) string {
 // host's file.
 func ReadPluginConfig(path string) (map[string]any, error) {
 	root, errs := readFiles([]string{path})[0].parse()
-	r := &reader{folder: filepath.Dir(path), origins: origins{}}
+	return pluginConfig(root, errs, filepath.Dir(path))
+}
+
+// ParsePluginConfig is ReadPluginConfig of a text in YAML, of which JSON is a part; source is what errors call it.
+func ParsePluginConfig(source, text string) (map[string]any, error) {
+	root, errs := parseYAML(source, []byte(text))
+	return pluginConfig(root, errs, ".")
+}
+
+func pluginConfig(root node, errs Errors, folder string) (map[string]any, error) {
+	r := &reader{folder: folder, origins: origins{}}
 	if root.value != nil {
 		tree, _ := r.mapping(root, &shape{kind: table, elem: &shape{kind: free}}).(map[string]any)
 		if errs = append(errs, r.errors...); len(errs) == 0 {

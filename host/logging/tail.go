@@ -50,8 +50,8 @@ type Printed struct {
 
 func (p Printed) size() int { return len(p.Object) + lineOverhead }
 
-// line takes it apart.
-func (p Printed) line() Line {
+// Line takes it apart.
+func (p Printed) Line() Line {
 	line := Line{Time: p.Time, Generation: p.Generation, Instance: p.Instance, PID: p.PID}
 	if json.Unmarshal(p.Object, &line.Fields) != nil || json.Unmarshal(line.Fields["@message"], &line.Message) != nil || json.Unmarshal(line.Fields["@level"], &line.Level) != nil {
 		return Line{Time: p.Time, Generation: p.Generation, Instance: p.Instance, PID: p.PID, Level: "warn", Message: string(p.Object)} // it is none of package process's
@@ -136,14 +136,14 @@ func (t *Tails) Lines(ctx context.Context, plugin string, last int, follow bool)
 		past, live, stop := t.begin(plugin, last, follow)
 		defer stop()
 		for _, printed := range past {
-			if ctx.Err() != nil || !yield(printed.line()) {
+			if ctx.Err() != nil || !yield(printed.Line()) {
 				return
 			}
 		}
 		for follow {
 			select {
 			case printed := <-live:
-				if !yield(printed.line()) {
+				if !yield(printed.Line()) {
 					return
 				}
 			case <-ctx.Done():

@@ -72,7 +72,7 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 			}
 			run := []string{hosttest.Program("agenthost"), "task", "run", "--quiet", "--type", "greeter", "--input", "name=Ada", "--want", "greeting:str"}
 			if takesConfig(language) {
-				run = append(run, "--plugin-config", `{"greeting": "Hello"}`)
+				run = append(run, "--plugin-config", `{greeting: Hello}`) // as the project's README has it
 			}
 			if said := step(t, dir, append(run, "--", "bin/greeter")...); !strings.Contains(said, "Hello, Ada") {
 				t.Errorf("the task does not greet:\n%s", said)
