@@ -519,7 +519,9 @@ def test_secrets_come_from_the_environment_or_a_file_and_do_not_show(
 
         def delete(self, job: Job[Leaky]) -> None: ...
 
-    with pytest.raises(TypeError, match="must not be kept in a job's metadata"):
+    with pytest.raises(
+        LoadError, match=r"the agent Agent cannot keep Leaky as JSON: .* must not be kept in a job's metadata"
+    ):
         Plugin("leaky", "1", [Agent()]).service()
 
 

@@ -8,6 +8,8 @@ import contextlib
 import ctypes
 import functools
 import logging
+import pathlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +46,11 @@ def url() -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:
             """Not on the test's terminal."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Connections that plugins kept end with them."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -158,6 +164,60 @@ def test_a_client_may_be_made_by_the_configuration(
         assert [one.result() for one in (blocking, *after)] == [{"answer": "ok"}] * 9
 
 
+FETCHING = [sys.executable, str(pathlib.Path(__file__).with_name("fetching.py"))]
+
+
+@pytest.mark.parametrize("task_type", ["httpx", "aiohttp", "late"])
+def test_ten_of_ten_creations_succeed_in_a_process_whose_agent_blocks_once(
+    task_type: str, url: str, agenthost_command: Callable[..., Client]
+) -> None:
+    client = agenthost_command(FETCHING)
+    assert client.configure({"url": url}) == []
+    jobs = [client.create(task_type)]
+    with concurrent.futures.ThreadPoolExecutor(10) as threads:
+        blocks = [0.5, *[0.0] * 9]
+        jobs += threads.map(lambda block: client.create(task_type, inputs={"block": block}), blocks)
+    assert [job.get().outputs for job in jobs] == [{"answer": "ok"}] * 11
+    for job in jobs:
+        job.delete()
+
+
+def test_a_process_with_an_agent_that_stands_for_ever_serves_the_others_and_ends(
+    url: str, agenthost_command: Callable[..., Client]
+) -> None:
+    client = agenthost_command(FETCHING)
+    assert client.configure({"url": url}) == []
+    request, _ = client._request("standing")
+    standing = client.async_agents.CreateTask.future(request, timeout=30)
+    client.wrote("standing")
+    assert [fetches(client, name) for name in ("httpx", "aiohttp", "late") * 3] == [{"answer": "ok"}] * 9
+    health = health_pb2_grpc.HealthStub(client.channel)
+    answer = health.Check(health_pb2.HealthCheckRequest(service="plugin"), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert not standing.done()  # the fixture asks for the end, and waits for exit code 0
+
+
+@pytest.mark.parametrize("make", CLIENTS)
+def test_a_client_of_another_agents_loop_is_told_with_its_cure(
+    make: Callable[[], Any], url: str, agenthost_run: Run
+) -> None:
+    class Other(Fetching):
+        task_type = "other"
+
+    async def connect(config: Config) -> None:
+        one.client = other.client = make()
+        one.url = other.url = config.url
+
+    one, other = Fetching(make), Other(make)
+    client = agenthost_run(Plugin("p", "1", [one, other]).configure(Config, connect))
+    client.configure({"url": url})
+    assert fetches(client, "fetch") == {"answer": "ok"}
+    with pytest.raises(grpc.RpcError) as refused, concurrent.futures.ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: fetches(client, "other"), range(8)))
+    assert "made in another event loop than this agent's" in refused.value.details()
+    assert "shared_loop" in refused.value.details()
+
+
 class Where(SyncAgent):
     """Tells which thread its calls run in."""
 
@@ -191,6 +251,16 @@ def test_a_function_of_no_agent_configures_in_the_first_ones_loop(agenthost_run:
     client = agenthost_run(plugin.configure(Config, lambda config: configured.append(threading.get_ident())))
     client.configure({"url": ""})
     assert [client.execute("a").outputs] == [{"thread": thread} for thread in configured]
+
+
+def test_each_agents_own_function_configures_in_its_loop(agenthost_run: Run) -> None:
+    a, b = where("a"), where("b")
+    client = agenthost_run(
+        Plugin("where", "1", [a, b]).configure(Config, a.configured, functools.partial(b.configured))
+    )
+    client.configure({"url": ""})
+    assert client.execute("a").outputs == {"thread": a.configured_in}
+    assert client.execute("b").outputs == {"thread": b.configured_in}
 
 
 class Gate(AsyncAgent[Made]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.metadata
 import logging
 import os
@@ -48,10 +49,10 @@ class Plugin:
         self.agents = list(agents)
         self._loops: dict[int | str, AgentLoop] = {}
         self._configuration: Configuration[Any] | None = None
-        self._configure: Callable[[Any], Any] | None = None
+        self._configure: tuple[Callable[[Any], Any], ...] = ()
         self._configured = False
 
-    def configure(self, type: type[C], function: Callable[[C], Awaitable[Any] | Any]) -> Plugin:
+    def configure(self, type: type[C], *functions: Callable[[C], Awaitable[Any] | Any]) -> Plugin:
         """Takes a configuration, the plugin's `config:` block in the host's file, as a dataclass or pydantic model.
 
         >>> from dataclasses import dataclass
@@ -73,16 +74,17 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         Config(region='eu', retries=3)
         []
 
-        Wrong keys and values are reported by key, all at once, before the function is called. What the function raises
+        Wrong keys and values are reported by key, all at once, before a function is called. What a function raises
         is an error of the configuration as a whole; what it returns may be a list of ConfigError. Tasks are refused
         until the configuration has come.
 
-        The function, async or plain, runs in the event loop of the agent whose method it is, or else of the plugin's
-        first agent: clients that it makes are that agent's, and of those that share its loop (`shared_loop`).
+        A function, async or plain, runs in the event loop of the agent whose method it is, or else of the plugin's
+        first agent: clients that it makes are that agent's, and of those that share its loop (`shared_loop`). Agents
+        with clients of their own have a function each: `configure(Config, first.connect, second.connect)`.
         """
         if self._configuration is not None:
             raise LoadError(f"plugin {self.name} has two configurations: a plugin takes one")
-        self._configuration, self._configure = Configuration(type), function
+        self._configuration, self._configure = Configuration(type), functions
         return self
 
     def serve(self) -> NoReturn:
@@ -109,7 +111,7 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         kinds: dict[str, Agent] = {}
         for agent in self.agents:
             if isinstance(agent, AsyncAgent):
-                adapter(agent.metadata_type())
+                _check_metadata(agent)
             for category in agent.categories():
                 if any((one.task_type, one.version) == (category.task_type, category.version) for one in found):
                     raise LoadError(
@@ -177,15 +179,18 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         return errors
 
     async def _apply(self, configuration: Any) -> list[ConfigError]:
-        assert self._configure is not None
-        try:
-            returned = await self._loop_of(self._configuring()).set_up(self._configure, configuration)
-        except CallError:
-            raise
-        except Exception as e:
-            _log.warning("the configuration was refused", exc_info=e)
-            return [ConfigError("", str(e) or type(e).__name__)]
-        return [error for error in returned if isinstance(error, ConfigError)] if isinstance(returned, list) else []
+        found: list[ConfigError] = []
+        for function in self._configure:
+            try:
+                returned = await self._loop_of(self._owner(function)).set_up(function, configuration)
+            except CallError:
+                raise
+            except Exception as e:
+                _log.warning("the configuration was refused", exc_info=e)
+                return [*found, ConfigError("", str(e) or type(e).__name__)]
+            if isinstance(returned, list):
+                found += [error for error in returned if isinstance(error, ConfigError)]
+        return found
 
     def _check_ready(self) -> None:
         if self._configuration is not None and not self._configured:
@@ -196,9 +201,11 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
     def _loop_of(self, agent: Agent) -> AgentLoop:
         return self._loops.setdefault(agent.shared_loop or id(agent), AgentLoop())
 
-    def _configuring(self) -> Agent:
-        """The agent whose loop the configuring function runs in."""
-        owner = getattr(self._configure, "__self__", None)
+    def _owner(self, function: Any) -> Agent:
+        """The agent whose method a configuring function is."""
+        while isinstance(function, functools.partial):
+            function = function.func
+        owner = getattr(function, "__self__", None)
         return next((agent for agent in self.agents if agent is owner), self.agents[0])
 
     async def _close(self) -> None:
@@ -230,3 +237,16 @@ Give it to the host in its configuration file:
 
 Then "agenthost check --start" starts it once and shows what it serves, "agenthost task run" runs a single task with it,
 and "agenthost serve" serves it to Flyte."""
+
+
+def _check_metadata(agent: AsyncAgent[Any]) -> None:
+    """Whether an agent's metadata can be kept, which is not to be found out with the first job."""
+    wanted = agent.metadata_type()
+    if wanted in (None, type(None)):
+        raise LoadError(f"the agent {type(agent).__name__} keeps nothing of its jobs, so that no poll finds them")
+    try:
+        adapter(wanted)
+    except Exception as e:
+        name = getattr(wanted, "__name__", wanted)
+        reason = str(e).split("\n", 1)[0]
+        raise LoadError(f"the agent {type(agent).__name__} cannot keep {name} as JSON: {reason}") from e

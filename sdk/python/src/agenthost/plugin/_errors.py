@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import grpc
@@ -31,8 +32,23 @@ def status_of(agent: str, method: str, error: BaseException) -> CallError:
     """Turns whatever an agent's call raised into a status that names the agent."""
     described = str(error) or type(error).__name__
     if _code_of(error) is grpc.StatusCode.INTERNAL and not isinstance(error, (CallError, Exited)):
-        described = f"{type(error).__name__}: {error}"
+        described = f"{type(error).__name__}: {error}{_advice(error)}"
     return CallError(_code_of(error), cut(f"agent {agent}: {method}: {described}"))
+
+
+_OF_ANOTHER_LOOP = re.compile(
+    "attached to a different loop|bound to a different event loop|Event loop is closed|should be used inside a task"
+)
+"""What asyncio and aiohttp say of a client that was made in one event loop and is used in another."""
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, RuntimeError) and _OF_ANOTHER_LOOP.search(str(error)):
+        return (
+            " (the client was made in another event loop than this agent's: make it in an async method of this agent, "
+            "give its own method to Plugin.configure, or let the agents share a loop by the same shared_loop)"
+        )
+    return ""
 
 
 def cut(text: str, limit: int = MAX_MESSAGE) -> str:
