@@ -54,6 +54,10 @@ class Misbehaving(AsyncConnectorBase):
             assert slow.READY
         if mode == "raise":
             raise KeyError("missing")
+        if mode == "none":
+            return None
+        if mode == "unreadable":
+            return Meta({1: wait_for}, "")
         if mode == "block":
             wait_for(custom["gate"])
         return Meta(mode, custom.get("gate", ""))

@@ -106,6 +106,16 @@ def test_errors_keep_their_meaning_and_the_traceback_goes_to_the_log(client: Cli
     assert status(error).startswith('NOT_FOUND: no agent here serves task category "sensor"')
 
 
+def test_metadata_that_no_poll_could_read_is_refused_at_creation(client: Client) -> None:
+    for mode, said in (
+        ("none", "create returned None, by which no poll finds the job: return its Meta"),
+        ("unreadable", "create returned Meta, which cannot be written as Meta: Object of type function is not JSON"),
+    ):
+        with pytest.raises(grpc.RpcError) as error:
+            client.create("misbehaving", custom={"mode": mode})
+        assert status(error).startswith(f"INTERNAL: agent Misbehaving: Create: TypeError: {said}")
+
+
 def test_calls_that_block_hold_up_no_other_connector_and_are_told(fresh_client: Client, tmp_path: pathlib.Path) -> None:
     client = fresh_client
     gate = tmp_path / "gate"

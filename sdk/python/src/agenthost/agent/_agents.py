@@ -177,7 +177,7 @@ class AsyncAgent(_Agent, Generic[M]):
 
     def encode(self, meta: M) -> bytes:
         """A job's metadata as Flyte keeps it."""
-        return adapter(self.metadata_type()).dump_json(meta, exclude_none=False)
+        return adapter(self.metadata_type()).dump_json(meta, warnings=False)
 
     def decode(self, data: bytes) -> M:
         """A job's metadata back; fields that this version does not know are ignored."""

@@ -17,6 +17,7 @@ from agenthost.service import Dialect, Registered
 
 from ._agents import LogLine, LogQuery, MetricsQuery, NextToken
 from ._errors import FailedPrecondition, NotFound
+from ._kept import kept
 from ._resource import to_message
 from ._secrets import Secret
 from ._task import Connection, Job, Task
@@ -33,11 +34,11 @@ class Native(Dialect):
 
     async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         meta = await one.loop.here(one.agent.create, _task(one, request, request.inputs, metadata))
-        return agent_pb2.CreateTaskResponse(resource_meta=one.agent.encode(meta))
+        return agent_pb2.CreateTaskResponse(resource_meta=kept(one.agent, "create", meta))
 
     async def find(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         meta = await one.loop.here(one.agent.find, _task(one, request, request.inputs, metadata))
-        return agent_pb2.CreateTaskResponse(resource_meta=one.agent.encode(meta))
+        return agent_pb2.CreateTaskResponse(resource_meta=kept(one.agent, "find", meta))
 
     async def abandon(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
         await one.loop.here(one.agent.abandon, _task(one, request, request.inputs, metadata))

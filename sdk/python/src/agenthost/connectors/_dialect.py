@@ -29,3 +29,20 @@ class ConnectorDialect(Dialect):
     @abstractmethod
     def load(self, modules: Sequence[str]) -> Registry:
         """Imports what registers connectors. Raises LoadError."""
+
+
+def kept(connector: Any, meta: Any) -> bytes:
+    """A job's metadata as Flyte keeps it; TypeError where no poll could read it back, and the job would be lost."""
+    wanted = connector.metadata_type
+    name, said = getattr(wanted, "__name__", wanted), f"create returned {type(meta).__name__}, which"
+    if meta is None:
+        raise TypeError(f"create returned None, by which no poll finds the job: return its {name}")
+    try:
+        data: bytes = meta.encode()
+    except Exception as e:
+        raise TypeError(f"{said} cannot be written as {name}: {e}") from e
+    try:
+        wanted.decode(data)
+    except Exception as e:
+        raise TypeError(f"{said} cannot be read back as {name}: {e}") from e
+    return data

@@ -11,7 +11,7 @@ from typing import Any
 from agenthost.plugin import take_over
 from agenthost.service import Registered, Registry
 
-from ._dialect import ConnectorDialect
+from ._dialect import ConnectorDialect, kept
 from ._loading import import_modules, load
 
 # Flyte 2 has other names for the same messages.
@@ -60,7 +60,7 @@ class Flyte2(ConnectorDialect):
             task_execution_metadata=request.task_execution_metadata,
             **_connection(request),
         )
-        return self.message("CreateTaskResponse")(resource_meta=meta.encode())
+        return self.message("CreateTaskResponse")(resource_meta=kept(one.agent, meta))
 
     async def get(self, one: Registered, request: Any) -> Any:
         from flyte.connectors._connector import get_resource_proto

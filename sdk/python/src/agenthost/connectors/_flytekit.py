@@ -13,7 +13,7 @@ from typing import Any
 from agenthost.plugin import LoadError, take_over
 from agenthost.service import Registered, Registry
 
-from ._dialect import ConnectorDialect
+from ._dialect import ConnectorDialect, kept
 from ._loading import import_modules, load
 
 
@@ -59,7 +59,7 @@ class Flytekit(ConnectorDialect):
                 task_execution_metadata=TaskExecutionMetadata.from_flyte_idl(request.task_execution_metadata),
             ),
         )
-        return self.message("CreateTaskResponse")(resource_meta=meta.encode())
+        return self.message("CreateTaskResponse")(resource_meta=kept(one.agent, meta))
 
     async def get(self, one: Registered, request: Any) -> Any:
         resource = await one.loop.here(one.agent.get, resource_meta=_meta(one, request))
