@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +39,9 @@ type metrics struct {
 	// tallies are what the charts of the host's own page are made of.
 	tallies *series.Tallies
 
-	ok sync.Map // seriesKey to *okSeries
+	// ok are the series of successful calls. The map is never changed but replaced, under okMu: each call reads it.
+	ok   atomic.Pointer[map[seriesKey]*okSeries]
+	okMu sync.Mutex
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -77,6 +81,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "flyte_connector_input_literal_bytes", Help: "Size of the inputs of created tasks, as flytekit's connector server names it.",
 		}, []string{"task_type"}),
 	}
+	m.ok.Store(&map[seriesKey]*okSeries{})
 	registry.MustRegister(m.calls, m.latency, m.inFlight, m.guarantees, m.limited, m.flytekitSuccess, m.flytekitFailure, m.flytekitLatency, m.flytekitInputs)
 	return m
 }
@@ -163,8 +168,8 @@ type seriesKey struct{ plugin, taskType, method string }
 
 func (m *metrics) okSeriesOf(o *observation) *okSeries {
 	key := seriesKey{o.plugin, o.taskType, o.method.name}
-	if known, ok := m.ok.Load(key); ok {
-		return known.(*okSeries)
+	if known := (*m.ok.Load())[key]; known != nil {
+		return known
 	}
 	fresh := &okSeries{
 		calls:           m.calls.WithLabelValues(o.plugin, o.taskType, o.method.name, codes.OK.String()),
@@ -173,7 +178,11 @@ func (m *metrics) okSeriesOf(o *observation) *okSeries {
 		flytekitLatency: m.flytekitLatency.WithLabelValues(o.flytekitType(), o.method.operation),
 		tally:           m.tallies.Of(o.plugin),
 	}
-	m.ok.Store(key, fresh)
+	m.okMu.Lock()
+	defer m.okMu.Unlock()
+	next := maps.Clone(*m.ok.Load())
+	next[key] = fresh
+	m.ok.Store(&next)
 	return fresh
 }
 

@@ -142,19 +142,32 @@ func encoded(text string) int {
 
 // bounded leaves of metadata what fits into size, by the order of the keys.
 func bounded(md metadata.MD, size int) metadata.MD {
+	all := 0
+	for key, values := range md {
+		all += headerSize(key, values)
+	}
+	if all <= size { // as nearly always: nothing has to be sorted
+		return md
+	}
 	for _, key := range slices.Sorted(maps.Keys(md)) {
-		for _, value := range md[key] {
-			length := len(value)
-			if strings.HasSuffix(key, "-bin") {
-				length = base64(length)
-			}
-			size -= len(key) + length + 32 // HTTP/2's own reckoning
-		}
-		if size < 0 {
+		if size -= headerSize(key, md[key]); size < 0 {
 			delete(md, key)
 		}
 	}
 	return md
+}
+
+// headerSize is what a header takes by HTTP/2's own reckoning.
+func headerSize(key string, values []string) int {
+	size := 0
+	for _, value := range values {
+		length := len(value)
+		if strings.HasSuffix(key, "-bin") {
+			length = base64(length)
+		}
+		size += len(key) + length + 32
+	}
+	return size
 }
 
 // fit is what of an error goes out.
