@@ -1,11 +1,16 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 
 	invopop "github.com/invopop/jsonschema"
@@ -33,6 +38,9 @@ func configurationOf[C any](fn func(context.Context, C) error) *configuration {
 			config := defaultsOf[C]()
 			if err := json.Unmarshal(block, &config); err != nil {
 				return blame(reflect.TypeFor[C](), block, "", err), nil
+			}
+			if errs := missingSecrets(reflect.ValueOf(config), ""); len(errs) > 0 {
+				return errs, nil
 			}
 			if errs := validate(&config); len(errs) > 0 {
 				return errs, nil
@@ -96,12 +104,17 @@ func (s *Server) configure(ctx context.Context, block string) ([]ConfigError, er
 	if c.done {
 		return nil, FailedPrecondition("plugin %s is configured already: a process takes its configuration once", s.plugin.Name)
 	}
+	withoutNulls(c.schema, value)
 	if errs := checkBlock(c.schema, value); len(errs) > 0 {
 		return errs, nil
 	}
+	checked, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
 	var errs []ConfigError
 	err = guard(&registration{name: s.plugin.Name}, Category{}, "Configure", func() (err error) {
-		errs, err = c.apply(ctx, []byte(block))
+		errs, err = c.apply(ctx, checked)
 		return err
 	})
 	c.done = err == nil && len(errs) == 0
@@ -158,25 +171,101 @@ func blame(t reflect.Type, value []byte, key string, failure error) []ConfigErro
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	var object map[string]json.RawMessage
-	readsItself := reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
 	var errs []ConfigError
-	if t.Kind() == reflect.Struct && !readsItself && json.Unmarshal(value, &object) == nil {
-		for _, field := range reflect.VisibleFields(t) {
-			name := jsonKey(field)
-			part, given := object[name]
-			if !given || name == "" {
-				continue
+	inside := func(t reflect.Type, part []byte, key string) {
+		if err := json.Unmarshal(part, reflect.New(t).Interface()); err != nil {
+			errs = append(errs, blame(t, part, key, err)...)
+		}
+	}
+	if !readsItself(t) {
+		switch t.Kind() {
+		case reflect.Struct:
+			object := parts[map[string]json.RawMessage](value)
+			for _, field := range reflect.VisibleFields(t) {
+				if name := jsonKey(field); name != "" && object[name] != nil {
+					inside(field.Type, object[name], joinKey(key, name))
+				}
 			}
-			if err := json.Unmarshal(part, reflect.New(field.Type).Interface()); err != nil {
-				errs = append(errs, blame(field.Type, part, joinKey(key, name), err)...)
+		case reflect.Map:
+			object := parts[map[string]json.RawMessage](value)
+			for _, name := range slices.Sorted(maps.Keys(object)) {
+				inside(t.Elem(), object[name], joinKey(key, name))
+			}
+		case reflect.Slice, reflect.Array:
+			for i, part := range parts[[]json.RawMessage](value) {
+				inside(t.Elem(), part, fmt.Sprintf("%s[%d]", key, i))
 			}
 		}
 	}
 	if len(errs) > 0 {
 		return errs
 	}
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(failure, &wrongType) {
+		return []ConfigError{{Key: key, Message: fmt.Sprintf("must be %s, got %s", jsonName(wrongType.Type), givenText(value))}}
+	}
 	return []ConfigError{{Key: key, Message: describeJSONError(failure)}}
+}
+
+func readsItself(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) ||
+		reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// parts are what a list or a mapping consists of; none where the text is something else.
+func parts[T any](value []byte) (parts T) {
+	if json.Unmarshal(value, &parts) != nil {
+		return *new(T)
+	}
+	return parts
+}
+
+func givenText(text []byte) string {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return string(text)
+	}
+	return given(value)
+}
+
+// missingSecrets are the keys that name secrets which the plugin does not have.
+func missingSecrets(value reflect.Value, key string) (errs []ConfigError) {
+	if ref, ok := value.Interface().(SecretRef); ok {
+		if ref == "" {
+			return nil
+		}
+		if _, err := ref.Get(); err != nil {
+			return []ConfigError{{Key: key, Message: status.Convert(err).Message()}}
+		}
+		return nil
+	}
+	switch value.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !value.IsNil() {
+			return missingSecrets(value.Elem(), key)
+		}
+	case reflect.Struct:
+		for i := range value.NumField() {
+			field := value.Type().Field(i)
+			name := jsonKey(field)
+			switch {
+			case field.Anonymous && name == "" && field.IsExported():
+				errs = append(errs, missingSecrets(value.Field(i), key)...)
+			case name != "":
+				errs = append(errs, missingSecrets(value.Field(i), joinKey(key, name))...)
+			}
+		}
+	case reflect.Map:
+		for _, name := range value.MapKeys() {
+			errs = append(errs, missingSecrets(value.MapIndex(name), joinKey(key, fmt.Sprint(name)))...)
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range value.Len() {
+			errs = append(errs, missingSecrets(value.Index(i), fmt.Sprintf("%s[%d]", key, i))...)
+		}
+	}
+	slices.SortFunc(errs, func(a, b ConfigError) int { return strings.Compare(a.Key, b.Key) })
+	return errs
 }
 
 // schemaOf generates the JSON Schema of a config type, with its defaults.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -50,20 +51,20 @@ func checkBlock(schema *jsonschema.Schema, block map[string]any) []ConfigError {
 		return configErrors(err)
 	}
 	var errs []ConfigError
-	collect(schema, failure, &errs)
+	collect(schema, block, failure, &errs)
 	slices.SortFunc(errs, func(a, b ConfigError) int { return strings.Compare(a.Key+"\x00"+a.Message, b.Key+"\x00"+b.Message) })
 	return slices.Compact(errs)
 }
 
 // collect walks to the leaves of a failure, where the reasons are.
-func collect(root *jsonschema.Schema, failure *jsonschema.ValidationError, errs *[]ConfigError) {
+func collect(root *jsonschema.Schema, block any, failure *jsonschema.ValidationError, errs *[]ConfigError) {
 	if len(failure.Causes) > 0 {
 		for _, cause := range failure.Causes {
-			collect(root, cause, errs)
+			collect(root, block, cause, errs)
 		}
 		return
 	}
-	at := schemaAt(root, failure.InstanceLocation)
+	at, value := schemaAt(root, failure.InstanceLocation), valueAt(block, failure.InstanceLocation)
 	key := dotted(failure.InstanceLocation)
 	add := func(key, format string, args ...any) {
 		*errs = append(*errs, ConfigError{Key: key, Message: fmt.Sprintf(format, args...)})
@@ -78,21 +79,108 @@ func collect(root *jsonschema.Schema, failure *jsonschema.ValidationError, errs 
 			add(joinKey(key, name), "is required")
 		}
 	case *kind.Type:
-		add(key, "must be %s, got %s", wantedTypes(reason.Want), withArticle(reason.Got))
+		wanted := expected(at)
+		if wanted == "" {
+			wanted = wantedTypes(reason.Want)
+		}
+		add(key, "must be %s, got %s", wanted, given(value))
 	case *kind.Enum:
 		allowed := make([]string, len(reason.Want))
 		for i, value := range reason.Want {
 			allowed[i] = fmt.Sprint(value)
 		}
-		add(key, "must be one of %s, got %v", strings.Join(allowed, ", "), reason.Got)
+		add(key, "must be one of %s, got %s", strings.Join(allowed, ", "), given(value))
 	case *kind.Pattern:
-		if len(at.Examples) == 0 {
-			add(key, "must match %s, got %q", reason.Want, reason.Got)
-			return
+		switch wanted := expected(at); {
+		case reason.Want == secretPattern:
+			add(key, notSecretName)
+		case wanted != "":
+			add(key, "must be %s, got %s", wanted, given(value))
+		case len(at.Examples) > 0:
+			add(key, "must be something like %v, got %s", at.Examples[0], given(value))
+		default:
+			add(key, "must match %s, got %s", reason.Want, given(value))
 		}
-		add(key, "must be something like %v, got %q", at.Examples[0], reason.Got)
+	case *kind.Minimum:
+		add(key, "must be at least %s, got %s", exactly(reason.Want), given(value))
+	case *kind.Maximum:
+		add(key, "must be at most %s, got %s", exactly(reason.Want), given(value))
 	default:
 		add(key, "%s", failure.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+	}
+}
+
+// expected names what a schema of one of this package's own types wants; "" for others.
+func expected(at *jsonschema.Schema) string {
+	if at.Pattern == nil {
+		return ""
+	}
+	switch at.Pattern.String() {
+	case durationPattern:
+		return aDuration
+	case sizePattern:
+		return aSize
+	case secretPattern:
+		return aSecretName
+	}
+	return ""
+}
+
+// given shows a value as the block has it; lists and mappings by their kind alone.
+func given(value any) string {
+	switch value := value.(type) {
+	case nil:
+		return "null"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a mapping"
+	case string:
+		return strconv.Quote(value)
+	}
+	return fmt.Sprint(value)
+}
+
+// exactly writes a bound as its author would.
+func exactly(bound *big.Rat) string {
+	digits, _ := bound.FloatPrec()
+	return bound.FloatString(digits)
+}
+
+// valueAt returns what a block has at a location.
+func valueAt(value any, location []string) any {
+	for _, token := range location {
+		switch at := value.(type) {
+		case map[string]any:
+			value = at[token]
+		case []any:
+			index, err := strconv.Atoi(token)
+			if err != nil || index >= len(at) {
+				return nil
+			}
+			value = at[index]
+		}
+	}
+	return value
+}
+
+// withoutNulls takes keys out of a block that are null and need not be given: `+"`limits:`"+` with nothing behind it is as if
+// it were not there.
+func withoutNulls(schema *jsonschema.Schema, value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		at := schemaAt(schema, nil)
+		for name, inner := range value {
+			if property := at.Properties[name]; property != nil && inner == nil && !slices.Contains(at.Required, name) {
+				delete(value, name)
+				continue
+			}
+			withoutNulls(schemaAt(at, []string{name}), inner)
+		}
+	case []any:
+		for _, inner := range value {
+			withoutNulls(schemaAt(schema, []string{"0"}), inner)
+		}
 	}
 }
 

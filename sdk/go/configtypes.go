@@ -26,6 +26,18 @@ func (e ConfigError) Error() string {
 	return e.Key + ": " + e.Message
 }
 
+// What the types of configuration are written as, and how errors name that.
+const (
+	durationPattern = `^[+-]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`
+	aDuration       = "a duration such as 30s or 1h30m"
+	sizePattern     = `^[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B$`
+	aSize           = "a size such as 2GiB or 512MB"
+	secretPattern   = `^[A-Za-z0-9_.-]+$`
+	aSecretName     = "the name of a secret"
+	// notSecretName does not say what was given, which may be a secret itself.
+	notSecretName = `must be the name of a secret, of letters, digits, "_", "-" and ".": what was given is not shown, as it may be a secret itself`
+)
+
 // Duration is a time.Duration that is written as "90s" or "1h30m" in configuration.
 type Duration time.Duration
 
@@ -42,7 +54,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("must be a duration such as 30s or 1h30m, got %q", text)
+		return fmt.Errorf("must be %s, got %q", aDuration, text)
 	}
 	*d = Duration(parsed)
 	return nil
@@ -52,7 +64,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (Duration) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{
 		Type: "string", Description: "A duration, such as 30s or 1h30m.",
-		Pattern: `^[+-]?(0|([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`, Examples: []any{"30s", "1h30m"},
+		Pattern: durationPattern, Examples: []any{"30s", "1h30m"},
 	}
 }
 
@@ -85,7 +97,7 @@ func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads a number with a unit: B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024).
 func (s *Size) UnmarshalText(text []byte) error {
-	wrong := fmt.Errorf("must be a size such as 2GiB or 512MB, got %q", text)
+	wrong := fmt.Errorf("must be %s, got %q", aSize, text)
 	for _, unit := range sizeUnits {
 		number, found := strings.CutSuffix(string(text), unit.name)
 		if !found {
@@ -106,6 +118,20 @@ func (s *Size) UnmarshalText(text []byte) error {
 func (Size) JSONSchema() *jsonschema.Schema {
 	return &jsonschema.Schema{
 		Type: "string", Description: "A size, such as 2GiB or 512MB.",
-		Pattern: `^[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B$`, Examples: []any{"2GiB", "512MB"},
+		Pattern: sizePattern, Examples: []any{"2GiB", "512MB"},
+	}
+}
+
+// SecretRef is a key of the configuration that names one of the plugin's secrets, as Secret finds it. A configuration that
+// names one which is not there is refused.
+type SecretRef string
+
+// Get returns the secret, read anew each time.
+func (r SecretRef) Get() (SecretValue, error) { return Secret(string(r)) }
+
+// JSONSchema describes the name in a plugin's configuration schema.
+func (SecretRef) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{
+		Type: "string", Description: "The name of one of the plugin's secrets.", Pattern: secretPattern, Examples: []any{"warehouse_token"},
 	}
 }
