@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -61,14 +62,16 @@ func readResults(t *testing.T) results {
 
 func (r results) write(t *testing.T) {
 	t.Helper()
-	data, err := json.MarshalIndent(r, "", "  ")
+	all := readResults(t)
+	maps.Copy(all, r)
+	data, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(resultsFile, append(data, '\n'), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(pageFile, []byte(page(readList(t), r)), 0o600); err != nil {
+	if err := os.WriteFile(pageFile, []byte(page(readList(t), all)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
