@@ -464,7 +464,7 @@ def test_a_configuration_is_told_what_is_wrong_with_it_by_key_and_at_once(agenth
     schema = json.loads(client.describe().config_schema)
     assert schema["required"] == ["region"]
     assert client.configure({"limits": {"memroy": 1, "memory": "lots"}, "regoin": "eu"}) == [
-        ConfigError("limits.memory", 'must be a valid integer, got "lots"'),
+        ConfigError("limits.memory", 'must be an integer, got "lots"'),
         ConfigError("limits.memroy", 'unknown key: did you mean "memory"?'),
         ConfigError("region", "is required"),
         ConfigError("regoin", 'unknown key: did you mean "region"?'),
@@ -472,7 +472,7 @@ def test_a_configuration_is_told_what_is_wrong_with_it_by_key_and_at_once(agenth
     with pytest.raises(grpc.RpcError) as error:
         client.execute("double", inputs={"n": 1})
     assert code_of(error).startswith("FAILED_PRECONDITION: plugin configured has no configuration yet")
-    assert client.configure({"region": "eu", "grace": "PT5S"}) == []
+    assert client.configure({"region": "eu", "grace": "5s"}) == []
     assert taken == [Config("eu", Limits(1), datetime.timedelta(seconds=5))]
     assert client.execute("double", inputs={"n": 1}).outputs == {"n": 2}
     with pytest.raises(grpc.RpcError) as error:
@@ -575,3 +575,42 @@ def test_log_lines_are_what_the_host_reads() -> None:
         "rows": 3,
     }
     assert line["@timestamp"].endswith("05.500000Z")
+
+
+def test_a_call_knows_when_its_caller_stops_waiting(agenthost_run: Run) -> None:
+    class Waiting(AsyncAgent[float]):
+        task_type = "waiting"
+
+        def create(self, task: Task) -> float:  # in a thread
+            return task.seconds_left or -1
+
+        async def get(self, job: Job[float]) -> Resource:
+            assert job.deadline is not None and job.seconds_left is not None
+            now = datetime.datetime.now(datetime.timezone.utc)
+            return succeeded({"created": job.meta, "polled": (job.deadline - now).total_seconds()})
+
+        async def delete(self, job: Job[float]) -> None: ...
+
+    client = agenthost_run(Plugin("p", "1", [Waiting()]))
+    request, _ = client._request("waiting")
+    made = client.async_agents.CreateTask(request, timeout=1000).resource_meta
+    outputs = client.job("waiting", made).get().outputs
+    assert outputs is not None
+    assert 900 < outputs["created"] <= 1000
+    assert 0 < outputs["polled"] <= 120
+    assert client.async_agents.CreateTask(request).resource_meta == b"-1.0"
+
+
+def test_links_are_shown_when_their_options_say(agenthost_run: Run) -> None:
+    class Linked(SyncAgent):
+        task_type = "linked"
+
+        def execute(self, task: Task) -> Resource:
+            done = succeeded().with_link("Console", "https://example.com/1")
+            return done.with_link("Queue", "https://example.com/2", show_while_pending=True, hide_once_finished=True)
+
+    links = agenthost_run(Plugin("p", "1", [Linked()])).execute("linked").resource.log_links
+    assert [(one.name, one.ShowWhilePending, one.HideOnceFinished) for one in links] == [
+        ("Console", False, False),
+        ("Queue", True, True),
+    ]

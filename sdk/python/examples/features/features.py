@@ -23,6 +23,7 @@ from agenthost.agent import (
     NotFound,
     Plugin,
     Resource,
+    Size,
     SyncAgent,
     SystemFailure,
     Task,
@@ -50,6 +51,8 @@ class Limits:
 @dataclass
 class Config:
     region: Region = field(metadata={"description": "Where jobs run."})
+    grace: datetime.timedelta = datetime.timedelta(seconds=30)
+    memory: Size = Size("1GiB")
     hosts: list[str] = field(default_factory=list)
     weights: dict[str, int] = field(default_factory=dict)
     limits: Limits | None = None
@@ -63,6 +66,7 @@ class Meta:
     key: str = ""
     prefix: str = ""
     types: str = ""
+    seconds_left: float = 0
 
 
 class Jobs(AsyncAgent[Meta]):
@@ -99,14 +103,19 @@ class Jobs(AsyncAgent[Meta]):
             log.warning("logged", extra={"rows": 3})
         if do == "hold":
             await hold(pathlib.Path(task.output_prefix, "begun"))
-        made = Meta(do, task.idempotency_key, task.output_prefix, task.output_types)
+        made = Meta(do, task.idempotency_key, task.output_prefix, task.output_types, task.seconds_left or 0)
         self.attempts[task.idempotency_key] = made
         return made
 
     async def get(self, job: Job[Meta]) -> Resource:
         match job.meta.do:
             case "running":
-                return running("half way").with_link("Console", "https://example.com/1").with_info(rows=3)
+                return (
+                    running("half way")
+                    .with_link("Console", "https://example.com/1")
+                    .with_link("Queue", "https://example.com/2", show_while_pending=True, hide_once_finished=True)
+                    .with_info(rows=3)
+                )
             case "user-error":
                 return failed(UserFailure("BadSQL", "no such table"))
             case "system-error":
@@ -118,6 +127,7 @@ class Jobs(AsyncAgent[Meta]):
             "key": job.meta.key,
             "created_prefix": job.meta.prefix,
             "polled_prefix": job.output_prefix,
+            "seconds_left": job.meta.seconds_left,
             "variable": secret.reveal(),
             "file": job.secret("from_file").reveal(),
             "printed": str(secret),

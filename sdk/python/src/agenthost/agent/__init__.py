@@ -36,6 +36,7 @@ method, `execute`. `agenthost.testing` runs plugins in tests.
 from agenthost.plugin import ConfigError
 
 from ._agents import AsyncAgent, Category, LogLine, LogQuery, MetricsQuery, NextToken, SyncAgent
+from ._configtypes import SecretRef, Size
 from ._errors import (
     Abandoned,
     FailedPrecondition,
@@ -85,6 +86,8 @@ __all__ = [
     "Plugin",
     "Resource",
     "Secret",
+    "SecretRef",
+    "Size",
     "StructuredDataset",
     "SyncAgent",
     "SystemFailure",

@@ -12,7 +12,7 @@ from flyteidl.core import literals_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from agenthost.plugin import IDEMPOTENCY_KEY_HEADER
+from agenthost.plugin import IDEMPOTENCY_KEY_HEADER, deadline
 from agenthost.service import Dialect, Registered
 
 from ._agents import LogLine, LogQuery, MetricsQuery, NextToken
@@ -101,6 +101,7 @@ def _task(one: Registered, request: Any, inputs: Any, metadata: Mapping[str, str
         idempotency_key=metadata.get(IDEMPOTENCY_KEY_HEADER)
         or idempotency_key(execution.task_execution_id, request.output_prefix),
         connection=_connection(request),
+        deadline=deadline.get(),
     )
 
 
@@ -112,6 +113,7 @@ def _job(one: Registered, request: Any) -> Job[Any]:
         version=category.version,
         output_prefix=getattr(request, "output_prefix", ""),
         connection=_connection(request),
+        deadline=deadline.get(),
     )
 
 

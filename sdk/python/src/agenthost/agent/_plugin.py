@@ -14,7 +14,6 @@ from typing import Any, NoReturn, TypeVar
 
 from agenthost.plugin import (
     AgentLoop,
-    CallError,
     CategoryCapabilities,
     ConfigError,
     Description,
@@ -27,7 +26,7 @@ from agenthost.service import AgentService, Registered, Registry
 from ._agents import AsyncAgent, SyncAgent
 from ._config import Configuration
 from ._dialect import Native
-from ._errors import FailedPrecondition
+from ._errors import FailedPrecondition, Unavailable
 from ._typed import adapter
 
 _log = logging.getLogger("agenthost")
@@ -183,9 +182,11 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         for function in self._configure:
             try:
                 returned = await self._loop_of(self._owner(function)).set_up(function, configuration)
-            except CallError:
-                raise
             except Exception as e:
+                if isinstance(
+                    e, Unavailable
+                ):  # what the plugin needs is away, which is no mistake of the configuration
+                    raise
                 _log.warning("the configuration was refused", exc_info=e)
                 return [*found, ConfigError("", str(e) or type(e).__name__)]
             if isinstance(returned, list):

@@ -41,6 +41,10 @@ class Link:
 
     name: str
     uri: str
+    show_while_pending: bool = False
+    """Flyte shows it before the task runs, too."""
+    hide_once_finished: bool = False
+    """Flyte hides it when the task has ended."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,11 @@ class Resource:
     info: Mapping[str, Any] = field(default_factory=dict)
     failure: BaseException | None = None
 
-    def with_link(self, name: str, uri: str) -> Resource:
-        """Adds a link that is shown with the task."""
-        return replace(self, links=(*self.links, Link(name, uri)))
+    def with_link(
+        self, name: str, uri: str, *, show_while_pending: bool = False, hide_once_finished: bool = False
+    ) -> Resource:
+        """Adds a link that is shown with the task: while it runs and afterwards, or as the options say."""
+        return replace(self, links=(*self.links, Link(name, uri, show_while_pending, hide_once_finished)))
 
     def with_info(self, **info: Any) -> Resource:
         """Adds what is kept with the task execution: anything that JSON can hold."""
@@ -141,7 +147,7 @@ def to_message(resource: Resource, declared: str | None = None) -> Any:
     message = agent_pb2.Resource(
         phase=int(resource.phase),
         message=cut(resource.message, _MAX_MESSAGE),
-        log_links=[execution_pb2.TaskLog(name=link.name, uri=link.uri) for link in resource.links],
+        log_links=[_log_link(link) for link in resource.links],
     )
     if resource.outputs is not None:
         message.outputs.CopyFrom(to_literals(resource.outputs, declared_types(types) if types else None))
@@ -150,6 +156,15 @@ def to_message(resource: Resource, declared: str | None = None) -> Any:
     if isinstance(resource.failure, _Failure):
         _blame(message, resource.failure)
     return message
+
+
+def _log_link(link: Link) -> Any:
+    return execution_pb2.TaskLog(
+        name=link.name,
+        uri=link.uri,
+        ShowWhilePending=link.show_while_pending,
+        HideOnceFinished=link.hide_once_finished,
+    )
 
 
 def _with_all_digits(info: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
 from flyteidl.core import interface_pb2
@@ -49,6 +50,13 @@ class Task:
     """The same for every call for one attempt, another for every other attempt: 64 hex digits, good as (part of) the
     name of an external job. Empty where the caller sent no execution id."""
     connection: Connection | None = None
+    deadline: datetime.datetime | None = None
+    """When the caller stops waiting for this call; None where it waits without end."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the caller still waits, as timeouts of clients take it; None where it waits without end."""
+        return _seconds_until(self.deadline)
 
     @property
     def execution_id(self) -> Any:
@@ -145,11 +153,24 @@ class Job(Generic[M]):
     task_type: str
     version: int
     output_prefix: str = ""
-    connection: Connection | None = field(default=None)
+    connection: Connection | None = None
+    deadline: datetime.datetime | None = None
+    """When the caller stops waiting for this call; None where it waits without end."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the caller still waits, as timeouts of clients take it; None where it waits without end."""
+        return _seconds_until(self.deadline)
 
     def secret(self, key: str) -> Secret:
         """A secret from the job's connection, or else the plugin's own secret of that name."""
         return _secret(self.connection, key)
+
+
+def _seconds_until(deadline: datetime.datetime | None) -> float | None:
+    if deadline is None:
+        return None
+    return max(0.0, (deadline - datetime.datetime.now(datetime.timezone.utc)).total_seconds())
 
 
 def _secret(connection: Connection | None, key: str) -> Secret:

@@ -13,6 +13,7 @@ import os
 # grpc's own lines about handshakes that failed have no form that a host could read. Read when grpc is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from ._calls import deadline
 from ._contract import (
     ABANDON_HEADER,
     CAPABILITY_FIND_BY_KEY,
@@ -43,6 +44,7 @@ __all__ = [
     "LoadError",
     "Service",
     "cut",
+    "deadline",
     "guarded",
     "guarded_stream",
     "serve",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -12,6 +14,21 @@ import grpc.aio
 
 from . import _trace
 from ._contract import NOT_TAKEN_TRAILER
+
+deadline: ContextVar[datetime.datetime | None] = ContextVar("agenthost_deadline", default=None)
+"""When the caller of the call under way stops waiting."""
+
+
+def _enter(context: grpc.aio.ServicerContext) -> None:
+    """Makes what a call says of itself known in it: in its own context, which ends with it."""
+    _trace.enter(context.invocation_metadata())
+    left = context.time_remaining()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    # A caller that waits without end has a deadline in some thousand years.
+    deadline.set(now + datetime.timedelta(seconds=left) if left is not None and left < _ENDLESS else None)
+
+
+_ENDLESS = 100 * 365 * 86400
 
 
 class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -52,7 +69,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _answering(self, answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
             await self._refuse_if_draining(context)
-            _trace.enter(context.invocation_metadata())
+            _enter(context)
             with self._one():
                 return await answer(request, context)
 
@@ -61,7 +78,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _streaming(self, answers: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
             await self._refuse_if_draining(context)
-            _trace.enter(context.invocation_metadata())
+            _enter(context)
             with self._one():
                 async for part in answers(request, context):
                     yield part

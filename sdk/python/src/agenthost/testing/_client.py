@@ -64,9 +64,9 @@ class Client:
         """What the plugin says of itself."""
         return self._plugin_call("Describe", _contract.DescribeRequest(), _contract.DescribeResponse)
 
-    def configure(self, config: Mapping[str, Any]) -> list[ConfigError]:
-        """Hands a configuration over. Returns what the plugin has against it."""
-        request = _contract.ConfigureRequest(config=json.dumps(config))
+    def configure(self, config: Mapping[str, Any] | str) -> list[ConfigError]:
+        """Hands a configuration over, a text as it is. Returns what the plugin has against it."""
+        request = _contract.ConfigureRequest(config=config if isinstance(config, str) else json.dumps(config))
         answer = self._plugin_call("Configure", request, _contract.ConfigureResponse)
         return [ConfigError(error.key, error.message) for error in answer.errors]
 
