@@ -28,11 +28,12 @@ type verifyFlags struct {
 	tasks        []string
 	pluginEnv    pluginEnv
 	startTimeout time.Duration
+	taskTimeout  time.Duration
 	tls          string
 	pattern      string
 
-	build, quick, list bool
-	output, junit      string
+	build, quick, keepGoing, list bool
+	output, junit                 string
 }
 
 func newVerifyCommand() *cobra.Command {
@@ -62,10 +63,12 @@ A check passes, fails, warns or is skipped with a reason. Exits with 1 if any fa
 	flags.StringArrayVar(&v.tasks, "task", nil, "`file` with a sample task, or a template as `agenthost task run` takes it; may be repeated")
 	flags.StringVar(&v.config, "config", "", "the plugin's config: block, one that it must accept: a `file` (YAML, JSON or TOML), or text such as {threads: 2}")
 	v.pluginEnv.bind(flags)
+	flags.DurationVar(&v.taskTimeout, "task-timeout", 0, "how `long` each sample task may take (default 5m0s; after a restart ten times what it takes otherwise, but 1m0s at least)")
 	flags.Var(&choice{&v.tls, []string{"on", "off"}}, "tls", "`on or off`, as in the host's configuration (default on)")
 	flags.DurationVar(&v.startTimeout, "start-timeout", 0, "how `long` each start may take (default 1m0s)")
 	flags.StringVar(&v.pattern, "run", "", "make only the checks whose names match this regular `expression`")
 	flags.BoolVar(&v.quick, "quick", false, "make a tenth of the calls in the search for leaks")
+	flags.BoolVar(&v.keepGoing, "keep-going", false, "put load on the plugin also after a failure that ends its process or leaves its tasks undone")
 	flags.BoolVar(&v.build, "build", false, "run the build: command of --spec first")
 	flags.BoolVar(&v.list, "list", false, "list the checks and why they are made, and stop")
 	bindOutput(cmd, &v.output, outputTable, outputJSON, outputYAML, outputJUnit)
@@ -103,7 +106,7 @@ func (v *verifyFlags) run(cmd *cobra.Command, command []string) error {
 	if err != nil {
 		return usageError(err)
 	}
-	options := verify.Options{Quick: v.quick}
+	options := verify.Options{Quick: v.quick, KeepGoing: v.keepGoing}
 	if v.pattern != "" {
 		if options.Select, err = regexp.Compile(v.pattern); err != nil {
 			return usageError(fmt.Errorf("--run: %w", err))
@@ -166,6 +169,9 @@ func (v *verifyFlags) subject(command []string) (*verify.Subject, error) {
 	}
 	if v.startTimeout > 0 {
 		subject.StartTimeout = verify.Duration(v.startTimeout)
+	}
+	if v.taskTimeout > 0 {
+		subject.TaskTimeout = verify.Duration(v.taskTimeout)
 	}
 	if v.tls != "" {
 		subject.TLS = v.tls

@@ -3,6 +3,8 @@ package plugin
 import (
 	"fmt"
 	"strings"
+
+	"github.com/agenthost/agenthost/host/process"
 )
 
 // The steps of Start, in their order.
@@ -66,18 +68,14 @@ func (e *StartError) Error() string {
 // Unwrap is what happened.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// shownLines is how many of the last lines of output an error shows.
+// shownLines is how many lines of output an error shows.
 const shownLines = 6
 
 func lastOutput(lines []string) string {
 	if len(lines) == 0 {
 		return ""
 	}
-	if len(lines) > shownLines {
-		// The first may be the one that announced a crash, with its stack after it.
-		lines = append([]string{lines[0], "…"}, lines[len(lines)-shownLines+1:]...)
-	}
-	return "; last output: " + strings.Join(lines, " | ")
+	return "; last output: " + process.Excerpt(lines, shownLines)
 }
 
 // failure is an error with advice, on its way to a StartError.

@@ -44,7 +44,7 @@ func FuzzStderr(f *testing.F) {
 		var last tail
 		last.add(printed[:min(len(printed), maxLine)])
 		for _, text := range last.texts() {
-			if !isClean(text) || len(text) > tailText+len("…") || strings.Contains(text, "\n") {
+			if !isClean(text) || len(text) > 4*(decisiveText+len(" | …")) || strings.Contains(text, "\n") {
 				t.Fatalf("the last output has %q", text)
 			}
 		}

@@ -3,7 +3,6 @@ package process
 import (
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -249,7 +248,8 @@ func (p *Process) LikeHandshake() string {
 }
 
 // LastOutput is the last lines that the process printed on either pipe, oldest first and clean, bounded in number and
-// length. Of structured log lines it is the message. The line that announced a crash leads, however long ago it was.
+// length. Of structured log lines it is the message. The lines that announced a crash lead, however long ago that was. A line that was
+// indented begins with a space: Excerpt tells stacks by it.
 func (p *Process) LastOutput() []string {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
@@ -274,55 +274,4 @@ func (w *sideWriter) Write(data []byte) (int, error) {
 	defer w.mu.Unlock()
 	w.splitter.max, w.splitter.emit = maxLine, w.emit
 	return w.splitter.Write(data)
-}
-
-const (
-	tailLines = 20
-	tailLine  = 4 << 10 // kept of each line, so that most structured lines stay whole
-	tailText  = 240     // shown of each line
-)
-
-// tail keeps the last lines, and the line that announced a crash: a Go panic prints more stack than anybody keeps.
-type tail struct {
-	ring  [tailLines]string
-	next  int
-	cause string
-	since int // lines since cause
-}
-
-func (t *tail) add(line []byte) {
-	text := string(line[:min(len(line), tailLine)])
-	if strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ") || strings.HasPrefix(text, "Exception in thread ") {
-		t.cause, t.since = text, -1
-	}
-	t.ring[t.next%tailLines] = text
-	t.next++
-	t.since++
-}
-
-func (t *tail) texts() []string {
-	var texts []string
-	add := func(raw string) {
-		if text := shortText(raw); text != "" {
-			texts = append(texts, text)
-		}
-	}
-	if t.cause != "" && t.since >= tailLines {
-		add(t.cause)
-	}
-	for i := max(0, t.next-tailLines); i < t.next; i++ {
-		add(t.ring[i%tailLines])
-	}
-	return texts
-}
-
-// shortText is a printed line in few words: the message of a structured one, cut to what an error message can hold.
-func shortText(raw string) string {
-	var parser logLines
-	_, text := parser.encode([]byte(raw), 0)
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > tailText {
-		text = strings.ToValidUTF8(text[:tailText], "") + "…"
-	}
-	return text
 }

@@ -61,7 +61,7 @@ func (p *Process) Diagnose(context.Context) string {
 		said = append(said, "it "+p.Exit().String())
 	}
 	if last := p.LastOutput(); len(last) > 0 {
-		said = append(said, "last output: "+strings.Join(last, " | "))
+		said = append(said, "last output: "+Excerpt(last, tailLines))
 	}
 	return strings.Join(said, "; ")
 }

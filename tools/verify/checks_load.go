@@ -231,7 +231,7 @@ func largeMessage(ctx context.Context, k *kit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
+	ctx, cancel := context.WithTimeout(ctx, k.taskTimeout())
 	defer cancel()
 	c := callerOn(i.conn)
 	var meta []byte

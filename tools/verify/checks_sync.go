@@ -69,7 +69,7 @@ func (k *kit) execute(ctx context.Context, s *sample) (*admin.Resource, *admin.C
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
+	ctx, cancel := context.WithTimeout(ctx, k.taskTimeout())
 	defer cancel()
 	parts, err := callerOn(i.conn).sync(ctx, request)
 	switch {

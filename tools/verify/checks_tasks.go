@@ -223,7 +223,7 @@ func apart(ctx context.Context, k *kit, s *sample) (string, error) {
 		return "", err
 	}
 	second := agentclient.Job{Category: s.category(), Meta: meta}
-	resource, _, err := k.follow(ctx, callerOn(i.conn), second)
+	resource, _, err := k.follow(ctx, callerOn(i.conn), second, k.taskTimeout())
 	if err == nil {
 		err = s.endsAsExpected(resource)
 	}
@@ -311,11 +311,12 @@ func survivesRestart(ctx context.Context, k *kit, s *sample) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	limit := k.restartTimeout(s)
 	i, err := k.restart(ctx)
 	if err != nil {
 		return "", err
 	}
-	resource, _, err := k.follow(ctx, callerOn(i.conn), j)
+	resource, _, err := k.follow(ctx, callerOn(i.conn), j, limit)
 	if err == nil {
 		err = s.endsAsExpected(resource)
 	}

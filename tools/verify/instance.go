@@ -166,10 +166,7 @@ func (i *instance) lastWords() string {
 	if len(lines) == 0 {
 		return ""
 	}
-	if len(lines) > 4 {
-		lines = append([]string{lines[0], "…"}, lines[len(lines)-3:]...)
-	}
-	return "; last output: " + strings.Join(lines, " | ")
+	return "; last output: " + process.Excerpt(lines, 5)
 }
 
 // dial makes a connection with the given credentials; nil: plaintext.

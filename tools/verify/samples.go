@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,7 +180,7 @@ func (k *kit) complete(ctx context.Context, c caller, s *sample, request *admin.
 		return nil, failed("%s: CreateTask fails: %s", s.name, describeError(err))
 	}
 	finished := &finishedJob{job: agentclient.Job{Category: s.category(), Meta: meta, CategoryOnly: connection != nil, Connection: connection}, request: request}
-	if finished.resource, finished.phases, err = k.follow(ctx, c, finished.job); err == nil {
+	if finished.resource, finished.phases, err = k.follow(ctx, c, finished.job, k.taskTimeout()); err == nil {
 		err = s.endsAsExpected(finished.resource)
 	}
 	if err != nil {
@@ -201,9 +202,24 @@ const (
 	slowPoll  = time.Second
 )
 
+// usualTaskTimeout and leastRestartTimeout are for where nobody says how long a sample task may take.
+const (
+	usualTaskTimeout    = 5 * time.Minute
+	leastRestartTimeout = time.Minute
+)
+
+func (k *kit) taskTimeout() time.Duration {
+	return cmp.Or(k.options.TaskTimeout, time.Duration(k.subject.TaskTimeout), usualTaskTimeout)
+}
+
+// restartTimeout is how long a job may take that was begun by a process that was killed.
+func (k *kit) restartTimeout(s *sample) time.Duration {
+	return cmp.Or(k.options.TaskTimeout, time.Duration(k.subject.TaskTimeout), min(usualTaskTimeout, max(10*s.finished.took, leastRestartTimeout)))
+}
+
 // follow polls a job to its end.
-func (k *kit) follow(ctx context.Context, c caller, j agentclient.Job) (*admin.Resource, []string, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.options.TaskTimeout)
+func (k *kit) follow(ctx context.Context, c caller, j agentclient.Job, limit time.Duration) (*admin.Resource, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var phases []string
 	for wait := firstPoll; ; wait = min(2*wait, slowPoll) {
@@ -226,7 +242,7 @@ func (k *kit) follow(ctx context.Context, c caller, j agentclient.Job) (*admin.R
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, phases, failed("it is still %s after %v", pluginv1.PhaseName(phase), k.options.TaskTimeout)
+			return nil, phases, failed("it is still %s after %v, the limit of --task-timeout", pluginv1.PhaseName(phase), limit)
 		}
 	}
 }

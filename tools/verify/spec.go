@@ -35,6 +35,8 @@ type Subject struct {
 	TLS string `yaml:"tls"`
 	// StartTimeout bounds each start. Zero: 60s.
 	StartTimeout Duration `yaml:"start_timeout"`
+	// TaskTimeout bounds each sample task, as Options.TaskTimeout does.
+	TaskTimeout Duration `yaml:"task_timeout"`
 	// Tasks are tasks that the plugin must be able to run. Without them, what only a task can show is skipped.
 	Tasks []Task `yaml:"tasks"`
 

@@ -67,6 +67,43 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 	}
 }
 
+func TestAfterAFatalFailureNoLoadIsPutOnThePlugin(t *testing.T) {
+	for name, c := range map[string]struct {
+		subject verify.Subject
+		fatal   string
+	}{
+		"a call ends the process":      {good("panics-on-unknown-task"), "unknown/create"},
+		"the configuration is refused": {good("configure-errors"), "configure/accepts"},
+		"no task completes":            {good("good", "-script", `{"phase":"UNDEFINED"}`), "tasks/completes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report := run(t, c.subject, fast)
+			for _, check := range report.Checks {
+				if says := "needs " + c.fatal; strings.HasPrefix(check.Name, "load/") && (check.Status != verify.Skipped || !strings.HasPrefix(check.Detail, says)) {
+					t.Errorf("%s %s: %s; want it skipped, and %q", check.Status, check.Name, check.Detail, says)
+				}
+			}
+			options := fast
+			options.KeepGoing = true
+			options.Select = regexp.MustCompile("^load/polls$|^" + c.fatal + "$")
+			if report := run(t, c.subject, options); strings.Contains(report.Checks[1].Detail, "--keep-going") {
+				t.Errorf("to be kept going, it gives up: %+v", report.Checks[1])
+			}
+		})
+	}
+}
+
+func TestTheWaitForAJobAfterARestartHasALimit(t *testing.T) {
+	subject := good("good", "-script", `{"polls":100000}`)
+	subject.TaskTimeout = verify.Duration(300 * time.Millisecond)
+	options := fast
+	options.Select = regexp.MustCompile("^tasks/completes$")
+	if report := run(t, subject, options); report.OK() || !strings.Contains(report.Checks[0].Detail, "after 300ms, the limit of --task-timeout") {
+		t.Errorf("got %+v", report.Checks)
+	}
+}
+
 func TestAPluginThatFindsAndAbandonsPasses(t *testing.T) {
 	options := fast
 	options.Select = regexp.MustCompile("^tasks/")
