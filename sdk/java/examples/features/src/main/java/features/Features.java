@@ -32,7 +32,7 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
     private final Map<String, Optional<Meta>> attempts = new ConcurrentHashMap<>();
 
     /** What Flyte keeps of a job. */
-    record Meta(@JsonProperty("do") String what, String key, String prefix, OutputTypes types) {}
+    record Meta(@JsonProperty("do") String what, String key, String prefix, double secondsLeft, OutputTypes types) {}
 
     enum Region { eu, us }
 
@@ -80,9 +80,13 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
             case "hold" -> hold(Path.of(task.outputPrefix(), "begun"));
             default -> { }
         }
-        Meta made = new Meta(what, task.idempotencyKey(), task.outputPrefix(), task.outputTypes());
+        Meta made = new Meta(what, task.idempotencyKey(), task.outputPrefix(), secondsLeft(task), task.outputTypes());
         attempts.put(task.idempotencyKey(), Optional.of(made));
         return made;
+    }
+
+    private static double secondsLeft(Task task) {
+        return task.deadline().map(deadline -> Duration.between(Instant.now(), deadline).toMillis() / 1000.0).orElse(0.0);
     }
 
     @Override
@@ -118,7 +122,7 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
             default -> {
                 Secret secret = job.secret("from_variable");
                 Map<String, Object> outputs = new HashMap<>(Map.of("key", job.meta().key(), "created_prefix", job.meta().prefix(),
-                        "polled_prefix", job.outputPrefix(), "variable", secret.reveal(), "file", job.secret("from_file").reveal(),
+                        "polled_prefix", job.outputPrefix(), "seconds_left", job.meta().secondsLeft(), "variable", secret.reveal(), "file", job.secret("from_file").reveal(),
                         "printed", secret.toString()));
                 Optional.ofNullable(job.connection().configs().get("host")).ifPresent(host -> outputs.put("host", host));
                 yield Resource.succeeded(outputs);
@@ -157,7 +161,7 @@ public class Features implements AsyncAgent<Features.Meta>, MetaCodec<Features.M
     public Meta decodeMeta(byte[] data) throws Exception {
         String text = new String(data, StandardCharsets.UTF_8);
         if (text.startsWith("legacy:")) {
-            return new Meta(text.substring("legacy:".length()), "", "", new OutputTypes(Map.of()));
+            return new Meta(text.substring("legacy:".length()), "", "", 0, new OutputTypes(Map.of()));
         }
         return JSON.readValue(data, Meta.class);
     }

@@ -54,6 +54,11 @@ public class AgentException extends RuntimeException {
         return new AgentException(Status.Code.UNAUTHENTICATED, message);
     }
 
+    /** Something that is wrong with the agent itself, which its author must mend. */
+    public static AgentException internal(String message) {
+        return new AgentException(Status.Code.INTERNAL, message);
+    }
+
     /** Something that the agent does not do. */
     public static AgentException unimplemented(String message) {
         return new AgentException(Status.Code.UNIMPLEMENTED, message);

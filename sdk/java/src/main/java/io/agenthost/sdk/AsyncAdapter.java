@@ -45,12 +45,21 @@ final class AsyncAdapter<M> {
         throw AgentException.unimplemented("it does not find jobs by their key");
     }
 
+    /** Writes the metadata, and reads it at once: what cannot be read would be a job that nobody finds again. */
     @SuppressWarnings("unchecked")
     private ByteString encoded(M meta) throws Exception {
-        if (agent instanceof MetaCodec<?> codec) {
-            return ByteString.copyFrom(((MetaCodec<M>) codec).encodeMeta(meta));
+        if (meta == null) {
+            throw AgentException.internal("it returned null: return what finds the job again, %s".formatted(metaType.getRawClass().getSimpleName()));
         }
-        return ByteString.copyFrom(Json.MAPPER.writeValueAsBytes(meta));
+        if (agent instanceof MetaCodec<?> codec) {
+            byte[] written = ((MetaCodec<M>) codec).encodeMeta(meta);
+            if (written == null) {
+                throw AgentException.internal("encodeMeta returned null: return the bytes that Flyte keeps of the job");
+            }
+            ((MetaCodec<M>) codec).decodeMeta(written);
+            return ByteString.copyFrom(written);
+        }
+        return ByteString.copyFrom(KeptMetadata.write(meta, metaType));
     }
 
     Resource get(Job<ByteString> job) throws Exception {
@@ -91,6 +100,7 @@ final class AsyncAdapter<M> {
         } catch (AgentException e) {
             throw e;
         } catch (JsonProcessingException e) {
+            Guard.rethrowAgentException(e);
             throw notAJob((Json.path(e) + " " + Json.describe(e)).strip(), e);
         } catch (Exception e) {
             throw notAJob(Guard.describe(e), e);

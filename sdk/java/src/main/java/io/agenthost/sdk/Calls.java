@@ -1,5 +1,6 @@
 package io.agenthost.sdk;
 
+import io.grpc.Context;
 import io.grpc.ForwardingServerCallListener;
 import io.grpc.Metadata;
 import io.grpc.ServerCall;
@@ -7,6 +8,8 @@ import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import java.time.Duration;
+import java.time.Instant;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 
@@ -56,6 +59,12 @@ final class Calls implements ServerInterceptor {
             super.onCancel();
             end(ended);
         }
+    }
+
+    /** When the caller of the call on this thread stops waiting. */
+    static Optional<Instant> deadline() {
+        return Optional.ofNullable(Context.current().getDeadline())
+                .map(deadline -> Instant.now().plusNanos(deadline.timeRemaining(TimeUnit.NANOSECONDS)));
     }
 
     private synchronized boolean begin() {

@@ -64,6 +64,7 @@ final class Configuration<C> {
 
     /** What the constructor of a config record threw, or what a type that reads itself has against its text. */
     private static List<ConfigError> blame(JsonProcessingException e) {
+        Guard.rethrowAgentException(e); // a missing secret is one, wherever it is asked for
         for (Throwable cause = e; cause != null; cause = cause.getCause()) {
             if (cause instanceof ConfigException known) {
                 return known.errors();

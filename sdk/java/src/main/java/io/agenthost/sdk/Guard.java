@@ -5,6 +5,8 @@ import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeoutException;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -20,12 +22,14 @@ final class Guard {
     /** Runs a call, on a thread that is interrupted once the caller has given up. */
     static <T> T run(String agent, Category category, String method, Callable<T> call) throws StatusException {
         Context context = Context.current();
-        Interruption interruption = new Interruption(Thread.currentThread());
+        LeftCalls left = LeftCalls.of(agent);
+        left.refuseIfTooMany(method);
+        Interruption interruption = new Interruption(Thread.currentThread(), left);
         context.addListener(interruption, Runnable::run);
         try {
             return call.call();
         } catch (Throwable thrown) { // Errors too: a StackOverflowError in one call is no reason to leave the caller without an answer.
-            throw status(thrown, context, agent, category, method).asException();
+            throw status(unwrapped(thrown), context, agent, category, method).asException();
         } finally {
             context.removeListener(interruption);
             interruption.over();
@@ -39,6 +43,24 @@ final class Guard {
                     .addKeyValue("task_category_version", category.version()).addKeyValue("method", method).log("agent failed");
         }
         return status.withDescription("agent %s: %s: %s".formatted(agent, method, cut(messageOf(thrown))));
+    }
+
+    /** The exception that a future's get or join wraps. */
+    private static Throwable unwrapped(Throwable thrown) {
+        Throwable inner = thrown;
+        while ((inner instanceof ExecutionException || inner instanceof CompletionException) && inner.getCause() != null) {
+            inner = inner.getCause();
+        }
+        return inner;
+    }
+
+    /** Lets an AgentException through with its code, which a constructor has thrown in the middle of something else. */
+    static void rethrowAgentException(Throwable thrown) {
+        for (Throwable cause = thrown; cause != null; cause = cause.getCause()) {
+            if (cause instanceof AgentException known) {
+                throw known;
+            }
+        }
     }
 
     private static Status codeOf(Throwable thrown, Context context) {
@@ -85,21 +107,25 @@ final class Guard {
     /** Interrupts a call's thread when its context ends, and never after the call: the thread then serves another one. */
     private static final class Interruption implements Context.CancellationListener {
         private final Thread thread;
+        private final LeftCalls left;
         private boolean over;
 
-        Interruption(Thread thread) {
+        Interruption(Thread thread, LeftCalls left) {
             this.thread = thread;
+            this.left = left;
         }
 
         @Override
         public synchronized void cancelled(Context context) {
             if (!over) {
+                left.add(thread);
                 thread.interrupt();
             }
         }
 
         synchronized void over() {
             over = true;
+            left.remove(thread);
             Thread.interrupted();
         }
     }

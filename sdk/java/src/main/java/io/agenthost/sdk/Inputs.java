@@ -67,6 +67,7 @@ final class Inputs {
             constructor.setAccessible(true);
             return constructor.newInstance(values);
         } catch (InvocationTargetException e) {
+            Guard.rethrowAgentException(e.getCause());
             throw AgentException.invalidArgument("the inputs do not fit: " + Guard.describe(e.getCause())).causedBy(e.getCause());
         } catch (ReflectiveOperationException e) {
             throw new IllegalArgumentException("the record %s cannot be made: %s".formatted(type.getName(), e.getMessage()), e);

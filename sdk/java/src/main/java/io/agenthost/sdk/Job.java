@@ -1,5 +1,8 @@
 package io.agenthost.sdk;
 
+import java.time.Instant;
+import java.util.Optional;
+
 /**
  * A job that create started, as get, delete, logs and metrics see it.
  *
@@ -14,5 +17,13 @@ public record Job<M>(M meta, Category category, String outputPrefix, Connection 
     /** A secret from the job's connection, or else the plugin's own secret of that name. */
     public Secret secret(String key) {
         return connection.secretOrPlugins(key);
+    }
+
+    /**
+     * When the caller stops waiting, at which the call's thread is interrupted; empty where it waits for ever. To be asked on the
+     * call's thread.
+     */
+    public Optional<Instant> deadline() {
+        return Calls.deadline();
     }
 }

@@ -14,12 +14,19 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** A plugin's services, on whatever server: that of the plugin's process, or one in the process of a test. */
 final class Services {
+    /** What each agent has for its close, however little is left for all of them. */
+    private static final Duration MIN_CLOSE = Duration.ofMillis(50);
+
     private final Plugin plugin;
     private final Calls calls;
     private final ExecutorService threads = Executors.newCachedThreadPool(new CallThreads());
@@ -91,6 +98,7 @@ final class Services {
      */
     List<String> close(Duration maxWait) {
         List<String> failures = new ArrayList<>();
+        long until = System.nanoTime() + maxWait.toNanos();
         try {
             int left = calls.drain(maxWait.multipliedBy(3).dividedBy(4));
             if (left > 0) {
@@ -101,17 +109,31 @@ final class Services {
         }
         List<AutoCloseable> closers = new ArrayList<>(plugin.closers());
         Collections.reverse(closers);
-        for (AutoCloseable closer : closers) {
+        closeAll(closers, until, failures);
+        return failures;
+    }
+
+    /** Closes one after the other, each on a thread of its own: one that never ends takes no more than its share of the time. */
+    private void closeAll(List<AutoCloseable> closers, long until, List<String> failures) {
+        for (int i = 0; i < closers.size(); i++) {
+            AutoCloseable closer = closers.get(i);
+            long share = (until - System.nanoTime()) / (closers.size() - i);
+            Future<?> closed = threads.submit(() -> Guard.run(plugin.name(), new Category(""), "close", () -> {
+                closer.close();
+                return null;
+            }));
             try {
-                Guard.run(plugin.name(), new Category(""), "close", () -> {
-                    closer.close();
-                    return null;
-                });
-            } catch (StatusException e) {
-                failures.add(e.getStatus().getDescription());
+                closed.get(Math.max(share, MIN_CLOSE.toNanos()), TimeUnit.NANOSECONDS);
+            } catch (ExecutionException e) {
+                failures.add(e.getCause() instanceof StatusException status ? status.getStatus().getDescription() : Guard.describe(e.getCause()));
+            } catch (TimeoutException e) {
+                failures.add("plugin %s stops before %s is closed: its close takes too long".formatted(plugin.name(), closer.getClass().getName()));
+                closed.cancel(true);
+            } catch (InterruptedException e) {
+                Thread.currentThread().interrupt();
+                return;
             }
         }
-        return failures;
     }
 
     /** Lets go of the threads. */

@@ -11,6 +11,7 @@ import com.flyteidl.core.TaskTemplate;
 import io.agenthost.sdk.literal.LiteralException;
 import io.agenthost.sdk.literal.Literals;
 import java.lang.reflect.Type;
+import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
@@ -180,6 +181,14 @@ public final class Task {
     /** A secret from the task's connection, or else the plugin's own secret of that name. */
     public Secret secret(String key) {
         return connection.secretOrPlugins(key);
+    }
+
+    /**
+     * When the caller stops waiting, at which the call's thread is interrupted; empty where it waits for ever. To be asked on the
+     * call's thread.
+     */
+    public Optional<Instant> deadline() {
+        return Calls.deadline();
     }
 
     /** The types that the task declares for its outputs. */

@@ -1,5 +1,6 @@
 package io.agenthost.sdk;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -148,6 +149,8 @@ final class Wire {
                 encoded.putLiterals(name, Literals.encode(value, types.getOrDefault(name, LiteralType.getDefaultInstance())));
             } catch (LiteralException e) {
                 throw new IllegalArgumentException("output %s%s: %s".formatted(name, e.path(), e.problem()), e);
+            } catch (StackOverflowError e) { // as a cause it would be a thousand lines of the log
+                throw new IllegalArgumentException("output %s: a Java %s contains itself".formatted(name, value.getClass().getSimpleName()));
             }
         });
         return encoded.build();
@@ -156,7 +159,14 @@ final class Wire {
     /** A Struct's only numbers are floats: a whole number that none holds becomes text. */
     static Struct structOf(Map<String, ?> value) throws InvalidProtocolBufferException {
         Struct.Builder struct = Struct.newBuilder();
-        JsonFormat.parser().merge(withAllDigits(Json.MAPPER.valueToTree(value)).toString(), struct);
+        try {
+            JsonFormat.parser().merge(withAllDigits(Json.MAPPER.valueToTree(value)).toString(), struct);
+        } catch (IllegalArgumentException e) {
+            if (e.getCause() instanceof JsonProcessingException json) {
+                throw new IllegalArgumentException("custom info%s: %s".formatted(Json.path(json), Json.describe(json)), e);
+            }
+            throw e;
+        }
         return struct.build();
     }
 

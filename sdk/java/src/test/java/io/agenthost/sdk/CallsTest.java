@@ -10,6 +10,8 @@ import io.agenthost.sdk.testing.TestTask;
 import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
@@ -17,6 +19,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /** How calls begin, end and are given up. */
@@ -105,5 +108,63 @@ class CallsTest {
             Status nothing = assertThrows(StatusRuntimeException.class, () -> test.execute(TestTask.of("n"))).getStatus();
             assertTrue(nothing.getDescription().contains("null instead of a resource"), nothing.getDescription());
         }
+    }
+
+    @Test
+    void aCallKnowsWhenItsCallerStopsWaiting() throws Exception {
+        SyncAgent asking = task -> Resource.succeeded(Map.of("left", Duration.between(Instant.now(), task.deadline().orElseThrow()).toSeconds()));
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("asking", asking)).maxWait(Duration.ofHours(1))) {
+            long left = test.execute(TestTask.of("asking")).output("left", Long.class);
+            assertTrue(left > 3500 && left <= 3600, left + " s are left of an hour");
+        }
+    }
+
+    @Test
+    void anAgentThatBlocksForEverTakesNoMoreCallsAndTheOthersDo() throws Exception {
+        CountDownLatch begun = new CountDownLatch(LeftCalls.MAX);
+        CountDownLatch release = new CountDownLatch(1);
+        SyncAgent deaf = task -> {
+            begun.countDown();
+            for (boolean released = false; !released;) {
+                try {
+                    release.await();
+                    released = true;
+                } catch (InterruptedException e) {
+                    // It does not heed it.
+                }
+            }
+            return Resource.succeeded();
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("deaf", deaf).sync("other", task -> Resource.succeeded()));
+                Context.CancellableContext caller = Context.current().withCancellation()) {
+            Runnable call = () -> assertThrows(StatusRuntimeException.class, () -> test.execute(TestTask.of("deaf")));
+            Stream.generate(() -> new Thread(caller.wrap(call))).limit(LeftCalls.MAX).forEach(Thread::start);
+            begun.await();
+            caller.cancel(null);
+            while (LeftCalls.of("deaf").size() < LeftCalls.MAX) {
+                Thread.onSpinWait();
+            }
+            Status refused = assertThrows(StatusRuntimeException.class, () -> test.execute(TestTask.of("deaf"))).getStatus();
+            assertEquals(Status.Code.UNAVAILABLE, refused.getCode());
+            for (String want : List.of("agent deaf: Execute: 100 of its calls go on", "CallsTest.java", "let an interrupt end it")) {
+                assertTrue(refused.getDescription().contains(want), refused.getDescription());
+            }
+            assertEquals("SUCCEEDED", test.execute(TestTask.of("other")).phase());
+            release.countDown();
+        }
+        while (LeftCalls.of("deaf").size() > 0) {
+            Thread.onSpinWait();
+        }
+    }
+
+    @Test
+    void anAgentThatDoesNotCloseKeepsNoOtherFromIt() throws Exception {
+        CountDownLatch never = new CountDownLatch(1);
+        List<String> closed = Collections.synchronizedList(new ArrayList<>());
+        Services services = new Services(Plugin.named("p", "1").sync("a", new Closing("a", closed)).onClose(never::await));
+        List<String> failures = services.close(Duration.ofSeconds(2));
+        services.shutdown();
+        assertEquals(List.of("a"), closed);
+        assertTrue(failures.size() == 1 && failures.get(0).contains("its close takes too long"), failures.toString());
     }
 }

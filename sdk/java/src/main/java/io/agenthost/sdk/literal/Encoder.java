@@ -22,7 +22,6 @@ import com.google.protobuf.Struct;
 import com.google.protobuf.Timestamp;
 import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.Timestamps;
-import io.agenthost.sdk.internal.Json;
 import java.lang.reflect.Array;
 import java.math.BigDecimal;
 import java.math.BigInteger;
@@ -214,8 +213,12 @@ record Encoder(boolean strict) {
                 || value instanceof Map || value instanceof Generic || value instanceof com.google.protobuf.Message || instant(value) != null) {
             return null;
         }
-        JsonNode node = Json.MAPPER.valueToTree(value);
-        return node.isTextual() ? node.textValue() : null;
+        try {
+            JsonNode node = Plain.tree(value);
+            return node.isTextual() ? node.textValue() : null;
+        } catch (IllegalArgumentException e) {
+            return null; // what has no JSON is told where JSON is made of it
+        }
     }
 
     private static Instant instant(Object value) {

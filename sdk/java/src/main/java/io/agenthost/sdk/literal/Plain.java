@@ -54,7 +54,20 @@ final class Plain {
             (value instanceof Collection<?> elements ? elements : Arrays.asList((Object[]) value)).forEach(element -> list.add(of(element)));
             return list;
         }
-        return fromNode(Json.MAPPER.valueToTree(value));
+        return fromNode(tree(value));
+    }
+
+    /** What Jackson makes of a value. */
+    static JsonNode tree(Object value) {
+        try {
+            return Json.MAPPER.valueToTree(value);
+        } catch (IllegalArgumentException e) {
+            if (e.getCause() instanceof JsonProcessingException json) {
+                String path = Json.path(json);
+                throw new IllegalArgumentException((path.isEmpty() ? "" : path + ": ") + Json.describe(json), e);
+            }
+            throw e;
+        }
     }
 
     private static boolean isKey(Object key) {
