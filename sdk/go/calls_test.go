@@ -548,8 +548,10 @@ func TestAnAsyncAgentCanKeepItsTasksOutputTypes(t *testing.T) {
 		t.Errorf("without an interface rows = %#v", untyped.Outputs["rows"])
 	}
 	wrong := client.Job(agent.Category{Name: "query"}, []byte(`{"types": {"other": {"simple": "FLOAT", "newField": 1}}}`))
-	_, err := wrong.Get(t.Context())
-	wantStatus(t, err, codes.Internal, "output other is declared but missing")
+	ended, err := wrong.Get(t.Context())
+	if err != nil || ended.Phase != agent.PhaseFailed || ended.Message != "output other is declared but missing" || ended.Resource.GetAgentError().GetCode() != "BadOutputs" {
+		t.Errorf("outputs that do not fit are %+v, %v: at the next poll they would be the same", ended, err)
+	}
 }
 
 // observed is an agent with logs and metrics.

@@ -17,6 +17,24 @@ import (
 	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
+// badOutputs is the code of a job whose outputs do not fit.
+const badOutputs = "BadOutputs"
+
+// polled is what a poll is answered with. Outputs that do not fit would not at the next one either: the job has failed, and an error would
+// only have it polled on.
+func (r *Resource) polled() (*admin.Resource, error) {
+	message, err := r.message(nil)
+	if unfit := (*outputsError)(nil); errors.As(err, &unfit) {
+		return Failed(SystemError(badOutputs, unfit)).message(nil)
+	}
+	return message, err
+}
+
+// outputsError is an error about outputs.
+type outputsError struct{ error }
+
+func (e *outputsError) Unwrap() error { return e.error }
+
 // message writes the resource for the wire. declared are the task's output types, where the call knows them.
 func (r *Resource) message(declared OutputTypes) (*admin.Resource, error) {
 	if r == nil {
@@ -33,7 +51,7 @@ func (r *Resource) message(declared OutputTypes) (*admin.Resource, error) {
 		}
 		outputs, err := encodeOutputs(r.Outputs, types)
 		if err != nil {
-			return nil, err
+			return nil, &outputsError{err}
 		}
 		message.Outputs = outputs
 	}

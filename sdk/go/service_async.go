@@ -62,7 +62,7 @@ func (s asyncService) GetTask(ctx context.Context, request *admin.GetTaskRequest
 		if err != nil {
 			return err
 		}
-		response.Resource, err = resource.message(nil)
+		response.Resource, err = resource.polled()
 		return err
 	})
 }

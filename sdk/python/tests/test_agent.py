@@ -445,6 +445,27 @@ def test_outputs_of_a_union_name_their_variant() -> None:
         to_literals({"b": 1}, {"a": whole})
 
 
+class WrongOutputs(AsyncAgent[dict[str, str]]):
+    task_type = "wrong_outputs"
+
+    def create(self, task: Task) -> dict[str, str]:
+        return {"types": task.output_types}
+
+    def get(self, job: Job[dict[str, str]]) -> Resource:
+        return succeeded({"greting": "Hello"}, types=job.meta["types"])
+
+    def delete(self, job: Job[dict[str, str]]) -> None:
+        pass
+
+
+def test_outputs_that_do_not_fit_are_the_end_of_a_job_at_its_first_poll(agenthost_run: Run) -> None:
+    client = agenthost_run(Plugin("p", "1", [WrongOutputs()]))
+    text = types_pb2.LiteralType(simple=types_pb2.STRING)
+    ended = client.create("wrong_outputs", outputs={"greeting": text}).get()
+    assert (ended.phase, ended.resource.agent_error.code) == (Phase.FAILED, "BadOutputs")
+    assert ended.message == "declared outputs are missing: greeting; outputs are not declared: greting"
+
+
 @dataclass
 class Limits:
     memory: int = 1

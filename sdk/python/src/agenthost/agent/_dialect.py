@@ -16,9 +16,10 @@ from agenthost.plugin import IDEMPOTENCY_KEY_HEADER, deadline
 from agenthost.service import Dialect, Registered
 
 from ._agents import LogLine, LogQuery, MetricsQuery, NextToken
-from ._errors import FailedPrecondition, NotFound
+from ._errors import FailedPrecondition, NotFound, SystemFailure
 from ._kept import kept
-from ._resource import to_message
+from ._literals import LiteralError
+from ._resource import failed, to_message
 from ._secrets import Secret
 from ._task import Connection, Job, Task
 
@@ -46,7 +47,11 @@ class Native(Dialect):
 
     async def get(self, one: Registered, request: Any) -> Any:
         resource = await one.loop.here(one.agent.get, _job(one, request))
-        return agent_pb2.GetTaskResponse(resource=to_message(resource))
+        try:
+            message = to_message(resource)
+        except LiteralError as e:  # at the next poll it would be the same, and an error would only have it polled on
+            message = to_message(failed(SystemFailure("BadOutputs", str(e))))
+        return agent_pb2.GetTaskResponse(resource=message)
 
     async def delete(self, one: Registered, request: Any) -> Any:
         with contextlib.suppress(NotFound):  # what is gone need not be ended

@@ -57,7 +57,7 @@ final class AsyncService extends AsyncAgentServiceGrpc.AsyncAgentServiceImplBase
             Job<ByteString> job = job(request, request.getTaskType(), request.getTaskCategory(), request.getResourceMeta(), request.getOutputPrefix());
             Registry.Registered agent = find(job.category());
             return Guard.run(agent.name(), job.category(), "Get", () ->
-                    GetTaskResponse.newBuilder().setResource(Wire.resource(agent.async().get(job), null)).build());
+                    GetTaskResponse.newBuilder().setResource(Wire.polled(agent.async().get(job))).build());
         });
     }
 

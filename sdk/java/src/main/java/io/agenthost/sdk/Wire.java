@@ -101,6 +101,22 @@ final class Wire {
         }
     }
 
+    /** What a poll is answered with. Outputs that do not fit would not at the next one either: the job has failed. */
+    static com.flyteidl.admin.Resource polled(Resource resource) throws InvalidProtocolBufferException {
+        try {
+            return resource(resource, null);
+        } catch (OutputsException e) {
+            return resource(Resource.failed(e.getMessage()).withSystemError("BadOutputs"), null);
+        }
+    }
+
+    /** Outputs that do not fit the types that are declared, or no type of Flyte's. */
+    private static final class OutputsException extends IllegalArgumentException {
+        OutputsException(IllegalArgumentException cause) {
+            super(cause.getMessage(), cause);
+        }
+    }
+
     /** Writes a resource. declared are the task's output types, or null where the call does not know them. */
     static com.flyteidl.admin.Resource resource(Resource resource, OutputTypes declared) throws InvalidProtocolBufferException {
         if (resource == null) {
@@ -108,7 +124,11 @@ final class Wire {
         }
         var message = com.flyteidl.admin.Resource.newBuilder().setPhase(resource.phase().wire()).setMessage(resource.message());
         if (resource.outputs() != null) {
-            message.setOutputs(outputs(resource.outputs(), resource.outputTypes() != null ? resource.outputTypes() : declared));
+            try {
+                message.setOutputs(outputs(resource.outputs(), resource.outputTypes() != null ? resource.outputTypes() : declared));
+            } catch (IllegalArgumentException e) {
+                throw new OutputsException(e);
+            }
         }
         for (Link link : resource.links()) {
             message.addLogLinks(TaskLog.newBuilder().setName(link.name()).setUri(link.uri())

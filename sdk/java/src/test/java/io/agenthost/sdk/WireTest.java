@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.flyteidl.core.Identifier;
 import com.flyteidl.core.NodeExecutionIdentifier;
 import com.flyteidl.core.SimpleType;
+import com.flyteidl.core.TaskExecution;
 import com.flyteidl.core.TaskExecutionIdentifier;
 import com.flyteidl.core.WorkflowExecutionIdentifier;
 import com.google.protobuf.Struct;
@@ -91,6 +92,15 @@ class WireTest {
         assertTrue(failure(Map.of(), types).contains("output a is declared but missing"));
         assertTrue(failure(Map.of("a", 1, "b", 2), types).contains("output b is not one that the task declares: a"));
         assertTrue(failure(Map.of("a", "x"), types).contains("output a: a Java String cannot be written as integer"));
+    }
+
+    @Test
+    void outputsThatDoNotFitAreTheEndOfAJobAtItsFirstPoll() throws Exception {
+        OutputTypes types = new OutputTypes(Map.of("a", Types.simple(SimpleType.INTEGER)));
+        var ended = Wire.polled(Resource.succeeded(Map.of("a", 1, "b", 2)).withOutputTypes(types));
+        assertEquals(TaskExecution.Phase.FAILED, ended.getPhase());
+        assertEquals("BadOutputs", ended.getAgentError().getCode());
+        assertEquals("output b is not one that the task declares: a", ended.getMessage());
     }
 
     private static String failure(Map<String, ?> outputs, OutputTypes types) {
