@@ -57,6 +57,11 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
 const maxName = 40
 
+// taken are names that a language has another use for, with what that is.
+var taken = map[string]map[string]string{
+	"python": {"async": "its class would be called AsyncAgent, as the SDK's"},
+}
+
 // Check says what is wrong with the project, if anything.
 func (p Project) Check() error {
 	switch {
@@ -66,6 +71,9 @@ func (p Project) Check() error {
 		return fmt.Errorf("the name %q has %d characters, and %d is the limit", p.Name, len(p.Name), maxName)
 	case !slices.Contains(Languages(), p.Language):
 		return fmt.Errorf("--lang %q: there is %s", p.Language, strings.Join(Languages(), ", "))
+	}
+	if reason, found := taken[p.Language][p.Name]; found {
+		return fmt.Errorf("%q is no name for a plugin in %s: %s", p.Name, p.Language, reason)
 	}
 	if p.SDK == "" {
 		return nil

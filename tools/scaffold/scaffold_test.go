@@ -2,6 +2,7 @@ package scaffold
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,6 +87,7 @@ func TestWhatIsNoProjectIsRefused(t *testing.T) {
 		"no language":                 func(p *Project) { p.Language = "" },
 		"the common files":            func(p *Project) { p.Language = common },
 		"a checkout that is none":     func(p *Project) { p.SDK = os.TempDir() },
+		"the SDK's class":             func(p *Project) { p.Language, p.Name = "python", "async" },
 	} {
 		p := good
 		broken(&p)
@@ -95,5 +97,31 @@ func TestWhatIsNoProjectIsRefused(t *testing.T) {
 	}
 	if err := good.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// With a name of any length, and with names that Python has another use for.
+func TestPythonIsWrittenAsItsFormatterHasIt(t *testing.T) {
+	bin, err := exec.Command(filepath.Join(checkout, "scripts", "venv"), "flytekit").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ruff := filepath.Join(strings.TrimSpace(string(bin)), "ruff")
+	for _, language := range []string{"python", "flytekit"} {
+		for _, name := range []string{"x", "json", "class", "none", "config", "warehouse-query", strings.Repeat("a", maxName)} {
+			dir := filepath.Join(t.TempDir(), "new")
+			files, err := Project{Name: name, Language: language, SDK: checkout}.Write(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, command := range [][]string{{"format", "--isolated", "--diff", dir}, {"check", "--isolated", "--extend-select", "I", dir}} {
+				if said, err := exec.Command(ruff, command...).CombinedOutput(); err != nil {
+					t.Errorf("%s %s: ruff %s: %v\n%s", language, name, command[0], err, said)
+				}
+			}
+			if slices.Contains(files, name+".py") {
+				t.Errorf("%s %s: a module is called as the plugin, which may be what one of Python's is called", language, name)
+			}
+		}
 	}
 }
