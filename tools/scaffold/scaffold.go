@@ -9,6 +9,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"go/format"
 	"io/fs"
 	"os"
 	"path"
@@ -57,11 +58,6 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
 const maxName = 40
 
-// taken are names that a language has another use for, with what that is.
-var taken = map[string]map[string]string{
-	"python": {"async": "its class would be called AsyncAgent, as the SDK's"},
-}
-
 // Check says what is wrong with the project, if anything.
 func (p Project) Check() error {
 	switch {
@@ -72,8 +68,11 @@ func (p Project) Check() error {
 	case !slices.Contains(Languages(), p.Language):
 		return fmt.Errorf("--lang %q: there is %s", p.Language, strings.Join(Languages(), ", "))
 	}
-	if reason, found := taken[p.Language][p.Name]; found {
-		return fmt.Errorf("%q is no name for a plugin in %s: %s", p.Name, p.Language, reason)
+	switch reason, err := p.taken(); {
+	case err != nil:
+		return err
+	case reason != "":
+		return fmt.Errorf("%q is no name for a plugin in %s: %s; take another, such as %s-tasks", p.Name, p.Language, reason, p.Name)
 	}
 	if p.SDK == "" {
 		return nil
@@ -136,7 +135,13 @@ func (p Project) render() (map[string][]byte, error) {
 			if err != nil {
 				return err
 			}
-			files[strings.TrimSuffix(string(to), ".tmpl")] = content
+			file := strings.TrimSuffix(string(to), ".tmpl")
+			if path.Ext(file) == ".go" { // which aligns and sorts by what the name is
+				if content, err = format.Source(content); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			files[file] = content
 			return nil
 		})
 		if err != nil {
