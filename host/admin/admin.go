@@ -94,6 +94,8 @@ type Options struct {
 	Page Page
 	// Metrics is where the host's metrics are registered; the server adds its own to it.
 	Metrics *prometheus.Registry
+	// OwnMetrics asks the plugins for their own metrics; nil: nobody does.
+	OwnMetrics func() []fleet.OwnMetrics
 	// Exemplars says that some of the metrics have traces as examples, which only OpenMetrics can say.
 	Exemplars bool
 }
@@ -117,6 +119,9 @@ func New(options Options) *Server {
 	}
 	if options.Jobs == nil {
 		options.Jobs = func() ([]jobs.Count, bool) { return nil, false }
+	}
+	if options.OwnMetrics == nil {
+		options.OwnMetrics = func() []fleet.OwnMetrics { return nil }
 	}
 	if options.Waiting == nil {
 		options.Waiting = func() []gateway.Waiting { return nil }

@@ -20,6 +20,7 @@ import (
 // what a scrape cost.
 func metricsHandler(metrics prometheus.Gatherer, options promhttp.HandlerOpts) http.Handler {
 	options.DisableCompression = true
+	options.ErrorHandling = promhttp.ContinueOnError // a plugin's own metrics may contradict each other in ways that only the registry sees
 	compressed, err := gzhttp.NewWrapper(gzhttp.CompressionLevel(gzip.BestSpeed))
 	if err != nil {
 		panic(err) // the level is one that there is
@@ -54,7 +55,7 @@ func registerMetrics(options Options) {
 	if options.Artifacts != nil {
 		registerArtifacts(options.Metrics, options.Artifacts)
 	}
-	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{options}, &standingCollector{options}, &generationCollector{options.Plugins},
+	options.Metrics.MustRegister(build, ready, valid, lastSound, watched, rollbacks, logLost, &pluginCollector{options}, &standingCollector{options}, &generationCollector{options.Plugins}, &ownCollector{options.OwnMetrics},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 

@@ -65,6 +65,7 @@ func (a *actor) HoldsSecret(_ string, value []byte) bool {
 	return held == nil || *held == string(value)
 }
 
+func (a *actor) Metrics(context.Context) ([]byte, error) { return nil, nil }
 func (a *actor) RenewSecret(_ string, value []byte) error {
 	held := string(value)
 	a.secret.Store(&held)

@@ -36,6 +36,7 @@ type instance interface {
 	Sound() bool
 	Silence() plugin.Silence
 	OOMKills() uint64
+	Metrics(ctx context.Context) ([]byte, error)
 	Drain(ctx context.Context) error
 	Stop(ctx context.Context) error
 }

@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/agenthost/agenthost/host/process"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
 
 // Instance is one running subprocess of a plugin, ready for work when Start returns it. All methods may be called at
@@ -25,6 +30,8 @@ type Instance struct {
 	stopErr error // written by stop
 
 	calls calls
+
+	metricless atomic.Bool // it has no metrics of its own
 
 	mu    sync.Mutex // guards what follows
 	asked bool       // Stop was called
@@ -99,13 +106,38 @@ func (i *Instance) Sound() bool { return i.running.served.Answered() || i.calls.
 // Silence says what the plugin's calls tell of whether it answers.
 func (i *Instance) Silence() Silence { return i.running.served.Silence() }
 
-// Drain refuses new calls from now on, and returns when none is in flight. When ctx ends first, the error says how many
-// are left.
+// Drain refuses new calls from now on, tells the plugin so, and returns when none is in flight. When ctx ends first, the error
+// says how many are left.
 func (i *Instance) Drain(ctx context.Context) error {
-	if err := i.calls.drain(ctx); err != nil {
+	i.calls.refuse()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		i.tellDrain(ctx)
+	}()
+	err := i.calls.drain(ctx)
+	<-told
+	if err != nil {
 		return fmt.Errorf("plugin %s: drain: %w", i.spec.Name, err)
 	}
 	return nil
+}
+
+// drainWait is how long a plugin may take to hear that it drains.
+const drainWait = time.Second
+
+// tellDrain tells the plugin that it is to go. Older plugins do not want to know.
+func (i *Instance) tellDrain(ctx context.Context) {
+	request := &pluginv1.DrainRequest{}
+	if end, bounded := ctx.Deadline(); bounded {
+		request.Timeout = durationpb.New(time.Until(end))
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainWait)
+	defer cancel()
+	_, err := pluginv1.NewPluginServiceClient(i.running.conn).Drain(ctx, request)
+	if err != nil && status.Code(err) != codes.Unimplemented {
+		i.running.log.Debug("the plugin could not be told that it drains", "error", err)
+	}
 }
 
 // Stop ends the process, always: it is asked to shut down, then gets SIGTERM, then SIGKILL, within the spec's

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -324,6 +325,51 @@ func TestDrainWaitsForTheCallsInFlightAndRefusesNewOnes(t *testing.T) {
 	}
 	if err := instance.Drain(ended); err != nil {
 		t.Errorf("a drain with nothing in flight: %v", err)
+	}
+}
+
+func TestAPluginIsToldThatItDrainsWhileItsCallsEnd(t *testing.T) {
+	h := newHost(t)
+	instance := h.start(spec("echo", "good"))
+	release, _ := instance.Acquire()
+	defer release()
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Minute)
+	defer cancel()
+	drained := make(chan error)
+	go func() { drained <- instance.Drain(ctx) }()
+	wait.Until(t, "the plugin to be told", func() bool { return strings.Contains(h.log.String(), "drains within 7m0s") })
+	select {
+	case <-drained:
+		t.Fatal("drained with a call in flight")
+	default:
+	}
+	release()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPluginThatDoesNotWantToKnowDrainsAllTheSame(t *testing.T) {
+	for mode, longest := range map[string]time.Duration{"describe-missing": maxWait, "drain-missing": maxWait, "drain-hangs": 5 * time.Second} {
+		instance := newHost(t).start(spec("echo", mode))
+		began := time.Now()
+		if err := instance.Drain(t.Context()); err != nil || time.Since(began) > longest {
+			t.Errorf("%s: drained after %s with %v", mode, time.Since(began), err)
+		}
+	}
+}
+
+func TestAPluginsOwnMetricsAreItsTextUpToALimit(t *testing.T) {
+	h := newHost(t)
+	instance := h.start(spec("echo", "with-metrics", "-text", "jobs 3", "-block", "2"))
+	if text, err := instance.Metrics(t.Context()); err != nil || string(text) != "#\njobs 3\n" {
+		t.Errorf("metrics = %q, %v", text, err)
+	}
+	if text, err := h.start(spec("none", "good")).Metrics(t.Context()); text != nil || err != nil {
+		t.Errorf("of one that has none: %q, %v", text, err)
+	}
+	if _, err := h.start(spec("big", "with-metrics", "-block", strconv.Itoa(2*plugin.MaxMetrics))).Metrics(t.Context()); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("of too much: %v", err)
 	}
 }
 

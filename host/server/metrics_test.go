@@ -122,8 +122,9 @@ func registered(t *testing.T) (all map[string]described, types map[string]string
 	none := func() string { return "" }
 	admin.New(admin.Options{Artifacts: func() artifact.Stats { return artifact.Stats{} },
 		Version: "1.2.3", Ready: func() bool { return true }, WatchError: none, Rollbacks: func() int64 { return 0 }, Metrics: registry.Registry,
-		Config: admin.Config{Standings: func() []fleet.Standing { return []fleet.Standing{{Plugin: "hello", Stand: fleet.AsConfigured}} }},
-		Limits: func() []gateway.InEffect { return []gateway.InEffect{{Plugin: "hello", Concurrency: 1, Rate: 1}} },
+		Config:     admin.Config{Standings: func() []fleet.Standing { return []fleet.Standing{{Plugin: "hello", Stand: fleet.AsConfigured}} }},
+		OwnMetrics: func() []fleet.OwnMetrics { return []fleet.OwnMetrics{{Plugin: "hello"}} },
+		Limits:     func() []gateway.InEffect { return []gateway.InEffect{{Plugin: "hello", Concurrency: 1, Rate: 1}} },
 		Plugins: func() []fleet.Status {
 			return []fleet.Status{{
 				Name: "hello", State: fleet.Running, MemoryLimit: 1, PID: 1, Started: time.Now(), SecretsRead: time.Now(), Sandbox: &sandbox.Granted{}, Manifest: &plugin.Manifest{Version: "1"},

@@ -212,7 +212,7 @@ func newHost(ctx context.Context, options Options, runRoot *process.RunRoot, gro
 			Page:    h.shown,
 			Version: options.Version, GRPC: grpcAddress, Admin: adminAddress, Probe: probeAddress, Configured: settings.Listen.Admin, Exemplars: options.Tracing.Tracer() != nil,
 			Log: log, Tokens: tokens.all, TokenFile: tokens.file, Profiles: settings.Listen.Pprof == config.On,
-			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics,
+			Plugins: h.plugins.Status, Ready: h.ready.Load, Readiness: h.state, Metrics: metrics, OwnMetrics: h.plugins.Metrics,
 			Events: past.Events, Tails: tails, HistoryLost: past.Lost, Reload: h.reloader.reload, Upgrade: h.upgrade, Operate: h.operate, Config: h.reloader.config(), WatchError: h.reloader.watchError,
 			Waiting: h.gateway.Waiting, Jobs: h.gateway.Jobs, Limits: h.gateway.Limits, Removed: h.plugins.Removed,
 			Pending: h.gateway.Pending, CancelPending: h.cancelPending, CreateWarning: keys.warning,

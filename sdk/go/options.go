@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc"
 
@@ -101,6 +102,19 @@ func Capabilities(names ...string) Promise { return Promise{names} }
 func GRPC(options ...grpc.ServerOption) Option {
 	return optionFunc(func(s *Server) error {
 		s.grpc = append(s.grpc, options...)
+		return nil
+	})
+}
+
+// MetricsText lets the plugin have metrics of its own, in Prometheus' text format: what text returns, up to 256 KiB, comes out
+// at the host's /metrics, each name with "plugin_" before it and the plugin's name as a label. The package metrics does it
+// with Prometheus' client.
+func MetricsText(text func() ([]byte, error)) Option {
+	return optionFunc(func(s *Server) error {
+		if s.metrics != nil {
+			return errors.New("there are two options for metrics: a plugin takes one")
+		}
+		s.metrics = text
 		return nil
 	})
 }

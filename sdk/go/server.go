@@ -29,6 +29,10 @@ type Server struct {
 	closers       []closer
 	calls         *callTracker
 	grpc          []grpc.ServerOption
+	metrics       func() ([]byte, error)
+	// replaced ends, by replace, when the process is being replaced.
+	replaced context.Context
+	replace  context.CancelCauseFunc
 
 	// closing holds the agents that closers has already.
 	closing   map[Closer]bool
@@ -50,6 +54,7 @@ func NewServer(plugin Plugin, options ...Option) (*Server, error) {
 		calls:    newCallTracker(),
 		closing:  map[Closer]bool{},
 	}
+	s.replaced, s.replace = context.WithCancelCause(context.Background())
 	if plugin.Name == "" {
 		return nil, errors.New("agent.Plugin needs a Name")
 	}
@@ -92,6 +97,7 @@ func (s *Server) Close(ctx context.Context) error {
 }
 
 func (s *Server) close(ctx context.Context) error {
+	s.replace(ErrReplaced)
 	waiting := ctx
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
@@ -129,7 +135,7 @@ func (s *Server) trackUnary(ctx context.Context, request any, info *grpc.UnarySe
 		return nil, err
 	}
 	defer end()
-	return handler(ctx, request)
+	return handler(context.WithValue(ctx, serverKey{}, s), request)
 }
 
 func (s *Server) trackStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -139,7 +145,17 @@ func (s *Server) trackStream(server any, stream grpc.ServerStream, info *grpc.St
 		return err
 	}
 	defer end()
-	return handler(server, stream)
+	return handler(server, streamOf{stream, s})
+}
+
+// streamOf is a stream whose context knows its server.
+type streamOf struct {
+	grpc.ServerStream
+	server *Server
+}
+
+func (s streamOf) Context() context.Context {
+	return context.WithValue(s.ServerStream.Context(), serverKey{}, s.server)
 }
 
 // notTaken tells the host that a call was not begun, so that it can be made again elsewhere.

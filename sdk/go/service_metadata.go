@@ -6,6 +6,8 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -55,5 +57,17 @@ func (s pluginService) Configure(ctx context.Context, request *pluginv1.Configur
 	for _, e := range errs {
 		response.Errors = append(response.Errors, &pluginv1.ConfigError{Key: e.Key, Message: e.Message})
 	}
+	return response, err
+}
+
+func (s pluginService) Metrics(context.Context, *pluginv1.MetricsRequest) (*pluginv1.MetricsResponse, error) {
+	if s.server.metrics == nil {
+		return nil, status.Error(codes.Unimplemented, "the plugin has no metrics of its own")
+	}
+	response := &pluginv1.MetricsResponse{}
+	err := guard(&registration{name: s.server.plugin.Name}, Category{}, "Metrics", func() (err error) {
+		response.Text, err = s.server.metrics()
+		return err
+	})
 	return response, err
 }

@@ -29,6 +29,8 @@ const (
 	methodList      = "/flyteidl.service.AgentMetadataService/ListAgents"
 	methodDescribe  = "/agenthost.plugin.v1.PluginService/Describe"
 	methodConfigure = "/agenthost.plugin.v1.PluginService/Configure"
+	methodDrain     = "/agenthost.plugin.v1.PluginService/Drain"
+	methodMetrics   = "/agenthost.plugin.v1.PluginService/Metrics"
 )
 
 var modes = map[string]func(*options){
@@ -103,6 +105,13 @@ var modes = map[string]func(*options){
 				{Key: "limits.memory", Message: `must be a size such as 2GiB, got "lots"`},
 				{Message: "either token or token_file is needed"},
 			}}, nil
+		}))
+	},
+	"drain-hangs":   func(o *options) { serve(o, hang(methodDrain)) },
+	"drain-missing": func(o *options) { serve(o, unknown(methodDrain)) },
+	"with-metrics": func(o *options) {
+		serve(o, answer(methodMetrics, func() (any, error) {
+			return &pluginv1.MetricsResponse{Text: []byte(strings.Repeat("#\n", o.block/2) + o.text + "\n")}, nil
 		}))
 	},
 	"configure-hangs": func(o *options) { serve(o, hang(methodConfigure)) },

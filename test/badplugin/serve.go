@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
@@ -151,6 +152,11 @@ func (a *about) Configure(_ context.Context, request *pluginv1.ConfigureRequest)
 	return response, nil
 }
 
+func (a *about) Drain(_ context.Context, request *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
+	say(realStderr, "drains within "+request.GetTimeout().AsDuration().Round(time.Minute).String())
+	return &pluginv1.DrainResponse{}, nil
+}
+
 // intercept puts itself before one method.
 func intercept(method string, do func(ctx context.Context, next func() (any, error)) (any, error)) change {
 	return func(s *server) {
@@ -165,6 +171,11 @@ func intercept(method string, do func(ctx context.Context, next func() (any, err
 
 func answer(method string, with func() (any, error)) change {
 	return intercept(method, func(context.Context, func() (any, error)) (any, error) { return with() })
+}
+
+// unknown is what a plugin does that has not heard of a method.
+func unknown(method string) change {
+	return answer(method, func() (any, error) { return nil, status.Error(codes.Unimplemented, "unknown method") })
 }
 
 func fail(method string) change {

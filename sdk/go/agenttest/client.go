@@ -17,6 +17,7 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/agenthost/agenthost/proto/agentclient"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -125,6 +126,29 @@ func (c *Client) Describe() *pluginv1.DescribeResponse {
 		c.t.Fatalf("agenttest: Describe: %v", err)
 	}
 	return response
+}
+
+// Replace tells the plugin that its process is being replaced, as the host does before it lets the calls under way end, or
+// fails the test.
+func (c *Client) Replace() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
+	defer cancel()
+	if _, err := pluginv1.NewPluginServiceClient(c.conn).Drain(ctx, &pluginv1.DrainRequest{Timeout: durationpb.New(maxWait)}); err != nil {
+		c.t.Fatalf("agenttest: Drain: %v", err)
+	}
+}
+
+// Metrics returns the plugin's own metrics in Prometheus' text format, or fails the test.
+func (c *Client) Metrics() string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
+	defer cancel()
+	response, err := pluginv1.NewPluginServiceClient(c.conn).Metrics(ctx, &pluginv1.MetricsRequest{})
+	if err != nil {
+		c.t.Fatalf("agenttest: Metrics: %v", err)
+	}
+	return string(response.GetText())
 }
 
 // Agents returns what the plugin lists, or fails the test.

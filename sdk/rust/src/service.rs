@@ -23,7 +23,7 @@ use crate::config::ConfigError;
 use crate::connection::Connection;
 use crate::contract::agenthost::plugin::v1::{
     self as pluginv1, CategoryCapabilities, ConfigureRequest, ConfigureResponse, DescribeRequest, DescribeResponse,
-    Sdk, plugin_service_server::PluginService,
+    DrainRequest, DrainResponse, MetricsRequest, MetricsResponse, Sdk, plugin_service_server::PluginService,
 };
 use crate::contract::flyteidl::admin::{
     CreateTaskRequest, CreateTaskResponse, DeleteTaskRequest, DeleteTaskResponse, ExecuteTaskSyncRequest,
@@ -435,6 +435,14 @@ impl PluginService for Services {
             category_capabilities,
             config_schema: plugin.configuration.as_ref().map(|c| c.schema.to_string()).unwrap_or_default(),
         }))
+    }
+
+    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        Err(Status::unimplemented("the plugin does not ask when it is replaced"))
+    }
+
+    async fn metrics(&self, _: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
+        Err(Status::unimplemented("the plugin has no metrics of its own"))
     }
 
     async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {

@@ -44,7 +44,8 @@ func TestEachSDKHasTheFeaturesThatThePageSays(t *testing.T) {
 			if said, err := step.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", language.build, err, said)
 			}
-			start := func(t *testing.T) *example {
+			var start func(t *testing.T) *example
+			start = func(t *testing.T) *example {
 				command := strings.Fields(language.command)
 				program := exec.Command(command[0], command[1:]...)
 				if strings.Contains(command[0], "/") {
@@ -56,7 +57,7 @@ func TestEachSDKHasTheFeaturesThatThePageSays(t *testing.T) {
 					t.Fatal(err)
 				}
 				program.Env = append(os.Environ(), "_FSEC_FROM_VARIABLE="+variableSecret, "FLYTE_SECRETS_DEFAULT_DIR="+secrets)
-				return &example{t: t, Client: agenttest.Start(t, program)}
+				return &example{t: t, start: start, Client: agenttest.Start(t, program)}
 			}
 			found[language.name] = ask(t, start)
 		})

@@ -1,6 +1,7 @@
 package features
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,11 +18,14 @@ import (
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
@@ -50,6 +54,8 @@ var goodConfig = map[string]any{"region": "eu"}
 type example struct {
 	*agenttest.Client
 	t *testing.T
+	// start starts another process of it, which knows nothing of this one.
+	start func(t *testing.T) *example
 	// held ends the call that not-taken keeps under way.
 	held func() error
 }
@@ -366,6 +372,42 @@ var probes = map[string]func(*example) error{
 			return line["@message"] == "logged" && line["trace_id"] == trace && line["span_id"] == span
 		})
 	},
+	// The example counts what jobs it creates in features_jobs_total, by what they do.
+	"own-metrics": func(e *example) error {
+		count := func() (float64, error) {
+			ctx, cancel := context.WithTimeout(e.t.Context(), maxWait)
+			defer cancel()
+			response, err := pluginv1.NewPluginServiceClient(e.Conn()).Metrics(ctx, &pluginv1.MetricsRequest{})
+			if err != nil {
+				return 0, err
+			}
+			parser := expfmt.NewTextParser(model.LegacyValidation)
+			families, err := parser.TextToMetricFamilies(bytes.NewReader(response.GetText()))
+			if err != nil {
+				return 0, fmt.Errorf("this is no text of Prometheus': %w\n%s", err, response.GetText())
+			}
+			for _, metric := range families["features_jobs_total"].GetMetric() {
+				if labels := metric.GetLabel(); len(labels) == 1 && labels[0].GetName() == "do" && labels[0].GetValue() == "running" {
+					return metric.GetCounter().GetValue(), nil
+				}
+			}
+			return 0, nil
+		}
+		before, err := count()
+		if err != nil {
+			return err
+		}
+		for range 2 {
+			if _, err := e.create("running"); err != nil {
+				return err
+			}
+		}
+		after, err := count()
+		if err != nil {
+			return err
+		}
+		return want("features_jobs_total", after, before+2)
+	},
 	"prints": func(e *example) error {
 		if _, err := e.create("print"); err != nil {
 			return err
@@ -412,6 +454,33 @@ var probes = map[string]func(*example) error{
 			return fmt.Errorf("the SDK is %v", said.GetSdk())
 		}
 		return want("plugin", said.GetName()+" "+said.GetVersion(), "features 1.0.0")
+	},
+	// A process that is being replaced hears it while its calls go on: the example logs "replaced" from behind a call that asked to
+	// be told ("watch"). It takes calls as before, which the host makes elsewhere.
+	"replaced": func(e *example) error {
+		other := e.start(e.t)
+		if errs := other.Configure(goodConfig); len(errs) > 0 {
+			return fmt.Errorf("it refuses its configuration: %v", errs)
+		}
+		if _, err := other.create("watch"); err != nil {
+			return err
+		}
+		release, err := other.hold()
+		if err != nil {
+			return err
+		}
+		replaced := func(line map[string]any) bool { return line["@message"] == "replaced" }
+		if other.has(replaced) {
+			return errors.New("it says so before it is")
+		}
+		ctx, cancel := context.WithTimeout(e.t.Context(), maxWait)
+		defer cancel()
+		for range 2 {
+			if _, err := pluginv1.NewPluginServiceClient(other.Conn()).Drain(ctx, &pluginv1.DrainRequest{Timeout: durationpb.New(maxWait)}); err != nil {
+				return errors.Join(err, release())
+			}
+		}
+		return errors.Join(other.logged(replaced), other.echoes(map[string]any{"name": "Ada"}), release())
 	},
 	// While a call is under way the plugin is told to stop: it refuses others as not begun.
 	"not-taken": func(e *example) error {
@@ -637,15 +706,18 @@ func (e *example) hold() (release func() error, err error) {
 
 // logged waits for a line of the plugin's log.
 func (e *example) logged(is func(line map[string]any) bool) error {
-	return e.until(func() bool {
-		for text := range strings.Lines(e.Output()) {
-			line := map[string]any{}
-			if json.Unmarshal([]byte(text), &line) == nil && is(line) {
-				return true
-			}
+	return e.until(func() bool { return e.has(is) })
+}
+
+// has says whether a line is in the plugin's log by now.
+func (e *example) has(is func(line map[string]any) bool) bool {
+	for text := range strings.Lines(e.Output()) {
+		line := map[string]any{}
+		if json.Unmarshal([]byte(text), &line) == nil && is(line) {
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }
 
 func (e *example) until(holds func() bool) error {

@@ -5,7 +5,8 @@
 // source: agenthost/plugin/v1/plugin.proto
 
 // What a plugin may serve besides Flyte's agent services and go-plugin's own: who it is, and its configuration.
-// Both calls are optional. A plugin that does not implement this service is used as it is: its name comes from the
+// And while it runs: that it is being replaced, and its own metrics.
+// All calls are optional. A plugin that does not implement this service is used as it is: its name comes from the
 // host's configuration, its categories from ListAgents, and a `config:` block for it is an error.
 
 package pluginv1
@@ -13,6 +14,7 @@ package pluginv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -371,6 +373,170 @@ func (x *ConfigureResponse) GetErrors() []*ConfigError {
 	return nil
 }
 
+type DrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long the calls under way may take until Shutdown comes.
+	Timeout       *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DrainRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type DrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
+}
+
+type MetricsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsRequest) Reset() {
+	*x = MetricsRequest{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsRequest) ProtoMessage() {}
+
+func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsRequest.ProtoReflect.Descriptor instead.
+func (*MetricsRequest) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
+}
+
+type MetricsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The metrics in Prometheus' text format, version 0.0.4, as its clients write it. Up to 256 KiB. The host shows each of up to
+	// 500 series as `plugin_` and its name, with the labels `plugin`, `generation` and `instance` added, and leaves out series
+	// with more than 16 labels or with one whose value is longer than 128 bytes.
+	Text          []byte `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricsResponse) Reset() {
+	*x = MetricsResponse{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricsResponse) ProtoMessage() {}
+
+func (x *MetricsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricsResponse.ProtoReflect.Descriptor instead.
+func (*MetricsResponse) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MetricsResponse) GetText() []byte {
+	if x != nil {
+		return x.Text
+	}
+	return nil
+}
+
 type ConfigError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key inside the block, dotted, such as "limits.memory". Empty: the block as a whole.
@@ -383,7 +549,7 @@ type ConfigError struct {
 
 func (x *ConfigError) Reset() {
 	*x = ConfigError{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +561,7 @@ func (x *ConfigError) String() string {
 func (*ConfigError) ProtoMessage() {}
 
 func (x *ConfigError) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +574,7 @@ func (x *ConfigError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigError.ProtoReflect.Descriptor instead.
 func (*ConfigError) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ConfigError) GetKey() string {
@@ -429,7 +595,7 @@ var File_agenthost_plugin_v1_plugin_proto protoreflect.FileDescriptor
 
 const file_agenthost_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
-	" agenthost/plugin/v1/plugin.proto\x12\x13agenthost.plugin.v1\"\x11\n" +
+	" agenthost/plugin/v1/plugin.proto\x12\x13agenthost.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\"\x11\n" +
 	"\x0fDescribeRequest\"\x95\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -449,13 +615,21 @@ const file_agenthost_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x10ConfigureRequest\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\tR\x06config\"M\n" +
 	"\x11ConfigureResponse\x128\n" +
-	"\x06errors\x18\x01 \x03(\v2 .agenthost.plugin.v1.ConfigErrorR\x06errors\"9\n" +
+	"\x06errors\x18\x01 \x03(\v2 .agenthost.plugin.v1.ConfigErrorR\x06errors\"C\n" +
+	"\fDrainRequest\x123\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x0f\n" +
+	"\rDrainResponse\"\x10\n" +
+	"\x0eMetricsRequest\"%\n" +
+	"\x0fMetricsResponse\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\fR\x04text\"9\n" +
 	"\vConfigError\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xc4\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\xea\x02\n" +
 	"\rPluginService\x12W\n" +
 	"\bDescribe\x12$.agenthost.plugin.v1.DescribeRequest\x1a%.agenthost.plugin.v1.DescribeResponse\x12Z\n" +
-	"\tConfigure\x12%.agenthost.plugin.v1.ConfigureRequest\x1a&.agenthost.plugin.v1.ConfigureResponseB]\n" +
+	"\tConfigure\x12%.agenthost.plugin.v1.ConfigureRequest\x1a&.agenthost.plugin.v1.ConfigureResponse\x12N\n" +
+	"\x05Drain\x12!.agenthost.plugin.v1.DrainRequest\x1a\".agenthost.plugin.v1.DrainResponse\x12T\n" +
+	"\aMetrics\x12#.agenthost.plugin.v1.MetricsRequest\x1a$.agenthost.plugin.v1.MetricsResponseB]\n" +
 	"\x16io.agenthost.plugin.v1P\x01ZAgithub.com/agenthost/agenthost/proto/agenthost/plugin/v1;pluginv1b\x06proto3"
 
 var (
@@ -470,7 +644,7 @@ func file_agenthost_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_agenthost_plugin_v1_plugin_proto_rawDescData
 }
 
-var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_agenthost_plugin_v1_plugin_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: agenthost.plugin.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: agenthost.plugin.v1.DescribeResponse
@@ -478,21 +652,31 @@ var file_agenthost_plugin_v1_plugin_proto_goTypes = []any{
 	(*Sdk)(nil),                  // 3: agenthost.plugin.v1.Sdk
 	(*ConfigureRequest)(nil),     // 4: agenthost.plugin.v1.ConfigureRequest
 	(*ConfigureResponse)(nil),    // 5: agenthost.plugin.v1.ConfigureResponse
-	(*ConfigError)(nil),          // 6: agenthost.plugin.v1.ConfigError
+	(*DrainRequest)(nil),         // 6: agenthost.plugin.v1.DrainRequest
+	(*DrainResponse)(nil),        // 7: agenthost.plugin.v1.DrainResponse
+	(*MetricsRequest)(nil),       // 8: agenthost.plugin.v1.MetricsRequest
+	(*MetricsResponse)(nil),      // 9: agenthost.plugin.v1.MetricsResponse
+	(*ConfigError)(nil),          // 10: agenthost.plugin.v1.ConfigError
+	(*durationpb.Duration)(nil),  // 11: google.protobuf.Duration
 }
 var file_agenthost_plugin_v1_plugin_proto_depIdxs = []int32{
-	3, // 0: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
-	2, // 1: agenthost.plugin.v1.DescribeResponse.category_capabilities:type_name -> agenthost.plugin.v1.CategoryCapabilities
-	6, // 2: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
-	0, // 3: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
-	4, // 4: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
-	1, // 5: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
-	5, // 6: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3,  // 0: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
+	2,  // 1: agenthost.plugin.v1.DescribeResponse.category_capabilities:type_name -> agenthost.plugin.v1.CategoryCapabilities
+	10, // 2: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
+	11, // 3: agenthost.plugin.v1.DrainRequest.timeout:type_name -> google.protobuf.Duration
+	0,  // 4: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
+	4,  // 5: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
+	6,  // 6: agenthost.plugin.v1.PluginService.Drain:input_type -> agenthost.plugin.v1.DrainRequest
+	8,  // 7: agenthost.plugin.v1.PluginService.Metrics:input_type -> agenthost.plugin.v1.MetricsRequest
+	1,  // 8: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
+	5,  // 9: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
+	7,  // 10: agenthost.plugin.v1.PluginService.Drain:output_type -> agenthost.plugin.v1.DrainResponse
+	9,  // 11: agenthost.plugin.v1.PluginService.Metrics:output_type -> agenthost.plugin.v1.MetricsResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_agenthost_plugin_v1_plugin_proto_init() }
@@ -506,7 +690,7 @@ func file_agenthost_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agenthost_plugin_v1_plugin_proto_rawDesc), len(file_agenthost_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

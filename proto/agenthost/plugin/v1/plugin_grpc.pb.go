@@ -5,7 +5,8 @@
 // source: agenthost/plugin/v1/plugin.proto
 
 // What a plugin may serve besides Flyte's agent services and go-plugin's own: who it is, and its configuration.
-// Both calls are optional. A plugin that does not implement this service is used as it is: its name comes from the
+// And while it runs: that it is being replaced, and its own metrics.
+// All calls are optional. A plugin that does not implement this service is used as it is: its name comes from the
 // host's configuration, its categories from ListAgents, and a `config:` block for it is an error.
 
 package pluginv1
@@ -25,14 +26,16 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PluginService_Describe_FullMethodName  = "/agenthost.plugin.v1.PluginService/Describe"
 	PluginService_Configure_FullMethodName = "/agenthost.plugin.v1.PluginService/Configure"
+	PluginService_Drain_FullMethodName     = "/agenthost.plugin.v1.PluginService/Drain"
+	PluginService_Metrics_FullMethodName   = "/agenthost.plugin.v1.PluginService/Metrics"
 )
 
 // PluginServiceClient is the client API for PluginService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// PluginService is called by the host once for each started process, in the order Describe, Configure, before the
-// process gets its first task.
+// PluginService is called by the host: Describe and Configure once for each started process, in this order, before the
+// process gets its first task; Metrics and Drain afterwards.
 type PluginServiceClient interface {
 	// Describe says who the plugin is. It must not depend on configuration.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
@@ -40,6 +43,13 @@ type PluginServiceClient interface {
 	// also when the block is empty. A plugin that finds the block wrong answers OK with `errors` filled; the host then
 	// refuses the plugin and shows the errors beside the file and key they stem from.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
+	// Drain says that the process is being replaced, or that the host stops: it gets no new calls from now on, those under way
+	// end, and then comes Shutdown, at the latest when `timeout` is over. It comes once at most, and not where the process is
+	// ended for not answering. What the process does for itself, such as watching jobs, it should hand over now. The host
+	// waits for the answer no longer than a second.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
+	// Metrics gives the process' own metrics, whenever the host is asked for its own. It must be answered within a second.
+	Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsResponse, error)
 }
 
 type pluginServiceClient struct {
@@ -70,12 +80,32 @@ func (c *pluginServiceClient) Configure(ctx context.Context, in *ConfigureReques
 	return out, nil
 }
 
+func (c *pluginServiceClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainResponse)
+	err := c.cc.Invoke(ctx, PluginService_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *pluginServiceClient) Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MetricsResponse)
+	err := c.cc.Invoke(ctx, PluginService_Metrics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginServiceServer is the server API for PluginService service.
 // All implementations must embed UnimplementedPluginServiceServer
 // for forward compatibility.
 //
-// PluginService is called by the host once for each started process, in the order Describe, Configure, before the
-// process gets its first task.
+// PluginService is called by the host: Describe and Configure once for each started process, in this order, before the
+// process gets its first task; Metrics and Drain afterwards.
 type PluginServiceServer interface {
 	// Describe says who the plugin is. It must not depend on configuration.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
@@ -83,6 +113,13 @@ type PluginServiceServer interface {
 	// also when the block is empty. A plugin that finds the block wrong answers OK with `errors` filled; the host then
 	// refuses the plugin and shows the errors beside the file and key they stem from.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
+	// Drain says that the process is being replaced, or that the host stops: it gets no new calls from now on, those under way
+	// end, and then comes Shutdown, at the latest when `timeout` is over. It comes once at most, and not where the process is
+	// ended for not answering. What the process does for itself, such as watching jobs, it should hand over now. The host
+	// waits for the answer no longer than a second.
+	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
+	// Metrics gives the process' own metrics, whenever the host is asked for its own. It must be answered within a second.
+	Metrics(context.Context, *MetricsRequest) (*MetricsResponse, error)
 	mustEmbedUnimplementedPluginServiceServer()
 }
 
@@ -98,6 +135,12 @@ func (UnimplementedPluginServiceServer) Describe(context.Context, *DescribeReque
 }
 func (UnimplementedPluginServiceServer) Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Configure not implemented")
+}
+func (UnimplementedPluginServiceServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedPluginServiceServer) Metrics(context.Context, *MetricsRequest) (*MetricsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Metrics not implemented")
 }
 func (UnimplementedPluginServiceServer) mustEmbedUnimplementedPluginServiceServer() {}
 func (UnimplementedPluginServiceServer) testEmbeddedByValue()                       {}
@@ -156,6 +199,42 @@ func _PluginService_Configure_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PluginService_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServiceServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PluginService_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServiceServer).Drain(ctx, req.(*DrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PluginService_Metrics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MetricsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServiceServer).Metrics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PluginService_Metrics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServiceServer).Metrics(ctx, req.(*MetricsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PluginService_ServiceDesc is the grpc.ServiceDesc for PluginService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -170,6 +249,14 @@ var PluginService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Configure",
 			Handler:    _PluginService_Configure_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _PluginService_Drain_Handler,
+		},
+		{
+			MethodName: "Metrics",
+			Handler:    _PluginService_Metrics_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -16,11 +16,14 @@ import (
 	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	agent "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/metrics"
 )
 
 func main() {
@@ -33,8 +36,11 @@ func main() {
 		agent.Sync("features_together", inCall(together)),
 		agent.Sync("features_point", inCall(movePoint)),
 		agent.Configure(func(context.Context, config) error { return nil }),
+		metrics.From(prometheus.DefaultGatherer),
 	)
 }
+
+var created = promauto.NewCounterVec(prometheus.CounterOpts{Name: "features_jobs_total", Help: "Jobs, by what they do."}, []string{"do"})
 
 type config struct {
 	Region  string         `json:"region" jsonschema:"description=Where jobs run.,required,enum=eu,enum=us"`
@@ -108,6 +114,8 @@ func (j jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
 	case "print":
 		fmt.Println("printed to stdout")
 		slog.WarnContext(ctx, "logged", "rows", 3)
+	case "watch":
+		go watch(agent.UntilReplaced(ctx))
 	case "hold":
 		if err := hold(ctx, filepath.Join(task.OutputPrefix, "begun")); err != nil {
 			return meta{}, err
@@ -118,7 +126,14 @@ func (j jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
 		made.SecondsLeft = time.Until(deadline).Seconds()
 	}
 	j.ledger.keep(task.IdempotencyKey, &made)
+	created.WithLabelValues(do).Inc()
 	return made, nil
+}
+
+// watch is what goes on behind the calls.
+func watch(ctx context.Context) {
+	<-ctx.Done()
+	slog.Info("replaced")
 }
 
 // hold waits until the file that it makes is gone.
