@@ -617,7 +617,7 @@ def test_a_call_knows_when_its_caller_stops_waiting(agenthost_run: Run) -> None:
     made = client.async_agents.CreateTask(request, timeout=1000).resource_meta
     outputs = client.job("waiting", made).get().outputs
     assert outputs is not None
-    assert 900 < outputs["created"] <= 1000
+    assert 900 < outputs["created"] < 1100  # gRPC rounds what it sends up
     assert 0 < outputs["polled"] <= 120
     assert client.async_agents.CreateTask(request).resource_meta == b"-1.0"
 

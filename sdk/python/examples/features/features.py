@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import prometheus_client
 from flyteidl.core import metrics_pb2
 
 from agenthost.agent import (
@@ -36,6 +37,7 @@ from agenthost.agent import (
 )
 
 log = logging.getLogger("features")
+jobs = prometheus_client.Counter("features_jobs", "Jobs created, by what they do.", ["do"])
 
 
 class Region(enum.Enum):
@@ -78,6 +80,7 @@ class Jobs(AsyncAgent[Meta]):
     def __init__(self) -> None:
         self.attempts: dict[str, Meta | None] = {}
         """What became of the attempts, by their keys: a job, or None where the attempt was abandoned."""
+        self.watching: list[asyncio.Task[None]] = []
 
     async def find(self, task: Task) -> Meta:
         if task.idempotency_key not in self.attempts:
@@ -94,6 +97,9 @@ class Jobs(AsyncAgent[Meta]):
         if self.attempts.get(task.idempotency_key, ...) is None:
             raise Abandoned("the attempt was abandoned")
         do = task.input("do", str)
+        jobs.labels(do).inc()
+        if do == "watch":
+            self.watching.append(asyncio.create_task(watch(task)))
         if do == "unavailable":
             raise Unavailable("the warehouse is closed")
         if do == "panic":
@@ -168,6 +174,12 @@ class Plain(Jobs):
     idempotent_create = False
 
 
+async def watch(task: Task) -> None:
+    """What goes on behind a call, until a newer process takes over."""
+    await task.replaced.wait()
+    log.info("replaced")
+
+
 async def hold(file: pathlib.Path) -> None:
     """Waits until the file that it makes is gone."""
     file.touch()
@@ -220,4 +232,4 @@ class MovePoint(SyncAgent):
 
 if __name__ == "__main__":
     agents = [Jobs(), Plain(), Echo(), Custom(), Together(), MovePoint()]
-    Plugin("features", "1.0.0", agents).configure(Config, lambda config: None).serve()
+    Plugin("features", "1.0.0", agents).configure(Config, lambda config: None).metrics().serve()

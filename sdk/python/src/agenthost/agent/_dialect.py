@@ -12,7 +12,7 @@ from flyteidl.core import literals_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from agenthost.plugin import IDEMPOTENCY_KEY_HEADER, deadline
+from agenthost.plugin import IDEMPOTENCY_KEY_HEADER, Replaced, deadline
 from agenthost.service import Dialect, Registered
 
 from ._agents import LogLine, LogQuery, MetricsQuery, NextToken
@@ -30,23 +30,26 @@ _CONNECTION = 5
 class Native(Dialect):
     """The dialect of `agenthost.agent`."""
 
+    def __init__(self, replaced: Replaced) -> None:
+        self._replaced = replaced
+
     def message(self, name: str) -> Any:
         return getattr(agent_pb2, name, None) or getattr(literals_pb2, name)
 
     async def create(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
-        meta = await one.loop.here(one.agent.create, _task(one, request, request.inputs, metadata))
+        meta = await one.loop.here(one.agent.create, self._task(request, request.inputs, metadata))
         return agent_pb2.CreateTaskResponse(resource_meta=kept(one.agent, "create", meta))
 
     async def find(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
-        meta = await one.loop.here(one.agent.find, _task(one, request, request.inputs, metadata))
+        meta = await one.loop.here(one.agent.find, self._task(request, request.inputs, metadata))
         return agent_pb2.CreateTaskResponse(resource_meta=kept(one.agent, "find", meta))
 
     async def abandon(self, one: Registered, request: Any, metadata: Mapping[str, str]) -> Any:
-        await one.loop.here(one.agent.abandon, _task(one, request, request.inputs, metadata))
+        await one.loop.here(one.agent.abandon, self._task(request, request.inputs, metadata))
         return agent_pb2.CreateTaskResponse()
 
     async def get(self, one: Registered, request: Any) -> Any:
-        resource = await one.loop.here(one.agent.get, _job(one, request))
+        resource = await one.loop.here(one.agent.get, self._job(one, request))
         try:
             message = to_message(resource)
         except LiteralError as e:  # at the next poll it would be the same, and an error would only have it polled on
@@ -55,7 +58,7 @@ class Native(Dialect):
 
     async def delete(self, one: Registered, request: Any) -> Any:
         with contextlib.suppress(NotFound):  # what is gone need not be ended
-            await one.loop.here(one.agent.delete, _job(one, request))
+            await one.loop.here(one.agent.delete, self._job(one, request))
         return agent_pb2.DeleteTaskResponse()
 
     async def metrics(self, one: Registered, request: Any) -> Any:
@@ -65,16 +68,16 @@ class Native(Dialect):
             end=request.end_time.ToDatetime() if request.HasField("end_time") else None,
             step=request.step.ToTimedelta() if request.HasField("step") else None,
         )
-        results = await one.loop.here(one.agent.metrics, _job(one, request), query)
+        results = await one.loop.here(one.agent.metrics, self._job(one, request), query)
         return agent_pb2.GetTaskMetricsResponse(results=results)
 
     async def logs(self, one: Registered, request: Any) -> AsyncIterator[Any]:
         query = LogQuery(request.lines, request.token)
-        async for part in one.loop.stream_here(one.agent.logs, _job(one, request), query):
+        async for part in one.loop.stream_here(one.agent.logs, self._job(one, request), query):
             yield _log_part(part)
 
     async def execute(self, one: Registered, header: Any, inputs: Any, metadata: Mapping[str, str]) -> Any:
-        task = _task(one, header, inputs, metadata)
+        task = self._task(header, inputs, metadata)
         resource = await one.loop.here(one.agent.execute, task)
         message = to_message(resource, task.output_types)
         if not resource.phase.terminal:
@@ -93,33 +96,33 @@ class Native(Dialect):
             supported_task_categories=categories,
         )
 
+    def _task(self, request: Any, inputs: Any, metadata: Mapping[str, str]) -> Task:
+        execution = request.task_execution_metadata
+        return Task(
+            task_type=request.template.type,
+            version=request.template.task_type_version,
+            template=request.template,
+            literals=inputs,
+            output_prefix=request.output_prefix,
+            metadata=execution,
+            idempotency_key=metadata.get(IDEMPOTENCY_KEY_HEADER)
+            or idempotency_key(execution.task_execution_id, request.output_prefix),
+            connection=_connection(request),
+            deadline=deadline.get(),
+            replaced=self._replaced,
+        )
 
-def _task(one: Registered, request: Any, inputs: Any, metadata: Mapping[str, str]) -> Task:
-    execution = request.task_execution_metadata
-    return Task(
-        task_type=request.template.type,
-        version=request.template.task_type_version,
-        template=request.template,
-        literals=inputs,
-        output_prefix=request.output_prefix,
-        metadata=execution,
-        idempotency_key=metadata.get(IDEMPOTENCY_KEY_HEADER)
-        or idempotency_key(execution.task_execution_id, request.output_prefix),
-        connection=_connection(request),
-        deadline=deadline.get(),
-    )
-
-
-def _job(one: Registered, request: Any) -> Job[Any]:
-    category = request.task_category
-    return Job(
-        meta=one.agent.decode(request.resource_meta),
-        task_type=category.name or request.task_type,
-        version=category.version,
-        output_prefix=getattr(request, "output_prefix", ""),
-        connection=_connection(request),
-        deadline=deadline.get(),
-    )
+    def _job(self, one: Registered, request: Any) -> Job[Any]:
+        category = request.task_category
+        return Job(
+            meta=one.agent.decode(request.resource_meta),
+            task_type=category.name or request.task_type,
+            version=category.version,
+            output_prefix=getattr(request, "output_prefix", ""),
+            connection=_connection(request),
+            deadline=deadline.get(),
+            replaced=self._replaced,
+        )
 
 
 def _log_part(part: Any) -> Any:

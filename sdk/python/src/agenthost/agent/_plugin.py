@@ -18,6 +18,7 @@ from agenthost.plugin import (
     ConfigError,
     Description,
     LoadError,
+    Replaced,
     Service,
     serve,
 )
@@ -46,10 +47,13 @@ class Plugin:
         self.name = name
         self.version = version
         self.agents = list(agents)
+        self.replaced = Replaced()
+        """Whether this process is being replaced: for what goes on behind the calls, such as watching a job."""
         self._loops: dict[int | str, AgentLoop] = {}
         self._configuration: Configuration[Any] | None = None
         self._configure: tuple[Callable[[Any], Any], ...] = ()
         self._configured = False
+        self._metrics: Callable[[], bytes] | None = None
 
     def configure(self, type: type[C], *functions: Callable[[C], Awaitable[Any] | Any]) -> Plugin:
         """Takes a configuration, the plugin's `config:` block in the host's file, as a dataclass or pydantic model.
@@ -86,6 +90,23 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         self._configuration, self._configure = Configuration(type), functions
         return self
 
+    def metrics(self, registry: Any = None) -> Plugin:
+        """Lets the plugin have metrics of its own, which come out in the host's: those of prometheus_client's registry.
+
+        `Counter("rows", …)` of a plugin "duckdb" is `plugin_rows_total{plugin="duckdb", …}` at the host's /metrics. Of
+        each process the host takes up to 500 series, each bucket of a histogram being one, with up to 16 labels of up
+        to 128 bytes. prometheus_client comes with `agenthost[metrics]`.
+
+        :param registry: a CollectorRegistry; the usual one if it is not given.
+        """
+        try:
+            import prometheus_client
+        except ImportError as e:
+            raise LoadError(f"plugin {self.name} has metrics: pip install 'agenthost[metrics]' ({e})") from e
+        found = prometheus_client.REGISTRY if registry is None else registry
+        self._metrics = lambda: prometheus_client.generate_latest(found)
+        return self
+
     def serve(self) -> NoReturn:
         """Serves the plugin until the host stops it, and ends the process. It is the last call of a program.
 
@@ -98,8 +119,10 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
         registry = self._registry()
         return Service(
             description=self._description(),
-            register=AgentService(Native(), registry, self._check_ready).register,
+            register=AgentService(Native(self.replaced), registry, self._check_ready).register,
             configure=self._configured_with,
+            metrics=self._metrics and functools.partial(AgentLoop(limit=1).call, self._metrics),
+            replaced=self.replaced,
             close=self._close,
         )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast, overload
 
 from flyteidl.core import interface_pb2
 from google.protobuf import json_format
+
+from agenthost.plugin import Replaced
 
 from ._errors import InvalidArgument
 from ._literals import LiteralError, to_python
@@ -52,6 +54,8 @@ class Task:
     connection: Connection | None = None
     deadline: datetime.datetime | None = None
     """When the caller stops waiting for this call; None where it waits without end."""
+    replaced: Replaced = field(default_factory=Replaced, repr=False, compare=False)
+    """Whether this process is being replaced: what goes on behind the calls awaits `replaced.wait()` and hands over."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -156,6 +160,8 @@ class Job(Generic[M]):
     connection: Connection | None = None
     deadline: datetime.datetime | None = None
     """When the caller stops waiting for this call; None where it waits without end."""
+    replaced: Replaced = field(default_factory=Replaced, repr=False, compare=False)
+    """Whether this process is being replaced: what goes on behind the calls awaits `replaced.wait()` and hands over."""
 
     @property
     def seconds_left(self) -> float | None:

@@ -28,6 +28,7 @@ from ._errors import CallError, LoadError, cut, status_of
 from ._guard import guarded, guarded_stream
 from ._hostlog import take_over
 from ._loop import AgentLoop
+from ._replaced import Replaced
 from ._serve import Service, serve, start
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "Description",
     "LoadError",
+    "Replaced",
     "Service",
     "cut",
     "deadline",

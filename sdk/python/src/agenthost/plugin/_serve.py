@@ -20,6 +20,7 @@ from . import _certificate, _contract, _handshake, _hostlog
 from ._calls import Calls
 from ._contract import ConfigError, Description
 from ._errors import CallError, LoadError, cut
+from ._replaced import Replaced
 
 _log = logging.getLogger("agenthost")
 
@@ -49,6 +50,10 @@ class Service:
     """Adds Flyte's services to a server."""
     configure: Callable[[str], Awaitable[Sequence[ConfigError]]] = field(default=_no_configuration)
     """Takes the configuration as JSON text, once."""
+    metrics: Callable[[], Awaitable[bytes]] | None = None
+    """The process' own metrics in Prometheus' text format, where it has any."""
+    replaced: Replaced = field(default_factory=Replaced)
+    """Is set when the host lets the process' calls end."""
     close: Callable[[], Awaitable[None]] = field(default=_nothing)
     """Is awaited when the plugin stops, behind the last call."""
 
@@ -158,6 +163,8 @@ class Process:
                 {
                     "Describe": _unary(self._describe, c.DescribeRequest),
                     "Configure": _unary(self._configure, c.ConfigureRequest),
+                    "Drain": _unary(self._drain, c.DrainRequest),
+                    "Metrics": _unary(self._metrics, c.MetricsRequest),
                 },
             ),
             grpc.method_handlers_generic_handler(
@@ -187,6 +194,7 @@ class Process:
 
     async def _end(self, max_wait: float) -> None:
         """Calls under way get three quarters of the time, the agents' close the rest."""
+        self._service.replaced.set()
         left = await self._calls.drain(max_wait * 3 / 4)
         if left:
             _log.error("the plugin stops with calls under way", extra={"calls": left})
@@ -218,6 +226,20 @@ class Process:
             _log.exception("the plugin's configuration failed")
             await context.abort(grpc.StatusCode.INTERNAL, cut(f"Configure: {type(e).__name__}: {e}"))
         return _contract.ConfigureResponse(errors=[{"key": e.key, "message": e.message} for e in errors])
+
+    async def _drain(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        self._service.replaced.set()
+        return _contract.DrainResponse()
+
+    async def _metrics(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if self._service.metrics is None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the plugin has no metrics of its own")
+            raise AssertionError  # abort has
+        try:
+            return _contract.MetricsResponse(text=await self._service.metrics())
+        except Exception as e:
+            _log.exception("the plugin's metrics failed")
+            await context.abort(grpc.StatusCode.INTERNAL, cut(f"Metrics: {type(e).__name__}: {e}"))
 
     async def _shutdown(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         remaining = context.time_remaining()

@@ -70,6 +70,15 @@ class Client:
         answer = self._plugin_call("Configure", request, _contract.ConfigureResponse)
         return [ConfigError(error.key, error.message) for error in answer.errors]
 
+    def replace(self) -> None:
+        """Tells the plugin that its process is being replaced, as the host does when the drain begins."""
+        self._plugin_call("Drain", _contract.DrainRequest(), _contract.DrainResponse)
+
+    def metrics(self) -> str:
+        """The plugin's own metrics, in Prometheus' text format."""
+        answer = self._plugin_call("Metrics", _contract.MetricsRequest(), _contract.MetricsResponse)
+        return bytes(answer.text).decode()
+
     def agents(self) -> list[Any]:
         """The agents that the plugin lists."""
         return list(self.metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=TIMEOUT).agents)
