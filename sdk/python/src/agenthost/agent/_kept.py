@@ -32,12 +32,15 @@ def kept(agent: AsyncAgent[Any], method: str, meta: Any) -> bytes:
     except Exception as e:
         raise TypeError(f"{returned} cannot be read back as {wanted}: {e}") from e
     if type(agent).encode is AsyncAgent.encode:  # a codec of the agent's own may change values, on purpose
-        for key, before, after in _differences("", meta, again):
-            where = f"its {key}" if key else "it"
-            raise TypeError(
-                f"{returned} is not read back as it was: {where} was {_show(before)} and is then {_show(after)}"
-            )
+        check_same(returned, meta, again)
     return data
+
+
+def check_same(what: str, before: Any, after: Any) -> None:
+    """TypeError where something was not read back as it was; the message begins with what it is."""
+    for key, was, has_become in _differences("", before, after):
+        where = f"its {key}" if key else "it"
+        raise TypeError(f"{what} is not read back as it was: {where} was {_show(was)} and is then {_show(has_become)}")
 
 
 def _culprit(meta: Any) -> str:
