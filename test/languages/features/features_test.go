@@ -26,6 +26,7 @@ var languages = []struct {
 		"java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -jar sdk/java/examples/features/target/features.jar",
 	},
 	{"python", "Python", "scripts/venv flytekit", ".cache/venv-flytekit/bin/python sdk/python/examples/features/features.py"},
+	{"typescript", "TypeScript", "scripts/typescript-sdk", "node sdk/typescript/build/examples/features/features.js"},
 }
 
 // What the page says holds, and what it leaves empty does not: an SDK that learns something has it written down. With -run, only
