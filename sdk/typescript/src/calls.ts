@@ -6,7 +6,7 @@ import { type Duration, type Timestamp, TimestampSchema } from "@bufbuild/protob
 import type { z } from "zod";
 import { type Agent, type AsyncAgent, type LogPart, type Metric, SyncAgent } from "./agents.js";
 import type { ConfigError } from "./config.js";
-import { CallError, Code, FailedPrecondition, isExpected, NotFound, nameOf, statusOf } from "./errors.js";
+import { CallError, Code, FailedPrecondition, isExpected, NotFound, nameOf, SystemFailure, statusOf } from "./errors.js";
 import {
   type CreateTaskRequest,
   CreateTaskRequestSchema,
@@ -205,7 +205,7 @@ function written(resource: Resource, outputs: z.ZodType | undefined) {
     return toMessage(resource, outputs);
   } catch (error) {
     if (!(error instanceof LiteralError)) throw error;
-    return toMessage(failed(`the job's outputs do not fit: ${error.message}`), undefined);
+    return toMessage(failed(new SystemFailure("BadOutputs", error.message)), undefined);
   }
 }
 
