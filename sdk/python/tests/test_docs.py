@@ -15,7 +15,7 @@ MODULES = [
     for module in [package.__spec__, *pkgutil.iter_modules(package.__path__, package.__name__ + ".")]
     if module is not None
 ]
-MODULES.append("agenthost.jobstore")
+MODULES += ["agenthost.jobstore", "agenthost.storage"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,8 +3,12 @@
 import asyncio
 import datetime
 import enum
+import html
 import logging
+import os
 import pathlib
+import tempfile
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +16,14 @@ from typing import Any
 import prometheus_client
 from flyteidl.core import metrics_pb2
 
+from agenthost import httpclient, storage
 from agenthost.agent import (
     Abandoned,
     AsyncAgent,
     Category,
+    Directory,
+    File,
+    InvalidArgument,
     Job,
     LogLine,
     LogQuery,
@@ -25,6 +33,7 @@ from agenthost.agent import (
     Plugin,
     Resource,
     Size,
+    StructuredDataset,
     SyncAgent,
     SystemFailure,
     Task,
@@ -35,6 +44,7 @@ from agenthost.agent import (
     running,
     succeeded,
 )
+from agenthost.jobstore import JobStore
 
 log = logging.getLogger("features")
 jobs = prometheus_client.Counter("features_jobs", "Jobs created, by what they do.", ["do"])
@@ -98,6 +108,9 @@ class Jobs(AsyncAgent[Meta]):
             raise Abandoned("the attempt was abandoned")
         do = task.input("do", str)
         jobs.labels(do).inc()
+        if do == "block":
+            log.info("blocks")
+            threading.Event().wait()
         if do == "watch":
             self.watching.append(asyncio.create_task(watch(task)))
         if do == "unavailable":
@@ -122,6 +135,8 @@ class Jobs(AsyncAgent[Meta]):
                     .with_link("Queue", "https://example.com/2", show_while_pending=True, hide_once_finished=True)
                     .with_info(rows=3)
                 )
+            case "progress":
+                return running().with_progress(0.4, "4 of 10 files")
             case "user-error":
                 return failed(UserFailure("BadSQL", "no such table"))
             case "system-error":
@@ -172,6 +187,33 @@ class Plain(Jobs):
     also = ()
     name = "Plain"
     idempotent_create = False
+
+
+class Blocking(Jobs):
+    task_type = "features_blocks"
+    also = ()
+    name = "Blocks"
+
+
+class Stored(AsyncAgent[str]):
+    """Keeps its jobs in files, by the attempts' keys, which are all that Flyte keeps."""
+
+    task_type = "features_stored"
+
+    def __init__(self) -> None:
+        folder = os.environ.get("FEATURES_STORE") or os.path.join(tempfile.gettempdir(), "features")
+        self.jobs = JobStore(folder, Meta)
+
+    def create(self, task: Task) -> str:
+        self.jobs.add(task.idempotency_key, Meta(task.input("do", str), task.idempotency_key))
+        return task.idempotency_key
+
+    def get(self, job: Job[str]) -> Resource:
+        kept = self.jobs.get(job.meta)
+        return succeeded({"do": kept.do, "key": kept.key})
+
+    def delete(self, job: Job[str]) -> None:
+        self.jobs.delete(job.meta)
 
 
 async def watch(task: Task) -> None:
@@ -230,6 +272,53 @@ class MovePoint(SyncAgent):
         return succeeded({"point": Point(point.x + 1, point.label)})
 
 
+class Writes(SyncAgent):
+    task_type = "features_writes"
+
+    async def execute(self, task: Task) -> Resource:
+        text = task.input("text", str)
+        file = await storage.awrite(task.output_prefix, "report.txt", text)
+        await storage.awrite_deck(task.output_prefix, f"<h1>Report</h1><p>{html.escape(text)}</p>")
+        return succeeded({"file": file})
+
+
+class Fetches(SyncAgent):
+    task_type = "features_fetches"
+    client: httpclient.AsyncClient | None = None
+
+    async def execute(self, task: Task) -> Resource:
+        self.client = self.client or httpclient.AsyncClient()
+        url = task.input("url", str)
+        response = await self.client.get(url)
+        if response.status_code != 200:
+            raise InvalidArgument(f"{url} answers {response.status_code}")
+        return succeeded({"body": response.text})
+
+
+@dataclass
+class Stores:
+    file: File
+    directory: Directory
+    table: StructuredDataset
+
+
+class Refers(SyncAgent):
+    task_type = "features_refers"
+
+    async def execute(self, task: Task) -> Resource:
+        got = task.inputs_as(Stores)
+        table = " ".join([got.table.uri, got.table.format, *got.table.columns])
+        return succeeded(
+            {
+                "said": f"file {got.file.uri} {got.file.format}, directory {got.directory.uri}, table {table}",
+                "file": File(f"{got.file.uri}.out", "json"),
+                "directory": Directory(f"{got.directory.uri}.out"),
+                "table": StructuredDataset(f"{got.table.uri}.out", "parquet", {"n": "INTEGER"}),
+            }
+        )
+
+
 if __name__ == "__main__":
-    agents = [Jobs(), Plain(), Echo(), Custom(), Together(), MovePoint()]
+    jobs_agents = [Jobs(), Plain(), Blocking(), Stored()]
+    agents = [*jobs_agents, Echo(), Custom(), Together(), MovePoint(), Writes(), Fetches(), Refers()]
     Plugin("features", "1.0.0", agents).configure(Config, lambda config: None).metrics().serve()

@@ -33,7 +33,7 @@ Methods may be plain functions too: those run in threads. For work that fits wit
 method, `execute`. `agenthost.testing` runs plugins in tests.
 """
 
-from agenthost.plugin import ConfigError
+from agenthost.plugin import ConfigError, trace_headers
 
 from ._agents import AsyncAgent, Category, LogLine, LogQuery, MetricsQuery, NextToken, SyncAgent
 from ._configtypes import SecretRef, Size
@@ -103,5 +103,6 @@ __all__ = [
     "running",
     "secret",
     "succeeded",
+    "trace_headers",
     "waiting_for_resources",
 ]

@@ -69,6 +69,17 @@ class Resource:
         """Adds what is kept with the task execution: anything that JSON can hold."""
         return replace(self, info={**self.info, **info})
 
+    def with_progress(self, fraction: float, text: str = "") -> Resource:
+        """Says how far the job is: a fraction from 0 to 1, and in words. The message becomes "40%: 4 of 10 files", and
+        the info has the fraction as "progress".
+
+        >>> running().with_progress(0.4, "4 of 10 files").message
+        '40%: 4 of 10 files'
+        """
+        fraction = min(fraction, 1.0) if fraction > 0 else 0.0  # NaN is none
+        percent = f"{int(fraction * 100 + 1e-9)}%"
+        return self.with_message(f"{percent}: {text}" if text else percent).with_info(progress=fraction)
+
     def with_message(self, message: str) -> Resource:
         """Sets the message that is shown to the user."""
         return replace(self, message=message)

@@ -30,6 +30,7 @@ from ._hostlog import take_over
 from ._loop import AgentLoop
 from ._replaced import Replaced
 from ._serve import Service, serve, start
+from ._trace import trace_headers
 
 __all__ = [
     "ABANDON_HEADER",
@@ -53,4 +54,5 @@ __all__ = [
     "start",
     "status_of",
     "take_over",
+    "trace_headers",
 ]
