@@ -172,11 +172,12 @@ deploying-test:
 cluster-test: toolchains build
 	@test/cluster/run
 
-## generate: the Go code of proto/
+## generate: the Go code of proto/, and the Rust SDK's stubs
 .PHONY: generate
 generate: toolchains
 	@proto/generate
-	@echo "generate ok: proto/"
+	@AGENTHOST_UPDATE=1 cargo test --quiet --locked --workspace --test contract >/dev/null
+	@echo "generate ok: proto/ sdk/rust/src/contract/"
 
 ## clean: what the other targets made
 .PHONY: clean

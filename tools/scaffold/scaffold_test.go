@@ -43,6 +43,27 @@ func TestEveryLanguageGivesAWholeProject(t *testing.T) {
 	}
 }
 
+// The length of a name decides where rustfmt breaks lines: the template has none that depends on it.
+func TestRustProjectsAreFormattedWhateverTheirName(t *testing.T) {
+	for _, name := range []string{"x", "warehouse-query", strings.Repeat("abcdefghi-", 4)[:maxName-1]} {
+		dir := filepath.Join(t.TempDir(), "new")
+		files, err := Project{Name: name, Language: "rust", SDK: checkout}.Write(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := exec.Command("rustfmt", "--check", "--edition", "2024")
+		check.Dir = dir
+		for _, file := range files {
+			if strings.HasSuffix(file, ".rs") {
+				check.Args = append(check.Args, file)
+			}
+		}
+		if said, err := check.CombinedOutput(); err != nil {
+			t.Errorf("a project called %s is not formatted: %v\n%s", name, err, said)
+		}
+	}
+}
+
 func TestWithoutACheckoutTheSDKIsThePublishedOne(t *testing.T) {
 	for _, language := range Languages() {
 		files, err := Project{Name: "x", Language: language, Version: "1.2.3"}.render()

@@ -128,10 +128,10 @@ impl Config {
         let mut names = BTreeSet::new();
         for (i, account) in self.accounts.iter().enumerate() {
             if account.name.is_empty() || !names.insert(&account.name) {
-                tell(format!("accounts.{i}.name"), "must be there, and different from every other".into());
+                tell(format!("accounts[{i}].name"), "must be there, and different from every other".into());
             }
             if let Some(Err(message)) = account.base_url.as_deref().map(root) {
-                tell(format!("accounts.{i}.base_url"), message);
+                tell(format!("accounts[{i}].base_url"), message);
             }
         }
         if self.retry.attempts == 0 {

@@ -189,7 +189,7 @@ impl Settings {
         let mut errors = Vec::new();
         let mut rules = |prefixes: &[String], key: String| {
             Access::new(prefixes).unwrap_or_else(|(i, error)| {
-                errors.push(ConfigError::new(format!("{key}.{i}"), error));
+                errors.push(ConfigError::new(format!("{key}[{i}]"), error));
                 Access::default()
             })
         };
@@ -204,7 +204,7 @@ impl Settings {
         let mut scopes = Vec::new();
         for (i, p) in config.projects.iter().enumerate() {
             let mut own = |prefixes: &Option<Vec<String>>, key: &str, default: &Access| match prefixes {
-                Some(prefixes) => rules(prefixes, format!("projects.{i}.{key}")),
+                Some(prefixes) => rules(prefixes, format!("projects[{i}].{key}")),
                 None => default.clone(),
             };
             scopes.push(Scope {
@@ -219,7 +219,7 @@ impl Settings {
         check_endpoints(&config.storage, "storage", &mut errors);
         for (i, p) in config.projects.iter().enumerate() {
             if let Some(storage) = &p.storage {
-                check_endpoints(storage, &format!("projects.{i}.storage"), &mut errors);
+                check_endpoints(storage, &format!("projects[{i}].storage"), &mut errors);
             }
         }
         scopes.push(whole);

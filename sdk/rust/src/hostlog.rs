@@ -8,16 +8,26 @@ use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry};
 
-/// Sends what `tracing` and panics say to the host. `RUST_LOG` filters; without it, info and above arrive. A program that has
-/// a subscriber of its own keeps it.
+/// Sends what `tracing` and panics say to the host. `RUST_LOG` filters by target and level, such as `info,warehouse=debug`; without
+/// it, info and above arrive. A program that has a subscriber of its own keeps it.
 pub(crate) fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("RUST_LOG").unwrap_or_default();
+    let everywhere = || Targets::new().with_default(LevelFilter::INFO);
+    let (filter, wrong) = match asked.parse::<Targets>() {
+        Ok(filter) if !asked.is_empty() => (filter, None),
+        Ok(_) => (everywhere(), None),
+        Err(error) => (everywhere(), Some(error)),
+    };
     let _ = Registry::default().with(filter).with(HostLog).try_init();
+    if let Some(error) = wrong {
+        tracing::warn!("RUST_LOG={asked} is no list of levels such as info,warehouse=debug: {error}");
+    }
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = std::backtrace::Backtrace::capture().to_string();

@@ -56,6 +56,7 @@ mod packed;
 mod plugin;
 mod registry;
 mod resource;
+mod schema;
 mod secret;
 mod serve;
 mod service;
@@ -67,16 +68,15 @@ mod value;
 
 /// The messages of Flyte's agent protocol and of the plugin contract, as they cross the wire.
 #[allow(missing_docs, clippy::all, deprecated, rustdoc::all)]
-pub mod contract {
-    include!(concat!(env!("OUT_DIR"), "/contract.rs"));
-}
+#[rustfmt::skip] // generated: see tests/contract.rs
+pub mod contract;
 
 pub use agent::{
     AsyncAgent, Finder, Job, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, SyncAgent, json_meta,
 };
 pub use async_trait::async_trait;
 pub use category::{Category, Registration};
-pub use config::{ByteSize, ConfigError};
+pub use config::{ByteSize, ConfigDuration, ConfigError, SecretRef};
 pub use connection::Connection;
 pub use error::{Error, Result};
 pub use hostlog::HostLog;

@@ -1,6 +1,6 @@
 //! Secrets, by flytekit's convention.
 
-use std::{env, fmt, fs, path::PathBuf};
+use std::{env, fmt, fs, io::ErrorKind, path::PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -33,9 +33,14 @@ impl fmt::Display for Secret {
 
 /// A secret of the plugin, by the name that it has under `secrets:` in the host's file: the variable `_FSEC_<KEY>`, or else
 /// the file `<key>` in the directory that `FLYTE_SECRETS_DEFAULT_DIR` names (default /etc/secrets), without the line break at
-/// its end. A missing one is UNAUTHENTICATED and says where it was looked for.
+/// its end. It is read anew each time. A missing one is FAILED_PRECONDITION and says where it was looked for.
 pub fn secret(key: &str) -> Result<Secret> {
-    let setting = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_string());
+    if key.is_empty() || key.contains(['/', '\\']) {
+        return Err(Error::invalid_argument(format!("a secret's key must be a plain name, got {key:?}")));
+    }
+    let setting = |name: &str, default: &str| {
+        env::var(name).ok().filter(|setting| !setting.is_empty()).unwrap_or_else(|| default.to_string())
+    };
     let variable = setting("FLYTE_SECRETS_ENV_PREFIX", "_FSEC_") + &key.to_uppercase();
     if let Ok(value) = env::var(&variable) {
         return Ok(Secret::new(value.trim_end_matches(['\n', '\r']).to_string()));
@@ -44,9 +49,12 @@ pub fn secret(key: &str) -> Result<Secret> {
         .join(setting("FLYTE_SECRETS_FILE_PREFIX", "") + &key.to_lowercase());
     match fs::read_to_string(&file) {
         Ok(value) => Ok(Secret::new(value.trim_end_matches(['\n', '\r']).to_string())),
-        Err(error) => Err(Error::unauthenticated(format!(
-            "the secret {key:?} is not there: neither the variable {variable} nor the file {} ({error}); give it to the plugin under secrets: in the host's configuration",
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::failed_precondition(format!(
+            "there is no secret {key:?}: neither the environment variable {variable} nor the file {} exists; add it to the plugin's `secrets:` in the host's configuration",
             file.display()
         ))),
+        Err(error) => {
+            Err(Error::failed_precondition(format!("secret {key:?} cannot be read: {}: {error}", file.display())))
+        }
     }
 }

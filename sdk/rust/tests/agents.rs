@@ -413,9 +413,9 @@ async fn a_configuration_is_checked_key_by_key_before_tasks_come() {
     let errors = client.configure(json!({"regoin": "eu", "limits": {"memory": "lots", "cpu": 1}})).await.unwrap();
     let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
     assert_eq!(keys, ["limits.cpu", "limits.memory", "region", "regoin"], "{errors:?}");
-    assert_eq!(errors[3].message, "unknown key: did you mean region?");
+    assert_eq!(errors[3].message, "unknown key: did you mean \"region\"?");
     assert_eq!(
-        client.configure(json!({"region": "us", "limits": {"memory": 1}})).await.unwrap(),
+        client.configure(json!({"region": "us", "limits": {"memory": "1B"}})).await.unwrap(),
         [ConfigError::new("region", "must be eu")]
     );
     assert_eq!(client.configure(json!({"region": "eu", "limits": {"memory": "2GiB"}})).await.unwrap(), []);

@@ -23,12 +23,12 @@ async fn every_key_is_described() {
 async fn what_is_wrong_is_told_by_key() {
     let client = run(openai::plugin()).await;
     for (config, key, want) in [
-        (json!({"base_ur": "x"}), "base_ur", "did you mean base_url?"),
+        (json!({"base_ur": "x"}), "base_ur", "did you mean \"base_url\"?"),
         (json!({"base_url": "api.openai.com"}), "base_url", "is no address"),
         (json!({"base_url": "ftp://host/v1"}), "base_url", "must begin with http:// or https://"),
         (json!({"base_url": "https://user:sk-1@host/v1"}), "base_url", "keys belong into secrets"),
-        (json!({"accounts": [{"name": "a"}, {"name": "a"}]}), "accounts.1.name", "different from every other"),
-        (json!({"accounts": [{"name": "a", "base_url": "host"}]}), "accounts.0.base_url", "is no address"),
+        (json!({"accounts": [{"name": "a"}, {"name": "a"}]}), "accounts[1].name", "different from every other"),
+        (json!({"accounts": [{"name": "a", "base_url": "host"}]}), "accounts[0].base_url", "is no address"),
         (json!({"retry": {"attempts": 0}}), "retry.attempts", "at least 1"),
         (json!({"call_timeout": "soon"}), "call_timeout", "expected a duration"),
         (json!({"call_timeout": "0s"}), "call_timeout", "longer than nothing"),

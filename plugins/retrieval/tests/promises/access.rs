@@ -165,7 +165,7 @@ async fn a_configuration_is_checked() {
     let client = agenthost::testing::run(retrieval::plugin()).await;
     let wrong = json!({"allowed": ["ftp://x"], "storage": {"s3": {"endpoint": "http://minio:9000"}}, "projects": [{"destinations": ["x"]}]});
     let keys: Vec<_> = client.configure(wrong).await.unwrap().into_iter().map(|e| e.key).collect();
-    assert_eq!(keys, ["allowed.0", "projects.0.destinations.0", "storage.s3.endpoint"]);
+    assert_eq!(keys, ["allowed[0]", "projects[0].destinations[0]", "storage.s3.endpoint"]);
     let errors = client.configure(json!({"alowed": [], "query_timeout": 5, "max_concurrent": 0})).await.unwrap();
     let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
     assert_eq!(keys, ["alowed", "max_concurrent", "query_timeout"], "{errors:?}");
