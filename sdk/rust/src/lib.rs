@@ -43,6 +43,7 @@
 
 // Each module uses only those before it in the order that tests/modules.rs holds.
 mod agent;
+mod apart;
 mod attempt;
 mod calls;
 mod category;

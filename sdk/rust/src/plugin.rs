@@ -63,7 +63,9 @@ impl Plugin {
     fn register(mut self, registration: Registration, kind: Kind) -> Self {
         let Registration { categories, name, idempotent_create } = registration;
         let name = name.or_else(|| categories.first().map(|c| c.name.clone())).unwrap_or_default();
-        if let Err(mistake) = self.registry.add(Registered { name, categories, kind, idempotent_create }) {
+        if let Err(mistake) =
+            self.registry.add(Registered { name, categories, kind, idempotent_create, apart: Arc::default() })
+        {
             self.mistakes.push(mistake);
         }
         self

@@ -1,10 +1,12 @@
 //! Which agent handles which task category.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tonic::Status;
 
 use crate::agent::Kind;
+use crate::apart::Apart;
 use crate::category::Category;
 use crate::contract::flyteidl::admin::{Agent, TaskCategory};
 
@@ -14,6 +16,7 @@ pub(crate) struct Registered {
     pub categories: Vec<Category>,
     pub kind: Kind,
     pub idempotent_create: bool,
+    pub apart: Arc<Apart>,
 }
 
 impl Registered {

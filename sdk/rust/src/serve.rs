@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -41,6 +41,8 @@ const COOKIE: (&str, &str) = ("AGENTHOST_PLUGIN", "flyte-agent-plugin");
 const PROTOCOL_VERSION: &str = "1";
 /// How long calls under way may take to end when the plugin is told to stop. The host has drained it before, mostly.
 const DRAIN: Duration = Duration::from_secs(4);
+/// How long agents may take to close after that, at least.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How long the last answers may take to leave, once no call is under way.
 const FLUSH: Duration = Duration::from_millis(500);
 /// The longest path that a socket's address holds, in bytes.
@@ -79,8 +81,10 @@ fn start(plugin: Plugin) -> Result<(), String> {
     }
     let handshake = divert_stdout().map_err(|e| format!("cannot divert stdout: {e}"))?;
     hostlog::init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(serve(plugin, handshake))
+    // It runs nothing that an author wrote, and so needs few threads.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("serving").enable_all().build();
+    runtime.map_err(|e| e.to_string())?.block_on(serve(plugin, handshake))
 }
 
 /// Keeps stdout for the handshake line: what the program or its libraries print goes to stderr, from where the host logs it.
@@ -138,10 +142,11 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
             _ = stopping.recv() => break,
         }
     }
+    let end = Instant::now() + DRAIN + CLOSE;
     if tokio::time::timeout(DRAIN, services.0.calls.drain()).await.is_err() {
         tracing::warn!("stopping with calls under way that have not ended within {DRAIN:?}");
     }
-    services.close().await;
+    services.close(end.saturating_duration_since(Instant::now())).await;
     let _ = over.send(true);
     let _ = tokio::time::timeout(FLUSH, serving).await; // what it is late with is not waited for
     drop(socket);

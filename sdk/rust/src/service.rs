@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span};
 
 use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, Metric, MetricsQuery, SyncAgent};
+use crate::apart::{self, Apart};
 use crate::attempt::idempotency_key;
 use crate::calls::{Call, Calls};
 use crate::category::Category;
@@ -53,7 +55,17 @@ const ABANDON: &str = "agenthost-abandon";
 pub(crate) struct Shared {
     pub plugin: Plugin,
     pub calls: Arc<Calls>,
+    /// Where the configuration is taken.
+    apart: Apart,
     configured: AtomicBool,
+}
+
+/// A call that is about to be made: what it counts for, and which trace it belongs to.
+struct Begun<'a> {
+    under_way: Call,
+    agent: &'a Registered,
+    rpc: &'static str,
+    trace: HashMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -62,17 +74,17 @@ pub(crate) struct Services(pub Arc<Shared>);
 impl Services {
     pub fn new(plugin: Plugin) -> Self {
         let configured = AtomicBool::new(plugin.configuration.is_none());
-        Services(Arc::new(Shared { plugin, calls: Arc::default(), configured }))
-    }
-
-    /// The span of a call.
-    fn span(&self, method: &'static str, metadata: &tonic::metadata::MetadataMap) -> Span {
-        trace::span(method, metadata, self.0.plugin.on_call.as_ref())
+        Services(Arc::new(Shared { plugin, calls: Arc::default(), apart: Apart::default(), configured }))
     }
 
     /// Counts a call in, and finds its agent.
-    fn begin(&self, category: &Category) -> Result<(Call, &Registered), Status> {
-        let call = self.0.calls.begin()?;
+    fn begin(
+        &self,
+        category: &Category,
+        rpc: &'static str,
+        trace: HashMap<String, String>,
+    ) -> Result<Begun<'_>, Status> {
+        let under_way = self.0.calls.begin()?;
         let agent = self.0.plugin.registry.find(category)?;
         if !self.0.configured.load(Ordering::Acquire) {
             return Err(Status::failed_precondition(format!(
@@ -80,34 +92,66 @@ impl Services {
                 self.0.plugin.name
             )));
         }
-        Ok((call, agent))
+        Ok(Begun { under_way, agent, rpc, trace })
     }
 
-    fn begin_async(&self, category: &Category, method: &str) -> Result<(Call, &str, Arc<dyn AnyAsync>), Status> {
-        let (call, agent) = self.begin(category)?;
-        match &agent.kind {
-            Kind::Async(any) => Ok((call, &agent.name, any.clone())),
+    fn begin_async(
+        &self,
+        category: &Category,
+        rpc: &'static str,
+        trace: HashMap<String, String>,
+    ) -> Result<(Begun<'_>, Arc<dyn AnyAsync>), Status> {
+        let begun = self.begin(category, rpc, trace)?;
+        match &begun.agent.kind {
+            Kind::Async(any) => {
+                let any = any.clone();
+                Ok((begun, any))
+            }
             Kind::Sync(_) => Err(Status::failed_precondition(format!(
-                "{method} was called for task category {category}, which is served by a sync agent ({}): use ExecuteTaskSync",
-                agent.name
+                "{rpc} was called for task category {category}, which is served by a sync agent ({}): use ExecuteTaskSync",
+                begun.agent.name
             ))),
         }
     }
 
-    /// Ends the agents, once the calls under way have ended.
-    pub async fn close(&self) {
-        for agent in self.0.plugin.registry.agents() {
-            match &agent.kind {
-                Kind::Async(any) => any.close().await,
-                Kind::Sync(any) => any.close().await,
-            }
-        }
+    /// Makes a call of an author's method, apart from what serves: a panic in it is an error of this one call.
+    fn make<T: Send + 'static>(
+        &self,
+        begun: Begun<'_>,
+        method: &'static str,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> apart::Call<Result<T, Status>> {
+        let Begun { under_way, agent, rpc, trace } = begun;
+        let (shared, name) = (self.0.clone(), agent.name.clone());
+        agent.apart.call(&agent.name, async move {
+            let _under_way = under_way;
+            let span = || trace::span(rpc, &trace, shared.plugin.on_call.as_ref());
+            let span = panic::catch_unwind(AssertUnwindSafe(span)).unwrap_or_else(|_| Span::none());
+            caught(&name, method, call).instrument(span).await
+        })
     }
-}
 
-/// Makes a call of an author's method: a panic in it is an error of this one call.
-async fn guard<T>(span: Span, agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
-    caught(agent, method, call).instrument(span).await
+    /// Ends the agents, once the calls under way have ended. One that does not end within the time is left behind.
+    pub async fn close(&self, within: Duration) {
+        let close = |agent: &Registered| {
+            let (kind, name) = (agent.kind.clone(), agent.name.clone());
+            let closing = agent.apart.call(&agent.name, async move {
+                let close = async move {
+                    match kind {
+                        Kind::Async(any) => any.close().await,
+                        Kind::Sync(any) => any.close().await,
+                    }
+                };
+                AssertUnwindSafe(close).catch_unwind().await.is_ok() // a panic is in the log already
+            });
+            async move {
+                if tokio::time::timeout(within, closing).await.is_err() {
+                    tracing::warn!("agent {name} has not closed within {within:?}");
+                }
+            }
+        };
+        join_all(self.0.plugin.registry.agents().iter().map(close)).await;
+    }
 }
 
 async fn caught<T>(agent: &str, method: &str, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
@@ -178,7 +222,7 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
 #[tonic::async_trait]
 impl AsyncAgentService for Services {
     async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
-        let span = self.span("CreateTask", request.metadata());
+        let trace = trace::headers(request.metadata());
         let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         // Whatever their values: what asks for less than a creation must not make a job.
         let (find_only, abandon) =
@@ -186,7 +230,7 @@ impl AsyncAgentService for Services {
         let request = request.into_inner();
         let template = request.template.unwrap_or_default();
         let metadata = request.task_execution_metadata.unwrap_or_default();
-        let (_call, agent, any) = self.begin_async(&of_template(&template), "CreateTask")?;
+        let (begun, any) = self.begin_async(&of_template(&template), "CreateTask", trace)?;
         let task = Task {
             category: of_template(&template),
             template,
@@ -200,37 +244,37 @@ impl AsyncAgentService for Services {
             inputs: inputs(request.inputs),
         };
         let resource_meta = if find_only {
-            guard(span, agent, "find", any.find(task)).await?
+            self.make(begun, "find", async move { any.find(task).await }).await?
         } else if abandon {
-            guard(span, agent, "abandon", any.abandon(task)).await?;
+            self.make(begun, "abandon", async move { any.abandon(task).await }).await?;
             Vec::new()
         } else {
-            guard(span, agent, "create", any.create(task)).await?
+            self.make(begun, "create", async move { any.create(task).await }).await?
         };
         Ok(Response::new(CreateTaskResponse { resource_meta }))
     }
 
     #[allow(deprecated)]
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
-        let span = self.span("GetTask", request.metadata());
+        let trace = trace::headers(request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
-        let (_call, agent, any) = self.begin_async(&category, "GetTask")?;
+        let (begun, any) = self.begin_async(&category, "GetTask", trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
-        let resource = guard(span, agent, "get", async { any.get(job).await?.wire(&HashMap::new()) }).await?;
+        let resource = self.make(begun, "get", async move { any.get(job).await?.wire(&HashMap::new()) }).await?;
         Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
     }
 
     #[allow(deprecated)]
     async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
-        let span = self.span("DeleteTask", request.metadata());
+        let trace = trace::headers(request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
-        let (_call, agent, any) = self.begin_async(&category, "DeleteTask")?;
+        let (begun, any) = self.begin_async(&category, "DeleteTask", trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: String::new(), connection };
-        guard(span, agent, "delete", any.delete(job)).await?;
+        self.make(begun, "delete", async move { any.delete(job).await }).await?;
         Ok(Response::new(DeleteTaskResponse {}))
     }
 
@@ -239,10 +283,10 @@ impl AsyncAgentService for Services {
         &self,
         request: Request<GetTaskMetricsRequest>,
     ) -> Result<Response<GetTaskMetricsResponse>, Status> {
-        let span = self.span("GetTaskMetrics", request.metadata());
+        let trace = trace::headers(request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
-        let (_call, agent, any) = self.begin_async(&category, "GetTaskMetrics")?;
+        let (begun, any) = self.begin_async(&category, "GetTaskMetrics", trace)?;
         let job = Job {
             meta: request.resource_meta,
             category,
@@ -260,7 +304,7 @@ impl AsyncAgentService for Services {
             metric: metric.name,
             data: Some(to_struct(metric.data.into_iter().collect())),
         };
-        let measured = guard(span, agent, "metrics", any.metrics(job, query)).await?;
+        let measured = self.make(begun, "metrics", async move { any.metrics(job, query).await }).await?;
         Ok(Response::new(GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() }))
     }
 
@@ -271,10 +315,10 @@ impl AsyncAgentService for Services {
         &self,
         request: Request<GetTaskLogsRequest>,
     ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
-        let span = self.span("GetTaskLogs", request.metadata());
+        let trace = trace::headers(request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
-        let (call, agent, any) = self.begin_async(&category, "GetTaskLogs")?;
+        let (begun, any) = self.begin_async(&category, "GetTaskLogs", trace)?;
         let job = Job {
             meta: request.resource_meta,
             category,
@@ -283,13 +327,8 @@ impl AsyncAgentService for Services {
         };
         let query = LogsQuery { lines: request.lines, token: request.token };
         let (parts, received) = mpsc::channel(16);
-        let agent = agent.to_string();
         // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
-        let work = async move {
-            let outcome = guard(span, &agent, "logs", any.logs(job, query, LogSink { parts })).await;
-            drop(call);
-            outcome
-        };
+        let work = self.make(begun, "logs", async move { any.logs(job, query, LogSink { parts }).await });
         let lines = ReceiverStream::new(received).map(|part| Ok(logs_response(part)));
         let end = stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
         Ok(Response::new(Box::pin(stream::select(lines, end))))
@@ -317,7 +356,7 @@ impl SyncAgentService for Services {
         request: Request<Streaming<ExecuteTaskSyncRequest>>,
     ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
         use execute_task_sync_request::Part;
-        let span = self.span("ExecuteTaskSync", request.metadata());
+        let trace = trace::headers(request.metadata());
         let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
@@ -325,11 +364,11 @@ impl SyncAgentService for Services {
         };
         let template = header.template.unwrap_or_default();
         let category = of_template(&template);
-        let (_call, agent) = self.begin(&category)?;
-        let Kind::Sync(any) = &agent.kind else {
+        let begun = self.begin(&category, "ExecuteTaskSync", trace)?;
+        let Kind::Sync(any) = begun.agent.kind.clone() else {
             return Err(Status::failed_precondition(format!(
                 "ExecuteTaskSync was called for task category {category}, which is served by an async agent ({}): use CreateTask, GetTask and DeleteTask",
-                agent.name
+                begun.agent.name
             )));
         };
         let mut given = HashMap::new();
@@ -354,7 +393,7 @@ impl SyncAgentService for Services {
             max_dataset_size: header.max_dataset_size_bytes,
             inputs: given,
         };
-        let resource = guard(span, &agent.name, "execute", execute(&**any, task)).await?;
+        let resource = self.make(begun, "execute", async move { execute(&*any, task).await }).await?;
         let header = ExecuteTaskSyncResponseHeader { resource: Some(resource) };
         let answer = ExecuteTaskSyncResponse { res: Some(execute_task_sync_response::Res::Header(header)) };
         Ok(Response::new(Box::pin(stream::once(std::future::ready(Ok(answer))))))
@@ -418,6 +457,13 @@ fn promises(plugin: &Plugin) -> (Vec<String>, Vec<CategoryCapabilities>) {
     (whole, single)
 }
 
+async fn configure(plugin: &Plugin, block: &str) -> Result<(), Vec<ConfigError>> {
+    let Some(configuration) = &plugin.configuration else { return Ok(()) };
+    AssertUnwindSafe(configuration.take(block)).catch_unwind().await.unwrap_or_else(|panic| {
+        Err(vec![ConfigError::new("", format!("the plugin panicked over it: {}", panic_message(&*panic)))])
+    })
+}
+
 #[tonic::async_trait]
 impl PluginService for Services {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
@@ -447,12 +493,9 @@ impl PluginService for Services {
 
     async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
         let block = request.into_inner().config;
+        let shared = self.0.clone();
         let outcome = match &self.0.plugin.configuration {
-            Some(configuration) => {
-                AssertUnwindSafe(configuration.take(&block)).catch_unwind().await.unwrap_or_else(|panic| {
-                    Err(vec![ConfigError::new("", format!("the plugin panicked over it: {}", panic_message(&*panic)))])
-                })
-            }
+            Some(_) => self.0.apart.call("configure", async move { configure(&shared.plugin, &block).await }).await,
             None if block.is_empty() || block.trim() == "{}" => Ok(()),
             None => Err(vec![ConfigError::new("", "this plugin takes no configuration")]),
         };

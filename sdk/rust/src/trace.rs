@@ -11,19 +11,22 @@ const HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 /// What an author has done with each call's span.
 pub(crate) type OnCall = Box<dyn Fn(&Span, &HashMap<String, String>) + Send + Sync>;
 
+/// What a call's headers say of its trace.
+pub(crate) fn headers(metadata: &MetadataMap) -> HashMap<String, String> {
+    let sent =
+        HEADERS.iter().filter_map(|name| Some((name.to_string(), metadata.get(*name)?.to_str().ok()?.to_string())));
+    sent.collect()
+}
+
 /// The span of a call. Lines within it have its fields.
-pub(crate) fn span(method: &'static str, metadata: &MetadataMap, on_call: Option<&OnCall>) -> Span {
-    let headers: HashMap<String, String> = HEADERS
-        .iter()
-        .filter_map(|name| Some((name.to_string(), metadata.get(*name)?.to_str().ok()?.to_string())))
-        .collect();
+pub(crate) fn span(method: &'static str, headers: &HashMap<String, String>, on_call: Option<&OnCall>) -> Span {
     // An error's level, so that no filter of lines leaves it out.
     let span = match headers.get("traceparent").and_then(|header| ids(header)) {
         Some((trace_id, span_id)) => tracing::error_span!("call", method, trace_id, span_id),
         None => tracing::error_span!("call", method),
     };
     if let Some(on_call) = on_call {
-        on_call(&span, &headers);
+        on_call(&span, headers);
     }
     span
 }

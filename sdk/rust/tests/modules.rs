@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "agent",
     // What a program is put together from.
     "trace",
+    "apart",
     "registry",
     "plugin",
     // How it is served.
