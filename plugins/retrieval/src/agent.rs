@@ -172,7 +172,7 @@ impl State {
     async fn query(&self, task: &Task, credentials: &Credentials, read: Arc<Read>) -> Result<Done, Fault> {
         let scope = self.settings.scope(task.project(), task.domain());
         let mut job = Job::of(task)?;
-        let shape = Shape::of(task.output_types())?;
+        let shape = Shape::of(task.output_types().into())?;
         let statement = Statement::parse(&with_parameters(&job.sql)?)?;
         let config = &self.settings.config;
         let context = engine::session(config.memory_limit.0, self.threads).map_err(|e| fault::of_engine(&e))?;

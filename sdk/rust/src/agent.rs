@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::category::Category;
 use crate::connection::Connection;
 use crate::contract::flyteidl::admin::LogLine as WireLine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, bounded};
 use crate::literal::timestamp;
 use crate::resource::Resource;
 use crate::secret::Secret;
@@ -251,9 +251,25 @@ impl<A: AsyncAgent> Typed<A> {
         self.finder.as_deref().ok_or_else(|| Error::unimplemented("it does not find jobs by their key"))
     }
 
+    /// Writes the metadata, and reads it again: a job whose metadata its own agent cannot read would be lost.
     fn encode(meta: &A::Meta) -> Result<Vec<u8>> {
-        serde_json::to_vec(meta)
-            .map_err(|e| Error::internal(format!("the job's metadata cannot be written as JSON: {e}")))
+        let written = serde_json::to_vec(meta).map_err(|e| {
+            Error::internal(format!("the job's metadata, {}, cannot be written as JSON: {e}", type_name::<A::Meta>()))
+        })?;
+        if written == b"null" {
+            let nothing = type_name::<A::Meta>();
+            return Err(Error::internal(format!(
+                "the job's metadata is null, as {nothing} can be: no job is found by that"
+            )));
+        }
+        match A::decode_meta(&written) {
+            Ok(_) => Ok(written),
+            Err(e) => Err(Error::internal(format!(
+                "the job's metadata cannot be read again after it was written as {}: {}",
+                bounded(String::from_utf8_lossy(&written).into_owned()),
+                e.message()
+            ))),
+        }
     }
 
     fn job(job: Job<Vec<u8>>) -> Result<Job<A::Meta>> {

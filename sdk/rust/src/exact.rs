@@ -2,7 +2,9 @@
 
 use rmpv::Value as Packed;
 use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
-use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Unexpected, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use crate::packed;
@@ -58,6 +60,9 @@ impl<'de> Deserializer<'de> for Exact {
                 let mut map = entries(map);
                 let value = visitor.visit_map(&mut map)?;
                 map.end().map(|()| value)
+            }
+            timestamp @ Packed::Ext(..) if packed::rfc3339(&timestamp).is_some() => {
+                Err(Error::invalid_type(Unexpected::Other("a datetime"), &visitor))
             }
             Packed::Ext(code, _) => Err(Error::custom(format!("it is an extension of msgpack, of type {code}"))),
         }
@@ -133,6 +138,64 @@ impl<'de> Deserializer<'de> for Exact {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 char bytes byte_buf unit unit_struct tuple tuple_struct map struct
         identifier ignored_any
+    }
+}
+
+/// Reads named values into one type, or says of each what does not fit: the path to it, and why.
+pub(crate) fn together<T: DeserializeOwned>(values: Vec<(String, Packed)>) -> Result<T, Vec<(String, String)>> {
+    let all = values.iter().map(|(name, value)| (Packed::from(name.as_str()), value.clone()));
+    let said = |error: serde_path_to_error::Error<Error>| (error.path().to_string(), error.inner().to_string());
+    let first = match serde_path_to_error::deserialize(Exact(Packed::Map(all.collect()))) {
+        Ok(read) => return Ok(read),
+        Err(error) => said(error),
+    };
+    // Serde ends at the first fault. So each value is read as if there were no others: what ends as that does, fits.
+    let alone = values.into_iter().filter_map(|(name, value)| {
+        let read = serde_path_to_error::deserialize::<_, T>(Alone { name, value: Some(value) });
+        read.err().map(said).filter(|(_, why)| why != ENOUGH)
+    });
+    let faults: Vec<_> = alone.collect();
+    Err(if faults.is_empty() { vec![first] } else { faults })
+}
+
+/// How the reading of a lone value ends.
+const ENOUGH: &str = "there is no more";
+
+/// A map that ends in an error behind its one value.
+struct Alone {
+    name: String,
+    value: Option<Packed>,
+}
+
+impl<'de> Deserializer<'de> for Alone {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_map(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for Alone {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        match &self.value {
+            Some(_) => seed.deserialize(Key(Packed::from(self.name.as_str()))).map(Some),
+            None => Err(Error::custom(ENOUGH)),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        seed.deserialize(Exact(self.value.take().unwrap_or(Packed::Nil)))
     }
 }
 

@@ -81,6 +81,13 @@ fn timestamp(data: &[u8]) -> Option<(i64, u32)> {
     (nanos < 1_000_000_000).then_some((seconds, nanos))
 }
 
+/// A point in time as a timestamp of 96 bits, which any is.
+pub(crate) fn timestamp_of(at: chrono::DateTime<chrono::Utc>) -> Packed {
+    let mut data = at.timestamp_subsec_nanos().to_be_bytes().to_vec();
+    data.extend(at.timestamp().to_be_bytes());
+    Packed::Ext(TIMESTAMP, data)
+}
+
 /// Writes a value.
 pub(crate) fn write(value: &Packed) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();

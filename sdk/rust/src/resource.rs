@@ -1,13 +1,14 @@
 //! How a job is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::contract::flyteidl::admin::{AgentError, Resource as Wire, agent_error};
 use crate::contract::flyteidl::core::execution_error::ErrorKind;
-use crate::contract::flyteidl::core::{LiteralMap, LiteralType, TaskLog, task_log};
+use crate::contract::flyteidl::core::{LiteralMap, TaskLog, task_log};
 use crate::error::{Error, Result, bounded};
 use crate::literal::{encode, to_struct};
+use crate::outputtypes::OutputTypes;
 use crate::value::Value;
 
 pub use crate::contract::flyteidl::core::task_execution::Phase;
@@ -46,6 +47,41 @@ impl FromIterator<(String, Value)> for Outputs {
     }
 }
 
+/// A link that Flyte's console shows for a task.
+///
+/// ```
+/// use agenthost::{Link, Resource};
+///
+/// let console = Link::new("Console", "https://example.com/1").while_pending().until_finished();
+/// let queued = Resource::queued("in line").with_link_of(console);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    name: String,
+    url: String,
+    while_pending: bool,
+    until_finished: bool,
+}
+
+impl Link {
+    /// A link that is shown from when the task runs.
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Link { name: name.into(), url: url.into(), ..Default::default() }
+    }
+
+    /// Shows it before the task runs, too.
+    pub fn while_pending(mut self) -> Self {
+        self.while_pending = true;
+        self
+    }
+
+    /// Takes it away when the task has ended.
+    pub fn until_finished(mut self) -> Self {
+        self.until_finished = true;
+        self
+    }
+}
+
 /// How a job is. A job that failed is a resource; an [`Error`] says that the *call* went wrong.
 ///
 /// ```
@@ -60,8 +96,8 @@ pub struct Resource {
     phase: Phase,
     message: String,
     outputs: Option<Outputs>,
-    types: HashMap<String, LiteralType>,
-    links: Vec<(String, String)>,
+    types: OutputTypes,
+    links: Vec<Link>,
     info: BTreeMap<String, serde_json::Value>,
     code: Option<String>,
     kind: ErrorKind,
@@ -121,8 +157,13 @@ impl Resource {
     }
 
     /// Adds a link that Flyte's console shows.
-    pub fn with_link(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
-        self.links.push((name.into(), url.into()));
+    pub fn with_link(self, name: impl Into<String>, url: impl Into<String>) -> Self {
+        self.with_link_of(Link::new(name, url))
+    }
+
+    /// Adds a link that says when it is shown.
+    pub fn with_link_of(mut self, link: Link) -> Self {
+        self.links.push(link);
         self
     }
 
@@ -154,9 +195,11 @@ impl Resource {
         self
     }
 
-    /// Says which types the outputs are declared with: an int becomes a float where the task says so. Sync agents need not.
-    pub fn with_output_types(mut self, types: HashMap<String, LiteralType>) -> Self {
-        self.types = types;
+    /// Says which types the outputs are declared with: an int becomes a float where the task says so, and a name that is missing or
+    /// not declared fails the job. Sync agents need not; an async agent keeps [`Task::output_types`](crate::Task::output_types) in its
+    /// metadata.
+    pub fn with_output_types(mut self, types: impl Into<OutputTypes>) -> Self {
+        self.types = types.into();
         self
     }
 
@@ -179,10 +222,19 @@ impl Resource {
         matches!(self.phase, Phase::Succeeded | Phase::Failed | Phase::Aborted | Phase::RetryableFailed)
     }
 
-    /// The message that crosses the wire. Outputs that the task does not declare are left out where it declares any.
-    pub(crate) fn wire(self, declared: &HashMap<String, LiteralType>) -> Result<Wire> {
+    /// What a poll is answered with. Outputs that do not fit would not at the next one either: the job has failed.
+    pub(crate) fn polled(self) -> Result<Wire> {
+        let wrong = match self.wire(&OutputTypes::default()) {
+            Ok(wire) => return Ok(wire),
+            Err(error) => error,
+        };
+        Self::failed(wrong.message()).with_system_error("BadOutputs").wire(&OutputTypes::default())
+    }
+
+    /// The message that crosses the wire.
+    pub(crate) fn wire(self, declared: &OutputTypes) -> Result<Wire> {
         let types = if self.types.is_empty() { declared } else { &self.types };
-        let outputs = self.outputs.map(|outputs| literals(&outputs, types)).transpose()?;
+        let outputs = self.outputs.as_ref().map(|outputs| literals(outputs, types)).transpose()?;
         let message = match &self.code {
             Some(code) if !self.message.starts_with(code.as_str()) => {
                 format!("{code}: {}", self.message)
@@ -195,9 +247,11 @@ impl Resource {
             agent_error::Kind::NonRecoverable
         };
         let origin = self.kind;
-        let link = |(name, uri)| TaskLog {
-            name,
-            uri,
+        let link = |link: Link| TaskLog {
+            name: link.name,
+            uri: link.url,
+            show_while_pending: link.while_pending,
+            hide_once_finished: link.until_finished,
             message_format: task_log::MessageFormat::Unknown.into(),
             ..Default::default()
         };
@@ -213,11 +267,21 @@ impl Resource {
     }
 }
 
-fn literals(outputs: &Outputs, types: &HashMap<String, LiteralType>) -> Result<LiteralMap> {
-    let wanted = outputs.0.iter().filter(|(name, _)| types.is_empty() || types.contains_key(*name));
-    let literal = |(name, value): (&String, &Value)| match encode(value, types.get(name)) {
-        Ok(literal) => Ok((name.clone(), literal)),
-        Err(error) => Err(Error::internal(format!("output {name:?} {error}"))),
+fn literals(outputs: &Outputs, types: &OutputTypes) -> Result<LiteralMap> {
+    let mut declared: Vec<_> = types.keys().map(String::as_str).collect();
+    declared.sort_unstable();
+    if let Some(missing) = declared.iter().find(|name| outputs.get(name).is_none()) {
+        return Err(Error::internal(format!("output {missing:?} is declared but missing")));
+    }
+    let literal = |(name, value): (&String, &Value)| {
+        if !types.is_empty() && !types.contains_key(name) {
+            let declared = declared.join(", ");
+            return Err(Error::internal(format!("output {name:?} is not one that the task declares: {declared}")));
+        }
+        match encode(value, types.get(name)) {
+            Ok(literal) => Ok((name.clone(), literal)),
+            Err(error) => Err(Error::internal(format!("output {name:?} {error}"))),
+        }
     };
-    Ok(LiteralMap { literals: wanted.map(literal).collect::<Result<_>>()? })
+    Ok(LiteralMap { literals: outputs.0.iter().map(literal).collect::<Result<_>>()? })
 }

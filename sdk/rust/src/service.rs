@@ -262,7 +262,7 @@ impl AsyncAgentService for Services {
         let (begun, any) = self.begin_async(&category, "GetTask", trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
-        let resource = self.make(begun, "get", async move { any.get(job).await?.wire(&HashMap::new()) }).await?;
+        let resource = self.make(begun, "get", async move { any.get(job).await?.polled() }).await?;
         Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
     }
 

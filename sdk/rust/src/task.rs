@@ -12,7 +12,9 @@ use crate::contract::flyteidl::core::{
     Literal, LiteralType, TaskTemplate, VariableMap, WorkflowExecutionIdentifier, task_template,
 };
 use crate::error::{Error, Result};
+use crate::exact::together;
 use crate::literal::{decode, decode_struct};
+use crate::outputtypes::OutputTypes;
 use crate::secret::Secret;
 use crate::value::{FromValue, Value};
 
@@ -77,6 +79,46 @@ impl Task {
         Ok(self.input::<Option<T>>(name)?.unwrap_or(default))
     }
 
+    /// Reads all inputs into one type, by serde. The error is INVALID_ARGUMENT and names every input that does not fit.
+    ///
+    /// ```
+    /// # use agenthost::{Plugin, Resource, Result, StructuredDataset, SyncAgent, Task, Value, testing::{TestTask, run}};
+    /// #[derive(serde::Deserialize)]
+    /// struct Query {
+    ///     statement: String,
+    ///     table: StructuredDataset,
+    ///     limit: Option<i64>,
+    /// }
+    ///
+    /// struct Warehouse;
+    ///
+    /// #[agenthost::async_trait]
+    /// impl SyncAgent for Warehouse {
+    ///     async fn execute(&self, task: Task) -> Result<Resource> {
+    ///         let query: Query = task.inputs_as()?;
+    ///         Ok(Resource::succeeded([("ran", format!("{} on {}, {:?}", query.statement, query.table.uri, query.limit))]))
+    ///     }
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() {
+    /// # let client = run(Plugin::new("warehouse", "1").sync_agent("warehouse", Warehouse)).await;
+    /// # let table = StructuredDataset { uri: "s3://b/t".into(), ..Default::default() };
+    /// # let task = TestTask::new("warehouse").input("statement", "select 1").input("table", table).input("limit", Value::None);
+    /// # assert_eq!(client.execute(task).await.unwrap().output::<String>("ran"), "select 1 on s3://b/t, None");
+    /// # }
+    /// ```
+    pub fn inputs_as<T: DeserializeOwned>(&self) -> Result<T> {
+        let given = |(name, value): (String, Value)| match value.for_serde() {
+            Ok(packed) => Ok((name, packed)),
+            Err(error) => Err(Error::invalid_argument(format!("input {name:?} {error}"))),
+        };
+        let values = self.inputs()?.into_iter().map(given).collect::<Result<_>>()?;
+        together(values).map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|(path, why)| unfit(&path, &why)).collect();
+            Error::invalid_argument(faults.join("; "))
+        })
+    }
+
     /// All inputs.
     pub fn inputs(&self) -> Result<BTreeMap<String, Value>> {
         self.inputs.keys().map(|name| Ok((name.clone(), self.input::<Value>(name)?))).collect()
@@ -120,8 +162,8 @@ impl Task {
     }
 
     /// The outputs that the task declares, by name.
-    pub fn output_types(&self) -> HashMap<String, LiteralType> {
-        types(self.template.interface.as_ref().and_then(|i| i.outputs.as_ref()))
+    pub fn output_types(&self) -> OutputTypes {
+        types(self.template.interface.as_ref().and_then(|i| i.outputs.as_ref())).into()
     }
 
     /// The project that the execution belongs to; empty where Flyte did not say.
@@ -141,6 +183,20 @@ impl Task {
     /// The secret of the task's connection, or else the plugin's.
     pub fn secret(&self, key: &str) -> Result<Secret> {
         self.connection.secret(key)
+    }
+}
+
+/// What serde says of inputs, in the words of [`Task::input`].
+fn unfit(path: &str, why: &str) -> String {
+    if let Some(name) = why.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'))
+        && path == "."
+    {
+        return format!("input {name:?} is missing");
+    }
+    match path.split_once(['.', '[']) {
+        _ if path == "." => format!("the inputs do not fit: {why}"),
+        Some((input, _)) => format!("input {input:?} does not fit at {path}: {why}"),
+        None => format!("input {path:?} does not fit: {why}"),
     }
 }
 

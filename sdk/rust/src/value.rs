@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use prost::Message;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contract::flyteidl::core::LiteralType;
 use crate::exact::Exact;
 use crate::packed;
 
-/// A table that lies in storage.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A table that lies in storage. It can be a field of a job's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StructuredDataset {
     /// Where it is: a folder or a file, such as `s3://bucket/table`.
     pub uri: String,
@@ -22,16 +27,18 @@ pub struct StructuredDataset {
 }
 
 /// One column of a [`StructuredDataset`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
     /// Its type.
+    #[serde(serialize_with = "write_type", deserialize_with = "read_type")]
     pub r#type: LiteralType,
 }
 
-/// A file or a folder in storage.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A file or a folder in storage. It can be a field of a job's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct File {
     /// Where it is.
     pub uri: String,
@@ -39,6 +46,37 @@ pub struct File {
     pub format: String,
     /// Whether it is a folder.
     pub directory: bool,
+}
+
+/// Writes a type as the Base64 of its message.
+pub(crate) fn write_type<S: Serializer>(literal_type: &LiteralType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(literal_type.encode_to_vec()))
+}
+
+/// Reads what [`write_type`] wrote.
+pub(crate) fn read_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LiteralType, D::Error> {
+    let bytes = STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)?;
+    LiteralType::decode(bytes.as_slice()).map_err(D::Error::custom)
+}
+
+/// Reads and writes a [`TimeDelta`] in a type of one's own, as seconds: `#[serde(with = "agenthost::seconds")]`.
+pub mod seconds {
+    use super::*;
+
+    /// Writes the span, unless a number of seconds is another.
+    pub fn serialize<S: Serializer>(span: &TimeDelta, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = span.as_seconds_f64();
+        match span_of(seconds) {
+            Some(read) if read == *span => serializer.serialize_f64(seconds),
+            _ => Err(S::Error::custom(format!("the span {span} as a number of seconds is another"))),
+        }
+    }
+
+    /// Reads a number of seconds.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TimeDelta, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        span_of(seconds).ok_or_else(|| D::Error::custom(format!("{seconds} seconds are out of range")))
+    }
 }
 
 /// A value of any of Flyte's types.
@@ -149,6 +187,22 @@ impl Value {
             Value::MsgPack(value) => value.clone(),
             Value::Unwritable(why) => return Err(why.clone()),
             plain => packed::from_json(&plain.json()),
+        })
+    }
+
+    /// The value as serde reads it into a type of the author's, times as timestamps, files and tables as their types are written.
+    pub(crate) fn for_serde(&self) -> Result<rmpv::Value, String> {
+        use rmpv::Value as P;
+        Ok(match self {
+            Value::Datetime(at) => packed::timestamp_of(*at),
+            Value::File(file) => packed::of(file)?,
+            Value::Dataset(table) => packed::of(table)?,
+            Value::List(items) => P::Array(items.iter().map(Value::for_serde).collect::<Result<_, _>>()?),
+            Value::Map(items) => {
+                let entry = |(key, value): (&String, &Value)| Ok((P::from(key.as_str()), value.for_serde()?));
+                P::Map(items.iter().map(entry).collect::<Result<_, String>>()?)
+            }
+            plain => plain.packed()?,
         })
     }
 

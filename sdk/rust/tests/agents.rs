@@ -12,9 +12,11 @@ use agenthost::contract::flyteidl::core::{LiteralMap, LiteralType, SimpleType, T
 use agenthost::contract::flyteidl::service::async_agent_service_client::AsyncAgentServiceClient;
 use agenthost::testing::{TestTask, run};
 use agenthost::{
-    AsyncAgent, Category, ConfigError, Error, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator,
-    Phase, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, encode, json_meta,
+    AsyncAgent, Category, Column, ConfigError, Error, File, Job, Json, Link, LogLine, LogSink, LogsQuery, Metric,
+    MetricsQuery, Originator, OutputTypes, Outputs, Phase, Plugin, Registration, Resource, Result, StructuredDataset,
+    SyncAgent, Task, Value, async_trait, encode, json_meta,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -307,12 +309,10 @@ async fn a_sync_agent_answers_in_the_declared_types() {
     let task = TestTask::new("echo")
         .input("x", 1)
         .input("maybe", Value::None)
-        .input("undeclared", 1)
         .output_type("x", simple(SimpleType::Float))
         .output_type("maybe", optional);
     let result = client.execute(task).await.unwrap();
     assert_eq!((result.output::<f64>("x"), result.output::<Option<String>>("maybe")), (1.0, None));
-    assert_eq!(result.0.outputs.as_ref().unwrap().literals.len(), 2);
     let wrong = client
         .execute(TestTask::new("echo").input("x", "a").output_type("x", simple(SimpleType::Integer)))
         .await
@@ -320,6 +320,212 @@ async fn a_sync_agent_answers_in_the_declared_types() {
     assert!(wrong.message().contains(r#"output "x" is a str, and its type is integer"#), "{wrong}");
     let unfinished = client.execute(TestTask::new("echo").custom(json!({"fail": "unfinished"}))).await.unwrap_err();
     assert!(unfinished.message().contains("must answer with how the task ended"), "{unfinished}");
+}
+
+#[tokio::test]
+async fn an_output_that_is_missing_or_not_declared_is_named() {
+    let client = run(plugin()).await;
+    let integer = || simple(SimpleType::Integer);
+    let missing = TestTask::new("echo").input("a", 1).output_type("a", integer()).output_type("b", integer());
+    let surplus = TestTask::new("echo").input("a", 1).input("b", 1).output_type("a", integer());
+    for (task, says) in [
+        (missing, r#"agent echo: execute: output "b" is declared but missing"#),
+        (surplus, r#"agent echo: execute: output "b" is not one that the task declares: a"#),
+    ] {
+        let wrong = client.execute(task).await.unwrap_err();
+        assert_eq!((wrong.code(), wrong.message()), (Code::Internal, says));
+    }
+}
+
+/// Keeps what its task declares; its output is what the input says.
+struct Keeper;
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    name: String,
+    types: OutputTypes,
+    table: StructuredDataset,
+}
+
+#[async_trait]
+impl AsyncAgent for Keeper {
+    type Meta = Kept;
+
+    async fn create(&self, task: Task) -> Result<Kept> {
+        Ok(Kept { name: task.input("name")?, types: task.output_types(), table: task.input("table")? })
+    }
+
+    async fn get(&self, job: Job<Kept>) -> Result<Resource> {
+        let outputs = Outputs::new().with(job.meta.name, 1).with("table", job.meta.table);
+        Ok(Resource::succeeded(outputs)
+            .with_output_types(job.meta.types)
+            .with_link_of(Link::new("Console", "https://example.com/1").while_pending().until_finished()))
+    }
+
+    async fn delete(&self, _: Job<Kept>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_async_agent_keeps_what_is_declared_and_a_wrong_output_fails_its_job_at_once() {
+    let client = run(Plugin::new("keeper", "1").agent("keep", Keeper)).await;
+    let column = Column { name: "n".into(), r#type: simple(SimpleType::Integer) };
+    let table = StructuredDataset { uri: "s3://b/t".into(), format: "parquet".into(), columns: vec![column] };
+    let task = |name: &str| {
+        let task = TestTask::new("keep").input("name", name).input("table", table.clone());
+        task.output_type("ratio", simple(SimpleType::Float)).output_like("table", table.clone())
+    };
+    let result = client.run(task("ratio")).await.unwrap();
+    assert_eq!((result.output::<f64>("ratio"), result.output::<StructuredDataset>("table")), (1.0, table.clone()));
+    let link = &result.0.log_links[0];
+    assert!(link.show_while_pending && link.hide_once_finished, "{link:?}");
+
+    let wrong = client.run(task("ratoi")).await.unwrap();
+    assert_eq!(
+        (wrong.phase(), wrong.message()),
+        (Phase::Failed, r#"BadOutputs: output "ratio" is declared but missing"#)
+    );
+}
+
+/// Its metadata is none, or cannot be read again.
+struct Careless;
+
+#[async_trait]
+impl AsyncAgent for Careless {
+    type Meta = Option<BTreeMap<String, f64>>;
+
+    async fn create(&self, task: Task) -> Result<Self::Meta> {
+        Ok(match task.input::<String>("what")?.as_str() {
+            "nothing" => None,
+            what => Some(BTreeMap::from([(what.into(), f64::NAN)])),
+        })
+    }
+
+    async fn get(&self, _: Job<Self::Meta>) -> Result<Resource> {
+        Ok(Resource::succeeded(Outputs::new()))
+    }
+
+    async fn delete(&self, _: Job<Self::Meta>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Its metadata is a map whose keys are no text, which JSON has none of.
+struct Unwritable;
+
+#[async_trait]
+impl AsyncAgent for Unwritable {
+    type Meta = BTreeMap<Vec<i64>, i64>;
+
+    async fn create(&self, _: Task) -> Result<Self::Meta> {
+        Ok(BTreeMap::from([(vec![1], 1)]))
+    }
+
+    async fn get(&self, _: Job<Self::Meta>) -> Result<Resource> {
+        Ok(Resource::succeeded(Outputs::new()))
+    }
+
+    async fn delete(&self, _: Job<Self::Meta>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn metadata_by_which_no_job_is_found_is_refused_when_the_job_is_made() {
+    let client = run(Plugin::new("p", "1").agent("careless", Careless).agent("unwritable", Unwritable)).await;
+    let create = |agent, what| client.create(TestTask::new(agent).input("what", what));
+    for (agent, what, says) in [
+        ("careless", "nothing", "agent careless: create: the job's metadata is null, as core::option::Option"),
+        ("careless", "ratio", r#"cannot be read again after it was written as {"ratio":null}: "#),
+        ("careless", "ratio", "at ratio: invalid type: null"),
+        ("unwritable", "", "cannot be written as JSON: key must be a string"),
+    ] {
+        let refused = create(agent, what).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Internal);
+        assert!(refused.message().contains(says), "{refused}");
+    }
+}
+
+/// Reads all its inputs at once.
+struct Together;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inputs {
+    count: i64,
+    ratio: f64,
+    label: Option<String>,
+    #[serde(default)]
+    at: Option<DateTime<Utc>>,
+    #[serde(default, with = "agenthost::seconds")]
+    span: TimeDelta,
+    #[serde(default)]
+    files: Vec<File>,
+    #[serde(default)]
+    place: Option<Place>,
+}
+
+#[async_trait]
+impl SyncAgent for Together {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let Inputs { count, ratio, label, at, span, files, place } = task.inputs_as()?;
+        Ok(Resource::succeeded(
+            Outputs::new()
+                .with("count", count)
+                .with("ratio", ratio)
+                .with("label", label)
+                .with("at", at)
+                .with("span", span)
+                .with("files", files)
+                .with("place", place.map_or(Value::None, |place| Json(place).into())),
+        ))
+    }
+}
+
+#[tokio::test]
+async fn all_inputs_are_read_into_one_type_and_all_that_do_not_fit_are_named() {
+    let client = run(Plugin::new("together", "1").sync_agent("together", Together)).await;
+    let task = || TestTask::new("together");
+    let file = File { uri: "s3://b/a".into(), format: "csv".into(), directory: false };
+    let at = DateTime::from_timestamp(1_000_000_000, 5000).unwrap();
+    let span = TimeDelta::milliseconds(1500);
+    let all =
+        task().input("count", 3).input("ratio", 2).input("label", Value::None).input("at", at).input("span", span);
+    let result = client.execute(all.input("files", vec![file.clone()])).await.unwrap();
+    assert_eq!((result.output::<i64>("count"), result.output::<f64>("ratio")), (3, 2.0));
+    assert_eq!((result.output::<DateTime<Utc>>("at"), result.output::<TimeDelta>("span")), (at, span));
+    assert_eq!(result.output::<Vec<File>>("files"), [file]);
+    for (task, says) in [
+        (
+            task().input("count", "three").input("ratio", 1).input("label", 1),
+            r#"input "count" does not fit: invalid type: string "three", expected i64; input "label" does not fit: invalid type: integer `1`, expected a string"#,
+        ),
+        (task().input("count", 3), r#"input "ratio" is missing"#),
+        (
+            task().input("count", 3).input("ratio", 1).input("cuont", 1).input("label", at),
+            r#"input "cuont" does not fit: unknown field `cuont`"#,
+        ),
+        (task().input("count", 3).input("ratio", 1).input("label", at), r#"input "label" does not fit: invalid type"#),
+        (
+            task().input("count", 3).input("ratio", 1).input("place", Json(json!({"name": 1, "at": []}))),
+            r#"input "place" does not fit at place.name: invalid type: integer `1`, expected a string"#,
+        ),
+    ] {
+        let wrong = client.execute(task).await.unwrap_err();
+        assert_eq!(wrong.code(), Code::InvalidArgument);
+        assert!(wrong.message().contains(says), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_named_with_where_it_was_looked_for() {
+    let missing = agenthost::secret("no_such_secret").unwrap_err();
+    assert_eq!(missing.code(), Code::FailedPrecondition);
+    for says in [r#"there is no secret "no_such_secret""#, "_FSEC_NO_SUCH_SECRET", "/etc/secrets/no_such_secret"] {
+        assert!(missing.message().contains(says), "{missing}");
+    }
+    assert_eq!(agenthost::secret("../passwd").unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "exact",
     "value",
     "literal",
+    "outputtypes",
     // What an author's methods take and give.
     "task",
     "resource",

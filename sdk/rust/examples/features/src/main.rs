@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use agenthost::{
-    AsyncAgent, ByteSize, Category, Error, Finder, Job, Json, LogLine, LogSink, LogsQuery, Metric, MetricsQuery,
-    Originator, Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task, Value, async_trait, json_meta,
+    AsyncAgent, ByteSize, Category, ConfigDuration, Error, Finder, Job, Json, Link, LogLine, LogSink, LogsQuery,
+    Metric, MetricsQuery, Originator, OutputTypes, Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task,
+    Value, async_trait, json_meta,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ fn main() {
         .agent(Registration::new("features_plain").named("Plain"), Jobs::default())
         .sync_agent("features_echo", Echo)
         .sync_agent("features_custom", Custom)
+        .sync_agent("features_together", Together)
         .sync_agent("features_point", MovePoint)
         .configure(|_: Config| async { Ok(()) })
         .serve()
@@ -30,6 +32,7 @@ fn main() {
 struct Config {
     /// Where jobs run.
     region: Region,
+    grace: Option<ConfigDuration>,
     memory: Option<ByteSize>,
     #[serde(default)]
     hosts: Vec<String>,
@@ -59,6 +62,7 @@ struct Meta {
     key: String,
     prefix: String,
     seconds_left: f64,
+    types: OutputTypes,
 }
 
 /// Knows what became of the attempts, by their keys: a job, or none where the attempt was abandoned.
@@ -107,6 +111,7 @@ impl AsyncAgent for Jobs {
         }
         let left = task.deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64());
         let made = Meta {
+            types: if what == "typed" { task.output_types() } else { OutputTypes::default() },
             r#do: what,
             key: task.idempotency_key.clone(),
             prefix: task.output_prefix,
@@ -119,9 +124,10 @@ impl AsyncAgent for Jobs {
     async fn get(&self, job: Job<Meta>) -> Result<Resource> {
         match job.meta.r#do.as_str() {
             "running" => {
-                let running = Resource::running("half way").with_link("Console", "https://example.com/1");
-                return Ok(running.with_info("rows", 3));
+                let console = Link::new("Console", "https://example.com/1").while_pending().until_finished();
+                return Ok(Resource::running("half way").with_link_of(console).with_info("rows", 3));
             }
+            "typed" => return Ok(Resource::succeeded([("ratio", 1)]).with_output_types(job.meta.types)),
             "user-error" => return Ok(Resource::failed("no such table").with_user_error("BadSQL")),
             "system-error" => return Ok(Resource::retryable_failed("no more slots").with_system_error("Quota")),
             _ => {}
@@ -194,6 +200,16 @@ impl SyncAgent for Echo {
 struct Counted {
     count: i64,
     label: String,
+}
+
+struct Together;
+
+#[async_trait]
+impl SyncAgent for Together {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let Counted { count, label } = task.inputs_as()?;
+        Ok(Resource::succeeded([("count", Value::from(count)), ("label", Value::from(label))]))
+    }
 }
 
 struct Custom;
