@@ -2,6 +2,8 @@
 // the given files, put together, without what only Flyte's HTTP gateway reads.
 //
 //	contract flyteidl/descriptors.binpb ours.binpb >contract.binpb
+//
+// grpc.health.v1, which every gRPC library has of its own, is added last.
 package main
 
 import (
@@ -10,13 +12,15 @@ import (
 	"slices"
 	"strings"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 func main() {
-	contract, err := assemble(os.Args[1:])
+	contract, err := assemble(os.Args[1:], healthpb.File_grpc_health_v1_health_proto)
 	if err == nil {
 		_, err = os.Stdout.Write(contract)
 	}
@@ -26,8 +30,8 @@ func main() {
 	}
 }
 
-// assemble puts the sets in the files together, imports before importers, and sees that the whole links.
-func assemble(paths []string) ([]byte, error) {
+// assemble puts the sets in the files and more files together, imports before importers, and sees that the whole links.
+func assemble(paths []string, more ...protoreflect.FileDescriptor) ([]byte, error) {
 	whole := &descriptorpb.FileDescriptorSet{}
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -47,6 +51,9 @@ func assemble(paths []string) ([]byte, error) {
 			withoutGateway(file)
 			whole.File = append(whole.File, file)
 		}
+	}
+	for _, file := range more {
+		whole.File = append(whole.File, protodesc.ToFileDescriptorProto(file))
 	}
 	if _, err := protodesc.NewFiles(whole); err != nil {
 		return nil, fmt.Errorf("the contract does not link: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -60,6 +61,7 @@ func TestTheContractIsTheOneThatTheGoSideIsBuiltWith(t *testing.T) {
 	}
 	compare(service.File_flyteidl_service_agent_proto)
 	compare(pluginv1.File_agenthost_plugin_v1_plugin_proto)
+	compare(healthpb.File_grpc_health_v1_health_proto)
 	if fields < 300 {
 		t.Errorf("only %d fields were compared: the walk does not reach the imports", fields)
 	}
