@@ -118,6 +118,20 @@ func (r *Resource) WithInfo(key string, value any) *Resource {
 	return r
 }
 
+// WithProgress says how far the job is: a fraction from 0 to 1, and in words, such as "4 of 10 files". The message becomes
+// "40%: 4 of 10 files", and the custom info has the fraction as "progress".
+func (r *Resource) WithProgress(fraction float64, text string) *Resource {
+	if !(fraction > 0) { // NaN, too
+		fraction = 0
+	}
+	fraction = min(fraction, 1)
+	r.Message = fmt.Sprintf("%d%%", int(fraction*100+1e-9))
+	if text != "" {
+		r.Message += ": " + text
+	}
+	return r.WithInfo("progress", fraction)
+}
+
 // WithOutputTypes sets the types that the outputs are encoded as.
 func (r *Resource) WithOutputTypes(types OutputTypes) *Resource {
 	r.OutputTypes = types

@@ -45,8 +45,9 @@ func TestEachSDKHasTheFeaturesThatThePageSays(t *testing.T) {
 			if said, err := step.CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", language.build, err, said)
 			}
-			var start func(t *testing.T) *example
-			start = func(t *testing.T) *example {
+			store := t.TempDir()
+			var start func(t *testing.T, environment ...string) *example
+			start = func(t *testing.T, environment ...string) *example {
 				command := strings.Fields(language.command)
 				program := exec.Command(command[0], command[1:]...)
 				if strings.Contains(command[0], "/") {
@@ -57,8 +58,9 @@ func TestEachSDKHasTheFeaturesThatThePageSays(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(secrets, "from_file"), []byte(fileSecret+"\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				program.Env = append(os.Environ(), "_FSEC_FROM_VARIABLE="+variableSecret, "FLYTE_SECRETS_DEFAULT_DIR="+secrets)
-				return &example{t: t, start: start, Client: agenttest.Start(t, program)}
+				program.Env = append(os.Environ(), "_FSEC_FROM_VARIABLE="+variableSecret, "FLYTE_SECRETS_DEFAULT_DIR="+secrets, "FEATURES_STORE="+store)
+				program.Env = append(program.Env, environment...)
+				return &example{t: t, start: start, store: store, Client: agenttest.Start(t, program)}
 			}
 			found[language.name] = ask(t, start)
 		})
@@ -88,7 +90,7 @@ func TestEachSDKHasTheFeaturesThatThePageSays(t *testing.T) {
 }
 
 // ask asks a plugin for all features. The configuration's come first, and the end last.
-func ask(t *testing.T, start func(t *testing.T) *example) []string {
+func ask(t *testing.T, start func(t *testing.T, environment ...string) *example) []string {
 	has := []string{}
 	example := start(t)
 	note := func(id string, err error) {

@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +26,7 @@ import (
 	"github.com/prometheus/common/model"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -31,6 +36,7 @@ import (
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 	agent "github.com/agenthost/agenthost/sdk/go"
 	"github.com/agenthost/agenthost/sdk/go/agenttest"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 )
 
 // The examples' task types. A job does what its input "do" says.
@@ -40,6 +46,11 @@ const (
 	echoType     = "features_echo"     // sync: its inputs are its outputs
 	customType   = "features_custom"   // sync: {count, label} of the custom part are its outputs
 	togetherType = "features_together" // sync: all inputs as one type {count: int, label: str}, which are its outputs
+	storedType   = "features_stored"   // async: its jobs are in files, in the folder FEATURES_STORE, by the attempt's key; "do" and "key" are its outputs
+	refersType   = "features_refers"   // sync: file, directory and table, each read as its type; see stored-types
+	writesType   = "features_writes"   // sync: "text" is written to report.txt below the output prefix, which is the output "file", and into a deck
+	fetchesType  = "features_fetches"  // sync: what a GET of the input "url" answers is the output "body"
+	blocksType   = "features_blocks"   // async, by an agent of its own: creations block their thread for ever
 	pointType    = "features_point"    // sync: the input point, a type {x: int, label: str}, with x one higher
 
 	variableSecret, fileSecret = "from a variable", "from a file"
@@ -55,7 +66,9 @@ type example struct {
 	*agenttest.Client
 	t *testing.T
 	// start starts another process of it, which knows nothing of this one.
-	start func(t *testing.T) *example
+	start func(t *testing.T, environment ...string) *example
+	// store is the folder in which all processes of it keep jobs.
+	store string
 	// held ends the call that not-taken keeps under way.
 	held func() error
 }
@@ -151,6 +164,42 @@ var probes = map[string]func(*example) error{
 			"file": agent.File{URI: "s3://b/a.csv", Format: "csv"}, "directory": agent.Directory{URI: "s3://b/d"},
 			"table": agent.StructuredDataset{URI: "s3://b/t", Format: "parquet"},
 		})
+	},
+	// The example says in "said" what it got, each as the type that it asked for, and gives others back: each uri with ".out" behind it,
+	// the file in the format json, the table in parquet with one column, n of integers.
+	"stored-types": func(e *example) error {
+		integer := simple(core.SimpleType_INTEGER)
+		result, err := e.execute(refersType, map[string]any{
+			"file": agent.File{URI: "s3://b/a.csv", Format: "csv"}, "directory": agent.Directory{URI: "s3://b/d"},
+			"table": agent.StructuredDataset{URI: "s3://b/t", Format: "csv", Columns: []literal.Column{{Name: "city", Type: simple(core.SimpleType_STRING)}, {Name: "n", Type: integer}}},
+		}, nil)
+		if err != nil {
+			return err
+		}
+		if err := want("what it says", result.Outputs["said"], any("file s3://b/a.csv csv, directory s3://b/d, table s3://b/t csv city n")); err != nil {
+			return err
+		}
+		out := map[string]any{
+			"file": agent.File{URI: "s3://b/a.csv.out", Format: "json"}, "directory": agent.Directory{URI: "s3://b/d.out"},
+			"table": agent.StructuredDataset{URI: "s3://b/t.out", Format: "parquet", Columns: []literal.Column{{Name: "n", Type: integer}}},
+		}
+		for name, value := range out {
+			wanted, err := literal.Encode(value, nil)
+			if err != nil {
+				return err
+			}
+			if got := result.Resource.GetOutputs().GetLiterals()[name]; !proto.Equal(got, wanted) {
+				return fmt.Errorf("the output %s is %v, want %v", name, got, wanted)
+			}
+		}
+		for name, wrong := range map[string]any{"file": out["directory"], "directory": out["file"], "table": out["file"]} {
+			given := map[string]any{"file": out["file"], "directory": out["directory"], "table": out["table"], name: wrong}
+			_, err := e.execute(refersType, given, nil)
+			if err := refuses(err, codes.InvalidArgument, name); err != nil {
+				return fmt.Errorf("%s of another type: %w", name, err)
+			}
+		}
+		return nil
 	},
 	"inputs-dataclass": func(e *example) error {
 		// 2^53+1 is the first whole number that a float, such as JSON's or a protobuf Struct's, does not hold.
@@ -255,6 +304,55 @@ var probes = map[string]func(*example) error{
 		said := []any{resource.GetPhase(), resource.GetMessage(), resource.GetCustomInfo().AsMap()["rows"]}
 		return want("resource", said, []any{core.TaskExecution_RUNNING, "half way", 3.0})
 	},
+	"progress": func(e *example) error {
+		resource, err := e.resource("progress")
+		if err != nil {
+			return err
+		}
+		return want("progress", []any{resource.GetPhase(), resource.GetMessage(), resource.GetCustomInfo().AsMap()["progress"]},
+			[]any{core.TaskExecution_RUNNING, "40%: 4 of 10 files", 0.4})
+	},
+	"write-outputs": func(e *example) error {
+		bucket := newBucket()
+		defer bucket.Close()
+		other := e.start(e.t, bucket.environment()...)
+		if errs := other.Configure(goodConfig); len(errs) > 0 {
+			return fmt.Errorf("it refuses its configuration: %v", errs)
+		}
+		folder := e.t.TempDir()
+		if err := other.writes("file://"+folder+"/new/0", "report.txt", "to a folder"); err != nil {
+			return err
+		}
+		written, err := os.ReadFile(filepath.Join(folder, "new", "0", "report.txt"))
+		if err != nil {
+			return err
+		}
+		if err := want("report.txt", string(written), "to a folder"); err != nil {
+			return err
+		}
+		if err := other.writes("s3://outputs/a/0", "report.txt", "to a bucket"); err != nil {
+			return err
+		}
+		if got := bucket.object("/outputs/a/0/report.txt"); !strings.Contains(got, "to a bucket") {
+			return fmt.Errorf("in the bucket report.txt is %q, of %q", got, bucket.keys())
+		}
+		return nil
+	},
+	// Flyte shows the file deck.html of the output prefix.
+	"deck": func(e *example) error {
+		folder := e.t.TempDir()
+		if err := e.writes(folder, "report.txt", "1 < 2"); err != nil {
+			return err
+		}
+		deck, err := os.ReadFile(filepath.Join(folder, "deck.html"))
+		if err != nil {
+			return err
+		}
+		if page := string(deck); !strings.Contains(page, "<h1>Report</h1>") || !strings.Contains(page, "1 &lt; 2") {
+			return fmt.Errorf("deck.html is %q", page)
+		}
+		return nil
+	},
 	"link-options": func(e *example) error {
 		resource, err := e.resource("running")
 		if err != nil {
@@ -316,6 +414,99 @@ var probes = map[string]func(*example) error{
 			return err
 		}
 		return e.echoes(map[string]any{"name": "Ada"})
+	},
+
+	"blocked": func(e *example) error {
+		other := e.start(e.t)
+		if errs := other.Configure(goodConfig); len(errs) > 0 {
+			return fmt.Errorf("it refuses its configuration: %v", errs)
+		}
+		job, err := other.create("running")
+		if err != nil {
+			return err
+		}
+		blocked, cancel := context.WithCancel(context.WithoutCancel(e.t.Context()))
+		var calls sync.WaitGroup
+		defer calls.Wait()
+		defer cancel()
+		for range 2*runtime.NumCPU() + 2 {
+			calls.Go(func() {
+				_, _ = other.Create(blocked, agenttest.Task{Type: blocksType, Inputs: map[string]any{"do": "block"}})
+			})
+		}
+		if err := other.logged(func(line map[string]any) bool { return line["@message"] == "blocks" }); err != nil {
+			return err
+		}
+		ctx, cancelOthers := context.WithTimeout(e.t.Context(), maxWait/3)
+		defer cancelOthers()
+		for range 20 {
+			if _, err := job.Get(ctx); err != nil {
+				return fmt.Errorf("another agent's poll: %w", err)
+			}
+			if _, err := healthpb.NewHealthClient(other.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: pluginv1.HealthService}); err != nil {
+				return fmt.Errorf("health: %w", err)
+			}
+		}
+		if _, err := other.execute(echoType, map[string]any{"name": "Ada"}, nil); err != nil {
+			return fmt.Errorf("another agent's call: %w", err)
+		}
+		return want("the end", other.ends(), nil)
+	},
+
+	"retries": func(e *example) error {
+		var calls []time.Time
+		says := "busy"
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			calls = append(calls, time.Now())
+			switch {
+			case says == "gone":
+				w.WriteHeader(http.StatusNotFound)
+			case says == "busy for long":
+				w.Header().Set("Retry-After", "3600")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case len(calls) == 1:
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusTooManyRequests)
+			case len(calls) == 2:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			default:
+				fmt.Fprint(w, "at last")
+			}
+		}))
+		defer server.Close()
+		body, err := e.fetches(e.t.Context(), server.URL)
+		if err != nil {
+			return err
+		}
+		if err := want("body and calls", []any{body, len(calls)}, []any{"at last", 3}); err != nil {
+			return err
+		}
+		if waited := calls[1].Sub(calls[0]); waited < 900*time.Millisecond {
+			return fmt.Errorf("it waits for %s, and was told to for a second", waited)
+		}
+		calls, says = nil, "gone"
+		if _, err := e.fetches(e.t.Context(), server.URL); err == nil || len(calls) != 1 {
+			return fmt.Errorf("what is not there is asked for %d times: %w", len(calls), err)
+		}
+		calls, says = nil, "busy for long"
+		ctx, cancel := context.WithTimeout(e.t.Context(), maxWait/3)
+		defer cancel()
+		_, err = e.fetches(ctx, server.URL)
+		return refuses(err, codes.Unavailable)
+	},
+	"trace-context": func(e *example) error {
+		var told string
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told = r.Header.Get("traceparent") }))
+		defer server.Close()
+		const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+		ctx := metadata.AppendToOutgoingContext(e.t.Context(), "traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+		if _, err := e.fetches(ctx, server.URL); err != nil {
+			return err
+		}
+		if !strings.HasPrefix(told, "00-"+trace+"-") {
+			return fmt.Errorf("the service is told the traceparent %q", told)
+		}
+		return nil
 	},
 
 	"logs": func(e *example) error {
@@ -455,6 +646,67 @@ var probes = map[string]func(*example) error{
 		}
 		return want("plugin", said.GetName()+" "+said.GetVersion(), "features 1.0.0")
 	},
+	// The files are alike in all languages: NAME.json, an object with the "format" 1. A file of a newer format, or a broken one, is
+	// refused by its name.
+	"job-store": func(e *example) error {
+		attempt := agenttest.Task{Type: storedType, Inputs: map[string]any{"do": "first"}, IdempotencyKey: strings.Repeat("8", 64)}
+		job, err := e.Create(e.t.Context(), attempt)
+		if err != nil {
+			return err
+		}
+		files, err := filepath.Glob(filepath.Join(e.store, "*.json"))
+		if err != nil || len(files) != 1 {
+			return fmt.Errorf("the files of one job are %q: %w", files, err)
+		}
+		newer := e.start(e.t)
+		if errs := newer.Configure(goodConfig); len(errs) > 0 {
+			return fmt.Errorf("it refuses its configuration: %v", errs)
+		}
+		attempt.Inputs = map[string]any{"do": "second"}
+		again, err := newer.Create(e.t.Context(), attempt)
+		if err != nil {
+			return err
+		}
+		for _, polled := range []*agenttest.Job{newer.Job(agent.Category{Name: storedType}, job.Meta), e.Job(agent.Category{Name: storedType}, again.Meta)} {
+			result, err := e.succeeds(polled)
+			if err != nil {
+				return err
+			}
+			if err := want("the attempt's job", result.Outputs["do"], any("first")); err != nil {
+				return err
+			}
+		}
+		sound, err := os.ReadFile(files[0])
+		if err != nil {
+			return err
+		}
+		var file map[string]any
+		if err := json.Unmarshal(sound, &file); err != nil || file["format"] != 1.0 {
+			return fmt.Errorf("%s is no object of format 1: %s: %w", files[0], sound, err)
+		}
+		file["format"] = 2
+		future, err := json.Marshal(file)
+		if err != nil {
+			return err
+		}
+		for _, unread := range []string{string(future), string(sound[:len(sound)/2])} {
+			if err := os.WriteFile(files[0], []byte(unread), 0o600); err != nil {
+				return err
+			}
+			_, err := newer.Job(agent.Category{Name: storedType}, job.Meta).Get(e.t.Context())
+			if err := refuses(err, codes.FailedPrecondition, filepath.Base(files[0])); err != nil {
+				return fmt.Errorf("%s: %w", unread, err)
+			}
+		}
+		if err := os.WriteFile(files[0], sound, 0o600); err != nil {
+			return err
+		}
+		if err := newer.Job(agent.Category{Name: storedType}, job.Meta).Delete(e.t.Context()); err != nil {
+			return err
+		}
+		_, err = job.Get(e.t.Context())
+		return refuses(err, codes.NotFound)
+	},
 	// A process that is being replaced hears it while its calls go on: the example logs "replaced" from behind a call that asked to
 	// be told ("watch"). It takes calls as before, which the host makes elsewhere.
 	"replaced": func(e *example) error {
@@ -547,6 +799,39 @@ func refuses(err error, code codes.Code, names ...string) error {
 		if !strings.Contains(err.Error(), name) {
 			return fmt.Errorf("it does not name %s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// writes has the example write a file below an output prefix.
+func (e *example) writes(prefix, name, text string) error {
+	result, err := e.Execute(e.t.Context(), agenttest.Task{Type: writesType, Inputs: map[string]any{"text": text}, OutputPrefix: prefix})
+	if err != nil {
+		return err
+	}
+	file, ok := result.Outputs["file"].(agent.File)
+	if !ok || file.URI != prefix+"/"+name {
+		return fmt.Errorf("the output file is %v, want %s/%s", result.Outputs["file"], prefix, name)
+	}
+	return nil
+}
+
+// fetches has the example ask a service for something.
+func (e *example) fetches(ctx context.Context, url string) (any, error) {
+	result, err := e.Execute(ctx, agenttest.Task{Type: fetchesType, Inputs: map[string]any{"url": url}})
+	if err != nil {
+		return nil, err
+	}
+	return result.Outputs["body"], nil
+}
+
+// ends has the host's way of ending a process end the example, and says what is wrong where that takes too long.
+func (e *example) ends() any {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.t.Context()), maxWait/3)
+	defer cancel()
+	err := e.Conn().Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{})
+	if ctx.Err() != nil {
+		return fmt.Errorf("it is not at its end: %w", err)
 	}
 	return nil
 }

@@ -7,8 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +26,11 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	agent "github.com/agenthost/agenthost/sdk/go"
+	"github.com/agenthost/agenthost/sdk/go/httpclient"
+	"github.com/agenthost/agenthost/sdk/go/jobstore"
+	"github.com/agenthost/agenthost/sdk/go/literal"
 	"github.com/agenthost/agenthost/sdk/go/metrics"
+	"github.com/agenthost/agenthost/sdk/go/storage"
 )
 
 func main() {
@@ -34,6 +41,11 @@ func main() {
 		agent.Sync("features_echo", inCall(echo)),
 		agent.Sync("features_custom", inCall(custom)),
 		agent.Sync("features_together", inCall(together)),
+		agent.Sync("features_refers", inCall(refers)),
+		agent.Sync("features_writes", inContext(writes)),
+		agent.Sync("features_fetches", inContext(fetches)),
+		agent.Async("features_blocks", jobs{ledger}, agent.Named("Blocks")),
+		agent.Async("features_stored", stored{openStore()}),
 		agent.Sync("features_point", inCall(movePoint)),
 		agent.Configure(func(context.Context, config) error { return nil }),
 		metrics.From(prometheus.DefaultGatherer),
@@ -114,6 +126,9 @@ func (j jobs) Create(ctx context.Context, task *agent.Task) (meta, error) {
 	case "print":
 		fmt.Println("printed to stdout")
 		slog.WarnContext(ctx, "logged", "rows", 3)
+	case "block":
+		slog.Info("blocks")
+		select {}
 	case "watch":
 		go watch(agent.UntilReplaced(ctx))
 	case "hold":
@@ -159,6 +174,8 @@ func (jobs) Get(_ context.Context, job agent.Job[meta]) (*agent.Resource, error)
 		running := agent.Running("half way").WithLink("Console", "https://example.com/1").WithInfo("rows", 3)
 		running.Links = append(running.Links, agent.Link{Name: "Queue", URI: "https://example.com/2", ShowWhilePending: true, HideOnceFinished: true})
 		return running, nil
+	case "progress":
+		return agent.Running("").WithProgress(0.4, "4 of 10 files"), nil
 	case "user-error":
 		return agent.Failed(agent.UserError("BadSQL", errors.New("no such table"))), nil
 	case "system-error":
@@ -221,6 +238,104 @@ func (jobs) DecodeMeta(data []byte) (m meta, err error) {
 func (jobs) Close(context.Context) error {
 	slog.Info("closed")
 	return nil
+}
+
+// stored keeps its jobs in files, by the attempts' keys, which are all that Flyte keeps.
+type stored struct{ jobs *jobstore.Store[meta] }
+
+func openStore() *jobstore.Store[meta] {
+	dir := os.Getenv("FEATURES_STORE")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "features")
+	}
+	store, err := jobstore.Open[meta](dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return store
+}
+
+func (s stored) Create(_ context.Context, task *agent.Task) (string, error) {
+	do, err := agent.Input[string](task, "do")
+	if err != nil {
+		return "", err
+	}
+	_, _, err = s.jobs.Add(task.IdempotencyKey, meta{Do: do, Key: task.IdempotencyKey})
+	return task.IdempotencyKey, err
+}
+
+func (s stored) Get(_ context.Context, job agent.Job[string]) (*agent.Resource, error) {
+	kept, err := s.jobs.Get(job.Meta)
+	return agent.Succeeded(agent.Outputs{"do": kept.Do, "key": kept.Key}), err
+}
+
+func (s stored) Delete(_ context.Context, job agent.Job[string]) error {
+	return s.jobs.Delete(job.Meta)
+}
+
+// inContext makes a synchronous agent of a function that calls others.
+type inContext func(context.Context, *agent.Task) (agent.Outputs, error)
+
+func (s inContext) Execute(ctx context.Context, task *agent.Task) (*agent.Resource, error) {
+	outputs, err := s(ctx, task)
+	return agent.Succeeded(outputs), err
+}
+
+func writes(ctx context.Context, task *agent.Task) (agent.Outputs, error) {
+	text, err := agent.Input[string](task, "text")
+	if err != nil {
+		return nil, err
+	}
+	file, err := storage.Write(ctx, task.OutputPrefix, "report.txt", strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	return agent.Outputs{"file": file}, storage.WriteDeck(ctx, task.OutputPrefix, "<h1>Report</h1><p>"+html.EscapeString(text)+"</p>")
+}
+
+var client = httpclient.New(nil)
+
+func fetches(ctx context.Context, task *agent.Task) (outputs agent.Outputs, err error) {
+	url, err := agent.Input[string](task, "url")
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	body, err := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusOK {
+		return nil, agent.InvalidArgument("%s answers %s", url, response.Status)
+	}
+	return agent.Outputs{"body": string(body)}, err
+}
+
+func refers(task *agent.Task) (agent.Outputs, error) {
+	var in struct {
+		File      agent.File              `json:"file"`
+		Directory agent.Directory         `json:"directory"`
+		Table     agent.StructuredDataset `json:"table"`
+	}
+	if err := task.DecodeInputs(&in); err != nil {
+		return nil, err
+	}
+	said := fmt.Sprintf("file %s %s, directory %s, table %s %s", in.File.URI, in.File.Format, in.Directory.URI, in.Table.URI, in.Table.Format)
+	for _, column := range in.Table.Columns {
+		said += " " + column.Name
+	}
+	return agent.Outputs{
+		"said": said, "file": agent.File{URI: in.File.URI + ".out", Format: "json"}, "directory": agent.Directory{URI: in.Directory.URI + ".out"},
+		"table": agent.StructuredDataset{
+			URI: in.Table.URI + ".out", Format: "parquet", Columns: []literal.Column{{Name: "n", Type: literal.Simple(core.SimpleType_INTEGER)}},
+		},
+	}, nil
 }
 
 // inCall makes a synchronous agent of a function.
