@@ -88,10 +88,18 @@ lint: toolchains
 verify-plugins: build
 	@scripts/verify-plugins
 
-## bench: CreateTask and GetTask through the host beside the same straight to the plugin (BENCH_AGAINST=bin of another commit)
+## bench: what the host costs, beside targets: the rows of test/bench (BENCH_QUICK=1: a little of each, BENCH_AGAINST=bin of another commit, BENCH="-rows '^get-' -o json"; BENCH=--help)
 .PHONY: bench
-bench: build
-	@go run ./test/bench -tls -traces $(if $(BENCH_AGAINST),-against '$(BENCH_AGAINST)')
+bench: bench-programs
+	@flytekit=$$(scripts/venv flytekit) && .cache/bench/bench -flytekit "$$flytekit" -tls -traces $(if $(BENCH_AGAINST),-against '$(BENCH_AGAINST)') $(BENCH)
+
+# What the builds say goes to standard error: -o json writes to the other.
+.PHONY: bench-programs
+bench-programs:
+	@$(MAKE) --no-print-directory toolchains build >&2
+	@mkdir -p .cache/bench && go build -o .cache/bench/ ./test/bench ./test/bench/plugin ./test/bench/proxy
+	@for language in rust java python; do \
+	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages

@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"crypto/ecdsa"
@@ -18,14 +18,15 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// identities are by which a host and its caller know each other: one certificate, which is its own authority.
-type identities struct {
+// Identities are by which a host and its caller know each other: one certificate, which is its own authority.
+type Identities struct {
 	client credentials.TransportCredentials
 	// tls and access are the host's configuration.
 	tls, access map[string]any
 }
 
-func newIdentities(dir string) (*identities, error) {
+// NewIdentities makes them, with their files in a folder.
+func NewIdentities(dir string) (*Identities, error) {
 	name := &url.URL{Scheme: "spiffe", Host: "bench", Path: "/caller"}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -52,7 +53,7 @@ func newIdentities(dir string) (*identities, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certificate)
-	return &identities{
+	return &Identities{
 		client: credentials.NewTLS(&tls.Config{
 			RootCAs: roots, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12,
 		}),

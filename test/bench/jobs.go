@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/test/bench/contender"
+	"github.com/agenthost/agenthost/test/bench/load"
+	"github.com/agenthost/agenthost/test/bench/report"
+)
+
+// jobCallers make jobs and poll them.
+const jobCallers = 64
+
+// jobs are distinct ones, which plugins take in turn.
+type jobs struct {
+	client  service.AsyncAgentServiceClient
+	plugins int
+	metas   [][]byte
+}
+
+func newJobs(conn grpc.ClientConnInterface, plugins int) *jobs {
+	return &jobs{client: service.NewAsyncAgentServiceClient(conn), plugins: plugins}
+}
+
+func (j *jobs) attempt(n int) attempt {
+	return attempt{taskType: taskTypeOf(n % j.plugins), name: fmt.Sprint("bench-", n), number: int64(n)} // by the name jobs differ
+}
+
+// make makes so many more.
+func (j *jobs) make(ctx context.Context, count int) error {
+	first := len(j.metas)
+	j.metas = append(j.metas, make([][]byte, count)...)
+	var next atomic.Int64
+	_, err := load.Times(ctx, func(ctx context.Context) error {
+		n := first + int(next.Add(1)) - 1
+		made, err := j.client.CreateTask(ctx, j.attempt(n).creation())
+		j.metas[n] = made.GetResourceMeta()
+		return err
+	}, jobCallers, int64(count))
+	return err
+}
+
+// poll makes so many polls, of one job after the other, again and again.
+func (j *jobs) poll(ctx context.Context, count int) error {
+	var next atomic.Int64
+	_, err := load.Times(ctx, func(ctx context.Context) error {
+		n := int(next.Add(1)-1) % len(j.metas)
+		_, err := j.client.GetTask(ctx, j.attempt(n).poll(j.metas[n]))
+		return err
+	}, jobCallers, int64(count))
+	return err
+}
+
+func (j *jobs) pollAll(ctx context.Context) error { return j.poll(ctx, len(j.metas)) }
+
+// polled is what a host took for polls and jobs.
+type polled struct {
+	jobs     int
+	cpu      float64 // microseconds of the host's a poll
+	live     float64 // MiB of its live data
+	resident float64 // MiB
+}
+
+// pollGrowing has a host with many plugins remember more and more jobs, and polls them all, each time as often in all.
+func (l *lab) pollGrowing(ctx context.Context, plugins int, counts []int) (empty polled, found []polled, err error) {
+	host, err := l.host(ctx, l.greeters(plugins, 1))
+	if err != nil {
+		return empty, nil, err
+	}
+	defer host.Stop()
+	all := newJobs(host.Conn, plugins)
+	if empty.resident, empty.live, err = l.both(ctx, host); err != nil {
+		return empty, nil, err
+	}
+	for _, count := range counts {
+		l.say("%d jobs of %d plugins: made", count, plugins)
+		if err := all.make(ctx, count-len(all.metas)); err != nil {
+			return empty, nil, err
+		}
+		// Each is polled once before it is measured, as every poll but a job's first is one of a job that is remembered.
+		if err := all.pollAll(ctx); err != nil {
+			return empty, nil, err
+		}
+		l.say("%d jobs of %d plugins: polled", count, plugins)
+		now, err := l.pollOnce(ctx, host, all, max(count, l.polls))
+		if err != nil {
+			return empty, nil, err
+		}
+		found = append(found, now)
+	}
+	return empty, found, nil
+}
+
+func (l *lab) pollOnce(ctx context.Context, host *contender.Host, all *jobs, polls int) (now polled, err error) {
+	before, err := load.CPU(host.Process)
+	if err != nil {
+		return now, err
+	}
+	if err := all.poll(ctx, polls); err != nil {
+		return now, err
+	}
+	after, err := load.CPU(host.Process)
+	if err != nil {
+		return now, err
+	}
+	now = polled{jobs: len(all.metas), cpu: (after - before) / float64(polls) * 1e6}
+	now.resident, now.live, err = l.both(ctx, host)
+	return now, err
+}
+
+// manyJobs compares a host with many jobs to itself with few: processor time a poll with a thousand, memory a job with ten times as
+// many, since that of a thousand is less than what garbage collection resolves.
+func (l *lab) manyJobs(ctx context.Context) ([3]polled, error) {
+	return once(l, "many jobs", func() (three [3]polled, err error) {
+		empty, found, err := l.pollGrowing(ctx, l.jobPlugins, []int{l.few, min(10*l.few, l.jobs), l.jobs})
+		if err != nil {
+			return three, err
+		}
+		for i := range three {
+			three[i] = found[i]
+			three[i].live -= empty.live
+			three[i].resident -= empty.resident
+		}
+		return three, nil
+	})
+}
+
+func jobsCPU(ctx context.Context, l *lab) (figure, error) {
+	found, err := l.manyJobs(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	few, many := found[0], found[2]
+	return figure{Spread: report.Exactly(many.cpu / few.cpu), detail: map[string]float64{
+		"jobs": float64(many.jobs), "plugins": float64(l.jobPlugins), "host's processor time a poll, µs": many.cpu,
+		"the same with few jobs, µs": few.cpu, "few jobs": float64(few.jobs),
+	}}, nil
+}
+
+func jobsMemory(ctx context.Context, l *lab) (figure, error) {
+	found, err := l.manyJobs(ctx)
+	if err != nil {
+		return figure{}, err
+	}
+	few, many := found[1], found[2]
+	// What so few jobs take that it cannot be told from nothing counts as a byte.
+	bytes := func(of polled) float64 { return max(1, of.live*mib/float64(of.jobs)) }
+	return figure{Spread: report.Exactly(bytes(many) / bytes(few)), detail: map[string]float64{
+		"jobs": float64(many.jobs), "plugins": float64(l.jobPlugins), "live data a job, B": bytes(many),
+		"the same with few jobs, B": bytes(few), "few jobs": float64(few.jobs), "resident for all jobs, MiB": many.resident,
+	}}, nil
+}

@@ -1,0 +1,47 @@
+// Command plugin is a plugin that test/bench measures with where many have to serve task types of their own: the one that it is
+// given, async, and the same with _sync at its end. Both greet whom their input names.
+package main
+
+import (
+	"context"
+	"flag"
+
+	agent "github.com/agenthost/agenthost/sdk/go"
+)
+
+type greeter struct{}
+type job struct{ Name string }
+
+// longest name that a job keeps: of a longer one, nothing is.
+const longest = 1 << 10
+
+func (greeter) Create(_ context.Context, task *agent.Task) (job, error) {
+	name, err := agent.Input[string](task, "name")
+	if len(name) > longest {
+		name = ""
+	}
+	return job{name}, err
+}
+
+func (greeter) Get(_ context.Context, j agent.Job[job]) (*agent.Resource, error) {
+	return greet(j.Meta.Name), nil
+}
+func (greeter) Delete(context.Context, agent.Job[job]) error { return nil }
+
+type atOnce struct{}
+
+func (atOnce) Execute(_ context.Context, task *agent.Task) (*agent.Resource, error) {
+	name, err := agent.Input[string](task, "name")
+	return greet(name), err
+}
+
+func greet(name string) *agent.Resource {
+	return agent.Succeeded(agent.Outputs{"greeting": "Hello, " + name})
+}
+
+func main() {
+	taskType := flag.String("type", "bench", "its task type")
+	flag.Parse()
+	agent.Serve(agent.Plugin{Name: *taskType, Version: "1.0.0"},
+		agent.Async(*taskType, greeter{}), agent.Sync(*taskType+"_sync", atOnce{}))
+}
