@@ -1,4 +1,4 @@
-module github.com/agenthost/agenthost/sdk/go/examples/features
+module github.com/agenthost/agenthost/sdk/go/examples
 
 go 1.26.0
 
