@@ -635,3 +635,32 @@ def test_links_are_shown_when_their_options_say(agenthost_run: Run) -> None:
         ("Console", False, False),
         ("Queue", True, True),
     ]
+
+
+class Informing(AsyncAgent[str]):
+    task_type = "informing"
+
+    def __init__(self, info: Any) -> None:
+        self.info = info
+
+    def create(self, task: Task) -> str:
+        return "7"
+
+    def get(self, job: Job[str]) -> Resource:
+        return running().with_info(rows=3, extra=self.info)
+
+    def delete(self, job: Job[str]) -> None: ...
+
+
+@pytest.mark.parametrize("info", [threading.Thread(), {"a": [object()]}, {1: "a"}], ids=["thread", "inside", "key"])
+def test_info_that_has_no_json_is_the_end_of_a_job_at_its_first_poll(info: Any, agenthost_run: Run) -> None:
+    ended = agenthost_run(Plugin("p", "1", [Informing(info)])).create("informing").get()
+    assert (ended.phase, ended.resource.agent_error.code) == (Phase.FAILED, "BadOutputs")
+    assert ended.message.startswith(f"info extra: JSON has no {type(info).__name__} ")
+
+
+def test_info_keeps_what_no_float_holds_as_text(agenthost_run: Run) -> None:
+    info = {"big": 2**60, "nan": float("nan"), "list": (1, -float("inf")), "none": None}
+    found = agenthost_run(Plugin("p", "1", [Informing(info)])).create("informing").get().resource.custom_info
+    assert dict(found["extra"])["big"] == str(2**60)
+    assert (found["extra"]["nan"], list(found["extra"]["list"])) == ("nan", [1, "-inf"])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from collections.abc import Callable
 from contextvars import copy_context
 
 import pytest
+from flyteidl.admin import agent_pb2
+from opentelemetry import trace
 
+from agenthost.agent import Plugin, Resource, SyncAgent, Task, succeeded
 from agenthost.plugin import _hostlog, _trace
+from agenthost.testing import Client
+from agenthost.testing._client import result
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -52,3 +59,38 @@ def test_what_names_no_trace_is_left_out(values: tuple[str, ...]) -> None:
 
 def test_a_call_without_metadata_names_none() -> None:
     copy_context().run(lambda: _trace.enter(None))
+
+
+class Traced(SyncAgent):
+    task_type = "traced"
+
+    async def execute(self, task: Task) -> Resource:
+        here = trace.get_current_span().get_span_context()
+        there = await asyncio.to_thread(lambda: trace.get_current_span().get_span_context())
+        return succeeded({"ids": [f"{one.trace_id:032x}-{one.span_id:016x}" for one in (here, there)]})
+
+
+class TracedPlainly(SyncAgent):
+    task_type = "traced_plainly"
+
+    def execute(self, task: Task) -> Resource:
+        here = trace.get_current_span().get_span_context()
+        return succeeded({"ids": [f"{here.trace_id:032x}-{here.span_id:016x}"]})
+
+
+@pytest.mark.parametrize("task_type", ["traced", "traced_plainly"])
+def test_an_agent_runs_in_the_calls_context_of_opentelemetry(
+    task_type: str, agenthost_run: Callable[[Plugin], Client]
+) -> None:
+    client = agenthost_run(Plugin("p", "1", [Traced(), TracedPlainly()]))
+    request, _ = client._request(task_type)
+    asked = agent_pb2.ExecuteTaskSyncRequest(header=agent_pb2.CreateRequestHeader(template=request.template))
+    metadata = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
+    for _ in range(2):
+        (answer,) = client.sync_agents.ExecuteTaskSync(iter([asked]), timeout=30, metadata=metadata)
+        ids = result(answer.header.resource).outputs
+        assert ids is not None
+        assert set(ids["ids"]) == {f"{TRACE}-{SPAN}"}
+    ids = client.execute(task_type).outputs
+    assert ids is not None
+    assert set(ids["ids"]) == {"0" * 32 + "-" + "0" * 16}  # and nothing of it stays behind

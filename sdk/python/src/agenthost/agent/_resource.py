@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +14,7 @@ from flyteidl.core import execution_pb2
 from agenthost.plugin import cut
 
 from ._errors import _Failure
-from ._literals import to_literals
+from ._literals import LiteralError, to_literals
 from ._task import declared_types
 
 
@@ -163,7 +164,11 @@ def to_message(resource: Resource, declared: str | None = None) -> Any:
     if resource.outputs is not None:
         message.outputs.CopyFrom(to_literals(resource.outputs, declared_types(types) if types else None))
     if resource.info:
-        message.custom_info.update(_with_all_digits(resource.info))
+        for key, value in resource.info.items():
+            try:
+                message.custom_info.update({key: _as_json(value)})
+            except (ValueError, TypeError) as e:
+                raise LiteralError(f"info {key}: JSON has no {type(value).__name__} {value!r:.80}: {e}") from None
     if isinstance(resource.failure, _Failure):
         _blame(message, resource.failure)
     return message
@@ -178,13 +183,15 @@ def _log_link(link: Link) -> Any:
     )
 
 
-def _with_all_digits(info: Any) -> Any:
-    """A Struct's only numbers are floats: a whole number that none holds is text."""
+def _as_json(info: Any) -> Any:
+    """As a Struct has it, whose only numbers are floats. A whole number that none holds is text, as is NaN."""
     if isinstance(info, Mapping):
-        return {key: _with_all_digits(value) for key, value in info.items()}
+        return {key: _as_json(value) for key, value in info.items()}
     if isinstance(info, (list, tuple)):
-        return [_with_all_digits(value) for value in info]
+        return [_as_json(value) for value in info]
     if isinstance(info, int) and not isinstance(info, bool) and not -(2**53) <= info <= 2**53:
+        return str(info)
+    if isinstance(info, float) and not math.isfinite(info):
         return str(info)
     return info
 
