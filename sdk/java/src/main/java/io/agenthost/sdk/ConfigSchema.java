@@ -26,13 +26,25 @@ import com.networknt.schema.ValidationMessage;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Consumer;
 
 /** The JSON Schema of a configuration's type, and what it has against a block. */
 final class ConfigSchema {
     private static final PropertyNamingStrategies.SnakeCaseStrategy SNAKE_CASE = new PropertyNamingStrategies.SnakeCaseStrategy();
+
+    /** The types of text that the SDK brings, by their patterns: what they are called, and how they are read. */
+    private static final Map<String, String> WRITTEN = Map.of(Durations.PATTERN, "a duration such as 30s or 1h30m",
+            Size.PATTERN, "a size such as 2GiB or 512MB", SecretRef.PATTERN, "the name of a secret");
+    private static final Map<String, Consumer<String>> READ = Map.of(Durations.PATTERN, Durations::parse, Size.PATTERN, Size::of,
+            SecretRef.PATTERN, Secret::of);
 
     private final ObjectNode document;
     private final JsonSchema validator;
@@ -96,6 +108,8 @@ final class ConfigSchema {
             return written(Durations.PATTERN, "30s", "1h30m");
         } else if (erased == Size.class) {
             return written(Size.PATTERN, "2GiB", "512MB");
+        } else if (erased == SecretRef.class) {
+            return written(SecretRef.PATTERN, "warehouse_token");
         } else if (Path.class.isAssignableFrom(erased)) {
             return new CustomDefinition(JsonNodeFactory.instance.objectNode().put("type", "string"), true);
         }
@@ -111,13 +125,57 @@ final class ConfigSchema {
         return new CustomDefinition(definition, true);
     }
 
-    /** Everything that the schema has against a block, sorted by key. Adds the defaults to the block. */
+    /**
+     * Everything that is wrong with a block, sorted by key. Takes keys out of it that are null and need not be given, as
+     * {@code limits:} with nothing behind it is, and adds the defaults.
+     */
     List<ConfigError> check(ObjectNode block) {
-        List<ConfigError> errors = new ArrayList<>();
+        dropNulls(document, block);
+        Set<ConfigError> errors = new TreeSet<>(Comparator.comparing(ConfigError::key).thenComparing(ConfigError::message));
+        Set<String> ofAnotherKind = new HashSet<>();
         for (ValidationMessage message : validator.walk(block, true).getValidationMessages()) {
             errors.add(errorOf(message));
+            if (message.getType().equals("enum")) {
+                ofAnotherKind.add(dotted(message));
+            }
         }
-        return errors.stream().distinct().sorted(Comparator.comparing(ConfigError::key).thenComparing(ConfigError::message)).toList();
+        // An enum's values say more than that it is a string.
+        errors.removeIf(error -> ofAnotherKind.contains(error.key()) && !error.message().startsWith("must be one of "));
+        checkTexts(document, block, "", errors);
+        return List.copyOf(errors);
+    }
+
+    private static void dropNulls(JsonNode schema, JsonNode value) {
+        Set<String> required = new HashSet<>();
+        schema.path("required").forEach(name -> required.add(name.asText()));
+        if (value instanceof ObjectNode object) {
+            object.properties().removeIf(field -> field.getValue().isNull() && schema.path("properties").has(field.getKey()) && !required.contains(field.getKey()));
+            object.properties().forEach(field -> dropNulls(schemaOf(schema, field.getKey()), field.getValue()));
+        } else if (value.isArray()) {
+            value.forEach(element -> dropNulls(schema.path("items"), element));
+        }
+    }
+
+    private static JsonNode schemaOf(JsonNode schema, String key) {
+        JsonNode property = schema.path("properties").path(key);
+        return property.isMissingNode() ? schema.path("additionalProperties") : property;
+    }
+
+    /** Tells of texts that are written as they must be and cannot be read: a size out of range, a secret that is not there. */
+    private static void checkTexts(JsonNode schema, JsonNode value, String key, Set<ConfigError> errors) {
+        if (value.isObject()) {
+            value.properties().forEach(field -> checkTexts(schemaOf(schema, field.getKey()), field.getValue(), join(key, field.getKey()), errors));
+        } else if (value.isArray()) {
+            for (int i = 0; i < value.size(); i++) {
+                checkTexts(schema.path("items"), value.get(i), key + "[" + i + "]", errors);
+            }
+        } else if (value.isTextual() && READ.containsKey(schema.path("pattern").asText()) && value.asText().matches(schema.path("pattern").asText())) {
+            try {
+                READ.get(schema.path("pattern").asText()).accept(value.asText());
+            } catch (IllegalArgumentException | AgentException e) {
+                errors.add(new ConfigError(key, e.getMessage()));
+            }
+        }
     }
 
     private ConfigError errorOf(ValidationMessage message) {
@@ -128,23 +186,40 @@ final class ConfigSchema {
             case "additionalProperties" -> new ConfigError(join(key, message.getProperty()),
                     "unknown key: " + Suggestion.of(message.getProperty(), names(message)));
             case "required" -> new ConfigError(join(key, message.getProperty()), "is required");
-            case "type" -> new ConfigError(key, "must be %s, got %s".formatted(kind(schema.asText()), kindOf(value)));
-            case "enum" -> new ConfigError(key, "must be one of %s, got %s".formatted(joined(schema), value.asText()));
-            case "pattern" -> new ConfigError(key, pattern(message, value));
+            case "type" -> new ConfigError(key, "must be %s, got %s".formatted(wanted(parent(message)), given(value)));
+            case "enum" -> new ConfigError(key, "must be one of %s, got %s".formatted(joined(schema), given(value)));
+            case "pattern" -> new ConfigError(key, mismatch(parent(message), value));
             default -> new ConfigError(key, message.getMessage().replaceFirst("^\\$[^:]*: ", ""));
         };
     }
 
-    private String pattern(ValidationMessage message, JsonNode value) {
-        JsonNode examples = parent(message).path("examples");
-        return examples.isEmpty()
-                ? "must match %s, got \"%s\"".formatted(message.getSchemaNode().asText(), value.asText())
-                : "must be something like %s, got \"%s\"".formatted(examples.get(0).asText(), value.asText());
+    /** What a schema takes. */
+    private static String wanted(JsonNode schema) {
+        String written = WRITTEN.get(schema.path("pattern").asText());
+        return written != null ? written : kinds(schema.path("type"));
+    }
+
+    private static String mismatch(JsonNode schema, JsonNode value) {
+        String pattern = schema.path("pattern").asText();
+        if (pattern.equals(SecretRef.PATTERN)) {
+            return SecretRef.NO_NAME;
+        } else if (WRITTEN.containsKey(pattern)) {
+            return "must be %s, got %s".formatted(WRITTEN.get(pattern), given(value));
+        }
+        JsonNode examples = schema.path("examples");
+        return examples.isEmpty() ? "must match %s, got %s".formatted(pattern, given(value))
+                : "must be something like %s, got %s".formatted(examples.get(0).asText(), given(value));
+    }
+
+    /** Shows a value as the block has it; lists and mappings by their kind alone. */
+    static String given(JsonNode value) {
+        return value.isContainerNode() ? kind(value) : value.toString();
     }
 
     private List<String> names(ValidationMessage message) {
         List<String> names = new ArrayList<>();
         parent(message).path("properties").fieldNames().forEachRemaining(names::add);
+        Collections.sort(names);
         return names;
     }
 
@@ -180,8 +255,20 @@ final class ConfigSchema {
         return key.isEmpty() ? name : key + "." + name;
     }
 
+    /** Of an optional key without null, which is as if it were not there. */
+    private static String kinds(JsonNode types) {
+        if (!types.isArray()) {
+            return kind(types.asText());
+        }
+        List<String> kinds = new ArrayList<>();
+        types.forEach(type -> kinds.add(kind(type.asText())));
+        kinds.remove("null");
+        return String.join(" or ", kinds);
+    }
+
     private static String kind(String type) {
         return switch (type) {
+            case "" -> "something else";
             case "null" -> "null";
             case "object" -> "a mapping";
             case "array" -> "a list";
@@ -190,7 +277,7 @@ final class ConfigSchema {
         };
     }
 
-    private static String kindOf(JsonNode value) {
+    static String kind(JsonNode value) {
         return value.isIntegralNumber() ? "an integer" : kind(value.getNodeType().name().toLowerCase(Locale.ROOT));
     }
 }

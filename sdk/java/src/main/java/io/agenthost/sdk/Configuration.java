@@ -2,6 +2,7 @@ package io.agenthost.sdk;
 
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.exc.InputCoercionException;
 import com.fasterxml.jackson.databind.DeserializationContext;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -71,6 +72,10 @@ final class Configuration<C> {
             }
         }
         String path = Json.path(e);
+        if (e.getCause() instanceof InputCoercionException range) {
+            return List.of(new ConfigError(path.startsWith(".") ? path.substring(1) : path,
+                    "must be an integer that %s can hold: %s".formatted(range.getTargetType().getSimpleName(), Json.describe(e))));
+        }
         return List.of(new ConfigError(path.startsWith(".") ? path.substring(1) : path, Json.describe(e)));
     }
 

@@ -83,7 +83,8 @@ public final class Plugin {
      * before the first task. Keys are the components' names in snake case. {@code @JsonProperty(required = true)} makes one
      * required, {@code @JsonProperty(defaultValue = "eu")} gives it a default (JSON where it is not text),
      * {@code @JsonPropertyDescription} describes it; enums, nested records, lists, maps and Optional are understood;
-     * {@code Duration} is written as "30s" and {@link Size} as "2GiB". What is neither given nor has a default is null, or
+     * {@code Duration} is written as "30s" and {@link Size} as "2GiB"; a {@link SecretRef} names
+     * a secret, which must be there. A key that is null counts as not given. What is neither given nor has a default is null, or
      * 0, or empty. The record's constructor may throw a {@link ConfigException}.
      */
     public <C> Plugin configure(Class<C> type, ConfigHandler<C> handler) {

@@ -63,7 +63,7 @@ final class Services {
         try {
             JsonNode parsed = Json.MAPPER.readTree(block.isBlank() ? "{}" : block);
             if (!(parsed instanceof ObjectNode object)) {
-                return List.of(new ConfigError("", "the block must be a mapping of keys to values, it is " + parsed.getNodeType().name().toLowerCase()));
+                return List.of(new ConfigError("", "the block must be a mapping of keys to values: it is " + ConfigSchema.kind(parsed)));
             }
             value = object;
         } catch (JsonProcessingException e) {

@@ -55,19 +55,25 @@ class ConfigValuesTest {
                 {"regoin": "EU", "limits": {"memory": "lots", "grac": "1s"}, "hosts": ["x", 1], "weights": {"x": "heavy"}, "maxRows": 1.5}""", taken);
         assertEquals(List.of(), taken);
         assertEquals(List.of(
-                new ConfigError("hosts[1]", "must be a string, got an integer"),
+                new ConfigError("hosts[1]", "must be a string, got 1"),
                 new ConfigError("limits.grac", "unknown key: did you mean \"grace\"?"),
-                new ConfigError("limits.memory", "must be something like 2GiB, got \"lots\""),
-                new ConfigError("maxRows", "must be an integer, got a number"),
+                new ConfigError("limits.memory", "must be a size such as 2GiB or 512MB, got \"lots\""),
+                new ConfigError("maxRows", "must be an integer, got 1.5"),
                 new ConfigError("region", "is required"),
                 new ConfigError("regoin", "unknown key: did you mean \"region\"?"),
-                new ConfigError("weights.x", "must be an integer, got a string")), errors);
-        assertEquals(List.of(new ConfigError("region", "must be one of EU, US, got eu")), apply("{\"region\": \"eu\"}", taken));
+                new ConfigError("weights.x", "must be an integer, got \"heavy\"")), errors);
+        assertEquals(List.of(new ConfigError("region", "must be one of EU, US, got \"eu\"")), apply("{\"region\": \"eu\"}", taken));
     }
 
     @Test
     void whatTheRecordsConstructorSaysIsTold() throws Exception {
         assertEquals(List.of(new ConfigError("maxRows", "must not be negative")), apply("{\"region\": \"EU\", \"maxRows\": -1}", new ArrayList<>()));
+    }
+
+    @Test
+    void whatAComponentCannotHoldIsToldByItsKey() throws Exception {
+        String said = apply("{\"region\": \"EU\", \"maxRows\": 99999999999}", new ArrayList<>()).toString();
+        assertTrue(said.contains("key=maxRows, message=must be an integer that int can hold: "), said);
     }
 
     @Test
