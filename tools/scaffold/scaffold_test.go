@@ -146,3 +146,24 @@ func TestPythonIsWrittenAsItsFormatterHasIt(t *testing.T) {
 		}
 	}
 }
+
+// Maven takes long to pack the SDK, which an author does not change.
+func TestJVMProjectsInstallTheSDKOnlyWhereItChanged(t *testing.T) {
+	for _, language := range []string{"java", "kotlin"} {
+		files, err := Project{Name: "x", Language: language, SDK: checkout}.render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rule, found := "", false
+		for rest := string(files["Makefile"]); rest != ""; {
+			var part string
+			part, rest, _ = strings.Cut(rest, "\n\n")
+			if strings.Contains(part, "install -DskipTests") {
+				rule, found = part, true
+			}
+		}
+		if !found || !strings.Contains(rule, "target/sdk: $(shell find") {
+			t.Errorf("%s: the SDK is installed by %q", language, rule)
+		}
+	}
+}

@@ -1,10 +1,10 @@
 package io.agenthost.sdk;
 
 import com.fasterxml.classmate.ResolvedType;
-import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationConfig;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.introspect.BeanPropertyDefinition;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.github.victools.jsonschema.generator.CustomDefinition;
@@ -23,6 +23,7 @@ import com.networknt.schema.JsonSchemaFactory;
 import com.networknt.schema.SchemaValidatorsConfig;
 import com.networknt.schema.SpecVersion;
 import com.networknt.schema.ValidationMessage;
+import io.agenthost.sdk.internal.Json;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -32,14 +33,13 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.function.Consumer;
 
 /** The JSON Schema of a configuration's type, and what it has against a block. */
 final class ConfigSchema {
-    private static final PropertyNamingStrategies.SnakeCaseStrategy SNAKE_CASE = new PropertyNamingStrategies.SnakeCaseStrategy();
-
     /** The types of text that the SDK brings, by their patterns: what they are called, and how they are read. */
     private static final Map<String, String> WRITTEN = Map.of(Durations.PATTERN, "a duration such as 30s or 1h30m",
             Size.PATTERN, "a size such as 2GiB or 512MB", SecretRef.PATTERN, "the name of a secret");
@@ -62,11 +62,14 @@ final class ConfigSchema {
 
     private static ObjectNode generate(Class<?> type) {
         SchemaGeneratorConfigBuilder builder = new SchemaGeneratorConfigBuilder(SchemaVersion.DRAFT_2020_12, OptionPreset.PLAIN_JSON)
-                .with(new JacksonModule(JacksonOption.RESPECT_JSONPROPERTY_REQUIRED, JacksonOption.FLATTENED_ENUMS_FROM_JSONVALUE,
+                .with(new JacksonModule(JacksonOption.FLATTENED_ENUMS_FROM_JSONVALUE,
                         JacksonOption.FLATTENED_ENUMS_FROM_JSONPROPERTY))
                 .with(Option.FORBIDDEN_ADDITIONAL_PROPERTIES_BY_DEFAULT, Option.ADDITIONAL_FIXED_TYPES, Option.MAP_VALUES_AS_ADDITIONAL_PROPERTIES,
                         Option.INLINE_ALL_SCHEMAS, Option.FLATTENED_OPTIONALS);
-        builder.forFields().withPropertyNameOverrideResolver(ConfigSchema::snakeCase).withDefaultResolver(ConfigSchema::defaultOf);
+        builder.forFields().withPropertyNameOverrideResolver(field -> property(field).map(BeanPropertyDefinition::getName).orElse(null))
+                .withRequiredCheck(field -> property(field).map(BeanPropertyDefinition::isRequired).orElse(false))
+                .withDescriptionResolver(field -> property(field).map(found -> found.getMetadata().getDescription()).orElse(null))
+                .withDefaultResolver(ConfigSchema::defaultOf);
         builder.forTypesInGeneral().withCustomDefinitionProvider(ConfigSchema::definitionOf);
         return new SchemaGenerator(builder.build()).generateSchema(type);
     }
@@ -80,22 +83,24 @@ final class ConfigSchema {
         }
     }
 
-    private static String snakeCase(FieldScope field) {
-        JsonProperty property = field.getAnnotationConsideringFieldAndGetterIfSupported(JsonProperty.class);
-        return property != null && !property.value().isEmpty() ? null : SNAKE_CASE.translate(field.getDeclaredName());
+    /** A component as Jackson reads it: what an annotation, a naming strategy or a language's module says of its name and whether it must be given. */
+    private static Optional<BeanPropertyDefinition> property(FieldScope field) {
+        DeserializationConfig config = Json.MAPPER.getDeserializationConfig();
+        return config.introspect(config.constructType(field.getDeclaringType().getErasedType())).findProperties().stream()
+                .filter(property -> property.getInternalName().equals(field.getDeclaredName())).findFirst();
     }
 
     /** The default that {@code @JsonProperty(defaultValue = …)} says: text for text, JSON for everything else. */
     private static Object defaultOf(FieldScope field) {
-        JsonProperty property = field.getAnnotationConsideringFieldAndGetterIfSupported(JsonProperty.class);
-        if (property == null || property.defaultValue().isEmpty()) {
+        String text = property(field).map(found -> found.getMetadata().getDefaultValue()).orElse(null);
+        if (text == null || text.isEmpty()) {
             return null;
         }
         try {
             Class<?> type = field.getType().getErasedType();
             boolean json = type.isPrimitive() || Number.class.isAssignableFrom(type) || type == Boolean.class
                     || type.isArray() || Iterable.class.isAssignableFrom(type) && type != Path.class;
-            return json ? Configuration.parse(property.defaultValue()) : JsonNodeFactory.instance.textNode(property.defaultValue());
+            return json ? Configuration.parse(text) : JsonNodeFactory.instance.textNode(text);
         } catch (JsonProcessingException e) {
             throw new IllegalArgumentException("the default of %s.%s is not JSON: %s"
                     .formatted(field.getDeclaringType().getErasedType().getSimpleName(), field.getDeclaredName(), e.getOriginalMessage()), e);

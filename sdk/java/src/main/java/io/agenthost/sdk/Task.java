@@ -97,10 +97,13 @@ public final class Task {
      * or of the name that {@code @JsonProperty} says. An absent or None input is an error, unless the component is an
      * Optional. Inputs without a component are ignored.
      *
+     * <p>Any other class is read as Jackson makes one. There an absent or None input is an error where the property is required, as
+     * those of Kotlin's data classes are that have no default and are not nullable.
+     *
      * @throws AgentException INVALID_ARGUMENT, naming everything that is wrong
      */
-    public <R extends Record> R inputs(Class<R> type) {
-        return Inputs.readRecord(this, type);
+    public <T> T inputs(Class<T> type) {
+        return type.isRecord() ? Inputs.readRecord(this, type) : Inputs.readObject(this, type);
     }
 
     /**

@@ -6,6 +6,8 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.annotation.JsonCreator;
+import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.annotation.JsonPropertyDescription;
 import com.flyteidl.core.LiteralType;
 import com.flyteidl.core.SimpleType;
@@ -17,6 +19,7 @@ import io.agenthost.sdk.testing.TestTask;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
@@ -280,5 +283,36 @@ class AgentsTest {
         assertEquals("[secret]", Secret.hiding("hunter2").toString());
         assertEquals("hunter2", Secret.hiding("hunter2").reveal());
         assertArrayEquals(new String[] {"[secret]"}, new String[] {String.valueOf(Secret.hiding("x"))});
+    }
+
+    /** As Kotlin's data classes are to Jackson with its module: a creator whose parameters say whether they must be given. */
+    static final class Wanted {
+        private final long n;
+        private final List<Instant> times;
+        private final String region;
+
+        @JsonCreator
+        Wanted(@JsonProperty(value = "n", required = true) long n, @JsonProperty(value = "times", required = true) List<Instant> times,
+                @JsonProperty("region") String region) {
+            this.n = n;
+            this.times = times;
+            this.region = region == null ? "eu" : region;
+        }
+    }
+
+    @Test
+    void allInputsAreReadIntoAClassThatJacksonMakes() throws Exception {
+        SyncAgent agent = task -> {
+            Wanted wanted = task.inputs(Wanted.class);
+            return Resource.succeeded(Map.of("n", wanted.n, "times", wanted.times, "region", wanted.region));
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("p", "1").sync("s", agent))) {
+            TestResult result = test.run(TestTask.of("s").input("n", 3).input("times", List.of(Instant.EPOCH)));
+            assertEquals(List.of(3L, "eu"), List.of(result.output("n", Long.class), result.output("region", String.class)));
+            assertEquals(List.of(Instant.EPOCH), result.output("times", Object.class));
+            Status wrong = refused(() -> test.run(TestTask.of("s").input("n", "three"))).getStatus();
+            assertEquals(Status.Code.INVALID_ARGUMENT, wrong.getCode());
+            assertTrue(wrong.getDescription().contains("input \"n\"") && wrong.getDescription().contains("input \"times\" is missing"), wrong.toString());
+        }
     }
 }

@@ -20,6 +20,7 @@ public final class Json {
      * lenient about keys that it does not know, which a newer version may have written.
      */
     public static final JsonMapper MAPPER = JsonMapper.builder()
+            .findAndAddModules() // of the plugin's class path, such as that for Kotlin's data classes
             .addModule(new Jdk8Module())
             .addModule(new JavaTimeModule())
             .addModule(new SimpleModule("agenthost-values").setSerializerModifier(new NoValues()))
