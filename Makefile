@@ -101,6 +101,15 @@ bench-programs:
 	@for language in rust java python; do \
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 
+## bench-docs: measures all rows and how the host grows, and writes docs/benchmarks.md with its plots of that (an hour of a quiet machine)
+.PHONY: bench-docs
+bench-docs: bench-programs
+	@mkdir -p docs/benchmarks
+	@flytekit=$$(scripts/venv flytekit) && code=0 && \
+	  .cache/bench/bench -flytekit "$$flytekit" -tls -traces -growth -o json >.cache/bench/result.json || code=$$?; \
+	  test -s .cache/bench/result.json && mv .cache/bench/result.json docs/benchmarks/result.json && \
+	  go run ./test/bench/page && exit "$$code" # rows that could not be measured are told on the page, too
+
 ## bench-languages: the hello agent in every language, beside each other
 .PHONY: bench-languages
 bench-languages: toolchains build

@@ -124,7 +124,8 @@ func (c compared) report(name loadName, names []string, rounds int) report.Compa
 type figure struct {
 	report.Spread
 	detail             map[string]float64
-	comparison, series string
+	comparison, of, to string
+	series             string
 }
 
 // measure is how a row is measured.
@@ -160,11 +161,9 @@ func (r ratio) measure(ctx context.Context, l *lab) (figure, error) {
 		each[i] = of.rates[i] / to.rates[i]
 	}
 	ofRounds := report.Median(each)
-	return figure{Spread: around(report.Median(of.rates)/report.Median(to.rates), each), comparison: r.load.String(), detail: map[string]float64{
+	return figure{Spread: around(report.Median(of.rates)/report.Median(to.rates), each), comparison: r.load.String(), of: r.of, to: r.to, detail: map[string]float64{
 		"median of the rounds' ratios": ofRounds,
 		"by processor time":            to.perCall().All() / of.perCall().All(),
-		r.of + ", calls/s":             report.Median(of.rates),
-		r.to + ", calls/s":             report.Median(to.rates),
 	}}, nil
 }
 
@@ -187,9 +186,7 @@ func (a added) measure(ctx context.Context, l *lab) (figure, error) {
 	for i := range each {
 		each[i] = of[i] - to[i]
 	}
-	return figure{Spread: around(report.Median(of)-report.Median(to), each), comparison: a.load.String(), detail: map[string]float64{
-		a.of + ", ms": report.Median(of), a.to + ", ms": report.Median(to),
-	}}, nil
+	return figure{Spread: around(report.Median(of)-report.Median(to), each), comparison: a.load.String(), of: a.of, to: a.to}, nil
 }
 
 // around is the spread of rounds around a value made of their medians, which may lie outside of what any of them had.

@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/test/bench/contender"
 	"github.com/agenthost/agenthost/test/bench/load"
 	"github.com/agenthost/agenthost/test/bench/report"
+	"github.com/agenthost/agenthost/test/wait"
 )
 
 // jobCallers make jobs and poll them.
@@ -38,9 +42,11 @@ func (j *jobs) make(ctx context.Context, count int) error {
 	var next atomic.Int64
 	_, err := load.Times(ctx, func(ctx context.Context) error {
 		n := first + int(next.Add(1)) - 1
-		made, err := j.client.CreateTask(ctx, j.attempt(n).creation())
-		j.metas[n] = made.GetResourceMeta()
-		return err
+		return patiently(ctx, func() error {
+			made, err := j.client.CreateTask(ctx, j.attempt(n).creation())
+			j.metas[n] = made.GetResourceMeta()
+			return err
+		})
 	}, jobCallers, int64(count))
 	return err
 }
@@ -50,10 +56,23 @@ func (j *jobs) poll(ctx context.Context, count int) error {
 	var next atomic.Int64
 	_, err := load.Times(ctx, func(ctx context.Context) error {
 		n := int(next.Add(1)-1) % len(j.metas)
-		_, err := j.client.GetTask(ctx, j.attempt(n).poll(j.metas[n]))
-		return err
+		return patiently(ctx, func() error {
+			_, err := j.client.GetTask(ctx, j.attempt(n).poll(j.metas[n]))
+			return err
+		})
 	}, jobCallers, int64(count))
 	return err
+}
+
+// patiently makes a call again while it is answered UNAVAILABLE, as Flyte does: a million of them outlast the moment in which a
+// plugin that got no processor is taken for one that does not answer.
+func patiently(ctx context.Context, call func() error) error {
+	for {
+		err := call()
+		if status.Code(err) != codes.Unavailable || !wait.For(ctx, time.Second) {
+			return err
+		}
+	}
 }
 
 func (j *jobs) pollAll(ctx context.Context) error { return j.poll(ctx, len(j.metas)) }

@@ -118,7 +118,8 @@ func (l *lab) measureAll(ctx context.Context, rows []row) error {
 			told.Error = err.Error()
 			l.say("%s failed: %v", row.name, err)
 		} else {
-			told.Measured, told.Detail, told.Comparison, told.Series = &found.Spread, found.detail, found.comparison, found.series
+			told.Measured, told.Detail, told.Series = &found.Spread, found.detail, found.series
+			told.Comparison, told.Of, told.To = found.comparison, found.of, found.to
 			if row.target != nil {
 				met := row.target.Met(found.Median)
 				told.Met = &met

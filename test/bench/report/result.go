@@ -57,8 +57,10 @@ type Row struct {
 	Error string `json:"error,omitempty"`
 	// Detail are the quantities that it was made of, or that explain it, by what they are.
 	Detail map[string]float64 `json:"detail,omitempty"`
-	// Comparison is the name of the one that it was made of.
+	// Comparison is the name of the one that it was made of, and Of and To are the contenders that it compares.
 	Comparison string `json:"comparison,omitempty"`
+	Of         string `json:"of,omitempty"`
+	To         string `json:"to,omitempty"`
 	// Series is the name of the one that it was made of.
 	Series string `json:"series,omitempty"`
 }
@@ -187,6 +189,15 @@ func (r Result) Comparison(name string) (Comparison, bool) {
 		return Comparison{}, false
 	}
 	return r.Comparisons[i], true
+}
+
+// Contender finds one by its name.
+func (c Comparison) Contender(name string) (Contender, bool) {
+	i := slices.IndexFunc(c.Contenders, func(one Contender) bool { return one.Name == name })
+	if i < 0 {
+		return Contender{}, false
+	}
+	return c.Contenders[i], true
 }
 
 // Summary is the one line that says it all.
