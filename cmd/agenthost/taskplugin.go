@@ -98,12 +98,17 @@ func printedLine(object []byte) string {
 	if line.Level == "warn" || line.Level == "error" {
 		text = strings.ToUpper(line.Level) + " " + text
 	}
+	stacks := ""
 	for _, key := range slices.Sorted(maps.Keys(line.Fields)) {
-		if key != "stream" { // where it was printed is of no interest on a terminal
-			text += "  " + terminal.Line(key+"="+fieldText(line.Fields[key]))
+		switch value := fieldText(line.Fields[key]); {
+		case key == "stream", key == "@module": // where it was printed is of no interest on a terminal
+		case strings.Contains(value, "\n"):
+			stacks += "\n    " + strings.ReplaceAll(terminal.Clean(strings.TrimSpace(value)), "\n", "\n    ")
+		default:
+			text += "  " + terminal.Line(key+"="+value)
 		}
 	}
-	return text
+	return text + stacks
 }
 
 // endGrace is how long after a call that failed its process may take to end, which explains it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/core"
@@ -62,7 +63,14 @@ func (a asyncAdapter[M]) encode(meta M, err error) ([]byte, error) {
 	if codec, ok := a.impl.(MetaCodec[M]); ok {
 		return codec.EncodeMeta(meta)
 	}
-	return json.Marshal(meta)
+	encoded, err := json.Marshal(meta)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("it returned a %T, which JSON cannot hold: %w; metadata has ids and places, by which any process finds the job", meta, err)
+	case string(encoded) == "null":
+		return nil, errors.New("it returned nil, by which no poll finds the job: return its metadata, or an error")
+	}
+	return encoded, nil
 }
 
 func (a asyncAdapter[M]) get(ctx context.Context, job Job[[]byte]) (*Resource, error) {

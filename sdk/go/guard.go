@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -18,14 +20,29 @@ func guard(registered *registration, category Category, method string, call func
 		if thrown := recover(); thrown != nil {
 			slog.Error("agent panicked", "agent", registered.name, "task_category", category.Name,
 				"task_category_version", category.Version, "method", method, "panic", fmt.Sprint(thrown), "stack", string(debug.Stack()))
-			err = status.Errorf(codes.Internal, "agent %s (task category %s) panicked in %s: %s",
-				registered.name, category.Name, method, cut(fmt.Sprint(thrown), maxMessage))
+			err = status.Errorf(codes.Internal, "agent %s (task category %s) panicked in %s: %s%s",
+				registered.name, category.Name, method, cut(fmt.Sprint(thrown), maxMessage), placeOfPanic())
 		}
 	}()
 	if err := call(); err != nil {
 		return status.Errorf(codeOf(err), "agent %s: %s: %s", registered.name, method, cut(messageOf(err), maxMessage))
 	}
 	return nil
+}
+
+// placeOfPanic is where the panic began that a deferred function has recovered from, such as " (main.go:48)".
+func placeOfPanic() string {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	for {
+		frame, more := frames.Next()
+		if frame.File != "" && !strings.HasPrefix(frame.Function, "runtime.") {
+			return fmt.Sprintf(" (%s:%d)", filepath.Base(frame.File), frame.Line)
+		}
+		if !more {
+			return ""
+		}
+	}
 }
 
 func codeOf(err error) codes.Code {

@@ -109,7 +109,7 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 			return nil, fmt.Errorf("%w; the call was cancelled", ErrInterrupted)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("running %s: %w", name, plain(err))
+			return nil, fmt.Errorf("running %s: %w%s", name, plain(err), late(err, ""))
 		}
 		return r.result(resource, true), nil
 	}
@@ -125,9 +125,17 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 		return nil, r.abandon(job)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("creating the job: %w", plain(err))
+		return nil, fmt.Errorf("creating the job: %w%s", plain(err), late(err, "; CreateTask only begins a job, and polls ask how it is"))
 	}
 	return r.poll(ctx, job)
+}
+
+// late says what to do about a call that took longer than it may.
+func late(err error, hint string) string {
+	if status.Code(err) != codes.DeadlineExceeded {
+		return ""
+	}
+	return ": the agent has not answered in time" + hint + "; --begin-timeout lets it take longer"
 }
 
 func (r *run) agent(ctx context.Context) (*admin.TaskCategory, bool, error) {

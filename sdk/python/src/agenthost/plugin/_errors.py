@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import traceback
 from typing import Any
 
 import grpc
@@ -32,8 +34,19 @@ def status_of(agent: str, method: str, error: BaseException) -> CallError:
     """Turns whatever an agent's call raised into a status that names the agent."""
     described = str(error) or type(error).__name__
     if _code_of(error) is grpc.StatusCode.INTERNAL and not isinstance(error, (CallError, Exited)):
-        described = f"{type(error).__name__}: {error}{_advice(error)}"
+        described = f"{type(error).__name__}: {error}{_advice(error)}{_place(error)}"
     return CallError(_code_of(error), cut(f"agent {agent}: {method}: {described}"))
+
+
+def _place(error: BaseException) -> str:
+    """Where in the author's code it was raised, such as " (warehouse.py:53)"."""
+    package = os.path.dirname(os.path.dirname(__file__))
+    places = [
+        f" ({os.path.basename(frame.filename)}:{frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(package) and "site-packages" not in frame.filename
+    ]
+    return places[-1] if places else ""
 
 
 _OF_ANOTHER_LOOP = re.compile(
