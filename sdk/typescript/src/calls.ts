@@ -57,8 +57,10 @@ export interface Runner {
   ): Promise<Uint8Array>;
   /** Hands over a configuration that fits the schema. */
   configure(block: string): Promise<ConfigError[]>;
-  /** Says that the plugin is being replaced, and takes no new calls. */
+  /** Says that the plugin is being replaced: the newer process takes the new calls. */
   drain(): void;
+  /** The metrics of the plugin's own, as prom-client has them: a list of each thread's. */
+  metrics(): Promise<unknown[]>;
   close(): Promise<void>;
 }
 
@@ -108,6 +110,10 @@ export class LocalRunner implements Runner {
 
   drain(): void {
     draining.abort();
+  }
+
+  async metrics(): Promise<unknown[]> {
+    return [await this.plugin.metricsOfThread()];
   }
 
   async close(): Promise<void> {

@@ -1,8 +1,9 @@
 // The plugin's configuration: a zod schema, checked key by key before the plugin sees it.
 import { Temporal } from "temporal-polyfill";
 import { z } from "zod";
-import { LoadError } from "./errors.js";
-import { at, dotted } from "./typed.js";
+import { LoadError, reasonOf } from "./errors.js";
+import { type Secret, secret } from "./secrets.js";
+import { at, dotted, isInteger } from "./typed.js";
 
 /** What is wrong with a key of the configuration, dotted; an empty key is the configuration as a whole. */
 export interface ConfigError {
@@ -26,11 +27,14 @@ const SIZES: Readonly<Record<string, number>> = {
 };
 const SIZE = /^[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B$/;
 
+const WANTED_DURATION = "a duration such as 30s or 1h30m";
+const WANTED_SIZE = "a size such as 2GiB or 512MB";
+
 /** A duration in a configuration, written as "90s" or "1h30m": a `Temporal.Duration`. */
 export function duration() {
   return z
-    .string()
-    .regex(DURATION, "must be a duration such as 30s or 1h30m")
+    .string(`must be ${WANTED_DURATION}`)
+    .regex(DURATION, `must be ${WANTED_DURATION}`)
     .meta({ description: "A duration, such as 30s or 1h30m.", examples: ["30s", "1h30m"] })
     .transform((text) => {
       let nanoseconds = 0;
@@ -45,15 +49,35 @@ export function duration() {
 /** A size in a configuration, written as "2GiB" or "512MB": a number of bytes. */
 export function size() {
   return z
-    .string()
-    .regex(SIZE, "must be a size such as 2GiB or 512MB")
+    .string(`must be ${WANTED_SIZE}`)
+    .regex(SIZE, { error: `must be ${WANTED_SIZE}`, abort: true })
+    .refine((text) => Number.isSafeInteger(bytesOf(text)), `must be ${WANTED_SIZE}`)
     .meta({ description: "A size, such as 2GiB or 512MB.", examples: ["2GiB", "512MB"] })
-    .transform((text, context) => {
-      const [, number, unit] = /^([0-9.]+) ?([A-Za-z]+)$/.exec(text) ?? [];
-      const bytes = Math.floor(Number(number) * (SIZES[unit as string] ?? Number.NaN));
-      if (Number.isSafeInteger(bytes)) return bytes;
-      context.addIssue({ code: "custom", message: "must be a size such as 2GiB or 512MB" });
-      return z.NEVER;
+    .transform(bytesOf);
+}
+
+function bytesOf(text: string): number {
+  const [, number, unit] = /^([0-9.]+) ?([A-Za-z]+)$/.exec(text) ?? [];
+  return Math.floor(Number(number) * (SIZES[unit as string] ?? Number.NaN));
+}
+
+const SECRET_NAME = /^[A-Za-z0-9_.-]+$/;
+const NO_SECRET_NAME =
+  'must be the name of a secret, of letters, digits, "_", "-" and ".": what was given is not shown, as it may be a secret itself';
+
+/** A secret in a configuration, given by its name among the plugin's secrets: a `Secret`. It must be there. */
+export function secretRef() {
+  return z
+    .string("must be the name of a secret")
+    .regex(SECRET_NAME, NO_SECRET_NAME)
+    .meta({ description: "The name of one of the plugin's secrets." })
+    .transform((name, context): Secret => {
+      try {
+        return secret(name);
+      } catch (error) {
+        context.addIssue({ code: "custom", message: reasonOf(error), params: { whole: true } });
+        return z.NEVER;
+      }
     });
 }
 
@@ -85,9 +109,10 @@ export class Configuration<S extends z.ZodType> {
     if (kindOf(value) !== "a mapping") {
       return { errors: [{ key: "", message: `the block must be a mapping of keys to values: it is ${kindOf(value)}` }] };
     }
+    value = withoutNulls(this.type, value);
     const errors = unknownKeys(this.type, value, []);
     const found = this.type.safeParse(value);
-    if (!found.success) errors.push(...found.error.issues.flatMap((issue) => described(issue, value)));
+    if (!found.success) errors.push(...found.error.issues.flatMap((issue) => described(this.type, issue, value)));
     if (found.success && errors.length === 0) return { config: found.data };
     return { errors: errors.sort((one, other) => (one.key < other.key ? -1 : one.key > other.key ? 1 : 0)) };
   }
@@ -96,6 +121,41 @@ export class Configuration<S extends z.ZodType> {
 /** A key that nobody reads is a mistake, at any depth. */
 function strict({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodTypes; jsonSchema: z.core.JSONSchema.BaseSchema }): void {
   if (zodSchema._zod.def.type === "object" && jsonSchema.additionalProperties === undefined) jsonSchema.additionalProperties = false;
+}
+
+/** Null is as if an optional key were not given, unless the schema wants null. */
+function withoutNulls(schema: z.ZodType, value: unknown): unknown {
+  const def: Def = schema._zod.def;
+  switch (def.type) {
+    case "object": {
+      if (kindOf(value) !== "a mapping") return value;
+      const entries = Object.entries(value as Record<string, unknown>).flatMap(([key, one]): [string, unknown][] => {
+        const field: z.ZodType | undefined = Object.hasOwn(def.shape, key) ? def.shape[key] : undefined;
+        if (!field) return [[key, one]];
+        if (one === null && !field.safeParse(null).success && field.safeParse(undefined).success) return [];
+        return [[key, withoutNulls(field, one)]];
+      });
+      return Object.fromEntries(entries);
+    }
+    case "record":
+      if (kindOf(value) !== "a mapping") return value;
+      return Object.fromEntries(
+        Object.entries(value as Record<string, unknown>).map(([key, one]) => [key, withoutNulls(def.valueType, one)]),
+      );
+    case "array":
+      return Array.isArray(value) ? value.map((one) => withoutNulls(def.element, one)) : value;
+    case "pipe":
+      return withoutNulls(def.in, value);
+    case "optional":
+    case "nullable":
+    case "default":
+    case "prefault":
+    case "nonoptional":
+    case "readonly":
+    case "catch":
+      return withoutNulls(def.innerType, value);
+  }
+  return value;
 }
 
 function unknownKeys(schema: z.ZodType, value: unknown, path: PropertyKey[]): ConfigError[] {
@@ -147,7 +207,35 @@ const WANTED: Readonly<Record<string, string>> = {
   null: "null",
 };
 
-function described(issue: z.core.$ZodIssue, block: unknown): ConfigError[] {
+/** What a value at a path is checked by. */
+function schemaAt(schema: z.ZodType | undefined, path: readonly PropertyKey[]): z.ZodType | undefined {
+  const def: Def = schema?._zod.def;
+  const [key, ...rest] = path;
+  switch (def?.type) {
+    case "optional":
+    case "nullable":
+    case "default":
+    case "prefault":
+    case "nonoptional":
+    case "readonly":
+    case "catch":
+      return schemaAt(def.innerType, path);
+    case "pipe":
+      return schemaAt(def.in, path);
+  }
+  if (key === undefined) return schema;
+  switch (def?.type) {
+    case "object":
+      return schemaAt(def.shape[key], rest);
+    case "record":
+      return schemaAt(def.valueType, rest);
+    case "array":
+      return schemaAt(def.element, rest);
+  }
+  return undefined;
+}
+
+function described(schema: z.ZodType, issue: z.core.$ZodIssue, block: unknown): ConfigError[] {
   const key = dotted(issue.path);
   const got = at(block, issue.path);
   const error = (message: string): ConfigError[] => [{ key, message }];
@@ -155,13 +243,17 @@ function described(issue: z.core.$ZodIssue, block: unknown): ConfigError[] {
   switch (issue.code) {
     case "unrecognized_keys":
       return []; // told by unknownKeys, with what was meant
-    case "invalid_type":
-      return error(`must be ${WANTED[issue.expected] ?? issue.expected}, got ${shownJson(got)}`);
+    case "invalid_type": {
+      if (issue.message.startsWith("must be ")) return error(`${issue.message}, got ${shownJson(got)}`);
+      const wanted = issue.expected === "number" && isInteger(schemaAt(schema, issue.path)) ? "int" : issue.expected;
+      return error(`must be ${WANTED[wanted] ?? wanted}, got ${shownJson(got)}`);
+    }
     case "invalid_value":
       return error(`must be one of ${issue.values.join(", ")}, got ${shownJson(got)}`);
     case "invalid_union":
       return error(`must be ${wantedOfAny(issue)}, got ${shownJson(got)}`);
     case "invalid_format":
+      if (issue.message.includes("is not shown")) return error(issue.message);
       return error(`${issue.message.replace(/^Invalid string: /, "")}, got ${shownJson(got)}`);
   }
   const message = issue.message.replace(/^(Invalid input: |Too (big|small): )/, "");

@@ -16,7 +16,7 @@ export {
   syncAgent,
 } from "./agents.js";
 export { idempotencyKey, replaced } from "./calls.js";
-export { type ConfigError, duration, size } from "./config.js";
+export { type ConfigError, duration, secretRef, size } from "./config.js";
 export {
   Abandoned,
   CallError,
@@ -31,7 +31,7 @@ export {
   UserFailure,
 } from "./errors.js";
 export { type Fields, type Level, log, traceHeaders } from "./log.js";
-export { type Configure, Plugin } from "./plugin.js";
+export { type Configure, type MetricsRegistry, Plugin } from "./plugin.js";
 export {
   aborted,
   failed,

@@ -28,9 +28,16 @@ export interface Description {
 // biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing has accepted it
 export type Configure<C> = (config: C) => Awaitable<readonly ConfigError[] | void>;
 
+/** A registry of the package prom-client, such as its `register`. */
+export interface MetricsRegistry {
+  getMetricsAsJSON(): Promise<unknown[]>;
+}
+
 /** Some agents, and what the host is told of them: `new Plugin("warehouse", "1.0.0", [warehouse]).serve()`. */
 export class Plugin {
   #configuration?: { type: Configuration<z.ZodType>; apply: Configure<unknown> };
+
+  #registry?: MetricsRegistry;
 
   constructor(
     readonly name: string,
@@ -48,6 +55,15 @@ export class Plugin {
   configure<S extends z.ZodType>(schema: S, apply: Configure<z.output<S>>): this {
     if (this.#configuration) throw new LoadError(`plugin ${this.name} has two configurations: a plugin takes one`);
     this.#configuration = { type: new Configuration<z.ZodType>(schema), apply: apply as Configure<unknown> };
+    return this;
+  }
+
+  /**
+   * Has metrics of the plugin's own come out at the host's /metrics: rows_total of a plugin "duckdb" as
+   * plugin_rows_total{plugin="duckdb",…}. Those of all threads are added up.
+   */
+  metrics(registry: MetricsRegistry): this {
+    this.#registry = registry;
     return this;
   }
 
@@ -131,6 +147,16 @@ export class Plugin {
       log.warn("the configuration was refused", { error });
       return [{ key: "", message: reasonOf(error) }];
     }
+  }
+
+  /** @internal */
+  get hasMetrics(): boolean {
+    return this.#registry !== undefined;
+  }
+
+  /** @internal What this thread has counted. It may go to another thread: what cannot is left out. */
+  async metricsOfThread(): Promise<unknown> {
+    return JSON.parse(JSON.stringify((await this.#registry?.getMetricsAsJSON()) ?? []));
   }
 
   /** @internal */

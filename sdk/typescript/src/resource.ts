@@ -7,6 +7,7 @@ import { ExecutionError_ErrorKind, TaskExecution_Phase as Phase } from "./gen/fl
 import { type LiteralType, LiteralTypeSchema, SimpleType } from "./gen/flyteidl/core/types_pb.js";
 import { toLiterals, toStruct } from "./literals.js";
 import { declaredTypes } from "./task.js";
+import { isInteger } from "./typed.js";
 
 export { Phase };
 
@@ -162,10 +163,8 @@ function literalType(schema: z.ZodType): LiteralType | undefined {
   const def = schema._zod.def as any;
   const simple = (value: SimpleType) => create(LiteralTypeSchema, { type: { case: "simple", value } });
   switch (def.type) {
-    case "number": {
-      const whole = [def.format, ...(def.checks ?? []).map((one: z.core.$ZodCheck) => (one._zod.def as { format?: string }).format)];
-      return simple(whole.some((format) => /int/.test(format ?? "")) ? SimpleType.INTEGER : SimpleType.FLOAT);
-    }
+    case "number":
+      return simple(isInteger(schema) ? SimpleType.INTEGER : SimpleType.FLOAT);
     case "array": {
       const value = literalType(def.element);
       return value && create(LiteralTypeSchema, { type: { case: "collectionType", value } });

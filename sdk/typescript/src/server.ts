@@ -10,6 +10,8 @@ import {
   ConfigureRequestSchema,
   ConfigureResponseSchema,
   DescribeResponseSchema,
+  DrainResponseSchema,
+  MetricsResponseSchema,
   PluginService,
 } from "./gen/agenthost/plugin/v1/plugin_pb.js";
 import {
@@ -166,6 +168,15 @@ export class PluginServer {
     this.#server.addService(definitionOf(PluginService), {
       describe: (_call: Unary, answer: Answer) => answer(null, encoded(DescribeResponseSchema, this.plugin.describe())),
       configure: (call: Unary, answer: Answer) => this.#configure(call, answer),
+      drain: (_call: Unary, answer: Answer) => {
+        this.runner.drain();
+        answer(null, encoded(DrainResponseSchema, {}));
+      },
+      metrics: (_call: Unary, answer: Answer) =>
+        void this.#metrics().then(
+          (text) => answer(null, encoded(MetricsResponseSchema, { text: Buffer.from(text) })),
+          (error) => answer(statusObject(error)),
+        ),
     });
     this.#server.addService(definitionOf(GRPCController), {
       shutdown: (call: Unary, answer: Answer) => {
@@ -258,6 +269,13 @@ export class PluginServer {
       this.#running--;
       if (this.#running === 0) this.#idle();
     }
+  }
+
+  /** In Prometheus' text format. What several threads count is added up. */
+  async #metrics(): Promise<string> {
+    if (!this.plugin.hasMetrics) return "";
+    const [{ default: prometheus }, counted] = await Promise.all([import("prom-client"), this.runner.metrics()]);
+    return prometheus.AggregatorRegistry.aggregate(counted as object[]).metrics();
   }
 
   async #configure(call: Unary, answer: Answer): Promise<void> {

@@ -12,6 +12,7 @@ export type Asked =
   | { is: "gone"; id: number }
   | { is: "configure"; id: number; block: string }
   | { is: "close"; id: number }
+  | { is: "metrics"; id: number }
   | { is: "ping"; id: number }
   | { is: "drain" };
 
@@ -58,6 +59,8 @@ export function attend(plugin: Plugin): void {
         return void reply(asked.id, () => runner.configure(asked.block));
       case "close":
         return void reply(asked.id, () => runner.close());
+      case "metrics":
+        return void reply(asked.id, () => runner.metrics());
       case "ping":
         return void reply(asked.id, async () => undefined);
       case "drain":

@@ -9,6 +9,8 @@ import type { Asked, Said } from "./thread.js";
 
 /** How often a thread with calls under way is asked whether it still lives, in ms. */
 const PING = 1_000;
+/** How long a thread's metrics are waited for, in ms: the host waits for a second. */
+const METRICS = 700;
 /** When one that has not answered is said to be blocked, in ms. */
 const BLOCKED = 3_000;
 
@@ -62,6 +64,13 @@ export class Threads implements Runner {
 
   drain(): void {
     for (const thread of this.#threads) thread.tell({ is: "drain" });
+  }
+
+  /** Those of the threads that answer: one that is blocked keeps the others' from nobody. */
+  async metrics(): Promise<unknown[]> {
+    const late = new Promise<unknown[]>((resolve) => setTimeout(resolve, METRICS, []).unref());
+    const asked = this.#threads.map((thread) => thread.ask((id) => ({ is: "metrics", id }), "metrics") as Promise<unknown[]>);
+    return (await Promise.all(asked.map((one) => Promise.race([one, late])))).flat();
   }
 
   async close(): Promise<void> {
@@ -171,7 +180,7 @@ class AgentThread {
     else pending.reject(new CallError(said.code, said.message));
   }
 
-  /** An agent has called process.exit, or used up its memory. The other agents do not notice. */
+  /** An agent has called process.exit, or what it needs of memory is not there. The other agents do not notice. */
   #ended(code: number, why: unknown): void {
     if (this.#ending) return;
     const reason = why instanceof Error ? why.message : `process.exit(${code}) was called`;

@@ -101,6 +101,14 @@ function reasons(issue: z.core.$ZodIssue, value: unknown): string[] {
   return [key ? `${key}: ${why}` : why];
 }
 
+/** Whether a schema of numbers takes whole ones only. */
+export function isInteger(schema: z.ZodType | undefined): boolean {
+  const def: Def = schema?._zod.def;
+  if (def?.type !== "number") return false;
+  const formats = [def.format, ...(def.checks ?? []).map((check: z.core.$ZodCheck) => (check._zod.def as Def).format)];
+  return formats.some((format) => /int/.test(format ?? ""));
+}
+
 /** What is at a path in a value. */
 export function at(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(

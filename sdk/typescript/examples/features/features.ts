@@ -11,6 +11,7 @@ import {
   log,
   NotFound,
   Plugin,
+  replaced,
   retryableFailed,
   running,
   SystemFailure,
@@ -20,7 +21,10 @@ import {
   Unavailable,
   UserFailure,
 } from "agenthost";
+import prometheus from "prom-client";
 import { z } from "zod";
+
+const created = new prometheus.Counter({ name: "features_jobs_total", help: "Jobs created.", labelNames: ["do"] });
 
 const Config = z.object({
   region: z.enum(["eu", "us"]).describe("Where jobs run."),
@@ -65,6 +69,7 @@ function jobs(taskType: string, more: { also?: { taskType: string; version: numb
         console.log("printed to stdout");
         log.warn("logged", { rows: 3 });
       }
+      if (what === "watch") replaced().addEventListener("abort", () => log.info("replaced"));
       if (what === "hold") await hold(join(task.outputPrefix, "begun"));
       const made = {
         do: what,
@@ -74,6 +79,7 @@ function jobs(taskType: string, more: { also?: { taskType: string; version: numb
         secondsLeft: task.deadline ? (task.deadline.getTime() - Date.now()) / 1000 : null,
       };
       attempts.set(task.idempotencyKey, made);
+      created.inc({ do: what });
       return made;
     },
     get(job) {
@@ -165,4 +171,7 @@ const features = jobs("features_job", {
 });
 const plain = jobs("features_plain", { name: "Plain", idempotentCreate: false });
 
-new Plugin("features", "1.0.0", [features, plain, echo, custom, together, movePoint]).configure(Config, () => {}).serve();
+new Plugin("features", "1.0.0", [features, plain, echo, custom, together, movePoint])
+  .configure(Config, () => {})
+  .metrics(prometheus.register)
+  .serve();
