@@ -85,6 +85,9 @@ func (l *lab) folder() string {
 // host starts a host for one row. It is stopped by who asked for it.
 func (l *lab) host(ctx context.Context, plugins map[string]any, change ...func(*contender.HostOptions)) (*contender.Host, error) {
 	o := contender.HostOptions{Dir: l.folder(), Bin: l.bin, Settings: map[string]any{"plugins": plugins}}
+	if len(plugins) > 1 { // by default a host is ready once each has been started, or has failed to
+		o.Settings["ready"] = map[string]any{"plugins": "all"}
+	}
 	for _, one := range change {
 		one(&o)
 	}
@@ -108,22 +111,22 @@ func (l *lab) contender(ctx context.Context, name string) (*contender.Contender,
 
 // The contenders, by the names that rows and results have for them.
 const (
-	direct        = "direct"    // the plugin hello, without a host
-	forwarded     = "forwarded" // the same behind the host
-	remembering   = "remembering"
-	directSync    = "direct-sync"
-	forwardedSync = "forwarded-sync"
-	proxied       = "proxy"     // hello behind the plain proxy
-	flytekit      = "flytekit"  // pyflyte serve connector
-	adapter       = "adapter"   // agenthost-flytekit behind the host
-	adapters      = "adapter-2" // two instances of it
-	other         = "other"     // hello behind another commit's host
-	guarded       = "tls"       // hello behind a host with TLS, client certificates and rules that seal
-	traced        = "traced"    // hello behind a host that sends a hundredth of its traces
+	direct         = "direct"          // the plugin hello, without a host
+	forwarded      = "forwarded"       // the same behind the host
+	directBench    = "direct-bench"    // test/bench/plugin, without a host
+	forwardedBench = "forwarded-bench" // the same behind the host
+	remembering    = "remembering"     // the same, answered from memory
+	proxied        = "proxy"           // hello behind the plain proxy
+	flytekit       = "flytekit"        // pyflyte serve connector
+	adapter        = "adapter"         // agenthost-flytekit behind the host
+	adapters       = "adapter-2"       // two instances of it
+	other          = "other"           // hello behind another commit's host
+	guarded        = "tls"             // hello behind a host with TLS, client certificates and rules that seal
+	traced         = "traced"          // hello behind a host that sends a hundredth of its traces
 )
 
 // order is that in which contenders alternate.
-var order = []string{direct, forwarded, remembering, directSync, forwardedSync, proxied, flytekit, adapter, adapters, other, guarded, traced}
+var order = []string{direct, forwarded, remembering, directBench, forwardedBench, proxied, flytekit, adapter, adapters, other, guarded, traced}
 
 type starter func(context.Context, *lab) (*contender.Contender, error)
 
@@ -132,16 +135,16 @@ var starters = map[string]starter{
 	direct: func(ctx context.Context, l *lab) (*contender.Contender, error) {
 		return contender.Straight(ctx, l.folder(), plugin.Spec{Command: []string{l.hello()}})
 	},
-	directSync: func(ctx context.Context, l *lab) (*contender.Contender, error) {
+	directBench: func(ctx context.Context, l *lab) (*contender.Contender, error) {
 		return contender.Straight(ctx, l.folder(), plugin.Spec{Command: l.greeter(benchType)})
 	},
 	forwarded: behind(func(o *contender.HostOptions, l *lab) { o.Admin = l.admin }),
-	forwardedSync: func(ctx context.Context, l *lab) (*contender.Contender, error) {
+	forwardedBench: func(ctx context.Context, l *lab) (*contender.Contender, error) {
 		return asContender(l.host(ctx, plugins(l.greeter(benchType))))
 	},
 	remembering: func(ctx context.Context, l *lab) (*contender.Contender, error) {
-		return asContender(l.host(ctx, map[string]any{"hello": map[string]any{
-			"command": []string{l.hello()}, "status": map[string]any{"min_interval": "1h"},
+		return asContender(l.host(ctx, map[string]any{"bench": map[string]any{
+			"command": l.greeter(benchType), "status": map[string]any{"min_interval": "1h"},
 		}}))
 	},
 	proxied: func(ctx context.Context, l *lab) (*contender.Contender, error) {

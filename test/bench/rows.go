@@ -46,8 +46,8 @@ var rows = []row{
 	{"proxy-create-64", "CreateTask through the plain proxy / straight, 64 callers, for reference", "", nil, ratio{create(64), proxied, direct}},
 	{"create-large-16", "CreateTask with 256 KiB of inputs, and of resource_meta back, forwarded / straight, 16 callers", "", atLeast(0.75), ratio{loadName{method: "create-large", callers: 16}, forwarded, direct}},
 	{"create-large-flytekit-16", "CreateTask with 256 KiB each way, straight to the Go plugin / pyflyte serve connector, 16 callers", "", atLeast(1.5), ratio{loadName{method: "create-large", callers: 16}, direct, flytekit}},
-	{"sync-64", "ExecuteTaskSync, forwarded / straight, 64 callers", "", atLeast(0.65), ratio{loadName{method: "sync", callers: 64}, forwardedSync, directSync}},
-	{"remembered-get-64", "GetTask answered from memory (status.min_interval) / straight, 64 callers", "", atLeast(1.6), ratio{get(64), remembering, direct}},
+	{"sync-64", "ExecuteTaskSync, forwarded / straight, 64 callers", "", atLeast(0.65), ratio{loadName{method: "sync", callers: 64}, forwardedBench, directBench}},
+	{"remembered-get-64", "GetTask answered from memory (status.min_interval) / straight, 64 callers", "", atLeast(1.6), ratio{loadName{method: "get-running", callers: 64}, remembering, directBench}},
 	{"go-flytekit-get-64", "GetTask of the Go plugin through the host / pyflyte serve connector, 64 callers", "", atLeast(10), ratio{get(64), forwarded, flytekit}},
 
 	{"added-p50", "what the host adds to a GetTask at 1,000 calls/s, p50", "ms", atMost(0.15), added{steady, forwarded, direct, func(r *rounds) []float64 { return r.p50 }}},

@@ -1,5 +1,5 @@
 // Command plugin is a plugin that test/bench measures with where many have to serve task types of their own: the one that it is
-// given, async, and the same with _sync at its end. Both greet whom their input names.
+// given, whose jobs never end, and the same with _sync at its end, which greets at once.
 package main
 
 import (
@@ -23,8 +23,9 @@ func (greeter) Create(_ context.Context, task *agent.Task) (job, error) {
 	return job{name}, err
 }
 
-func (greeter) Get(_ context.Context, j agent.Job[job]) (*agent.Resource, error) {
-	return greet(j.Meta.Name), nil
+// Get finds each job running: most polls do.
+func (greeter) Get(context.Context, agent.Job[job]) (*agent.Resource, error) {
+	return agent.Running("greeting"), nil
 }
 func (greeter) Delete(context.Context, agent.Job[job]) error { return nil }
 
@@ -32,11 +33,7 @@ type atOnce struct{}
 
 func (atOnce) Execute(_ context.Context, task *agent.Task) (*agent.Resource, error) {
 	name, err := agent.Input[string](task, "name")
-	return greet(name), err
-}
-
-func greet(name string) *agent.Resource {
-	return agent.Succeeded(agent.Outputs{"greeting": "Hello, " + name})
+	return agent.Succeeded(agent.Outputs{"greeting": "Hello, " + name}), err
 }
 
 func main() {

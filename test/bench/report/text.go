@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Table writes the rows for a terminal.
@@ -15,6 +16,7 @@ func (r Result) Table(to io.Writer) {
 	w.SetOutputMirror(to)
 	w.SetStyle(table.StyleLight)
 	w.AppendHeader(table.Row{"row", "what", "measured", "spread", "target", "met"})
+	w.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft}, {Number: 3, WidthMax: 40, WidthMaxEnforcer: text.WrapSoft}})
 	for _, row := range r.Rows {
 		w.AppendRow(table.Row{row.Name, row.What, row.Said(), row.Range(), row.Wanted(), row.Verdict()})
 	}
