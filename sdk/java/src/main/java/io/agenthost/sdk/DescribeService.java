@@ -1,13 +1,21 @@
 package io.agenthost.sdk;
 
+import com.google.protobuf.ByteString;
 import io.agenthost.plugin.v1.CategoryCapabilities;
 import io.agenthost.plugin.v1.ConfigureRequest;
 import io.agenthost.plugin.v1.ConfigureResponse;
 import io.agenthost.plugin.v1.DescribeRequest;
 import io.agenthost.plugin.v1.DescribeResponse;
+import io.agenthost.plugin.v1.DrainRequest;
+import io.agenthost.plugin.v1.DrainResponse;
+import io.agenthost.plugin.v1.MetricsRequest;
+import io.agenthost.plugin.v1.MetricsResponse;
 import io.agenthost.plugin.v1.PluginServiceGrpc;
 import io.agenthost.plugin.v1.Sdk;
 import io.grpc.stub.StreamObserver;
+import io.prometheus.metrics.expositionformats.PrometheusTextFormatWriter;
+import io.prometheus.metrics.model.registry.PrometheusRegistry;
+import java.time.Instant;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
@@ -62,6 +70,24 @@ final class DescribeService extends PluginServiceGrpc.PluginServiceImplBase {
                 response.addErrors(io.agenthost.plugin.v1.ConfigError.newBuilder().setKey(error.key()).setMessage(error.message()));
             }
             return response.build();
+        });
+    }
+
+    @Override
+    public void drain(DrainRequest request, StreamObserver<DrainResponse> answer) {
+        Services.answer(answer, () -> {
+            services.plugin().isReplaced(Instant.now().plusSeconds(request.getTimeout().getSeconds()).plusNanos(request.getTimeout().getNanos()));
+            return DrainResponse.getDefaultInstance();
+        });
+    }
+
+    /** What the plugin has registered with Prometheus' client for Java. */
+    @Override
+    public void metrics(MetricsRequest request, StreamObserver<MetricsResponse> answer) {
+        Services.answer(answer, () -> {
+            ByteString.Output text = ByteString.newOutput();
+            PrometheusTextFormatWriter.create().write(text, PrometheusRegistry.defaultRegistry.scrape());
+            return MetricsResponse.newBuilder().setText(text.toByteString()).build();
         });
     }
 }

@@ -3,11 +3,13 @@ package io.agenthost.sdk;
 import io.grpc.ServerBuilder;
 import io.grpc.ServerInterceptor;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 
 /**
  * A plugin: its agents, its configuration and its promises. A program is one of them:
@@ -31,6 +33,7 @@ public final class Plugin {
     private final List<AutoCloseable> closers = new ArrayList<>();
     private final List<ServerInterceptor> interceptors = new ArrayList<>();
     private final Set<Object> closing = Collections.newSetFromMap(new IdentityHashMap<>());
+    private final CompletableFuture<Instant> replaced = new CompletableFuture<>();
     private Configuration<?> configuration;
 
     private Plugin(String name, String version) {
@@ -124,6 +127,19 @@ public final class Plugin {
     public Plugin intercept(ServerInterceptor interceptor) {
         interceptors.add(interceptor);
         return this;
+    }
+
+    /**
+     * Completes when the host begins to put another process in the place of this one, with when the calls under way must have ended:
+     * for what goes on behind the calls. The process takes calls until then.
+     */
+    public CompletableFuture<Instant> replaced() {
+        return replaced.copy();
+    }
+
+    /** Tells it. The first time counts. */
+    void isReplaced(Instant end) {
+        replaced.completeAsync(() -> end);
     }
 
     private void closeAtTheEnd(Object agent) {

@@ -68,6 +68,15 @@ public record Resource(Phase phase, String message, Map<String, ?> outputs, Outp
         return of(Phase.RUNNING, message);
     }
 
+    /** The job runs, and how far it is: shown as "40%: 4 of 10 files", and kept as "progress" in the custom info. */
+    public static Resource running(double fraction, String what) {
+        if (!(fraction >= 0 && fraction <= 1)) {
+            throw new IllegalArgumentException("progress is a fraction from 0 to 1, not " + fraction);
+        }
+        String percent = Math.round(fraction * 100) + "%";
+        return running(what.isEmpty() ? percent : percent + ": " + what).withInfo("progress", fraction);
+    }
+
     /** The job is done, and wrote outputs.pb itself or has no outputs. */
     public static Resource succeeded() {
         return of(Phase.SUCCEEDED, "");

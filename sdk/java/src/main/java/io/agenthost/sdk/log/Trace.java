@@ -16,6 +16,10 @@ public final class Trace implements ServerInterceptor {
     private static final Pattern FORM = Pattern.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}");
     private static final Context.Key<Map<String, String>> FIELDS = Context.keyWithDefault("agenthost-trace", Map.of());
 
+    /** What a request says of its trace to whom it goes to. */
+    private static final Context.Key<Map<String, String>> HEADERS = Context.keyWithDefault("agenthost-trace-headers", Map.of());
+    private static final Metadata.Key<String> STATE = Metadata.Key.of("tracestate", Metadata.ASCII_STRING_MARSHALLER);
+
     @Override
     public <Q, A> ServerCall.Listener<Q> interceptCall(ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
         String header = headers.get(HEADER);
@@ -23,8 +27,14 @@ public final class Trace implements ServerInterceptor {
         if (!parts.matches()) {
             return next.startCall(call, headers);
         }
-        Context traced = Context.current().withValue(FIELDS, Map.of("trace_id", parts.group(1), "span_id", parts.group(2)));
+        Context traced = Context.current().withValue(FIELDS, Map.of("trace_id", parts.group(1), "span_id", parts.group(2)))
+                .withValue(HEADERS, headers.containsKey(STATE) ? Map.of("traceparent", header, "tracestate", headers.get(STATE)) : Map.of("traceparent", header));
         return Contexts.interceptCall(traced, call, headers, next);
+    }
+
+    /** The headers by which requests of the call under way carry its trace on (W3C Trace Context); none where it has none. */
+    public static Map<String, String> headers() {
+        return HEADERS.get();
     }
 
     /** What a line of the call under way says of its trace. */
