@@ -216,7 +216,7 @@ impl State {
                 let format = format.name().to_string();
                 let value: Value = match dataset {
                     true => StructuredDataset { uri, format, columns }.into(),
-                    false => File { uri, format, directory: false }.into(),
+                    false => File { uri, format }.into(),
                 };
                 Ok(Done { outputs: Outputs::new().with(output, value), rows, written: Some(bytes) })
             }

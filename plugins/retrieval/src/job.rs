@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use agenthost::contract::flyteidl::core::{Literal, LiteralType};
-use agenthost::{File, StructuredDataset, Task, Value};
+use agenthost::{Directory, File, StructuredDataset, Task, Value};
 use datafusion::scalar::ScalarValue;
 use serde::Deserialize;
 
@@ -143,9 +143,9 @@ fn table(name: &str, uris: &[String], format: &str, options: Options) -> Result<
 /// Where a value's files are, and their format.
 fn located(value: &Value) -> Option<(Vec<String>, String)> {
     match value {
-        Value::Dataset(StructuredDataset { uri, format, .. }) | Value::File(File { uri, format, .. }) => {
-            Some((vec![uri.clone()], format.clone()))
-        }
+        Value::Dataset(StructuredDataset { uri, format, .. })
+        | Value::File(File { uri, format })
+        | Value::Directory(Directory { uri, format }) => Some((vec![uri.clone()], format.clone())),
         Value::Str(uri) => Some((vec![uri.clone()], String::new())),
         Value::List(items) => {
             let each: Vec<_> = items.iter().map(located).collect::<Option<_>>()?;

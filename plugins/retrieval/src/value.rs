@@ -141,6 +141,7 @@ fn text_of_json(value: &Value) -> Result<String> {
         }
         Value::Dataset(table) => Json::from(table.uri.as_str()).to_string(),
         Value::File(file) => Json::from(file.uri.as_str()).to_string(),
+        Value::Directory(folder) => Json::from(folder.uri.as_str()).to_string(),
         other => other.json().to_string(),
     })
 }

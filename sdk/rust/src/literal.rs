@@ -15,7 +15,7 @@ use crate::contract::flyteidl::core::{
     structured_dataset_type::DatasetColumn,
 };
 use crate::packed;
-use crate::value::{Column, File, StructuredDataset, Value, exact_float};
+use crate::value::{Column, Directory, File, StructuredDataset, Value, exact_float};
 
 /// The tag of dataclasses and dicts in flytekit's newer form.
 const MSGPACK: &str = "msgpack";
@@ -63,11 +63,11 @@ fn decode_scalar(scalar: &Scalar) -> Result<Value, String> {
         Some(scalar::Value::Primitive(primitive)) => decode_primitive(primitive)?,
         Some(scalar::Value::Blob(blob)) => {
             let kind = blob.metadata.as_ref().and_then(|m| m.r#type.as_ref());
-            Value::File(File {
-                uri: blob.uri.clone(),
-                format: kind.map(|t| t.format.clone()).unwrap_or_default(),
-                directory: kind.is_some_and(|t| t.dimensionality() == BlobDimensionality::Multipart),
-            })
+            let (uri, format) = (blob.uri.clone(), kind.map(|t| t.format.clone()).unwrap_or_default());
+            match kind.is_some_and(|t| t.dimensionality() == BlobDimensionality::Multipart) {
+                true => Value::Directory(Directory { uri, format }),
+                false => Value::File(File { uri, format }),
+            }
         }
         Some(scalar::Value::Binary(binary)) if binary.tag == MSGPACK => Value::unpacked(packed::read(&binary.value)?),
         Some(scalar::Value::Binary(binary)) => Value::Binary { bytes: binary.value.clone(), tag: binary.tag.clone() },
@@ -184,11 +184,11 @@ fn write(value: &Value, declared: &LiteralType, strict: bool) -> Result<Literal,
         }
         (Type::StructuredDatasetType(kind), Value::Dataset(table)) => Ok(dataset(table, kind.clone())),
         (Type::Schema(kind), Value::Dataset(table)) => schema(table, kind.clone()),
-        (Type::Blob(kind), Value::File(file))
-            if file.directory == (kind.dimensionality() == BlobDimensionality::Multipart) =>
-        {
-            let format = if file.format.is_empty() { kind.format.clone() } else { file.format.clone() };
-            natural(&Value::File(File { format, ..file.clone() }))
+        (Type::Blob(kind), Value::File(file)) if kind.dimensionality() != BlobDimensionality::Multipart => {
+            Ok(blob(&file.uri, or(&file.format, &kind.format), BlobDimensionality::Single))
+        }
+        (Type::Blob(kind), Value::Directory(folder)) if kind.dimensionality() == BlobDimensionality::Multipart => {
+            Ok(blob(&folder.uri, or(&folder.format, &kind.format), BlobDimensionality::Multipart))
         }
         (Type::EnumType(choices), Value::Str(s)) if choices.values.contains(s) => natural(value),
         (Type::EnumType(choices), Value::Str(s)) => Err(format!("is {s:?}, which is none of {:?}", choices.values)),
@@ -322,16 +322,22 @@ fn natural(value: &Value) -> Result<Literal, String> {
         Value::MsgPack(value) => msgpack(value)?,
         Value::Unwritable(why) => return Err(why.clone()),
         Value::Dataset(table) => dataset(table, StructuredDatasetType::default()),
-        Value::File(file) => scalar(scalar::Value::Blob(Blob {
-            uri: file.uri.clone(),
-            metadata: Some(BlobMetadata { r#type: Some(blob_type(file)) }),
-        })),
+        Value::File(file) => blob(&file.uri, &file.format, BlobDimensionality::Single),
+        Value::Directory(folder) => blob(&folder.uri, &folder.format, BlobDimensionality::Multipart),
     })
 }
 
-fn blob_type(file: &File) -> BlobType {
-    let dimensionality = if file.directory { BlobDimensionality::Multipart } else { BlobDimensionality::Single };
-    BlobType { format: file.format.clone(), dimensionality: dimensionality.into() }
+fn or<'a>(said: &'a str, declared: &'a str) -> &'a str {
+    if said.is_empty() { declared } else { said }
+}
+
+fn blob(uri: &str, format: &str, dimensionality: BlobDimensionality) -> Literal {
+    let metadata = Some(BlobMetadata { r#type: Some(blob_type(format, dimensionality)) });
+    scalar(scalar::Value::Blob(Blob { uri: uri.into(), metadata }))
+}
+
+fn blob_type(format: &str, dimensionality: BlobDimensionality) -> BlobType {
+    BlobType { format: format.into(), dimensionality: dimensionality.into() }
 }
 
 /// A time of any year; one that is in a literal is checked.
@@ -398,7 +404,8 @@ pub(crate) fn type_of(value: &Value) -> LiteralType {
         Value::Dataset(table) => {
             Type::StructuredDatasetType(StructuredDatasetType { format: table.format.clone(), ..Default::default() })
         }
-        Value::File(file) => Type::Blob(blob_type(file)),
+        Value::File(file) => Type::Blob(blob_type(&file.format, BlobDimensionality::Single)),
+        Value::Directory(folder) => Type::Blob(blob_type(&folder.format, BlobDimensionality::Multipart)),
     };
     LiteralType { r#type: Some(kind), structure: None::<TypeStructure>, ..Default::default() }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::agent::{AsyncAgent, Finder, Kind, SyncAgent, Typed};
 use crate::category::Registration;
 use crate::config::{ConfigError, Configuration};
+use crate::error::Result as CallResult;
 use crate::registry::{Registered, Registry};
 use crate::trace::OnCall;
 
@@ -19,6 +20,9 @@ pub(crate) const IDEMPOTENT_CREATE: &str = "idempotent_create";
 /// The capability by which an agent promises that it finds jobs by their key, and gives attempts up.
 pub(crate) const FIND_BY_KEY: &str = "find_by_key";
 
+/// Writes metrics as text.
+pub(crate) type Gather = Box<dyn Fn() -> CallResult<String> + Send + Sync>;
+
 /// Some agents, and what the host is told of them. [`serve`](Plugin::serve) is the last call of a program.
 pub struct Plugin {
     pub(crate) name: String,
@@ -27,6 +31,7 @@ pub struct Plugin {
     pub(crate) capabilities: Vec<String>,
     pub(crate) configuration: Option<Configuration>,
     pub(crate) on_call: Option<OnCall>,
+    pub(crate) metrics: Option<Gather>,
     /// What is wrong with how the plugin is put together: it is told when it is served.
     pub(crate) mistakes: Vec<String>,
 }
@@ -41,6 +46,7 @@ impl Plugin {
             capabilities: Vec::new(),
             configuration: None,
             on_call: None,
+            metrics: None,
             mistakes: Vec::new(),
         }
     }
@@ -90,6 +96,14 @@ impl Plugin {
     /// [`HostLog`](crate::HostLog) among its layers.
     pub fn on_call(mut self, see: impl Fn(&tracing::Span, &HashMap<String, String>) + Send + Sync + 'static) -> Self {
         self.on_call = Some(Box::new(see));
+        self
+    }
+
+    /// Gives the plugin's own metrics, in Prometheus' text format, whenever the host is asked for its own: it shows them as `plugin_…`, with
+    /// the plugin's name. With the crate `prometheus` it is
+    /// `.metrics(|| Ok(TextEncoder::new().encode_to_string(&prometheus::gather())?))`.
+    pub fn metrics(mut self, gather: impl Fn() -> CallResult<String> + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Box::new(gather));
         self
     }
 

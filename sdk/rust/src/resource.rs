@@ -173,6 +173,18 @@ impl Resource {
         self
     }
 
+    /// Says how far it is: a fraction from 0 to 1, and in words, such as `4 of 10 files`. The message becomes `40%: 4 of 10 files`, and the
+    /// custom info has the fraction as `progress`.
+    pub fn with_progress(mut self, fraction: f64, text: impl fmt::Display) -> Self {
+        let fraction = if fraction > 0.0 { fraction.min(1.0) } else { 0.0 }; // NaN, too
+        self.message = format!("{:.0}%", (fraction * 100.0 + 1e-9).floor());
+        let text = text.to_string();
+        if !text.is_empty() {
+            self.message += &format!(": {text}");
+        }
+        self.with_info("progress", fraction)
+    }
+
     /// Gives a failure its code, such as `Expired`, where it is open whose fault it is. The code leads the message, because
     /// Flyte drops codes of polled jobs.
     pub fn with_code(self, code: impl Into<String>) -> Self {

@@ -142,6 +142,7 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
             _ = stopping.recv() => break,
         }
     }
+    services.0.replaced.send_replace(true);
     let end = Instant::now() + DRAIN + CLOSE;
     if tokio::time::timeout(DRAIN, services.0.calls.drain()).await.is_err() {
         tracing::warn!("stopping with calls under way that have not ended within {DRAIN:?}");

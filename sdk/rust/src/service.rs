@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span};
@@ -23,6 +23,7 @@ use crate::calls::{Call, Calls};
 use crate::category::Category;
 use crate::config::ConfigError;
 use crate::connection::Connection;
+use crate::context::{Context, within};
 use crate::contract::agenthost::plugin::v1::{
     self as pluginv1, CategoryCapabilities, ConfigureRequest, ConfigureResponse, DescribeRequest, DescribeResponse,
     DrainRequest, DrainResponse, MetricsRequest, MetricsResponse, Sdk, plugin_service_server::PluginService,
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// Where the configuration is taken.
     apart: Apart,
     configured: AtomicBool,
+    /// Whether the process is being replaced.
+    pub replaced: watch::Sender<bool>,
 }
 
 /// A call that is about to be made: what it counts for, and which trace it belongs to.
@@ -74,7 +77,8 @@ pub(crate) struct Services(pub Arc<Shared>);
 impl Services {
     pub fn new(plugin: Plugin) -> Self {
         let configured = AtomicBool::new(plugin.configuration.is_none());
-        Services(Arc::new(Shared { plugin, calls: Arc::default(), apart: Apart::default(), configured }))
+        let (replaced, _) = watch::channel(false);
+        Services(Arc::new(Shared { plugin, calls: Arc::default(), apart: Apart::default(), configured, replaced }))
     }
 
     /// Counts a call in, and finds its agent.
@@ -127,7 +131,8 @@ impl Services {
             let _under_way = under_way;
             let span = || trace::span(rpc, &trace, shared.plugin.on_call.as_ref());
             let span = panic::catch_unwind(AssertUnwindSafe(span)).unwrap_or_else(|_| Span::none());
-            caught(&name, method, call).instrument(span).await
+            let context = Context { trace, replaced: shared.replaced.subscribe() };
+            within(context, caught(&name, method, call)).instrument(span).await
         })
     }
 
@@ -484,18 +489,31 @@ impl PluginService for Services {
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
-        Err(Status::unimplemented("the plugin does not ask when it is replaced"))
+        self.0.replaced.send_replace(true);
+        Ok(Response::new(DrainResponse {}))
     }
 
     async fn metrics(&self, _: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
-        Err(Status::unimplemented("the plugin has no metrics of its own"))
+        let shared = self.0.clone();
+        if shared.plugin.metrics.is_none() {
+            return Err(Status::unimplemented("the plugin has no metrics of its own"));
+        }
+        let gathered = self.0.apart.call("metrics", async move {
+            let gather = || shared.plugin.metrics.as_ref().map_or_else(|| Ok(String::new()), |gather| gather());
+            caught("metrics", "gather", async { gather() }).await
+        });
+        Ok(Response::new(MetricsResponse { text: gathered.await?.into_bytes() }))
     }
 
     async fn configure(&self, request: Request<ConfigureRequest>) -> Result<Response<ConfigureResponse>, Status> {
         let block = request.into_inner().config;
         let shared = self.0.clone();
         let outcome = match &self.0.plugin.configuration {
-            Some(_) => self.0.apart.call("configure", async move { configure(&shared.plugin, &block).await }).await,
+            Some(_) => {
+                let context = Context { trace: HashMap::new(), replaced: shared.replaced.subscribe() };
+                let configured = async move { within(context, configure(&shared.plugin, &block)).await };
+                self.0.apart.call("configure", configured).await
+            }
             None if block.is_empty() || block.trim() == "{}" => Ok(()),
             None => Err(vec![ConfigError::new("", "this plugin takes no configuration")]),
         };

@@ -16,7 +16,7 @@ use crate::packed;
 
 /// A table that lies in storage. It can be a field of a job's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct StructuredDataset {
     /// Where it is: a folder or a file, such as `s3://bucket/table`.
     pub uri: String,
@@ -36,16 +36,64 @@ pub struct Column {
     pub r#type: LiteralType,
 }
 
-/// A file or a folder in storage. It can be a field of a job's metadata.
+/// A file in storage. It can be a field of a job's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct File {
     /// Where it is.
     pub uri: String,
     /// Its format, such as `csv`. Empty: not said.
     pub format: String,
-    /// Whether it is a folder.
-    pub directory: bool,
+}
+
+/// A folder in storage. It can be a field of a job's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Directory {
+    /// Where it is.
+    pub uri: String,
+    /// The format of its files, such as `csv`. Empty: not said.
+    pub format: String,
+}
+
+/// How serde has what lies in storage.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    stored: String,
+    uri: String,
+    #[serde(default)]
+    format: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<Column>,
+}
+
+macro_rules! stored {
+    ($($type:ident, $kind:literal, $value:pat => $columns:expr, ($stored:pat) $make:expr;)*) => {$(
+        impl From<$type> for Stored {
+            fn from(value: $type) -> Self {
+                let ($value, uri, format) = (&value, value.uri.clone(), value.format.clone());
+                Stored { stored: $kind.into(), uri, format, columns: $columns }
+            }
+        }
+
+        impl TryFrom<Stored> for $type {
+            type Error = String;
+
+            fn try_from(stored: Stored) -> Result<Self, String> {
+                match stored {
+                    Stored { stored, .. } if stored != $kind => Err(format!("it is {stored}, and {} is needed", $kind)),
+                    $stored => Ok($make),
+                }
+            }
+        }
+    )*};
+}
+
+stored! {
+    File, "a file", _ => Vec::new(), (Stored { uri, format, .. }) File { uri, format };
+    Directory, "a directory", _ => Vec::new(), (Stored { uri, format, .. }) Directory { uri, format };
+    StructuredDataset, "a StructuredDataset", table => table.columns.clone(),
+        (Stored { uri, format, columns, .. }) StructuredDataset { uri, format, columns };
 }
 
 /// Writes a type as the Base64 of its message.
@@ -114,8 +162,10 @@ pub enum Value {
     MsgPack(rmpv::Value),
     /// A table.
     Dataset(StructuredDataset),
-    /// A file or a folder.
+    /// A file.
     File(File),
+    /// A folder.
+    Directory(Directory),
     /// What serde could not write: why. It cannot be an output.
     Unwritable(String),
 }
@@ -137,7 +187,7 @@ impl Value {
             Value::Json(serde_json::Value::Number(_)) => "a number",
             Value::Json(_) | Value::MsgPack(_) => "a dict or a dataclass",
             Value::Dataset(_) => "a StructuredDataset",
-            Value::File(File { directory: true, .. }) => "a directory",
+            Value::Directory(_) => "a directory",
             Value::File(_) => "a file",
             Value::Unwritable(_) => "what serde cannot write",
         }
@@ -163,6 +213,7 @@ impl Value {
             Value::Unwritable(_) => J::Null,
             Value::Dataset(table) => json!({"uri": table.uri, "format": table.format}),
             Value::File(file) => json!({"uri": file.uri, "format": file.format}),
+            Value::Directory(folder) => json!({"uri": folder.uri, "format": folder.format}),
         }
     }
 
@@ -196,6 +247,7 @@ impl Value {
         Ok(match self {
             Value::Datetime(at) => packed::timestamp_of(*at),
             Value::File(file) => packed::of(file)?,
+            Value::Directory(folder) => packed::of(folder)?,
             Value::Dataset(table) => packed::of(table)?,
             Value::List(items) => P::Array(items.iter().map(Value::for_serde).collect::<Result<_, _>>()?),
             Value::Map(items) => {
@@ -281,6 +333,7 @@ from_value! {
     TimeDelta, "a timedelta", Value::Duration(span) => span;
     StructuredDataset, "a StructuredDataset", Value::Dataset(table) => table;
     File, "a file", Value::File(file) => file;
+    Directory, "a directory", Value::Directory(folder) => folder;
 }
 
 macro_rules! narrower {
@@ -439,6 +492,7 @@ into_value! {
     serde_json::Value, json => Value::Json(json);
     StructuredDataset, table => Value::Dataset(table);
     File, file => Value::File(file);
+    Directory, folder => Value::Directory(folder);
 }
 
 impl<T: Into<Value>> From<Option<T>> for Value {

@@ -487,7 +487,7 @@ impl SyncAgent for Together {
 async fn all_inputs_are_read_into_one_type_and_all_that_do_not_fit_are_named() {
     let client = run(Plugin::new("together", "1").sync_agent("together", Together)).await;
     let task = || TestTask::new("together");
-    let file = File { uri: "s3://b/a".into(), format: "csv".into(), directory: false };
+    let file = File { uri: "s3://b/a".into(), format: "csv".into() };
     let at = DateTime::from_timestamp(1_000_000_000, 5000).unwrap();
     let span = TimeDelta::milliseconds(1500);
     let all =

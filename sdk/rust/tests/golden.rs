@@ -1,7 +1,7 @@
 //! The literals of sdk/testdata/literals.json, which real flytekit makes: all SDKs read and write them exactly, or refuse them.
 
 use agenthost::contract::flyteidl::core::{Literal, LiteralType, SimpleType, literal_type::Type};
-use agenthost::{Column, File, StructuredDataset, Value, decode, encode, rmpv};
+use agenthost::{Column, Directory, File, StructuredDataset, Value, decode, encode, rmpv};
 use base64::Engine;
 use chrono::{DateTime, TimeDelta};
 use prost::Message;
@@ -164,8 +164,9 @@ fn form_of(value: &Value) -> Json {
             json!({"dataset": {"uri": table.uri, "format": table.format, "columns": columns}})
         }
         Value::File(file) => {
-            json!({(if file.directory { "directory" } else { "file" }): {"uri": file.uri, "format": file.format}})
+            json!({"file": {"uri": file.uri, "format": file.format}})
         }
+        Value::Directory(folder) => json!({"directory": {"uri": folder.uri, "format": folder.format}}),
         other => panic!("{other:?} has no form"),
     }
 }
@@ -241,7 +242,8 @@ fn built(form: &Json) -> Option<Value> {
         }
         "dict" => Value::MsgPack(built_packed(form)?),
         "file" | "directory" => {
-            Value::File(File { uri: text("uri"), format: text("format"), directory: kind == "directory" })
+            let (uri, format) = (text("uri"), text("format"));
+            if kind == "file" { File { uri, format }.into() } else { Directory { uri, format }.into() }
         }
         "dataset" | "schema" => {
             let column = |column: &Json| {

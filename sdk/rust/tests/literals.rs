@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agenthost::contract::flyteidl::core::{Literal, literal, scalar};
-use agenthost::{Column, File, FromValue, Json, StructuredDataset, Value, decode, encode, rmpv};
+use agenthost::{Column, Directory, File, FromValue, Json, StructuredDataset, Value, decode, encode, rmpv};
 use chrono::{DateTime, NaiveDate, TimeDelta};
 use proptest::prelude::*;
 use prost::Message;
@@ -25,7 +25,8 @@ fn values() -> impl Strategy<Value = Value> {
             format,
             columns: vec![Column { name: "n".into(), r#type: Default::default() }],
         })),
-        (".*", ".*", any::<bool>()).prop_map(|(uri, format, directory)| Value::File(File { uri, format, directory })),
+        (".*", ".*").prop_map(|(uri, format)| Value::File(File { uri, format })),
+        (".*", ".*").prop_map(|(uri, format)| Value::Directory(Directory { uri, format })),
         proptest::collection::btree_map(".*", any::<i64>(), 0..4).prop_map(|m| Value::Json(serde_json::json!(m))),
     ];
     leaf.prop_recursive(3, 24, 4, |inner| {

@@ -23,6 +23,9 @@ const ORDER: &[&str] = &[
     "schema",
     "config",
     "agent",
+    "context",
+    "retry",
+    "jobstore",
     // What a program is put together from.
     "trace",
     "apart",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use agenthost::contract::flyteidl::core::{Literal, LiteralMap, LiteralOffloadedMetadata, literal};
 use agenthost::testing::{TestResult, TestTask};
-use agenthost::{File, Json, Phase, StructuredDataset, Value, encode};
+use agenthost::{Directory, File, Json, Phase, StructuredDataset, Value, encode};
 use chrono::{DateTime, TimeDelta};
 use serde_json::{Value as J, json};
 
@@ -22,7 +22,8 @@ fn kinds() -> Vec<(&'static str, Vec<Literal>)> {
     let texts = ["", "it's <&> ☃\u{0}\u{2028}\u{1F600}\n", "01234"].map(|text| of(text.into()));
     let long = of("ü".repeat(1 << 19).into());
     let offloaded = LiteralOffloadedMetadata { uri: "s3://b/o.pb".into(), ..Default::default() };
-    let file = |directory| File { uri: "s3://b/f".into(), format: "csv".into(), directory };
+    let (uri, format) = ("s3://b/f".to_string(), "csv".to_string());
+    let file = File { uri: uri.clone(), format: format.clone() };
     vec![
         ("str", [texts.as_slice(), &[long]].concat()),
         ("int", vec![of(1_i64.into())]),
@@ -36,8 +37,8 @@ fn kinds() -> Vec<(&'static str, Vec<Literal>)> {
         ("dict", vec![of(json!({"k": "v"}).into())]),
         ("dict[str, str]", vec![of(BTreeMap::from([("k".to_string(), "v")]).into())]),
         ("dataset", vec![of(StructuredDataset::default().into())]),
-        ("file", vec![of(file(false).into())]),
-        ("directory", vec![of(file(true).into())]),
+        ("file", vec![of(file.into())]),
+        ("directory", vec![of(Directory { uri, format }.into())]),
         (
             "a value that Flyte has put into storage",
             vec![Literal { value: Some(literal::Value::OffloadedMetadata(offloaded)), ..Default::default() }],

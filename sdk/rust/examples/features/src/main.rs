@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, literal_type};
 use agenthost::{
-    AsyncAgent, ByteSize, Category, ConfigDuration, Error, Finder, Job, Json, Link, LogLine, LogSink, LogsQuery,
-    Metric, MetricsQuery, Originator, OutputTypes, Outputs, Plugin, Registration, Resource, Result, SyncAgent, Task,
-    Value, async_trait, json_meta,
+    AsyncAgent, ByteSize, Category, Column, ConfigDuration, Directory, Error, File, Finder, Job, JobStore, Json, Link,
+    LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, OutputTypes, Outputs, Plugin, Refusal, Registration,
+    Resource, Result, StructuredDataset, SyncAgent, Task, Value, async_trait, json_meta,
 };
+use prometheus::{IntCounterVec, Opts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,12 @@ fn main() {
         .sync_agent("features_echo", Echo)
         .sync_agent("features_custom", Custom)
         .sync_agent("features_together", Together)
+        .sync_agent("features_refers", Refers)
+        .sync_agent("features_fetches", Fetches)
+        .agent(Registration::new("features_blocks").named("Blocks"), Jobs::default())
+        .agent("features_stored", Stored(store()))
         .sync_agent("features_point", MovePoint)
+        .metrics(|| Ok(prometheus::TextEncoder::new().encode_to_string(&prometheus::gather())?))
         .configure(|_: Config| async { Ok(()) })
         .serve()
 }
@@ -53,6 +60,13 @@ enum Region {
 struct Limits {
     cpu: Option<i64>,
 }
+
+static CREATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let created = IntCounterVec::new(Opts::new("features_jobs_total", "Jobs that were created."), &["do"]);
+    let created = created.expect("a metric");
+    prometheus::register(Box::new(created.clone())).expect("one metric of that name");
+    created
+});
 
 /// What Flyte keeps of a job.
 #[derive(Clone, Serialize, Deserialize, Default)]
@@ -99,12 +113,26 @@ impl AsyncAgent for Jobs {
             return Err(Error::abandoned("the attempt was abandoned"));
         }
         let what: String = task.input("do")?;
+        CREATED.with_label_values(&[&what]).inc();
         match what.as_str() {
             "unavailable" => return Err(Error::unavailable("the warehouse is closed")),
             "panic" => panic!("out of order"),
             "print" => {
                 println!("printed to stdout");
                 tracing::warn!(rows = 3, "logged");
+            }
+            "block" => {
+                tracing::info!("blocks");
+                loop {
+                    std::thread::park();
+                }
+            }
+            "watch" => {
+                let replaced = agenthost::replaced();
+                tokio::spawn(async move {
+                    replaced.await;
+                    tracing::info!("replaced");
+                });
             }
             "hold" => hold(&Path::new(&task.output_prefix).join("begun")).await?,
             _ => {}
@@ -128,6 +156,7 @@ impl AsyncAgent for Jobs {
                 return Ok(Resource::running("half way").with_link_of(console).with_info("rows", 3));
             }
             "typed" => return Ok(Resource::succeeded([("ratio", 1)]).with_output_types(job.meta.types)),
+            "progress" => return Ok(Resource::running("").with_progress(0.4, "4 of 10 files")),
             "user-error" => return Ok(Resource::failed("no such table").with_user_error("BadSQL")),
             "system-error" => return Ok(Resource::retryable_failed("no more slots").with_system_error("Quota")),
             _ => {}
@@ -178,6 +207,37 @@ impl AsyncAgent for Jobs {
     }
 }
 
+/// Keeps its jobs in files, by the attempts' keys, which are all that Flyte keeps.
+struct Stored(JobStore<Meta>);
+
+fn store() -> JobStore<Meta> {
+    let folder = std::env::var_os("FEATURES_STORE").map_or_else(|| std::env::temp_dir().join("features"), Into::into);
+    JobStore::open(folder).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(1)
+    })
+}
+
+#[async_trait]
+impl AsyncAgent for Stored {
+    type Meta = String;
+
+    async fn create(&self, task: Task) -> Result<String> {
+        let key = task.idempotency_key.clone();
+        self.0.add(&key, Meta { r#do: task.input("do")?, key: key.clone(), ..Meta::default() })?;
+        Ok(key)
+    }
+
+    async fn get(&self, job: Job<String>) -> Result<Resource> {
+        let kept = self.0.get(&job.meta)?;
+        Ok(Resource::succeeded([("do", kept.r#do), ("key", kept.key)]))
+    }
+
+    async fn delete(&self, job: Job<String>) -> Result<()> {
+        self.0.delete(&job.meta)
+    }
+}
+
 /// Waits until the file that it makes is gone.
 async fn hold(file: &Path) -> Result<()> {
     std::fs::write(file, "")?;
@@ -200,6 +260,65 @@ impl SyncAgent for Echo {
 struct Counted {
     count: i64,
     label: String,
+}
+
+#[derive(Deserialize)]
+struct Referred {
+    file: File,
+    directory: Directory,
+    table: StructuredDataset,
+}
+
+struct Refers;
+
+#[async_trait]
+impl SyncAgent for Refers {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let Referred { file, directory, table } = task.inputs_as()?;
+        let columns: String = table.columns.iter().map(|column| format!(" {}", column.name)).collect();
+        let said = format!(
+            "file {} {}, directory {}, table {} {}{columns}",
+            file.uri, file.format, directory.uri, table.uri, table.format
+        );
+        let integer = literal_type::Type::Simple(SimpleType::Integer.into());
+        let n = Column { name: "n".into(), r#type: LiteralType { r#type: Some(integer), ..Default::default() } };
+        Ok(Resource::succeeded(
+            Outputs::new()
+                .with("said", said)
+                .with("file", File { uri: file.uri + ".out", format: "json".into() })
+                .with("directory", Directory { uri: directory.uri + ".out", ..Directory::default() })
+                .with(
+                    "table",
+                    StructuredDataset { uri: table.uri + ".out", format: "parquet".into(), columns: vec![n] },
+                ),
+        ))
+    }
+}
+
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+
+struct Fetches;
+
+#[async_trait]
+impl SyncAgent for Fetches {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let url: String = task.input("url")?;
+        let body = agenthost::retry(task.deadline, || fetch(&url)).await?;
+        Ok(Resource::succeeded([("body", body)]))
+    }
+}
+
+async fn fetch(url: &str) -> Result<String, Refusal> {
+    let traced = agenthost::trace_headers().into_iter();
+    let request = traced.fold(CLIENT.get(url), |request, (name, value)| request.header(name, value));
+    let unreachable = |error| Refusal::passing(Error::unavailable(format!("{url} does not answer: {error}")));
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    if !status.is_success() {
+        let retry_after = response.headers().get("retry-after").and_then(|header| header.to_str().ok());
+        return Err(Refusal::http(status.as_u16(), retry_after, format!("{url} answers {status}")));
+    }
+    response.text().await.map_err(unreachable)
 }
 
 struct Together;
