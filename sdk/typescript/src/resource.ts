@@ -60,6 +60,16 @@ export class Resource<O = unknown> {
     return this.#with({ message });
   }
 
+  /**
+   * Says how far the job is: a fraction from 0 to 1, and in words, such as "4 of 10 files". The message becomes "40%: 4 of 10 files", and
+   * the custom info has the fraction as "progress".
+   */
+  withProgress(fraction: number, text = ""): Resource<O> {
+    const progress = fraction > 0 ? Math.min(fraction, 1) : 0; // NaN is nothing, too
+    const percent = `${Math.floor(progress * 100 + 1e-9)}%`;
+    return this.withInfo({ progress }).withMessage(text ? `${percent}: ${text}` : percent);
+  }
+
   #with(parts: Parts): Resource<O> {
     return new Resource(this.phase, { ...this.parts, ...parts });
   }

@@ -6,18 +6,25 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   Abandoned,
   asyncAgent,
+  Directory,
+  dataset,
+  directory,
   duration,
+  File,
   failed,
+  file,
   log,
   NotFound,
   Plugin,
   replaced,
   retryableFailed,
   running,
+  StructuredDataset,
   SystemFailure,
   size,
   succeeded,
   syncAgent,
+  traceHeaders,
   Unavailable,
   UserFailure,
 } from "agenthost";
@@ -70,6 +77,10 @@ function jobs(taskType: string, more: { also?: { taskType: string; version: numb
         log.warn("logged", { rows: 3 });
       }
       if (what === "watch") replaced().addEventListener("abort", () => log.info("replaced"));
+      if (what === "block") {
+        log.info("blocks");
+        for (;;); // another agent's thread does not notice
+      }
       if (what === "hold") await hold(join(task.outputPrefix, "begun"));
       const made = {
         do: what,
@@ -88,6 +99,8 @@ function jobs(taskType: string, more: { also?: { taskType: string; version: numb
           return running("half way")
             .withLink("Console", "https://example.com/1", { showWhilePending: true, hideOnceFinished: true })
             .withInfo({ rows: 3 });
+        case "progress":
+          return running().withProgress(0.4, "4 of 10 files");
         case "user-error":
           return failed(new UserFailure("BadSQL", "no such table"));
         case "system-error":
@@ -164,14 +177,41 @@ const movePoint = syncAgent({
   execute: ({ inputs: { point } }) => succeeded({ point: { ...point, x: point.x + 1n } }),
 });
 
+const Refers = z.object({ file: file(), directory: directory(), table: dataset() });
+
+const refers = syncAgent({
+  taskType: "features_refers",
+  inputs: Refers,
+  execute({ inputs: { file, directory, table } }) {
+    const columns = Object.keys(table.columns).join(" ");
+    return succeeded({
+      said: `file ${file.uri} ${file.format}, directory ${directory.uri}, table ${table.uri} ${table.format} ${columns}`,
+      file: new File(`${file.uri}.out`, "json"),
+      directory: new Directory(`${directory.uri}.out`),
+      table: new StructuredDataset(`${table.uri}.out`, "parquet", { n: "INTEGER" }),
+    });
+  },
+});
+
+const fetches = syncAgent({
+  taskType: "features_fetches",
+  inputs: z.object({ url: z.string() }),
+  async execute(task) {
+    const response = await fetch(task.inputs.url, { headers: traceHeaders(), signal: task.signal });
+    if (!response.ok) throw new Unavailable(`the service says ${response.status}`);
+    return succeeded({ body: await response.text() });
+  },
+});
+
 const features = jobs("features_job", {
   also: [{ taskType: "features_job", version: 2 }],
   name: "Features",
   idempotentCreate: true,
 });
+const blocks = jobs("features_blocks", { name: "Blocks", idempotentCreate: false });
 const plain = jobs("features_plain", { name: "Plain", idempotentCreate: false });
 
-new Plugin("features", "1.0.0", [features, plain, echo, custom, together, movePoint])
+new Plugin("features", "1.0.0", [features, plain, echo, custom, together, movePoint, refers, fetches, blocks])
   .configure(Config, () => {})
   .metrics(prometheus.register)
   .serve();
