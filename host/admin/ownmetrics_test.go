@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func scrape(t *testing.T, own ...fleet.OwnMetrics) string {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&ownCollector{func() []fleet.OwnMetrics { return own }}, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "agenthost_ready", Help: "h"}, func() float64 { return 1 }))
 	recorder := httptest.NewRecorder()
-	metricsHandler(registry, promhttp.HandlerOpts{}).ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	metricsHandler(registry, promhttp.HandlerOpts{}).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if recorder.Code != 200 || !strings.Contains(recorder.Body.String(), "\nagenthost_ready 1\n") {
 		t.Fatalf("status %d:\n%s", recorder.Code, recorder.Body)
 	}

@@ -413,7 +413,7 @@ func (t *Tasks) Called(name string) []Execution {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []Execution
-	for _, task := range t.where(func(of *TaskName) bool { return of.Execution.Name == name }) {
+	for _, task := range t.where(func(of *TaskName) bool { return of.Name == name }) {
 		if !slices.Contains(found, task.name.Execution) {
 			found = append(found, task.name.Execution)
 		}

@@ -77,6 +77,14 @@ func patiently(ctx context.Context, call func() error) error {
 
 func (j *jobs) pollAll(ctx context.Context) error { return j.poll(ctx, len(j.metas)) }
 
+// makeAndPoll makes jobs, and polls each once.
+func (j *jobs) makeAndPoll(ctx context.Context, count int) error {
+	if err := j.make(ctx, count); err != nil {
+		return err
+	}
+	return j.pollAll(ctx)
+}
+
 // polled is what a host took for polls and jobs.
 type polled struct {
 	jobs     int

@@ -22,7 +22,7 @@ import (
 type options struct {
 	programs
 	output, only, admin string
-	list, quick, growth bool
+	list, growth        bool
 	overTLS, traced     bool
 	rounds              int
 	length              time.Duration
@@ -190,7 +190,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 
 // describe says what is measured, and where.
 func (l *lab) describe(ctx context.Context) (err error) {
-	l.result.Taken, l.result.Scale = l.began.UTC().Truncate(time.Second), l.scale.name
+	l.result.Taken, l.result.Scale = l.began.UTC().Truncate(time.Second), l.name
 	l.result.Versions = l.versions(ctx)
 	l.result.Machine, err = thisMachine()
 	return err

@@ -95,10 +95,7 @@ func memoryOfJobs(ctx context.Context, l *lab) (figure, error) {
 	defer host.Stop()
 	made := newJobs(host.Conn, 1)
 	// What serving takes is not what remembering does: buffers and goroutines are there before it begins.
-	if err := made.make(ctx, l.few); err == nil {
-		err = made.pollAll(ctx)
-	}
-	if err != nil {
+	if err := made.makeAndPoll(ctx, l.few); err != nil {
 		return figure{}, err
 	}
 	before, live, err := l.both(ctx, host)
@@ -106,10 +103,7 @@ func memoryOfJobs(ctx context.Context, l *lab) (figure, error) {
 		return figure{}, err
 	}
 	l.say("memory of %d remembered jobs", l.remembered)
-	if err = made.make(ctx, l.remembered); err == nil {
-		err = made.pollAll(ctx)
-	}
-	if err != nil {
+	if err := made.makeAndPoll(ctx, l.remembered); err != nil {
 		return figure{}, err
 	}
 	after, liveAfter, err := l.both(ctx, host)

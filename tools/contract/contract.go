@@ -10,9 +10,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jhump/protoreflect/desc"
-	"github.com/jhump/protoreflect/desc/protoprint"
+	"github.com/jhump/protoreflect/v2/protoprint"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	contract "github.com/agenthost/agenthost/proto"
@@ -53,25 +54,28 @@ func sources() (map[string][]byte, error) {
 	if err := proto.Unmarshal(contract.Descriptors, &set); err != nil {
 		return nil, fmt.Errorf("%s: %w", Descriptors, err)
 	}
-	linked, err := desc.CreateFileDescriptorsFromSet(&set)
+	linked, err := protodesc.NewFiles(&set)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", Descriptors, err)
 	}
 	printer := protoprint.Printer{SortElements: false, Compact: true}
 	files := map[string][]byte{}
-	for name, file := range linked {
+	linked.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		name := file.Path()
 		if strings.HasPrefix(name, bundled) {
-			continue
+			return true
 		}
-		source, err := fs.ReadFile(contract.Sources, name)
-		if err != nil { // it is not ours
+		source, unknown := fs.ReadFile(contract.Sources, name)
+		if unknown != nil { // it is not ours
 			var printed strings.Builder
-			if err := printer.PrintProtoFile(file, &printed); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
+			if failed := printer.PrintProtoFile(file, &printed); failed != nil {
+				err = fmt.Errorf("%s: %w", name, failed)
+				return false
 			}
 			source = []byte(printed.String())
 		}
 		files[name] = source
-	}
-	return files, nil
+		return true
+	})
+	return files, err
 }

@@ -24,10 +24,7 @@ const placeholder = "zqxj"
 // taken says what speaks against the project's name in its language, if anything: what its module or its type would be called has another
 // meaning there, or in the project itself.
 func (p Project) taken() (string, error) {
-	reserved, err := p.reserved()
-	if err != nil {
-		return "", err
-	}
+	reserved := p.reserved()
 	if meaning := reserved[p.Snake()]; meaning != "" {
 		return fmt.Sprintf("%s is %s", p.Snake(), meaning), nil
 	}
@@ -73,10 +70,10 @@ func (p Project) named(word string) string {
 }
 
 // reserved gives the meaning of the words that are reserved in the project's language.
-func (p Project) reserved() (map[string]string, error) {
+func (p Project) reserved() map[string]string {
 	content, err := reservedNames.ReadFile(path.Join("reserved", p.Language+".txt"))
-	if err != nil {
-		return nil, nil //nolint:nilerr // the language makes no module or type of the name alone
+	if err != nil { // the language makes no module or type of the name alone
+		return nil
 	}
 	words, meaning := map[string]string{}, ""
 	for line := range strings.Lines(string(content)) {
@@ -87,7 +84,7 @@ func (p Project) reserved() (map[string]string, error) {
 			words[line] = meaning
 		}
 	}
-	return words, nil
+	return words
 }
 
 var (

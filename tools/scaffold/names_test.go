@@ -13,10 +13,7 @@ import (
 // listed are the words of a language's file, but for those under headings that begin otherwise.
 func listed(t *testing.T, language string, headings ...string) []string {
 	t.Helper()
-	words, err := Project{Language: language}.reserved()
-	if err != nil || len(words) == 0 {
-		t.Fatalf("reserved/%s.txt has %d words: %v", language, len(words), err)
-	}
+	words := Project{Language: language}.reserved()
 	var found []string
 	for word, meaning := range words {
 		if len(headings) == 0 || slices.ContainsFunc(headings, func(h string) bool { return strings.HasPrefix(meaning, h) }) {

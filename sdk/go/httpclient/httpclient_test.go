@@ -46,13 +46,19 @@ func (s *service) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-func call(ctx context.Context, t *testing.T, s *service, method string) (*http.Response, error) {
+// call returns the answer's code and what it says.
+func call(ctx context.Context, t *testing.T, s *service, method string) (code int, said string, err error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, method, "http://service.test/jobs", strings.NewReader("body"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return httpclient.New(s).Do(request)
+	response, err := httpclient.New(s).Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), errors.Join(err, response.Body.Close())
 }
 
 func TestAServiceIsAskedAgainWhereThatDoesNoHarm(t *testing.T) {
@@ -75,15 +81,13 @@ func TestAServiceIsAskedAgainWhereThatDoesNoHarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				response, err := call(t.Context(), t, &c.service, c.method)
+				code, said, err := call(t.Context(), t, &c.service, c.method)
 				if c.status == 0 {
 					if status.Code(err) != codes.Unavailable {
 						t.Errorf("error = %v", err)
 					}
-				} else if err != nil || response.StatusCode != c.status {
-					t.Fatalf("%v, %v", response, err)
-				} else if body, err := io.ReadAll(response.Body); err != nil || string(body) != "said" {
-					t.Errorf("body = %q, %v", body, err)
+				} else if err != nil || code != c.status || said != "said" {
+					t.Errorf("%d %q, %v", code, said, err)
 				}
 				if took := time.Since(began); c.service.calls != c.calls || took != c.waits {
 					t.Errorf("%d calls within %s, want %d within %s", c.service.calls, took, c.calls, c.waits)
@@ -99,12 +103,12 @@ func TestNobodyWaitsForATryThatComesTooLate(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		busy := &service{statuses: []int{503}, after: "60"}
-		_, err := call(ctx, t, busy, "GET")
+		_, _, err := call(ctx, t, busy, "GET")
 		if status.Code(err) != codes.Unavailable || time.Since(began) != 0 || !strings.Contains(err.Error(), "GET http://service.test/jobs answers 503 Service Unavailable, and to be asked again after 60: said") {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 		down := &service{statuses: []int{500}}
-		if _, err := call(ctx, t, down, "GET"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := call(ctx, t, down, "GET"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error = %v", err)
 		}
 	})
@@ -115,11 +119,15 @@ func TestAServiceThatIsNotThereWasNotAsked(t *testing.T) {
 		refused := roundTripper(func(*http.Request) (*http.Response, error) {
 			return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 		})
-		request, err := http.NewRequestWithContext(t.Context(), "POST", "http://service.test/", nil)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://service.test/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := httpclient.New(refused).Do(request); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "after 7 tries") {
+		response, err := httpclient.New(refused).Do(request)
+		if err == nil {
+			t.Fatal(response.Status, response.Body.Close())
+		}
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "after 7 tries") {
 			t.Errorf("error = %v", err)
 		}
 	})
@@ -133,10 +141,10 @@ func TestAServiceIsToldTheTraceOfTheCall(t *testing.T) {
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", trace, "tracestate", "a=b"))
 	s := &service{statuses: []int{200}}
-	if _, err := call(ctx, t, s, "GET"); err != nil || s.last.Header.Get("traceparent") != trace || s.last.Header.Get("tracestate") != "a=b" {
+	if _, _, err := call(ctx, t, s, "GET"); err != nil || s.last.Header.Get("traceparent") != trace || s.last.Header.Get("tracestate") != "a=b" {
 		t.Errorf("headers = %v, %v", s.last.Header, err)
 	}
-	if _, err := call(t.Context(), t, s, "GET"); err != nil || s.last.Header.Get("traceparent") != "" {
+	if _, _, err := call(t.Context(), t, s, "GET"); err != nil || s.last.Header.Get("traceparent") != "" {
 		t.Errorf("headers = %v, %v", s.last.Header, err)
 	}
 }
