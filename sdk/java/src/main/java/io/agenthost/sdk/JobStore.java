@@ -23,10 +23,11 @@ import java.nio.file.attribute.PosixFilePermissions;
  * remembers.
  *
  * <pre>{@code
- * JobStore<Work> store = JobStore.open(Path.of("/var/lib/queue"), Work.class); // sandbox: {write: [/var/lib/queue]}
- * Work work = store.add(task.idempotencyKey(), new Work("first"));             // in create: the first of an attempt counts
- * Work found = store.get(job.meta());                                          // in get
+ * JobStore<Work> store = JobStore.open(folder, Work.class); // where the plugin's sandbox lets it write
+ * Work work = store.add(task.idempotencyKey(), new Work("first")); // in create: the first of an attempt counts
  * }</pre>
+ *
+ * <p>and in {@code get}, of the same folder, {@code store.get(job.meta())}.
  *
  * <p>A folder holds one JSON file a job, which is replaced as a whole: whoever reads sees one state or the next, also after a
  * crash. Any number of processes use it at a time, such as a newer generation of the plugin while the older one drains. A job's

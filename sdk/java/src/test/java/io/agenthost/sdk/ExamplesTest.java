@@ -3,21 +3,32 @@ package io.agenthost.sdk;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.sun.net.httpserver.HttpServer;
+import io.agenthost.sdk.literal.FlyteFile;
 import io.agenthost.sdk.testing.AgentTest;
 import io.agenthost.sdk.testing.TestResult;
 import io.agenthost.sdk.testing.TestTask;
 import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.regex.MatchResult;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The examples in the SDK's documentation: this file has each of them, line by line, compiles it and runs it. */
 class ExamplesTest {
@@ -73,6 +84,76 @@ class ExamplesTest {
     }
 
     @Test
+    void aFileIsWrittenBesideTheOutputs(@TempDir Path prefix) throws Exception {
+        String content = "airport,flights\nJFK,3\n";
+        SyncAgent agent = task -> {
+            FlyteFile report = OutputFiles.of(task.outputPrefix()).write("report.csv", content);
+            return Resource.succeeded(Map.of("report", report));
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("reports", "1").sync("report", agent))) {
+            TestResult result = test.run(TestTask.of("report").outputPrefix(prefix.toString()));
+            assertEquals("SUCCEEDED", result.phase(), result.message());
+            assertEquals(content, Files.readString(prefix.resolve("report.csv")));
+        }
+    }
+
+    /** Tests are not to wait: the service says that it may be asked again at once. */
+    @Test
+    void aServiceThatIsBusyIsAskedAgain() throws Exception {
+        AtomicInteger asked = new AtomicInteger();
+        HttpServer service = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+        service.createContext("/", exchange -> {
+            boolean busy = asked.incrementAndGet() < 3;
+            exchange.getResponseHeaders().set("Retry-After", "0");
+            exchange.sendResponseHeaders(busy ? 503 : 200, 0);
+            exchange.getResponseBody().write("said".getBytes(StandardCharsets.UTF_8));
+            exchange.close();
+        });
+        service.start();
+        HttpRequest request = HttpRequest.newBuilder(URI.create("http://127.0.0.1:" + service.getAddress().getPort())).build();
+        SyncAgent agent = task -> {
+            ServiceClient client = new ServiceClient(HttpClient.newHttpClient()); // one for the plugin
+            HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
+            return Resource.succeeded(Map.of("answer", answer.body()));
+        };
+        try (AgentTest test = AgentTest.of(Plugin.named("asking", "1").sync("asking", agent))) {
+            assertEquals("said", test.run(TestTask.of("asking")).output("answer", String.class));
+            assertEquals(3, asked.get());
+        } finally {
+            service.stop(0);
+        }
+    }
+
+    @Test
+    void aJobInAFileOutlivesItsAgent(@TempDir Path folder) throws Exception {
+        record Work(String step) {} // what is known of a job
+
+        class Queue implements AsyncAgent<String> {
+            @Override
+            public String create(Task task) throws IOException {
+                JobStore<Work> store = JobStore.open(folder, Work.class); // where the plugin's sandbox lets it write
+                Work work = store.add(task.idempotencyKey(), new Work("first")); // in create: the first of an attempt counts
+                return work.step().isEmpty() ? "" : task.idempotencyKey();
+            }
+
+            @Override
+            public Resource get(Job<String> job) throws IOException {
+                JobStore<Work> store = JobStore.open(folder, Work.class);
+                return Resource.succeeded(Map.of("step", store.get(job.meta()).step()));
+            }
+
+            @Override
+            public void delete(Job<String> job) throws IOException {
+                JobStore.open(folder, Work.class).delete(job.meta());
+            }
+        }
+
+        try (AgentTest test = AgentTest.of(Plugin.named("queue", "1").async("queue", new Queue()))) {
+            assertEquals("first", test.run(TestTask.of("queue").idempotencyKey("attempt")).output("step", String.class));
+        }
+    }
+
+    @Test
     void everyExampleInTheDocumentationIsHere() throws IOException {
         String here = lines(Files.readString(THIS));
         List<String> examples = new ArrayList<>();
@@ -85,7 +166,7 @@ class ExamplesTest {
                 }
             }
         }
-        assertEquals(6, examples.size(), "the examples found");
+        assertEquals(9, examples.size(), "the examples found");
     }
 
     /** A text without its indentation and empty lines. */
