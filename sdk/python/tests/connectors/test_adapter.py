@@ -88,7 +88,7 @@ def test_an_exit_fails_one_call_and_not_the_process(client: Client) -> None:
 def test_errors_keep_their_meaning_and_the_traceback_goes_to_the_log(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as error:
         client.create("misbehaving", custom={"mode": "raise"})
-    assert status(error) == "INTERNAL: agent Misbehaving: Create: KeyError: 'missing'"
+    assert status(error) == "INTERNAL: agent Misbehaving: Create: KeyError: 'missing' (misbehaving.py:56)"
     line = json.loads(client.wrote("raise KeyError"))
     assert 'raise KeyError("missing")' in line["exception"]
     assert (line["@message"], line["@level"], line["agent"], line["method"], line["task_category"]) == (
