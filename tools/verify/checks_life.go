@@ -219,7 +219,7 @@ func (k *kit) refusesConfig(ctx context.Context, block map[string]any, key strin
 	case k.describeAnswer != nil && k.describeAnswer.GetConfigSchema() == "":
 		return shorten(describeConfigErrors(errs)), nil // it takes no configuration: the block as a whole is wrong
 	case !slices.ContainsFunc(errs, func(e *pluginv1.ConfigError) bool {
-		return e.GetKey() == key || strings.HasPrefix(e.GetKey(), key+".") || strings.Contains(e.GetMessage(), key)
+		return e.GetKey() == key || strings.HasPrefix(e.GetKey(), key+".") || strings.HasPrefix(e.GetKey(), key+"[") || strings.Contains(e.GetMessage(), key)
 	}):
 		return "", failed("it refuses the block, but no error names %s: %s", key, shorten(describeConfigErrors(errs)))
 	}
