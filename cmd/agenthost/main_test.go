@@ -87,7 +87,7 @@ func TestMistakesOnTheCommandLineAreUsageErrors(t *testing.T) {
 		{"task run stray", `unexpected argument "stray"; a plugin command comes after --`},
 		{"task run -t x --flyte 3", "--flyte 3: expected 1 or 2"},
 		{"task run -t x --flyte 2 -- plugin", "--flyte 2 are for a running host"},
-		{"task run -t x --plugin-config {}", "--plugin-config is for a plugin command"},
+		{"task run -t x --plugin-config {}", "--plugin-config, --secret and --env are for a plugin command after --"},
 		{"task run -t x --sql a --sql-file b", "only one of them can be given"},
 		{"task run -t x -i novalue", "expected name=value"},
 		{"task run -t x --want rows", "expected name:TYPE"},
