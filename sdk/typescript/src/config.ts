@@ -3,7 +3,7 @@ import { Temporal } from "temporal-polyfill";
 import { z } from "zod";
 import { LoadError, reasonOf } from "./errors.js";
 import { type Secret, secret } from "./secrets.js";
-import { at, dotted, isInteger } from "./typed.js";
+import { at, dotted, isInteger, wrapped } from "./typed.js";
 
 /** What is wrong with a key of the configuration, dotted; an empty key is the configuration as a whole. */
 export interface ConfigError {
@@ -144,18 +144,17 @@ function withoutNulls(schema: z.ZodType, value: unknown): unknown {
       );
     case "array":
       return Array.isArray(value) ? value.map((one) => withoutNulls(def.element, one)) : value;
-    case "pipe":
-      return withoutNulls(def.in, value);
-    case "optional":
-    case "nullable":
-    case "default":
-    case "prefault":
-    case "nonoptional":
-    case "readonly":
-    case "catch":
-      return withoutNulls(def.innerType, value);
+    case "tuple":
+      return Array.isArray(value) ? value.map((one, i) => (def.items[i] ? withoutNulls(def.items[i], one) : one)) : value;
+    case "union":
+      for (const option of def.options) {
+        const one = withoutNulls(option, value);
+        if (option.safeParse(one).success) return one;
+      }
+      return value;
   }
-  return value;
+  const inner = wrapped(schema);
+  return inner ? withoutNulls(inner, value) : value;
 }
 
 function unknownKeys(schema: z.ZodType, value: unknown, path: PropertyKey[]): ConfigError[] {
@@ -178,20 +177,9 @@ function unknownKeys(schema: z.ZodType, value: unknown, path: PropertyKey[]): Co
       const taken = def.options.find((option: z.ZodType) => option.safeParse(value).success);
       return taken ? unknownKeys(taken, value, path) : [];
     }
-    case "pipe":
-      return unknownKeys(def.in, value, path);
-    case "lazy":
-      return unknownKeys(def.getter(), value, path);
-    case "optional":
-    case "nullable":
-    case "default":
-    case "prefault":
-    case "nonoptional":
-    case "readonly":
-    case "catch":
-      return unknownKeys(def.innerType, value, path);
   }
-  return [];
+  const inner = wrapped(schema);
+  return inner ? unknownKeys(inner, value, path) : [];
 }
 
 const WANTED: Readonly<Record<string, string>> = {
@@ -209,21 +197,11 @@ const WANTED: Readonly<Record<string, string>> = {
 
 /** What a value at a path is checked by. */
 function schemaAt(schema: z.ZodType | undefined, path: readonly PropertyKey[]): z.ZodType | undefined {
-  const def: Def = schema?._zod.def;
+  const inner = schema && wrapped(schema);
+  if (inner) return schemaAt(inner, path);
   const [key, ...rest] = path;
-  switch (def?.type) {
-    case "optional":
-    case "nullable":
-    case "default":
-    case "prefault":
-    case "nonoptional":
-    case "readonly":
-    case "catch":
-      return schemaAt(def.innerType, path);
-    case "pipe":
-      return schemaAt(def.in, path);
-  }
   if (key === undefined) return schema;
+  const def: Def = schema?._zod.def;
   switch (def?.type) {
     case "object":
       return schemaAt(def.shape[key], rest);

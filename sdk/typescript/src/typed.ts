@@ -63,10 +63,21 @@ function shaped(schema: z.ZodType, value: unknown): unknown {
         if (option.safeParse(one).success) return one;
       }
       return value;
+  }
+  const inner = wrapped(schema);
+  if (!inner) return value;
+  const optional = def.innerType && value === null && def.type !== "nullable" && !acceptsNull(inner);
+  return optional ? undefined : shaped(inner, value);
+}
+
+/** The schema that another one only wraps, such as the one behind `.optional()`; undefined where it is none of those. */
+export function wrapped(schema: z.ZodType): z.ZodType | undefined {
+  const def: Def = schema._zod.def;
+  switch (def.type) {
     case "pipe":
-      return shaped(def.in, value);
+      return def.in;
     case "lazy":
-      return shaped(def.getter(), value);
+      return def.getter();
     case "optional":
     case "nullable":
     case "default":
@@ -74,10 +85,9 @@ function shaped(schema: z.ZodType, value: unknown): unknown {
     case "nonoptional":
     case "readonly":
     case "catch":
-      if (value === null && def.type !== "nullable" && !acceptsNull(def.innerType)) return undefined;
-      return shaped(def.innerType, value);
+      return def.innerType;
   }
-  return value;
+  return undefined;
 }
 
 /** Flyte's None stands for what is optional, unless null itself is wanted. */

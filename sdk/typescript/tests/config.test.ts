@@ -65,3 +65,22 @@ for (const { name, config, errors } of golden.bad) {
     expect(apply).not.toHaveBeenCalled();
   });
 }
+
+test("null and unknown keys are found behind whatever wraps a part", async ({ agenthostRun }) => {
+  const Part = z.object({ cpu: z.int().optional() });
+  const Wrapping = z.object({
+    lazy: z.lazy(() => Part).optional(),
+    either: z.union([z.string(), Part]).optional(),
+    pair: z.tuple([Part, z.string()]).optional(),
+  });
+  let taken: unknown;
+  const client = await agenthostRun(
+    new Plugin("wrapping", "1", [nothing]).configure(Wrapping, (given) => {
+      taken = given;
+    }),
+  );
+  expect(await client.configure({ lazy: { cpus: 1 } })).toEqual([{ key: "lazy.cpus", message: 'unknown key: did you mean "cpu"?' }]);
+  expect(await client.configure({ lazy: { cpu: "a" } })).toEqual([{ key: "lazy.cpu", message: 'must be an integer, got "a"' }]);
+  expect(await client.configure({ lazy: { cpu: null }, either: { cpu: null }, pair: [{ cpu: null }, "a"] })).toEqual([]);
+  expect(taken).toEqual({ lazy: {}, either: {}, pair: [{}, "a"] });
+});
