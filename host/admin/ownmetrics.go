@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,7 @@ const (
 
 var (
 	ownLeftOut = prometheus.NewDesc("agenthost_plugin_metrics_left_out",
-		"Series of the plugin's own metrics that are left out: they are more than 500, have more than 16 labels or one of more than 128 bytes, or are of another type than the same metric elsewhere.", []string{"plugin"}, nil)
+		"Series of the plugin's own metrics that are left out: they are more than 500, have more than 16 labels or one of more than 128 bytes, are said twice, or are of another type than the same metric elsewhere.", []string{"plugin"}, nil)
 	ownUnread = prometheus.NewDesc("agenthost_plugin_metrics_unread",
 		"Running processes of the plugin whose own metrics could not be read: no answer within a second, more than 256 KiB, or not in Prometheus' text format.", []string{"plugin"}, nil)
 )
@@ -86,6 +87,7 @@ type ownFamily struct {
 // showOwn shows what may be shown of a process' metrics, and counts what not.
 func showOwn(metrics chan<- prometheus.Metric, known map[string]ownFamily, own fleet.OwnMetrics, families []*dto.MetricFamily) (leftOut int) {
 	shown := 0
+	said := map[string]bool{} // the series; of two that are the same the registry would drop one, and not say whose it was
 	added := []*dto.LabelPair{
 		{Name: proto.String("plugin"), Value: proto.String(own.Plugin)},
 		{Name: proto.String("generation"), Value: proto.String(own.Generation)},
@@ -104,6 +106,12 @@ func showOwn(metrics chan<- prometheus.Metric, known map[string]ownFamily, own f
 				leftOut += series
 				continue
 			}
+			key := keyOf(name, metric)
+			if said[key] {
+				leftOut += series
+				continue
+			}
+			said[key] = true
 			shown += series
 			metrics <- ownMetric{is.desc, metric}
 		}
@@ -141,6 +149,16 @@ func labelled(metric *dto.Metric, added []*dto.LabelPair) bool {
 	metric.Label = append(metric.Label, added...)
 	slices.SortFunc(metric.Label, func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return true
+}
+
+// keyOf is a metric's name and labels, which are in order.
+func keyOf(name string, metric *dto.Metric) string {
+	key := strings.Builder{}
+	key.WriteString(name)
+	for _, label := range metric.GetLabel() {
+		key.WriteString("\xff" + label.GetName() + "\xff" + label.GetValue()) // which no text in UTF-8 has
+	}
+	return key.String()
 }
 
 // shortened is a text up to so many bytes, ending with a whole character.

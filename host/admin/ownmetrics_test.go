@@ -88,6 +88,7 @@ func TestPluginsWhoseMetricsAreBrokenCostNobodyElseAny(t *testing.T) {
 	page := scrape(t, unread, own("garbled", "a 1\nthis is no metric\n"),
 		own("twice", "a 1\na 2\n"), own("clash", "# TYPE c histogram\nc_bucket{le=\"+Inf\"} 1\nc_sum 1\nc_count 1\n# TYPE c_count gauge\nc_count 2\n"),
 		own("utf8", "\"a.b\" 1\n"), own("sound", "a 1\n"))
-	wantLines(t, page, `agenthost_plugin_metrics_unread{plugin="away"} 1`, `agenthost_plugin_metrics_unread{plugin="garbled"} 1`,
+	wantLines(t, page, `plugin_a{generation="3f2a",instance="1",plugin="twice"} 1`, `agenthost_plugin_metrics_left_out{plugin="twice"} 1`,
+		`agenthost_plugin_metrics_unread{plugin="away"} 1`, `agenthost_plugin_metrics_unread{plugin="garbled"} 1`,
 		`plugin_a{generation="3f2a",instance="1",plugin="sound"} 1`)
 }

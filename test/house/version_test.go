@@ -88,3 +88,12 @@ func TestOneCommandSetsTheVersionEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// Packages are published without the rest of the repository, and npm and some others pack no link.
+func TestEachPackageHasTheLicence(t *testing.T) {
+	for _, sdk := range []string{"python", "rust", "typescript"} {
+		if read(t, "sdk/"+sdk+"/LICENSE") != read(t, "LICENSE") {
+			t.Errorf("sdk/%s/LICENSE is not LICENSE", sdk)
+		}
+	}
+}

@@ -1,5 +1,6 @@
 //! Holds a configuration to the JSON Schema that schemars makes of its type, and names every key that is wrong. It knows what schemars
-//! writes of Rust's types; what it does not know, serde finds when the type is read.
+//! writes of Rust's types; what it does not know, serde finds when the type is read. A library for all of JSON Schema (jsonschema 0.33)
+//! would add 58 crates to the 124 that a plugin is built of.
 
 use std::collections::BTreeSet;
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
-	"github.com/agenthost/agenthost/test/bench/load"
 )
 
 //go:embed bench_connector.py
@@ -80,14 +79,8 @@ func (f Flytekit) Serve(ctx context.Context) (*Contender, error) {
 		running.end()
 		return nil, err
 	}
-	process, err := load.Process(running.command.Process.Pid)
+	process, conn, err := running.reach(address)
 	if err != nil {
-		running.end()
-		return nil, err
-	}
-	conn, err := dial(address, nil)
-	if err != nil {
-		running.end()
 		return nil, err
 	}
 	return &Contender{Conn: conn, Answering: family(process), Stop: func() {

@@ -10,6 +10,11 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
+	"google.golang.org/grpc"
+
+	"github.com/agenthost/agenthost/test/bench/load"
 )
 
 // program is a process that runs until it is stopped.
@@ -53,6 +58,17 @@ func (p *program) end() {
 		defer kill.Stop()
 		<-p.ended
 	})
+}
+
+// reach connects to what the process serves at an address, and ends it where that fails.
+func (p *program) reach(address string) (process procfs.Proc, conn *grpc.ClientConn, err error) {
+	if process, err = load.Process(p.command.Process.Pid); err == nil {
+		conn, err = dial(address, nil)
+	}
+	if err != nil {
+		p.end()
+	}
+	return process, conn, err
 }
 
 // await waits for a line that look finds something in. It fails when the process ends first, or takes more than limit.

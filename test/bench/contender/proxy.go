@@ -5,8 +5,6 @@ import (
 	"os/exec"
 	"strings"
 	"time"
-
-	"github.com/agenthost/agenthost/test/bench/load"
 )
 
 // Proxy starts the plain proxy of test/bench/proxy in front of a plugin.
@@ -22,14 +20,8 @@ func Proxy(ctx context.Context, proxy, plugin string) (*Contender, error) {
 		running.end()
 		return nil, err
 	}
-	process, err := load.Process(running.command.Process.Pid)
+	process, conn, err := running.reach(address)
 	if err != nil {
-		running.end()
-		return nil, err
-	}
-	conn, err := dial(address, nil)
-	if err != nil {
-		running.end()
 		return nil, err
 	}
 	return &Contender{Conn: conn, Between: &process, Answering: childrenOf(process.PID), Stop: func() {
