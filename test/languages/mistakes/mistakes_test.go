@@ -141,7 +141,7 @@ func written(found results) string {
 	var b strings.Builder
 	b.WriteString(`# What an author sees of a mistake
 
-The same mistakes in every language, in a creation, and the error with which ` + "`agenthost task run -- PLUGIN`" + ` ends. Above it stands on the
+The same mistakes in each language that is named, in a creation, and the error with which ` + "`agenthost task run -- PLUGIN`" + ` ends. Above it stands on the
 terminal what the plugin printed, with the stack where there is one; a host's log has the same lines. Made by a test (test/languages/mistakes), which
 holds each error to the place of the mistake and to what to do.
 `)
