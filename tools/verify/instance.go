@@ -20,13 +20,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/process"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
-
-const defaultStartTimeout = config.DefaultStartTimeout
 
 // launchOptions say how a start differs from the host's.
 type launchOptions struct {
@@ -161,8 +158,10 @@ func (i *instance) obituary() string {
 	return text + i.lastWords()
 }
 
-func (i *instance) lastWords() string {
-	lines := i.proc.LastOutput()
+func (i *instance) lastWords() string { return lastWords(i.proc) }
+
+func lastWords(p *process.Process) string {
+	lines := p.LastOutput()
 	if len(lines) == 0 {
 		return ""
 	}

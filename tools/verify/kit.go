@@ -63,7 +63,7 @@ func (o Options) withDefaults() Options {
 
 // Run verifies a plugin. An error says that it could not be done at all; what is wrong with the plugin is in the report.
 func Run(ctx context.Context, subject Subject, options Options) (*Report, error) {
-	k, closeKit, err := newKit(subject, options)
+	k, closeKit, err := newKit(ctx, subject, options)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ type kit struct {
 	agentList      []*admin.Agent
 }
 
-func newKit(subject Subject, options Options) (k *kit, closeKit func() error, err error) {
+func newKit(ctx context.Context, subject Subject, options Options) (k *kit, closeKit func() error, err error) {
 	if len(subject.Command) == 0 {
 		return nil, nil, errors.New("there is no command to verify")
 	}
@@ -109,11 +109,15 @@ func newKit(subject Subject, options Options) (k *kit, closeKit func() error, er
 			err = errors.Join(err, os.RemoveAll(base))
 		}
 	}()
-	work := filepath.Join(base, "work")
-	if err := os.Mkdir(work, 0o700); err != nil {
+	work, temporary := filepath.Join(base, "work"), filepath.Join(base, "service")
+	if err := errors.Join(os.Mkdir(work, 0o700), os.Mkdir(temporary, 0o700)); err != nil {
 		return nil, nil, err
 	}
-	if subject, err = subject.within(work); err != nil {
+	port, err := freePort()
+	if err != nil {
+		return nil, nil, err
+	}
+	if subject, err = subject.within(work, port); err != nil {
 		return nil, nil, err
 	}
 	k = &kit{
@@ -130,7 +134,11 @@ func newKit(subject Subject, options Options) (k *kit, closeKit func() error, er
 	if k.root, err = process.OpenRunRoot(filepath.Join(base, "r")); err != nil {
 		return nil, nil, err
 	}
-	return k, func() error { return errors.Join(k.root.Close(), os.RemoveAll(base)) }, nil
+	beside, err := startService(ctx, subject, port, temporary)
+	if err != nil {
+		return nil, nil, errors.Join(err, k.root.Close())
+	}
+	return k, func() error { return errors.Join(beside.close(), k.root.Close(), os.RemoveAll(base)) }, nil
 }
 
 func (k *kit) run(ctx context.Context) (*Report, error) {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/tools/taskrun"
 )
 
@@ -21,6 +23,10 @@ import (
 type Subject struct {
 	// Build is a shell command that makes the program. Run does not look at it; see Builder.
 	Build string `yaml:"build"`
+	// Service is the program, and its arguments, that the tasks need beside the plugin, such as a server that they are about. It runs from
+	// before the plugin's first start until after its last end, in Dir, with this process's environment and a TMPDIR of its own; what it
+	// takes calls at is 127.0.0.1:${PORT}. Empty: none.
+	Service []string `yaml:"service"`
 	// Command is the program and its arguments. A relative program with a slash is relative to Dir.
 	Command []string `yaml:"command"`
 	// Env is added to the few variables that every plugin gets.
@@ -86,7 +92,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // ReadSpec reads a verify.yaml. ${DIR} in its values is the folder of the file, which is also the plugin's working
-// directory; ${WORK} is left for Run, which makes that directory.
+// directory; ${WORK} and ${PORT} are left for Run, which makes that directory and finds that port.
 func ReadSpec(path string) (*Subject, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -171,6 +177,9 @@ func readYAML(path string, names map[string]string, into any) error {
 
 func expand(node *yaml.Node, names map[string]string) {
 	for name, value := range names {
+		if node.Value == name {
+			node.Tag = "" // a port alone is a number, as if it were written there
+		}
 		node.Value = strings.ReplaceAll(node.Value, name, value)
 	}
 	for _, child := range node.Content {
@@ -178,8 +187,8 @@ func expand(node *yaml.Node, names map[string]string) {
 	}
 }
 
-// within is the subject with ${WORK} replaced by a directory.
-func (s Subject) within(work string) (Subject, error) {
+// within is the subject with ${WORK} replaced by a directory, and ${PORT} by a port.
+func (s Subject) within(work, port string) (Subject, error) {
 	encoded, err := yaml.Marshal(s)
 	if err != nil {
 		return s, err
@@ -188,9 +197,13 @@ func (s Subject) within(work string) (Subject, error) {
 	if err := yaml.Unmarshal(encoded, &root); err != nil {
 		return s, err
 	}
-	expand(&root, map[string]string{"${WORK}": work})
+	expand(&root, map[string]string{"${WORK}": work, "${PORT}": port})
 	replaced := Subject{Dir: s.Dir}
 	return replaced, root.Decode(&replaced)
+}
+
+func (s Subject) startTimeout() time.Duration {
+	return cmp.Or(time.Duration(s.StartTimeout), config.DefaultStartTimeout)
 }
 
 // options are the task as `agenthost task run` has it.

@@ -245,12 +245,7 @@ func (k *kit) agents(ctx context.Context) ([]*admin.Agent, error) {
 	return k.agentList, nil
 }
 
-func (k *kit) startTimeout() time.Duration {
-	if k.subject.StartTimeout > 0 {
-		return time.Duration(k.subject.StartTimeout)
-	}
-	return defaultStartTimeout
-}
+func (k *kit) startTimeout() time.Duration { return k.subject.startTimeout() }
 
 // drop ends the shared process.
 func (k *kit) drop() {
