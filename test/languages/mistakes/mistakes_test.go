@@ -24,15 +24,20 @@ func TestMain(m *testing.M) { hosttest.Main(m, "cmd/agenthost") }
 // languages are the SDKs, in the order of the page: how the program is built, and how it is started, from the repository's root.
 var languages = []struct{ name, title, build, command string }{
 	{"go", "Go", "go build -o .cache/plugins/mistakes ./test/languages/mistakes/go", ".cache/plugins/mistakes"},
+	{"java", "Java", "scripts/java-program test/languages/mistakes/jvm", jvm + "injava.Mistakes"},
+	{"kotlin", "Kotlin", "scripts/java-program test/languages/mistakes/jvm", jvm + "inkotlin.MistakesKt"},
 	{"python", "Python", "scripts/venv flytekit", ".cache/venv-flytekit/bin/python test/languages/mistakes/python/mistakes.py"},
 }
+
+// jvm starts one of the programs of one module.
+const jvm = "java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp test/languages/mistakes/jvm/target/mistakes.jar:test/languages/mistakes/jvm/target/lib/* "
 
 // mistakes are made by task types of these names, in their creation. names is what tells the place, cures what tells what to do.
 var mistakes = []struct{ name, title, names, cures string }{
 	{"wrong_type", "An input is read as a type that it has not", `agent wrong_type: Create: input "?name"?`, `\bint`},
-	{"metadata", "Metadata that cannot be written", `agent metadata: Create: .*(wired|dict)`, `ids and places|results`},
+	{"metadata", "Metadata that cannot be written", `agent metadata: Create: .*([wW]ired|dict)`, `ids and places|results`},
 	{"null", "A creation that returns nothing", `agent null: Create`, `return its`},
-	{"panic", "A panic, or an exception that nobody expected", `Create.*\(\w+\.\w+:\d+\)$`, `range`},
+	{"panic", "A panic, or an exception that nobody expected", `Create.*\(\w+\.\w+:\d+\)$`, `range|out of bounds`},
 	{"block", "A creation that blocks for ever", `creating the job: DeadlineExceeded`, `only begins a job, and polls ask how it is; --begin-timeout`},
 	{"config", "A typo in the configuration", `--plugin-config: greting`, `did you mean "greeting"`},
 	{"secret", "A secret that is missing", `FailedPrecondition: agent secret: Create: there is no secret "token"`, "add it to the plugin's `secrets:`"},

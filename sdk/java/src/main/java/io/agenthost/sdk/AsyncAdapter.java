@@ -49,7 +49,7 @@ final class AsyncAdapter<M> {
     @SuppressWarnings("unchecked")
     private ByteString encoded(M meta) throws Exception {
         if (meta == null) {
-            throw AgentException.internal("it returned null: return what finds the job again, %s".formatted(metaType.getRawClass().getSimpleName()));
+            throw AgentException.internal("it returned null, by which no poll finds the job: return its %s".formatted(metaType.getRawClass().getSimpleName()));
         }
         if (agent instanceof MetaCodec<?> codec) {
             byte[] written = ((MetaCodec<M>) codec).encodeMeta(meta);

@@ -42,7 +42,13 @@ final class Guard {
             LOG.atError().setCause(thrown).addKeyValue("agent", agent).addKeyValue("task_category", category.name())
                     .addKeyValue("task_category_version", category.version()).addKeyValue("method", method).log("agent failed");
         }
-        return status.withDescription("agent %s: %s: %s".formatted(agent, method, cut(messageOf(thrown))));
+        return status.withDescription("agent %s: %s: %s".formatted(agent, method, cut(messageOf(thrown)) + (isUnexpected(thrown, status) ? Place.of(thrown) : "")));
+    }
+
+    /** Whether nobody has put an exception in words for whoever reads it: these have to be told where it began. */
+    private static boolean isUnexpected(Throwable thrown, Status status) {
+        return status.getCode() == Status.Code.INTERNAL
+                && !(thrown instanceof AgentException || thrown instanceof StatusException || thrown instanceof StatusRuntimeException);
     }
 
     /** The exception that a future's get or join wraps. */

@@ -20,13 +20,13 @@ final class KeptMetadata {
         try {
             written = Json.MAPPER.writeValueAsBytes(meta);
         } catch (JsonProcessingException e) {
-            throw refused(type, "cannot be written as JSON", e);
+            throw refused(type, "cannot be written as JSON", "", e);
         }
         Object read;
         try {
             read = Json.MAPPER.readValue(written, type);
         } catch (JsonProcessingException e) {
-            throw refused(type, "cannot be read from the JSON that it becomes", e);
+            throw refused(type, "cannot be read from the JSON that it becomes", CURE, e);
         } catch (IOException e) {
             throw new IllegalStateException("bytes in memory can be read", e);
         }
@@ -64,10 +64,10 @@ final class KeptMetadata {
         };
     }
 
-    private static AgentException refused(JavaType type, String what, JsonProcessingException e) {
+    private static AgentException refused(JavaType type, String what, String cure, JsonProcessingException e) {
         Guard.rethrowAgentException(e);
         String path = Json.path(e);
         return AgentException.internal("the metadata %s %s: %s%s%s".formatted(type.getRawClass().getName(), what,
-                path.isEmpty() ? "" : path.substring(path.startsWith(".") ? 1 : 0) + ": ", Json.describe(e), CURE));
+                path.isEmpty() ? "" : path.substring(path.startsWith(".") ? 1 : 0) + ": ", Json.describe(e), cure));
     }
 }
