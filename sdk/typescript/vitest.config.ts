@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^agenthost$/, replacement: here("src/index.ts") },
       { find: /^agenthost\/testing$/, replacement: here("src/testing/index.ts") },
       { find: /^agenthost\/vitest$/, replacement: here("src/testing/vitest.ts") },
+      { find: /^agenthost\/(http|jobstore|storage)$/, replacement: here("src/$1.ts") },
     ],
   },
 });

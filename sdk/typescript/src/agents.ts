@@ -1,7 +1,7 @@
 // What an author writes: an object for each agent.
-import { isDeepStrictEqual } from "node:util";
 import type { z } from "zod";
 import { InvalidArgument, LoadError } from "./errors.js";
+import { kept } from "./kept.js";
 import type { Resource } from "./resource.js";
 import type { Category, Job, Task } from "./task.js";
 import { read, SchemaError } from "./typed.js";
@@ -157,19 +157,11 @@ export class AsyncAgent extends Base<AnyAsync> {
 
   /** A job's metadata as Flyte keeps it. What would not come back as it is, is refused while the job can still be named. */
   encode(meta: unknown): Uint8Array {
-    const wrong = (why: string) => new TypeError(`what it returned cannot be kept as the job's metadata: ${why}`);
-    if (meta === undefined || meta === null) throw wrong(`it is ${meta}`);
-    let data: Uint8Array;
-    let back: unknown;
     try {
-      data = Buffer.from(JSON.stringify(meta));
-      back = this.#decode(data);
+      return Buffer.from(kept(meta, (json) => this.#decode(Buffer.from(json))));
     } catch (error) {
-      throw wrong((error as Error).message);
+      throw new TypeError(`what it returned cannot be kept as the job's metadata: ${(error as Error).message}`);
     }
-    const lost = differing(meta, back);
-    if (lost.length > 0) throw wrong(`${lost.join(", ")} would come back as another value`);
-    return data;
   }
 
   /** A job's metadata back; fields that this version does not know are ignored. */
@@ -186,15 +178,6 @@ export class AsyncAgent extends Base<AnyAsync> {
       throw new InvalidArgument(`the job's metadata is not what this agent wrote: ${error.message}`);
     }
   }
-}
-
-/** What another value does not have as it is: fields of an object, or the whole. */
-function differing(one: unknown, other: unknown): string[] {
-  if (typeof one !== "object" || one === null || typeof other !== "object" || other === null) {
-    return isDeepStrictEqual(one, other) ? [] : ["it"];
-  }
-  const [left, right] = [one as Record<string, unknown>, other as Record<string, unknown>];
-  return [...new Set([...Object.keys(left), ...Object.keys(right)])].filter((key) => !isDeepStrictEqual(left[key], right[key]));
 }
 
 /**

@@ -6,6 +6,7 @@ import { type Duration, type Timestamp, TimestampSchema } from "@bufbuild/protob
 import type { z } from "zod";
 import { type Agent, type AsyncAgent, type LogPart, type Metric, SyncAgent } from "./agents.js";
 import type { ConfigError } from "./config.js";
+import { traceOf, within } from "./context.js";
 import { CallError, Code, FailedPrecondition, isExpected, NotFound, nameOf, SystemFailure, statusOf } from "./errors.js";
 import {
   type CreateTaskRequest,
@@ -27,7 +28,7 @@ import type { TaskExecutionIdentifier } from "./gen/flyteidl/core/identifier_pb.
 import { LiteralMapSchema } from "./gen/flyteidl/core/literals_pb.js";
 import { TaskTemplateSchema } from "./gen/flyteidl/core/tasks_pb.js";
 import { LiteralError, toStruct } from "./literals.js";
-import { log, traceOf, withTrace } from "./log.js";
+import { log } from "./log.js";
 import type { Plugin } from "./plugin.js";
 import { failed, isTerminal, Phase, type Resource, toMessage } from "./resource.js";
 import { Secret } from "./secrets.js";
@@ -90,7 +91,7 @@ export class LocalRunner implements Runner {
     part: (part: Uint8Array) => void = () => {},
   ): Promise<Uint8Array> {
     const agent = this.plugin.agents[number] as Agent;
-    return withTrace(traceOf(info.headers), async () => {
+    return within({ trace: traceOf(info.headers), deadline: info.deadline, signal }, async () => {
       try {
         return await answer(agent, method, request, info, signal, part);
       } catch (error) {

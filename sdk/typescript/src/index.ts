@@ -17,6 +17,7 @@ export {
 } from "./agents.js";
 export { idempotencyKey, replaced } from "./calls.js";
 export { type ConfigError, duration, secretRef, size } from "./config.js";
+export { traceHeaders } from "./context.js";
 export {
   Abandoned,
   CallError,
@@ -30,7 +31,7 @@ export {
   Unavailable,
   UserFailure,
 } from "./errors.js";
-export { type Fields, type Level, log, traceHeaders } from "./log.js";
+export { type Fields, type Level, log } from "./log.js";
 export { type Configure, type MetricsRegistry, Plugin } from "./plugin.js";
 export {
   aborted,

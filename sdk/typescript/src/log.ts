@@ -1,40 +1,12 @@
 // Lines of the log as the host reads them: hclog's JSON, one a line, on standard error.
-import { AsyncLocalStorage } from "node:async_hooks";
 import { writeSync } from "node:fs";
 import { format } from "node:util";
+import { context } from "./context.js";
 
 export type Level = "trace" | "debug" | "info" | "warn" | "error";
 
 /** Fields of a line: anything that JSON can hold, and errors, with their stack. */
 export type Fields = Readonly<Record<string, unknown>>;
-
-/** The trace that a call belongs to, by W3C Trace Context. */
-export interface Trace {
-  readonly traceId: string;
-  readonly spanId: string;
-  /** What the call's own requests carry to continue the trace: `fetch(url, { headers: traceHeaders() })`. */
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-const current = new AsyncLocalStorage<Trace | undefined>();
-
-/** Runs a call so that what it logs names its trace. */
-export function withTrace<T>(trace: Trace | undefined, call: () => T): T {
-  return current.run(trace, call);
-}
-
-/** The headers by which a request to another service continues the trace of the call under way; none outside of one. */
-export function traceHeaders(): Record<string, string> {
-  return { ...current.getStore()?.headers };
-}
-
-const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}$/;
-
-/** The trace that a call's metadata says. */
-export function traceOf(headers: Readonly<Record<string, string>>): Trace | undefined {
-  const found = TRACEPARENT.exec(headers.traceparent ?? "");
-  return found ? { traceId: found[1] as string, spanId: found[2] as string, headers } : undefined;
-}
 
 /** The plugin's log: level and fields arrive in the host's log. */
 export const log = {
@@ -46,7 +18,7 @@ export const log = {
 };
 
 function line(level: Level, message: string, fields: Fields = {}): void {
-  const trace = current.getStore();
+  const { trace } = context();
   const time = new Date().toISOString().replace("Z", "000Z"); // hclog wants six digits, always
   const said = {
     ...fields,

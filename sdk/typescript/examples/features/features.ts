@@ -1,6 +1,7 @@
 // Everything that the TypeScript SDK offers, in one plugin. A job does what its input "do" says. test/languages/features asks it, as
 // it asks the same example in the other languages.
 import { access, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -13,6 +14,7 @@ import {
   File,
   failed,
   file,
+  InvalidArgument,
   log,
   NotFound,
   Plugin,
@@ -24,10 +26,12 @@ import {
   size,
   succeeded,
   syncAgent,
-  traceHeaders,
   Unavailable,
   UserFailure,
 } from "agenthost";
+import { fetch } from "agenthost/http";
+import { JobStore } from "agenthost/jobstore";
+import { write, writeDeck } from "agenthost/storage";
 import prometheus from "prom-client";
 import { z } from "zod";
 
@@ -196,11 +200,38 @@ const refers = syncAgent({
 const fetches = syncAgent({
   taskType: "features_fetches",
   inputs: z.object({ url: z.string() }),
-  async execute(task) {
-    const response = await fetch(task.inputs.url, { headers: traceHeaders(), signal: task.signal });
-    if (!response.ok) throw new Unavailable(`the service says ${response.status}`);
+  async execute({ inputs: { url } }) {
+    const response = await fetch(url);
+    if (!response.ok) throw new InvalidArgument(`${url} answers ${response.status}`);
     return succeeded({ body: await response.text() });
   },
+});
+
+const escaped = (text: string) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+const writes = syncAgent({
+  taskType: "features_writes",
+  inputs: z.object({ text: z.string() }),
+  async execute({ inputs: { text }, outputPrefix }) {
+    const file = await write(outputPrefix, "report.txt", text);
+    await writeDeck(outputPrefix, `<h1>Report</h1><p>${escaped(text)}</p>`);
+    return succeeded({ file });
+  },
+});
+
+/** Keeps its jobs in files, by the attempts' keys, which are all that Flyte keeps. */
+const store = new JobStore(process.env.FEATURES_STORE || join(tmpdir(), "features"), z.object({ do: z.string(), key: z.string() }));
+
+const stored = asyncAgent({
+  taskType: "features_stored",
+  inputs: z.object({ do: z.string() }),
+  meta: z.string(),
+  create({ inputs, idempotencyKey: key }) {
+    store.add(key, { do: inputs.do, key });
+    return key;
+  },
+  get: (job) => succeeded(store.get(job.meta)),
+  delete: (job) => store.delete(job.meta),
 });
 
 const features = jobs("features_job", {
@@ -211,7 +242,7 @@ const features = jobs("features_job", {
 const blocks = jobs("features_blocks", { name: "Blocks", idempotentCreate: false });
 const plain = jobs("features_plain", { name: "Plain", idempotentCreate: false });
 
-new Plugin("features", "1.0.0", [features, plain, echo, custom, together, movePoint, refers, fetches, blocks])
+new Plugin("features", "1.0.0", [features, plain, stored, echo, custom, together, movePoint, refers, fetches, writes, blocks])
   .configure(Config, () => {})
   .metrics(prometheus.register)
   .serve();
