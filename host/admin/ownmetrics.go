@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"strconv"
@@ -10,20 +9,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agenthost/agenthost/host/fleet"
+	"github.com/agenthost/agenthost/host/plugin"
 )
 
-// What a process of a plugin may have of metrics of its own: a mistake in one plugin must not cost everybody the host's metrics.
 const (
-	ownPrefix     = "plugin_" // before each of their names, so that none is one of the host's
-	maxOwnSeries  = 500       // as Prometheus counts: each bucket of a histogram is one
-	maxOwnLabels  = 16
-	maxLabelValue = 128 // bytes
-	maxOwnHelp    = 512 // bytes
+	ownPrefix  = "plugin_" // before each name of a plugin's metrics, so that none is one of the host's
+	maxOwnHelp = 512       // bytes
 )
 
 var (
@@ -53,28 +47,17 @@ func (c *ownCollector) Collect(metrics chan<- prometheus.Metric) {
 	for _, own := range asked {
 		leftOut[own.Plugin] += 0
 		unread[own.Plugin] += 0
-		families, err := parseOwn(own.Text)
+		families, err := plugin.ParseMetrics(own.Text)
 		if own.Err != nil || err != nil {
 			unread[own.Plugin]++
 			continue
 		}
 		leftOut[own.Plugin] += showOwn(metrics, known, own, families)
 	}
-	for plugin := range leftOut {
-		metrics <- prometheus.MustNewConstMetric(ownLeftOut, prometheus.GaugeValue, float64(leftOut[plugin]), plugin)
-		metrics <- prometheus.MustNewConstMetric(ownUnread, prometheus.GaugeValue, float64(unread[plugin]), plugin)
+	for name := range leftOut {
+		metrics <- prometheus.MustNewConstMetric(ownLeftOut, prometheus.GaugeValue, float64(leftOut[name]), name)
+		metrics <- prometheus.MustNewConstMetric(ownUnread, prometheus.GaugeValue, float64(unread[name]), name)
 	}
-}
-
-func parseOwn(text []byte) ([]*dto.MetricFamily, error) {
-	parser := expfmt.NewTextParser(model.LegacyValidation)
-	byName, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-	families := make([]*dto.MetricFamily, 0, len(byName))
-	for _, family := range byName {
-		families = append(families, family)
-	}
-	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
-	return families, err
 }
 
 // ownFamily is a metric as the first plugin has it that has one of this name. Others of the name are of the same type, and get its
@@ -101,8 +84,8 @@ func showOwn(metrics chan<- prometheus.Metric, known map[string]ownFamily, own f
 			known[name] = is
 		}
 		for _, metric := range family.GetMetric() {
-			series := seriesOf(metric)
-			if is.kind != family.GetType() || shown+series > maxOwnSeries || !labelled(metric, added) {
+			series := plugin.SeriesOf(metric)
+			if is.kind != family.GetType() || shown+series > plugin.MaxMetricSeries || !labelled(metric, added) {
 				leftOut += series
 				continue
 			}
@@ -119,25 +102,13 @@ func showOwn(metrics chan<- prometheus.Metric, known map[string]ownFamily, own f
 	return leftOut
 }
 
-// seriesOf is how many series a metric is for Prometheus.
-func seriesOf(metric *dto.Metric) int {
-	const sumAndCount = 2
-	switch {
-	case metric.Histogram != nil:
-		return len(metric.GetHistogram().GetBucket()) + sumAndCount
-	case metric.Summary != nil:
-		return len(metric.GetSummary().GetQuantile()) + sumAndCount
-	}
-	return 1
-}
-
 // labelled adds labels to a metric's own, which are renamed where they are called the same; false where there may not be these.
 func labelled(metric *dto.Metric, added []*dto.LabelPair) bool {
-	if len(metric.GetLabel()) > maxOwnLabels {
+	if len(metric.GetLabel()) > plugin.MaxMetricLabels {
 		return false
 	}
 	for _, label := range metric.GetLabel() {
-		if len(label.GetValue()) > maxLabelValue || len(label.GetName()) > maxLabelValue || !utf8.ValidString(label.GetValue()) {
+		if len(label.GetValue()) > plugin.MaxMetricLabelValue || len(label.GetName()) > plugin.MaxMetricLabelValue || !utf8.ValidString(label.GetValue()) {
 			return false
 		}
 		for _, taken := range added {

@@ -3,7 +3,8 @@ package fleet
 import (
 	"context"
 	"sync"
-	"time"
+
+	"github.com/agenthost/agenthost/host/plugin"
 )
 
 // OwnMetrics is what one process of a plugin says of its own metrics, as text.
@@ -14,13 +15,10 @@ type OwnMetrics struct {
 	Err                error // why it could not be asked
 }
 
-// metricsWait is how long a plugin may take to say its metrics: those who wait for the host's want theirs soon.
-const metricsWait = time.Second
-
 // Metrics asks the running processes of all plugins for their own metrics, all at once. Those that have none are not in it, nor
 // are those that only drain.
 func (f *Fleet) Metrics() []OwnMetrics {
-	ctx, cancel := context.WithTimeout(context.Background(), metricsWait)
+	ctx, cancel := context.WithTimeout(context.Background(), plugin.MetricsWait)
 	defer cancel()
 	var (
 		asked sync.WaitGroup

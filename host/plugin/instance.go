@@ -123,8 +123,8 @@ func (i *Instance) Drain(ctx context.Context) error {
 	return nil
 }
 
-// drainWait is how long a plugin may take to hear that it drains.
-const drainWait = time.Second
+// DrainWait is how long a plugin may take to hear that it drains.
+const DrainWait = time.Second
 
 // tellDrain tells the plugin that it is to go. Older plugins do not want to know.
 func (i *Instance) tellDrain(ctx context.Context) {
@@ -132,7 +132,7 @@ func (i *Instance) tellDrain(ctx context.Context) {
 	if end, bounded := ctx.Deadline(); bounded {
 		request.Timeout = durationpb.New(time.Until(end))
 	}
-	ctx, cancel := context.WithTimeout(ctx, drainWait)
+	ctx, cancel := context.WithTimeout(ctx, DrainWait)
 	defer cancel()
 	_, err := pluginv1.NewPluginServiceClient(i.running.conn).Drain(ctx, request)
 	if err != nil && status.Code(err) != codes.Unimplemented {

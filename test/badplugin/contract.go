@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -185,6 +186,74 @@ var contractModes = map[string]func(*options){
 		}))
 	},
 
+	// Its own metrics.
+	"metrics-fail": func(o *options) { serve(o, fail(methodMetrics)) },
+	"counts": func(o *options) {
+		var calls atomic.Int64
+		serve(o, onRequest(func(any) { calls.Add(1) }), answer(methodMetrics, func() (any, error) {
+			return metricsText("# TYPE calls_total counter\ncalls_total{of=\"all\"} %d\n", calls.Load()), nil
+		}))
+	},
+	"counts-down": func(o *options) {
+		var calls atomic.Int64
+		serve(o, answer(methodMetrics, func() (any, error) {
+			return metricsText("# TYPE calls_total counter\ncalls_total{of=\"all\"} %d\n", 1_000_000-calls.Add(1)), nil
+		}))
+	},
+	"has-many-series": func(o *options) {
+		serve(o, answer(methodMetrics, func() (any, error) {
+			var text strings.Builder
+			for n := range 501 {
+				fmt.Fprintf(&text, "jobs{name=\"%d\"} 1\n", n)
+			}
+			return metricsText("%s", text.String()), nil
+		}))
+	},
+	"measures-between-calls": func(o *options) {
+		var calls atomic.Int64
+		serve(o, onRequest(func(any) { calls.Add(1) }), answer(methodMetrics, func() (any, error) {
+			before := calls.Load()
+			time.Sleep(50 * time.Millisecond)
+			if calls.Load()-before > 4 {
+				time.Sleep(2 * time.Second) // not now
+			}
+			return metricsText("jobs 3\n"), nil
+		}))
+	},
+
+	// The drain.
+	"drain-fails": func(o *options) { serve(o, fail(methodDrain)) },
+	"drain-ends-it": func(o *options) {
+		serve(o, answer(methodDrain, func() (any, error) {
+			time.AfterFunc(10*time.Millisecond, func() { say(realStderr, `{"@level":"info","@message":"drained, bye"}`); os.Exit(0) })
+			return &pluginv1.DrainResponse{}, nil
+		}))
+	},
+	"refuses-when-drained": func(o *options) {
+		serve(o, whenDrained(func(method string) error {
+			if method == methodHealth || method == methodShutdown {
+				return nil
+			}
+			return status.Error(codes.Unavailable, "the plugin is being replaced")
+		}))
+	},
+	"creates-nothing-when-drained": func(o *options) {
+		serve(o, whenDrained(func(method string) error {
+			if strings.HasSuffix(method, "/CreateTask") {
+				return status.Error(codes.FailedPrecondition, "the queue is closed")
+			}
+			return nil
+		}))
+	},
+	"deaf-when-drained": func(o *options) {
+		serve(o, whenDrained(func(method string) error {
+			if method == methodShutdown {
+				select {} // until the last job ends, of which there is always one
+			}
+			return nil
+		}))
+	},
+
 	// The end.
 	"deaf": func(o *options) {
 		serve(o, answer(methodShutdown, func() (any, error) { return &emptypb.Empty{}, nil }))
@@ -196,6 +265,29 @@ var contractModes = map[string]func(*options){
 		}))
 	},
 	"ignores-sigterm": func(o *options) { ignoreAll(); serve(o) },
+}
+
+// metricsText is an answer to Metrics.
+func metricsText(format string, args ...any) *pluginv1.MetricsResponse {
+	return &pluginv1.MetricsResponse{Text: fmt.Appendf(nil, format, args...)}
+}
+
+// whenDrained puts a condition before every unary call after Drain.
+func whenDrained(why func(method string) error) change {
+	var drained atomic.Bool
+	return func(s *server) {
+		s.interceptors = append(s.interceptors, func(ctx context.Context, request any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if drained.Load() {
+				if err := why(info.FullMethod); err != nil {
+					return nil, err
+				}
+			}
+			if info.FullMethod == methodDrain {
+				drained.Store(true)
+			}
+			return next(ctx, request)
+		})
+	}
 }
 
 // ledger keeps what was made of an attempt, by its output prefix: the job's resource_meta, or nothing where it was abandoned.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"runtime"
@@ -153,7 +154,7 @@ func (a *about) Configure(_ context.Context, request *pluginv1.ConfigureRequest)
 }
 
 func (a *about) Drain(_ context.Context, request *pluginv1.DrainRequest) (*pluginv1.DrainResponse, error) {
-	say(realStderr, "drains within "+request.GetTimeout().AsDuration().Round(time.Minute).String())
+	say(realStderr, fmt.Sprintf(`{"@level":"info","@message":"drains within %v"}`, request.GetTimeout().AsDuration().Round(time.Minute)))
 	return &pluginv1.DrainResponse{}, nil
 }
 

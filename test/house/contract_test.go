@@ -108,7 +108,7 @@ func TestTheContractNamesTheDefaultsOfTheConfiguration(t *testing.T) {
 // unwrapped is a page with each paragraph in one line.
 func unwrapped(page string) string { return strings.Join(strings.Fields(page), " ") }
 
-var checkName = regexp.MustCompile("`((?:handshake|tls|health|describe|configure|agents|unknown|requests|tasks|sync|load|stop|logs)/[a-z0-9-]+)`")
+var checkName = regexp.MustCompile("`((?:handshake|tls|health|describe|configure|agents|unknown|requests|tasks|sync|metrics|load|drain|stop|logs)/[a-z0-9-]+)`")
 
 func TestTheContractAndItsChecksNameEachOther(t *testing.T) {
 	var checks []string

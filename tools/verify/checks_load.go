@@ -57,6 +57,12 @@ func loadChecks() []*Check {
 			run:    hostPolls,
 		},
 		{
+			Name:   "load/metrics",
+			Reason: "the host asks for the plugin's own metrics whenever it is asked for its own, and leaves out what comes later than a second",
+			Advice: "answer PluginService/Metrics from memory: neither wait for calls under way nor for what you measure",
+			run:    metricsUnderLoad,
+		},
+		{
 			Name:   "load/deadline",
 			Reason: "each call has a deadline, and work for a caller that is gone must not pile up",
 			Advice: "pass the call's context or deadline on to whatever you wait for, and release what you hold when it is over",
@@ -349,6 +355,37 @@ func (k *kit) many(ctx context.Context, l *load, calls int) error {
 	return nil
 }
 
+// callAll makes each call of the load several times, some at a time, and counts what they get.
+func (k *kit) callAll(ctx context.Context, l *load, tally *tally) {
+	var calls sync.WaitGroup
+	for range workers {
+		calls.Go(func() {
+			for range l.calls {
+				ctx, cancel := k.call(ctx)
+				tally.add(l.one(ctx))
+				cancel()
+			}
+		})
+	}
+	calls.Wait()
+}
+
+// keepCalling makes calls, some at a time, until stop, which waits for those under way.
+func (k *kit) keepCalling(ctx context.Context, l *load, tally *tally) (stop func()) {
+	var enough atomic.Bool
+	var working sync.WaitGroup
+	for range workers {
+		working.Go(func() {
+			for !enough.Load() && ctx.Err() == nil {
+				ctx, cancel := k.call(ctx)
+				tally.add(l.one(ctx))
+				cancel()
+			}
+		})
+	}
+	return func() { enough.Store(true); working.Wait() }
+}
+
 // tally counts what calls got.
 type tally struct {
 	mu     sync.Mutex
@@ -374,6 +411,16 @@ func (t *tally) lost() error {
 	for code, err := range t.first {
 		if lost(err) {
 			return fmt.Errorf("%d got %s", t.counts[code], describeError(err))
+		}
+	}
+	return nil
+}
+
+// beyond is about calls that got a code which none got before.
+func (t *tally) beyond(before *tally, which string) error {
+	for code, err := range t.first {
+		if before.counts[code] == 0 {
+			return failed("of the calls %s, %d got %s", which, t.counts[code], describeError(err))
 		}
 	}
 	return nil

@@ -90,6 +90,8 @@ type kit struct {
 	broken map[stage]error
 	logs   logBook
 	ended  *orderlyEnd
+	// drainSeen is what came of a Drain; nil: none was tried.
+	drainSeen *drained
 
 	takesNoConfig  bool // it serves no Configure
 	describeAnswer *pluginv1.DescribeResponse

@@ -36,6 +36,8 @@ func TestServersOfTheContractByOthers(t *testing.T) {
 		"python-plugin": {"python_plugin.py", map[string]string{
 			"describe/answers":  "missing HTTP content-type",
 			"configure/accepts": "missing HTTP content-type",
+			"metrics/text":      "missing HTTP content-type",
+			"drain/answers":     "missing HTTP content-type",
 		}},
 		// pyvider-rpcplugin 0.5.5 ends when a version above 7 is among those offered, puts its socket into the temporary
 		// directory, and serves TLS without asking for a client's certificate (it says so in its log). It stops as it should.

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"fmt"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -62,7 +63,10 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
 		}
 	}
-	if want := []string{"tasks/abandon", "tasks/attempts", "tasks/find", "tasks/idempotent-create"}; !slices.Equal(named(report, verify.Skipped), want) {
+	if want := []string{
+		"load/metrics", "metrics/bounds", "metrics/counters", "metrics/duplicates", "metrics/text",
+		"tasks/abandon", "tasks/attempts", "tasks/find", "tasks/idempotent-create",
+	}; !slices.Equal(named(report, verify.Skipped), want) {
 		t.Errorf("skipped: %v, want %v", named(report, verify.Skipped), want)
 	}
 }
@@ -111,6 +115,20 @@ func TestAPluginThatFindsAndAbandonsPasses(t *testing.T) {
 	for _, check := range report.Checks {
 		if check.Status != verify.Passed {
 			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
+		}
+	}
+}
+
+func TestAPluginWithMetricsAndOneWithoutDrainPass(t *testing.T) {
+	options := fast
+	options.Select = regexp.MustCompile("^metrics/|^load/metrics$|^drain/")
+	for mode, skipped := range map[string][]string{
+		"counts":        {},
+		"drain-missing": {"drain/answers", "drain/calls", "drain/shutdown", "load/metrics", "metrics/bounds", "metrics/counters", "metrics/duplicates", "metrics/text"},
+	} {
+		report := run(t, good(mode), options)
+		if !report.OK() || report.Count(verify.Warned) > 0 || !slices.Equal(named(report, verify.Skipped), skipped) {
+			t.Errorf("%s: got %+v", mode, report.Checks)
 		}
 	}
 }
@@ -188,6 +206,21 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"is wedged by a cancellation":  {good("wedged-by-cancellation"), []string{"load/cancellation"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"leaks memory":                 {good("leaks-memory"), []string{"load/leak"}, nil, "it grows with every"},
 		"leaks files":                  {good("leaks-files"), []string{"load/leak"}, nil, "files"},
+		"fails Metrics":                {good("metrics-fail"), []string{"metrics/text"}, nil, "Metrics fails: INTERNAL"},
+		"writes metrics as it likes":   {measured("jobs=3"), []string{"metrics/text"}, nil, "not in Prometheus' text format"},
+		"has too much to measure":      {good("with-metrics", "-block", "300000"), []string{"metrics/text"}, nil, "more than 262144"},
+		"has too many series":          {good("has-many-series"), []string{"metrics/bounds"}, nil, "501 series, more than 500"},
+		"has too many labels":          {measured("jobs{" + manyLabels + "} 3"), []string{"metrics/bounds"}, nil, "17 labels, more than 16"},
+		"has long labels":              {measured(`jobs{sql="` + strings.Repeat("x", 129) + `"} 3`), []string{"metrics/bounds"}, nil, "the label sql has a value of 129 bytes"},
+		"measures one thing twice":     {measured("jobs{a=\"1\",b=\"2\"} 3\njobs{b=\"2\",a=\"1\"} 4"), []string{"metrics/duplicates"}, nil, `jobs{a="1", b="2"} is there twice`},
+		"counts down":                  {good("counts-down"), []string{"metrics/counters"}, nil, `calls_total{of="all"} falls from`},
+		"measures between calls":       {good("measures-between-calls"), []string{"load/metrics"}, nil, "not within 1s"},
+		"fails Drain":                  {good("drain-fails"), []string{"drain/answers"}, nil, "Drain fails: INTERNAL"},
+		"is slow to hear of Drain":     {good("drain-hangs"), nil, []string{"drain/answers"}, "the host goes on after 1s"},
+		"ends at Drain":                {good("drain-ends-it"), []string{"drain/calls"}, nil, "drained, bye"},
+		"refuses calls after Drain":    {good("refuses-when-drained"), []string{"drain/calls"}, nil, "UNAVAILABLE: the plugin is being replaced"},
+		"makes no jobs after Drain":    {good("creates-nothing-when-drained"), []string{"drain/calls"}, nil, "CreateTask after Drain fails: FAILED_PRECONDITION"},
+		"is deaf after Drain":          {good("deaf-when-drained"), []string{"drain/shutdown"}, nil, "Shutdown: DEADLINE_EXCEEDED"},
 		"serves no Shutdown":           {good("no-shutdown"), []string{"stop/shutdown"}, nil, "does not serve plugin.GRPCController"},
 		"runs on after Shutdown":       {good("deaf"), []string{"stop/shutdown"}, nil, "it still runs"},
 		"exits with another code":      {good("exits-with-3"), nil, []string{"stop/shutdown", "stop/socket"}, "code 3"},
@@ -226,6 +259,18 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		})
 	}
 }
+
+// measured is a plugin with these metrics.
+func measured(text string) verify.Subject { return good("with-metrics", "-block", "0", "-text", text) }
+
+// manyLabels are one more than a metric may have.
+var manyLabels = func() string {
+	var labels []string
+	for n := range 17 {
+		labels = append(labels, fmt.Sprintf("l%d=%q", n, "x"))
+	}
+	return strings.Join(labels, ",")
+}()
 
 // unknownTasks fail in a plugin that does not look at task categories: its polls and deletions miss the job instead.
 var unknownTasks = []string{"requests/empty", "unknown/create", "unknown/sync"}
