@@ -5,7 +5,7 @@ import { kept } from "./kept.js";
 import type { Resource } from "./resource.js";
 import type { Category, Job, Task } from "./task.js";
 import { read, SchemaError } from "./typed.js";
-import type { Temporal, Value } from "./values.js";
+import { nameOfType, type Temporal, type Value } from "./values.js";
 
 export type Awaitable<T> = T | Promise<T>;
 
@@ -157,10 +157,15 @@ export class AsyncAgent extends Base<AnyAsync> {
 
   /** A job's metadata as Flyte keeps it. What would not come back as it is, is refused while the job can still be named. */
   encode(meta: unknown): Uint8Array {
+    if (meta === undefined || meta === null)
+      throw new TypeError(`it returned ${meta}, by which no poll finds the job: return its metadata`);
     try {
-      return Buffer.from(kept(meta, (json) => this.#decode(Buffer.from(json))));
+      return Buffer.from(kept(meta, (json) => read(this.options.meta as z.ZodType, JSON.parse(json))));
     } catch (error) {
-      throw new TypeError(`what it returned cannot be kept as the job's metadata: ${(error as Error).message}`);
+      throw new TypeError(
+        `the ${nameOfType(meta)} that it returned cannot be kept as the job's metadata: ${(error as Error).message}; ` +
+          "metadata has ids and places, by which any process finds the job",
+      );
     }
   }
 

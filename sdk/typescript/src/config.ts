@@ -3,7 +3,7 @@ import { Temporal } from "temporal-polyfill";
 import { z } from "zod";
 import { LoadError, reasonOf } from "./errors.js";
 import { type Secret, secret } from "./secrets.js";
-import { at, dotted, isInteger, wrapped } from "./typed.js";
+import { at, dotted, expectedAt, wrapped } from "./typed.js";
 
 /** What is wrong with a key of the configuration, dotted; an empty key is the configuration as a whole. */
 export interface ConfigError {
@@ -195,24 +195,6 @@ const WANTED: Readonly<Record<string, string>> = {
   null: "null",
 };
 
-/** What a value at a path is checked by. */
-function schemaAt(schema: z.ZodType | undefined, path: readonly PropertyKey[]): z.ZodType | undefined {
-  const inner = schema && wrapped(schema);
-  if (inner) return schemaAt(inner, path);
-  const [key, ...rest] = path;
-  if (key === undefined) return schema;
-  const def: Def = schema?._zod.def;
-  switch (def?.type) {
-    case "object":
-      return schemaAt(def.shape[key], rest);
-    case "record":
-      return schemaAt(def.valueType, rest);
-    case "array":
-      return schemaAt(def.element, rest);
-  }
-  return undefined;
-}
-
 function described(schema: z.ZodType, issue: z.core.$ZodIssue, block: unknown): ConfigError[] {
   const key = dotted(issue.path);
   const got = at(block, issue.path);
@@ -223,7 +205,7 @@ function described(schema: z.ZodType, issue: z.core.$ZodIssue, block: unknown): 
       return []; // told by unknownKeys, with what was meant
     case "invalid_type": {
       if (issue.message.startsWith("must be ")) return error(`${issue.message}, got ${shownJson(got)}`);
-      const wanted = issue.expected === "number" && isInteger(schemaAt(schema, issue.path)) ? "int" : issue.expected;
+      const wanted = expectedAt(schema, issue);
       return error(`must be ${WANTED[wanted] ?? wanted}, got ${shownJson(got)}`);
     }
     case "invalid_value":

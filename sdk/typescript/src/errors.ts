@@ -127,8 +127,22 @@ export function statusOf(agent: string, method: string, error: unknown): CallErr
 function described(error: unknown): string {
   if (!(error instanceof Error)) return `it threw ${String(error)}`;
   if (error instanceof CallError) return error.message;
-  return codeOf(error) === Code.INTERNAL ? `${error.name}: ${error.message}` : error.message || error.name;
+  if (codeOf(error) !== Code.INTERNAL) return error.message || error.name;
+  const place = placeOf(error);
+  return `${error.name}: ${error.message}${place && ` (${place})`}`;
 }
+
+/** Where in the author's own code an error was thrown, as "warehouse.ts:53"; empty where that is not known. */
+function placeOf({ stack = "" }: Error): string {
+  const frames = stack.matchAll(/^ +at .*?((?:file:|\/)[^()\n]*\/)([^/()\n]+):(\d+):\d+\)?$/gm);
+  for (const [, folder = "", file, line] of frames) {
+    if (!folder.includes("/node_modules/") && !folder.includes(OWN)) return `${file}:${line}`;
+  }
+  return "";
+}
+
+/** The folder of the SDK's own code. */
+const OWN = new URL(".", import.meta.url).pathname;
 
 function codeOf(error: unknown): Code {
   if (!(error instanceof Error)) return Code.INTERNAL;

@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from "node:util";
 
 /** A value as JSON. Throws a TypeError that says why it would not come back, by `read`, as it is. */
 export function kept(value: unknown, read: (json: string) => unknown): string {
-  if (value === undefined || value === null) throw new TypeError(`it is ${value}`);
   const json: string | undefined = JSON.stringify(value);
   if (json === undefined) throw new TypeError(`JSON cannot hold a ${typeof value}`);
   const lost = differing(value, read(json));

@@ -147,7 +147,11 @@ class AgentThread {
   }
 
   #begin(): void {
-    const worker = new Worker(this.program, { workerData: { agenthost: this.numbers }, argv: process.argv.slice(2) });
+    const worker = new Worker(this.program, {
+      workerData: { agenthost: this.numbers },
+      argv: process.argv.slice(2),
+      execArgv: [...process.execArgv, "--enable-source-maps"], // errors name the lines that the author wrote
+    });
     this.#worker = worker;
     this.#answered = Date.now();
     let loaded = false;
@@ -183,7 +187,7 @@ class AgentThread {
   /** An agent has called process.exit, or what it needs of memory is not there. The other agents do not notice. */
   #ended(code: number, why: unknown): void {
     if (this.#ending) return;
-    const reason = why instanceof Error ? why.message : `process.exit(${code}) was called`;
+    const reason = why instanceof Error ? why.message : `process.exit(${code}) was called, and no call must ever end the process`;
     log.error("an agent's thread has ended", { agents: this.agents, reason });
     for (const [id, pending] of this.#pending) {
       this.#pending.delete(id);

@@ -32,7 +32,7 @@ export class SchemaError extends Error {
 export function read<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
   const found = schema.safeParse(shaped(schema, value));
   if (found.success) return found.data;
-  throw new SchemaError(found.error.issues.flatMap((issue) => reasons(issue, value)).join("; "));
+  throw new SchemaError(found.error.issues.flatMap((issue) => reasons(schema, issue, value)).join("; "));
 }
 
 /** Takes numbers and datetimes over into what the schema asks for, where nothing is lost. What does not fit zod refuses. */
@@ -103,12 +103,36 @@ function mapped(value: Record<string, unknown>, one: (key: string, value: unknow
   return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, one(key, entry)]));
 }
 
-function reasons(issue: z.core.$ZodIssue, value: unknown): string[] {
+function reasons(schema: z.ZodType, issue: z.core.$ZodIssue, value: unknown): string[] {
   const key = dotted(issue.path);
   const got = at(value, issue.path);
-  const said = issue.message.replace(/^Invalid input: /, "").replace(/, received .*$/, "");
+  const wanted = issue.code === "invalid_type" && expectedAt(schema, issue) === "int" ? "expected an integer" : issue.message;
+  const said = wanted.replace(/^Invalid input: /, "").replace(/, received .*$/, "");
   const why = got === undefined ? "is missing" : `${said}, got ${shown(got)}`;
   return [key ? `${key}: ${why}` : why];
+}
+
+/** What a value at a path is checked by. */
+function schemaAt(schema: z.ZodType | undefined, path: readonly PropertyKey[]): z.ZodType | undefined {
+  const inner = schema && wrapped(schema);
+  if (inner) return schemaAt(inner, path);
+  const [key, ...rest] = path;
+  if (key === undefined) return schema;
+  const def: Def = schema?._zod.def;
+  switch (def?.type) {
+    case "object":
+      return schemaAt(def.shape[key], rest);
+    case "record":
+      return schemaAt(def.valueType, rest);
+    case "array":
+      return schemaAt(def.element, rest);
+  }
+  return undefined;
+}
+
+/** What is expected where a value has another type: zod says number also where only whole ones are. */
+export function expectedAt(schema: z.ZodType, issue: z.core.$ZodIssueInvalidType): string {
+  return issue.expected === "number" && isInteger(schemaAt(schema, issue.path)) ? "int" : issue.expected;
 }
 
 /** Whether a schema of numbers takes whole ones only. */

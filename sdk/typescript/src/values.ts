@@ -113,7 +113,13 @@ export function shown(value: unknown): string {
     case "symbol":
       return "symbol";
   }
-  if (Array.isArray(value)) return `list of ${value.length}`;
+  return Array.isArray(value) ? `list of ${value.length}` : nameOfType(value);
+}
+
+/** What a value is, in a word: its class, where it has one. */
+export function nameOfType(value: unknown): string {
+  if (typeof value !== "object" || value === null) return typeof value;
+  if (Array.isArray(value)) return "list";
   const name = value.constructor?.name;
   return name && name !== "Object" ? name : "object";
 }

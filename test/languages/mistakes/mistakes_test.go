@@ -27,6 +27,7 @@ var languages = []struct{ name, title, build, command string }{
 	{"java", "Java", "scripts/java-program test/languages/mistakes/jvm", jvm + "injava.Mistakes"},
 	{"kotlin", "Kotlin", "scripts/java-program test/languages/mistakes/jvm", jvm + "inkotlin.MistakesKt"},
 	{"python", "Python", "scripts/venv flytekit", ".cache/venv-flytekit/bin/python test/languages/mistakes/python/mistakes.py"},
+	{"typescript", "TypeScript", "scripts/typescript-sdk", "node sdk/typescript/build/tests/programs/mistakes.js"},
 }
 
 // jvm starts one of the programs of one module.
@@ -37,11 +38,11 @@ var mistakes = []struct{ name, title, names, cures string }{
 	{"wrong_type", "An input is read as a type that it has not", `agent wrong_type: Create: input "?name"?`, `\bint`},
 	{"metadata", "Metadata that cannot be written", `agent metadata: Create: .*([wW]ired|dict)`, `ids and places|results`},
 	{"null", "A creation that returns nothing", `agent null: Create`, `return its`},
-	{"panic", "A panic, or an exception that nobody expected", `Create.*\(\w+\.\w+:\d+\)$`, `range|out of bounds`},
+	{"panic", "A panic, or an exception that nobody expected", `Create.*\(\w+\.\w+:\d+\)$`, `range|out of bounds|properties of undefined`},
 	{"block", "A creation that blocks for ever", `creating the job: DeadlineExceeded`, `only begins a job, and polls ask how it is; --begin-timeout`},
 	{"config", "A typo in the configuration", `--plugin-config: greting`, `did you mean "greeting"`},
 	{"secret", "A secret that is missing", `FailedPrecondition: agent secret: Create: there is no secret "token"`, "add it to the plugin's `secrets:`"},
-	{"exit", "A call that prints and ends the process", `exited with code 1; last output: no license found|tried to end the process with SystemExit\(3\)`, `no call must ever end|only the call has ended`},
+	{"exit", "A call that prints and ends the process", `exited with code 1; last output: no license found|tried to end the process with SystemExit\(3\)|process\.exit\(3\) was called`, `no call must ever end|only the call has ended`},
 }
 
 const (
