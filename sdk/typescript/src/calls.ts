@@ -29,6 +29,7 @@ import { LiteralMapSchema } from "./gen/flyteidl/core/literals_pb.js";
 import { TaskTemplateSchema } from "./gen/flyteidl/core/tasks_pb.js";
 import { LiteralError, toStruct } from "./literals.js";
 import { log } from "./log.js";
+import type { Counted } from "./metrics.js";
 import type { Plugin } from "./plugin.js";
 import { failed, isTerminal, Phase, type Resource, toMessage } from "./resource.js";
 import { Secret } from "./secrets.js";
@@ -60,8 +61,8 @@ export interface Runner {
   configure(block: string): Promise<ConfigError[]>;
   /** Says that the plugin is being replaced: the newer process takes the new calls. */
   drain(): void;
-  /** The metrics of the plugin's own, as prom-client has them: a list of each thread's. */
-  metrics(): Promise<unknown[]>;
+  /** The metrics of the plugin's own, of each thread. */
+  metrics(): Promise<Counted[]>;
   close(): Promise<void>;
 }
 
@@ -113,7 +114,7 @@ export class LocalRunner implements Runner {
     draining.abort();
   }
 
-  async metrics(): Promise<unknown[]> {
+  async metrics(): Promise<Counted[]> {
     return [await this.plugin.metricsOfThread()];
   }
 

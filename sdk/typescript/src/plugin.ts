@@ -6,6 +6,7 @@ import { type Agent, AsyncAgent, type Awaitable } from "./agents.js";
 import { type ConfigError, Configuration } from "./config.js";
 import { CallError, FailedPrecondition, LoadError, reasonOf } from "./errors.js";
 import { log } from "./log.js";
+import type { Counted } from "./metrics.js";
 
 /** What a plugin promises for one of its task categories. */
 interface CategoryCapabilities {
@@ -60,7 +61,8 @@ export class Plugin {
 
   /**
    * Has metrics of the plugin's own come out at the host's /metrics: rows_total of a plugin "duckdb" as
-   * plugin_rows_total{plugin="duckdb",…}. Those of all threads are added up.
+   * plugin_rows_total{plugin="duckdb",…}. Those of all threads are added up, or put together as their `aggregator` says. Quantiles of a
+   * summary cannot be: they are left out where several threads have them, so that a histogram is the better choice.
    */
   metrics(registry: MetricsRegistry): this {
     this.#registry = registry;
@@ -155,7 +157,7 @@ export class Plugin {
   }
 
   /** @internal What this thread has counted. It may go to another thread: what cannot is left out. */
-  async metricsOfThread(): Promise<unknown> {
+  async metricsOfThread(): Promise<Counted> {
     return JSON.parse(JSON.stringify((await this.#registry?.getMetricsAsJSON()) ?? []));
   }
 

@@ -30,6 +30,7 @@ import { AgentMetadataService, AsyncAgentService, SyncAgentService } from "./gen
 import { GRPCController, GRPCStdio } from "./gen/goplugin/goplugin_pb.js";
 import type { Certificate } from "./handshake.js";
 import { log } from "./log.js";
+import { textOf } from "./metrics.js";
 import type { Plugin } from "./plugin.js";
 
 /** What a plugin takes at most, from being asked to stop, for its calls under way and its agents' close, in ms. */
@@ -271,11 +272,8 @@ export class PluginServer {
     }
   }
 
-  /** In Prometheus' text format. What several threads count is added up. */
   async #metrics(): Promise<string> {
-    if (!this.plugin.hasMetrics) return "";
-    const [{ default: prometheus }, counted] = await Promise.all([import("prom-client"), this.runner.metrics()]);
-    return prometheus.AggregatorRegistry.aggregate(counted as object[]).metrics();
+    return this.plugin.hasMetrics ? textOf(await this.runner.metrics()) : "";
   }
 
   async #configure(call: Unary, answer: Answer): Promise<void> {

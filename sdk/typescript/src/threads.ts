@@ -1,9 +1,11 @@
 // The threads that agents run in, seen from the plugin's main thread, which serves, and which no agent can block.
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { CallInfo, Method, Runner } from "./calls.js";
 import type { ConfigError } from "./config.js";
 import { CallError, Code, LoadError, reasonOf } from "./errors.js";
 import { log } from "./log.js";
+import type { Counted } from "./metrics.js";
 import type { Plugin } from "./plugin.js";
 import type { Asked, Said } from "./thread.js";
 
@@ -66,11 +68,8 @@ export class Threads implements Runner {
     for (const thread of this.#threads) thread.tell({ is: "drain" });
   }
 
-  /** Those of the threads that answer: one that is blocked keeps the others' from nobody. */
-  async metrics(): Promise<unknown[]> {
-    const late = new Promise<unknown[]>((resolve) => setTimeout(resolve, METRICS, []).unref());
-    const asked = this.#threads.map((thread) => thread.ask((id) => ({ is: "metrics", id }), "metrics") as Promise<unknown[]>);
-    return (await Promise.all(asked.map((one) => Promise.race([one, late])))).flat();
+  async metrics(): Promise<Counted[]> {
+    return (await Promise.all(this.#threads.map((thread) => thread.metrics()))).flat();
   }
 
   async close(): Promise<void> {
@@ -101,6 +100,8 @@ class AgentThread {
   #ending = false;
   #answered = Date.now();
   #saidBlocked = false;
+  #counted: Counted[] = [];
+  #counting?: Promise<void>;
 
   constructor(
     private readonly program: string,
@@ -139,6 +140,22 @@ class AgentThread {
     const errors = (await this.ask((id) => ({ is: "configure", id, block }), "configure")) as ConfigError[];
     if (errors.length === 0) this.#block = block;
     return errors;
+  }
+
+  /** What the thread has counted; where it is blocked, what it had when it answered last: a counter never falls. */
+  async metrics(): Promise<Counted[]> {
+    this.#counting ??= this.ask((id) => ({ is: "metrics", id }), "metrics")
+      .then(
+        (counted) => {
+          this.#counted = counted as Counted[];
+        },
+        () => {}, // that the thread has ended is told already
+      )
+      .finally(() => {
+        this.#counting = undefined;
+      });
+    await Promise.race([this.#counting, sleep(METRICS, undefined, { ref: false })]);
+    return this.#counted;
   }
 
   terminate(): Promise<unknown> {

@@ -1,4 +1,5 @@
 // The real program: threads, prints, the end.
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { run } from "agenthost/testing";
 import { test } from "agenthost/vitest";
@@ -39,6 +40,21 @@ test.for(["detached", "later"])("an error that nobody handles (%s) is logged, an
   await client.execute("bad", does(what));
   expect(await client.wrote("nobody has handled an error")).toContain('"@level":"error"');
   expect((await client.execute("bad", does("print"))).outputs).toEqual({ did: "default" });
+});
+
+test("metrics of several threads come to what the plugin has done, also while one of them is blocked", async ({ agenthostCommand }) => {
+  const client = await agenthostCommand(program);
+  await client.configure({});
+  await client.execute("good");
+  await client.execute("bad", does("print"));
+  const openFiles = readFileSync("/proc/self/limits", "utf8").match(/Max open files +(\d+)/)?.[1];
+  const counted = async () => (await client.metrics()).split("\n");
+  const before = await counted();
+  expect(before).toEqual(expect.arrayContaining(["calls_total 2", "call_seconds_count 2", `process_max_fds ${openFiles}`]));
+  expect(before.filter((line) => line.includes("quantile"))).toEqual([]); // those of two threads make none of both
+  void client.execute("bad", does("loop")).catch(() => {});
+  await client.wrote("blocks its thread");
+  expect(await counted()).toContain("calls_total 2");
 });
 
 test("prints and fields go to the log, secrets do not", async ({ agenthostCommand }) => {

@@ -95,6 +95,12 @@ export class Client implements AsyncDisposable {
     return errors.map(({ key, message }) => ({ key, message }));
   }
 
+  /** The metrics of the plugin's own, in Prometheus' text format. */
+  async metrics(): Promise<string> {
+    const { text } = await this.#plugin("Metrics", plugin.MetricsRequestSchema, {}, plugin.MetricsResponseSchema);
+    return Buffer.from(text).toString();
+  }
+
   /** The agents that the plugin lists. */
   async agents(): Promise<admin.Agent[]> {
     const path = "/flyteidl.service.AgentMetadataService/ListAgents";

@@ -1,7 +1,12 @@
 // Agents that do to their thread what their task says, beside one that is well.
 import { execFileSync } from "node:child_process";
 import { asyncAgent, log, Plugin, replaced, running, Secret, succeeded, syncAgent } from "agenthost";
+import prometheus from "prom-client";
 import { z } from "zod";
+
+prometheus.collectDefaultMetrics();
+const calls = new prometheus.Counter({ name: "calls_total", help: "of either agent" });
+const seconds = new prometheus.Summary({ name: "call_seconds", help: "that a call takes" });
 
 const acts = {
   loop: () => {
@@ -24,12 +29,21 @@ const acts = {
 const bad = syncAgent({
   taskType: "bad",
   execute(task) {
+    calls.inc();
+    seconds.observe(1);
     acts[task.input("do", z.string())]();
     return succeeded({ did: config });
   },
 });
 
-const good = syncAgent({ taskType: "good", execute: () => succeeded({ fine: true }) });
+const good = syncAgent({
+  taskType: "good",
+  execute() {
+    calls.inc();
+    seconds.observe(1);
+    return succeeded({ fine: true });
+  },
+});
 
 const kept = {
   date: () => ({ value: new Date(0) }),
@@ -52,4 +66,5 @@ new Plugin("misbehaving", "1", [bad, good, keeping])
     config = name;
     replaced().addEventListener("abort", () => log.info("hand over"));
   })
+  .metrics(prometheus.register)
   .serve();
