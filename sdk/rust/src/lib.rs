@@ -65,6 +65,8 @@ mod schema;
 mod secret;
 mod serve;
 mod service;
+#[cfg(feature = "storage")]
+pub mod storage;
 mod task;
 pub mod testing;
 mod tls;

@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "context",
     "retry",
     "jobstore",
+    "storage",
     // What a program is put together from.
     "trace",
     "apart",

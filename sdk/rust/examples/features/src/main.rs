@@ -10,7 +10,7 @@ use agenthost::contract::flyteidl::core::{LiteralType, SimpleType, literal_type}
 use agenthost::{
     AsyncAgent, ByteSize, Category, Column, ConfigDuration, Directory, Error, File, Finder, Job, JobStore, Json, Link,
     LogLine, LogSink, LogsQuery, Metric, MetricsQuery, Originator, OutputTypes, Outputs, Plugin, Refusal, Registration,
-    Resource, Result, StructuredDataset, SyncAgent, Task, Value, async_trait, json_meta,
+    Resource, Result, StructuredDataset, SyncAgent, Task, Value, async_trait, json_meta, storage,
 };
 use prometheus::{IntCounterVec, Opts};
 use schemars::JsonSchema;
@@ -25,6 +25,7 @@ fn main() {
         .sync_agent("features_custom", Custom)
         .sync_agent("features_together", Together)
         .sync_agent("features_refers", Refers)
+        .sync_agent("features_writes", Writes)
         .sync_agent("features_fetches", Fetches)
         .agent(Registration::new("features_blocks").named("Blocks"), Jobs::default())
         .agent("features_stored", Stored(store()))
@@ -292,6 +293,19 @@ impl SyncAgent for Refers {
                     StructuredDataset { uri: table.uri + ".out", format: "parquet".into(), columns: vec![n] },
                 ),
         ))
+    }
+}
+
+struct Writes;
+
+#[async_trait]
+impl SyncAgent for Writes {
+    async fn execute(&self, task: Task) -> Result<Resource> {
+        let text: String = task.input("text")?;
+        let file = storage::write(&task.output_prefix, "report.txt", text.as_bytes()).await?;
+        let deck = format!("<h1>Report</h1><p>{}</p>", html_escape::encode_text(&text));
+        storage::write_deck(&task.output_prefix, &deck).await?;
+        Ok(Resource::succeeded([("file", file)]))
     }
 }
 
