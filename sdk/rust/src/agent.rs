@@ -253,13 +253,19 @@ impl<A: AsyncAgent> Typed<A> {
 
     /// Writes the metadata, and reads it again: a job whose metadata its own agent cannot read would be lost.
     fn encode(meta: &A::Meta) -> Result<Vec<u8>> {
-        let written = serde_json::to_vec(meta).map_err(|e| {
-            Error::internal(format!("the job's metadata, {}, cannot be written as JSON: {e}", type_name::<A::Meta>()))
+        let name = type_name::<A::Meta>();
+        let mut written = Vec::new();
+        serde_path_to_error::serialize(meta, &mut serde_json::Serializer::new(&mut written)).map_err(|e| {
+            let path = e.path().to_string();
+            let at = if path == "." { String::new() } else { format!(" at {path}") };
+            Error::internal(format!(
+                "it returned a {name}, which cannot be written as JSON{at}: {}; metadata has ids and places, by which any process finds the job",
+                e.inner()
+            ))
         })?;
         if written == b"null" {
-            let nothing = type_name::<A::Meta>();
             return Err(Error::internal(format!(
-                "the job's metadata is null, as {nothing} can be: no job is found by that"
+                "it returned null, as a {name} can be, by which no poll finds the job: return its metadata, or an error"
             )));
         }
         match A::decode_meta(&written) {

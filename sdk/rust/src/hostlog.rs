@@ -1,8 +1,11 @@
 //! Log lines as the host reads them: hclog's JSON on stderr.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io::Write;
 use std::panic;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -31,13 +34,29 @@ pub(crate) fn init() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = std::backtrace::Backtrace::capture().to_string();
-        let payload = info.payload();
-        let said = payload
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        tracing::error!(place, backtrace, "panic: {}", said.unwrap_or_default());
+        let said = said(info.payload());
+        tracing::error!(place, backtrace, "panic: {said}");
+        if let Some(at) = info.location() {
+            let file = Path::new(at.file()).file_name().unwrap_or_default().to_string_lossy();
+            LAST.set(Some((said.to_string(), format!("{file}:{}", at.line()))));
+        }
     }));
+}
+
+thread_local! {
+    /// The thread's last panic: what it said, and the file and line that it was at.
+    static LAST: Cell<Option<(String, String)>> = const { Cell::new(None) };
+}
+
+/// The file and line of a panic that this thread has just caught. None where the hook was not asked, as in tests within one process.
+pub(crate) fn place(said: &str) -> Option<String> {
+    LAST.take().filter(|(last, _)| last == said).map(|(_, place)| place)
+}
+
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(without a message)")
 }
 
 /// Writes lines for the host's log, as a layer of a subscriber. A plugin has it unless it sets a subscriber of its own. A line has the

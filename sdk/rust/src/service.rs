@@ -41,6 +41,7 @@ use crate::contract::flyteidl::service::{
     sync_agent_service_server::SyncAgentService,
 };
 use crate::error::{Error, Result};
+use crate::hostlog;
 use crate::literal::{datetime, time_delta, to_struct};
 use crate::plugin::{FIND_BY_KEY, IDEMPOTENT_CREATE, Plugin};
 use crate::registry::Registered;
@@ -167,19 +168,20 @@ async fn caught<T>(agent: &str, method: &str, call: impl Future<Output = Result<
             Err(error.status(agent, method))
         }
         Err(panic) => {
-            let said = panic_message(&*panic);
+            let said = told(&*panic);
             tracing::error!(agent, method, "panic: {said}");
-            Err(Status::internal(format!("agent {agent}: {method}: panic: {said}; its place is in the plugin's log")))
+            Err(Error::internal(format!("panic: {said}")).status(agent, method))
         }
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "(without a message)".into())
+/// What a panic said, and where it was where that is known.
+fn told(panic: &(dyn Any + Send)) -> String {
+    let said = hostlog::said(panic);
+    match hostlog::place(said) {
+        Some(place) => format!("{said} ({place})"),
+        None => said.to_string(),
+    }
 }
 
 /// The category that a request about a job names. Flyte before categories sent the task type alone.
@@ -249,12 +251,12 @@ impl AsyncAgentService for Services {
             inputs: inputs(request.inputs),
         };
         let resource_meta = if find_only {
-            self.make(begun, "find", async move { any.find(task).await }).await?
+            self.make(begun, "Find", async move { any.find(task).await }).await?
         } else if abandon {
-            self.make(begun, "abandon", async move { any.abandon(task).await }).await?;
+            self.make(begun, "Abandon", async move { any.abandon(task).await }).await?;
             Vec::new()
         } else {
-            self.make(begun, "create", async move { any.create(task).await }).await?
+            self.make(begun, "Create", async move { any.create(task).await }).await?
         };
         Ok(Response::new(CreateTaskResponse { resource_meta }))
     }
@@ -267,7 +269,7 @@ impl AsyncAgentService for Services {
         let (begun, any) = self.begin_async(&category, "GetTask", trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
-        let resource = self.make(begun, "get", async move { any.get(job).await?.polled() }).await?;
+        let resource = self.make(begun, "Get", async move { any.get(job).await?.polled() }).await?;
         Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
     }
 
@@ -279,7 +281,7 @@ impl AsyncAgentService for Services {
         let (begun, any) = self.begin_async(&category, "DeleteTask", trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: String::new(), connection };
-        self.make(begun, "delete", async move { any.delete(job).await }).await?;
+        self.make(begun, "Delete", async move { any.delete(job).await }).await?;
         Ok(Response::new(DeleteTaskResponse {}))
     }
 
@@ -309,7 +311,7 @@ impl AsyncAgentService for Services {
             metric: metric.name,
             data: Some(to_struct(metric.data.into_iter().collect())),
         };
-        let measured = self.make(begun, "metrics", async move { any.metrics(job, query).await }).await?;
+        let measured = self.make(begun, "Metrics", async move { any.metrics(job, query).await }).await?;
         Ok(Response::new(GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() }))
     }
 
@@ -333,7 +335,7 @@ impl AsyncAgentService for Services {
         let query = LogsQuery { lines: request.lines, token: request.token };
         let (parts, received) = mpsc::channel(16);
         // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
-        let work = self.make(begun, "logs", async move { any.logs(job, query, LogSink { parts }).await });
+        let work = self.make(begun, "Logs", async move { any.logs(job, query, LogSink { parts }).await });
         let lines = ReceiverStream::new(received).map(|part| Ok(logs_response(part)));
         let end = stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
         Ok(Response::new(Box::pin(stream::select(lines, end))))
@@ -398,7 +400,7 @@ impl SyncAgentService for Services {
             max_dataset_size: header.max_dataset_size_bytes,
             inputs: given,
         };
-        let resource = self.make(begun, "execute", async move { execute(&*any, task).await }).await?;
+        let resource = self.make(begun, "Execute", async move { execute(&*any, task).await }).await?;
         let header = ExecuteTaskSyncResponseHeader { resource: Some(resource) };
         let answer = ExecuteTaskSyncResponse { res: Some(execute_task_sync_response::Res::Header(header)) };
         Ok(Response::new(Box::pin(stream::once(std::future::ready(Ok(answer))))))
@@ -465,7 +467,7 @@ fn promises(plugin: &Plugin) -> (Vec<String>, Vec<CategoryCapabilities>) {
 async fn configure(plugin: &Plugin, block: &str) -> Result<(), Vec<ConfigError>> {
     let Some(configuration) = &plugin.configuration else { return Ok(()) };
     AssertUnwindSafe(configuration.take(block)).catch_unwind().await.unwrap_or_else(|panic| {
-        Err(vec![ConfigError::new("", format!("the plugin panicked over it: {}", panic_message(&*panic)))])
+        Err(vec![ConfigError::new("", format!("the plugin panicked over it: {}", told(&*panic)))])
     })
 }
 
@@ -500,7 +502,7 @@ impl PluginService for Services {
         }
         let gathered = self.0.apart.call("metrics", async move {
             let gather = || shared.plugin.metrics.as_ref().map_or_else(|| Ok(String::new()), |gather| gather());
-            caught("metrics", "gather", async { gather() }).await
+            caught("metrics", "Gather", async { gather() }).await
         });
         Ok(Response::new(MetricsResponse { text: gathered.await?.into_bytes() }))
     }

