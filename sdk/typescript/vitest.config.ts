@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 
 export default defineConfig({
-  test: { include: ["tests/**/*.test.ts"], testTimeout: 30_000, hookTimeout: 30_000 },
+  test: { include: ["tests/**/*.test.ts", "examples/**/*.test.ts"], testTimeout: 30_000, hookTimeout: 30_000 },
   resolve: {
     alias: [
       { find: /^agenthost$/, replacement: here("src/index.ts") },

@@ -2,7 +2,7 @@
 import { Temporal } from "temporal-polyfill";
 import { z } from "zod";
 import { LoadError, reasonOf } from "./errors.js";
-import { type Secret, secret } from "./secrets.js";
+import { Secret, secret } from "./secrets.js";
 import { at, dotted, expectedAt, wrapped } from "./typed.js";
 
 /** What is wrong with a key of the configuration, dotted; an empty key is the configuration as a whole. */
@@ -65,7 +65,7 @@ const SECRET_NAME = /^[A-Za-z0-9_.-]+$/;
 const NO_SECRET_NAME =
   'must be the name of a secret, of letters, digits, "_", "-" and ".": what was given is not shown, as it may be a secret itself';
 
-/** A secret in a configuration, given by its name among the plugin's secrets: a `Secret`. It must be there. */
+/** A secret in a configuration, given by its name among the plugin's secrets: a `Secret`, which is read anew each time. It must be there. */
 export function secretRef() {
   return z
     .string("must be the name of a secret")
@@ -73,7 +73,8 @@ export function secretRef() {
     .meta({ description: "The name of one of the plugin's secrets." })
     .transform((name, context): Secret => {
       try {
-        return secret(name);
+        secret(name);
+        return new Secret(() => secret(name).reveal());
       } catch (error) {
         context.addIssue({ code: "custom", message: reasonOf(error), params: { whole: true } });
         return z.NEVER;

@@ -6,15 +6,16 @@ import { FailedPrecondition, InvalidArgument } from "./errors.js";
 
 /** A value that shows itself only to `reveal`: printed, logged or as JSON it is "[secret]". */
 export class Secret {
-  readonly #value: string;
+  readonly #read: () => string;
 
-  constructor(value: string) {
-    this.#value = value;
+  /** Of a value, or of a function that reads it each time. */
+  constructor(value: string | (() => string)) {
+    this.#read = typeof value === "string" ? () => value : value;
   }
 
   /** The secret itself. */
   reveal(): string {
-    return this.#value;
+    return this.#read();
   }
 
   toString(): string {
