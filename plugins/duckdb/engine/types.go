@@ -145,8 +145,8 @@ func (p *typeParser) scalar() string {
 	return p.text[start:p.at]
 }
 
-// texts are the types that the driver gives wrongly or not at all (JSON by way of float64, TIMETZ without its offset, 24:00
-// as 00:00), and that have an exact text: DuckDB's own.
+// texts are the types that the driver gives wrongly or not at all (JSON by way of float64, TIME_NS not, 24:00
+// as 00:00 or as the next day), and that have an exact text: DuckDB's own.
 var texts = []string{"JSON", "UUID", "TIME", "TIME WITH TIME ZONE", "TIME_NS", "BIT"}
 
 var plainTypes = []string{
