@@ -52,6 +52,11 @@ test-systems: toolchains
 test-types: toolchains
 	@scripts/test-types
 
+## compat-test: plugins and hosts of an earlier commit beside today's (COMPAT="go rust" for other languages; Rust takes minutes the first time)
+.PHONY: compat-test
+compat-test: toolchains build
+	@PREBUILT_PROGRAMS=$(CURDIR)/bin scripts/test-compat $(COMPAT)
+
 ## alerts-test: the alert rules and the dashboard on a real Prometheus, with incidents of real hosts (a part of test)
 .PHONY: alerts-test
 alerts-test: toolchains build

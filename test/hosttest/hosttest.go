@@ -167,6 +167,18 @@ func (h *Host) Restart(t *testing.T) {
 	}
 }
 
+// Replace ends the host as an operator does, and starts another program in its place, with the same configuration.
+func (h *Host) Replace(t *testing.T, program string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), stopLimit)
+	defer cancel()
+	if err := errors.Join(h.replica.Signal(syscall.SIGTERM), h.replica.Wait(ctx)); err != nil {
+		t.Fatalf("the host: %v", err)
+	}
+	h.replica.Program = program
+	h.Restart(t)
+}
+
 // Kill ends the host as a machine's failure would, and waits for its end.
 func (h *Host) Kill(t *testing.T) {
 	t.Helper()

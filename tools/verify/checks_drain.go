@@ -125,7 +125,7 @@ func (k *kit) drainUnderLoad(ctx context.Context, i *instance, seen *drained) er
 		return failed("of the calls before Drain, %v", err)
 	}
 	stop := k.keepCalling(ctx, l, across)
-	seen.answered, seen.took = k.tellDrain(ctx, i)
+	seen.took, seen.answered = k.tellDrain(ctx, i)
 	stop()
 	if seen.unserved() {
 		return nil
@@ -137,7 +137,7 @@ func (k *kit) drainUnderLoad(ctx context.Context, i *instance, seen *drained) er
 }
 
 // tellDrain says that the process is being replaced, in the time that the host gives it.
-func (k *kit) tellDrain(ctx context.Context, i *instance) (wrong error, took time.Duration) {
+func (k *kit) tellDrain(ctx context.Context, i *instance) (took time.Duration, wrong error) {
 	telling, cancel := k.call(ctx)
 	defer cancel()
 	began := time.Now()
@@ -145,15 +145,15 @@ func (k *kit) tellDrain(ctx context.Context, i *instance) (wrong error, took tim
 	took = time.Since(began)
 	switch {
 	case status.Code(err) == codes.Unimplemented:
-		return skipped("it serves no Drain, which is optional"), took
+		return took, skipped("it serves no Drain, which is optional")
 	case status.Code(err) == codes.DeadlineExceeded:
-		return warned("it has not answered after %v; the host goes on after %v", took.Round(time.Millisecond), plugin.DrainWait), took
+		return took, warned("it has not answered after %v; the host goes on after %v", took.Round(time.Millisecond), plugin.DrainWait)
 	case err != nil:
-		return failed("Drain fails: %s", describeError(err)), took
+		return took, failed("Drain fails: %s", describeError(err))
 	case took > plugin.DrainWait:
-		return warned("it answers after %v; the host goes on after %v", took.Round(time.Millisecond), plugin.DrainWait), took
+		return took, warned("it answers after %v; the host goes on after %v", took.Round(time.Millisecond), plugin.DrainWait)
 	}
-	return nil, took
+	return took, nil
 }
 
 // unserved says that there is no Drain to look at.
