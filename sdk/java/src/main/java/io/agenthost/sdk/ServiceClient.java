@@ -11,15 +11,18 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 import java.time.Instant;
+import java.time.format.DateTimeFormatter;
+import java.time.format.DateTimeParseException;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.BiPredicate;
 
 /**
  * For an agent's calls to a service, over the JDK's HTTP client. A service that is busy (429, 503) is asked again when it says so
- * ({@code Retry-After}), or else after 250 ms, 500 ms, …, and so is one that cannot be reached or fails (5xx) where asking again
- * does no harm: GET, HEAD, OPTIONS, PUT and DELETE. All that is within the deadline of the agent's call. Requests carry the trace
- * that the call belongs to (W3C Trace Context). A service that stays busy is UNAVAILABLE, which is Flyte's to repeat.
+ * ({@code Retry-After}, in seconds or as a date), or else after 250 ms, 500 ms, …, and so is one that cannot be reached or fails
+ * (5xx) where asking again does no harm: GET, HEAD, OPTIONS, PUT and DELETE. All that is within the deadline of the agent's call.
+ * Requests carry the trace that the call belongs to (W3C Trace Context). A service that stays busy is UNAVAILABLE, which is Flyte's to
+ * repeat.
  *
  * <pre>{@code
  * ServiceClient client = new ServiceClient(HttpClient.newHttpClient()); // one for the plugin
@@ -100,6 +103,19 @@ public final class ServiceClient {
     }
 
     private static Optional<Duration> retryAfter(HttpResponse<?> answer) {
-        return answer.headers().firstValue("Retry-After").filter(text -> text.matches("[0-9]{1,9}")).map(text -> Duration.ofSeconds(Long.parseLong(text)));
+        return answer.headers().firstValue("Retry-After").flatMap(text -> retryAfter(text, Instant.now()));
+    }
+
+    /** How long a service wants to be left alone: seconds, or until a date of HTTP's. Empty for what is neither. */
+    static Optional<Duration> retryAfter(String text, Instant now) {
+        if (text.matches("[0-9]{1,9}")) {
+            return Optional.of(Duration.ofSeconds(Long.parseLong(text)));
+        }
+        try {
+            Duration left = Duration.between(now, DateTimeFormatter.RFC_1123_DATE_TIME.parse(text, Instant::from));
+            return Optional.of(left.isNegative() ? Duration.ZERO : left);
+        } catch (DateTimeParseException e) {
+            return Optional.empty();
+        }
     }
 }
