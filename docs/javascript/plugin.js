@@ -7,9 +7,10 @@ import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { HealthImplementation } from 'grpc-health-check';
 import { generate } from 'selfsigned';
 
-// The contract is a descriptor set: Flyte's agent services, go-plugin's two, and agenthost's optional one.
+// The contract is a descriptor set: Flyte's agent services, go-plugin's two, and agenthost's optional one. Integers come as text: a number
+// would round those beyond 2^53. What an answer has that its message has not, such as a phase "SUCCEDED", is left out without a word.
 const contract = readFileSync(process.env.AGENTHOST_CONTRACT ?? new URL('../../proto/contract.binpb', import.meta.url));
-const proto = grpc.loadPackageDefinition(loadFileDescriptorSetFromBuffer(contract, { enums: String, longs: Number, defaults: true }));
+const proto = grpc.loadPackageDefinition(loadFileDescriptorSetFromBuffer(contract, { enums: String, longs: String, defaults: true }));
 const { service } = proto.flyteidl;
 const { status } = grpc;
 
