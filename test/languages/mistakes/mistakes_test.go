@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { hosttest.Main(m, "cmd/agenthost") }
 // languages are the SDKs, in the order of the page: how the program is built, and how it is started, from the repository's root.
 var languages = []struct{ name, title, build, command string }{
 	{"go", "Go", "go build -o .cache/plugins/mistakes ./test/languages/mistakes/go", ".cache/plugins/mistakes"},
-	{"rust", "Rust", "cargo everything --quiet", ".cache/cargo/debug/mistakes"},
+	{"rust", "Rust", "cargo everything --quiet", ".cache/cargo/debug/examples/mistakes"},
 	{"java", "Java", "scripts/java-program test/languages/mistakes/jvm", jvm + "injava.Mistakes"},
 	{"kotlin", "Kotlin", "scripts/java-program test/languages/mistakes/jvm", jvm + "inkotlin.MistakesKt"},
 	{"python", "Python", "scripts/venv flytekit", ".cache/venv-flytekit/bin/python test/languages/mistakes/python/mistakes.py"},
