@@ -112,6 +112,7 @@ COPY pom.xml ./
 COPY proto/contract.binpb proto/contract.binpb
 COPY sdk/java sdk/java
 COPY plugins/snowflake plugins/snowflake
+COPY test/languages/mistakes/jvm/pom.xml test/languages/mistakes/jvm/pom.xml
 COPY image/java-program /usr/local/lib/image/
 COPY --from=bill /bill /usr/local/lib/image/
 RUN --mount=type=cache,id=agenthost-maven,target=/root/.m2 java-program snowflake
