@@ -1,5 +1,5 @@
-// Makes src/gen, the messages of the contract, from proto/contract.binpb: what protoc does with the plugin protoc-gen-es, without
-// protoc.
+// Makes src/gen: the SDK's version, and the messages of the contract from proto/contract.binpb, which is what protoc does with the plugin
+// protoc-gen-es, without protoc.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -28,3 +28,7 @@ for (const { name, content } of response.file) {
   mkdirSync(dirname(join(out, name)), { recursive: true });
   writeFileSync(join(out, name), content);
 }
+
+// The SDK's version as a module: a program that a bundler has made one file of does not find package.json.
+const { version } = JSON.parse(readFileSync(join(sdk, "package.json"), "utf8"));
+writeFileSync(join(out, "version.ts"), `export const version = ${JSON.stringify(version)};\n`);

@@ -1,10 +1,10 @@
 // A plugin: some agents in one program.
-import { createRequire } from "node:module";
 import { isMainThread, workerData } from "node:worker_threads";
 import type { z } from "zod";
 import { type Agent, AsyncAgent, type Awaitable } from "./agents.js";
 import { type ConfigError, Configuration } from "./config.js";
 import { CallError, FailedPrecondition, LoadError, reasonOf } from "./errors.js";
+import { version as sdkVersion } from "./gen/version.js";
 import { log } from "./log.js";
 import type { Counted } from "./metrics.js";
 
@@ -111,7 +111,7 @@ export class Plugin {
     return {
       name: this.name,
       version: this.version,
-      sdk: { name: "agenthost-typescript", version: sdkVersion(), language: runtime() },
+      sdk: { name: "agenthost-typescript", version: sdkVersion, language: runtime() },
       capabilities: whole,
       categoryCapabilities: promised.flatMap(({ agent, names }) => {
         const capabilities = names.filter((name) => !whole.includes(name));
@@ -170,10 +170,6 @@ export class Plugin {
 /** Whether this is a thread that a plugin has begun for its agents, rather than the program itself. */
 function isAgentsThread(): boolean {
   return !isMainThread && Array.isArray((workerData as { agenthost?: unknown } | null)?.agenthost);
-}
-
-function sdkVersion(): string {
-  return (createRequire(import.meta.url)("../package.json") as { version: string }).version;
 }
 
 function runtime(): string {
