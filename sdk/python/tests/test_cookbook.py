@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -16,21 +17,37 @@ from agenthost.testing import Client, command
 ROOT = pathlib.Path(__file__).parents[3]
 
 
-@pytest.fixture
-def host(tmp_path: pathlib.Path) -> Iterator[Client]:
-    """The SSH agent, with a host that it reaches. The jobs are in tmp_path/jobs."""
+Start = Callable[[], AbstractContextManager[Client]]
+
+
+@contextmanager
+def serving(script: str, tmp_path: pathlib.Path, **config: str) -> Iterator[Start]:
+    """What starts a process of the agent for SSH, for a host that a script serves."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with subprocess.Popen([ROOT / "scripts/sshd", str(port), tmp_path], stderr=subprocess.PIPE) as sshd:
-        assert sshd.stderr is not None
-        assert any(b"listening" in line for line in sshd.stderr)
-        folder = subprocess.check_output([ROOT / "scripts/venv", "connectors"], text=True).strip()
+    python = subprocess.check_output([ROOT / "scripts/venv", "connectors"], text=True).strip() + "/python"
+    where = {"host": "127.0.0.1", "port": port, "folder": str(tmp_path / "jobs")}
+    with subprocess.Popen([ROOT / script, str(port), tmp_path], stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        assert any(b"listening" in line for line in server.stderr)
         secrets = {f"_FSEC_{name.upper()}": (tmp_path / name).read_text() for name in ("client_key", "known_hosts")}
-        with command([f"{folder}/python", str(ROOT / "sdk/python/examples/ssh/ssh.py")], env=secrets) as client:
-            config = {"host": "127.0.0.1", "port": port, "key": "client_key", "known_hosts": "known_hosts"}
-            assert client.configure(config | {"folder": str(tmp_path / "jobs")}) == []
-            yield client
-        sshd.terminate()
+
+        @contextmanager
+        def start() -> Iterator[Client]:
+            with command([python, str(ROOT / "sdk/python/examples/ssh/ssh.py")], env=secrets) as client:
+                assert client.configure(where | config | {"key": "client_key", "known_hosts": "known_hosts"}) == []
+                yield client
+
+        try:
+            yield start
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def host(tmp_path: pathlib.Path) -> Iterator[Client]:
+    with serving("scripts/sshd", tmp_path) as start, start() as client:
+        yield client
 
 
 def sleepers(command: str) -> list[int]:
@@ -47,7 +64,7 @@ def until(count: int, command: str) -> list[int]:
     raise AssertionError(f"there are {sleepers(command)}, and not {count}, of {command}")
 
 
-def test_with_a_command_by_ssh_ends_what_it_started(host: Client) -> None:
+def test_the_end_of_a_command_by_ssh_ends_what_it_started(host: Client) -> None:
     job = host.create("ssh", inputs={"command": "sleep 71234 & sleep 71234"})
     until(2, "sleep 71234")
     assert job.get().phase == Phase.RUNNING
@@ -63,3 +80,22 @@ def test_a_command_by_ssh_that_is_killed_costs_a_retry(host: Client) -> None:
     until(0, "sleep 71235")
     lost = job.get()
     assert (lost.phase, lost.message) == (Phase.RETRYABLE_FAILED, "it ended without an exit code: so far\n")
+
+
+def test_jobs_of_a_slurm_outlive_the_process_that_submitted_them(tmp_path: pathlib.Path) -> None:
+    with serving("scripts/slurm", tmp_path, scheduler="slurm") as start:
+        with start() as first:
+            task = {"inputs": {"command": "echo job $SLURM_JOB_ID; exec sleep 2"}, "idempotency_key": "5" * 64}
+            job, again = first.create("ssh", **task), first.create("ssh", **task)
+            assert job.get().phase == Phase.RUNNING
+        with start() as second:
+            done = second.job("ssh", job.meta).wait()
+            assert (done.phase, done.outputs, again.meta) == (Phase.SUCCEEDED, {"output": "job 1\n"}, job.meta)
+
+            failing = second.create("ssh", inputs={"command": "echo job $SLURM_JOB_ID; exit 3"}).wait()
+            assert (failing.phase, failing.message) == (Phase.FAILED, "exit code 3: job 2\n")
+
+            cancelled = second.create("ssh", inputs={"command": "sleep 71236 & sleep 71236"})
+            until(2, "sleep 71236")
+            cancelled.delete()
+            until(0, "sleep 71236")

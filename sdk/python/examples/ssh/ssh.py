@@ -1,14 +1,14 @@
-# Commands on a host that is reached by SSH, such as a machine with a licence. A command survives this process and the
-# connection: what there is to know of it is in a folder on the host, which the attempt names.
+# Commands on a host that is reached by SSH, or jobs of the Slurm whose login node it is. They survive this process and
+# the connection: what there is to know of one is in a folder on the host, which the attempt names.
 import asyncio
 import shlex
 from dataclasses import dataclass
+from typing import Literal
 
 import asyncssh
 
 from agenthost.agent import (
     AsyncAgent,
-    FailedPrecondition,
     Job,
     NotFound,
     Plugin,
@@ -24,17 +24,25 @@ from agenthost.agent import (
     succeeded,
 )
 
-# What the scripts below have in common. The command leads a session and process group of its own, so that its end is
-# the whole group's; its arguments name the job, so that a process which gets the same id later is not taken for it.
-COMMANDS = """
-run='sh command >output 2>&1; echo $? >code.new; mv code.new code'
+# A command leads a session and process group of its own, so that its end is the whole group's; its arguments name the
+# job, so that a process which gets the same id later is not taken for it. Slurm has jobs with ids of their own; it
+# may say that one is complete before the exit code has come by the network's file system.
+SCHEDULERS = {
+    "none": """
 begin() { setsid sh -c "$run" "$1" </dev/null >/dev/null 2>&1 9>&- & echo $! >id; }
 alive() { ps -o args= -p "$(cat id)" | grep -qF "$1"; }
 end() { kill -s "$1" -- "-$(cat id)"; }
-"""
+""",
+    "slurm": """
+begin() { sbatch --parsable --job-name="$1" --output=/dev/null --wrap="$run" 9>&- >id.new && mv id.new id; }
+alive() { said=$(squeue -h -t all -o %T -n "$1") || exit; echo "$said" | grep -qE "PEND|CONF|RUN|COMP|SUSP|REQUEUE"; }
+end() { scancel "$(cat id)"; }
+""",
+}
 # $1 is the folder of all jobs, $2 the job's. The lock lets one of several calls begin the command.
 CREATE = """
 umask 077; mkdir -p "$1/$2" && cd "$1/$2" || exit
+run='sh command >output 2>&1; echo $? >code.new; mv code.new code'
 exec 9>lock; flock 9
 [ -s id ] || { cat >command && begin "$2"; }
 """
@@ -43,28 +51,24 @@ GET = """
 cd "$1/$2" 2>/dev/null || { echo gone; exit; }
 state=lost; ! alive "$2" || state=running
 [ ! -e code ] || state=$(cat code)
-echo "$state"; tail -c 65536 output
+echo "$state"; [ ! -e output ] || tail -c 65536 output
 """
 DELETE = """
 cd "$1/$2" 2>/dev/null || exit 0
-for signal in TERM TERM TERM TERM TERM KILL; do
-  alive "$2" || break
-  end $signal; sleep 0.5
-done
+for signal in TERM TERM TERM TERM TERM KILL; do ! alive "$2" || { end $signal; sleep 0.5; }; done
 cd .. && rm -rf -- "$2"
 """
 
 
 @dataclass
 class Config:
-    """The plugin's `config:` in the host's file."""
-
     host: str
     key: SecretRef  # a private key in OpenSSH's form
     known_hosts: SecretRef  # the host's public key, as ssh-keyscan prints it
     port: int = 22
     user: str | None = None  # as whom this process runs, where it is missing
-    folder: str = ".flyte-jobs"  # on the host; relative to the user's home
+    folder: str = ".flyte-jobs"  # on the host, from the user's home; with Slurm its nodes have to see it, too
+    scheduler: Literal["none", "slurm"] = "none"
 
 
 @dataclass
@@ -113,14 +117,14 @@ class SSH(AsyncAgent[Command]):
 
     async def run(self, script: str, key: str, given: str = "") -> str:
         """Runs one of the scripts on the host, and returns what it prints."""
-        command = shlex.join(["sh", "-c", COMMANDS + script, "sh", self.config.folder, key])
+        command = shlex.join(["sh", "-c", SCHEDULERS[self.config.scheduler] + script, "sh", self.config.folder, key])
         try:
             async with self.sessions:
                 done = await (await self.connected()).run(command, input=given, errors="replace")
         except (OSError, asyncssh.Error) as e:
             raise Unavailable(f"{self.config.host}: {e}") from e
         if done.exit_status != 0:
-            raise FailedPrecondition(f"{self.config.host}: {done.stderr or done.exit_signal or done.exit_status}")
+            raise Unavailable(f"{self.config.host}: {done.stderr or done.exit_signal or done.exit_status}")
         return str(done.stdout)
 
     async def connected(self) -> asyncssh.SSHClientConnection:
@@ -137,10 +141,6 @@ class SSH(AsyncAgent[Command]):
                     config=None,  # nothing of this machine's ~/.ssh
                 )
             return self.connection
-
-    async def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
 
 
 if __name__ == "__main__":
