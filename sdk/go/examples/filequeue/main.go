@@ -129,17 +129,18 @@ func (q *queue) do(replaced context.Context, id, path string) error {
 		interrupt()
 		file.Close()
 	}
-	if replaced.Err() != nil {
-		return nil // the next process does it
+	checksum, problem := hex.EncodeToString(sum.Sum(nil)), ""
+	if err != nil {
+		checksum, problem = "", err.Error()
 	}
-	_, kept := q.jobs.Update(id, func(j *job) error {
-		if j.Size, j.SHA256 = size, hex.EncodeToString(sum.Sum(nil)); err != nil {
-			j.SHA256, j.Problem = "", err.Error()
+	_, err = q.jobs.Update(id, func(j *job) error {
+		if replaced.Err() == nil { // or else the next process does it
+			j.Size, j.SHA256, j.Problem = size, checksum, problem
 		}
 		return nil
 	})
-	if status.Code(kept) == codes.NotFound {
-		return nil // it was deleted meanwhile
+	if status.Code(err) == codes.NotFound { // it was deleted meanwhile
+		err = nil
 	}
-	return kept
+	return err
 }
