@@ -82,7 +82,8 @@ class KubernetesJob : AsyncAgent<Made>, AutoCloseable {
     private fun <T> asking(job: Made, call: () -> T): T = try {
         call()
     } catch (e: KubernetesClientException) {
-        val said = "Job ${job.name} in namespace ${job.namespace}: " + generateSequence<Throwable>(e) { it.cause }.map { it.message }.distinct().joinToString(": ")
+        val why = generateSequence<Throwable>(e) { it.cause }.map { it.message ?: it.javaClass.simpleName }.distinct().joinToString(": ")
+        val said = "Job ${job.name} in namespace ${job.namespace}: $why"
         throw when {
             e.code < BAD_REQUEST || e.code == TOO_MANY_REQUESTS || e.code >= INTERNAL -> AgentException.unavailable(said)
             e.code == UNAUTHORIZED || e.code == FORBIDDEN -> AgentException.failedPrecondition(said)

@@ -30,11 +30,12 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The examples in the SDK's documentation: this file has each of them, line by line, compiles it and runs it. */
+/** The examples in the SDK's documentation: this file has each of them, line by line, compiles it and runs it; README.md's are in others, too. */
 class ExamplesTest {
     private static final Path MAIN = Path.of("src/main/java");
     private static final Path THIS = Path.of("src/test/java/io/agenthost/sdk/ExamplesTest.java");
     private static final Pattern EXAMPLE = Pattern.compile("<pre>\\{@code\\n(.*?)\\}</pre>", Pattern.DOTALL);
+    private static final Pattern BLOCK = Pattern.compile("```\\w+\\n(.*?)```", Pattern.DOTALL);
 
     /** Not run: serving ends the process. */
     static final class Program {
@@ -167,6 +168,24 @@ class ExamplesTest {
             }
         }
         assertEquals(9, examples.size(), "the examples found");
+    }
+
+    @Test
+    void everyBlockOfTheReadmeIsInAProgramThatIsBuilt() throws IOException {
+        List<String> programs = new ArrayList<>();
+        for (String folder : List.of("src/test/java", "examples/reports/src", "examples/hello-kotlin/src", "examples/hello/pom.xml")) {
+            try (Stream<Path> files = Files.walk(Path.of(folder))) {
+                for (Path file : files.filter(Files::isRegularFile).toList()) {
+                    programs.add(lines(Files.readString(file)));
+                }
+            }
+        }
+        List<MatchResult> blocks = BLOCK.matcher(Files.readString(Path.of("README.md"))).results().toList();
+        for (MatchResult block : blocks) {
+            String text = lines(block.group(1));
+            assertTrue(programs.stream().anyMatch(program -> program.contains(text)), () -> "a block of README.md is in no program:\n" + text);
+        }
+        assertEquals(13, blocks.size(), "the blocks found");
     }
 
     /** A text without its indentation and empty lines. */
