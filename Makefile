@@ -103,7 +103,7 @@ bench: bench-programs
 bench-programs:
 	@$(MAKE) --no-print-directory toolchains build >&2
 	@mkdir -p .cache/bench && go build -o .cache/bench/ ./test/bench ./test/bench/plugin ./test/bench/proxy
-	@for language in rust java python; do \
+	@for language in rust java python typescript; do \
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
 
 ## bench-docs: measures all rows and how the host grows, and writes docs/benchmarks.md with its plots of that (an hour of a quiet machine)
@@ -119,14 +119,14 @@ bench-docs: bench-programs
 .PHONY: bench-languages
 bench-languages: toolchains build
 	@scripts/verify-plugins hello javascript >&2
-	@go run ./test/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello docs/javascript
+	@go run ./test/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello sdk/typescript/examples/hello docs/javascript
 
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
 chaos: toolchains build
-	@for language in rust java python; do \
+	@for language in rust java python typescript; do \
 	  bin/agenthost verify --spec sdk/$$language/examples/hello/verify.yaml --build --run handshake/line >/dev/null; done
-	@go run ./test/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello
+	@go run ./test/chaos -guests sdk/rust/examples/hello,sdk/java/examples/hello,sdk/python/examples/hello,sdk/typescript/examples/hello
 
 ## chaos-creation: tasks that begin while plugins and hosts are away, none of which may cost an attempt (CHAOS_SECONDS, CHAOS_WITHOUT=G15)
 .PHONY: chaos-creation

@@ -33,12 +33,17 @@ type guest struct {
 	name    string // its plugin's, and the domain of its tasks
 	command []string
 	dir     string
-	release int // another one is another spec
+	reads   string // where the packages are that its program loads
+	release int    // another one is another spec
 }
 
 // readGuests reads the verify.yaml of each folder, which says how the agent is started.
 func readGuests(folders []string) ([]*guest, error) {
 	var guests []*guest
+	checkout, err := filepath.Abs(".")
+	if err != nil {
+		return nil, err
+	}
 	for i, folder := range folders {
 		spec, err := filepath.Abs(filepath.Join(folder, "verify.yaml"))
 		if err != nil {
@@ -49,19 +54,23 @@ func readGuests(folders []string) ([]*guest, error) {
 			return nil, fmt.Errorf("guest %s: %w", folder, err)
 		}
 		command := slices.Clone(subject.Command)
-		if strings.Contains(command[0], "/") && !filepath.IsAbs(command[0]) { // in a configuration it would be relative to that
-			command[0] = filepath.Join(subject.Dir, command[0])
+		for i, word := range command {
+			// In a configuration these would be relative to that.
+			program := i == 0 && strings.Contains(word, "/") && !filepath.IsAbs(word)
+			if program || strings.HasPrefix(word, "../") {
+				command[i] = filepath.Join(subject.Dir, word)
+			}
 		}
-		guests = append(guests, &guest{name: fmt.Sprintf("guest%d", i+1), command: command, dir: subject.Dir})
+		guests = append(guests, &guest{name: fmt.Sprintf("guest%d", i+1), command: command, dir: subject.Dir, reads: checkout})
 	}
 	return guests, nil
 }
 
-// configure adds the guests to a configuration. They all serve one task type, so that rules say which task is whose.
+// configureGuests adds the guests to a configuration. They all serve one task type, so that rules say which task is whose.
 func (s *settings) configureGuests(plugins map[string]any) (routes []any) {
 	for _, g := range s.guests {
 		plugins[g.name] = map[string]any{
-			"command": g.command, "dir": g.dir,
+			"command": g.command, "dir": g.dir, "sandbox": map[string]any{"read": []string{g.reads}},
 			"env":           map[string]any{procs.Variable: s.mark, "GUEST_RELEASE": strconv.Itoa(g.release)},
 			"start_timeout": "30s", "stop_timeout": "3s", "drain_timeout": "3s",
 			"restart": map[string]any{"initial_backoff": "50ms", "max_backoff": "500ms"},
