@@ -16,9 +16,9 @@
 //! ```
 //!
 //! A prefix is a folder (an absolute path, or `file://`) or in a bucket of S3, whose client is configured by the environment: `AWS_REGION`,
-//! `AWS_ENDPOINT_URL`, the credentials of a pod, an instance or in variables, and `AWS_ALLOW_HTTP=true` for an endpoint without TLS. Other
-//! buckets are those that a plugin's own `object_store` has: `gs://` with its feature `gcp`, `abfs://` with `azure`. What fails for a while
-//! is asked for again as that crate does it. The plugin's sandbox must have a folder in `write:`.
+//! `AWS_ENDPOINT_URL`, and the credentials of a pod, an instance or in variables. Other buckets are those that a plugin's own `object_store`
+//! has: `gs://` with its feature `gcp`, `abfs://` with `azure`. What fails for a while is asked for again as that crate does it. The plugin's
+//! sandbox must have a folder in `write:`.
 
 use std::error::Error as StdError;
 use std::io;
@@ -102,7 +102,16 @@ impl Place {
             (Arc::new(LocalFileSystem::new()), base, Attributes::new()) // files have none
         } else {
             let url = Url::parse(prefix).map_err(|e| opened(&e))?;
-            let (store, base) = object_store::parse_url_opts(&url, settings).map_err(|e| opened(&e))?;
+            // An endpoint that is written as http:// is meant so.
+            let plain = settings.iter().any(|(name, is)| name.starts_with("AWS_ENDPOINT") && is.starts_with("http://"));
+            let settings = [("AWS_ALLOW_HTTP".to_string(), plain.to_string())].into_iter().chain(settings);
+            let (store, base) = object_store::parse_url_opts(&url, settings).map_err(|e| match url.scheme() {
+                "s3" | "s3a" => opened(&e),
+                scheme => Error::failed_precondition(format!(
+                    "{}; {scheme}:// may be one for a feature of object_store in the plugin's own Cargo.toml, such as gcp or azure",
+                    opened(&e)
+                )),
+            })?;
             let kind = mime_guess::from_path(name).first_raw();
             (store.into(), base, kind.map(|kind| (Attribute::ContentType, kind)).into_iter().collect())
         };
@@ -251,7 +260,7 @@ mod tests {
         tokio::spawn(async { axum::serve(listener, bucket).await });
         let settings = || {
             let of_s3 = [("ENDPOINT_URL", endpoint.as_str()), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "hush")];
-            let all = of_s3.into_iter().chain([("REGION", "eu-west-1"), ("ALLOW_HTTP", "true")]);
+            let all = of_s3.into_iter().chain([("REGION", "eu-west-1")]);
             all.map(|(name, value)| (format!("AWS_{name}"), value.to_string())).collect()
         };
 

@@ -54,10 +54,10 @@ func (b *bucket) keys() []string {
 	return slices.Sorted(maps.Keys(b.objects))
 }
 
-// environment is how clients of S3 are told to take it, path by path; AWS_ALLOW_HTTP is for that of Rust.
+// environment is how clients of S3 are told to take it, path by path.
 func (b *bucket) environment() []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + b.URL, "AWS_ENDPOINT_URL_S3=" + b.URL, "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret",
-		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ALLOW_HTTP=true", "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
 	}
 }
