@@ -152,6 +152,7 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 		request.set(message)
 	}
 	g.addCategory(c)
+	g.tagPickles(c)
 	return c, nil
 }
 

@@ -119,8 +119,8 @@ var table = []Guarantee{
 	},
 	{
 		ID: BothFlytes, Name: "both generations of Flyte",
-		Promise: "Each Flyte, and each agent, gets what it understands: Flyte 2 sees no sync agents, deprecated states become phases, no phase is UNDEFINED, and each agent finds the category where it reads it, in task_category or in the deprecated task_type.",
-		Counts:  "a state became a phase, or a request got the task_type or task_category that its agent reads",
+		Promise: "Each Flyte, and each agent, gets what it understands: Flyte 2 sees no sync agents, deprecated states become phases, no phase is UNDEFINED, each agent finds the category where it reads it, in task_category or in the deprecated task_type, and none takes what Flyte 2's SDK has pickled for bytes.",
+		Counts:  "a state became a phase, a request got the task_type or task_category that its agent reads, or a pickle among its inputs was tagged",
 	},
 	{
 		ID: KeepalivePings, Name: "keepalive pings",
