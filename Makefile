@@ -121,6 +121,11 @@ bench-languages: toolchains build
 	@scripts/verify-plugins hello javascript >&2
 	@go run ./test/bench plugins/hello sdk/rust/examples/hello sdk/java/examples/hello sdk/python/examples/hello sdk/typescript/examples/hello docs/javascript
 
+## author-hour: what a new author waits for in each language, from empty caches, as a table (LANGUAGES="go rust"; half an hour of a quiet machine)
+.PHONY: author-hour
+author-hour: toolchains build
+	@scripts/author-hour $(LANGUAGES)
+
 ## chaos: jobs of both Flytes while plugins, configuration and hosts are broken at random (CHAOS_SECONDS, CHAOS_SEED)
 .PHONY: chaos
 chaos: toolchains build
