@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.time.Duration;
 
 /** A PostgreSQL with a table of flights, and a role that needs its password: {@code java … sql.Database PORT FOLDER}. */
 final class Database {
@@ -17,7 +18,8 @@ final class Database {
                 "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
         EmbeddedPostgres.Builder builder = EmbeddedPostgres.builder().setOverrideWorkingDirectory(folder.resolve("program").toFile())
                 .setDataDirectory(folder.resolve("data")).setCleanDataDirectory(false)
-                .setServerConfig("hba_file", access.toString()).setServerConfig("unix_socket_directories", "");
+                .setServerConfig("hba_file", access.toString()).setServerConfig("unix_socket_directories", "")
+                .setPGStartupWait(Duration.ofMinutes(1));
         // Behind another port, so that who waits for this one finds all that is there.
         try (EmbeddedPostgres made = builder.start(); Connection connection = made.getPostgresDatabase().getConnection();
                 Statement statement = connection.createStatement()) {
