@@ -83,7 +83,8 @@ class SSH(AsyncAgent[Command]):
     idempotent_create = True
 
     async def configure(self, config: Config) -> None:
-        self.config, self.connection, self.connecting = config, None, asyncio.Lock()
+        self.config, self.connecting = config, asyncio.Lock()
+        self.connection: asyncssh.SSHClientConnection | None = None
         self.sessions = asyncio.Semaphore(8)  # sshd allows 10 in a connection (MaxSessions)
         self.ended: dict[str, Resource] = {}  # so that polls of jobs that do not change any more do not wait for others
 
@@ -121,7 +122,7 @@ class SSH(AsyncAgent[Command]):
         try:
             async with self.sessions:
                 done = await (await self.connected()).run(command, input=given, errors="replace")
-        except (OSError, asyncssh.Error) as e:
+        except (OSError, asyncssh.Error, ValueError) as e:  # ValueError: a secret is no key
             raise Unavailable(f"{self.config.host}: {e}") from e
         if done.exit_status != 0:
             raise Unavailable(f"{self.config.host}: {done.stderr or done.exit_signal or done.exit_status}")
