@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,13 +33,7 @@ func TestAJobWhoseWorkerEndsIsBegunAnewByTheNextProcess(t *testing.T) {
 			if err := end(first); err != nil {
 				t.Fatal(err)
 			}
-			for err == nil { // until nobody reads any more
-				_, err = half.WriteString(".")
-				time.Sleep(time.Millisecond)
-			}
-			if err := half.Close(); err != nil {
-				t.Fatal(err)
-			}
+			empty(t, half)
 			second := start(t, program, folder)
 			if err := feed(t, pipe, "hello").Close(); err != nil {
 				t.Fatal(err)
@@ -52,6 +47,32 @@ func TestAJobWhoseWorkerEndsIsBegunAnewByTheNextProcess(t *testing.T) {
 				t.Errorf("%d bytes, %s", size, sum)
 			}
 		})
+	}
+}
+
+func TestOneProcessWorksAtATime(t *testing.T) {
+	program, folder, pipe := agenttest.Build(t, "."), t.TempDir(), filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := start(t, program, folder)
+	if _, err := first.Create(t.Context(), agenttest.Task{Type: "checksum", Inputs: map[string]any{"path": pipe}}); err != nil {
+		t.Fatal(err)
+	}
+	endless := feed(t, pipe, "more to come")
+	defer endless.Close()
+	second := start(t, program, folder)
+	for range 30 { // longer than it would take to look for jobs
+		time.Sleep(10 * time.Millisecond)
+		open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", second.PID()))
+		if err != nil || len(open) == 0 {
+			t.Fatal(open, err)
+		}
+		for _, file := range open {
+			if to, err := os.Readlink(file); err == nil && to == pipe {
+				t.Fatal("two processes have the job")
+			}
+		}
 	}
 }
 
@@ -75,4 +96,18 @@ func feed(t *testing.T, pipe, text string) *os.File {
 		t.Fatal(err)
 	}
 	return to
+}
+
+// empty closes a pipe when nobody reads it any more, by which it is empty.
+func empty(t *testing.T, pipe *os.File) {
+	t.Helper()
+	for {
+		if _, err := pipe.WriteString("."); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := pipe.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
