@@ -59,7 +59,7 @@ func bindScalar(scalar *core.Scalar, declared *core.LiteralType) (value, error) 
 		}
 		return bind(v.Union.GetValue(), variant)
 	case *core.Scalar_Generic, *core.Scalar_Binary:
-		if binary := scalar.GetBinary(); binary != nil && binary.GetTag() != "msgpack" {
+		if binary := scalar.GetBinary(); binary != nil && binary.GetTag() == "" {
 			return value{"BLOB", binary.GetValue()}, nil
 		}
 		plain, err := plainScalar(scalar)
@@ -255,8 +255,12 @@ func plainScalar(scalar *core.Scalar) (any, error) {
 	case *core.Scalar_Generic:
 		return v.Generic.AsMap(), nil
 	case *core.Scalar_Binary:
-		if v.Binary.GetTag() != "msgpack" {
+		switch v.Binary.GetTag() {
+		case "msgpack":
+		case "":
 			return nil, fmt.Errorf("has bytes, which JSON does not have: pass them as base64 text")
+		default:
+			return nil, fmt.Errorf("is bytes in the form %q, which SQL has no type for", v.Binary.GetTag())
 		}
 		decoder := msgpack.NewDecoder(bytes.NewReader(v.Binary.GetValue()))
 		decoder.SetMapDecoder(msgpackMap)

@@ -141,6 +141,8 @@ func TestValuesThatCannotBeBoundNameTheirInput(t *testing.T) {
 		{ofList(ofInt(1), &core.Literal{}), "element 1"},
 		{ofMap(literals{"k": &core.Literal{}}), `entry "k"`},
 		{ofBytes("msgpack", []byte{0xc1}), "msgpack"},
+		{ofBytes("pickle", []byte{0x80}), `in the form "pickle"`},
+		{ofList(ofBytes("pickle", []byte{0x80}), ofInt(1)), `in the form "pickle"`},
 		{&core.Literal{Value: &core.Literal_OffloadedMetadata{OffloadedMetadata: &core.LiteralOffloadedMetadata{Uri: "/nowhere/k"}}}, "/nowhere/k"},
 		{scalar(&core.Scalar{Value: &core.Scalar_Error{Error: &core.Error{Message: "it broke"}}}), "it broke"},
 	} {

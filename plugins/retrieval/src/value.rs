@@ -31,12 +31,17 @@ pub fn parameter(value: &Value, declared: Option<&LiteralType>) -> Result<Scalar
         Value::Bool(b) => ScalarValue::Boolean(Some(*b)),
         Value::Datetime(at) => instant(at)?,
         Value::Duration(span) => length(span)?,
-        Value::Binary { bytes, .. } => ScalarValue::Binary(Some(bytes.clone())),
+        Value::Binary { bytes, tag } => ScalarValue::Binary(Some(untagged(bytes, tag)?.to_vec())),
         Value::Json(json) => ScalarValue::Utf8(Some(json.to_string())),
         Value::Map(_) | Value::MsgPack(_) => ScalarValue::Utf8(Some(text_of_json(value)?)),
         Value::List(items) => list(items, item_of(declared))?,
         other => return Err(format!("is {}, which cannot be a parameter", other.kind())),
     })
+}
+
+/// Bytes that are just these, and not something that only another program can read, such as a pickle.
+fn untagged<'a>(bytes: &'a [u8], tag: &str) -> Result<&'a [u8]> {
+    if tag.is_empty() { Ok(bytes) } else { Err(format!("is bytes in the form {tag:?}, which SQL has no type for")) }
 }
 
 /// In microseconds, which have all years; where there are nanoseconds, in these, if they reach.
@@ -134,7 +139,7 @@ fn text_of_json(value: &Value) -> Result<String> {
         Value::Map(entries) => object(entries.iter().map(|(key, value)| (key.clone(), text_of_json(value))))?,
         Value::List(items) => array(items.iter().map(text_of_json))?,
         Value::Float(x) => text_of_float(*x)?,
-        Value::Binary { bytes, .. } => Json::from(base64(bytes)).to_string(),
+        Value::Binary { bytes, tag } => Json::from(base64(untagged(bytes, tag)?)).to_string(),
         Value::Duration(span) => {
             let (sign, span) = if *span < TimeDelta::zero() { ("-", -*span) } else { ("", *span) };
             format!("{sign}{}.{:06}", span.num_seconds(), micros(&span)?)
@@ -655,4 +660,21 @@ pub fn column_type(kind: &DataType) -> LiteralType {
         _ => SimpleType::String,
     };
     LiteralType { r#type: Some(Type::Simple(simple.into())), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_only_another_program_reads_are_no_parameter() {
+        let pickle = || Value::Binary { bytes: vec![0x80], tag: "pickle".into() };
+        let within = Value::Map([("data".into(), pickle())].into());
+        for value in [pickle(), Value::List(vec![pickle()]), within] {
+            let refused = parameter(&value, None).unwrap_err();
+            assert!(refused.contains(r#"bytes in the form "pickle""#), "{refused}");
+        }
+        let bytes = Value::Binary { bytes: vec![0x80], tag: String::new() };
+        assert_eq!(parameter(&bytes, None), Ok(ScalarValue::Binary(Some(vec![0x80]))));
+    }
 }

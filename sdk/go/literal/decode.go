@@ -156,11 +156,13 @@ func decodeScalar(l *core.Literal, v reflect.Value, path string) error {
 	scalar := l.GetScalar()
 	switch target := v.Addr().Interface().(type) {
 	case *[]byte:
-		if binary := scalar.GetBinary(); binary != nil {
+		switch binary := scalar.GetBinary(); {
+		case binary == nil, binary.GetTag() != "" && binary.GetTag() != MsgPack:
+			return mismatch(l, v, path)
+		case binary.GetTag() == "":
 			*target = binary.GetValue()
 			return nil
 		}
-		return mismatch(l, v, path)
 	case *Binary:
 		if binary := scalar.GetBinary(); binary != nil {
 			*target = Binary{Value: binary.GetValue(), Tag: binary.GetTag()}

@@ -222,7 +222,10 @@ impl Value {
         use rmpv::Value as P;
         Ok(match self {
             Value::Float(x) => P::F64(*x),
-            Value::Binary { bytes, .. } => P::Binary(bytes.clone()),
+            Value::Binary { bytes, tag } if tag.is_empty() => P::Binary(bytes.clone()),
+            Value::Binary { tag, .. } => {
+                return Err(format!("holds bytes in the form {tag:?}, which only a Value::Binary tells"));
+            }
             Value::Duration(span) => {
                 let seconds = span.as_seconds_f64();
                 if span_of(seconds).as_ref() != Some(span) {
@@ -308,7 +311,11 @@ pub trait FromValue: Sized {
 }
 
 fn unfit<T: FromValue>(value: &Value) -> String {
-    format!("is {}, and {} is needed", value.kind(), T::WANTS)
+    let form = match value {
+        Value::Binary { tag, .. } if !tag.is_empty() => format!(" in the form {tag:?}"),
+        _ => String::new(),
+    };
+    format!("is {}{form}, and {} is needed", value.kind(), T::WANTS)
 }
 
 macro_rules! from_value {
@@ -400,7 +407,7 @@ impl<T: FromValue> FromValue for Vec<T> {
     fn from_value(value: Value) -> Result<Self, String> {
         let items = match value {
             Value::List(items) => items,
-            Value::Binary { bytes, .. } => bytes.into_iter().map(|b| Value::Int(b.into())).collect(),
+            Value::Binary { bytes, tag } if tag.is_empty() => bytes.into_iter().map(|b| Value::Int(b.into())).collect(),
             Value::Json(serde_json::Value::Array(items)) => items.into_iter().map(Value::of_json).collect(),
             Value::MsgPack(rmpv::Value::Array(items)) => items.into_iter().map(Value::unpacked).collect(),
             other => return Err(unfit::<Self>(&other)),

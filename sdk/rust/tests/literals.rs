@@ -68,6 +68,16 @@ fn what_does_not_fit_says_why() {
 }
 
 #[test]
+fn bytes_with_a_tag_are_no_bytes() {
+    let pickle = || Value::Binary { bytes: vec![0x80], tag: "pickle".into() };
+    assert_eq!(Vec::<u8>::from_value(pickle()).unwrap_err(), r#"is bytes in the form "pickle", and a list is needed"#);
+    let within = Value::Map(BTreeMap::from([("data".into(), pickle())]));
+    let refused = Json::<BTreeMap<String, Vec<u8>>>::from_value(within).unwrap_err();
+    assert!(refused.contains(r#"bytes in the form "pickle""#), "{refused}");
+    assert_eq!(Value::from_value(pickle()).unwrap(), pickle());
+}
+
+#[test]
 fn what_serde_writes_comes_back_or_is_refused() {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Measured {

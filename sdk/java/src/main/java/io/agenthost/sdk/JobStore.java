@@ -44,7 +44,8 @@ import org.slf4j.LoggerFactory;
  * <p>A folder holds one JSON file a job, which is replaced as a whole: whoever reads sees one state or the next, also after a
  * crash. Any number of processes use it at a time, such as a newer generation of the plugin while the older one drains. A job's
  * type may get further components: those that an older file lacks are null or 0, and those of a newer one are dropped where an older
- * process writes it again. The files are those of the other SDKs; the lock by which a change waits for others is the JVM's own.
+ * process writes it again. The files are those of the other SDKs. The lock by which a change waits for others is the JVM's own, so
+ * plugins in Java and in other languages do not change one folder at a time.
  *
  * @param <J> a job, commonly a record
  */

@@ -119,7 +119,7 @@ final class Decoder {
         Scalar scalar = literal.getScalar();
         Class<?> raw = type.getRawClass();
         boolean msgpack = scalar.hasBinary() && scalar.getBinary().getTag().equals(Binary.MSGPACK);
-        if (raw == byte[].class && scalar.hasBinary()) {
+        if (raw == byte[].class && scalar.hasBinary() && scalar.getBinary().getTag().isEmpty()) {
             return scalar.getBinary().getValue().toByteArray();
         }
         if (raw == Binary.class && scalar.hasBinary()) {

@@ -89,6 +89,14 @@ class LiteralsTest {
         assertArrayEquals(new byte[] {0, -1}, Literals.decode(Literals.encode(new byte[] {0, -1}), byte[].class));
     }
 
+    @Test
+    void bytesWithATagAreNoBytes() {
+        Binary pickle = new Binary(new byte[] {-128}, "pickle");
+        assertEquals(pickle, Literals.decode(Literals.encode(pickle), Binary.class));
+        String problem = assertThrows(LiteralException.class, () -> Literals.decode(Literals.encode(pickle), byte[].class)).problem();
+        assertTrue(problem.contains("a binary with tag \"pickle\""), problem);
+    }
+
     static Stream<Arguments> naturalValues() {
         Map<String, Object> dict = new LinkedHashMap<>();
         dict.put("n", 1L);
