@@ -140,6 +140,8 @@ func commit(t *testing.T, mistake string, command []string) (terminal, failure s
 	terminal = out.String()
 	_, failure, _ = strings.Cut(terminal, "\nagenthost: ")
 	failure = secretFile.ReplaceAllString(strings.TrimSpace(failure), "…/secrets/token")
+	// Whichever of the two sees the deadline first says so: the caller, or a server of grpc-js.
+	failure = strings.Replace(failure, "DeadlineExceeded: Deadline exceeded:", "DeadlineExceeded: context deadline exceeded:", 1)
 	return terminal, program.ReplaceAllString(failure, "plugin NAME$1")
 }
 
