@@ -308,3 +308,32 @@ func TestACreationThatMayHaveMadeAJobIsNotBegunAgain(t *testing.T) {
 	}
 	released.Wait()
 }
+
+// Headers leave before the answer does: a process that is killed between the two has not answered.
+func TestACreationIsRepeatedWhosePluginDiesAfterItsHeaders(t *testing.T) {
+	ended := make(chan struct{})
+	var dying *agentServer
+	dying = startAgent(t, func(call *received, stream grpc.ServerStream) error {
+		if err := stream.SendHeader(metadata.Pairs("begun", "1")); err != nil {
+			return err
+		}
+		time.AfterFunc(50*time.Millisecond, dying.server.Stop) // when the headers have left
+		<-call.context.Done()
+		close(ended)
+		return nil
+	})
+	healthy := startAgent(t, answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job 1")}))
+	var released sync.WaitGroup
+	target := restarting{leases: make(chan route.Lease, 2), err: errors.New("it is restarting")}
+	target.leases <- leaseOn(dying, ended, &released)
+	target.leases <- leaseOn(healthy, nil, &released)
+	f := startClaims(t, nil, route.Claim{Target: target, Manifest: plugin.Manifest{
+		Capabilities: []string{pluginv1.CapabilityIdempotentCreate}, Agents: []plugin.Agent{asyncAgent("x")}}})
+	if _, err := f.call(soon(t), async1+"CreateTask", attempt("x", 0)); err != nil {
+		t.Errorf("the caller got %v", err)
+	}
+	for len(target.leases) > 0 {
+		(<-target.leases).Release()
+	}
+	released.Wait()
+}

@@ -108,6 +108,13 @@ type reply struct {
 	came outcome
 }
 
+// cutShort says that an error may be the connection's, which broke between a plugin's headers and its answer: they leave in frames of
+// their own, and a process may be killed between the two. A plugin's own UNAVAILABLE after headers looks the same: what tells the two
+// apart is whether the process has ended.
+func (r *reply) cutShort(err error) bool {
+	return status.Code(err) == codes.Unavailable && len(r.header) > 0 && len(r.trailer) == 0
+}
+
 // deliver hands the caller what came with an answer, and returns the answer.
 func deliver(ctx context.Context, got reply) *frame {
 	if header := bounded(passed(got.header), maxHeader); len(header) > 0 {
@@ -147,7 +154,11 @@ func (g *Gateway) askUntold(ctx context.Context, c *routedCall) (reply, error) {
 		got, err := g.invoke(ctx, lease, c)
 		got.sent = got.sent || sent
 		notTaken := err != nil && len(got.trailer.Get(pluginv1.NotTakenTrailer)) > 0
-		ended := (!got.answered || notTaken) && diedWith(ctx, lease)
+		cutShort := got.cutShort(err)
+		ended := (!got.answered || notTaken || cutShort) && diedWith(ctx, lease)
+		if ended && cutShort {
+			got.answered = false
+		}
 		// On a machine that has much to do, the news of its end may come later than the end of its connection.
 		broken := ended || !got.answered && status.Code(err) == codes.Unavailable && ctx.Err() == nil && !c.staleIfError
 		lease.Release()

@@ -146,7 +146,7 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 			t.Errorf("%s ended as %s: %s; %v", name, result.Phase, result.Final.Reason, result.Outputs)
 		case result.Attempts != 1 && !strings.HasPrefix(name, "flytekit-"):
 			// Only flytekit's connectors cannot declare idempotent_create: a creation that a kill cuts off costs an attempt.
-			t.Errorf("%s took %d attempts", name, result.Attempts)
+			t.Errorf("%s took %d attempts: %+v", name, result.Attempts, result.History)
 		}
 	}
 }
