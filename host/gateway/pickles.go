@@ -22,8 +22,11 @@ const (
 
 // tagPickles has an agent see which of a task's inputs are pickles.
 func (g *Gateway) tagPickles(c *routedCall) {
+	if !c.method.creates || c.method.generation != flyte2 || !g.enabled.Has(guarantee.BothFlytes) {
+		return
+	}
 	message := c.request.bytes()
-	if c.method.generation != flyte2 || !c.method.creates || !bytes.Contains(message, []byte(pickledType)) || !g.enabled.Has(guarantee.BothFlytes) {
+	if !bytes.Contains(message, []byte(pickledType)) { // as of almost all: it need not be decoded
 		return
 	}
 	if tagged, ok := withPickleTags(message); ok {

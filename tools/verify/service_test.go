@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/test/wait"
 	"github.com/agenthost/agenthost/tools/verify"
 )
 
@@ -101,9 +102,7 @@ func TestResultsWithoutTheServiceToTheEndAreNone(t *testing.T) {
 	subject.Service = []string{os.Args[0], serviceFlag, "${PORT}", file}
 	_, err := verify.Run(t.Context(), subject, verify.Options{Select: configured, Progress: func(int, int, string) {
 		pid := told(t, file).PID
-		for syscall.Kill(pid, syscall.SIGKILL) == nil { // until somebody has learnt of its end
-			time.Sleep(time.Millisecond)
-		}
+		wait.Until(t, "somebody has learnt of the service's end", func() bool { return syscall.Kill(pid, syscall.SIGKILL) != nil })
 	}})
 	if err == nil || !strings.HasPrefix(err.Error(), "service: it was killed by SIGKILL") {
 		t.Errorf("error = %v", err)
