@@ -445,7 +445,22 @@ func (h *folderHold) write(_ context.Context, status Status) error {
 	if err := h.check(); err != nil {
 		return err
 	}
-	return writeStatus(h.dir, status)
+	if err := writeStatus(h.dir, status); err != nil {
+		return err
+	}
+	return h.settle()
+}
+
+// settle puts an end that was decided between check and a write back into the status file, where older versions look for it.
+func (h *folderHold) settle() error {
+	ended, err := os.ReadFile(filepath.Join(h.dir, endedFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = writeFile(h.dir, statusFile, ended)
+	}
+	return cmp.Or(err, h.check())
 }
 
 func (h *folderHold) note(line Line) error {
@@ -505,6 +520,9 @@ func (h *folderHold) release(_ context.Context, status Status) error {
 	nobody, err := json.Marshal(owner{Machine: h.folder.machine})
 	if err == nil {
 		err = writeStatus(h.dir, status)
+	}
+	if err == nil {
+		err = h.settle()
 	}
 	if err == nil {
 		err = createFile(h.dir, ownerPrefix+strconv.Itoa(h.number+1), nobody)

@@ -1,11 +1,15 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,7 +125,12 @@ func TestAnOwnerThatIsTakenForDeadDecidesNothingAnyMore(t *testing.T) {
 	}
 	other := onMachine(t, "other", dir, nil, result("the second's"))
 	// The second believes that the first is gone.
-	tenant, err := other.backend.look(t.Context(), "a")
+	kept, err := openFolder(dir, other.process, shortLease, other.log) // what it looks with itself is its watch's
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.machine, kept.local = "other", false
+	tenant, err := kept.look(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +149,43 @@ func TestAnOwnerThatIsTakenForDeadDecidesNothingAnyMore(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join(dir, jobsDir, "a", name))
 		if err != nil || !strings.Contains(string(data), "dGhlIHNlY29uZCdz") { // "the second's"
 			t.Errorf("%s holds %s, %v", name, data, err)
+		}
+	}
+}
+
+// However an owner's word on how far it is and another's on how it ended cross, older versions find the end.
+func TestAnEndIsNotWrittenOver(t *testing.T) {
+	const rounds = 100
+	dir := t.TempDir()
+	f, err := openFolder(dir, "one", shortLease, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rounds {
+		id := fmt.Sprintf("job%d", i)
+		held, err := f.submit(t.Context(), id, nil, Status{Format: format, State: Queued})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := held.write(t.Context(), Status{Format: format, State: Running}); err != nil && !isLost(err) {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if err := f.cancel(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		held.close()
+		ended, err := os.ReadFile(filepath.Join(f.path(id), endedFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, err := os.ReadFile(filepath.Join(f.path(id), statusFile)); err != nil || !bytes.Equal(status, ended) {
+			t.Fatalf("round %d: status holds %s, %v; ended %s", i, status, err, ended)
 		}
 	}
 }
