@@ -44,9 +44,9 @@ type PluginServiceClient interface {
 	// refuses the plugin and shows the errors beside the file and key they stem from.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureResponse, error)
 	// Drain says that the process is being replaced, or that the host stops: it gets no new calls from now on, those under way
-	// end, and then comes Shutdown, at the latest when `timeout` is over. It comes once at most, and not where the process is
-	// ended for not answering. What the process does for itself, such as watching jobs, it should hand over now. The host
-	// waits for the answer no longer than a second.
+	// end, and then comes Shutdown, at the latest when `timeout` is over. Until then the process goes on answering, also the
+	// call that crosses this one. It comes once at most, and not where the process is ended for not answering. What the process
+	// does for itself, such as watching jobs, it should hand over now. The host waits for the answer no longer than a second.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// Metrics gives the process' own metrics, whenever the host is asked for its own. It must be answered within a second.
 	Metrics(ctx context.Context, in *MetricsRequest, opts ...grpc.CallOption) (*MetricsResponse, error)
@@ -114,9 +114,9 @@ type PluginServiceServer interface {
 	// refuses the plugin and shows the errors beside the file and key they stem from.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureResponse, error)
 	// Drain says that the process is being replaced, or that the host stops: it gets no new calls from now on, those under way
-	// end, and then comes Shutdown, at the latest when `timeout` is over. It comes once at most, and not where the process is
-	// ended for not answering. What the process does for itself, such as watching jobs, it should hand over now. The host
-	// waits for the answer no longer than a second.
+	// end, and then comes Shutdown, at the latest when `timeout` is over. Until then the process goes on answering, also the
+	// call that crosses this one. It comes once at most, and not where the process is ended for not answering. What the process
+	// does for itself, such as watching jobs, it should hand over now. The host waits for the answer no longer than a second.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// Metrics gives the process' own metrics, whenever the host is asked for its own. It must be answered within a second.
 	Metrics(context.Context, *MetricsRequest) (*MetricsResponse, error)
