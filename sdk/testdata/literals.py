@@ -758,10 +758,32 @@ def refusals() -> Iterator[dict[str, Any]]:
     yield too_much("a file as a dataset", StructuredDataset, file_form("s3://bucket/f", ""), "dataset")
 
 
+def pickles() -> Iterator[dict[str, Any]]:
+    """The type that Flyte 2's SDK (flyte 2.12.1) declares for what it pickles, such as bytes."""
+    marked = types_pb2.TypeStructure(tag="FlytePickle")
+    file = types_pb2.LiteralType(blob=types_pb2.BlobType(format="PythonPickle"), structure=marked)
+    pickle = types_pb2.LiteralType(simple=types_pb2.BINARY, structure=marked)
+    type = encoded(types_pb2.LiteralType(union_type=types_pb2.UnionType(variants=[file, pickle])))
+    data = b"\x80\x05C\x01a\x94."
+    binary = literals_pb2.Literal(scalar=literals_pb2.Scalar(binary=literals_pb2.Binary(value=data, tag="pickle")))
+    union = literals_pb2.Union(value=binary, type=pickle)
+    literal = encoded(literals_pb2.Literal(scalar=literals_pb2.Scalar(union=union)))
+    kept = {"type": type, "literal": literal, "value": binary_form(data, "pickle")}
+    yield {"name": "a pickle of Flyte 2, tagged by the host"} | kept
+    refused = {"type": type, "says": ["pickle"]}
+    yield {"name": "bytes where Flyte 2 pickles", "value": bytes_form(b"a")} | refused
+    yield {
+        "name": "bytes with another tag where Flyte 2 pickles",
+        "value": binary_form(b"a", "other"),
+    } | refused
+
+
 def make() -> str:
     """The text of literals.json."""
     cases = [
-        made for part in (scalars, durations, containers, unions, packed, stored, others, refusals) for made in part()
+        made
+        for part in (scalars, durations, containers, unions, packed, stored, others, refusals, pickles)
+        for made in part()
     ]
     names = [made["name"] for made in cases]
     if len(set(names)) < len(names):

@@ -228,9 +228,13 @@ func (e encoder) simple(v reflect.Value, declared *core.LiteralType, path string
 	case core.SimpleType_BINARY:
 		switch value := v.Interface().(type) {
 		case []byte:
-			return binaryLiteral(value, ""), nil
+			if !isPickle(declared) {
+				return binaryLiteral(value, ""), nil
+			}
 		case Binary:
-			return binaryLiteral(value.Value, value.Tag), nil
+			if !isPickle(declared) || value.Tag == pickleTag {
+				return binaryLiteral(value.Value, value.Tag), nil
+			}
 		}
 	case core.SimpleType_ERROR:
 		if failure, ok := v.Interface().(*core.Error); ok {

@@ -39,23 +39,26 @@ func key(path, name string) string { return path + "." + name }
 
 // TypeName names a declared type for people, such as "list[integer]".
 func TypeName(t *core.LiteralType) string {
-	switch t := t.GetType().(type) {
+	switch of := t.GetType().(type) {
 	case *core.LiteralType_Simple:
-		return strings.ToLower(t.Simple.String())
+		if isPickle(t) {
+			return "pickle"
+		}
+		return strings.ToLower(of.Simple.String())
 	case *core.LiteralType_CollectionType:
-		return "list[" + TypeName(t.CollectionType) + "]"
+		return "list[" + TypeName(of.CollectionType) + "]"
 	case *core.LiteralType_MapValueType:
-		return "map[string, " + TypeName(t.MapValueType) + "]"
+		return "map[string, " + TypeName(of.MapValueType) + "]"
 	case *core.LiteralType_UnionType:
-		names := make([]string, len(t.UnionType.GetVariants()))
-		for i, variant := range t.UnionType.GetVariants() {
+		names := make([]string, len(of.UnionType.GetVariants()))
+		for i, variant := range of.UnionType.GetVariants() {
 			names[i] = TypeName(variant)
 		}
 		return "union[" + strings.Join(names, ", ") + "]"
 	case *core.LiteralType_EnumType:
-		return "enum[" + strings.Join(t.EnumType.GetValues(), ", ") + "]"
+		return "enum[" + strings.Join(of.EnumType.GetValues(), ", ") + "]"
 	case *core.LiteralType_Blob:
-		if t.Blob.GetDimensionality() == core.BlobType_MULTIPART {
+		if of.Blob.GetDimensionality() == core.BlobType_MULTIPART {
 			return "directory"
 		}
 		return "file"

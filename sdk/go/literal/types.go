@@ -60,6 +60,18 @@ type Binary struct {
 // MsgPack is the tag of a binary literal that holds a dataclass, a pydantic model or a dict.
 const MsgPack = "msgpack"
 
+const (
+	// pickleType marks declared types whose values Flyte 2's SDK pickles, since it has no type for them: bytes, Decimal, Any, ….
+	pickleType = "FlytePickle"
+	// pickleTag is the tag of such a value, which the host gives it.
+	pickleTag = "pickle"
+)
+
+// isPickle says whether a binary of a declared type is a pickle. Whoever reads it unpickles it, so that other bytes do not belong there.
+func isPickle(declared *core.LiteralType) bool {
+	return declared.GetSimple() == core.SimpleType_BINARY && declared.GetStructure().GetTag() == pickleType
+}
+
 // Timestamp is msgpack's own timestamp, which a dict of Python's has for a msgpack.Timestamp. Python's datetimes in dicts and
 // dataclasses are texts, and so is a time.Time that is written within one.
 type Timestamp struct{ time.Time }

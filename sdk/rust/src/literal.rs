@@ -19,6 +19,10 @@ use crate::value::{Column, Directory, File, StructuredDataset, Value, exact_floa
 
 /// The tag of dataclasses and dicts in flytekit's newer form.
 const MSGPACK: &str = "msgpack";
+/// Marks declared types whose values Flyte 2's SDK pickles, since it has no type for them: bytes, Decimal, Any, ….
+const PICKLE_TYPE: &str = "FlytePickle";
+/// The tag of such a value, which the host gives it.
+const PICKLE_TAG: &str = "pickle";
 
 /// The seconds of the years 1 to 9999, from 1970 on: those of protobuf's Timestamp.
 const YEARS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
@@ -151,6 +155,7 @@ fn write(value: &Value, declared: &LiteralType, strict: bool) -> Result<Literal,
     };
     match (kind, value) {
         (Type::UnionType(union), _) => write_variant(value, declared, &union.variants, strict),
+        (_, Value::Binary { tag, .. }) if is_pickle(declared) && tag != PICKLE_TAG => Err(unfit(value, declared)),
         (Type::Simple(simple), _) => write_simple(value, SimpleType::try_from(*simple).unwrap_or_default(), strict)?
             .ok_or_else(|| unfit(value, declared)),
         (Type::CollectionType(item), Value::List(items)) => {
@@ -250,10 +255,17 @@ fn write_simple(value: &Value, simple: SimpleType, strict: bool) -> Result<Optio
     }
 }
 
+/// Whether a binary of a declared type is a pickle. Whoever reads it unpickles it, so that other bytes do not belong there.
+fn is_pickle(declared: &LiteralType) -> bool {
+    declared.r#type == Some(literal_type::Type::Simple(SimpleType::Binary.into()))
+        && declared.structure.as_ref().is_some_and(|structure| structure.tag == PICKLE_TYPE)
+}
+
 /// A declared type for people, such as `list[integer]`.
 fn type_name(declared: &LiteralType) -> String {
     use literal_type::Type;
     match &declared.r#type {
+        Some(Type::Simple(_)) if is_pickle(declared) => "pickle".into(),
         Some(Type::Simple(simple)) => {
             SimpleType::try_from(*simple).map_or("unknown type".into(), |s| s.as_str_name().to_lowercase())
         }

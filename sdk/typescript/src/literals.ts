@@ -46,6 +46,10 @@ const fatal = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 configureTextEncoding({ ...getTextEncoding(), decodeUtf8: (bytes, strict) => (strict ? fatal : lenient).decode(bytes) });
 
 const MSGPACK = "msgpack";
+/** Marks declared types whose values Flyte 2's SDK pickles, since it has no type for them: bytes, Decimal, Any, …. */
+const PICKLE_TYPE = "FlytePickle";
+/** The tag of such a value, which the host gives it. */
+const PICKLE_TAG = "pickle";
 /** The seconds of the years 1 to 9999. */
 const FIRST_SECOND = -62_135_596_800n;
 const LAST_SECOND = 253_402_300_799n;
@@ -220,7 +224,7 @@ function declaredLiteral(value: unknown, declared: LiteralType, strict: boolean)
       if (value instanceof StructuredDataset) return schemaLiteral(value, type.value);
       break;
     case "simple": {
-      const found = simpleLiteral(value, type.value, strict);
+      const found = simpleLiteral(value, declared, type.value, strict);
       if (found) return found;
     }
   }
@@ -241,7 +245,7 @@ function unionLiteral(value: unknown, declared: LiteralType): Literal {
   throw new LiteralError(`no variant of the declared ${typeName(declared)} takes ${shown(value)}`);
 }
 
-function simpleLiteral(value: unknown, simple: SimpleType, strict: boolean): Literal | undefined {
+function simpleLiteral(value: unknown, declared: LiteralType, simple: SimpleType, strict: boolean): Literal | undefined {
   const number = value instanceof Float ? value.value : value;
   switch (simple) {
     case SimpleType.NONE:
@@ -266,6 +270,7 @@ function simpleLiteral(value: unknown, simple: SimpleType, strict: boolean): Lit
     case SimpleType.DURATION:
       return value instanceof Temporal.Duration ? natural(value) : undefined;
     case SimpleType.BINARY:
+      if (isPickle(declared) && !(value instanceof Binary && value.tag === PICKLE_TAG)) return undefined;
       return value instanceof Uint8Array || value instanceof Binary ? natural(value) : undefined;
     case SimpleType.ERROR:
       return value instanceof FlyteError ? natural(value) : undefined;
@@ -407,8 +412,14 @@ function isDirectory(declared: LiteralType): boolean {
   return declared.type.case === "blob" && declared.type.value.dimensionality === BlobType_BlobDimensionality.MULTIPART;
 }
 
+/** Whether a binary of a declared type is a pickle. Whoever reads it unpickles it, so that other bytes do not belong there. */
+function isPickle(declared: LiteralType): boolean {
+  return declared.type.case === "simple" && declared.type.value === SimpleType.BINARY && declared.structure?.tag === PICKLE_TYPE;
+}
+
 /** A declared type for people, such as "list[integer]". */
 function typeName(declared: LiteralType | undefined): string {
+  if (declared && isPickle(declared)) return "pickle";
   const type = declared?.type;
   switch (type?.case) {
     case "simple":

@@ -35,6 +35,10 @@ import pydantic_core
 from flyteidl.core import literals_pb2, types_pb2
 
 _MSGPACK = "msgpack"
+_PICKLE_TYPE = "FlytePickle"
+"""Marks declared types whose values Flyte 2's SDK pickles, since it has no type for them: bytes, Decimal, Any, …."""
+_PICKLE_TAG = "pickle"
+"""The tag of such a value, which the host gives it."""
 _SchemaColumnType = types_pb2.SchemaType.SchemaColumn.SchemaColumnType
 _UTC = datetime.timezone.utc
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=_UTC)
@@ -253,7 +257,8 @@ def _declared(value: Any, declared: Any, strict: bool) -> Any:
         return _dataset(value, declared.structured_dataset_type)
     if kind == "schema" and isinstance(value, StructuredDataset):
         return _schema(value, declared.schema)
-    if kind == "simple" and not isinstance(value, enum.Enum):
+    is_pickle = isinstance(value, Binary) and value.tag == _PICKLE_TAG
+    if kind == "simple" and not isinstance(value, enum.Enum) and (is_pickle or not _is_pickle(declared)):
         found = _simple(value, declared.simple, strict)
         if found is not None:
             return found
@@ -264,9 +269,16 @@ def _is_directory(declared: Any) -> bool:
     return bool(declared.blob.dimensionality == types_pb2.BlobType.MULTIPART)
 
 
+def _is_pickle(declared: Any) -> bool:
+    """Whether a binary of a declared type is a pickle. Whoever reads it unpickles it, so that no other bytes fit."""
+    return bool(declared.simple == types_pb2.BINARY and declared.structure.tag == _PICKLE_TYPE)
+
+
 def _type_name(declared: Any) -> str:
     """A declared type for people, such as "list[integer]"."""
     kind = declared.WhichOneof("type")
+    if _is_pickle(declared):
+        return "pickle"
     if kind == "simple":
         return str(types_pb2.SimpleType.Name(declared.simple)).lower()
     if kind == "collection_type":

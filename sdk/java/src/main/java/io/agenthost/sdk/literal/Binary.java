@@ -9,6 +9,8 @@ import java.util.Arrays;
 public record Binary(byte[] value, String tag) {
     /** The tag of a binary literal that holds a dataclass, a pydantic model or a dict. */
     public static final String MSGPACK = "msgpack";
+    /** The tag that the host gives what Flyte 2's SDK has pickled: bytes, Decimal, and all that it has no type for. */
+    public static final String PICKLE = "pickle";
 
     @Override
     public boolean equals(Object other) {

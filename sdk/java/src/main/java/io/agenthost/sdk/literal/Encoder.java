@@ -154,7 +154,7 @@ record Encoder(boolean strict) {
             case BOOLEAN -> value instanceof Boolean truth ? primitive(Primitive.newBuilder().setBoolean(truth)) : null;
             case DATETIME -> datetime(value, path);
             case DURATION -> value instanceof Duration duration ? duration(duration, path) : null;
-            case BINARY -> binary(value);
+            case BINARY -> Types.isPickle(declared) && !isPickled(value) ? null : binary(value);
             case ERROR -> value instanceof com.flyteidl.core.Error error ? scalar(Scalar.newBuilder().setError(error)) : null;
             case STRUCT -> object(value, path);
             default -> null;
@@ -258,6 +258,11 @@ record Encoder(boolean strict) {
             throw new LiteralException(path, "the duration %s is longer than a literal's can be, 10,000 years".formatted(value));
         }
         return primitive(Primitive.newBuilder().setDuration(written));
+    }
+
+    /** A pickle that came as an input. Others are not made outside Python. */
+    private static boolean isPickled(Object value) {
+        return value instanceof Binary binary && binary.tag().equals(Binary.PICKLE);
     }
 
     private static Literal binary(Object value) {

@@ -12,6 +12,9 @@ import java.util.stream.Collectors;
 
 /** Makes literal types, and names them for people. */
 public final class Types {
+    /** Marks declared types whose values Flyte 2's SDK pickles, since it has no type for them: bytes, Decimal, Any, …. */
+    private static final String PICKLE_TYPE = "FlytePickle";
+
     private Types() {}
 
     /** The literal type of a simple kind. */
@@ -42,7 +45,7 @@ public final class Types {
     /** Names a declared type, such as "list[integer]". */
     public static String name(LiteralType type) {
         return switch (type.getTypeCase()) {
-            case SIMPLE -> type.getSimple().name().toLowerCase(Locale.ROOT);
+            case SIMPLE -> isPickle(type) ? "pickle" : type.getSimple().name().toLowerCase(Locale.ROOT);
             case COLLECTION_TYPE -> "list[" + name(type.getCollectionType()) + "]";
             case MAP_VALUE_TYPE -> "map[string, " + name(type.getMapValueType()) + "]";
             case UNION_TYPE -> type.getUnionType().getVariantsList().stream().map(Types::name).collect(Collectors.joining(", ", "union[", "]"));
@@ -52,6 +55,11 @@ public final class Types {
             case STRUCTURED_DATASET_TYPE -> "structured dataset";
             default -> "unknown type";
         };
+    }
+
+    /** Whether a binary of a declared type is a pickle. Whoever reads it unpickles it, so that other bytes do not belong there. */
+    static boolean isPickle(LiteralType declared) {
+        return declared.getSimple() == SimpleType.BINARY && declared.getStructure().getTag().equals(PICKLE_TYPE);
     }
 
     /** Names what a literal is. */
