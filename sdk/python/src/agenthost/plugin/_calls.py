@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -36,6 +36,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
+        self._counted: dict[str, tuple[grpc.RpcMethodHandler, grpc.RpcMethodHandler]] = {}
         self._running = 0
         self._draining = False
         self._idle = asyncio.Event()
@@ -56,6 +57,12 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/flyteidl"):
             return handler
+        known = self._counted.get(handler_call_details.method)
+        if known is None or known[0] is not handler:
+            known = self._counted[handler_call_details.method] = handler, self._counting(handler)
+        return known[1]
+
+    def _counting(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         codec = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -68,37 +75,42 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     def _answering(self, answer: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            await self._refuse_if_draining(context)
+            if self._draining:
+                await self._refuse(context)
             _enter(context)
-            with self._one():
+            self._begin()
+            try:
                 return await answer(request, context)
+            finally:
+                self._end()
 
         return counted
 
     def _streaming(self, answers: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def counted(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            await self._refuse_if_draining(context)
+            if self._draining:
+                await self._refuse(context)
             _enter(context)
-            with self._one():
+            self._begin()
+            try:
                 async for part in answers(request, context):
                     yield part
+            finally:
+                self._end()
 
         return counted
 
-    async def _refuse_if_draining(self, context: grpc.aio.ServicerContext) -> None:
-        if self._draining:
-            # The trailer tells the host that the call was not begun, so that it can be made again elsewhere.
-            await context.abort(
-                grpc.StatusCode.UNAVAILABLE, f"plugin {self._plugin} is stopping", ((NOT_TAKEN_TRAILER, "1"),)
-            )
+    async def _refuse(self, context: grpc.aio.ServicerContext) -> None:
+        # The trailer tells the host that the call was not begun, so that it can be made again elsewhere.
+        await context.abort(
+            grpc.StatusCode.UNAVAILABLE, f"plugin {self._plugin} is stopping", ((NOT_TAKEN_TRAILER, "1"),)
+        )
 
-    @contextlib.contextmanager
-    def _one(self) -> Iterator[None]:
+    def _begin(self) -> None:
         self._running += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._idle.set()
+
+    def _end(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()

@@ -8,6 +8,7 @@ methods. Other agents, health checks and an orderly stop go on whatever one agen
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import contextvars
@@ -37,8 +38,9 @@ class AgentLoop:
     def __init__(self, limit: int = LIMIT) -> None:
         self._names: list[str] = []
         self._limit = limit
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: _Inbox | None = None
         self._pulse: Pulse | None = None
+        self._home: _Inbox | None = None
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
     def serves(self, agent: str) -> None:
@@ -128,24 +130,36 @@ class AgentLoop:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _in_loop(self, begin: Callable[[], Coroutine[Any, Any, Any]], watched: bool = True) -> Any:
-        loop, pulse = self._started()
-        call = _Call(begin)
-        with pulse.wanted() if watched else contextlib.nullcontext():
-            try:
-                loop.call_soon_threadsafe(call.begin)
-                return await asyncio.wrap_future(call.done)
-            except asyncio.CancelledError:
-                call.cancel(loop)
-                raise
+        inbox, pulse = self._started()
+        call = _Call(begin, self._answers_to())
+        if watched:
+            pulse.begin()
+        try:
+            inbox.put(call.begin)
+            return await call.answer
+        except asyncio.CancelledError:
+            call.cancel(inbox)
+            raise
+        finally:
+            if watched:
+                pulse.end()
 
-    def _started(self) -> tuple[asyncio.AbstractEventLoop, Pulse]:
+    def _started(self) -> tuple[_Inbox, Pulse]:
         """The loop, which is begun with the first coroutine: many agents have none."""
-        if self._loop is None or self._pulse is None:
-            self._loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=_run, args=(self._loop,), name=f"{self._name()} loop", daemon=True)
+        if self._inbox is None or self._pulse is None:
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=_run, args=(loop,), name=f"{self._name()} loop", daemon=True)
             thread.start()
-            self._pulse = Pulse(self._loop, thread, self._name)
-        return self._loop, self._pulse
+            self._inbox = _Inbox(loop)
+            self._pulse = Pulse(loop, thread, self._name)
+        return self._inbox, self._pulse
+
+    def _answers_to(self) -> _Inbox:
+        """The inbox of the loop that calls come from, which is always the same one but in tests."""
+        loop = asyncio.get_running_loop()
+        if self._home is None or self._home.loop is not loop:
+            self._home = _Inbox(loop)
+        return self._home
 
     def _name(self) -> str:
         return ", ".join(self._names)
@@ -180,34 +194,72 @@ def _exited(error: BaseException) -> Exited:
     return Exited(f"the call tried to end the process with {type(error).__name__}{code}; only the call has ended")
 
 
+class _Inbox:
+    """What other threads have to do in an event loop. One wake-up takes it to all that has come by then: each is a
+    system call, during which the other threads take Python's lock, and then keep it for a while."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
+        self._woken = False
+
+    def put(self, function: Callable[[], None]) -> None:
+        """Has a function run in the loop, behind those that came before; RuntimeError once the loop is closed. The
+        function must not raise: those behind it would be lost."""
+        self._waiting.append(function)
+        if not self._woken:
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._woken = False  # before it looks: what comes later wakes the loop again
+        for _ in range(len(self._waiting)):
+            self._waiting.popleft()()
+
+
 class _Call:
     """A call on its way to an agent's loop and back. One whose caller has gone before it was begun is not begun."""
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self.done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    __slots__ = ("_begin", "_context", "_gone", "_home", "_task", "answer")
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]], home: _Inbox) -> None:
+        """:param home: that of the caller's loop."""
+        self.answer: asyncio.Future[Any] = home.loop.create_future()
         self._begin = begin
+        self._context = contextvars.copy_context()
+        self._home = home
+        self._gone = False
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:
         """Runs in the agent's loop."""
-        if not self.done.set_running_or_notify_cancel():
-            return
-        self._task = asyncio.get_running_loop().create_task(_without_exit(self._begin()))
-        self._task.add_done_callback(self._finish)
+        if not self._gone:
+            self._task = self._context.run(self._start)
+            self._task.add_done_callback(self._finish)
 
-    def cancel(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(_without_exit(self._begin()))
+
+    def cancel(self, inbox: _Inbox) -> None:
         """Runs in the caller's loop."""
-        if not self.done.cancel():  # begun, or about to be
-            loop.call_soon_threadsafe(self._cancel_begun)
+        self._gone = True
+        inbox.put(self._cancel_begun)
 
     def _cancel_begun(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self.done.set_exception(RuntimeError("the call was cancelled"))
-        elif (error := task.exception()) is not None:
-            self.done.set_exception(error)
+        error: BaseException | None = RuntimeError("the call was cancelled") if task.cancelled() else task.exception()
+        result = None if error else task.result()
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: the plugin has ended
+            self._home.put(lambda: self._settle(result, error))
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        """Runs in the caller's loop."""
+        if self.answer.done():  # its caller has gone
+            return
+        if error is not None:
+            self.answer.set_exception(error)
         else:
-            self.done.set_result(task.result())
+            self.answer.set_result(result)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
-import contextlib
 import logging
 import os
 import sys
@@ -12,7 +11,7 @@ import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 _log = logging.getLogger("agenthost")
 
@@ -40,15 +39,13 @@ class Pulse:
         self._stands_at = ""
         _watch.add(self)
 
-    @contextlib.contextmanager
-    def wanted(self) -> Iterator[None]:
-        """While a call waits for the loop or runs in it."""
+    def begin(self) -> None:
+        """A call waits for the loop from now on, or runs in it, until `end`."""
         self._calls += 1
         _watch.wake()
-        try:
-            yield
-        finally:
-            self._calls -= 1
+
+    def end(self) -> None:
+        self._calls -= 1
 
     @property
     def name(self) -> str:
