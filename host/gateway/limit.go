@@ -39,12 +39,15 @@ type limit struct {
 	rate  *rate.Limiter
 }
 
+// unlimited is that of plugins without.
+var unlimited limit
+
 // of returns a plugin's limit under a policy. One that has changed is taken over with what the old one has counted; but
 // calls that hold a slot under the old number of slots do not count under the new one.
 func (l *limits) of(r route.Route) *limit {
 	policy := r.Policy
 	if policy.Concurrency <= 0 && policy.Rate <= 0 {
-		return &limit{}
+		return &unlimited
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
