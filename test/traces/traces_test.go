@@ -130,9 +130,9 @@ func TestOneTraceGoesFromFlyteThroughTheHostIntoPluginsAndIsReadBack(t *testing.
 	for name, id := range ids {
 		t.Run(name, func(t *testing.T) {
 			var spans []span
-			wait.Until(t, "all of the trace is there", func() bool {
+			wait.Until(t, "all of the trace is there, and no span's parent is missing", func() bool {
 				spans = to.trace(t, id)
-				return len(spans) >= wholeTrace
+				return len(spans) >= wholeTrace && len(hanging(spans)) == 0 // a repeated call's, of which there are more, may be there before the last ones
 			})
 			holds(t, name, spans)
 			wait.Until(t, "the plugin's line is there with its trace", func() bool {
@@ -189,6 +189,15 @@ func run(t *testing.T, to *collector, host *hosttest.Host, provider *sdktrace.Tr
 // of the poll before the crash four; of the one behind it two, and of DeleteTask four.
 const wholeTrace = 1 + 6 + 4 + 2 + 4
 
+// hanging are the spans whose parents are not there.
+func hanging(spans []span) []span {
+	known := map[string]bool{"": true}
+	for _, s := range spans {
+		known[s.id] = true
+	}
+	return slices.DeleteFunc(slices.Clone(spans), func(s span) bool { return known[s.parent] })
+}
+
 // holds says what is wrong with a trace.
 func holds(t *testing.T, plugin string, spans []span) {
 	t.Helper()
@@ -212,9 +221,6 @@ func holds(t *testing.T, plugin string, spans []span) {
 		whole := strings.Join(path(s), " > ")
 		all = append(all, whole)
 		delete(want, whole)
-		if s.parent != "" && byID[s.parent].id == "" {
-			t.Errorf("%s hangs in the air", s.name)
-		}
 		if s.service == "agenthost" {
 			guarantees = append(guarantees, s.events...)
 		}
