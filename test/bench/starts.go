@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/agenthost/agenthost/host/plugin"
@@ -69,6 +71,42 @@ func startHello(folder string) by {
 		}
 		return s.figure(s.elapsed), nil
 	}
+}
+
+const helloInJava = "sdk/java/examples/hello"
+
+// startArchived is the start of a JVM that finds its classes in an archive, which a first one leaves as sdk/java/README.md says.
+func startArchived(ctx context.Context, l *lab) (figure, error) {
+	spec, err := helloSpec(filepath.Join(l.root, helloInJava))
+	if err != nil {
+		return figure{}, err
+	}
+	folder := l.folder()
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return figure{}, err
+	}
+	archive := filepath.Join(folder, "hello.jsa")
+	with := func(option string) plugin.Spec {
+		archived := spec
+		archived.Command = slices.Insert(slices.Clone(spec.Command), 1, option+"="+archive)
+		return archived
+	}
+	l.say("an archive of the classes of hello in Java")
+	leaving := with("-XX:ArchiveClassesAtExit")
+	leaving.StopTimeout = time.Minute // it writes the archive when it ends
+	first, err := contender.Straight(ctx, folder, leaving)
+	if err != nil {
+		return figure{}, fmt.Errorf("%w: `make bench` builds it first", err)
+	}
+	first.Stop()
+	if _, err := os.Stat(archive); err != nil {
+		return figure{}, fmt.Errorf("the JVM left no archive: %w", err)
+	}
+	s, err := l.starts(ctx, helloInJava+" with an archive of its classes", with("-XX:SharedArchiveFile"))
+	if err != nil {
+		return figure{}, err
+	}
+	return s.figure(s.elapsed), nil
 }
 
 // helloSpec reads how a hello agent is started.
