@@ -1,6 +1,7 @@
 """What the SDK promises to authors of agents, in process."""
 
 import asyncio
+import dataclasses
 import datetime
 import enum
 import json
@@ -546,13 +547,22 @@ def test_secrets_come_from_the_environment_or_a_file_and_do_not_show(
         Plugin("leaky", "1", [Agent()]).service()
 
 
-def test_a_stopping_plugin_says_that_it_has_not_taken_a_call(counter: Counter) -> None:
+@pytest.mark.parametrize("registered", [False, True], ids=["generic handlers", "registered handlers"])
+def test_a_stopping_plugin_says_that_it_has_not_taken_a_call(
+    counter: Counter, registered: bool, tmp_path: Path
+) -> None:
     """The host makes such a call again, on the plugin's next process."""
     from agenthost.plugin import start
 
+    service = Plugin("counter", "1", [counter]).service()
+    if registered:  # as generated code does, too
+        register = service.register
+        service = dataclasses.replace(service, register=lambda server: register(_Registering(server)))
+
     async def scenario() -> tuple[Any, Any]:
-        process = await start(Plugin("counter", "1", [counter]).service(), "unix:/tmp/agenthost-stopping")
-        async with grpc.aio.insecure_channel("unix:/tmp/agenthost-stopping") as channel:
+        address = f"unix:{tmp_path}/socket"
+        process = await start(service, address)
+        async with grpc.aio.insecure_channel(address) as channel:
             create = channel.unary_unary(
                 "/flyteidl.service.AsyncAgentService/CreateTask",
                 request_serializer=agent_pb2.CreateTaskRequest.SerializeToString,
@@ -579,6 +589,18 @@ def test_a_stopping_plugin_says_that_it_has_not_taken_a_call(counter: Counter) -
     assert code is grpc.StatusCode.UNAVAILABLE
     assert trailer["agenthost-not-taken"] == "1"
     assert counter.closed
+
+
+class _Registering:
+    """Registers the methods that are added as generic handlers."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        for handler in handlers:
+            methods = {name.rsplit("/", 1)[1]: method for name, method in handler._method_handlers.items()}
+            self._server.add_registered_method_handlers(handler.service_name(), methods)
 
 
 def test_log_lines_are_what_the_host_reads() -> None:

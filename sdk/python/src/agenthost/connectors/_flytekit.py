@@ -114,11 +114,17 @@ def _backend() -> tuple[dict[Any, Any], type[Any]]:
 
 def _accepted(method: Any, **arguments: Any) -> dict[str, Any]:
     """The arguments that a connector's method takes: older ones do not know the newer."""
-    parameters = inspect.signature(method).parameters.values()
+    names = _parameters(getattr(method, "__func__", method))
+    return arguments if names is None else {name: value for name, value in arguments.items() if name in names}
+
+
+@functools.cache
+def _parameters(function: Any) -> frozenset[str] | None:
+    """The names of a function's parameters; None where it takes any. Its signature takes longer to find than a call."""
+    parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return arguments
-    names = {parameter.name for parameter in parameters}
-    return {name: value for name, value in arguments.items() if name in names}
+        return None
+    return frozenset(parameter.name for parameter in parameters)
 
 
 def _template(template: Any) -> Any:

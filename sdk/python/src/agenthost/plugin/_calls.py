@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -31,12 +31,11 @@ def _enter(context: grpc.aio.ServicerContext) -> None:
 _ENDLESS = 100 * 365 * 86400
 
 
-class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class Calls:
     """Counts the calls of Flyte's services. go-plugin's own do not count: its streams live as long as the plugin."""
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
-        self._counted: dict[str, tuple[grpc.RpcMethodHandler, grpc.RpcMethodHandler]] = {}
         self._running = 0
         self._draining = False
         self._idle = asyncio.Event()
@@ -49,18 +48,14 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             await asyncio.wait_for(self._idle.wait(), timeout)
         return self._running
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/flyteidl"):
-            return handler
-        known = self._counted.get(handler_call_details.method)
-        if known is None or known[0] is not handler:
-            known = self._counted[handler_call_details.method] = handler, self._counting(handler)
-        return known[1]
+    def counting(self, server: grpc.aio.Server) -> Any:
+        """The server as services are added to it that count. An interceptor would do the same, and cost every call more
+        than all else that the plugin adds to it: grpc.aio makes coroutines of its own for it."""
+        return _CountingServer(server, self)
+
+    def counted(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        """:param method: its full name, such as /flyteidl.service.AsyncAgentService/GetTask."""
+        return self._counting(handler) if method.startswith("/flyteidl") else handler
 
     def _counting(self, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         codec = {
@@ -114,3 +109,39 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._running -= 1
         if not self._running:
             self._idle.set()
+
+
+class _CountingServer:
+    """A server all of whose new methods count."""
+
+    def __init__(self, server: grpc.aio.Server, calls: Calls) -> None:
+        self._server = server
+        self._calls = calls
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(_CountingHandler(handler, self._calls) for handler in handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        counted = {name: self._calls.counted(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, counted)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+
+class _CountingHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handlers that another one finds, counted."""
+
+    def __init__(self, handler: grpc.GenericRpcHandler, calls: Calls) -> None:
+        self._handler = handler
+        self._calls = calls
+        self._known: dict[str, tuple[grpc.RpcMethodHandler, grpc.RpcMethodHandler]] = {}
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        found = self._handler.service(details)
+        if found is None:
+            return None
+        known = self._known.get(details.method)
+        if known is None or known[0] is not found:
+            known = self._known[details.method] = found, self._calls.counted(details.method, found)
+        return known[1]

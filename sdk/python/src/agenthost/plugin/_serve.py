@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,7 @@ def serve(load: Callable[[], Service], hint: str) -> NoReturn:
         real_stdout = _handshake.divert_stdout()
         _hostlog.to_host()
         service = load()
+        gc.freeze()  # what was imported stays: the collector need not look at it while calls wait
         # Also when a library has set a handler of its own: Ctrl-C in the host's terminal is for the host.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         asyncio.run(_live(service, real_stdout, parent))
@@ -114,7 +116,6 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
     """Starts a server for a service; with the plugin's certificate and the client's, only for that client."""
     calls = Calls(service.description.name)
     server = grpc.aio.server(
-        interceptors=(calls,),
         options=(
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
@@ -125,7 +126,7 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
             ("grpc.so_reuseport", 0),
         ),
     )
-    service.register(server)
+    service.register(calls.counting(server))
     process = Process(service, server, calls)
     server.add_generic_rpc_handlers(process.handlers())
     healthy = health.aio.HealthServicer()
