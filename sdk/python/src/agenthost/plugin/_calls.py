@@ -49,8 +49,8 @@ class Calls:
         return self._running
 
     def counting(self, server: grpc.aio.Server) -> Any:
-        """The server as services are added to it that count. An interceptor would do the same, and for one grpc.aio makes
-        coroutines of its own at every call."""
+        """The server as services are added to it that count. An interceptor would do the same, and for one grpc.aio
+        makes coroutines of its own at every call."""
         return _CountingServer(server, self)
 
     def counted(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
