@@ -24,6 +24,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agenthost.agent import AsyncAgent, Job, Phase, Plugin, Resource, SyncAgent, Task, running, succeeded
+from agenthost.plugin import AgentLoop
 from agenthost.testing import Client, run
 
 Run = Callable[[Plugin], Client]
@@ -389,3 +390,30 @@ def test_agents_are_closed_beside_one_that_is_blocked(caplog: pytest.LogCaptureF
 def _created(client: Client) -> None:
     with contextlib.suppress(grpc.RpcError):
         client.create("gate", inputs={"name": "blocks"})
+
+
+class Empty(Exception):
+    """An error that is false, as one with a length may be."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_call_that_fails_at_its_beginning_takes_no_other_with_it() -> None:
+    """Calls cross to their loop many at a time."""
+
+    async def fine() -> str:
+        return "fine"
+
+    async def raises() -> str:
+        raise Empty
+
+    async def scenario() -> list[Any]:
+        loop = AgentLoop()
+        loop.serves("agent")
+        calls = [loop.call(fine), loop.call(fine, "one argument too many"), loop.call(raises), loop.call(fine)]
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
+
+    first, wrong, empty, last = asyncio.run(scenario())
+    assert (first, last) == ("fine", "fine")
+    assert isinstance(wrong, TypeError) and isinstance(empty, Empty)

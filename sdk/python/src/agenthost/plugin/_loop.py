@@ -182,9 +182,9 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-async def _without_exit(call: Coroutine[Any, Any, Any]) -> Any:
+async def _without_exit(begin: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     try:
-        return await call
+        return await begin()  # within the call, which alone ends by an error of its beginning
     except (SystemExit, KeyboardInterrupt) as e:
         raise _exited(e) from e
 
@@ -238,7 +238,7 @@ class _Call:
             self._task.add_done_callback(self._finish)
 
     def _start(self) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(_without_exit(self._begin()))
+        return asyncio.get_running_loop().create_task(_without_exit(self._begin))
 
     def cancel(self, inbox: _Inbox) -> None:
         """Runs in the caller's loop."""
@@ -251,7 +251,7 @@ class _Call:
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         error: BaseException | None = RuntimeError("the call was cancelled") if task.cancelled() else task.exception()
-        result = None if error else task.result()
+        result = None if error is not None else task.result()
         with contextlib.suppress(RuntimeError):  # the caller's loop is closed: the plugin has ended
             self._home.put(lambda: self._settle(result, error))
 
