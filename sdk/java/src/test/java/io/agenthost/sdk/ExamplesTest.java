@@ -35,7 +35,8 @@ class ExamplesTest {
     private static final Path MAIN = Path.of("src/main/java");
     private static final Path THIS = Path.of("src/test/java/io/agenthost/sdk/ExamplesTest.java");
     private static final Pattern EXAMPLE = Pattern.compile("<pre>\\{@code\\n(.*?)\\}</pre>", Pattern.DOTALL);
-    private static final Pattern BLOCK = Pattern.compile("```\\w+\\n(.*?)```", Pattern.DOTALL);
+    // Commands, ```sh, are run by test/languages.
+    private static final Pattern BLOCK = Pattern.compile("```(?!sh)\\w+\\n(.*?)```", Pattern.DOTALL);
 
     /** Not run: serving ends the process. */
     static final class Program {
