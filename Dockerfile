@@ -94,12 +94,13 @@ COPY plugins/retrieval plugins/retrieval
 COPY image/rust-program /usr/local/lib/image/
 COPY --from=bill /bill /usr/local/lib/image/
 
+# Cargo's own lock on its registry is outside the folder that the two share: one at a time.
 FROM rust AS rust-openai
-RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
+RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry,sharing=locked --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
     rust-program openai
 
 FROM rust AS rust-retrieval
-RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
+RUN --mount=type=cache,id=agenthost-cargo,target=/root/.cargo/registry,sharing=locked --mount=type=cache,id=agenthost-rust-$TARGETARCH,target=/target \
     rust-program retrieval
 
 # ---- Java: a runtime with the modules that the plugin needs, and its program beside it.
