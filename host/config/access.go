@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,15 +182,18 @@ func (c *Config) checkAccessRule(i int, r AccessRule) Errors {
 	if len(r.May) == 0 && c.isSet("access", "rules", strconv.Itoa(i), "may") {
 		fail("is empty: the rule allows nothing", "may")
 	}
-	for _, key := range []string{"task_types", "projects", "domains"} {
-		path := []string{"access", "rules", strconv.Itoa(i), key}
-		if c.isSet(path...) && fieldByKey(reflect.ValueOf(r), key).Len() == 0 {
+	for _, list := range []struct {
+		key    string
+		values []string
+	}{{"task_types", r.TaskTypes}, {"projects", r.Projects}, {"domains", r.Domains}} {
+		path := []string{"access", "rules", strconv.Itoa(i), list.key}
+		if c.isSet(path...) && len(list.values) == 0 {
 			errs = append(errs, c.ErrorAt("is empty: the rule allows nothing; remove the key if any will do", path...))
 		}
 	}
-	for _, key := range []string{"certificate", "subject", "group"} {
-		if c.isSet("access", "rules", strconv.Itoa(i), key) && fieldByKey(reflect.ValueOf(r), key).String() == "" {
-			fail("is empty; remove the key if any will do", key)
+	for _, whose := range []struct{ key, value string }{{"certificate", r.Certificate}, {"subject", r.Subject}, {"group", r.Group}} {
+		if c.isSet("access", "rules", strconv.Itoa(i), whose.key) && whose.value == "" {
+			fail("is empty; remove the key if any will do", whose.key)
 		}
 	}
 	return errs

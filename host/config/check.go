@@ -176,7 +176,7 @@ func (c *Config) missing(wrong Errors) Errors {
 	}
 	required := func(s *shape, element any, path ...string) {
 		for _, f := range s.fields {
-			if f.required && fieldByKey(reflect.ValueOf(element), f.name).IsZero() {
+			if f.required && f.in(reflect.ValueOf(element)).IsZero() {
 				absent(f.shape.wants(), append(path, f.name)...)
 			}
 		}

@@ -15,44 +15,46 @@ import (
 // changes, what the plugins are made of has changed, though no key has.
 func (c *Config) WatchedFiles() []string {
 	var files []string
-	for _, keys := range c.watched() {
-		files = append(files, keys.path)
+	for name := range c.Plugins {
+		for _, watched := range c.watched(name) {
+			files = append(files, watched.path)
+		}
 	}
 	slices.Sort(files)
 	return slices.Compact(files)
 }
 
 // watchedFile is one file behind a key of a plugin.
-type watchedFile struct{ plugin, key, path string }
+type watchedFile struct{ key, path string }
 
-// watched gives them in the same order each time.
-func (c *Config) watched() []watchedFile {
+// watched gives those of a plugin, in the same order each time.
+func (c *Config) watched(plugin string) []watchedFile {
 	var files []watchedFile
-	for _, name := range sortedKeys(c.Plugins) {
-		p := c.Plugins[name]
-		add := func(path string, key ...string) {
-			if absolute, err := filepath.Abs(path); err == nil {
-				files = append(files, watchedFile{plugin: name, key: keyName(key), path: absolute})
-			}
+	p := c.Plugins[plugin]
+	add := func(path string, key ...string) {
+		if absolute, err := filepath.Abs(path); err == nil {
+			files = append(files, watchedFile{key: keyName(key), path: absolute})
 		}
-		for _, secret := range sortedKeys(p.Secrets) {
-			if path, isFile := strings.CutPrefix(p.Secrets[secret], "file://"); isFile {
-				add(path, "secrets", secret)
-			}
+	}
+	for _, secret := range sortedKeys(p.Secrets) {
+		if path, isFile := strings.CutPrefix(p.Secrets[secret], "file://"); isFile {
+			add(path, "secrets", secret)
 		}
-		for _, path := range sortedKeys(p.SHA256) {
-			if filepath.IsAbs(path) {
-				add(path, "sha256", path)
-			} else if p.Image == "" { // what is in an image has its digest
-				add(filepath.Join(p.Dir, path), "sha256", path)
-			}
+	}
+	for _, path := range sortedKeys(p.SHA256) {
+		if filepath.IsAbs(path) {
+			add(path, "sha256", path)
+		} else if p.Image == "" { // what is in an image has its digest
+			add(filepath.Join(p.Dir, path), "sha256", path)
 		}
-		if p.Verify.CosignKey != "" {
-			add(p.Verify.CosignKey, "verify", "cosign_key")
-		}
-		for _, f := range pluginShape.fields { // the certificates
-			if path := fieldOf(&p, f); f.shape.check == rules["file"] && path.String() != "" {
-				add(path.String(), f.name)
+	}
+	if p.Verify.CosignKey != "" {
+		add(p.Verify.CosignKey, "verify", "cosign_key")
+	}
+	for _, f := range pluginShape.fields { // the certificates
+		if f.shape.check == rules["file"] {
+			if path := fieldOf(&p, f).String(); path != "" {
+				add(path, f.name)
 			}
 		}
 	}

@@ -12,8 +12,8 @@ import (
 func (c *Config) Fingerprint(plugin string) string {
 	digest := sha256.New()
 	seen := false
-	for _, file := range c.watched() {
-		if held, ok := c.contents[file.path]; ok && file.plugin == plugin {
+	for _, file := range c.watched(plugin) {
+		if held, ok := c.contents[file.path]; ok {
 			seen = true
 			fmt.Fprintf(digest, "%q %q %x %q\n", file.key, file.path, held.sum, held.problem)
 		}

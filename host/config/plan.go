@@ -105,11 +105,11 @@ func planPlugin(name string, current, next *Config) Change {
 		change.Action = Swapped
 		change.Keys, change.Files = append(change.Keys, "image"), append(change.Files, is.Image)
 	}
-	before := current.watched()
-	for _, file := range next.watched() {
+	before := current.watched(name)
+	for _, file := range next.watched(name) {
 		was, seenThen := current.contents[file.path]
 		is, seenNow := next.contents[file.path]
-		if file.plugin == name && seenThen && seenNow && was != is && slices.Contains(before, file) {
+		if seenThen && seenNow && was != is && slices.Contains(before, file) {
 			change.Action = Swapped
 			change.Keys, change.Files = append(change.Keys, file.key), append(change.Files, file.path)
 		}
@@ -122,7 +122,7 @@ func planPlugin(name string, current, next *Config) Change {
 }
 
 func fieldOf[T any](of *T, f field) reflect.Value {
-	return fieldByKey(reflect.ValueOf(of).Elem(), f.name)
+	return f.in(reflect.ValueOf(of).Elem())
 }
 
 // differing gives the keys at and below path whose values differ, as deep as keys go.
@@ -131,7 +131,7 @@ func differing(s *shape, was, is reflect.Value, path []string) []string {
 	case object:
 		var keys []string
 		for _, f := range s.fields {
-			keys = append(keys, differing(f.shape, fieldByKey(was, f.name), fieldByKey(is, f.name), append(slices.Clone(path), f.name))...)
+			keys = append(keys, differing(f.shape, f.in(was), f.in(is), append(slices.Clone(path), f.name))...)
 		}
 		return keys
 	case table:

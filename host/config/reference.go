@@ -60,7 +60,7 @@ func (r *reference) table(s *shape, t reflect.Type, defaults reflect.Value) {
 // rows writes a row for each key; above are the marks of the mapping that they are in.
 func (r *reference) rows(s *shape, t reflect.Type, defaults reflect.Value, prefix string, above []string) {
 	for _, f := range s.fields {
-		value := fieldByKey(defaults, f.name)
+		value := f.in(defaults)
 		comment := r.comments[t.Name()+"."+fieldNamed(t, f.name).Name]
 		marks := slices.Clone(above)
 		if f.only != "" {

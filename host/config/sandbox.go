@@ -213,7 +213,7 @@ func privateFiles(s *shape, value reflect.Value) []string {
 	switch s.kind {
 	case object:
 		for _, f := range s.fields {
-			below := fieldByKey(value, f.name)
+			below := f.in(value)
 			if f.private {
 				files = append(files, below.String())
 			} else {

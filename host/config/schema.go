@@ -53,7 +53,7 @@ func refine(s *jsonschema.Schema, sh *shape, defaults reflect.Value) {
 	case object:
 		for _, f := range sh.fields {
 			property, _ := s.Properties.Get(f.name)
-			refine(property, f.shape, fieldByKey(defaults, f.name))
+			refine(property, f.shape, f.in(defaults))
 			if f.required {
 				s.Required = append(s.Required, f.name)
 			}
@@ -161,15 +161,6 @@ func written(value any) any {
 		return v.String()
 	}
 	return value
-}
-
-func fieldByKey(structValue reflect.Value, key string) reflect.Value {
-	for f := range structValue.Type().Fields() {
-		if f.Tag.Get("koanf") == key {
-			return structValue.FieldByIndex(f.Index)
-		}
-	}
-	panic("config: no field for " + key) // shapes are made of these very fields
 }
 
 // fieldComments reads the comments of struct fields, keyed "Type.Field".

@@ -31,7 +31,12 @@ type field struct {
 	spec, live bool
 	// private says that it names a file that is nobody's but the host's.
 	private bool
+	// index is which of its struct's fields it is.
+	index int
 }
+
+// in gives the field of a struct of its type.
+func (f field) in(structValue reflect.Value) reflect.Value { return structValue.Field(f.index) }
 
 type kind int
 
@@ -67,7 +72,7 @@ func shapeOf(t reflect.Type, tag reflect.StructTag) *shape {
 				s.fields = append(s.fields, field{
 					name: name, shape: shapeOf(f.Type, f.Tag), required: f.Tag.Get("required") == "true", only: f.Tag.Get("only"),
 					spec: f.Tag.Get("spec") == "true", live: f.Tag.Get("live") == "true",
-					private: f.Tag.Get("private") == "true",
+					private: f.Tag.Get("private") == "true", index: f.Index[0],
 				})
 			}
 		}

@@ -39,7 +39,7 @@ type showing struct {
 
 func (s *showing) object(of *shape, value reflect.Value, path []string) {
 	for _, f := range of.fields {
-		s.value(f.shape, reflect.Indirect(fieldByKey(value, f.name)), append(slices.Clone(path), f.name))
+		s.value(f.shape, reflect.Indirect(f.in(value)), append(slices.Clone(path), f.name))
 	}
 }
 

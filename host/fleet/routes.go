@@ -66,6 +66,10 @@ type verdict struct {
 	none     bool
 }
 
+func (v verdict) same(as verdict) bool {
+	return v.generation == as.generation && v.held == as.held && v.none == as.none && slices.Equal(v.unserved, as.unserved)
+}
+
 // refusal is the error of a plugin that has nothing to serve.
 func (v verdict) refusal() error {
 	if !v.none {
@@ -359,14 +363,15 @@ func (r *routes) claims(committed []string) map[string]route.Claim {
 // commit lets the held claims take effect that need not wait any longer, and returns whether there were some.
 func (r *routes) commit() bool {
 	var held []string
-	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
-		if r.plugins[name].held != nil || r.plugins[name].leaving {
+	for name, st := range r.plugins {
+		if st.held != nil || st.leaving {
 			held = append(held, name)
 		}
 	}
 	if len(held) == 0 {
 		return false
 	}
+	slices.Sort(held)
 	ready := slices.Clone(held)
 	for len(ready) > 0 {
 		next := r.assign(ready)
@@ -493,7 +498,7 @@ func (r *routes) judge() {
 		}
 		v := verdictIn(r.last, *st.claim, st.generation)
 		v.held = v.none && slices.ContainsFunc(v.unserved, func(u route.Unserved) bool { return r.undecided(u.Owner) })
-		if !reflect.DeepEqual(v, st.verdict) {
+		if !v.same(st.verdict) {
 			st.verdict = v
 			st.holder.heard()
 		}

@@ -275,11 +275,13 @@ func (r *reloader) reload(ctx context.Context, dry bool, send func(admin.ReloadL
 	if err != nil {
 		report.Error = "the reload goes on, but nobody waited for its end: " + err.Error()
 	}
-	for i := range report.Plugins {
-		for _, s := range r.plugins.Status() {
-			if s.Name == report.Plugins[i].Name && report.Plugins[i].Action != string(fleet.Removed) {
-				report.Plugins[i].State = string(s.State)
-			}
+	states := map[string]fleet.State{}
+	for _, s := range r.plugins.Status() {
+		states[s.Name] = s.State
+	}
+	for i, of := range report.Plugins {
+		if of.Action != string(fleet.Removed) {
+			report.Plugins[i].State = string(states[of.Name])
 		}
 	}
 	slices.SortFunc(report.Plugins, func(a, b admin.PluginReload) int { return strings.Compare(a.Name, b.Name) })
