@@ -295,9 +295,12 @@ func (d *decision) reconcile() {
 		d.do(publishView{})
 	case d.candidate.is(target):
 		d.adjust(&d.candidate, target.settings)
+		if d.candidate.ready() { // it may have fewer instances to wait for
+			d.advance()
+			return
+		}
 		d.do(publishView{})
 		d.updateClaim()
-		d.advance() // it may have fewer instances to wait for
 	default:
 		d.drop(vacate(&d.candidate))
 		d.candidate = d.start(target)

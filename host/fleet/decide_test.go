@@ -391,7 +391,11 @@ func TestWhatIsDone(t *testing.T) {
 		"a candidate is swapped in when all its instances are ready": {then(serving, configure("b", instances(2)), up(2, 1), up(2, 0)), "claim 2, publish, remember, retire 1, emit swapped b", Swapped},
 		"a candidate waits for no instances that are no longer wanted": {
 			then(serving, configure("b", instances(2)), up(2, 0), configure("b")),
-			"cancel retry, adjust 2, publish, update 1, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
+			"cancel retry, adjust 2, claim 2, publish, remember, retire 1, emit swapped b", Swapped,
+		},
+		"a candidate that is one for a canary, and waits no longer, gets its share once jobs are pinned": {
+			then(serving, configure("b", instances(2)), up(2, 0), configure("b", percent(10))),
+			"cancel retry, adjust 2, update 1 pinned, publish, emit canary b", Canary,
 		},
 		"a candidate's instances that are no longer wanted do not count": {then(serving, configure("b", instances(2)), up(2, 1), configure("b")), "cancel retry, adjust 2, publish, update 1", Started},
 		"an equal spec with other settings leaves the process alone": {
