@@ -32,6 +32,21 @@ func (r *RunRoot) Keep() (remade []string, err error) {
 
 // keep needs mu.
 func (r *RunRoot) keep() (remade []string, err error) {
+	remade, err = r.stand()
+	if err != nil {
+		return remade, err
+	}
+	var failed []error
+	for d := range r.dirs {
+		again, err := d.keep()
+		remade, failed = append(remade, again...), append(failed, err)
+	}
+	failed = append(failed, r.touch())
+	return remade, errors.Join(failed...)
+}
+
+// stand makes the root and its lock anew where they are gone. It needs mu.
+func (r *RunRoot) stand() (remade []string, err error) {
 	if r.closed {
 		return nil, fmt.Errorf("the run directory %s is closed", r.path)
 	}
@@ -50,13 +65,7 @@ func (r *RunRoot) keep() (remade []string, err error) {
 		r.locks.file = file
 		remade = append(remade, filepath.Join(r.path, lockName))
 	}
-	var failed []error
-	for d := range r.dirs {
-		again, err := d.keep()
-		remade, failed = append(remade, again...), append(failed, err)
-	}
-	failed = append(failed, r.touch())
-	return remade, errors.Join(failed...)
+	return remade, nil
 }
 
 // touch gives what is below the base the present as its times, but for what other hosts answer for, and what processes have put
@@ -332,5 +341,6 @@ func (d *RunDir) Remove() error {
 	d.root.mu.Lock()
 	d.release()
 	d.root.mu.Unlock()
-	return removeWithProcesses(d.path)
+	d.root.searches.kill(d.path)
+	return remove(d.path)
 }

@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/prometheus/procfs"
 
 	"github.com/agenthost/agenthost/host/internal/privatedir"
 )
@@ -50,6 +47,8 @@ type RunRoot struct {
 	closed bool
 	// passable says that a directory in it belongs to another user.
 	passable bool
+
+	searches searches
 }
 
 // OpenRunRoot makes a root below base, and removes the roots that dead hosts left there, with the processes that they
@@ -116,7 +115,12 @@ func (r *RunRoot) Path() string { return r.path }
 func (r *RunRoot) Make() (*RunDir, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	remade, err := r.keep()
+	remade, err := r.stand()
+	if len(remade) > 0 && err == nil { // then more is gone
+		var more []string
+		more, err = r.keep()
+		remade = append(remade, more...)
+	}
 	r.remade = append(r.remade, remade...)
 	if err != nil {
 		return nil, err
@@ -215,44 +219,12 @@ func isRootName(name string) bool {
 
 func removeWithProcesses(dir string) error {
 	killWhoNames(dir)
+	return remove(dir)
+}
+
+func remove(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("cannot remove the run directory: %w", err)
 	}
 	return nil
-}
-
-// killWhoNames kills every process that has dir, or a path below it, as the value of an environment variable. Directory
-// names are random, so no other process has. Those of other users cannot be read, and are not ours.
-func killWhoNames(dir string) {
-	all, err := procfs.AllProcs()
-	if err != nil {
-		return
-	}
-	for _, proc := range all {
-		if proc.PID == os.Getpid() {
-			continue
-		}
-		found, err := os.FindProcess(proc.PID) // a handle: what it names cannot be replaced between look and kill
-		if err != nil {
-			continue
-		}
-		if names(proc.PID, dir) {
-			found.Kill() //nolint:errcheck // it may have ended meanwhile
-		}
-		found.Release() //nolint:errcheck // it cannot fail
-	}
-}
-
-func names(pid int, dir string) bool {
-	environ, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
-	if err != nil {
-		return false
-	}
-	for variable := range bytes.SplitSeq(environ, []byte{0}) {
-		_, value, _ := bytes.Cut(variable, []byte{'='})
-		if rest, ok := bytes.CutPrefix(value, []byte(dir)); ok && (len(rest) == 0 || rest[0] == '/') {
-			return true
-		}
-	}
-	return false
 }
