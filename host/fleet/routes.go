@@ -373,19 +373,21 @@ func (r *routes) commit() bool {
 	}
 	slices.Sort(held)
 	ready := slices.Clone(held)
+	next := r.assign(ready)
 	for len(ready) > 0 {
-		next := r.assign(ready)
 		waiting := slices.DeleteFunc(slices.Clone(ready), func(name string) bool { return !r.waits(name, ready, next) })
 		if len(waiting) == 0 {
 			break
 		}
 		ready = slices.DeleteFunc(ready, func(name string) bool { return slices.Contains(waiting, name) })
+		next = r.assign(ready)
 	}
 	if len(ready) < len(held) && !r.moving() {
 		ready = held // it does not get better
+		next = r.assign(ready)
 	}
-	if ready = r.refuse(ready); len(ready) > 0 {
-		r.publish(ready)
+	if ready, next = r.refuse(ready, next); len(ready) > 0 {
+		r.put(ready, next)
 		return true
 	}
 	return false
@@ -430,11 +432,10 @@ func (r *routes) undecided(name string) bool {
 }
 
 // refuse leaves out of the claims that are to take effect those by which a generation that serves would be swapped for one with
-// nothing to serve, and gives them their verdict.
-func (r *routes) refuse(ready []string) []string {
+// nothing to serve, and gives them their verdict. next is what the claims make of the table.
+func (r *routes) refuse(ready []string, next route.Assignment) ([]string, route.Assignment) {
 	for again := true; again; {
 		again = false
-		next := r.assign(ready)
 		for _, name := range ready {
 			st := r.plugins[name]
 			if st.leaving {
@@ -447,11 +448,11 @@ func (r *routes) refuse(ready []string) []string {
 			st.held, st.refused = nil, v
 			st.holder.heard()
 			ready = slices.DeleteFunc(slices.Clone(ready), func(other string) bool { return other == name })
-			again = true
+			next, again = r.assign(ready), true
 			break
 		}
 	}
-	return ready
+	return ready, next
 }
 
 func verdictIn(a route.Assignment, claim route.Claim, generation int) verdict {
@@ -465,8 +466,11 @@ func verdictIn(a route.Assignment, claim route.Claim, generation int) verdict {
 }
 
 // publish builds the table, with the held claims of some plugins in effect and those that leave gone, and publishes it.
-func (r *routes) publish(committed []string) {
-	next, parted := r.assign(committed), false
+func (r *routes) publish(committed []string) { r.put(committed, r.assign(committed)) }
+
+// put publishes what assign made of the held claims of some plugins.
+func (r *routes) put(committed []string, next route.Assignment) {
+	parted := false
 	for _, name := range committed {
 		if st := r.plugins[name]; st.leaving {
 			r.part(name)
