@@ -6,13 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agenthost/agenthost/host/cgroup"
 	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/logging"
 	"github.com/agenthost/agenthost/host/server"
@@ -58,12 +56,7 @@ stops. 'agenthost upgrade' has a new binary take over while calls go on.`,
 			settings := start.Config
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent)
-			}
-			if limit, limited, err := cgroup.MemoryLimit(); err == nil && limited && os.Getenv("GOMEMLIMIT") == "" {
-				debug.SetMemoryLimit(int64(min(limit, 1<<62) / memoryShare))
-			}
+			boundGarbage(ctx)
 			context.AfterFunc(ctx, stop) // the second signal finds its default effect, but while a delay waits for it
 			outliveReaders()
 			log := logging.New(settings.Log, cmd.ErrOrStderr())
@@ -96,14 +89,6 @@ func startWith(cmd *cobra.Command, sources config.Sources, upgrades bool) (serve
 
 // noFallback is a flag.
 const noFallback = "no-fallback"
-
-// gcPercent lets the heap grow to five times what lives in it, which is a few MiB: with Go's default of two a busy host
-// spends a seventh of its time on collecting garbage. GOGC overrides it.
-const gcPercent = 400
-
-// memoryShare is the part of its cgroup's memory up to which the host's own heap may grow before garbage is collected more
-// often: the plugins live from the rest. GOMEMLIMIT overrides it.
-const memoryShare = 2
 
 // logLimit is how long the end of the host waits for whoever reads its log.
 const logLimit = 2 * time.Second
