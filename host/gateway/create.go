@@ -230,7 +230,7 @@ func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
 	if err != nil {
 		return jobs.Outcome{Err: noAnswer(c, err)}
 	}
-	outcome := jobs.Outcome{Made: jobs.Made{Answer: message, Meta: got.meta, Job: c.creationID(meta)}}
+	outcome := jobs.Outcome{Made: jobs.Made{Answer: message, Meta: got.meta, Job: c.creationID(jobs.MetaOf(meta))}}
 	if got.pinned {
 		outcome.Generation = got.generation
 	}
@@ -278,8 +278,9 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 		got.message.set(message)
 	}
 	if c.remembersStatus() {
-		g.statuses.Forget(c.statusID(meta)) // of an earlier job that had this name
-		g.statuses.Forget(c.statusIDWith("", meta))
+		named := jobs.MetaOf(meta)
+		g.statuses.Forget(c.statusID(named)) // of an earlier job that had this name
+		g.statuses.Forget(c.statusIDWith("", named))
 	}
 	return got, nil
 }

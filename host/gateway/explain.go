@@ -284,7 +284,7 @@ func (g *Gateway) Asked(meta []byte, taskType string) Asked {
 	if a.TaskType == "" {
 		a.TaskType = taskType
 	}
-	name := jobs.Identify(string(a.flyte))
+	name := jobs.MetaOf(a.flyte).ID()
 	for _, remembered := range g.tasks.ByMeta(name) {
 		if a.TaskType == "" || remembered.Type == a.TaskType {
 			a.Tasks = append(a.Tasks, g.task(remembered))

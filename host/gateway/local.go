@@ -255,7 +255,7 @@ func (g *Gateway) beginLocal(ctx context.Context, c *routedCall) (*jobs.Creation
 		case intent.End != nil:
 			return jobs.Outcome{Made: jobs.Made{End: intent.End}}
 		case intent.Stage >= record.Done:
-			return jobs.Outcome{Made: jobs.Made{Meta: intent.Meta, Generation: intent.Generation, Job: making.creationID(intent.Meta)}}
+			return jobs.Outcome{Made: jobs.Made{Meta: intent.Meta, Generation: intent.Generation, Job: making.creationID(jobs.MetaOf(intent.Meta))}}
 		case intent.Stage == record.Sent && !making.route.IdempotentCreate:
 			return jobs.Outcome{Err: errUnsure}
 		}

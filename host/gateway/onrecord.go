@@ -233,7 +233,7 @@ func (g *Gateway) giveUp(ctx context.Context, c *routedCall) jobs.Outcome {
 
 // found is the outcome of a creation whose job the plugin has found.
 func (g *Gateway) found(c *routedCall, meta []byte) jobs.Outcome {
-	return jobs.Outcome{Made: jobs.Made{Answer: fields.Append(nil, createdMeta, meta), Meta: meta, Job: c.creationID(meta)}}
+	return jobs.Outcome{Made: jobs.Made{Answer: fields.Append(nil, createdMeta, meta), Meta: meta, Job: c.creationID(jobs.MetaOf(meta))}}
 }
 
 // reroute looks the plugin up again: another configuration may have come. A task on record goes to the generation that serves

@@ -134,14 +134,15 @@ func (g *Gateway) plan(ctx context.Context, m method, request *frame) (*routedCa
 	if wrapped && c.route.Target.Plugin() == e.plugin {
 		g.record(c, guarantee.Pinning) // G11
 	}
+	meta := jobs.MetaOf(metaOfFlyte)
 	switch {
 	case m.deletes:
-		c.job = c.creationID(metaOfFlyte)
+		c.job = c.creationID(meta)
 	case m.polls && c.remembersStatus():
-		c.job = c.statusID(metaOfFlyte)
+		c.job = c.statusID(meta)
 		c.staleIfError = c.route.Policy.MaxStale > 0 && g.enabled.Has(guarantee.LastKnownStatus) // G5
 	}
-	c.task = g.taskOf(c, place, metaOfFlyte)
+	c.task = g.taskOf(c, place, meta)
 	if m.polls || m.deletes {
 		c.counted = g.running.Key(info.category.Name, metaOfFlyte)
 	}
@@ -290,10 +291,12 @@ func (c *routedCall) remembersStatus() bool {
 // statusID is what the status of a job is remembered under. Its meta, as Flyte has it, would not do alone: agents number their
 // jobs as they like, and several Flytes may share one host. The output prefix is another for every attempt anywhere. The
 // plugin is no part of it: what is known of a job stays true when another takes over its category, or none does.
-func (c *routedCall) statusID(meta []byte) jobs.ID { return c.statusIDWith(c.info.outputPrefix, meta) }
+func (c *routedCall) statusID(meta jobs.Meta) jobs.ID {
+	return c.statusIDWith(c.info.outputPrefix, meta)
+}
 
-func (c *routedCall) statusIDWith(outputPrefix string, meta []byte) jobs.ID {
-	return jobs.Identify(c.info.category.Name, outputPrefix, string(meta))
+func (c *routedCall) statusIDWith(outputPrefix string, meta jobs.Meta) jobs.ID {
+	return meta.ID(c.info.category.Name, outputPrefix)
 }
 
 // named says that what is remembered under statusID is this job's. Flyte before 1.15.1 polls without an output prefix: then it
@@ -302,9 +305,7 @@ func (c *routedCall) statusIDWith(outputPrefix string, meta []byte) jobs.ID {
 func (c *routedCall) named() bool { return c.info.outputPrefix != "" }
 
 // creationID is what the creation of a job is remembered under for its deletion, which knows no output prefix.
-func (c *routedCall) creationID(meta []byte) jobs.ID {
-	return jobs.Identify(c.info.category.Name, string(meta))
-}
+func (c *routedCall) creationID(meta jobs.Meta) jobs.ID { return meta.ID(c.info.category.Name) }
 
 // unservedMaxStale is for how long a plugin may come that serves jobs which none does (any more, or yet): polls of them are
 // answered nevertheless, and deletions fail.

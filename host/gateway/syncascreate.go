@@ -43,7 +43,7 @@ func (g *Gateway) ended(c *routedCall, end []byte) jobs.Outcome {
 		sealed = r.Seal(g.keys())
 	}
 	g.record(c, guarantee.OnRecord) // G15
-	return jobs.Outcome{Made: jobs.Made{Answer: fields.Append(nil, createdMeta, sealed), Job: c.creationID(sealed), End: r.End}}
+	return jobs.Outcome{Made: jobs.Made{Answer: fields.Append(nil, createdMeta, sealed), Job: c.creationID(jobs.MetaOf(sealed)), End: r.End}}
 }
 
 // runSync makes the call that Flyte should have made, and returns the Resource of its answer.

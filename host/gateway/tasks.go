@@ -17,7 +17,7 @@ import (
 
 // taskOf is the task that a call is about; nil where it is not known. place is what its resource_meta was sealed with, and meta that,
 // without a seal.
-func (g *Gateway) taskOf(c *routedCall, place *record.Seal, meta []byte) *jobs.Task {
+func (g *Gateway) taskOf(c *routedCall, place *record.Seal, meta jobs.Meta) *jobs.Task {
 	switch m := &c.method; {
 	case m.creates || m.sync:
 		if c.info.attempt == "" {
@@ -32,11 +32,11 @@ func (g *Gateway) taskOf(c *routedCall, place *record.Seal, meta []byte) *jobs.T
 	case m.polls:
 		return nil
 	}
-	return g.tasks.Only(jobs.Identify(string(meta)), c.info.category.Name)
+	return g.tasks.Only(meta.ID(), c.info.category.Name)
 }
 
 // meet is the task of a job that another host has made, or one before this one.
-func (g *Gateway) meet(c *routedCall, place *record.Seal, meta []byte) *jobs.Task {
+func (g *Gateway) meet(c *routedCall, place *record.Seal, meta jobs.Meta) *jobs.Task {
 	var met *jobs.Task
 	switch name := c.info.taskName(); {
 	case c.record != nil && c.record.Request != nil:
@@ -58,7 +58,7 @@ func (g *Gateway) meet(c *routedCall, place *record.Seal, meta []byte) *jobs.Tas
 	default:
 		met = g.tasks.Unknown(name)
 	}
-	met.Bind(jobs.Identify(string(meta)), c.job)
+	met.Bind(meta.ID(), c.job)
 	return met
 }
 
@@ -84,7 +84,8 @@ func (g *Gateway) noteCall(c *routedCall, answer *frame, err error) {
 		return
 	}
 	if made != nil {
-		c.task.Bind(jobs.Identify(string(made)), c.statusID(made), c.statusIDWith("", made))
+		meta := jobs.MetaOf(made)
+		c.task.Bind(meta.ID(), c.statusID(meta), c.statusIDWith("", meta))
 	}
 	if calls.Hidden = uint32(status.Code(c.hidden)); err == nil {
 		err = c.hidden

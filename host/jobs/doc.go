@@ -18,10 +18,43 @@ type ID [sha256.Size]byte
 // Identify makes an ID of parts. The same parts in the same order make the same ID, and no others do.
 func Identify(parts ...string) ID {
 	var room [512]byte
-	joined := room[:0]
+	return sha256.Sum256(join(room[:0], parts))
+}
+
+func join(joined []byte, parts []string) []byte {
 	for _, part := range parts {
 		joined = binary.AppendUvarint(joined, uint64(len(part)))
 		joined = append(joined, part...)
 	}
-	return sha256.Sum256(joined)
+	return joined
+}
+
+// Meta stands for a resource_meta in IDs, of which each job has several: a long one is read once for all of them.
+type Meta struct {
+	part   []byte
+	digest bool // in the place of a long one
+}
+
+// longMeta is from what length on a digest takes the place, in bytes.
+const longMeta = 256
+
+// MetaOf may refer to the resource_meta, which must not be changed.
+func MetaOf(resourceMeta []byte) Meta {
+	if len(resourceMeta) < longMeta {
+		return Meta{part: resourceMeta}
+	}
+	sum := sha256.Sum256(resourceMeta)
+	return Meta{part: sum[:], digest: true}
+}
+
+// ID is that of a resource_meta and what else tells jobs with the same one apart.
+func (m Meta) ID(parts ...string) ID {
+	var room [512]byte
+	joined := join(room[:0], parts)
+	length := uint64(len(m.part)) << 1
+	if m.digest {
+		length++
+	}
+	joined = binary.AppendUvarint(joined, length)
+	return sha256.Sum256(append(joined, m.part...))
 }

@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -311,4 +313,27 @@ func TestAnAbandonedCreationIsStoppedAndNotBegunAgain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A resource_meta may be as long as a message, and another may look like the digest of one.
+func TestEachMetaHasIDsOfItsOwn(t *testing.T) {
+	long := bytes.Repeat([]byte("m"), 64<<10)
+	sum := sha256.Sum256(long)
+	seen := map[ID]string{}
+	for what, meta := range map[string][]byte{
+		"none": nil, "one": []byte("m"), "the longest short one": long[:255], "the shortest long one": long[:256], "a long one": long, "its digest": sum[:],
+		"another long one": append(bytes.Clone(long[1:]), 'n'),
+	} {
+		for _, parts := range [][]string{nil, {""}, {"type"}, {"type", ""}, {"type", "prefix"}, {"typeprefix"}} {
+			id := MetaOf(meta).ID(parts...)
+			if id != MetaOf(bytes.Clone(meta)).ID(parts...) {
+				t.Errorf("%s with %q has two IDs", what, parts)
+			}
+			about := fmt.Sprintf("%s with %q", what, parts)
+			if other, ok := seen[id]; ok {
+				t.Errorf("%s and %s have one ID", about, other)
+			}
+			seen[id] = about
+		}
+	}
 }
