@@ -37,6 +37,7 @@ func (g *Gateway) create(ctx context.Context, c *routedCall) (*frame, error) {
 		making, cancel := withWordsTime(ctx)
 		defer cancel()
 		got, err := g.createNow(making, c)
+		c.made = got.named
 		return deliver(ctx, got), err
 	}
 	deadline, ok := ctx.Deadline()
@@ -147,6 +148,7 @@ func (g *Gateway) awaitCreation(ctx context.Context, c *routedCall, n *jobs.Crea
 		_, why := g.endOf(c, outcome.Err)
 		return nil, status.Error(codes.Aborted, why)
 	}
+	c.made = outcome.Name
 	return outcome.Answer, outcome.Err
 }
 
@@ -230,7 +232,10 @@ func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
 	if err != nil {
 		return jobs.Outcome{Err: noAnswer(c, err)}
 	}
-	outcome := jobs.Outcome{Made: jobs.Made{Answer: message, Meta: got.meta, Job: c.creationID(jobs.MetaOf(meta))}}
+	outcome := jobs.Outcome{Made: jobs.Made{Answer: message, Meta: meta, Name: got.named, Job: c.creationID(got.named)}}
+	if got.meta != nil {
+		outcome.Meta = got.meta
+	}
 	if got.pinned {
 		outcome.Generation = got.generation
 	}
@@ -266,21 +271,21 @@ func (g *Gateway) createNow(ctx context.Context, c *routedCall) (reply, error) {
 	if err != nil {
 		return got, err
 	}
-	got.meta = bytes.Clone(meta)
 	got.pinned = (c.route.Pinned || got.pin) && g.enabled.Has(guarantee.Pinning)
 	// A meta that looks like an envelope is put into one, so that what the plugin gets back is what it gave: it may be a
 	// host itself.
 	if got.pinned || record.Envelope(meta) { // G11
+		got.meta = append([]byte{}, meta...)
 		meta = envelope{plugin: c.route.Target.Plugin(), generation: got.generation, meta: meta}.seal(g.keys()) // G11
 		if message, err = fields.Set(message, createdMeta, meta); err != nil {
 			return got, noAnswer(c, err)
 		}
 		got.message.set(message)
 	}
+	got.named = jobs.MetaOf(meta)
 	if c.remembersStatus() {
-		named := jobs.MetaOf(meta)
-		g.statuses.Forget(c.statusID(named)) // of an earlier job that had this name
-		g.statuses.Forget(c.statusIDWith("", named))
+		g.statuses.Forget(c.statusID(got.named)) // of an earlier job that had this name
+		g.statuses.Forget(c.statusIDWith("", got.named))
 	}
 	return got, nil
 }

@@ -58,6 +58,8 @@ type routedCall struct {
 	// caller is who makes the call. judged says that there is a policy which he was judged by.
 	caller access.Caller
 	judged bool
+	// made is the resource_meta that a creation has answered with; zero where that is not known yet.
+	made jobs.Meta
 	// task is what is remembered of the calls about the task; nil where nothing is. ended says that the task has ended by this one.
 	task  *jobs.Task
 	ended bool

@@ -84,7 +84,10 @@ func (g *Gateway) noteCall(c *routedCall, answer *frame, err error) {
 		return
 	}
 	if made != nil {
-		meta := jobs.MetaOf(made)
+		meta := c.made
+		if meta == (jobs.Meta{}) {
+			meta = jobs.MetaOf(made)
+		}
 		c.task.Bind(meta.ID(), c.statusID(meta), c.statusIDWith("", meta))
 	}
 	if calls.Hidden = uint32(status.Code(c.hidden)); err == nil {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agenthost/agenthost/host/guarantee"
+	"github.com/agenthost/agenthost/host/jobs"
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
 	"github.com/agenthost/agenthost/host/tracing"
@@ -101,9 +102,11 @@ type reply struct {
 	// generation is that of the instance that was asked, and pin its lease's.
 	generation string
 	pin        bool
-	// meta is the plugin's own name for a job that it has made, and pinned says that Flyte gets it in an envelope.
+	// meta is the plugin's own name for a job that it has made, where Flyte gets it in an envelope, and pinned says that it is so for the
+	// generation. named is what Flyte gets.
 	meta   []byte
 	pinned bool
+	named  jobs.Meta
 	// came is what the call came to, for the tally of the generation.
 	came outcome
 }

@@ -31,6 +31,8 @@ type Made struct {
 	// Meta is the plugin's own name for the job, and Generation the one that the job must be polled at; empty: any may do that.
 	Meta       []byte
 	Generation string
+	// Name stands for the resource_meta in Answer; zero where nobody has read it.
+	Name Meta
 	// Job names the job, for Gone.
 	Job ID
 	// End is the Resource of a task that has ended without a job to poll; nil otherwise.

@@ -29,32 +29,15 @@ func join(joined []byte, parts []string) []byte {
 	return joined
 }
 
-// Meta stands for a resource_meta in IDs, of which each job has several: a long one is read once for all of them.
-type Meta struct {
-	part   []byte
-	digest bool // in the place of a long one
-}
+// Meta stands for a resource_meta in IDs, of which each job has several: a long one is read once for all of them. The zero value is
+// that of none.
+type Meta [sha256.Size]byte
 
-// longMeta is from what length on a digest takes the place, in bytes.
-const longMeta = 256
-
-// MetaOf may refer to the resource_meta, which must not be changed.
-func MetaOf(resourceMeta []byte) Meta {
-	if len(resourceMeta) < longMeta {
-		return Meta{part: resourceMeta}
-	}
-	sum := sha256.Sum256(resourceMeta)
-	return Meta{part: sum[:], digest: true}
-}
+// MetaOf is what stands for a resource_meta.
+func MetaOf(resourceMeta []byte) Meta { return sha256.Sum256(resourceMeta) }
 
 // ID is that of a resource_meta and what else tells jobs with the same one apart.
 func (m Meta) ID(parts ...string) ID {
 	var room [512]byte
-	joined := join(room[:0], parts)
-	length := uint64(len(m.part)) << 1
-	if m.digest {
-		length++
-	}
-	joined = binary.AppendUvarint(joined, length)
-	return sha256.Sum256(append(joined, m.part...))
+	return sha256.Sum256(append(join(room[:0], parts), m[:]...))
 }

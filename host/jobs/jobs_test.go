@@ -321,7 +321,7 @@ func TestEachMetaHasIDsOfItsOwn(t *testing.T) {
 	sum := sha256.Sum256(long)
 	seen := map[ID]string{}
 	for what, meta := range map[string][]byte{
-		"none": nil, "one": []byte("m"), "the longest short one": long[:255], "the shortest long one": long[:256], "a long one": long, "its digest": sum[:],
+		"none": nil, "one": []byte("m"), "a long one": long, "its digest": sum[:],
 		"another long one": append(bytes.Clone(long[1:]), 'n'),
 	} {
 		for _, parts := range [][]string{nil, {""}, {"type"}, {"type", ""}, {"type", "prefix"}, {"typeprefix"}} {
