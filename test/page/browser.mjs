@@ -7,6 +7,7 @@ export class Browser {
   static async start(url) {
     const browser = new Browser();
     browser.url = url;
+    browser.hosts = new Set();
     browser.asked = new Set();
     browser.complaints = [];
     browser.contexts = [];
@@ -14,8 +15,9 @@ export class Browser {
     return browser;
   }
 
-  // page opens a page in a browser that nobody has logged in with.
-  async page(at = "/", options = {}) {
+  // page opens a page of a host in a browser that nobody has logged in with.
+  async page(at = "/", options = {}, url = this.url) {
+    this.hosts.add(url);
     const context = await this.program.newContext({ viewport: { width: 1280, height: 900 }, bypassCSP: false, ...options });
     this.contexts.push(context);
     const page = await context.newPage();
@@ -25,7 +27,7 @@ export class Browser {
       if (message.type() === "error" && !/status of 40[134]/.test(message.text())) this.complaints.push(message.text());
     });
     page.on("pageerror", (error) => this.complaints.push(String(error)));
-    await page.goto(this.url + at);
+    await page.goto(url + at);
     return page;
   }
 

@@ -20,6 +20,7 @@ export class Host {
     [host.grpc, host.admin] = [await freePort(), await freePort()];
     host.url = `http://127.0.0.1:${host.admin}`;
     host.generation = 1;
+    host.rollout = "";
     host.configure();
     host.log = "";
     host.process = spawn(path.join(programs, "agenthost"), ["serve", "--config", path.join(host.folder, "agenthost.yaml")], { stdio: ["ignore", "pipe", "pipe"] });
@@ -43,6 +44,7 @@ plugins:${this.plugins()}
   hello:
     command: [${programs}/plugins/hello/hello]
     env: {GENERATION: "${this.generation}"}
+    ${this.rollout}
   hostile:
     command: [sh, -c, ${JSON.stringify(`echo '${hostile}' >&2; exit 3`)}]
   other:
@@ -50,10 +52,22 @@ plugins:${this.plugins()}
     task_types: [none]`;
   }
 
-  // swap has a new generation of hello started.
-  swap() {
+  // swap has a new generation of hello started, which gets all calls, or what its rollout says.
+  swap(rollout = "") {
     this.generation++;
+    this.rollout = rollout && `rollout: ${rollout}`;
     this.configure();
+  }
+
+  async status(name) { return JSON.parse((await this.get("/status")).text).plugins.find((p) => p.name === name); }
+
+  // task runs a task to its end.
+  async task(...task) {
+    const run = spawn(path.join(programs, "agenthost"), ["task", "run", "--address", `127.0.0.1:${this.grpc}`, ...task], { stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    run.stderr.on("data", (text) => (said += text));
+    const code = await new Promise((resolve) => run.on("exit", resolve));
+    if (code !== 0) throw new Error(`a task fails: ${said}`);
   }
 
   // ready waits until hello runs and the others have been tried.
@@ -108,6 +122,27 @@ plugins:${this.plugins()}
     this.process.kill("SIGTERM");
     await this.ended;
     fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+// Many is a host with so many plugins that none runs: what a page has to bear is how many there are, and here each needs attention.
+export class Many extends Host {
+  static count = 500;
+
+  plugins() {
+    return Array.from({ length: Many.count }, (_, n) => `
+  p${String(n).padStart(3, "0")}: {command: ["/bin/false"], restart: {initial_backoff: 1h, max_backoff: 1h}}`).join("");
+  }
+
+  async ready() {
+    await until("all have been tried", async () => {
+      try {
+        const { plugins } = JSON.parse((await this.get("/status")).text);
+        return plugins.length === Many.count && plugins.every((p) => p.reason);
+      } catch {
+        return false;
+      }
+    }, 120_000, () => this.log.slice(-2000));
   }
 }
 

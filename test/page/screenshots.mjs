@@ -1,5 +1,4 @@
 // The pictures in docs/: of a host that has had tasks for some minutes, a plugin that has crashed, another that cannot start, and a canary.
-import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { Host, programs, until } from "./host.mjs";
@@ -14,7 +13,6 @@ const shown = {
 export class Shown extends Host {
   plugins() {
     fs.mkdirSync(path.join(this.folder, "jobs"), { recursive: true, mode: 0o700 });
-    const rollout = this.generation > 1 ? "rollout: {steps: [{percent: 30, pause: 30m}], abort_if: {error_rate: 0.05}}" : "";
     return `
   duckdb:
     command: [${programs}/plugins/duckdb/duckdb]
@@ -24,12 +22,10 @@ export class Shown extends Host {
   hello:
     command: [${programs}/plugins/hello/hello]
     env: {GENERATION: "${this.generation}"}
-    ${rollout}
+    ${this.rollout}
   reports:
     command: [sh, -c, "echo cannot open /etc/reports/key.pem: no such file or directory >&2; exit 1"]`;
   }
-
-  async status(name) { return JSON.parse((await this.get("/status")).text).plugins.find((p) => p.name === name); }
 
   async ready() {
     await until("duckdb and hello run, and reports is in a crash loop", async () => {
@@ -44,13 +40,7 @@ export class Shown extends Host {
 
   // tasks runs tasks one after another until a moment.
   async tasks(end, ...task) {
-    while (Date.now() < end) {
-      const run = spawn(path.join(programs, "agenthost"), ["task", "run", "--address", `127.0.0.1:${this.grpc}`, ...task], { stdio: ["ignore", "ignore", "pipe"] });
-      let said = "";
-      run.stderr.on("data", (text) => (said += text));
-      const code = await new Promise((resolve) => run.on("exit", resolve));
-      if (code !== 0) throw new Error(`a task fails: ${said}`);
-    }
+    while (Date.now() < end) await this.task(...task);
   }
 
   async work(minutes) {
@@ -61,7 +51,7 @@ export class Shown extends Host {
     ];
     await until("half of the time is over", () => Date.now() > end - minutes * 30_000, minutes * 60_000);
     process.kill((await this.status("duckdb")).pid, "SIGKILL");
-    this.swap();
+    this.swap("{steps: [{percent: 30, pause: 30m}], abort_if: {error_rate: 0.05}}");
     await until("hello has a canary", async () => (await this.status("hello")).rollout, 60_000, () => this.log);
     await Promise.all(all);
   }
