@@ -59,6 +59,7 @@ func (s *start) launch(ctx context.Context) error {
 			grpc.WithIdleTimeout(0),                                         // a connection dropped for idleness would have to be made again, by a call
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer)), // in the place of go-plugin's, which is none
 			grpc.WithMaxHeaderListSize(maxAnswerHeaders),
+			grpc.WithReadBufferSize(readBuffer),
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			s.proc.SetEnv(s.sandboxed(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert)))

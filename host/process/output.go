@@ -17,6 +17,9 @@ const (
 	bytesBurst     = 4 << 20
 	// countEvery is how often the number of lines left out is told, while there are any.
 	countEvery = time.Second
+
+	// outputBuffer is what is read at once: most processes print little, and there may be hundreds.
+	outputBuffer = 4 << 10
 )
 
 // output is what a process prints, on its way to go-plugin. One goroutine reads each pipe, and never waits for a
@@ -88,7 +91,8 @@ func (o *output) read(from io.Reader, emit func([]byte, int), atEnd func()) {
 	defer o.readers.Done()
 	defer atEnd()
 	splitter := &lineSplitter{max: maxLine, emit: emit}
-	io.Copy(splitter, from) //nolint:errcheck // whatever ends the pipe ends the reading
+	piecewise := struct{ io.Reader }{from}                         // a file would be read with a buffer of eight times the size
+	io.CopyBuffer(splitter, piecewise, make([]byte, outputBuffer)) //nolint:errcheck // whatever ends the pipe ends the reading
 	splitter.Flush()
 }
 
