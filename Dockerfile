@@ -40,43 +40,48 @@ RUN debian install gcc-aarch64-linux-gnu:cross g++-aarch64-linux-gnu:cross
 ARG GOPROXY
 WORKDIR /src
 COPY go.work go.work.sum go.mod go.sum ./
+COPY proto proto
+COPY sdk/go sdk/go
+COPY image/go-program image/go-workspace /usr/local/lib/image/
+COPY --from=bill /bill /usr/local/lib/image/
+ARG VERSION=dev
+
+# A change of the host's leaves the plugins as they are, which know nothing of it, and the other way around.
+FROM go AS go-host-sources
 COPY cmd cmd
 COPY host host
 COPY tools tools
-COPY plugins plugins
-COPY proto proto
-COPY sdk/go sdk/go
-COPY image/go-program /usr/local/lib/image/
-COPY --from=bill /bill /usr/local/lib/image/
-# Modules that nothing here needs, such as those of tests, are not sent to the engine.
-RUN for module in $(sed -n 's/^\t\(\.[^ ]*\)$/\1/p' go.work); do [ -e "$module/go.mod" ] || go work edit -dropuse="$module"; done
-ARG VERSION=dev
+RUN go-workspace
 
-FROM go AS go-host
+FROM go AS go-plugins
+COPY plugins plugins
+RUN go-workspace
+
+FROM go-host-sources AS go-host
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program host ./cmd/agenthost /usr/local/bin/agenthost
 
-FROM go AS go-bigquery
+FROM go-plugins AS go-bigquery
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program bigquery ./plugins/bigquery /plugins/bigquery/bigquery
 
-FROM go AS go-databricks
+FROM go-plugins AS go-databricks
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program databricks ./plugins/databricks /plugins/databricks/databricks
 
-FROM go AS go-duckdb
+FROM go-plugins AS go-duckdb
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program --cgo duckdb ./plugins/duckdb /plugins/duckdb/duckdb
 
-FROM go AS go-hello
+FROM go-plugins AS go-hello
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program hello ./plugins/hello /plugins/hello/hello
 
-FROM go AS go-opa
+FROM go-plugins AS go-opa
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program opa ./plugins/opa /plugins/opa/opa
 
-FROM go AS go-snowflake
+FROM go-plugins AS go-snowflake
 RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=cache,id=agenthost-go-build,target=/root/.cache/go-build \
     go-program snowflake-start ./plugins/snowflake/start /plugins/snowflake/snowflake
 
