@@ -36,7 +36,7 @@ RUN --mount=type=cache,id=agenthost-go-modules,target=/go/pkg/mod --mount=type=c
 
 FROM base AS go
 ARG TARGETARCH
-RUN debian install gcc-aarch64-linux-gnu:cross g++-aarch64-linux-gnu:cross
+RUN debian install gcc-aarch64-linux-gnu:cross g++-aarch64-linux-gnu:cross mold
 ARG GOPROXY
 WORKDIR /src
 COPY go.work go.work.sum go.mod go.sum ./
