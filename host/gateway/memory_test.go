@@ -112,10 +112,10 @@ func TestMessagesOfAnySizeArriveAsTheyWere(t *testing.T) {
 func TestACompressedRequestTakesRoomForWhatItBecomes(t *testing.T) {
 	agent := startAgent(t, answering(&admin.CreateTaskResponse{ResourceMeta: []byte("job")}))
 	f := startWith(t, Options{MaxMessageSize: 1 << 30, Limits: Limits{Memory: 16 << 20}}, agent.claims(usual, asyncAgent("x")))
-	bomb := padded(frameOf(create("x")), 100<<20)
+	bomb := padded(frameOf(create("x")), 32<<20)
 	err := f.conn.Invoke(soon(t), async1+"CreateTask", newFrame(bomb), &frame{}, withFrames, grpc.UseCompressor(gzip.Name))
 	if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "limits.memory") {
-		t.Errorf("100 MiB of one letter: %v", err)
+		t.Errorf("32 MiB of one letter: %v", err)
 	}
 	f.unused(t)
 }
