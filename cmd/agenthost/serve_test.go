@@ -142,32 +142,31 @@ func TestBothFlytesRunTasksThroughTheHost(t *testing.T) {
 	}
 }
 
-// The plugin is killed again and again while both Flytes poll their jobs. No task may notice: not one failure counted,
-// not one attempt burnt, not one type gone from discovery.
+// The plugin is killed while both Flytes begin their tasks, and again and again while they poll their jobs. No task may notice: not
+// one failure counted, not one attempt burnt, not one type gone from discovery.
 func TestAPluginThatIsKilledUnderLoadLosesNoTask(t *testing.T) {
 	host := serveEcho(t, "-capabilities", "idempotent_create")
 	var all sync.WaitGroup
 	var executions []*propeller.Execution
+	flytes := map[propeller.Flyte]*propeller.Propeller{}
 	for _, generation := range []propeller.Flyte{propeller.V1, propeller.V2} {
-		f := flyte(t, generation, host.grpc)
-		for range 40 {
-			// Jobs of the plugin's own making would be gone with it, by no fault of the host: these are stateless.
-			execution := f.Submit(echoTask(t, "echo_task", badplugin.Script{Polls: 0, GetDelay: "1s", Stateless: true}))
-			executions = append(executions, execution)
-			all.Go(func() {
-				if result := finish(t, execution); result.Phase != propeller.Succeeded || result.Attempts != 1 {
-					t.Errorf("flyte %v: %s in %d attempts: %+v", generation, result.Phase, result.Attempts, result.Final)
-				}
-			})
+		flytes[generation] = flyte(t, generation, host.grpc)
+	}
+	submit := func(count int) {
+		for generation, f := range flytes {
+			for range count {
+				// Jobs of the plugin's own making would be gone with it, by no fault of the host: these are stateless.
+				execution := f.Submit(echoTask(t, "echo_task", badplugin.Script{Polls: 0, GetDelay: "1s", Stateless: true}))
+				executions = append(executions, execution)
+				all.Go(func() {
+					if result := finish(t, execution); result.Phase != propeller.Succeeded || result.Attempts != 1 {
+						t.Errorf("flyte %v: %s in %d attempts: %+v", generation, result.Phase, result.Attempts, result.Final)
+					}
+				})
+			}
 		}
 	}
-	// Few creations may wait for a plugin in trouble, and one in which it dies for the third time is taken for the cause.
-	wait.Until(t, "each task has a job", func() bool {
-		return !slices.ContainsFunc(executions, func(e *propeller.Execution) bool {
-			return !slices.ContainsFunc(e.Calls(), func(c propeller.Call) bool { return c.Method == "CreateTask" })
-		})
-	})
-	for range 3 {
+	kill := func() {
 		before := host.status(t)
 		if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Fatal(err)
@@ -175,8 +174,20 @@ func TestAPluginThatIsKilledUnderLoadLosesNoTask(t *testing.T) {
 		host.stderr.await(t, "was=starting", 1)
 		host.stderr.await(t, "plugin is running", before.Restarts+2)
 	}
+	submit(2) // no more creations than may wait for a plugin in trouble
+	kill()
+	submit(38)
+	// A creation in which the plugin dies for the third time is taken for the cause.
+	wait.Until(t, "each task has a job", func() bool {
+		return !slices.ContainsFunc(executions, func(e *propeller.Execution) bool {
+			return !slices.ContainsFunc(e.Calls(), func(c propeller.Call) bool { return c.Method == "CreateTask" })
+		})
+	})
+	for range 3 {
+		kill()
+	}
 	all.Wait()
-	if got := host.status(t); got.Restarts < 3 || got.State != "running" || len(got.Categories) == 0 {
+	if got := host.status(t); got.Restarts < 4 || got.State != "running" || len(got.Categories) == 0 {
 		t.Errorf("status: %+v", got)
 	}
 	if code := host.signal(t, syscall.SIGTERM); code != 0 {

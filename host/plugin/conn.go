@@ -34,8 +34,6 @@ const (
 	MaxAnswer = 16 << 20
 	// maxAnswerHeaders bounds the headers of an answer, in bytes.
 	maxAnswerHeaders = 1 << 20
-	// readBuffer is what is taken at once of what TLS, which has a buffer of its own, has read, in bytes: most connections are idle.
-	readBuffer = 4 << 10
 )
 
 // Admission is an option of a poll: its answer, where it is large, waits for room.

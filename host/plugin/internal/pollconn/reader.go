@@ -30,11 +30,11 @@ type reader struct {
 	size int
 }
 
-// readBuffer is what is taken at once of what TLS, which has a buffer of its own, has read: each plugin has such a connection, and most are idle.
-const readBuffer = 4 << 10
+// ReadBuffer is what a connection to a plugin takes at once of what TLS, which has a buffer of its own, has read, in bytes: most are idle.
+const ReadBuffer = 4 << 10
 
 func newReader(t *transport) *reader {
-	r := &reader{transport: t, frames: http2.NewFramer(nil, bufio.NewReaderSize(t.raw, readBuffer))}
+	r := &reader{transport: t, frames: http2.NewFramer(nil, bufio.NewReaderSize(t.raw, ReadBuffer))}
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.SetReuseFrames()
 	r.decoder = hpack.NewDecoder(4<<10, r.field) // HTTP/2's default
