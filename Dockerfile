@@ -232,9 +232,10 @@ COPY --from=go-snowflake /out/plugins/snowflake/ /
 COPY --from=go-snowflake /out/usr/share/doc/ /usr/share/doc/
 ENTRYPOINT ["/snowflake"]
 
-FROM labelled AS host
+# What the host's image and the full one have in common besides the host, whose files each adds last: a change of the host's is then one layer
+# to build, to load and to push.
+FROM labelled AS around-host
 COPY --from=skeleton /out/ /
-COPY --from=go-host /out/ /
 # For whichever user it runs as: the home is where plugins keep what must outlive them.
 ENV PATH=/usr/local/bin:/usr/bin:/bin HOME=/var/lib/agenthost
 USER 65532:65532
@@ -244,7 +245,10 @@ HEALTHCHECK NONE
 ENTRYPOINT ["agenthost"]
 CMD ["serve", "--config", "/etc/agenthost/agenthost.yaml"]
 
-FROM host AS everything
+FROM around-host AS host
+COPY --from=go-host /out/ /
+
+FROM around-host AS everything
 COPY --from=debian /out/ /
 COPY --from=python /opt/ /opt/
 COPY --from=python /out/ /
@@ -252,13 +256,14 @@ COPY --from=jre /out/ /
 COPY --from=jar /out/ /
 COPY --from=rust-openai /out/ /
 COPY --from=rust-retrieval /out/ /
+COPY --from=skeleton /configuration/ /etc/agenthost/
 COPY --from=go-bigquery /out/ /
 COPY --from=go-databricks /out/ /
 COPY --from=go-duckdb /out/ /
 COPY --from=go-hello /out/ /
 COPY --from=go-opa /out/ /
 COPY --from=go-snowflake /out/ /
-COPY --from=skeleton /configuration/ /etc/agenthost/
+COPY --from=go-host /out/ /
 
 # One bill of all parts.
 FROM base AS full-bill
