@@ -6,8 +6,8 @@
 #
 #   docker build --build-arg VERSION=1.2.3 -t agenthost:1.2.3 .
 #
-# It needs BuildKit, which Docker has since 20.10. `make image` does that, makes the base itself where it cannot be pulled, and sets
-# the times in the image to those of the commit, so that the same sources make the same digest.
+# It needs BuildKit, which Docker has since 20.10. `make image` does that, makes the base itself where it cannot be pulled, and
+# sets the image's time to the commit's and its files' to a fixed one, so that the same sources make the same digest.
 #
 # None of them has a shell or a package manager. They run with a read-only root file system: they write below /run (sockets, secrets),
 # /tmp and /var/lib/agenthost (what plugins keep, such as jobs) only, each an emptyDir in a pod, or

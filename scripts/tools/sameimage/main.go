@@ -1,5 +1,5 @@
-// Command sameimage makes of what a builder saved the image that every build of the same sources makes: all times are the same, and what names
-// the machine is left out.
+// Command sameimage makes of what a builder saved the image that every build of the same sources makes: the image has the time that is given,
+// its files have one that never changes, so that two versions share the layers that are equal, and what names the machine is left out.
 //
 //	sameimage -time SECONDS -layout FOLDER -load FILE -name NAME -cache FOLDER SAVED...
 //	sameimage push FOLDER REFERENCE
@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	seconds := flag.Int64("time", 0, "the time of everything, in seconds since 1970")
+	seconds := flag.Int64("time", 0, "the time of the image, in seconds since 1970")
 	folder := flag.String("layout", "", "the folder of the OCI layout")
 	load := flag.String("load", "", "the file for docker load")
 	tag := flag.String("name", "", "the image's name and tag")
@@ -113,6 +113,9 @@ func describe(image v1.Image) (*v1.Platform, error) {
 	return &v1.Platform{OS: config.OS, Architecture: config.Architecture}, nil
 }
 
+// filesTime is that of all files. It is the earliest that a zip file can hold in every time zone: Java and Python put files into such.
+var filesTime = time.Date(1980, time.February, 1, 0, 0, 0, 0, time.UTC)
+
 // maker makes images anew.
 type maker struct {
 	time  time.Time
@@ -171,7 +174,7 @@ func (m maker) layer(of v1.Layer) (v1.Layer, error) {
 	if err := os.MkdirAll(m.cache, 0o755); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(m.cache, fmt.Sprintf("%s-%d.tar.gz", id.Hex, m.time.Unix()))
+	file := filepath.Join(m.cache, fmt.Sprintf("%s-%d.tar.gz", id.Hex, filesTime.Unix()))
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		if err := m.make(of, file); err != nil {
 			return nil, err
@@ -185,7 +188,7 @@ func (m maker) make(of v1.Layer, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	if alone, err = mutate.Time(alone, m.time); err != nil {
+	if alone, err = mutate.Time(alone, filesTime); err != nil {
 		return err
 	}
 	layers, err := alone.Layers()
