@@ -94,19 +94,19 @@ type faults struct {
 	// none should.
 	sound sync.Mutex
 
-	mu         sync.Mutex
-	random     *rand.Rand
-	counts     map[string]int
-	idle       map[string]int           // struck at nothing
-	armed      map[string]*ledger.Fault // the last one, by agent and op
-	deaths     map[string]time.Time     // the last fault that ends an agent's process
-	hungStarts map[string]time.Time
-	err        error
+	deaths, hungStarts apart
+
+	mu     sync.Mutex
+	random *rand.Rand
+	counts map[string]int
+	idle   map[string]int           // struck at nothing
+	armed  map[string]*ledger.Fault // the last one, by agent and op
+	err    error
 }
 
 func newFaults(c *chaos, random *rand.Rand) *faults {
 	return &faults{chaos: c, random: random, counts: map[string]int{}, idle: map[string]int{},
-		armed: map[string]*ledger.Fault{}, deaths: map[string]time.Time{}, hungStarts: map[string]time.Time{}}
+		armed: map[string]*ledger.Fault{}, deaths: apart{least: betweenDeaths}, hungStarts: apart{least: betweenHungStarts}}
 }
 
 // run brings faults for a time, and puts right what lasts.
@@ -243,7 +243,7 @@ func (f *faults) victim() (procs.Process, bool) {
 func (f *faults) kill() bool {
 	victim, ok := f.victim()
 	name := victim.Argument("-agent")
-	if !ok || !f.mayDie(name) {
+	if !ok || !f.deaths.may(name) {
 		return false
 	}
 	f.excuse(death(name, time.Now(), 0))
@@ -263,7 +263,7 @@ const freezeNoticed = time.Minute
 func (f *faults) freeze(ctx context.Context) bool {
 	victim, ok := f.victim()
 	name := victim.Argument("-agent")
-	if !ok || !f.mayDie(name) || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
+	if !ok || !f.deaths.may(name) || syscall.Kill(victim.PID, syscall.SIGSTOP) != nil {
 		return false
 	}
 	frozen := time.Now()
@@ -320,8 +320,13 @@ func (f *faults) stop(ctx context.Context) bool {
 func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults) bool {
 	return func(_ context.Context, f *faults) bool {
 		name := f.agentOf(op)
-		if op == ledger.Start && do == ledger.Hang && !f.mayHang(name) || do.Deadly() && !f.mayDie(name) {
-			return false
+		// They are kept apart when a call takes them: they may be in store for long, and then meet one another.
+		var may func() bool
+		switch {
+		case do.Deadly():
+			may = func() bool { return f.deaths.may(name) }
+		case op == ledger.Start && do == ledger.Hang:
+			may = func() bool { return f.hungStarts.may(name) }
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -333,7 +338,7 @@ func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults)
 				return false // so that no call meets a row of them
 			}
 		}
-		f.armed[at] = f.ledger.Arm(ledger.Fault{Agent: name, Op: op, Do: do, Before: before})
+		f.armed[at] = f.ledger.Arm(ledger.Fault{Agent: name, Op: op, Do: do, Before: before, May: may})
 		return true
 	}
 }
@@ -342,25 +347,29 @@ func arm(op ledger.Op, do ledger.Do, before bool) func(context.Context, *faults)
 // service may take four: one whose every repetition meets another death cannot be helped.
 const betweenDeaths = 3 * time.Second
 
-// mayDie keeps the deaths of one plugin apart.
-func (f *faults) mayDie(name string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.deaths[name]) < betweenDeaths {
-		return false
-	}
-	f.deaths[name] = time.Now()
-	return true
+// betweenHungStarts is the least time between two starts of one plugin that hang: each costs start_timeout, and no server can start a plugin
+// that never starts.
+const betweenHungStarts = 12 * time.Second
+
+// apart keeps faults of one kind at an agent apart.
+type apart struct {
+	least time.Duration
+	mu    sync.Mutex
+	last  map[string]time.Time
 }
 
-// mayHang keeps hung starts of one plugin apart: each costs start_timeout, and no server can start a plugin that never starts.
-func (f *faults) mayHang(name string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.hungStarts[name]) < 12*time.Second {
+// may tells whether another may come now, which then has come.
+func (a *apart) may(agent string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	if last, ok := a.last[agent]; ok && now.Sub(last) < a.least {
 		return false
 	}
-	f.hungStarts[name] = time.Now()
+	if a.last == nil {
+		a.last = map[string]time.Time{}
+	}
+	a.last[agent] = now
 	return true
 }
 

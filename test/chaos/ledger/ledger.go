@@ -102,6 +102,8 @@ type Fault struct {
 	Do    Do
 	// Before has a Create tell the plugin before the job is made instead of after.
 	Before bool
+	// May is asked by each call that would be told, if it is there: the fault stays in store where it says no. It must not use the ledger.
+	May func() bool
 	// Dealt is closed when a plugin was told.
 	Dealt chan struct{}
 }
@@ -276,6 +278,9 @@ func (l *Ledger) take(agent string, op Op) (Do, bool) {
 		return Nothing, false
 	}
 	fault := l.armed[at][0]
+	if fault.May != nil && !fault.May() {
+		return Nothing, false
+	}
 	l.armed[at] = l.armed[at][1:]
 	close(fault.Dealt)
 	return fault.Do, fault.Before

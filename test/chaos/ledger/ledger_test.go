@@ -217,6 +217,17 @@ func TestAFaultIsDealtOnceToTheCallItIsFor(t *testing.T) {
 	}
 }
 
+func TestAFaultStaysInStoreUntilItMayCome(t *testing.T) {
+	l, c := listen(t, ledger.Plan{End: ledger.Running})
+	asked := 0
+	l.Arm(ledger.Fault{Agent: "alpha", Op: ledger.Create, Do: ledger.Exit, May: func() bool { asked++; return asked > 1 }})
+	for i, want := range []ledger.Do{ledger.Nothing, ledger.Exit, ledger.Nothing} {
+		if got := call(t, c, ledger.Create, ledger.Request{Task: "t"}); got.Do != want {
+			t.Errorf("Create %d was told %q, want %q", i, got.Do, want)
+		}
+	}
+}
+
 func TestBadWeatherIsSlowOrUnavailableAndPasses(t *testing.T) {
 	l, c := listen(t, ledger.Plan{End: ledger.Running})
 	l.SetWeather("alpha", ledger.Weather{Until: time.Now().Add(time.Hour), Failing: true})
