@@ -23,7 +23,6 @@ import (
 	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/route"
-	"github.com/agenthost/agenthost/test/wait"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -65,10 +64,9 @@ func startAgent(t testing.TB, answer func(*received, grpc.ServerStream) error) *
 	a.server = grpc.NewServer(grpc.ForceServerCodecV2(frameCodec), grpc.MaxRecvMsgSize(1<<30), grpc.UnknownServiceHandler(a.handle))
 	address := serveOn(t, a.server)
 	plain := dial(t, address, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30))) // as go-plugin's is
-	conn := plugin.NewConn(plain, "tcp", address, nil, slog.New(slog.DiscardHandler))
+	conn := plugin.NewConn(plain, slog.New(slog.DiscardHandler))
 	t.Cleanup(conn.Close)
 	a.conn = conn
-	wait.Until(t, "polls have a connection", func() bool { return conn.PollStats().Connected })
 	return a
 }
 

@@ -84,48 +84,89 @@ type hostCodec struct{ encoding.CodecV2 }
 
 func (hostCodec) Name() string { return "" }
 
-// Polls have a connection of their own, with TLS and without, and no caller sees a difference.
-func TestPollsGoByAConnectionOfTheirOwn(t *testing.T) {
+// Calls go by the stream that they share where the plugin serves it, with TLS and without, and no caller sees a difference.
+func TestCallsShareAStreamWhereThePluginTakesThem(t *testing.T) {
 	for _, withTLS := range []bool{true, false} {
 		h := newHost(t)
-		good := spec("echo", "good")
-		good.TLS = withTLS
-		instance := h.start(good)
+		sharing := spec("echo", "exchanges")
+		sharing.TLS = withTLS
+		instance := h.start(sharing)
 		conn := instance.Conn().(*plugin.Conn)
+		if !conn.Shares(t.Context()) {
+			t.Fatalf("TLS %v: there is no stream", withTLS)
+		}
 		created, err := service.NewAsyncAgentServiceClient(conn).CreateTask(t.Context(), &admin.CreateTaskRequest{Template: template(t, nil)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait.Until(t, "polls have a connection", func() bool { return conn.PollStats().Connected })
 		poll := func(options ...grpc.CallOption) (*admin.GetTaskResponse, metadata.MD, *peer.Peer, error) {
 			header, server, response := metadata.MD{}, &peer.Peer{}, &admin.GetTaskResponse{}
 			options = append(options, grpc.Header(&header), grpc.Peer(server), grpc.ForceCodecV2(hostCodec{encoding.GetCodecV2(protocodec.Name)}))
 			err := conn.Invoke(t.Context(), service.AsyncAgentService_GetTask_FullMethodName, &admin.GetTaskRequest{ResourceMeta: created.GetResourceMeta()}, response, options...)
 			return response, header, server, err
 		}
+		before := conn.CallStats()
 		got, header, server, err := poll()
 		if err != nil || got.GetResource().GetPhase() != core.TaskExecution_SUCCEEDED {
 			t.Errorf("TLS %v: got %v, %v", withTLS, got, err)
 		}
-		if stats := conn.PollStats(); stats.Short != 1 || stats.Fallback != 0 {
-			t.Errorf("TLS %v: the poll did not go by it: %+v", withTLS, stats)
+		if stats := conn.CallStats(); stats.Shared != before.Shared+1 || stats.Alone != before.Alone {
+			t.Errorf("TLS %v: the poll did not go by the stream: %+v, before %+v", withTLS, stats, before)
 		}
 		plain, plainHeader, plainServer, err := poll(grpc.WaitForReady(false)) // which only grpc-go knows
-		if stats := conn.PollStats(); stats.Short != 1 || stats.Fallback != 1 {
-			t.Errorf("TLS %v: the poll did not go by grpc-go: %+v", withTLS, stats)
+		if stats := conn.CallStats(); stats.Shared != before.Shared+1 || stats.Alone != before.Alone+1 {
+			t.Errorf("TLS %v: the poll did not go by itself: %+v, before %+v", withTLS, stats, before)
 		}
 		if err != nil || !proto.Equal(plain, got) || !reflect.DeepEqual(plainHeader, header) {
-			t.Errorf("TLS %v: %v with %v, by grpc-go %v with %v, %v", withTLS, got, header, plain, plainHeader, err)
+			t.Errorf("TLS %v: %v with %v, by itself %v with %v, %v", withTLS, got, header, plain, plainHeader, err)
 		}
 		if server.Addr.String() != plainServer.Addr.String() || fmt.Sprintf("%T", server.AuthInfo) != fmt.Sprintf("%T", plainServer.AuthInfo) {
-			t.Errorf("TLS %v: from %v, by grpc-go %v", withTLS, server, plainServer)
+			t.Errorf("TLS %v: from %v, by itself %v", withTLS, server, plainServer)
 		}
 		if err := instance.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if _, _, _, err := poll(); err == nil || conn.PollStats().Connected {
+		if _, _, _, err := poll(); status.Code(err) == codes.OK {
 			t.Error("a stopped plugin takes polls")
 		}
+	}
+}
+
+// A poll may be made twice: one whose answer the stream does not take, because it is large or because the stream ends, is made by itself.
+// Nothing else is.
+func TestOnlyAPollIsMadeAgainByItself(t *testing.T) {
+	instance := newHost(t).start(spec("echo", "exchanges"))
+	conn := instance.Conn().(*plugin.Conn)
+	if !conn.Shares(t.Context()) {
+		t.Fatal("there is no stream")
+	}
+	codec := grpc.ForceCodecV2(hostCodec{encoding.GetCodecV2(protocodec.Name)})
+	large := &core.LiteralMap{Literals: map[string]*core.Literal{"blob": text(strings.Repeat("x", 50_000))}}
+	made := &admin.CreateTaskResponse{}
+	create := func(options ...grpc.CallOption) error {
+		return conn.Invoke(t.Context(), service.AsyncAgentService_CreateTask_FullMethodName, &admin.CreateTaskRequest{Inputs: large, Template: template(t, nil)}, made, append(options, codec)...)
+	}
+	if err := create(grpc.MaxCallRecvMsgSize(1000)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a creation whose answer is too large: %v", err)
+	}
+	if err := create(); err != nil { // its resource_meta has the inputs in base64
+		t.Fatal(err)
+	}
+	before := conn.CallStats()
+	got := &admin.GetTaskResponse{}
+	if err := conn.Invoke(t.Context(), service.AsyncAgentService_GetTask_FullMethodName, &admin.GetTaskRequest{ResourceMeta: made.GetResourceMeta()}, got, codec); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.GetResource().GetOutputs().GetLiterals()["blob"].GetScalar().GetPrimitive().GetStringValue()) != 50_000 {
+		t.Errorf("got %.100v", got)
+	}
+	if stats := conn.CallStats(); stats.Alone != before.Alone+1 {
+		t.Errorf("a large poll went by the stream: %+v, before %+v", stats, before)
+	}
+	// As if the stream ended by itself.
+	conn.Close()
+	if err := conn.Invoke(t.Context(), service.AsyncAgentService_GetTask_FullMethodName, &admin.GetTaskRequest{ResourceMeta: made.GetResourceMeta()}, got, codec); err != nil {
+		t.Error(err)
 	}
 }
 

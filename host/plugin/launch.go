@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
-	"github.com/agenthost/agenthost/host/plugin/internal/pollconn"
 	"github.com/agenthost/agenthost/host/process"
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
 )
@@ -57,10 +56,10 @@ func (s *start) launch(ctx context.Context) error {
 		SyncStderr:       s.proc.StderrWriter(),
 		GRPCDialOptions: append([]grpc.DialOption{
 			grpc.WithChainStreamInterceptor(s.conns.interceptor),
-			grpc.WithIdleTimeout(0),                                         // a connection dropped for idleness would have to be made again, by a call
-			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxAnswer)), // in the place of go-plugin's, which is none
+			grpc.WithIdleTimeout(0),             // a connection dropped for idleness would have to be made again, by a call
+			grpc.WithDefaultCallOptions(atMost), // in the place of go-plugin's, which is none
 			grpc.WithMaxHeaderListSize(maxAnswerHeaders),
-			grpc.WithReadBufferSize(pollconn.ReadBuffer),
+			grpc.WithReadBufferSize(readBuffer),
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			s.proc.SetEnv(s.sandboxed(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert)))

@@ -29,7 +29,7 @@ type running struct {
 	client *plugin.Client
 	conns  *conns
 	conn   *grpc.ClientConn
-	served *Conn // conn, and the connection for polls beside it
+	served *Conn // conn, and the stream that calls share on it
 
 	granted *sandbox.Granted // nil where there is no sandbox
 	lacking []string         // what of its limits has no effect, of those that somebody asked for

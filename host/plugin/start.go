@@ -101,8 +101,7 @@ func Start(ctx context.Context, spec Spec, env Environment) (*Instance, error) {
 	if err := s.rundir.HoldSockets(); err != nil {
 		s.log.Warn("its socket is lost if somebody cleans up run_dir", "error", err)
 	}
-	address := s.client.ReattachConfig().Addr
-	s.served = NewConn(s.conn, address.Network(), address.String(), s.tls, s.log)
+	s.served = NewConn(s.conn, s.log)
 	return newInstance(s), nil
 }
 

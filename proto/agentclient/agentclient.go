@@ -62,12 +62,17 @@ func (c Client) Create(ctx context.Context, request *admin.CreateTaskRequest) ([
 
 // Get asks how a job is.
 func (c Client) Get(ctx context.Context, job Job) (*admin.Resource, error) {
+	var answer admin.GetTaskResponse
+	err := c.Conn.Invoke(ctx, c.named(service.AsyncAgentService_GetTask_FullMethodName, flyteidl2.MethodGetTask), c.GetRequest(job), &answer)
+	return answer.GetResource(), err
+}
+
+// GetRequest is what Get sends.
+func (c Client) GetRequest(job Job) *admin.GetTaskRequest {
 	request := &admin.GetTaskRequest{TaskType: c.taskType(job), TaskCategory: job.Category, ResourceMeta: job.Meta}
 	addOutputPrefix(request, job.OutputPrefix)
 	job.Connection.AddTo(request)
-	var answer admin.GetTaskResponse
-	err := c.Conn.Invoke(ctx, c.named(service.AsyncAgentService_GetTask_FullMethodName, flyteidl2.MethodGetTask), request, &answer)
-	return answer.GetResource(), err
+	return request
 }
 
 // Delete ends a job.

@@ -34,6 +34,9 @@ type Server struct {
 	replaced context.Context
 	replace  context.CancelCauseFunc
 
+	// drained is closed when no call is under way any more, or when those that are get no more time.
+	drained chan struct{}
+
 	// closing holds the agents that closers has already.
 	closing   map[Closer]bool
 	closeOnce sync.Once
@@ -53,6 +56,7 @@ func NewServer(plugin Plugin, options ...Option) (*Server, error) {
 		registry: registry{byName: map[string]map[int32]*registration{}},
 		calls:    newCallTracker(),
 		closing:  map[Closer]bool{},
+		drained:  make(chan struct{}),
 	}
 	s.replaced, s.replace = context.WithCancelCause(context.Background())
 	if plugin.Name == "" {
@@ -75,6 +79,9 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	service.RegisterSyncAgentServiceServer(registrar, syncService{s})
 	service.RegisterAgentMetadataServiceServer(registrar, metadataService{s})
 	pluginv1.RegisterPluginServiceServer(registrar, pluginService{server: s})
+	if len(s.grpc) == 0 { // what GRPC adds sees each call by itself
+		pluginv1.RegisterCallServiceServer(registrar, callService{server: s})
+	}
 }
 
 // ServerOptions are what the gRPC server needs: no limit on the size of messages, as many pings as the host likes, the
@@ -108,6 +115,7 @@ func (s *Server) close(ctx context.Context) error {
 	if left := s.calls.drain(waiting); left > 0 {
 		failures = append(failures, fmt.Errorf("plugin %s stops with %d calls in flight", s.plugin.Name, left))
 	}
+	close(s.drained)
 	for _, c := range slices.Backward(s.closers) {
 		err := guard(&registration{name: c.name}, Category{}, "Close", func() error { return c.close(ctx) })
 		if err != nil {

@@ -124,7 +124,6 @@ var contractModes = map[string]func(*options){
 
 	// Load.
 	"small-messages": func(o *options) { serve(o, func(s *server) { s.maxReceive = 4 << 20 }) },
-	"few-streams":    func(o *options) { serve(o, func(s *server) { s.maxCalls = 4 }) },
 	"few-at-a-time": func(o *options) {
 		var calls atomic.Int64
 		serve(o, func(s *server) {

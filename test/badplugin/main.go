@@ -46,6 +46,7 @@ func Modes() []string { return slices.Sorted(maps.Keys(allModes())) }
 func allModes() map[string]func(*options) {
 	all := maps.Clone(modes)
 	maps.Copy(all, contractModes)
+	maps.Copy(all, exchangeModes)
 	return all
 }
 

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/test/callservice"
 )
 
 // server is a plugin that gets as far as serving.
@@ -33,10 +34,10 @@ type server struct {
 	noPluginService   bool
 	noMetadataService bool
 	alsoVersion       uint   // a further version of the protocol that it claims to speak
-	maxCalls          uint32 // at once on a connection; 0: any number
 	maxReceive        int    // the largest message that it takes; 0: any
 	serving           func() // called once, when the first call comes: the handshake is made
 	interceptors      []grpc.UnaryServerInterceptor
+	exchange          *callservice.Server // nil: each call comes by itself
 }
 
 // change is how a mode makes a good server a bad one.
@@ -61,9 +62,6 @@ func serve(o *options, changes ...change) {
 	if s.maxReceive == 0 {
 		s.maxReceive = math.MaxInt32
 	}
-	if s.maxCalls == 0 {
-		s.maxCalls = math.MaxUint32
-	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  s.protocolVersion,
@@ -75,7 +73,6 @@ func serve(o *options, changes ...change) {
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
 			return grpc.NewServer(append(options,
 				grpc.MaxRecvMsgSize(s.maxReceive),
-				grpc.MaxConcurrentStreams(s.maxCalls),
 				grpc.ForceServerCodecV2(recorder),
 				grpc.ChainUnaryInterceptor(append([]grpc.UnaryServerInterceptor{serving, recorder.unary}, s.interceptors...)...),
 				grpc.ChainStreamInterceptor(recorder.stream),
@@ -96,6 +93,10 @@ func (p *services) GRPCServer(_ *plugin.GRPCBroker, registrar *grpc.Server) erro
 	service.RegisterSyncAgentServiceServer(registrar, agent)
 	if !p.server.noMetadataService {
 		service.RegisterAgentMetadataServiceServer(registrar, &registry{agents: parseAgents(p.server.opts)})
+	}
+	if p.server.exchange != nil {
+		p.server.exchange.Methods, p.server.exchange.Call = callsOf(agent)
+		pluginv1.RegisterCallServiceServer(registrar, p.server.exchange)
 	}
 	if !p.server.noPluginService {
 		pluginv1.RegisterPluginServiceServer(registrar, &about{opts: p.server.opts})

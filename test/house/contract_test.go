@@ -61,7 +61,7 @@ func TestTheContractNamesTheConstantsOfTheCode(t *testing.T) {
 		fmt.Sprintf("| application protocol version | `%d` |", pluginv1.ProtocolVersion),
 		fmt.Sprintf("| core protocol version (go-plugin's) | `%d` |", goplugin.CoreProtocolVersion),
 		fmt.Sprintf("| health service | `%s` |", pluginv1.HealthService),
-		fmt.Sprintf("| optional service of ours | `%s` |", pluginv1.PluginService_ServiceDesc.ServiceName),
+		fmt.Sprintf("| optional services of ours | `%s`, `%s` |", pluginv1.PluginService_ServiceDesc.ServiceName, pluginv1.CallService_ServiceDesc.ServiceName),
 		fmt.Sprintf("This is contract version **%d**", pluginv1.ProtocolVersion),
 		fmt.Sprintf("| `%s` | to the plugin, ", pluginv1.IdempotencyKeyHeader),
 		fmt.Sprintf("| `%s` | to the plugin, with CreateTask, value `1` | [find]", pluginv1.FindOnlyHeader),
@@ -108,7 +108,7 @@ func TestTheContractNamesTheDefaultsOfTheConfiguration(t *testing.T) {
 // unwrapped is a page with each paragraph in one line.
 func unwrapped(page string) string { return strings.Join(strings.Fields(page), " ") }
 
-var checkName = regexp.MustCompile("`((?:handshake|tls|health|describe|configure|agents|unknown|requests|tasks|sync|metrics|load|drain|stop|logs)/[a-z0-9-]+)`")
+var checkName = regexp.MustCompile("`((?:handshake|tls|health|describe|configure|agents|unknown|requests|tasks|sync|exchange|metrics|load|drain|stop|logs)/[a-z0-9-]+)`")
 
 func TestTheContractAndItsChecksNameEachOther(t *testing.T) {
 	var checks []string

@@ -21,7 +21,7 @@ var retired = map[string]string{
 	"trip":     "routed call",
 	"kept":     "enabled",
 	"acted":    "applied, recorded",
-	"lane":     "poll connection",
+	"lane":     "exchange",
 	"patience": "maxWait",
 	"spare":    "reply reserve",
 	"settle":   "normalize, synced, or what it is about",

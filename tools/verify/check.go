@@ -22,7 +22,7 @@ type Check struct {
 // Checks are all checks, in the order in which they are made: the cheap and telling ones first.
 func Checks() []*Check {
 	return slices.Concat(handshakeChecks(), tlsChecks(), lifeChecks(), agentChecks(), requestChecks(), taskChecks(), findChecks(), syncChecks(),
-		metricsChecks(), loadChecks(), drainChecks(), stopChecks(), logChecks())
+		exchangeChecks(), metricsChecks(), loadChecks(), drainChecks(), stopChecks(), logChecks())
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -51,12 +51,6 @@ func loadChecks() []*Check {
 			run:    concurrent,
 		},
 		{
-			Name:   "load/polls",
-			Reason: "the host polls by a second connection, with a cheaper client; a poll that this does not take costs it half as much again",
-			Advice: "accept a second connection, allow 100 streams or more on it, and answer with one message that is not compressed",
-			run:    hostPolls,
-		},
-		{
 			Name:   "load/metrics",
 			Reason: "the host asks for the plugin's own metrics whenever it is asked for its own, and leaves out what comes later than a second",
 			Advice: "answer PluginService/Metrics from memory: neither wait for calls under way nor for what you measure",

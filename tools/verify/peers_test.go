@@ -38,6 +38,7 @@ func TestServersOfTheContractByOthers(t *testing.T) {
 			"configure/accepts": "missing HTTP content-type",
 			"metrics/text":      "missing HTTP content-type",
 			"drain/answers":     "missing HTTP content-type",
+			"exchange/greeting": "missing HTTP content-type",
 		}},
 		// pyvider-rpcplugin 0.5.5 ends when a version above 7 is among those offered, puts its socket into the temporary
 		// directory, and serves TLS without asking for a client's certificate (it says so in its log). It stops as it should.

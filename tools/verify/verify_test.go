@@ -64,6 +64,7 @@ func TestAGoodPluginPassesEveryCheck(t *testing.T) {
 		}
 	}
 	if want := []string{
+		"exchange/end", "exchange/errors", "exchange/greeting", "exchange/not-protobuf", "exchange/oversize", "exchange/polls", "exchange/unknown-method",
 		"load/metrics", "metrics/bounds", "metrics/counters", "metrics/duplicates", "metrics/text",
 		"tasks/abandon", "tasks/attempts", "tasks/find", "tasks/idempotent-create",
 	}; !slices.Equal(named(report, verify.Skipped), want) {
@@ -90,7 +91,7 @@ func TestAfterAFatalFailureNoLoadIsPutOnThePlugin(t *testing.T) {
 			}
 			options := fast
 			options.KeepGoing = true
-			options.Select = regexp.MustCompile("^load/polls$|^" + c.fatal + "$")
+			options.Select = regexp.MustCompile("^load/concurrent$|^" + c.fatal + "$")
 			if report := run(t, c.subject, options); strings.Contains(report.Checks[1].Detail, "--keep-going") {
 				t.Errorf("to be kept going, it gives up: %+v", report.Checks[1])
 			}
@@ -112,6 +113,17 @@ func TestAPluginThatFindsAndAbandonsPasses(t *testing.T) {
 	options := fast
 	options.Select = regexp.MustCompile("^tasks/")
 	report := run(t, good("finds", "-capabilities", "find_by_key,idempotent_create"), options)
+	for _, check := range report.Checks {
+		if check.Status != verify.Passed {
+			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
+		}
+	}
+}
+
+func TestAPluginThatTakesManyCallsInOneMessagePasses(t *testing.T) {
+	options := fast
+	options.Select = near["exchange"]
+	report := run(t, good("exchanges"), options)
 	for _, check := range report.Checks {
 		if check.Status != verify.Passed {
 			t.Errorf("%s %s: %s", check.Status, check.Name, check.Detail)
@@ -201,7 +213,12 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 		"answers a sync call twice":    {good("good", "-script", `{"sync_parts":2}`), []string{"sync/one-message"}, nil, "2 messages"},
 		"takes small messages only":    {good("small-messages"), []string{"load/large-message"}, nil, "RESOURCE_EXHAUSTED"},
 		"takes few calls at a time":    {good("few-at-a-time"), []string{"load/concurrent"}, nil, "too many calls at once"},
-		"has few streams":              {good("few-streams"), nil, []string{"load/polls"}, "do not go by the connection for polls"},
+		"names no methods":             {good("exchange-names-nothing"), []string{"exchange/greeting"}, nil, "names no methods"},
+		"answers nobody":               {good("exchange-answers-nobody"), []string{"exchange/end", "exchange/errors", "exchange/not-protobuf", "exchange/oversize", "exchange/polls", "exchange/unknown-method"}, nil, "which was not made"},
+		"hides errors":                 {good("exchange-hides-errors"), []string{"exchange/errors", "exchange/unknown-method"}, nil, "something went wrong"},
+		"ends on garbage":              {good("exchange-ends-on-garbage"), []string{"exchange/not-protobuf"}, nil, "cannot decode a call"},
+		"sends any size":               {good("exchange-sends-anything"), []string{"exchange/oversize"}, nil, "where max_answer is"},
+		"cuts the stream":              {good("exchange-ends-at-once"), []string{"exchange/end"}, nil, "after Shutdown the stream ends with"},
 		"is wedged by a deadline":      {good("wedged-by-deadline"), []string{"load/deadline"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"is wedged by a cancellation":  {good("wedged-by-cancellation"), []string{"load/cancellation"}, nil, "ListAgents: DEADLINE_EXCEEDED"},
 		"leaks memory":                 {good("leaks-memory"), []string{"load/leak"}, nil, "it grows with every"},
@@ -264,8 +281,9 @@ func TestEachWrongPluginFailsTheCheckThatIsAboutItAndNoOther(t *testing.T) {
 
 // near are the checks that what is wrong with an optional RPC could fail, by the group that is about it. Other groups: all of them.
 var near = map[string]*regexp.Regexp{
-	"metrics": regexp.MustCompile("^(metrics|describe|logs)/|^load/metrics$"),
-	"drain":   regexp.MustCompile("^(drain|stop|logs)/|^tasks/completes$"),
+	"exchange": regexp.MustCompile("^exchange/|^tasks/completes$"),
+	"metrics":  regexp.MustCompile("^(metrics|describe|logs)/|^load/metrics$"),
+	"drain":    regexp.MustCompile("^(drain|stop|logs)/|^tasks/completes$"),
 }
 
 // measured is a plugin with these metrics.

@@ -27,6 +27,354 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Calls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their ids. They are independent of each other: none waits for another one's answer.
+	Calls []*Call `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	// The ids of calls that nobody waits for any more. Their answers may be left out; those that have left already are no mistake.
+	Canceled      []uint64 `protobuf:"varint,2,rep,packed,name=canceled,proto3" json:"canceled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Calls) Reset() {
+	*x = Calls{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Calls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Calls) ProtoMessage() {}
+
+func (x *Calls) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Calls.ProtoReflect.Descriptor instead.
+func (*Calls) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Calls) GetCalls() []*Call {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+func (x *Calls) GetCanceled() []uint64 {
+	if x != nil {
+		return x.Canceled
+	}
+	return nil
+}
+
+type Call struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids grow from 1; each is used once on a stream.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The full name of a method with one request and one answer, such as "/flyteidl.service.AsyncAgentService/GetTask".
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// The method's request.
+	Request []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	// How long the caller waits, in microseconds. Zero: without end.
+	Timeout uint64 `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// The call's metadata.
+	Headers []*Header `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty"`
+	// How many bytes the answer may have. Zero: any.
+	MaxAnswer     uint64 `protobuf:"varint,6,opt,name=max_answer,json=maxAnswer,proto3" json:"max_answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Call) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Call) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Call) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Call) GetTimeout() uint64 {
+	if x != nil {
+		return x.Timeout
+	}
+	return 0
+}
+
+func (x *Call) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Call) GetMaxAnswer() uint64 {
+	if x != nil {
+		return x.MaxAnswer
+	}
+	return 0
+}
+
+type Header struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In lower case. One that ends with "-bin" has any bytes for a value.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Header) Reset() {
+	*x = Header{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Header) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Header) ProtoMessage() {}
+
+func (x *Header) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Header.ProtoReflect.Descriptor instead.
+func (*Header) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Header) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Header) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type Answers struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Answers []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// The methods that the plugin takes by this stream, by their full names: in its first message, which has no answers.
+	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	// In the last message of a stream that the plugin ends: the id of the last call that it has begun. It begins none with a higher one, so
+	// that the host may make those elsewhere.
+	Last          *uint64 `protobuf:"varint,3,opt,name=last,proto3,oneof" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answers) Reset() {
+	*x = Answers{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answers) ProtoMessage() {}
+
+func (x *Answers) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answers.ProtoReflect.Descriptor instead.
+func (*Answers) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Answers) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *Answers) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *Answers) GetLast() uint64 {
+	if x != nil && x.Last != nil {
+		return *x.Last
+	}
+	return 0
+}
+
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The method's answer, where the call went well.
+	Message []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// A google.rpc.Status, where it did not.
+	Status []byte `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// The answer's metadata: what a call of its own would have as trailers, and as headers.
+	Trailers []*Header `protobuf:"bytes,4,rep,name=trailers,proto3" json:"trailers,omitempty"`
+	Headers  []*Header `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty"`
+	// How many bytes the answer has, in its place, where these are more than max_answer.
+	Oversize      uint64 `protobuf:"varint,5,opt,name=oversize,proto3" json:"oversize,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Answer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Answer) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *Answer) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *Answer) GetTrailers() []*Header {
+	if x != nil {
+		return x.Trailers
+	}
+	return nil
+}
+
+func (x *Answer) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Answer) GetOversize() uint64 {
+	if x != nil {
+		return x.Oversize
+	}
+	return 0
+}
+
 type DescribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -35,7 +383,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[0]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +395,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[0]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +408,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{0}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 type DescribeResponse struct {
@@ -89,7 +437,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[1]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +449,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[1]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +462,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{1}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DescribeResponse) GetName() string {
@@ -174,7 +522,7 @@ type CategoryCapabilities struct {
 
 func (x *CategoryCapabilities) Reset() {
 	*x = CategoryCapabilities{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +534,7 @@ func (x *CategoryCapabilities) String() string {
 func (*CategoryCapabilities) ProtoMessage() {}
 
 func (x *CategoryCapabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +547,7 @@ func (x *CategoryCapabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CategoryCapabilities.ProtoReflect.Descriptor instead.
 func (*CategoryCapabilities) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CategoryCapabilities) GetName() string {
@@ -234,7 +582,7 @@ type Sdk struct {
 
 func (x *Sdk) Reset() {
 	*x = Sdk{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +594,7 @@ func (x *Sdk) String() string {
 func (*Sdk) ProtoMessage() {}
 
 func (x *Sdk) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +607,7 @@ func (x *Sdk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sdk.ProtoReflect.Descriptor instead.
 func (*Sdk) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Sdk) GetName() string {
@@ -293,7 +641,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +653,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +666,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ConfigureRequest) GetConfig() string {
@@ -338,7 +686,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +698,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +711,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ConfigureResponse) GetErrors() []*ConfigError {
@@ -383,7 +731,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +743,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +756,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DrainRequest) GetTimeout() *durationpb.Duration {
@@ -426,7 +774,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -438,7 +786,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -451,7 +799,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{12}
 }
 
 type MetricsRequest struct {
@@ -462,7 +810,7 @@ type MetricsRequest struct {
 
 func (x *MetricsRequest) Reset() {
 	*x = MetricsRequest{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +822,7 @@ func (x *MetricsRequest) String() string {
 func (*MetricsRequest) ProtoMessage() {}
 
 func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +835,7 @@ func (x *MetricsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsRequest.ProtoReflect.Descriptor instead.
 func (*MetricsRequest) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{13}
 }
 
 type MetricsResponse struct {
@@ -502,7 +850,7 @@ type MetricsResponse struct {
 
 func (x *MetricsResponse) Reset() {
 	*x = MetricsResponse{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +862,7 @@ func (x *MetricsResponse) String() string {
 func (*MetricsResponse) ProtoMessage() {}
 
 func (x *MetricsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +875,7 @@ func (x *MetricsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsResponse.ProtoReflect.Descriptor instead.
 func (*MetricsResponse) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MetricsResponse) GetText() []byte {
@@ -549,7 +897,7 @@ type ConfigError struct {
 
 func (x *ConfigError) Reset() {
 	*x = ConfigError{}
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +909,7 @@ func (x *ConfigError) String() string {
 func (*ConfigError) ProtoMessage() {}
 
 func (x *ConfigError) ProtoReflect() protoreflect.Message {
-	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[10]
+	mi := &file_agenthost_plugin_v1_plugin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +922,7 @@ func (x *ConfigError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigError.ProtoReflect.Descriptor instead.
 func (*ConfigError) Descriptor() ([]byte, []int) {
-	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
+	return file_agenthost_plugin_v1_plugin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConfigError) GetKey() string {
@@ -595,7 +943,33 @@ var File_agenthost_plugin_v1_plugin_proto protoreflect.FileDescriptor
 
 const file_agenthost_plugin_v1_plugin_proto_rawDesc = "" +
 	"\n" +
-	" agenthost/plugin/v1/plugin.proto\x12\x13agenthost.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\"\x11\n" +
+	" agenthost/plugin/v1/plugin.proto\x12\x13agenthost.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\"T\n" +
+	"\x05Calls\x12/\n" +
+	"\x05calls\x18\x01 \x03(\v2\x19.agenthost.plugin.v1.CallR\x05calls\x12\x1a\n" +
+	"\bcanceled\x18\x02 \x03(\x04R\bcanceled\"\xb8\x01\n" +
+	"\x04Call\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x18\n" +
+	"\atimeout\x18\x04 \x01(\x04R\atimeout\x125\n" +
+	"\aheaders\x18\x05 \x03(\v2\x1b.agenthost.plugin.v1.HeaderR\aheaders\x12\x1d\n" +
+	"\n" +
+	"max_answer\x18\x06 \x01(\x04R\tmaxAnswer\"2\n" +
+	"\x06Header\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"|\n" +
+	"\aAnswers\x125\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1b.agenthost.plugin.v1.AnswerR\aanswers\x12\x18\n" +
+	"\amethods\x18\x02 \x03(\tR\amethods\x12\x17\n" +
+	"\x04last\x18\x03 \x01(\x04H\x00R\x04last\x88\x01\x01B\a\n" +
+	"\x05_last\"\xd6\x01\n" +
+	"\x06Answer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\fR\x06status\x127\n" +
+	"\btrailers\x18\x04 \x03(\v2\x1b.agenthost.plugin.v1.HeaderR\btrailers\x125\n" +
+	"\aheaders\x18\x06 \x03(\v2\x1b.agenthost.plugin.v1.HeaderR\aheaders\x12\x1a\n" +
+	"\boversize\x18\x05 \x01(\x04R\boversize\"\x11\n" +
 	"\x0fDescribeRequest\"\x95\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -629,7 +1003,9 @@ const file_agenthost_plugin_v1_plugin_proto_rawDesc = "" +
 	"\bDescribe\x12$.agenthost.plugin.v1.DescribeRequest\x1a%.agenthost.plugin.v1.DescribeResponse\x12Z\n" +
 	"\tConfigure\x12%.agenthost.plugin.v1.ConfigureRequest\x1a&.agenthost.plugin.v1.ConfigureResponse\x12N\n" +
 	"\x05Drain\x12!.agenthost.plugin.v1.DrainRequest\x1a\".agenthost.plugin.v1.DrainResponse\x12T\n" +
-	"\aMetrics\x12#.agenthost.plugin.v1.MetricsRequest\x1a$.agenthost.plugin.v1.MetricsResponseB]\n" +
+	"\aMetrics\x12#.agenthost.plugin.v1.MetricsRequest\x1a$.agenthost.plugin.v1.MetricsResponse2W\n" +
+	"\vCallService\x12H\n" +
+	"\bExchange\x12\x1a.agenthost.plugin.v1.Calls\x1a\x1c.agenthost.plugin.v1.Answers(\x010\x01B]\n" +
 	"\x16io.agenthost.plugin.v1P\x01ZAgithub.com/agenthost/agenthost/proto/agenthost/plugin/v1;pluginv1b\x06proto3"
 
 var (
@@ -644,39 +1020,51 @@ func file_agenthost_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 	return file_agenthost_plugin_v1_plugin_proto_rawDescData
 }
 
-var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_agenthost_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_agenthost_plugin_v1_plugin_proto_goTypes = []any{
-	(*DescribeRequest)(nil),      // 0: agenthost.plugin.v1.DescribeRequest
-	(*DescribeResponse)(nil),     // 1: agenthost.plugin.v1.DescribeResponse
-	(*CategoryCapabilities)(nil), // 2: agenthost.plugin.v1.CategoryCapabilities
-	(*Sdk)(nil),                  // 3: agenthost.plugin.v1.Sdk
-	(*ConfigureRequest)(nil),     // 4: agenthost.plugin.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),    // 5: agenthost.plugin.v1.ConfigureResponse
-	(*DrainRequest)(nil),         // 6: agenthost.plugin.v1.DrainRequest
-	(*DrainResponse)(nil),        // 7: agenthost.plugin.v1.DrainResponse
-	(*MetricsRequest)(nil),       // 8: agenthost.plugin.v1.MetricsRequest
-	(*MetricsResponse)(nil),      // 9: agenthost.plugin.v1.MetricsResponse
-	(*ConfigError)(nil),          // 10: agenthost.plugin.v1.ConfigError
-	(*durationpb.Duration)(nil),  // 11: google.protobuf.Duration
+	(*Calls)(nil),                // 0: agenthost.plugin.v1.Calls
+	(*Call)(nil),                 // 1: agenthost.plugin.v1.Call
+	(*Header)(nil),               // 2: agenthost.plugin.v1.Header
+	(*Answers)(nil),              // 3: agenthost.plugin.v1.Answers
+	(*Answer)(nil),               // 4: agenthost.plugin.v1.Answer
+	(*DescribeRequest)(nil),      // 5: agenthost.plugin.v1.DescribeRequest
+	(*DescribeResponse)(nil),     // 6: agenthost.plugin.v1.DescribeResponse
+	(*CategoryCapabilities)(nil), // 7: agenthost.plugin.v1.CategoryCapabilities
+	(*Sdk)(nil),                  // 8: agenthost.plugin.v1.Sdk
+	(*ConfigureRequest)(nil),     // 9: agenthost.plugin.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),    // 10: agenthost.plugin.v1.ConfigureResponse
+	(*DrainRequest)(nil),         // 11: agenthost.plugin.v1.DrainRequest
+	(*DrainResponse)(nil),        // 12: agenthost.plugin.v1.DrainResponse
+	(*MetricsRequest)(nil),       // 13: agenthost.plugin.v1.MetricsRequest
+	(*MetricsResponse)(nil),      // 14: agenthost.plugin.v1.MetricsResponse
+	(*ConfigError)(nil),          // 15: agenthost.plugin.v1.ConfigError
+	(*durationpb.Duration)(nil),  // 16: google.protobuf.Duration
 }
 var file_agenthost_plugin_v1_plugin_proto_depIdxs = []int32{
-	3,  // 0: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
-	2,  // 1: agenthost.plugin.v1.DescribeResponse.category_capabilities:type_name -> agenthost.plugin.v1.CategoryCapabilities
-	10, // 2: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
-	11, // 3: agenthost.plugin.v1.DrainRequest.timeout:type_name -> google.protobuf.Duration
-	0,  // 4: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
-	4,  // 5: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
-	6,  // 6: agenthost.plugin.v1.PluginService.Drain:input_type -> agenthost.plugin.v1.DrainRequest
-	8,  // 7: agenthost.plugin.v1.PluginService.Metrics:input_type -> agenthost.plugin.v1.MetricsRequest
-	1,  // 8: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
-	5,  // 9: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
-	7,  // 10: agenthost.plugin.v1.PluginService.Drain:output_type -> agenthost.plugin.v1.DrainResponse
-	9,  // 11: agenthost.plugin.v1.PluginService.Metrics:output_type -> agenthost.plugin.v1.MetricsResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	1,  // 0: agenthost.plugin.v1.Calls.calls:type_name -> agenthost.plugin.v1.Call
+	2,  // 1: agenthost.plugin.v1.Call.headers:type_name -> agenthost.plugin.v1.Header
+	4,  // 2: agenthost.plugin.v1.Answers.answers:type_name -> agenthost.plugin.v1.Answer
+	2,  // 3: agenthost.plugin.v1.Answer.trailers:type_name -> agenthost.plugin.v1.Header
+	2,  // 4: agenthost.plugin.v1.Answer.headers:type_name -> agenthost.plugin.v1.Header
+	8,  // 5: agenthost.plugin.v1.DescribeResponse.sdk:type_name -> agenthost.plugin.v1.Sdk
+	7,  // 6: agenthost.plugin.v1.DescribeResponse.category_capabilities:type_name -> agenthost.plugin.v1.CategoryCapabilities
+	15, // 7: agenthost.plugin.v1.ConfigureResponse.errors:type_name -> agenthost.plugin.v1.ConfigError
+	16, // 8: agenthost.plugin.v1.DrainRequest.timeout:type_name -> google.protobuf.Duration
+	5,  // 9: agenthost.plugin.v1.PluginService.Describe:input_type -> agenthost.plugin.v1.DescribeRequest
+	9,  // 10: agenthost.plugin.v1.PluginService.Configure:input_type -> agenthost.plugin.v1.ConfigureRequest
+	11, // 11: agenthost.plugin.v1.PluginService.Drain:input_type -> agenthost.plugin.v1.DrainRequest
+	13, // 12: agenthost.plugin.v1.PluginService.Metrics:input_type -> agenthost.plugin.v1.MetricsRequest
+	0,  // 13: agenthost.plugin.v1.CallService.Exchange:input_type -> agenthost.plugin.v1.Calls
+	6,  // 14: agenthost.plugin.v1.PluginService.Describe:output_type -> agenthost.plugin.v1.DescribeResponse
+	10, // 15: agenthost.plugin.v1.PluginService.Configure:output_type -> agenthost.plugin.v1.ConfigureResponse
+	12, // 16: agenthost.plugin.v1.PluginService.Drain:output_type -> agenthost.plugin.v1.DrainResponse
+	14, // 17: agenthost.plugin.v1.PluginService.Metrics:output_type -> agenthost.plugin.v1.MetricsResponse
+	3,  // 18: agenthost.plugin.v1.CallService.Exchange:output_type -> agenthost.plugin.v1.Answers
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_agenthost_plugin_v1_plugin_proto_init() }
@@ -684,15 +1072,16 @@ func file_agenthost_plugin_v1_plugin_proto_init() {
 	if File_agenthost_plugin_v1_plugin_proto != nil {
 		return
 	}
+	file_agenthost_plugin_v1_plugin_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agenthost_plugin_v1_plugin_proto_rawDesc), len(file_agenthost_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_agenthost_plugin_v1_plugin_proto_goTypes,
 		DependencyIndexes: file_agenthost_plugin_v1_plugin_proto_depIdxs,

@@ -262,3 +262,109 @@ var PluginService_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "agenthost/plugin/v1/plugin.proto",
 }
+
+const (
+	CallService_Exchange_FullMethodName = "/agenthost.plugin.v1.CallService/Exchange"
+)
+
+// CallServiceClient is the client API for CallService service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// CallService carries calls of Flyte's agent services, as many in one message as come together: a call of its own costs a gRPC library
+// much more than what a poll takes. A plugin may serve it; calls by it mean the same as calls of their own, and both may come at any time.
+type CallServiceClient interface {
+	// Exchange lives as long as the process. The plugin begins with an Answers that names the methods it takes, and then answers each
+	// call once, in any order. The host opens one when there is a call for it, and again when one has ended.
+	Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Calls, Answers], error)
+}
+
+type callServiceClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewCallServiceClient(cc grpc.ClientConnInterface) CallServiceClient {
+	return &callServiceClient{cc}
+}
+
+func (c *callServiceClient) Exchange(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Calls, Answers], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CallService_ServiceDesc.Streams[0], CallService_Exchange_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Calls, Answers]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CallService_ExchangeClient = grpc.BidiStreamingClient[Calls, Answers]
+
+// CallServiceServer is the server API for CallService service.
+// All implementations must embed UnimplementedCallServiceServer
+// for forward compatibility.
+//
+// CallService carries calls of Flyte's agent services, as many in one message as come together: a call of its own costs a gRPC library
+// much more than what a poll takes. A plugin may serve it; calls by it mean the same as calls of their own, and both may come at any time.
+type CallServiceServer interface {
+	// Exchange lives as long as the process. The plugin begins with an Answers that names the methods it takes, and then answers each
+	// call once, in any order. The host opens one when there is a call for it, and again when one has ended.
+	Exchange(grpc.BidiStreamingServer[Calls, Answers]) error
+	mustEmbedUnimplementedCallServiceServer()
+}
+
+// UnimplementedCallServiceServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedCallServiceServer struct{}
+
+func (UnimplementedCallServiceServer) Exchange(grpc.BidiStreamingServer[Calls, Answers]) error {
+	return status.Error(codes.Unimplemented, "method Exchange not implemented")
+}
+func (UnimplementedCallServiceServer) mustEmbedUnimplementedCallServiceServer() {}
+func (UnimplementedCallServiceServer) testEmbeddedByValue()                     {}
+
+// UnsafeCallServiceServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to CallServiceServer will
+// result in compilation errors.
+type UnsafeCallServiceServer interface {
+	mustEmbedUnimplementedCallServiceServer()
+}
+
+func RegisterCallServiceServer(s grpc.ServiceRegistrar, srv CallServiceServer) {
+	// If the following call panics, it indicates UnimplementedCallServiceServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&CallService_ServiceDesc, srv)
+}
+
+func _CallService_Exchange_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(CallServiceServer).Exchange(&grpc.GenericServerStream[Calls, Answers]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CallService_ExchangeServer = grpc.BidiStreamingServer[Calls, Answers]
+
+// CallService_ServiceDesc is the grpc.ServiceDesc for CallService service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var CallService_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "agenthost.plugin.v1.CallService",
+	HandlerType: (*CallServiceServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Exchange",
+			Handler:       _CallService_Exchange_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "agenthost/plugin/v1/plugin.proto",
+}

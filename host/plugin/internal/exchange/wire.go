@@ -1,0 +1,251 @@
+package exchange
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// The numbers of plugin.proto's fields. What crosses is written and read here, bit by bit: the generated code would make an object for
+// each call.
+const (
+	callsCalls    protowire.Number = 1
+	callsCanceled protowire.Number = 2
+
+	callID        protowire.Number = 1
+	callMethod    protowire.Number = 2
+	callRequest   protowire.Number = 3
+	callTimeout   protowire.Number = 4
+	callHeaders   protowire.Number = 5
+	callMaxAnswer protowire.Number = 6
+
+	headerName  protowire.Number = 1
+	headerValue protowire.Number = 2
+
+	answersAnswers protowire.Number = 1
+	answersLast    protowire.Number = 3
+
+	answerID       protowire.Number = 1
+	answerMessage  protowire.Number = 2
+	answerStatus   protowire.Number = 3
+	answerTrailers protowire.Number = 4
+	answerOversize protowire.Number = 5
+	answerHeaders  protowire.Number = 6
+)
+
+// options are those of the stream.
+var options = []grpc.CallOption{grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(math.MaxInt32)}
+
+// codec lets messages through as bytes, by plain application/grpc.
+type codec struct{}
+
+var _ encoding.CodecV2 = codec{}
+
+func (codec) Name() string { return "" }
+
+// Marshal takes a []byte, which is grpc's from then on.
+func (codec) Marshal(message any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(message.([]byte))}, nil
+}
+
+// Unmarshal fills a *mem.BufferSlice, which is to be freed.
+func (codec) Unmarshal(data mem.BufferSlice, message any) error {
+	data.Ref()
+	*message.(*mem.BufferSlice) = data
+	return nil
+}
+
+// greeting is the methods that a plugin names in its first message.
+func greeting(raw grpc.ClientStream) (map[string]bool, error) {
+	var received mem.BufferSlice
+	if err := raw.RecvMsg(&received); err != nil {
+		return nil, err
+	}
+	defer received.Free()
+	first := &pluginv1.Answers{}
+	if err := proto.Unmarshal(received.Materialize(), first); err != nil {
+		return nil, fmt.Errorf("the plugin's first message on the stream is none: %w", err)
+	}
+	methods := map[string]bool{}
+	for _, method := range first.GetMethods() {
+		methods[method] = true
+	}
+	return methods, nil
+}
+
+// appendCall adds a call to a message.
+func appendCall(message []byte, id uint64, method string, request mem.BufferSlice, end time.Time, headers metadata.MD, maxAnswer int) []byte {
+	message = protowire.AppendTag(message, callsCalls, protowire.BytesType)
+	message, begun := beginField(message)
+	message = appendUint(message, callID, id)
+	message = protowire.AppendTag(message, callMethod, protowire.BytesType)
+	message = protowire.AppendString(message, method)
+	message = protowire.AppendTag(message, callRequest, protowire.BytesType)
+	message = protowire.AppendVarint(message, uint64(request.Len()))
+	for _, part := range request {
+		message = append(message, part.ReadOnlyData()...)
+	}
+	if !end.IsZero() {
+		message = appendUint(message, callTimeout, uint64(max(time.Until(end).Microseconds(), 1)))
+	}
+	for name, values := range headers {
+		for _, value := range values {
+			message = appendHeader(message, strings.ToLower(name), value)
+		}
+	}
+	if maxAnswer > 0 {
+		message = appendUint(message, callMaxAnswer, uint64(maxAnswer))
+	}
+	return endField(message, begun)
+}
+
+func appendHeader(message []byte, name, value string) []byte {
+	size := protowire.SizeTag(headerName) + protowire.SizeBytes(len(name)) + protowire.SizeTag(headerValue) + protowire.SizeBytes(len(value))
+	message = protowire.AppendTag(message, callHeaders, protowire.BytesType)
+	message = protowire.AppendVarint(message, uint64(size))
+	message = protowire.AppendTag(message, headerName, protowire.BytesType)
+	message = protowire.AppendString(message, name)
+	message = protowire.AppendTag(message, headerValue, protowire.BytesType)
+	return protowire.AppendString(message, value)
+}
+
+func appendCancel(message []byte, id uint64) []byte { return appendUint(message, callsCanceled, id) }
+
+func appendUint(message []byte, number protowire.Number, value uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(message, number, protowire.VarintType), value)
+}
+
+// sizeBytes is how many bytes the length of a field has that is written before the field itself: enough for 2 MiB.
+const sizeBytes = 3
+
+// beginField leaves room for the length of what follows.
+func beginField(message []byte) (_ []byte, begun int) {
+	message = append(message, make([]byte, sizeBytes)...)
+	return message, len(message)
+}
+
+// endField writes the length, as a varint of all of its bytes: protobuf takes longer ones than need be.
+func endField(message []byte, begun int) []byte {
+	size := len(message) - begun
+	for i := range sizeBytes {
+		message[begun-sizeBytes+i] = byte(size>>(7*i))&0x7f | 0x80
+	}
+	message[begun-1] &= 0x7f
+	return message
+}
+
+// answer is one as it came. Its bytes are the message's that it came in.
+type answer struct {
+	id                uint64
+	message, status   []byte
+	headers, trailers metadata.MD
+	oversize          uint64
+}
+
+// eachAnswer reads a message of a plugin's. last is set where it is the stream's last.
+func eachAnswer(message []byte, take func(*answer)) (last *uint64, err error) {
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
+		switch {
+		case number == answersAnswers && kind == protowire.BytesType:
+			field, n := protowire.ConsumeBytes(message)
+			if n < 0 {
+				return nil, protowire.ParseError(n)
+			}
+			message = message[n:]
+			var one answer
+			if err := one.read(field); err != nil {
+				return nil, err
+			}
+			take(&one)
+		case number == answersLast && kind == protowire.VarintType:
+			value, n := protowire.ConsumeVarint(message)
+			if n < 0 {
+				return nil, protowire.ParseError(n)
+			}
+			message, last = message[n:], &value
+		default:
+			if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
+				return nil, protowire.ParseError(n)
+			}
+			message = message[n:]
+		}
+	}
+	return last, nil
+}
+
+func (a *answer) read(field []byte) error {
+	for len(field) > 0 {
+		number, kind, n := protowire.ConsumeTag(field)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		field = field[n:]
+		switch kind {
+		case protowire.BytesType:
+			value, n := protowire.ConsumeBytes(field)
+			if n < 0 {
+				return protowire.ParseError(n)
+			}
+			field = field[n:]
+			switch number {
+			case answerMessage:
+				a.message = value
+			case answerStatus:
+				a.status = value
+			case answerTrailers:
+				if err := keep(&a.trailers, value); err != nil {
+					return err
+				}
+			case answerHeaders:
+				if err := keep(&a.headers, value); err != nil {
+					return err
+				}
+			}
+		case protowire.VarintType:
+			value, n := protowire.ConsumeVarint(field)
+			if n < 0 {
+				return protowire.ParseError(n)
+			}
+			field = field[n:]
+			switch number {
+			case answerID:
+				a.id = value
+			case answerOversize:
+				a.oversize = value
+			}
+		default:
+			if n = protowire.ConsumeFieldValue(number, kind, field); n < 0 {
+				return protowire.ParseError(n)
+			}
+			field = field[n:]
+		}
+	}
+	return nil
+}
+
+func keep(in *metadata.MD, header []byte) error {
+	var one pluginv1.Header
+	if err := proto.Unmarshal(header, &one); err != nil {
+		return err
+	}
+	if *in == nil {
+		*in = metadata.MD{}
+	}
+	in.Append(one.GetName(), string(one.GetValue()))
+	return nil
+}

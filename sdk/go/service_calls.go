@@ -1,0 +1,329 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+)
+
+// callService takes calls of the asynchronous agents many at a time. Each runs as one of its own does.
+type callService struct {
+	pluginv1.UnimplementedCallServiceServer
+	server *Server
+}
+
+// calledMethod is a method that the stream takes.
+type calledMethod struct {
+	handle func(server any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
+}
+
+var calledMethods = func() map[string]calledMethod {
+	methods := map[string]calledMethod{}
+	for _, m := range service.AsyncAgentService_ServiceDesc.Methods {
+		methods["/"+service.AsyncAgentService_ServiceDesc.ServiceName+"/"+m.MethodName] = calledMethod{m.Handler}
+	}
+	return methods
+}()
+
+func (c callService) Exchange(stream pluginv1.CallService_ExchangeServer) error {
+	greeting := &pluginv1.Answers{}
+	for name := range calledMethods {
+		greeting.Methods = append(greeting.Methods, name)
+	}
+	slices.Sort(greeting.Methods)
+	if err := stream.Send(greeting); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	e := &exchange{server: c.server, ctx: ctx, service: asyncService{c.server}, wake: make(chan struct{}, 1), work: make(chan begunCall), cancels: map[uint64]context.CancelFunc{}}
+	received := make(chan error, 1)
+	go func() { received <- e.receive(stream) }()
+	sent := make(chan error, 1)
+	go func() { sent <- e.send(stream) }()
+	select {
+	case err := <-received: // the host has closed it, or has gone
+		return err
+	case err := <-sent:
+		return err
+	case <-c.server.drained:
+		return e.end(stream)
+	}
+}
+
+// exchange is a stream of calls.
+type exchange struct {
+	server  *Server
+	service asyncService
+	ctx     context.Context //nolint:containedctx // the stream's, which the calls on it are made in
+	wake    chan struct{}   // has an element when there is something to send
+	work    chan begunCall  // to workers that wait
+	idle    atomic.Int32    // how many do
+
+	sending sync.Mutex // held by whoever sends
+
+	mu      sync.Mutex // guards what follows
+	out     []*pluginv1.Answer
+	cancels map[uint64]context.CancelFunc // of the calls under way
+	last    uint64
+	ended   bool // no call is begun any more
+}
+
+// receive begins the calls that come, until none do.
+func (e *exchange) receive(stream pluginv1.CallService_ExchangeServer) error {
+	for {
+		calls, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, call := range calls.GetCalls() {
+			if ctx, ok := e.begin(call); ok {
+				e.handOver(begunCall{ctx, call})
+			}
+		}
+		for _, id := range calls.GetCanceled() {
+			e.cancel(id)
+		}
+	}
+}
+
+// begin takes a call, unless the stream ends.
+func (e *exchange) begin(call *pluginv1.Call) (context.Context, bool) {
+	var ctx context.Context
+	var cancel context.CancelFunc
+	if call.GetTimeout() > 0 {
+		ctx, cancel = context.WithTimeout(e.ctx, microseconds(call.GetTimeout()))
+	} else {
+		ctx, cancel = context.WithCancel(e.ctx)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		cancel()
+		return nil, false
+	}
+	e.last = call.GetId()
+	e.cancels[call.GetId()] = cancel
+	return ctx, true
+}
+
+func (e *exchange) cancel(id uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if cancel, ok := e.cancels[id]; ok {
+		cancel()
+	}
+}
+
+// microseconds is a time of as many, or the longest there is.
+func microseconds(n uint64) time.Duration {
+	const most = uint64(1<<63-1) / uint64(time.Microsecond)
+	return time.Duration(min(n, most)) * time.Microsecond
+}
+
+// begunCall is a call with the context that it is made in.
+type begunCall struct {
+	ctx  context.Context //nolint:containedctx // on its way from the stream to a worker
+	call *pluginv1.Call
+}
+
+// maxIdle is how many workers of a stream wait for calls.
+const maxIdle = 64
+
+// handOver gives a call to a worker that waits, or to a new one. A goroutine whose stack has grown already saves a fifth of a poll.
+func (e *exchange) handOver(one begunCall) {
+	select {
+	case e.work <- one:
+	default:
+		go e.worker(one)
+	}
+}
+
+// worker makes a call, and then those that it gets while there are not too many who wait for them.
+func (e *exchange) worker(one begunCall) {
+	for {
+		e.run(one.ctx, one.call)
+		if e.idle.Add(1) > maxIdle {
+			e.idle.Add(-1)
+			return
+		}
+		select {
+		case one = <-e.work:
+			e.idle.Add(-1)
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// run makes a call and answers it.
+func (e *exchange) run(ctx context.Context, call *pluginv1.Call) {
+	answer := &pluginv1.Answer{Id: call.GetId()}
+	said := &answerStream{method: call.GetMethod()}
+	message, err := e.call(ctx, call, said)
+	switch {
+	case err != nil:
+		answer.Status, _ = proto.Marshal(statusOf(err).Proto()) // a status can be marshalled
+	case call.GetMaxAnswer() > 0 && uint64(len(message)) > call.GetMaxAnswer():
+		answer.Oversize = uint64(len(message))
+	default:
+		answer.Message = message
+	}
+	answer.Headers, answer.Trailers = headersOf(said.header), headersOf(said.trailer)
+	e.mu.Lock()
+	e.cancels[call.GetId()]()
+	delete(e.cancels, call.GetId())
+	e.out = append(e.out, answer)
+	e.mu.Unlock()
+	select {
+	case e.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// statusOf is the status of a call that ends with an error, as gRPC's server has it.
+func statusOf(err error) *status.Status {
+	if known, ok := status.FromError(err); ok {
+		return known
+	}
+	return status.FromContextError(err)
+}
+
+// call makes a call as gRPC's server would.
+func (e *exchange) call(ctx context.Context, call *pluginv1.Call, said *answerStream) ([]byte, error) {
+	method, ok := calledMethods[call.GetMethod()]
+	if !ok {
+		return nil, status.Errorf(codes.Unimplemented, "the stream of calls does not take %s", call.GetMethod())
+	}
+	headers := metadata.MD{}
+	for _, header := range call.GetHeaders() {
+		headers.Append(header.GetName(), string(header.GetValue()))
+	}
+	ctx = grpc.NewContextWithServerTransportStream(metadata.NewIncomingContext(ctx, headers), said)
+	if caller, ok := peer.FromContext(e.ctx); ok {
+		ctx = peer.NewContext(ctx, caller)
+	}
+	decode := func(into any) error {
+		if err := proto.Unmarshal(call.GetRequest(), into.(proto.Message)); err != nil { //nolint:forcetypeassert // the handler's own request
+			return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
+		}
+		return nil
+	}
+	answer, err := method.handle(e.service, ctx, decode, e.server.trackUnary)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(answer.(proto.Message)) //nolint:forcetypeassert // the handler's own answer
+}
+
+// mostAnswers is how many bytes the answers of one message have, but for a single larger one.
+const mostAnswers = 256 << 10
+
+// send sends what there is, as much at once as has come together.
+func (e *exchange) send(stream pluginv1.CallService_ExchangeServer) error {
+	for {
+		select {
+		case <-e.wake:
+		case <-e.ctx.Done():
+			return nil
+		}
+		if err := e.flush(stream); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *exchange) flush(stream pluginv1.CallService_ExchangeServer) error {
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	for {
+		e.mu.Lock()
+		ready := e.out
+		e.out = nil
+		e.mu.Unlock()
+		if len(ready) == 0 {
+			return nil
+		}
+		for len(ready) > 0 {
+			size, taken := 0, 0
+			for taken < len(ready) && (taken == 0 || size+len(ready[taken].GetMessage()) <= mostAnswers) {
+				size += len(ready[taken].GetMessage())
+				taken++
+			}
+			if err := stream.Send(&pluginv1.Answers{Answers: ready[:taken]}); err != nil {
+				return err
+			}
+			ready = ready[taken:]
+		}
+	}
+}
+
+// end sends what is left, and says which call was the last.
+func (e *exchange) end(stream pluginv1.CallService_ExchangeServer) error {
+	e.mu.Lock()
+	e.ended = true
+	last := e.last
+	e.mu.Unlock()
+	if err := e.flush(stream); err != nil {
+		return err
+	}
+	e.sending.Lock()
+	defer e.sending.Unlock()
+	return stream.Send(&pluginv1.Answers{Last: &last})
+}
+
+func headersOf(trailers metadata.MD) []*pluginv1.Header {
+	var headers []*pluginv1.Header
+	for name, values := range trailers {
+		for _, value := range values {
+			headers = append(headers, &pluginv1.Header{Name: name, Value: []byte(value)})
+		}
+	}
+	return headers
+}
+
+// answerStream collects what a handler says besides its answer.
+type answerStream struct {
+	method string
+
+	mu              sync.Mutex
+	header, trailer metadata.MD
+}
+
+var _ grpc.ServerTransportStream = (*answerStream)(nil)
+
+func (s *answerStream) Method() string { return s.method }
+
+func (s *answerStream) SetHeader(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.header = metadata.Join(s.header, md)
+	return nil
+}
+
+// SendHeader is no different: all of an answer leaves at once.
+func (s *answerStream) SendHeader(md metadata.MD) error { return s.SetHeader(md) }
+
+func (s *answerStream) SetTrailer(md metadata.MD) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trailer = metadata.Join(s.trailer, md)
+	return nil
+}
