@@ -50,7 +50,7 @@ func (c callService) Exchange(stream pluginv1.CallService_ExchangeServer) error 
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	e := &exchange{server: c.server, ctx: ctx, service: asyncService{c.server}, wake: make(chan struct{}, 1), work: make(chan begunCall), cancels: map[uint64]context.CancelFunc{}}
+	e := &exchange{server: c.server, ctx: ctx, service: asyncService{c.server}, wake: make(chan struct{}, 1), work: make(chan begunCall), underWay: map[uint64]underWay{}}
 	received := make(chan error, 1)
 	go func() { received <- e.receive(stream) }()
 	sent := make(chan error, 1)
@@ -76,11 +76,17 @@ type exchange struct {
 
 	sending sync.Mutex // held by whoever sends
 
-	mu      sync.Mutex // guards what follows
-	out     []*pluginv1.Answer
-	cancels map[uint64]context.CancelFunc // of the calls under way
-	last    uint64
-	ended   bool // no call is begun any more
+	mu       sync.Mutex // guards what follows
+	out      []*pluginv1.Answer
+	underWay map[uint64]underWay
+	last     uint64
+	ended    bool // no call is begun any more
+}
+
+// underWay is a call that was begun.
+type underWay struct {
+	cancel context.CancelFunc
+	end    func() // counts it out
 }
 
 // receive begins the calls that come, until none do.
@@ -104,8 +110,10 @@ func (e *exchange) receive(stream pluginv1.CallService_ExchangeServer) error {
 	}
 }
 
-// begin takes a call, unless the stream ends.
+// begin takes a call, unless the stream ends. One that the plugin does not take because it is stopping is answered here, so that no end of
+// the stream comes before its answer.
 func (e *exchange) begin(call *pluginv1.Call) (context.Context, bool) {
+	end, refusal := e.server.track(call.GetMethod())
 	var ctx context.Context
 	var cancel context.CancelFunc
 	if call.GetTimeout() > 0 {
@@ -117,18 +125,35 @@ func (e *exchange) begin(call *pluginv1.Call) (context.Context, bool) {
 	defer e.mu.Unlock()
 	if e.ended {
 		cancel()
+		if refusal == nil {
+			end()
+		}
 		return nil, false
 	}
 	e.last = call.GetId()
-	e.cancels[call.GetId()] = cancel
+	if refusal != nil {
+		cancel()
+		e.answer(&pluginv1.Answer{Id: call.GetId(), Status: encodedStatus(refusal), Trailers: headersOf(notTaken)})
+		return nil, false
+	}
+	e.underWay[call.GetId()] = underWay{cancel, end}
 	return ctx, true
+}
+
+// answer needs e.mu.
+func (e *exchange) answer(answer *pluginv1.Answer) {
+	e.out = append(e.out, answer)
+	select {
+	case e.wake <- struct{}{}:
+	default: // it is awake
+	}
 }
 
 func (e *exchange) cancel(id uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if cancel, ok := e.cancels[id]; ok {
-		cancel()
+	if one, ok := e.underWay[id]; ok {
+		one.cancel()
 	}
 }
 
@@ -180,7 +205,7 @@ func (e *exchange) run(ctx context.Context, call *pluginv1.Call) {
 	message, err := e.call(ctx, call, said)
 	switch {
 	case err != nil:
-		answer.Status, _ = proto.Marshal(statusOf(err).Proto()) // a status can be marshalled
+		answer.Status = encodedStatus(err)
 	case call.GetMaxAnswer() > 0 && uint64(len(message)) > call.GetMaxAnswer():
 		answer.Oversize = uint64(len(message))
 	default:
@@ -188,22 +213,22 @@ func (e *exchange) run(ctx context.Context, call *pluginv1.Call) {
 	}
 	answer.Headers, answer.Trailers = headersOf(said.header), headersOf(said.trailer)
 	e.mu.Lock()
-	e.cancels[call.GetId()]()
-	delete(e.cancels, call.GetId())
-	e.out = append(e.out, answer)
-	e.mu.Unlock()
-	select {
-	case e.wake <- struct{}{}:
-	default: // it is awake
-	}
+	defer e.mu.Unlock()
+	one := e.underWay[call.GetId()]
+	delete(e.underWay, call.GetId())
+	e.answer(answer)
+	one.cancel()
+	one.end() // behind its answer, which the stream waits for then
 }
 
-// statusOf is the status of a call that ends with an error, as gRPC's server has it.
-func statusOf(err error) *status.Status {
-	if known, ok := status.FromError(err); ok {
-		return known
+// encodedStatus is the status of a call that ends with an error, as gRPC's server has it.
+func encodedStatus(err error) []byte {
+	known, ok := status.FromError(err)
+	if !ok {
+		known = status.FromContextError(err)
 	}
-	return status.FromContextError(err)
+	encoded, _ := proto.Marshal(known.Proto()) // which can be marshalled
+	return encoded
 }
 
 // call makes a call as gRPC's server would.
@@ -226,7 +251,7 @@ func (e *exchange) call(ctx context.Context, call *pluginv1.Call, said *answerSt
 		}
 		return nil
 	}
-	answer, err := method.handle(e.service, ctx, decode, e.server.trackUnary)
+	answer, err := method.handle(e.service, context.WithValue(ctx, serverKey{}, e.server), decode, nil)
 	if err != nil {
 		return nil, err
 	}
