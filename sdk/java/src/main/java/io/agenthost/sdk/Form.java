@@ -1,11 +1,7 @@
 package io.agenthost.sdk;
 
 import io.grpc.Context;
-import io.grpc.Contexts;
 import io.grpc.Metadata;
-import io.grpc.ServerCall;
-import io.grpc.ServerCallHandler;
-import io.grpc.ServerInterceptor;
 
 /** The form of a CreateTask call, which its metadata tells. */
 enum Form {
@@ -19,19 +15,11 @@ enum Form {
         return SENT.get();
     }
 
-    /** Reads a call's form from its metadata. */
-    static final class Reader implements ServerInterceptor {
-        @Override
-        public <Q, A> ServerCall.Listener<Q> interceptCall(ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
-            return Contexts.interceptCall(Context.current().withValue(SENT, of(headers)), call, headers, next);
+    /** Reads a call's form. Keys count whatever their values: what asks for less than a creation must not make a job. */
+    static Context in(Context call, Metadata headers) {
+        if (headers.containsKey(FIND_ONLY)) {
+            return call.withValue(SENT, FIND);
         }
-
-        /** Keys count whatever their values: what asks for less than a creation must not make a job. */
-        private static Form of(Metadata headers) {
-            if (headers.containsKey(FIND_ONLY)) {
-                return FIND;
-            }
-            return headers.containsKey(GIVE_UP) ? ABANDON : CREATE;
-        }
+        return headers.containsKey(GIVE_UP) ? call.withValue(SENT, ABANDON) : call;
     }
 }

@@ -4,7 +4,6 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.agenthost.sdk.internal.Json;
-import io.agenthost.sdk.log.Trace;
 import io.grpc.ServerBuilder;
 import io.grpc.Status;
 import io.grpc.StatusException;
@@ -40,7 +39,7 @@ final class Services {
     /** Adds the services to a server: no limit on the size of messages, and a thread for each call, which may block. */
     void addTo(ServerBuilder<?> server) {
         plugin.interceptors().forEach(server::intercept); // those added first are the innermost
-        server.executor(threads).maxInboundMessageSize(Integer.MAX_VALUE).intercept(calls).intercept(new IdempotencyKey()).intercept(new Form.Reader()).intercept(new Trace())
+        server.executor(threads).maxInboundMessageSize(Integer.MAX_VALUE).intercept(calls).intercept(new Headers())
                 .addService(new AsyncService(this)).addService(new SyncService(this))
                 .addService(new MetadataService(this)).addService(new DescribeService(this));
     }

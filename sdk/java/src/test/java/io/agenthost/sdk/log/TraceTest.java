@@ -2,11 +2,10 @@ package io.agenthost.sdk.log;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import io.grpc.Context;
 import io.grpc.Metadata;
-import io.grpc.ServerCall;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -20,12 +19,9 @@ class TraceTest {
         if (traceparent != null) {
             headers.put(HEADER, traceparent);
         }
-        List<Map<String, String>> seen = new ArrayList<>();
-        new Trace().interceptCall(null, headers, (call, passed) -> {
-            seen.add(Trace.fields());
-            return new ServerCall.Listener<Object>() {};
-        });
-        return seen.get(0);
+        AtomicReference<Map<String, String>> seen = new AtomicReference<>();
+        Trace.in(Context.current(), headers).run(() -> seen.set(Trace.fields()));
+        return seen.get();
     }
 
     @Test
