@@ -34,7 +34,7 @@ final class Calls implements ServerInterceptor {
         if (!begin()) {
             Metadata trailers = new Metadata();
             trailers.put(NOT_TAKEN, "1"); // tells the host that the call was not begun and can be made again elsewhere
-            call.close(Status.UNAVAILABLE.withDescription("plugin %s is stopping".formatted(plugin)), trailers);
+            call.close(refusal(), trailers);
             return new ServerCall.Listener<>() {};
         }
         return new Counted<>(next.startCall(call, headers));
@@ -51,13 +51,19 @@ final class Calls implements ServerInterceptor {
         @Override
         public void onComplete() {
             super.onComplete();
-            end(ended);
+            endOnce();
         }
 
         @Override
         public void onCancel() {
             super.onCancel();
-            end(ended);
+            endOnce();
+        }
+
+        private void endOnce() {
+            if (ended.compareAndSet(false, true)) {
+                end();
+            }
         }
     }
 
@@ -67,18 +73,24 @@ final class Calls implements ServerInterceptor {
                 .map(deadline -> Instant.now().plusNanos(deadline.timeRemaining(TimeUnit.NANOSECONDS)));
     }
 
-    private synchronized boolean begin() {
+    /** Counts a call in, which must be ended; not once the plugin stops. */
+    synchronized boolean begin() {
         if (!stopping) {
             inFlight++;
         }
         return !stopping;
     }
 
-    private synchronized void end(AtomicBoolean ended) {
-        if (ended.compareAndSet(false, true)) {
-            inFlight--;
+    synchronized void end() {
+        inFlight--;
+        if (stopping) {
             notifyAll();
         }
+    }
+
+    /** What a call gets that comes once the plugin stops. */
+    Status refusal() {
+        return Status.UNAVAILABLE.withDescription("plugin %s is stopping".formatted(plugin));
     }
 
     /** Refuses new calls and waits for those in flight. Returns how many have not ended in time. */

@@ -122,7 +122,7 @@ public final class Plugin {
     /**
      * Adds an interceptor of all calls, such as instrumentation. OpenTelemetry's
      * {@code GrpcTelemetry.create(openTelemetry).createServerInterceptor()} makes a span for each call, in the trace that the host's
-     * call belongs to.
+     * call belongs to. It sees each call by itself: the host then sends none together with others in one message, which costs less.
      */
     public Plugin intercept(ServerInterceptor interceptor) {
         interceptors.add(interceptor);

@@ -14,6 +14,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -29,6 +30,9 @@ final class Services {
     private final Plugin plugin;
     private final Calls calls;
     private final ExecutorService threads = Executors.newCachedThreadPool(new CallThreads());
+    private final Timer timer = new Timer(new CallThreads());
+    private final AsyncService agents = new AsyncService(this);
+    private final CallService streams = new CallService(this, agents);
     private boolean configured;
 
     Services(Plugin plugin) {
@@ -40,8 +44,11 @@ final class Services {
     void addTo(ServerBuilder<?> server) {
         plugin.interceptors().forEach(server::intercept); // those added first are the innermost
         server.executor(threads).maxInboundMessageSize(Integer.MAX_VALUE).intercept(calls).intercept(new Headers())
-                .addService(new AsyncService(this)).addService(new SyncService(this))
+                .addService(agents).addService(new SyncService(this))
                 .addService(new MetadataService(this)).addService(new DescribeService(this));
+        if (plugin.interceptors().isEmpty()) { // which would not see calls on a stream
+            server.callExecutor(new CallService.OnTransport()).addService(streams.definition());
+        }
     }
 
     Plugin plugin() {
@@ -50,6 +57,20 @@ final class Services {
 
     Registry registry() {
         return plugin.registry();
+    }
+
+    Calls calls() {
+        return calls;
+    }
+
+    /** What calls run on. */
+    Executor threads() {
+        return threads;
+    }
+
+    /** What ends calls on streams whose time is over. */
+    Timer timer() {
+        return timer;
     }
 
     void execute(Runnable call) {
@@ -106,6 +127,7 @@ final class Services {
         } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
         }
+        streams.end();
         List<AutoCloseable> closers = new ArrayList<>(plugin.closers());
         Collections.reverse(closers);
         closeAll(closers, until, failures);
@@ -138,6 +160,7 @@ final class Services {
     /** Lets go of the threads. */
     void shutdown() {
         threads.shutdownNow();
+        timer.shutdownNow();
     }
 
     /** Answers a call with what the work returns, or with what it throws as a status. */
