@@ -143,6 +143,8 @@ export class SyncAgent extends Base<AnySync> {
   readonly isSync = true;
 }
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 export class AsyncAgent extends Base<AnyAsync> {
   readonly isSync = false;
 
@@ -177,7 +179,7 @@ export class AsyncAgent extends Base<AnyAsync> {
 
   #decode(data: Uint8Array): unknown {
     try {
-      return read(this.options.meta as z.ZodType, JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data)));
+      return read(this.options.meta as z.ZodType, JSON.parse(utf8.decode(data)));
     } catch (error) {
       if (!(error instanceof SchemaError || error instanceof SyntaxError || error instanceof TypeError)) throw error;
       throw new InvalidArgument(`the job's metadata is not what this agent wrote: ${error.message}`);

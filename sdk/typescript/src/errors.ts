@@ -167,6 +167,7 @@ export function reasonOf(error: unknown): string {
 
 /** Keeps the head and the tail of a long text, where the reasons are. */
 export function cut(text: string, limit: number): string {
+  if (3 * text.length <= limit) return text; // whatever its characters
   const bytes = Buffer.from(text);
   if (bytes.length <= limit) return text;
   const half = limit >> 1;
