@@ -6,7 +6,7 @@ import { type Duration, type Timestamp, TimestampSchema } from "@bufbuild/protob
 import type { z } from "zod";
 import { type Agent, type AsyncAgent, type LogPart, type Metric, SyncAgent } from "./agents.js";
 import type { ConfigError } from "./config.js";
-import { traceOf, within } from "./context.js";
+import { within } from "./context.js";
 import { CallError, Code, FailedPrecondition, isExpected, NotFound, nameOf, SystemFailure, statusOf } from "./errors.js";
 import {
   type CreateTaskRequest,
@@ -35,15 +35,38 @@ import { failed, isTerminal, Phase, type Resource, toMessage } from "./resource.
 import { Secret } from "./secrets.js";
 import { type Connection, Job, Task } from "./task.js";
 import { Temporal } from "./values.js";
+import type { WireCall } from "./wire.js";
 
 /** What agents are asked, by the names that errors have. */
-export type Method = "Create" | "Find" | "Abandon" | "Get" | "Delete" | "Metrics" | "Logs" | "Execute";
+export const METHODS = ["Create", "Find", "Abandon", "Get", "Delete", "Metrics", "Logs", "Execute"] as const;
+
+export type Method = (typeof METHODS)[number];
 
 /** What a call brings besides its message. */
 export interface CallInfo {
   readonly headers: Readonly<Record<string, string>>;
   /** When the caller stops waiting, in ms since 1970. */
   readonly deadline?: number;
+}
+
+/** The same in the agents' thread. */
+export interface Brought extends CallInfo {
+  /** Aborted when the caller has gone. */
+  readonly signal: AbortSignal;
+}
+
+/** One of the calls that come many at a time. It hears of its own end, whatever ends it. */
+export interface OneOfMany {
+  readonly agent: number;
+  readonly what: Method;
+  /** When the caller stops waiting, in ms since 1970. */
+  readonly deadline?: number;
+  readonly wire: WireCall;
+  /** The runner's, by which it finds the call again. */
+  number: number;
+  /** Takes the answer, as it goes to the host: a part of some bytes. */
+  answered(bytes: Uint8Array, start: number, stop: number): void;
+  reject(error: Error): void;
 }
 
 /** Takes calls for the agents of a plugin, wherever they run. */
@@ -57,6 +80,10 @@ export interface Runner {
     signal: AbortSignal,
     part?: (part: Uint8Array) => void,
   ): Promise<Uint8Array>;
+  /** Makes several calls, each as `call` does. */
+  callMany(calls: readonly OneOfMany[]): void;
+  /** Says that nobody waits for one of them any more. */
+  gone(call: OneOfMany): void;
   /** Hands over a configuration that fits the schema. */
   configure(block: string): Promise<ConfigError[]>;
   /** Says that the plugin is being replaced: the newer process takes the new calls. */
@@ -76,25 +103,25 @@ export function replaced(): AbortSignal {
 }
 
 /** Calls the agents of this thread. */
-export class LocalRunner implements Runner {
+export class LocalRunner implements Omit<Runner, "call" | "callMany" | "gone"> {
   constructor(
     private readonly plugin: Plugin,
     /** The agents that run here, by their numbers. */
     private readonly numbers = plugin.agents.map((_, number) => number),
   ) {}
 
-  async call(
+  /** Answers a call, as `Runner.call` does. */
+  make(
     number: number,
     method: Method,
     request: Uint8Array,
-    info: CallInfo,
-    signal: AbortSignal,
+    brought: Brought,
     part: (part: Uint8Array) => void = () => {},
   ): Promise<Uint8Array> {
     const agent = this.plugin.agents[number] as Agent;
-    return within({ trace: traceOf(info.headers), deadline: info.deadline, signal }, async () => {
+    return within(brought, async () => {
       try {
-        return await answer(agent, method, request, info, signal, part);
+        return await answer(agent, method, request, brought, part);
       } catch (error) {
         const status = statusOf(agent.name, method, error);
         // What an agent throws on purpose, with a code, needs no stack.
@@ -136,11 +163,10 @@ async function answer(
   agent: Agent,
   method: Method,
   request: Uint8Array,
-  info: CallInfo,
-  signal: AbortSignal,
+  brought: Brought,
   part: (part: Uint8Array) => void,
 ): Promise<Uint8Array> {
-  if (agent instanceof SyncAgent) return execute(agent, request, info, signal);
+  if (agent instanceof SyncAgent) return execute(agent, request, brought);
   const { options } = agent;
   const missing = (what: string) => new CallError(Code.UNIMPLEMENTED, `the agent ${agent.name} has no ${what}`);
   switch (method) {
@@ -148,22 +174,22 @@ async function answer(
     case "Find": {
       const call = method === "Create" ? options.create : options.find;
       if (!call) throw missing("find: it does not find jobs by their key");
-      const made = await call.call(options, taskOf(request, info, signal, options.inputs));
+      const made = await call.call(options, taskOf(request, brought, options.inputs));
       return message(CreateTaskResponseSchema, { resourceMeta: agent.encode(made) as Uint8Array<ArrayBuffer> });
     }
     case "Abandon":
       if (!options.abandon) throw missing("abandon: it does not find jobs by their key");
-      await options.abandon(taskOf(request, info, signal, options.inputs));
+      await options.abandon(taskOf(request, brought, options.inputs));
       return message(CreateTaskResponseSchema, {});
     case "Get": {
       const about = fromBinary(GetTaskRequestSchema, request);
-      const resource = await options.get(jobOf(agent, about, info, signal));
+      const resource = await options.get(jobOf(agent, about, brought));
       return message(GetTaskResponseSchema, { resource: written(resource, options.outputs) });
     }
     case "Delete": {
       const about = fromBinary(DeleteTaskRequestSchema, request);
       try {
-        await options.delete(jobOf(agent, about, info, signal));
+        await options.delete(jobOf(agent, about, brought));
       } catch (error) {
         if (!(error instanceof NotFound)) throw error; // what is gone need not be ended
       }
@@ -172,7 +198,7 @@ async function answer(
     case "Metrics": {
       if (!options.metrics) throw missing("metrics");
       const about = fromBinary(GetTaskMetricsRequestSchema, request);
-      const found = await options.metrics(jobOf(agent, about, info, signal), {
+      const found = await options.metrics(jobOf(agent, about, brought), {
         queries: about.queries,
         start: about.startTime && instantOf(about.startTime),
         end: about.endTime && instantOf(about.endTime),
@@ -185,8 +211,8 @@ async function answer(
       if (!options.logs) throw missing("logs");
       const about = fromBinary(GetTaskLogsRequestSchema, request);
       const query = { lines: Number(about.lines), token: about.token };
-      for await (const one of options.logs(jobOf(agent, about, info, signal), query)) {
-        if (signal.aborted) break;
+      for await (const one of options.logs(jobOf(agent, about, brought), query)) {
+        if (brought.signal.aborted) break;
         part(logPart(one));
       }
       return new Uint8Array();
@@ -195,8 +221,8 @@ async function answer(
   throw new CallError(Code.UNIMPLEMENTED, `the agent ${agent.name} has no ${method}`);
 }
 
-async function execute(agent: SyncAgent, request: Uint8Array, info: CallInfo, signal: AbortSignal): Promise<Uint8Array> {
-  const task = taskOf(request, info, signal, agent.options.inputs);
+async function execute(agent: SyncAgent, request: Uint8Array, brought: Brought): Promise<Uint8Array> {
+  const task = taskOf(request, brought, agent.options.inputs);
   const resource: Resource = await agent.options.execute(task);
   const made = toMessage(resource, agent.options.outputs, task.outputTypes);
   if (!isTerminal(resource.phase)) {
@@ -223,7 +249,7 @@ function message<D extends DescMessage>(schema: D, init: Parameters<typeof creat
 
 /** The task of a request. Inputs that do not fit the agent's schema are refused before it is called. */
 // biome-ignore lint/suspicious/noExplicitAny: the agent's own type, which its schema has checked
-function taskOf(data: Uint8Array, info: CallInfo, signal: AbortSignal, inputs: z.ZodType | undefined): Task<any> {
+function taskOf(data: Uint8Array, brought: Brought, inputs: z.ZodType | undefined): Task<any> {
   const request: CreateTaskRequest = fromBinary(CreateTaskRequestSchema, data);
   const metadata = request.taskExecutionMetadata ?? create(TaskExecutionMetadataSchema);
   const task = new Task(
@@ -232,10 +258,9 @@ function taskOf(data: Uint8Array, info: CallInfo, signal: AbortSignal, inputs: z
       literals: request.inputs ?? create(LiteralMapSchema),
       outputPrefix: request.outputPrefix,
       metadata,
-      idempotencyKey: info.headers[IDEMPOTENCY_KEY] || idempotencyKey(metadata.taskExecutionId, request.outputPrefix),
+      idempotencyKey: brought.headers[IDEMPOTENCY_KEY] || idempotencyKey(metadata.taskExecutionId, request.outputPrefix),
       connection: connectionOf(request),
-      deadline: info.deadline === undefined ? undefined : new Date(info.deadline),
-      signal,
+      caller: brought,
     },
     inputs,
   );
@@ -251,15 +276,14 @@ interface AboutJob {
   $unknown?: UnknownFields;
 }
 
-function jobOf(agent: AsyncAgent, request: AboutJob, info: CallInfo, signal: AbortSignal): Job<unknown> {
+function jobOf(agent: AsyncAgent, request: AboutJob, brought: Brought): Job<unknown> {
   return new Job(
     agent.decode(request.resourceMeta),
     request.taskCategory?.name || request.taskType,
     request.taskCategory?.version ?? 0,
     request.outputPrefix ?? "",
     connectionOf(request),
-    signal,
-    info.deadline === undefined ? undefined : new Date(info.deadline),
+    brought,
   );
 }
 

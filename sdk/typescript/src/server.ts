@@ -6,7 +6,9 @@ import { HealthImplementation } from "grpc-health-check";
 import type { Agent } from "./agents.js";
 import type { CallInfo, Method, Runner } from "./calls.js";
 import { CallError, Code, cut, reasonOf } from "./errors.js";
+import { Exchange } from "./exchange.js";
 import {
+  CallService,
   ConfigureRequestSchema,
   ConfigureResponseSchema,
   DescribeResponseSchema,
@@ -17,13 +19,9 @@ import {
 import {
   AgentSchema,
   CreateTaskRequestSchema,
-  DeleteTaskRequestSchema,
   ExecuteTaskSyncRequestSchema,
   GetAgentRequestSchema,
   GetAgentResponseSchema,
-  GetTaskLogsRequestSchema,
-  GetTaskMetricsRequestSchema,
-  GetTaskRequestSchema,
   ListAgentsResponseSchema,
 } from "./gen/flyteidl/admin/agent_pb.js";
 import { AgentMetadataService, AsyncAgentService, SyncAgentService } from "./gen/flyteidl/service/agent_pb.js";
@@ -32,6 +30,7 @@ import type { Certificate } from "./handshake.js";
 import { log } from "./log.js";
 import { textOf } from "./metrics.js";
 import type { Plugin } from "./plugin.js";
+import { type CategoryOf, categoryOfJob, categoryOfTask, Reader, type WireCall } from "./wire.js";
 
 /** What a plugin takes at most, from being asked to stop, for its calls under way and its agents' close, in ms. */
 const STOP_GRACE = 5_000;
@@ -42,6 +41,25 @@ type Unary = grpc.ServerUnaryCall<Uint8Array, Uint8Array>;
 type Answer = grpc.sendUnaryData<Uint8Array>;
 type Streamed = grpc.ServerWritableStream<Uint8Array, Uint8Array>;
 type Both = grpc.ServerDuplexStream<Uint8Array, Uint8Array>;
+
+/** An asynchronous agent's call: what the agent is asked, and where the request says which agent. */
+interface Routed {
+  readonly what: Method;
+  readonly category: CategoryOf;
+}
+
+const LOGS: Routed = { what: "Logs", category: categoryOfJob(5) };
+
+/** Those with one answer, by their names in grpc-js. */
+const UNARY: Readonly<Record<string, Routed>> = {
+  createTask: { what: "Create", category: categoryOfTask },
+  getTask: { what: "Get", category: categoryOfJob(3) },
+  deleteTask: { what: "Delete", category: categoryOfJob(3) },
+  getTaskMetrics: { what: "Metrics", category: categoryOfJob(7) },
+};
+
+/** The same by their full names. */
+const BY_PATH = new Map(Object.entries(UNARY).map(([name, routed]) => [definitionOf(AsyncAgentService)[name]?.path as string, routed]));
 
 /** A service as grpc-js takes it, whose messages stay bytes: agents decode them in their own threads. */
 export function definitionOf(service: DescService): grpc.ServiceDefinition {
@@ -66,10 +84,12 @@ export class PluginServer {
   readonly #server: grpc.Server;
   readonly #agents: Agents;
   readonly #held = new Set<Streamed>();
+  readonly #exchanges = new Set<Exchange>();
   #configured: boolean;
   #configuring = false;
   #running = 0;
   #draining = false;
+  #drained = false;
   #idle = () => {};
   #ending?: Promise<void>;
   /** Resolves when the calls under way have ended and the agents are closed. */
@@ -129,6 +149,8 @@ export class PluginServer {
       ]);
     }
     if (this.#running > 0) log.error("the plugin stops with calls under way", { calls: this.#running });
+    this.#drained = true;
+    for (const exchange of this.#exchanges) exchange.end();
     try {
       await Promise.race([this.runner.close(), pause(maxWait / 4)]);
     } catch (error) {
@@ -138,22 +160,20 @@ export class PluginServer {
   }
 
   #register(): void {
-    const job = (method: Method, schema: DescMessage) => (call: Unary, answer: Answer) =>
+    const unary = (routed: Routed) => (call: Unary, answer: Answer) =>
       this.#unary(call, answer, async (signal) => {
-        const agent = this.#agents.ofJob(fromBinary(schema, call.request) as unknown as AboutJob);
-        return this.#ask(agent, method, call.request, call, signal);
+        const { agent, what } = this.#route(routed, fieldsOf(call), (header) => call.metadata.get(header).length > 0);
+        return this.runner.call(agent, what, call.request, infoOf(call), signal);
       });
     this.#server.addService(definitionOf(AsyncAgentService), {
-      createTask: (call: Unary, answer: Answer) => this.#unary(call, answer, (signal) => this.#create(call, signal)),
-      getTask: job("Get", GetTaskRequestSchema),
-      deleteTask: job("Delete", DeleteTaskRequestSchema),
-      getTaskMetrics: job("Metrics", GetTaskMetricsRequestSchema),
+      ...Object.fromEntries(Object.entries(UNARY).map(([name, routed]) => [name, unary(routed)])),
       getTaskLogs: (call: Streamed) =>
         this.#stream(call, async (signal) => {
-          const agent = this.#agents.ofJob(fromBinary(GetTaskLogsRequestSchema, call.request));
-          await this.#ask(agent, "Logs", call.request, call, signal, (part) => void call.write(part));
+          const { agent, what } = this.#route(LOGS, fieldsOf(call));
+          await this.runner.call(agent, what, call.request, infoOf(call), signal, (part) => void call.write(part));
         }),
     });
+    this.#server.addService(definitionOf(CallService), { exchange: (call: Both) => this.#exchange(call) });
     this.#server.addService(definitionOf(SyncAgentService), {
       executeTaskSync: (call: Both) => this.#stream(call, async (signal) => void call.write(await this.#execute(call, signal))),
     });
@@ -196,13 +216,48 @@ export class PluginServer {
     new HealthImplementation({ plugin: "SERVING" }).addToServer(this.#server);
   }
 
-  #create(call: Unary, signal: AbortSignal): Promise<Uint8Array> {
-    const { template } = fromBinary(CreateTaskRequestSchema, call.request);
-    const agent = this.#agents.find(template?.type ?? "", template?.taskTypeVersion ?? 0, false);
+  /** Finds the agent for a call, if there is one that may be called. */
+  #route({ what, category }: Routed, request: Reader, asked: (header: string) => boolean = () => false): { agent: number; what: Method } {
+    const { taskType, version } = category(request);
+    const agent = this.#agents.find(taskType, version, false);
+    if (!this.#configured) throw this.plugin.notConfigured;
     // Whatever the values: what asks for less than a creation must not make a job.
-    const asked = (header: string) => call.metadata.get(header).length > 0;
-    const method = asked("agenthost-find-only") ? "Find" : asked("agenthost-abandon") ? "Abandon" : "Create";
-    return this.#ask(agent, method, call.request, call, signal);
+    if (what === "Create" && asked("agenthost-find-only")) return { agent, what: "Find" };
+    if (what === "Create" && asked("agenthost-abandon")) return { agent, what: "Abandon" };
+    return { agent, what };
+  }
+
+  /** Takes calls many at a time. The stream is no call under way; its calls are. */
+  #exchange(stream: Both): void {
+    const exchange = new Exchange(stream, {
+      methods: [...BY_PATH.keys()],
+      runner: this.runner,
+      begin: (call) => this.#begin(call),
+      end: () => this.#ended(),
+      status: statusObject,
+    });
+    this.#exchanges.add(exchange);
+    stream.on("cancelled", () => this.#exchanges.delete(exchange));
+    if (this.#drained) exchange.end();
+  }
+
+  #begin(call: WireCall): { agent: number; what: Method } {
+    const routed = BY_PATH.get(call.method);
+    // grpc-js' words.
+    if (!routed) throw new CallError(Code.UNIMPLEMENTED, `The server does not implement the method ${call.method}`);
+    if (this.#draining) throw this.#notTaken();
+    const found = this.#route(routed, call.requestFields(), (header) => call.headers[header] !== undefined);
+    this.#running++;
+    return found;
+  }
+
+  #ended(): void {
+    this.#running--;
+    if (this.#running === 0) this.#idle();
+  }
+
+  #notTaken(): NotTaken {
+    return new NotTaken(`plugin ${this.plugin.name} is stopping`);
   }
 
   /** Answers with one message, the header with the resource and its outputs: FlytePropeller reads no more. */
@@ -226,19 +281,8 @@ export class PluginServer {
       throw new CallError(Code.INVALID_ARGUMENT, "the call has no header: ExecuteTaskSync needs a header with the task's template first");
     }
     const agent = this.#agents.find(request.template?.type ?? "", request.template?.taskTypeVersion ?? 0, true);
-    return this.#ask(agent, "Execute", toBinary(CreateTaskRequestSchema, request), call, signal);
-  }
-
-  #ask(
-    agent: number,
-    method: Method,
-    request: Uint8Array,
-    call: Unary | Streamed | Both,
-    signal: AbortSignal,
-    part?: (part: Uint8Array) => void,
-  ): Promise<Uint8Array> {
     if (!this.#configured) throw this.plugin.notConfigured;
-    return this.runner.call(agent, method, request, infoOf(call), signal, part);
+    return this.runner.call(agent, "Execute", toBinary(CreateTaskRequestSchema, request), infoOf(call), signal);
   }
 
   async #unary(call: Unary, answer: Answer, work: (signal: AbortSignal) => Promise<Uint8Array>): Promise<void> {
@@ -260,15 +304,14 @@ export class PluginServer {
 
   /** Does the work of one of Flyte's calls. Those end before the plugin does, and one that stops takes no new ones. */
   async #counted<T>(call: Unary | Streamed | Both, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    if (this.#draining) throw new NotTaken(`plugin ${this.plugin.name} is stopping`);
+    if (this.#draining) throw this.#notTaken();
     const gone = new AbortController();
     (call as Unary).on("cancelled", () => gone.abort());
     this.#running++;
     try {
       return await work(gone.signal);
     } finally {
-      this.#running--;
-      if (this.#running === 0) this.#idle();
+      this.#ended();
     }
   }
 
@@ -308,11 +351,6 @@ class NotTaken extends CallError {
   }
 }
 
-interface AboutJob {
-  taskType: string;
-  taskCategory?: { name: string; version: number };
-}
-
 /** The agents of a plugin, found as Flyte asks for them, by their numbers. */
 class Agents {
   readonly listed;
@@ -341,11 +379,6 @@ class Agents {
         supportedTaskCategories: categories.map(({ taskType, version }) => ({ name: taskType, version })),
       });
     });
-  }
-
-  ofJob({ taskCategory, taskType }: AboutJob): number {
-    // The task type is what Flyte asked by before there were categories, and Flyte 2 has dropped it.
-    return this.find(taskCategory?.name || taskType, taskCategory?.version ?? 0, false);
   }
 
   /** The agent for a category: that of its version, or else that of the highest version of the name. */
@@ -383,6 +416,10 @@ function received(call: Both): Promise<Uint8Array[]> {
 
 function encoded<D extends DescMessage>(schema: D, init: Parameters<typeof create<D>>[1]): Uint8Array {
   return toBinary(schema, create(schema, init) as MessageShape<D>);
+}
+
+function fieldsOf(call: Unary | Streamed): Reader {
+  return new Reader(call.request as Buffer);
 }
 
 function infoOf(call: Unary | Streamed | Both): CallInfo {

@@ -35,13 +35,20 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
-interface TaskParts extends Call {
+/** What a call brings: when its caller stops waiting, in ms since 1970, and a signal that is made when it is asked for. */
+interface Caller {
+  readonly deadline?: number;
+  readonly signal: AbortSignal;
+}
+
+interface TaskParts {
   template: TaskTemplate;
   literals: LiteralMap;
   outputPrefix: string;
   metadata: TaskExecutionMetadata;
   idempotencyKey: string;
   connection?: Connection;
+  caller: Caller;
 }
 
 /** What an agent is asked to run. Its inputs have the type of the agent's schema. */
@@ -60,8 +67,7 @@ export class Task<I = Record<string, Value>> implements Call {
    */
   readonly idempotencyKey: string;
   readonly connection?: Connection;
-  readonly deadline?: Date;
-  readonly signal: AbortSignal;
+  readonly #caller: Caller;
   readonly #inputs?: z.ZodType;
   #read?: I;
 
@@ -73,9 +79,16 @@ export class Task<I = Record<string, Value>> implements Call {
     this.metadata = parts.metadata;
     this.idempotencyKey = parts.idempotencyKey;
     this.connection = parts.connection;
-    this.deadline = parts.deadline;
-    this.signal = parts.signal;
+    this.#caller = parts.caller;
     this.#inputs = inputs;
+  }
+
+  get deadline(): Date | undefined {
+    return dateOf(this.#caller);
+  }
+
+  get signal(): AbortSignal {
+    return this.#caller.signal;
   }
 
   get taskType(): string {
@@ -169,6 +182,8 @@ export function declaredTypes(outputTypes: string): Record<string, LiteralType> 
 
 /** A job that `create` made. */
 export class Job<M> implements Call {
+  readonly #caller: Caller;
+
   /** @internal */
   constructor(
     /** What `create` returned. */
@@ -178,14 +193,27 @@ export class Job<M> implements Call {
     /** The storage location for the attempt's outputs, where the caller says it. */
     readonly outputPrefix: string,
     readonly connection: Connection | undefined,
-    readonly signal: AbortSignal,
-    readonly deadline?: Date,
-  ) {}
+    caller: Caller,
+  ) {
+    this.#caller = caller;
+  }
+
+  get deadline(): Date | undefined {
+    return dateOf(this.#caller);
+  }
+
+  get signal(): AbortSignal {
+    return this.#caller.signal;
+  }
 
   /** A secret from the job's connection, or else the plugin's own secret of that name. */
   secret(key: string): Secret {
     return secretOf(this.connection, key);
   }
+}
+
+function dateOf({ deadline }: Caller): Date | undefined {
+  return deadline === undefined ? undefined : new Date(deadline);
 }
 
 function secretOf(connection: Connection | undefined, key: string): Secret {

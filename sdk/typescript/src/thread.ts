@@ -1,6 +1,7 @@
 // An agents' thread: what the plugin's main thread asks of it. Both ends of the conversation are in this folder; the other is
 // threads.ts.
 import { parentPort, workerData } from "node:worker_threads";
+import { type Answers, Batches, type Calls } from "./batch.js";
 import { type CallInfo, LocalRunner, type Method } from "./calls.js";
 import { CallError, Code, reasonOf } from "./errors.js";
 import { log, takeOverPrints } from "./log.js";
@@ -9,6 +10,7 @@ import type { Plugin } from "./plugin.js";
 /** What the main thread says. */
 export type Asked =
   | { is: "call"; id: number; agent: number; method: Method; request: Uint8Array; info: CallInfo }
+  | { is: "calls"; calls: Calls }
   | { is: "gone"; id: number }
   | { is: "configure"; id: number; block: string }
   | { is: "close"; id: number }
@@ -20,6 +22,7 @@ export type Asked =
 export type Said =
   | { is: "ready" }
   | { is: "part"; id: number; part: Uint8Array }
+  | { is: "answers"; answers: Answers }
   | { is: "answer"; id: number; answer: unknown }
   | { is: "error"; id: number; code: Code; message: string };
 
@@ -35,6 +38,7 @@ export function attend(plugin: Plugin): void {
   const runner = new LocalRunner(plugin, (workerData as { agenthost: number[] }).agenthost);
   const calls = new Map<number, AbortController>();
   const say = (said: Said) => port.postMessage(said);
+  const batches = new Batches(runner, (answers) => say({ is: "answers", answers }));
   const reply = async (id: number, work: () => Promise<unknown>) => {
     try {
       say({ is: "answer", id, answer: await work() });
@@ -51,10 +55,15 @@ export function attend(plugin: Plugin): void {
         const { id, agent, method, request, info } = asked;
         const gone = new AbortController();
         calls.set(id, gone);
-        return void reply(id, () => runner.call(agent, method, request, info, gone.signal, (part) => say({ is: "part", id, part })));
+        return void reply(id, () =>
+          runner.make(agent, method, request, { ...info, signal: gone.signal }, (part) => say({ is: "part", id, part })),
+        );
       }
+      case "calls":
+        return batches.begin(asked.calls);
       case "gone":
-        return calls.get(asked.id)?.abort();
+        calls.get(asked.id)?.abort();
+        return batches.gone(asked.id);
       case "configure":
         return void reply(asked.id, () => runner.configure(asked.block));
       case "close":

@@ -1,7 +1,8 @@
 // The threads that agents run in, seen from the plugin's main thread, which serves, and which no agent can block.
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import type { CallInfo, Method, Runner } from "./calls.js";
+import { apart, together } from "./batch.js";
+import type { CallInfo, Method, OneOfMany, Runner } from "./calls.js";
 import type { ConfigError } from "./config.js";
 import { CallError, Code, LoadError, reasonOf } from "./errors.js";
 import { log } from "./log.js";
@@ -52,9 +53,24 @@ export class Threads implements Runner {
     part?: (part: Uint8Array) => void,
   ): Promise<Uint8Array> {
     const thread = this.#byAgent[agent] as AgentThread;
-    const plain = Uint8Array.from(request); // a Buffer may share its memory with others
+    const plain = new Uint8Array(request); // a Buffer may share its memory with others
     const call = (id: number): Asked => ({ is: "call", id, agent, method, request: plain, info });
     return (await thread.ask(call, method, signal, part)) as Uint8Array;
+  }
+
+  callMany(calls: readonly OneOfMany[]): void {
+    const byThread = new Map<AgentThread, OneOfMany[]>();
+    for (const call of calls) {
+      const thread = this.#byAgent[call.agent] as AgentThread;
+      const others = byThread.get(thread);
+      if (others) others.push(call);
+      else byThread.set(thread, [call]);
+    }
+    for (const [thread, own] of byThread) void thread.askMany(own);
+  }
+
+  gone(call: OneOfMany): void {
+    this.#byAgent[call.agent]?.gone(call).catch(() => {}); // the call has heard why
   }
 
   async configure(block: string): Promise<ConfigError[]> {
@@ -94,7 +110,7 @@ interface Pending {
 class AgentThread {
   #worker!: Worker;
   #ready!: Promise<void>;
-  #pending = new Map<number, Pending>();
+  #pending = new Map<number, Pending | OneOfMany>();
   #next = 0;
   #block?: string;
   #ending = false;
@@ -126,14 +142,38 @@ class AgentThread {
     const gone = () => this.tell({ is: "gone", id });
     try {
       return await new Promise((resolve, reject) => {
-        if (this.#pending.size === 0) this.#answered = Date.now();
-        this.#pending.set(id, { what, resolve, reject, part });
+        this.#wait(id, { what, resolve, reject, part });
         this.tell(asked(id));
         signal?.addEventListener("abort", gone, { once: true });
       });
     } finally {
       signal?.removeEventListener("abort", gone);
     }
+  }
+
+  /** Hands calls over in one message. */
+  async askMany(calls: readonly OneOfMany[]): Promise<void> {
+    try {
+      await this.#ready;
+    } catch (error) {
+      for (const call of calls) call.reject(error as Error);
+      return;
+    }
+    for (const call of calls) {
+      call.number = this.#next++;
+      this.#wait(call.number, call);
+    }
+    this.tell({ is: "calls", calls: together(calls) });
+  }
+
+  async gone(call: OneOfMany): Promise<void> {
+    await this.#ready; // by then it is handed over
+    this.tell({ is: "gone", id: call.number });
+  }
+
+  #wait(id: number, pending: Pending | OneOfMany): void {
+    if (this.#pending.size === 0) this.#answered = Date.now();
+    this.#pending.set(id, pending);
   }
 
   async configure(block: string): Promise<ConfigError[]> {
@@ -193,7 +233,14 @@ class AgentThread {
   #hear(said: Exclude<Said, { is: "ready" }>): void {
     this.#answered = Date.now();
     this.#saidBlocked = false;
-    const pending = this.#pending.get(said.id);
+    if (said.is === "answers") {
+      return apart(said.answers, (id, bytes, start, stop) => {
+        const call = this.#pending.get(id) as OneOfMany | undefined;
+        this.#pending.delete(id);
+        call?.answered(bytes, start, stop);
+      });
+    }
+    const pending = this.#pending.get(said.id) as Pending | undefined;
     if (!pending) return;
     if (said.is === "part") return pending.part?.(said.part);
     this.#pending.delete(said.id);

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { fetch } from "agenthost/http";
 import { afterEach, expect, test } from "vitest";
-import { traceOf, within } from "../src/context.js";
+import { within } from "../src/context.js";
 import { InvalidArgument, Unavailable } from "../src/index.js";
 
 const servers: Server[] = [];
@@ -105,8 +105,8 @@ test("a service that is not there was not asked: a POST goes out again, and a st
 test("a service is told the trace of the call, and nothing else of its metadata", async () => {
   const { url, calls } = await service([200]);
   const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-  const trace = traceOf({ traceparent, tracestate: "a=b", "agenthost-idempotency-key": "5555" });
-  await within({ trace }, () => fetch(url));
+  const headers = { traceparent, tracestate: "a=b", "agenthost-idempotency-key": "5555" };
+  await within({ headers }, () => fetch(url));
   await fetch(url);
   expect(calls.map(({ request: { headers } }) => [headers.traceparent, headers.tracestate, headers["agenthost-idempotency-key"]])).toEqual([
     [traceparent, "a=b", undefined],

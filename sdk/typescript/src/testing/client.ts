@@ -52,7 +52,8 @@ export class Client implements AsyncDisposable {
 
   /** @internal */
   constructor(
-    private readonly client: grpc.Client,
+    /** @internal */
+    readonly client: grpc.Client,
     /** The lines that the plugin has written, where it is a process of its own. */
     readonly output: readonly string[],
     private readonly end: () => Promise<void>,

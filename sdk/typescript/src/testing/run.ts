@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import grpc from "@grpc/grpc-js";
-import { LocalRunner } from "../calls.js";
+import { WholeRunner } from "../batch.js";
 import { type Certificate, COOKIE, makeCertificate, PROTOCOL_VERSION } from "../handshake.js";
 import type { Plugin } from "../plugin.js";
 import { PluginServer } from "../server.js";
@@ -20,7 +20,7 @@ const STOP_TIMEOUT = 10_000;
 export async function run(plugin: Plugin): Promise<Client> {
   plugin.check();
   const folder = mkdtempSync(join(tmpdir(), "agenthost-"));
-  const server = new PluginServer(plugin, new LocalRunner(plugin));
+  const server = new PluginServer(plugin, new WholeRunner(plugin));
   const address = `unix:${join(folder, "s")}`;
   await server.listen(address);
   return new Client(new grpc.Client(address, grpc.credentials.createInsecure(), MESSAGES), [], async () => {

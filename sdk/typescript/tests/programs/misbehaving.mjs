@@ -60,8 +60,16 @@ const keeping = asyncAgent({
   delete: () => {},
 });
 
+const stuck = asyncAgent({
+  taskType: "stuck",
+  meta: z.string(),
+  create: (task) => task.input("do", z.string()),
+  get: ({ meta }) => acts[meta](),
+  delete: () => {},
+});
+
 let config = "unconfigured";
-new Plugin("misbehaving", "1", [bad, good, keeping])
+new Plugin("misbehaving", "1", [bad, good, keeping, stuck])
   .configure(z.object({ name: z.string().default("default") }), ({ name }) => {
     config = name;
     replaced().addEventListener("abort", () => log.info("hand over"));
