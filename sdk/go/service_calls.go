@@ -50,24 +50,25 @@ func (c callService) Exchange(stream pluginv1.CallService_ExchangeServer) error 
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	e := &exchange{server: c.server, ctx: ctx, service: asyncService{c.server}, wake: make(chan struct{}, 1), work: make(chan begunCall), underWay: map[uint64]underWay{}}
+	e := &exchange{server: c.server, stream: stream, ctx: ctx, service: asyncService{c.server}, wake: make(chan struct{}, 1), work: make(chan begunCall), underWay: map[uint64]underWay{}}
 	received := make(chan error, 1)
-	go func() { received <- e.receive(stream) }()
+	go func() { received <- e.receive() }()
 	sent := make(chan error, 1)
-	go func() { sent <- e.send(stream) }()
+	go func() { sent <- e.send() }()
 	select {
 	case err := <-received: // the host has closed it, or has gone
 		return err
 	case err := <-sent:
 		return err
 	case <-c.server.drained:
-		return e.end(stream)
+		return e.end()
 	}
 }
 
 // exchange is a stream of calls.
 type exchange struct {
 	server  *Server
+	stream  pluginv1.CallService_ExchangeServer
 	service asyncService
 	ctx     context.Context //nolint:containedctx // the stream's, which the calls on it are made in
 	wake    chan struct{}   // has an element when there is something to send
@@ -90,9 +91,9 @@ type underWay struct {
 }
 
 // receive begins the calls that come, until none do.
-func (e *exchange) receive(stream pluginv1.CallService_ExchangeServer) error {
+func (e *exchange) receive() error {
 	for {
-		calls, err := stream.Recv()
+		calls, err := e.stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -133,16 +134,15 @@ func (e *exchange) begin(call *pluginv1.Call) (context.Context, bool) {
 	e.last = call.GetId()
 	if refusal != nil {
 		cancel()
-		e.answer(&pluginv1.Answer{Id: call.GetId(), Status: encodedStatus(refusal), Trailers: headersOf(notTaken)})
+		e.out = append(e.out, &pluginv1.Answer{Id: call.GetId(), Status: encodedStatus(refusal), Trailers: headersOf(notTaken)})
+		e.wakeSender()
 		return nil, false
 	}
 	e.underWay[call.GetId()] = underWay{cancel, end}
 	return ctx, true
 }
 
-// answer needs e.mu.
-func (e *exchange) answer(answer *pluginv1.Answer) {
-	e.out = append(e.out, answer)
+func (e *exchange) wakeSender() {
 	select {
 	case e.wake <- struct{}{}:
 	default: // it is awake
@@ -213,11 +213,19 @@ func (e *exchange) run(ctx context.Context, call *pluginv1.Call) {
 	}
 	answer.Headers, answer.Trailers = headersOf(said.header), headersOf(said.trailer)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	one := e.underWay[call.GetId()]
 	delete(e.underWay, call.GetId())
-	e.answer(answer)
+	e.out = append(e.out, answer)
+	alone := len(e.underWay) == 0
+	e.mu.Unlock()
 	one.cancel()
+	// Where no other answer could go with it, it is sent here, which spares the awakening of a goroutine.
+	if !alone || !e.sending.TryLock() {
+		e.wakeSender()
+	} else {
+		_ = e.flush() // its error is the stream's end
+		e.sending.Unlock()
+	}
 	one.end() // behind its answer, which the stream waits for then
 }
 
@@ -262,22 +270,24 @@ func (e *exchange) call(ctx context.Context, call *pluginv1.Call, said *answerSt
 const mostAnswers = 256 << 10
 
 // send sends what there is, as much at once as has come together.
-func (e *exchange) send(stream pluginv1.CallService_ExchangeServer) error {
+func (e *exchange) send() error {
 	for {
 		select {
 		case <-e.wake:
 		case <-e.ctx.Done():
 			return nil
 		}
-		if err := e.flush(stream); err != nil {
+		e.sending.Lock()
+		err := e.flush()
+		e.sending.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 }
 
-func (e *exchange) flush(stream pluginv1.CallService_ExchangeServer) error {
-	e.sending.Lock()
-	defer e.sending.Unlock()
+// flush sends what there is, and what comes meanwhile. It needs e.sending.
+func (e *exchange) flush() error {
 	for {
 		e.mu.Lock()
 		ready := e.out
@@ -292,7 +302,7 @@ func (e *exchange) flush(stream pluginv1.CallService_ExchangeServer) error {
 				size += len(ready[taken].GetMessage())
 				taken++
 			}
-			if err := stream.Send(&pluginv1.Answers{Answers: ready[:taken]}); err != nil {
+			if err := e.stream.Send(&pluginv1.Answers{Answers: ready[:taken]}); err != nil {
 				return err
 			}
 			ready = ready[taken:]
@@ -301,17 +311,17 @@ func (e *exchange) flush(stream pluginv1.CallService_ExchangeServer) error {
 }
 
 // end sends what is left, and says which call was the last.
-func (e *exchange) end(stream pluginv1.CallService_ExchangeServer) error {
+func (e *exchange) end() error {
 	e.mu.Lock()
 	e.ended = true
 	last := e.last
 	e.mu.Unlock()
-	if err := e.flush(stream); err != nil {
-		return err
-	}
 	e.sending.Lock()
 	defer e.sending.Unlock()
-	return stream.Send(&pluginv1.Answers{Last: &last})
+	if err := e.flush(); err != nil {
+		return err
+	}
+	return e.stream.Send(&pluginv1.Answers{Last: &last})
 }
 
 func headersOf(trailers metadata.MD) []*pluginv1.Header {

@@ -29,6 +29,8 @@ const (
 	maxBacklog = 1 << 20
 	// batch is how many bytes of room a message is begun with.
 	batch = 4 << 10
+	// atWill is how many bytes gRPC takes without waiting for the plugin to read: less than HTTP/2's window.
+	atWill = 32 << 10
 )
 
 // stream is one to a plugin. It takes calls until it has ended.
@@ -38,8 +40,11 @@ type stream struct {
 	methods map[string]bool
 	wake    chan struct{} // has an element when there is something to send
 
+	sending sync.Mutex // held by whoever sends
+
 	mu      sync.Mutex // guards what follows
 	out     []byte     // the next message
+	unread  int        // how many bytes were sent since the plugin's last message
 	calls   map[uint64]*call
 	last    uint64 // the last call's id
 	taking  bool
@@ -93,8 +98,12 @@ func (s *stream) call(ctx context.Context, method string, request mem.BufferSlic
 		one.until, _ = ctx.Deadline()
 		waiting = watched.Parent()
 	}
-	if !s.begin(ctx, one, method, request, maxAnswer) {
+	ok, alone := s.begin(ctx, one, method, request, maxAnswer)
+	if !ok {
 		return nil, ErrNotTaken
+	}
+	if !alone || !s.sendHere() {
+		s.wakeSender()
 	}
 	if wants.peer != nil {
 		*wants.peer = s.peer
@@ -113,25 +122,26 @@ func (s *stream) call(ctx context.Context, method string, request mem.BufferSlic
 
 var errExpired = status.FromContextError(context.DeadlineExceeded).Err()
 
-// begin adds a call to the next message, if there is room in it.
-func (s *stream) begin(ctx context.Context, one *call, method string, request mem.BufferSlice, maxAnswer int) bool {
+// begin adds a call to the next message, if there is room in it. alone says that no other call is under way, and that sending would not wait
+// for the plugin.
+func (s *stream) begin(ctx context.Context, one *call, method string, request mem.BufferSlice, maxAnswer int) (ok, alone bool) {
 	end, _ := ctx.Deadline()
 	headers, _ := metadata.FromOutgoingContext(ctx)
 	if request.Len()+sizeOf(headers) > maxRequest {
-		return false
+		return false, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.taking || len(s.out) > maxBacklog {
-		return false
+		return false, false
 	}
 	s.last++
 	one.id = s.last
 	s.calls[one.id] = one
 	s.out = appendCall(s.out, one.id, method, request, end, headers, maxAnswer)
 	s.expireAt(one.until)
-	s.wakeSender()
-	return true
+	alone = len(s.calls) == 1 && s.unread+len(s.out) <= atWill
+	return true, alone
 }
 
 func sizeOf(headers metadata.MD) int {
@@ -228,21 +238,47 @@ func (s *stream) send(ctx context.Context) error {
 			return nil
 		}
 		runtime.Gosched() // lets callers that are ready to go add theirs
-		for {
-			s.mu.Lock()
-			message := s.out
-			if len(message) > 0 { // it is grpc's from now on
-				s.out = make([]byte, 0, batch)
-			}
-			s.mu.Unlock()
-			if len(message) == 0 {
-				break
-			}
-			if err := s.raw.SendMsg(message); err != nil {
+		s.sending.Lock()
+		for more := true; more; {
+			var err error
+			if more, err = s.sendNext(); err != nil {
+				s.sending.Unlock()
 				return err
 			}
 		}
+		s.sending.Unlock()
 	}
+}
+
+// sendHere sends the next message in the caller's goroutine, which spares the awakening of another, and says that there is nothing left to
+// send.
+func (s *stream) sendHere() bool {
+	if !s.sending.TryLock() {
+		return false
+	}
+	defer s.sending.Unlock()
+	_, err := s.sendNext()
+	if err != nil { // the stream has ended, which its reader sees
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.out) == 0
+}
+
+// sendNext sends the next message, if there is any. It needs s.sending.
+func (s *stream) sendNext() (sent bool, err error) {
+	s.mu.Lock()
+	message := s.out
+	if len(message) > 0 { // it is grpc's from now on
+		s.out = make([]byte, 0, batch)
+		s.unread += len(message)
+	}
+	s.mu.Unlock()
+	if len(message) == 0 {
+		return false, nil
+	}
+	return true, s.raw.SendMsg(message)
 }
 
 // receive takes the plugin's messages until there are no more.
@@ -254,6 +290,9 @@ func (s *stream) receive() (last *uint64, err error) {
 		}
 		whole := received.MaterializeToBuffer(mem.DefaultBufferPool())
 		received.Free()
+		s.mu.Lock()
+		s.unread = 0
+		s.mu.Unlock()
 		said, err := eachAnswer(whole.ReadOnlyData(), s.answered)
 		whole.Free()
 		if err != nil {
