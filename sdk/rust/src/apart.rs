@@ -1,30 +1,52 @@
 //! Keeps what authors write apart from what serves: each agent has a runtime of its own, and no step of its calls is made on a thread
 //! that serves. So an agent may block. What it holds up are its own threads: the host is answered, other agents work, the drain ends.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::panic;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+
+/// How many calls of one agent may block at once; those after them wait.
+const MOST_THREADS: usize = 512;
+/// How long a thread waits for something to do.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A runtime for one agent, made when it is called first. Its workers drive what the agent's calls wait for, and what the agent spawns;
 /// the calls themselves are made on threads beside them, of which there are as many as there are calls that block.
 #[derive(Default)]
 pub(crate) struct Apart {
-    runtime: OnceLock<Runtime>,
+    made: OnceLock<Made>,
+}
+
+struct Made {
+    runtime: Runtime,
+    threads: Arc<Threads>,
 }
 
 impl Apart {
-    fn handle(&self, name: &str) -> Handle {
-        let runtime = self.runtime.get_or_init(|| {
+    /// Gets a call ready, which begins with [`Task::begin`].
+    pub fn task(&self, name: &str, call: impl Future<Output = ()> + Send + 'static) -> Task {
+        let made = self.made.get_or_init(|| {
             // The kernel shows 15 bytes of it.
-            Builder::new_multi_thread().enable_all().thread_name(name).build().expect("threads for an agent")
+            let runtime = Builder::new_multi_thread().enable_all().thread_name(name).build();
+            let runtime = runtime.expect("threads for an agent");
+            let threads = Threads {
+                name: name.into(),
+                runtime: runtime.handle().clone(),
+                queue: Mutex::default(),
+                work: Condvar::new(),
+            };
+            Made { runtime, threads: Arc::new(threads) }
         });
-        runtime.handle().clone()
+        Task(Arc::new(Steps { threads: made.threads.clone(), state: Mutex::new(State::Queued(Box::pin(call))) }))
     }
 
     /// Makes a call: the result is a future for the threads that serve. Dropped, it drops the call, on a thread of the agent's.
@@ -33,113 +55,242 @@ impl Apart {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Call { handle: self.handle(name), woken: Arc::new(Woken::default()), step: Step::Ready(Box::pin(call)) }
+        let (done, outcome) = oneshot::channel();
+        let task = self.task(name, async move { drop(done.send(call.await)) });
+        task.begin();
+        Call { task, outcome }
     }
 }
 
 impl Drop for Apart {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(Made { runtime, threads }) = self.made.take() {
+            threads.close();
             runtime.shutdown_background(); // a thread that is blocked for ever is not waited for
         }
     }
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-enum Step<T> {
-    /// To be polled when it is woken.
-    Ready(Boxed<T>),
-    /// Being polled, on a thread of the agent's.
-    Polled(JoinHandle<Result<T, Boxed<T>>>),
-    Over,
-}
-
 /// A call of an agent's method.
-pub(crate) struct Call<T: Send + 'static> {
-    handle: Handle,
-    woken: Arc<Woken>,
-    step: Step<T>,
+pub(crate) struct Call<T> {
+    task: Task,
+    outcome: oneshot::Receiver<T>,
 }
 
-impl<T: Send + 'static> Future for Call<T> {
+impl<T> Future for Call<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        self.woken.serves(context.waker());
-        loop {
-            match std::mem::replace(&mut self.step, Step::Over) {
-                Step::Ready(call) if !self.woken.take() => {
-                    self.step = Step::Ready(call);
-                    return Poll::Pending;
-                }
-                Step::Ready(mut call) => {
-                    let waker = Waker::from(self.woken.clone());
-                    self.step = Step::Polled(self.handle.spawn_blocking(move || {
-                        match call.as_mut().poll(&mut Context::from_waker(&waker)) {
-                            Poll::Ready(value) => Ok(value),
-                            Poll::Pending => Err(call),
-                        }
-                    }));
-                }
-                Step::Polled(mut thread) => match Pin::new(&mut thread).poll(context) {
-                    Poll::Pending => {
-                        self.step = Step::Polled(thread);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Ok(Ok(value))) => return Poll::Ready(value),
-                    Poll::Ready(Ok(Err(call))) => self.step = Step::Ready(call),
-                    Poll::Ready(Err(error)) => match error.try_into_panic() {
-                        Ok(panic) => panic::resume_unwind(panic),
-                        Err(_) => panic!("called after the plugin's end"),
-                    },
-                },
-                Step::Over => panic!("polled after its end"),
+        // What is lost is the outcome of a call after the plugin's end, or of one that panicked outside of the author's method.
+        Pin::new(&mut self.outcome).poll(context).map(|outcome| outcome.expect("the call has an outcome"))
+    }
+}
+
+impl<T> Drop for Call<T> {
+    fn drop(&mut self) {
+        self.task.give_up();
+    }
+}
+
+/// A call that makes its way by itself: woken, it goes to the agent's threads, and not by way of those that serve.
+#[derive(Clone)]
+pub(crate) struct Task(Arc<Steps>);
+
+impl Task {
+    /// Begins it. To be called once.
+    pub fn begin(&self) {
+        self.0.threads.push(self.0.clone());
+    }
+
+    /// Drops the call if it has not ended: on a thread of the agent's, since what it holds may block then.
+    pub fn give_up(&self) {
+        let mut state = self.0.state();
+        match mem::replace(&mut *state, State::Over) {
+            State::Waiting(call) => {
+                *state = State::GivenUp(call);
+                drop(state);
+                self.begin();
+            }
+            State::Queued(call) => *state = State::GivenUp(call),
+            State::Polled { woken, .. } => *state = State::Polled { woken, given_up: true },
+            other => *state = other,
+        }
+    }
+}
+
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+enum State {
+    /// To be woken.
+    Waiting(Boxed),
+    /// In the queue, to be polled.
+    Queued(Boxed),
+    /// In the queue, to be dropped.
+    GivenUp(Boxed),
+    /// With one of the threads, and what has become of it meanwhile.
+    Polled {
+        woken: bool,
+        given_up: bool,
+    },
+    Over,
+}
+
+struct Steps {
+    threads: Arc<Threads>,
+    state: Mutex<State>,
+}
+
+impl Steps {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is next for a call in the queue.
+    fn step(self: Arc<Self>) {
+        let mut state = self.state();
+        let mut call = match mem::replace(&mut *state, State::Over) {
+            State::Queued(call) => call,
+            State::GivenUp(call) => {
+                drop(state);
+                return drop(call);
+            }
+            _ => return,
+        };
+        *state = State::Polled { woken: false, given_up: false };
+        drop(state);
+        let waker = Waker::from(self.clone());
+        let poll = || call.as_mut().poll(&mut Context::from_waker(&waker));
+        // The panic has been told by its hook.
+        let pending = panic::catch_unwind(AssertUnwindSafe(poll)).is_ok_and(|poll| poll.is_pending());
+        let mut state = self.state();
+        match *state {
+            State::Polled { woken: true, given_up: false } if pending => {
+                *state = State::Queued(call);
+                drop(state);
+                self.threads.push(self.clone());
+            }
+            State::Polled { given_up: false, .. } if pending => *state = State::Waiting(call),
+            _ => {
+                *state = State::Over;
+                drop(state);
+                drop(call);
             }
         }
     }
 }
 
-impl<T: Send + 'static> Drop for Call<T> {
-    fn drop(&mut self) {
-        // What it holds may block when it is dropped.
-        match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Ready(call) => drop(self.handle.spawn_blocking(move || drop(call))),
-            Step::Polled(thread) => drop(self.handle.spawn(async move { drop(thread.await) })),
-            Step::Over => {}
-        }
-    }
-}
-
-/// Wakes whoever awaits a call, and remembers it, since the call may be woken while it is polled.
-struct Woken {
-    woken: AtomicBool,
-    serving: Mutex<Option<Waker>>,
-}
-
-impl Default for Woken {
-    /// To be polled once.
-    fn default() -> Self {
-        Woken { woken: AtomicBool::new(true), serving: Mutex::default() }
-    }
-}
-
-impl Woken {
-    fn serves(&self, waker: &Waker) {
-        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
-    }
-
-    fn take(&self) -> bool {
-        self.woken.swap(false, Ordering::AcqRel)
-    }
-}
-
-impl Wake for Woken {
+impl Wake for Steps {
     fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::Release);
-        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(serving) = serving {
-            serving.wake();
+        let mut state = self.state();
+        match mem::replace(&mut *state, State::Over) {
+            State::Waiting(call) => {
+                *state = State::Queued(call);
+                drop(state);
+                self.threads.clone().push(self);
+            }
+            State::Polled { given_up, .. } => *state = State::Polled { woken: true, given_up },
+            other => *state = other,
         }
+    }
+}
+
+/// The threads on which an agent's calls are made. There is always one on its way to a queue that is not empty, but only one: mostly the
+/// thread that is at work has done with the next call before another one is awake, and where it is blocked, that one goes on.
+struct Threads {
+    name: String,
+    runtime: Handle,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    steps: VecDeque<Arc<Steps>>,
+    threads: usize,
+    /// How many of them have nothing to do.
+    idle: usize,
+    /// Whether one is on its way to the queue.
+    coming: bool,
+    closed: bool,
+}
+
+impl Threads {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, step: Arc<Steps>) {
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
+            return step.end();
+        }
+        queue.steps.push_back(step);
+        self.call_one(queue);
+    }
+
+    /// Has a thread come, unless one does.
+    fn call_one(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.coming || queue.steps.is_empty() {
+            return;
+        }
+        if queue.idle > 0 {
+            queue.coming = true;
+            drop(queue);
+            self.work.notify_one();
+        } else if queue.threads < MOST_THREADS {
+            let threads = self.clone();
+            match thread::Builder::new().name(self.name.clone()).spawn(move || threads.work()) {
+                Ok(_) => {
+                    queue.threads += 1;
+                    queue.coming = true;
+                }
+                Err(_) if queue.threads > 0 => {} // one of those that there are will come
+                Err(error) => panic!("there is no thread for agent {}: {error}", self.name),
+            }
+        }
+    }
+
+    /// The life of a thread.
+    fn work(self: Arc<Self>) {
+        let _runtime = self.runtime.enter();
+        let mut queue = self.queue();
+        queue.coming = false;
+        while !queue.closed {
+            if let Some(step) = queue.steps.pop_front() {
+                self.call_one(queue);
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| step.step())); // in what is dropped, and told by its hook
+                queue = self.queue();
+                continue;
+            }
+            queue.idle += 1;
+            let (woken, waited) = self.work.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            queue.idle -= 1;
+            queue.coming = false;
+            if waited.timed_out() && queue.steps.is_empty() {
+                break;
+            }
+        }
+        queue.threads -= 1;
+    }
+
+    /// Ends the threads, as soon as they are not blocked, and the calls.
+    fn close(&self) {
+        let left = {
+            let mut queue = self.queue();
+            queue.closed = true;
+            mem::take(&mut queue.steps)
+        };
+        self.work.notify_all();
+        left.into_iter().for_each(|step| step.end());
+    }
+}
+
+impl Steps {
+    /// Ends a call that no thread takes any more.
+    fn end(&self) {
+        let call = mem::replace(&mut *self.state(), State::Over);
+        drop(call);
     }
 }
