@@ -10,6 +10,17 @@ use tonic::metadata::MetadataValue;
 /// The trailer that tells the host that a call was not begun: it may make it again, on the next process.
 const NOT_TAKEN: &str = "agenthost-not-taken";
 
+/// How the plugin ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Ending {
+    #[default]
+    NotYet,
+    /// No call is under way any more.
+    Drained,
+    /// Calls still are, and get no more time.
+    CutOff,
+}
+
 #[derive(Default)]
 pub(crate) struct Calls {
     in_flight: AtomicUsize,

@@ -52,6 +52,7 @@ mod connection;
 mod context;
 mod error;
 mod exact;
+mod exchange;
 mod hostlog;
 mod jobstore;
 mod literal;

@@ -22,7 +22,10 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, Router};
 use tonic::{Request, Response, Status};
 
-use crate::contract::agenthost::plugin::v1::plugin_service_server::PluginServiceServer;
+use crate::calls::Ending;
+use crate::contract::agenthost::plugin::v1::{
+    call_service_server::CallServiceServer, plugin_service_server::PluginServiceServer,
+};
 use crate::contract::flyteidl::service::{
     agent_metadata_service_server::AgentMetadataServiceServer, async_agent_service_server::AsyncAgentServiceServer,
     sync_agent_service_server::SyncAgentServiceServer,
@@ -144,10 +147,16 @@ async fn serve(plugin: Plugin, mut handshake: File) -> Result<(), String> {
     }
     services.0.replaced.send_replace(true);
     let end = Instant::now() + DRAIN + CLOSE;
-    if tokio::time::timeout(DRAIN, services.0.calls.drain()).await.is_err() {
+    let drained = tokio::time::timeout(DRAIN, services.0.calls.drain()).await.is_ok();
+    if drained {
+        services.0.ending.send_replace(Ending::Drained);
+    } else {
         tracing::warn!("stopping with calls under way that have not ended within {DRAIN:?}");
     }
     services.close(end.saturating_duration_since(Instant::now())).await;
+    if !drained {
+        services.0.ending.send_replace(Ending::CutOff);
+    }
     let _ = over.send(true);
     let _ = tokio::time::timeout(FLUSH, serving).await; // what it is late with is not waited for
     drop(socket);
@@ -166,6 +175,7 @@ pub(crate) async fn router(services: &Services) -> Router {
         .add_service(serving)
         .add_service(AsyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
         .add_service(SyncAgentServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
+        .add_service(CallServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
         .add_service(AgentMetadataServiceServer::new(services.clone()))
         .add_service(PluginServiceServer::new(services.clone()).max_decoding_message_size(usize::MAX))
 }

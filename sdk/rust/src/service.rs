@@ -13,13 +13,14 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span};
 
 use crate::agent::{AnyAsync, Job, Kind, LogPart, LogSink, LogsQuery, Metric, MetricsQuery, SyncAgent};
 use crate::apart::{self, Apart};
 use crate::attempt::idempotency_key;
-use crate::calls::{Call, Calls};
+use crate::calls::{Call, Calls, Ending};
 use crate::category::Category;
 use crate::config::ConfigError;
 use crate::connection::Connection;
@@ -62,6 +63,44 @@ pub(crate) struct Shared {
     configured: AtomicBool,
     /// Whether the process is being replaced.
     pub replaced: watch::Sender<bool>,
+    pub ending: watch::Sender<Ending>,
+}
+
+/// What a call's metadata say.
+pub(crate) struct Said {
+    trace: HashMap<String, String>,
+    /// The attempt's name as the host sent it.
+    key: Option<String>,
+    // Whatever their values: what asks for less than a creation must not make a job.
+    find_only: bool,
+    abandon: bool,
+    deadline: Option<Instant>,
+}
+
+impl Said {
+    /// Reads them by a function that gives the first value of a name.
+    pub fn new<'a>(value: impl Fn(&str) -> Option<&'a [u8]>, deadline: Option<Instant>) -> Self {
+        let text = |name: &str| text(value(name)?);
+        Said {
+            trace: trace::headers(text),
+            key: text(IDEMPOTENCY_KEY).filter(|key| !key.is_empty()),
+            find_only: value(FIND_ONLY).is_some(),
+            abandon: value(ABANDON).is_some(),
+            deadline,
+        }
+    }
+}
+
+impl From<&MetadataMap> for Said {
+    fn from(metadata: &MetadataMap) -> Self {
+        Said::new(|name| metadata.get(name).map(MetadataValue::as_encoded_bytes), deadline(metadata))
+    }
+}
+
+/// A value of metadata as text, where it is as HTTP has it.
+fn text(value: &[u8]) -> Option<String> {
+    let text = str::from_utf8(value).ok()?;
+    text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)).then(|| text.to_string())
 }
 
 /// A call that is about to be made: what it counts for, and which trace it belongs to.
@@ -72,14 +111,41 @@ struct Begun<'a> {
     trace: HashMap<String, String>,
 }
 
+/// A call of an author's method, for the agent's threads. It counts as under way until it has ended, or is dropped.
+pub(crate) struct Made<'a, F> {
+    pub agent: &'a Registered,
+    pub call: F,
+}
+
+/// What comes of an author's method.
+pub(crate) trait Calling<T>: Future<Output = Result<T, Status>> + Send + 'static {}
+
+impl<T, F: Future<Output = Result<T, Status>> + Send + 'static> Calling<T> for F {}
+
+impl<F> Made<'_, F> {
+    /// Makes it, apart from what serves.
+    fn apart<T: Send + 'static>(self) -> apart::Call<Result<T, Status>>
+    where
+        F: Calling<T>,
+    {
+        self.agent.apart.call(&self.agent.name, self.call)
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Services(pub Arc<Shared>);
 
 impl Services {
     pub fn new(plugin: Plugin) -> Self {
         let configured = AtomicBool::new(plugin.configuration.is_none());
-        let (replaced, _) = watch::channel(false);
-        Services(Arc::new(Shared { plugin, calls: Arc::default(), apart: Apart::default(), configured, replaced }))
+        Services(Arc::new(Shared {
+            plugin,
+            calls: Arc::default(),
+            apart: Apart::default(),
+            configured,
+            replaced: watch::Sender::default(),
+            ending: watch::Sender::default(),
+        }))
     }
 
     /// Counts a call in, and finds its agent.
@@ -119,22 +185,24 @@ impl Services {
         }
     }
 
-    /// Makes a call of an author's method, apart from what serves: a panic in it is an error of this one call.
-    fn make<T: Send + 'static>(
+    /// Makes the call of an author's method: a panic in it is an error of this one call.
+    fn make<'a, T: Send + 'static, A>(
         &self,
-        begun: Begun<'_>,
+        begun: Begun<'a>,
         method: &'static str,
         call: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> apart::Call<Result<T, Status>> {
+        answer: impl FnOnce(T) -> A + Send + 'static,
+    ) -> Made<'a, impl Calling<A>> {
         let Begun { under_way, agent, rpc, trace } = begun;
         let (shared, name) = (self.0.clone(), agent.name.clone());
-        agent.apart.call(&agent.name, async move {
+        let call = async move {
             let _under_way = under_way;
             let span = || trace::span(rpc, &trace, shared.plugin.on_call.as_ref());
             let span = panic::catch_unwind(AssertUnwindSafe(span)).unwrap_or_else(|_| Span::none());
             let context = Context { trace, replaced: shared.replaced.subscribe() };
-            within(context, caught(&name, method, call)).instrument(span).await
-        })
+            within(context, caught(&name, method, call)).instrument(span).await.map(answer)
+        };
+        Made { agent, call }
     }
 
     /// Ends the agents, once the calls under way have ended. One that does not end within the time is left behind.
@@ -192,13 +260,8 @@ fn category(named: Option<TaskCategory>, task_type: String) -> Category {
     }
 }
 
-/// The attempt's name as the host sent it.
-fn key(metadata: &tonic::metadata::MetadataMap) -> Option<String> {
-    metadata.get(IDEMPOTENCY_KEY).and_then(|v| v.to_str().ok()).filter(|key| !key.is_empty()).map(str::to_string)
-}
-
 /// The caller's deadline, from gRPC's own header: digits and a unit.
-fn deadline(metadata: &tonic::metadata::MetadataMap) -> Option<Instant> {
+fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = number.parse().ok()?;
@@ -226,74 +289,75 @@ fn inputs(inputs: Option<LiteralMap>) -> HashMap<String, Literal> {
     inputs.map(|i| i.literals).unwrap_or_default()
 }
 
-#[tonic::async_trait]
-impl AsyncAgentService for Services {
-    async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
-        let trace = trace::headers(request.metadata());
-        let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
-        // Whatever their values: what asks for less than a creation must not make a job.
-        let (find_only, abandon) =
-            (request.metadata().contains_key(FIND_ONLY), request.metadata().contains_key(ABANDON));
-        let request = request.into_inner();
+/// The calls of asynchronous agents that have one request and one answer, up to where the agent's threads take them over.
+impl Services {
+    pub fn create(
+        &self,
+        said: Said,
+        request: CreateTaskRequest,
+    ) -> Result<Made<'_, impl Calling<CreateTaskResponse>>, Status> {
         let template = request.template.unwrap_or_default();
         let metadata = request.task_execution_metadata.unwrap_or_default();
-        let (begun, any) = self.begin_async(&of_template(&template), "CreateTask", trace)?;
+        let (begun, any) = self.begin_async(&of_template(&template), "CreateTask", said.trace)?;
         let task = Task {
             category: of_template(&template),
             template,
-            idempotency_key: sent_key
+            idempotency_key: said
+                .key
                 .unwrap_or_else(|| idempotency_key(metadata.task_execution_id.as_ref(), &request.output_prefix)),
             output_prefix: request.output_prefix,
             metadata,
-            deadline,
+            deadline: said.deadline,
             connection: connection(&request.connection)?,
             max_dataset_size: 0,
             inputs: inputs(request.inputs),
         };
-        let resource_meta = if find_only {
-            self.make(begun, "Find", async move { any.find(task).await }).await?
-        } else if abandon {
-            self.make(begun, "Abandon", async move { any.abandon(task).await }).await?;
-            Vec::new()
-        } else {
-            self.make(begun, "Create", async move { any.create(task).await }).await?
+        let method = match (said.find_only, said.abandon) {
+            (true, _) => "Find",
+            (_, true) => "Abandon",
+            _ => "Create",
         };
-        Ok(Response::new(CreateTaskResponse { resource_meta }))
+        let call = async move {
+            match method {
+                "Find" => any.find(task).await,
+                "Abandon" => any.abandon(task).await.map(|()| Vec::new()),
+                _ => any.create(task).await,
+            }
+        };
+        Ok(self.make(begun, method, call, |resource_meta| CreateTaskResponse { resource_meta }))
     }
 
     #[allow(deprecated)]
-    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
-        let trace = trace::headers(request.metadata());
-        let request = request.into_inner();
+    pub fn get(&self, said: Said, request: GetTaskRequest) -> Result<Made<'_, impl Calling<GetTaskResponse>>, Status> {
         let category = category(request.task_category, request.task_type);
-        let (begun, any) = self.begin_async(&category, "GetTask", trace)?;
+        let (begun, any) = self.begin_async(&category, "GetTask", said.trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: request.output_prefix, connection };
-        let resource = self.make(begun, "Get", async move { any.get(job).await?.polled() }).await?;
-        Ok(Response::new(GetTaskResponse { resource: Some(resource) }))
+        let call = async move { any.get(job).await?.polled() };
+        Ok(self.make(begun, "Get", call, |resource| GetTaskResponse { resource: Some(resource) }))
     }
 
     #[allow(deprecated)]
-    async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
-        let trace = trace::headers(request.metadata());
-        let request = request.into_inner();
+    pub fn delete(
+        &self,
+        said: Said,
+        request: DeleteTaskRequest,
+    ) -> Result<Made<'_, impl Calling<DeleteTaskResponse>>, Status> {
         let category = category(request.task_category, request.task_type);
-        let (begun, any) = self.begin_async(&category, "DeleteTask", trace)?;
+        let (begun, any) = self.begin_async(&category, "DeleteTask", said.trace)?;
         let connection = connection(&request.connection)?;
         let job = Job { meta: request.resource_meta, category, output_prefix: String::new(), connection };
-        self.make(begun, "Delete", async move { any.delete(job).await }).await?;
-        Ok(Response::new(DeleteTaskResponse {}))
+        Ok(self.make(begun, "Delete", async move { any.delete(job).await }, |()| DeleteTaskResponse {}))
     }
 
     #[allow(deprecated)]
-    async fn get_task_metrics(
+    pub fn measure(
         &self,
-        request: Request<GetTaskMetricsRequest>,
-    ) -> Result<Response<GetTaskMetricsResponse>, Status> {
-        let trace = trace::headers(request.metadata());
-        let request = request.into_inner();
+        said: Said,
+        request: GetTaskMetricsRequest,
+    ) -> Result<Made<'_, impl Calling<GetTaskMetricsResponse>>, Status> {
         let category = category(request.task_category, request.task_type);
-        let (begun, any) = self.begin_async(&category, "GetTaskMetrics", trace)?;
+        let (begun, any) = self.begin_async(&category, "GetTaskMetrics", said.trace)?;
         let job = Job {
             meta: request.resource_meta,
             category,
@@ -311,8 +375,35 @@ impl AsyncAgentService for Services {
             metric: metric.name,
             data: Some(to_struct(metric.data.into_iter().collect())),
         };
-        let measured = self.make(begun, "Metrics", async move { any.metrics(job, query).await }).await?;
-        Ok(Response::new(GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() }))
+        let answer =
+            move |measured: Vec<_>| GetTaskMetricsResponse { results: measured.into_iter().map(result).collect() };
+        Ok(self.make(begun, "Metrics", async move { any.metrics(job, query).await }, answer))
+    }
+}
+
+#[tonic::async_trait]
+impl AsyncAgentService for Services {
+    async fn create_task(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
+        let said = Said::from(request.metadata());
+        Ok(Response::new(self.create(said, request.into_inner())?.apart().await?))
+    }
+
+    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<GetTaskResponse>, Status> {
+        let said = Said::from(request.metadata());
+        Ok(Response::new(self.get(said, request.into_inner())?.apart().await?))
+    }
+
+    async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
+        let said = Said::from(request.metadata());
+        Ok(Response::new(self.delete(said, request.into_inner())?.apart().await?))
+    }
+
+    async fn get_task_metrics(
+        &self,
+        request: Request<GetTaskMetricsRequest>,
+    ) -> Result<Response<GetTaskMetricsResponse>, Status> {
+        let said = Said::from(request.metadata());
+        Ok(Response::new(self.measure(said, request.into_inner())?.apart().await?))
     }
 
     type GetTaskLogsStream = Pin<Box<dyn Stream<Item = Result<GetTaskLogsResponse, Status>> + Send>>;
@@ -322,10 +413,10 @@ impl AsyncAgentService for Services {
         &self,
         request: Request<GetTaskLogsRequest>,
     ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
-        let trace = trace::headers(request.metadata());
+        let said = Said::from(request.metadata());
         let request = request.into_inner();
         let category = category(request.task_category, request.task_type);
-        let (begun, any) = self.begin_async(&category, "GetTaskLogs", trace)?;
+        let (begun, any) = self.begin_async(&category, "GetTaskLogs", said.trace)?;
         let job = Job {
             meta: request.resource_meta,
             category,
@@ -335,7 +426,8 @@ impl AsyncAgentService for Services {
         let query = LogsQuery { lines: request.lines, token: request.token };
         let (parts, received) = mpsc::channel(16);
         // The agent's own future is polled beside the stream of what it sends, and ends it: with an error, or well.
-        let work = self.make(begun, "Logs", async move { any.logs(job, query, LogSink { parts }).await });
+        let logs = async move { any.logs(job, query, LogSink { parts }).await };
+        let work = self.make(begun, "Logs", logs, |()| ()).apart();
         let lines = ReceiverStream::new(received).map(|part| Ok(logs_response(part)));
         let end = stream::once(work).filter_map(|outcome| std::future::ready(outcome.err().map(Err)));
         Ok(Response::new(Box::pin(stream::select(lines, end))))
@@ -363,15 +455,14 @@ impl SyncAgentService for Services {
         request: Request<Streaming<ExecuteTaskSyncRequest>>,
     ) -> Result<Response<Self::ExecuteTaskSyncStream>, Status> {
         use execute_task_sync_request::Part;
-        let trace = trace::headers(request.metadata());
-        let (sent_key, deadline) = (key(request.metadata()), deadline(request.metadata()));
+        let said = Said::from(request.metadata());
         let mut parts = request.into_inner();
         let Some(Part::Header(header)) = parts.message().await?.and_then(|m| m.part) else {
             return Err(Status::invalid_argument("the first message of a sync call must be its header"));
         };
         let template = header.template.unwrap_or_default();
         let category = of_template(&template);
-        let begun = self.begin(&category, "ExecuteTaskSync", trace)?;
+        let begun = self.begin(&category, "ExecuteTaskSync", said.trace)?;
         let Kind::Sync(any) = begun.agent.kind.clone() else {
             return Err(Status::failed_precondition(format!(
                 "ExecuteTaskSync was called for task category {category}, which is served by an async agent ({}): use CreateTask, GetTask and DeleteTask",
@@ -391,16 +482,18 @@ impl SyncAgentService for Services {
         let task = Task {
             category,
             template,
-            idempotency_key: sent_key
+            idempotency_key: said
+                .key
                 .unwrap_or_else(|| idempotency_key(metadata.task_execution_id.as_ref(), &header.output_prefix)),
             output_prefix: header.output_prefix,
             metadata,
-            deadline,
+            deadline: said.deadline,
             connection: connection(&header.connection)?,
             max_dataset_size: header.max_dataset_size_bytes,
             inputs: given,
         };
-        let resource = self.make(begun, "Execute", async move { execute(&*any, task).await }).await?;
+        let executed = self.make(begun, "Execute", async move { execute(&*any, task).await }, |resource| resource);
+        let resource = executed.apart().await?;
         let header = ExecuteTaskSyncResponseHeader { resource: Some(resource) };
         let answer = ExecuteTaskSyncResponse { res: Some(execute_task_sync_response::Res::Header(header)) };
         Ok(Response::new(Box::pin(stream::once(std::future::ready(Ok(answer))))))

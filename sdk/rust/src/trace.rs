@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use tonic::metadata::MetadataMap;
 use tracing::Span;
 
 /// The headers of W3C Trace Context and Baggage.
@@ -12,10 +11,8 @@ const HEADERS: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 pub(crate) type OnCall = Box<dyn Fn(&Span, &HashMap<String, String>) + Send + Sync>;
 
 /// What a call's headers say of its trace.
-pub(crate) fn headers(metadata: &MetadataMap) -> HashMap<String, String> {
-    let sent =
-        HEADERS.iter().filter_map(|name| Some((name.to_string(), metadata.get(*name)?.to_str().ok()?.to_string())));
-    sent.collect()
+pub(crate) fn headers(value: impl Fn(&str) -> Option<String>) -> HashMap<String, String> {
+    HEADERS.iter().filter_map(|name| Some((name.to_string(), value(name)?))).collect()
 }
 
 /// The span of a call. Lines within it have its fields.

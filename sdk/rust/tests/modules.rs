@@ -37,6 +37,7 @@ const ORDER: &[&str] = &[
     "hostlog",
     "tls",
     "service",
+    "exchange",
     "serve",
     "testing",
 ];
