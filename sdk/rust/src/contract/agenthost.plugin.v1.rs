@@ -47,6 +47,8 @@ pub struct Answer {
     pub status: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "4")]
     pub trailers: ::prost::alloc::vec::Vec<Header>,
+    #[prost(message, repeated, tag = "6")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
     #[prost(uint64, tag = "5")]
     pub oversize: u64,
 }
