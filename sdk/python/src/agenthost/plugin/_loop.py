@@ -15,7 +15,7 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ._errors import Exited
@@ -51,10 +51,10 @@ class AgentLoop:
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function in a thread, or a coroutine function in the agent's loop. sys.exit raises Exited."""
         if inspect.iscoroutinefunction(function):
-            return await self._in_loop(lambda: function(*args, **kwargs))
+            return await self.do(_Function(function, args, kwargs))
         result = await self._in_thread(function, *args, **kwargs)
         if inspect.isawaitable(result):  # a plain method that returns a coroutine, as decorators make them
-            return await self._in_loop(lambda: _awaited(result))
+            return await self.do(_Function(_awaited, (result,)))
         return result
 
     async def set_up(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ class AgentLoop:
             result = function(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
-        return await self._in_loop(run, watched=False)
+        return await self.do(_Function(run), watched=False)
 
     async def here(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a method of the agent from within a call: a coroutine in this loop, a plain function in a thread."""
@@ -103,7 +103,7 @@ class AgentLoop:
                 async for part in produced:
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(parts.put(part), here))
 
-        pumping = asyncio.ensure_future(self._in_loop(pump))
+        pumping = asyncio.ensure_future(self.do(_Function(pump)))
         try:
             while True:
                 taking = asyncio.ensure_future(parts.get())
@@ -124,25 +124,47 @@ class AgentLoop:
         def call() -> Any:
             try:
                 return context.run(function, *args, **kwargs)
-            except (SystemExit, KeyboardInterrupt, GeneratorExit) as e:
+            except _EXITS as e:
                 raise _exited(e) from e
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def _in_loop(self, begin: Callable[[], Coroutine[Any, Any, Any]], watched: bool = True) -> Any:
-        inbox, pulse = self._started()
-        call = _Call(begin, self._answers_to())
-        if watched:
-            pulse.begin()
+    async def do(self, errand: Errand, watched: bool = True) -> Any:
+        """Has an errand run in the agent's loop, and waits for what comes of it."""
+        back = asyncio.get_running_loop().create_future()
+
+        def settle(_: Errand) -> None:
+            if not back.done():  # its caller has gone
+                back.set_result(None)
+
+        self.send((errand,), settle, watched)
         try:
-            inbox.put(call.begin)
-            return await call.answer
+            await back
         except asyncio.CancelledError:
-            call.cancel(inbox)
+            self.recall(errand)
             raise
-        finally:
-            if watched:
-                pulse.end()
+        if errand.error is not None:
+            raise errand.error
+        return errand.result
+
+    def send(self, errands: Sequence[Errand], settle: Callable[[Any], None], watched: bool = True) -> None:
+        """Has errands run in the agent's loop, each by itself, for the price of one wake-up.
+
+        :param settle: gets each when it is back, in the loop that this is called in; not those that were recalled.
+        """
+        inbox, pulse = self._started()
+        home = self._answers_to()
+        if watched:
+            pulse.begin(len(errands))
+        for errand in errands:
+            errand.leave(home, settle, pulse if watched else None)
+        inbox.put(*(errand.begin for errand in errands))
+
+    def recall(self, errand: Errand) -> None:
+        """Ends an errand that nobody waits for any more; in the loop that it was sent from."""
+        inbox, _ = self._started()
+        errand.give_up()
+        inbox.put(errand.cancel)
 
     def _started(self) -> tuple[_Inbox, Pulse]:
         """The loop, which is begun with the first coroutine: many agents have none."""
@@ -182,18 +204,6 @@ async def _awaited(awaitable: Any) -> Any:
     return await awaitable
 
 
-async def _without_exit(begin: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    try:
-        return await begin()  # within the call, which alone ends by an error of its beginning
-    except (SystemExit, KeyboardInterrupt) as e:
-        raise _exited(e) from e
-
-
-def _exited(error: BaseException) -> Exited:
-    code = f"({error.code!r})" if isinstance(error, SystemExit) else ""
-    return Exited(f"the call tried to end the process with {type(error).__name__}{code}; only the call has ended")
-
-
 class _Inbox:
     """What other threads have to do in an event loop. One wake-up takes it to all that has come by then: each is a
     system call, during which the other threads take Python's lock, and then keep it for a while."""
@@ -203,10 +213,10 @@ class _Inbox:
         self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._woken = False
 
-    def put(self, function: Callable[[], None]) -> None:
-        """Has a function run in the loop, behind those that came before; RuntimeError once the loop is closed. The
-        function must not raise: those behind it would be lost."""
-        self._waiting.append(function)
+    def put(self, *functions: Callable[[], None]) -> None:
+        """Has functions run in the loop, behind those that came before; RuntimeError once the loop is closed. They
+        must not raise: those behind them would be lost."""
+        self._waiting.extend(functions)
         if not self._woken:
             self._woken = True
             self.loop.call_soon_threadsafe(self._take)
@@ -217,49 +227,97 @@ class _Inbox:
             self._waiting.popleft()()
 
 
-class _Call:
-    """A call on its way to an agent's loop and back. One whose caller has gone before it was begun is not begun."""
+class Errand:
+    """What is to be done in an agent's loop, on its way there and back. One whose caller has gone before it was begun
+    is not begun."""
 
-    __slots__ = ("_begin", "_context", "_gone", "_home", "_task", "answer")
+    __slots__ = ("_context", "_gone", "_home", "_pulse", "_settle", "_task", "error", "result")
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, Any]], home: _Inbox) -> None:
-        """:param home: that of the caller's loop."""
-        self.answer: asyncio.Future[Any] = home.loop.create_future()
-        self._begin = begin
+    _home: _Inbox
+    _settle: Callable[[Any], None]
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        """What `run` returned, once it is back."""
+        self.error: BaseException | None = None
+        """What it raised instead."""
         self._context = contextvars.copy_context()
-        self._home = home
         self._gone = False
-        self._task: asyncio.Task[Any] | None = None
+        self._pulse: Pulse | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> Any:
+        """Does it, in the agent's loop."""
+        raise NotImplementedError
+
+    def explain(self, error: BaseException) -> BaseException:
+        """What the caller gets of an error, if it still waits; in the agent's loop, within the call."""
+        return error
+
+    # In the caller's loop:
+
+    def leave(self, home: _Inbox, settle: Callable[[Any], None], pulse: Pulse | None) -> None:
+        self._home, self._settle, self._pulse = home, settle, pulse
+
+    def give_up(self) -> None:
+        self._gone = True
+        self._end_pulse()
+
+    def _arrive(self) -> None:
+        if not self._gone:
+            self._end_pulse()
+            self._settle(self)
+
+    def _end_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.end()
+            self._pulse = None
+
+    # In the agent's loop:
 
     def begin(self) -> None:
-        """Runs in the agent's loop."""
         if not self._gone:
-            self._task = self._context.run(self._start)
-            self._task.add_done_callback(self._finish)
+            self._task = self._context.run(asyncio.get_running_loop().create_task, self._run())
 
-    def _start(self) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(_without_exit(self._begin))
-
-    def cancel(self, inbox: _Inbox) -> None:
-        """Runs in the caller's loop."""
-        self._gone = True
-        inbox.put(self._cancel_begun)
-
-    def _cancel_begun(self) -> None:
+    def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        error: BaseException | None = RuntimeError("the call was cancelled") if task.cancelled() else task.exception()
-        result = None if error is not None else task.result()
-        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: the plugin has ended
-            self._home.put(lambda: self._settle(result, error))
+    async def _run(self) -> None:
+        try:
+            self.result = await self.run()
+        except BaseException as e:
+            self.error = _exited(e) if isinstance(e, _EXITS) else e
+            if isinstance(e, asyncio.CancelledError):
+                self.error = RuntimeError("the call was cancelled")
+            if not self._gone:
+                self.error = self.explain(self.error)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the caller's loop is closed: the plugin has ended
+                self._home.put(self._arrive)
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
-        """Runs in the caller's loop."""
-        if self.answer.done():  # its caller has gone
-            return
-        if error is not None:
-            self.answer.set_exception(error)
-        else:
-            self.answer.set_result(result)
+
+class _Function(Errand):
+    """Calls a function that returns a coroutine."""
+
+    __slots__ = ("_args", "_function", "_kwargs")
+
+    def __init__(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._function, self._args, self._kwargs = function, args, kwargs or {}
+
+    async def run(self) -> Any:
+        return await self._function(*self._args, **self._kwargs)  # within it, which alone ends by a wrong call
+
+
+_EXITS = (SystemExit, KeyboardInterrupt, GeneratorExit)
+
+
+def _exited(error: BaseException) -> Exited:
+    code = f"({error.code!r})" if isinstance(error, SystemExit) else ""
+    return Exited(f"the call tried to end the process with {type(error).__name__}{code}; only the call has ended")

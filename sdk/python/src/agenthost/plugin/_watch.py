@@ -39,9 +39,9 @@ class Pulse:
         self._stands_at = ""
         _watch.add(self)
 
-    def begin(self) -> None:
-        """A call waits for the loop from now on, or runs in it, until `end`."""
-        self._calls += 1
+    def begin(self, calls: int = 1) -> None:
+        """Calls wait for the loop from now on, or run in it, each until `end`."""
+        self._calls += calls
         _watch.wake()
 
     def end(self) -> None:
