@@ -559,7 +559,7 @@ def test_a_stopping_plugin_says_that_it_has_not_taken_a_call(
         register = service.register
         service = dataclasses.replace(service, register=lambda server: register(_Registering(server)))
 
-    async def scenario() -> tuple[Any, Any]:
+    async def scenario() -> list[tuple[Any, Any]]:
         address = f"unix:{tmp_path}/socket"
         process = await start(service, address)
         async with grpc.aio.insecure_channel(address) as channel:
@@ -577,17 +577,18 @@ def test_a_stopping_plugin_says_that_it_has_not_taken_a_call(
             ending = process.end()
             while not process._calls._draining:
                 await asyncio.sleep(0.01)
-            late = create(request)
-            trailer, code = await late.trailing_metadata(), await late.code()
+            logs = channel.unary_stream("/flyteidl.service.AsyncAgentService/GetTaskLogs")
+            late = [create(request), logs(b"")]
+            refused = [(await one.code(), dict(await one.trailing_metadata())) for one in late]
             counter.hold.set()
             await under_way
             await ending
             await process.ended()
-        return code, dict(trailer)
+        return refused
 
-    code, trailer = asyncio.run(scenario())
-    assert code is grpc.StatusCode.UNAVAILABLE
-    assert trailer["agenthost-not-taken"] == "1"
+    for code, trailer in asyncio.run(scenario()):
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert trailer["agenthost-not-taken"] == "1"
     assert counter.closed
 
 

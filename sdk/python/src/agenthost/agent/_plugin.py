@@ -116,10 +116,11 @@ ConfigError(key='regoin', message='unknown key: did you mean "region"?')]
 
     def service(self) -> Service:
         """The plugin's services, for a server. Raises LoadError where agents contradict each other."""
-        registry = self._registry()
+        agents = AgentService(Native(self.replaced), self._registry(), self._check_ready)
         return Service(
             description=self._description(),
-            register=AgentService(Native(self.replaced), registry, self._check_ready).register,
+            register=agents.register,
+            methods=agents.methods(),
             configure=self._configured_with,
             metrics=self._metrics and functools.partial(AgentLoop(limit=1).call, self._metrics),
             replaced=self.replaced,

@@ -28,9 +28,9 @@ def main(program: str, dialect: ConnectorDialect) -> NoReturn:
     def load() -> Service:
         registry = dialect.load(arguments.modules).only(arguments.task_types)
         import_lazy({type(one.agent).__module__ for one in registry.all()})
-        return Service(
-            _description(program, dialect, arguments.name, registry), AgentService(dialect, registry).register
-        )
+        agents = AgentService(dialect, registry)
+        description = _description(program, dialect, arguments.name, registry)
+        return Service(description, agents.register, agents.methods())
 
     serve(load, _hint(program, arguments.task_types))
 

@@ -13,7 +13,7 @@ import os
 # grpc's own lines about handshakes that failed have no form that a host could read. Read when grpc is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-from ._calls import deadline
+from ._calls import AgentCall, Answering, Call, Method, deadline
 from ._contract import (
     ABANDON_HEADER,
     CAPABILITY_FIND_BY_KEY,
@@ -25,7 +25,7 @@ from ._contract import (
     Description,
 )
 from ._errors import CallError, LoadError, cut, status_of
-from ._guard import guarded, guarded_stream
+from ._guard import guarded_stream
 from ._hostlog import take_over
 from ._loop import AgentLoop
 from ._replaced import Replaced
@@ -38,17 +38,20 @@ __all__ = [
     "CAPABILITY_IDEMPOTENT_CREATE",
     "FIND_ONLY_HEADER",
     "IDEMPOTENCY_KEY_HEADER",
+    "AgentCall",
     "AgentLoop",
+    "Answering",
+    "Call",
     "CallError",
     "CategoryCapabilities",
     "ConfigError",
     "Description",
     "LoadError",
+    "Method",
     "Replaced",
     "Service",
     "cut",
     "deadline",
-    "guarded",
     "guarded_stream",
     "serve",
     "start",

@@ -21,9 +21,10 @@ class LoadError(Exception):
 class CallError(Exception):
     """An error with a status code of its own, which reaches the caller as it is."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, trailers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.trailers = trailers
 
 
 class Exited(Exception):
@@ -66,9 +67,9 @@ def _advice(error: BaseException) -> str:
 
 def cut(text: str, limit: int = MAX_MESSAGE) -> str:
     """Keeps the head and the tail of a long text, where the reasons are."""
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")
     if len(data) <= limit:
-        return text
+        return data.decode()
     half = limit // 2
     head, tail = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
     return f"{head}\n… ({len(data) - 2 * half} bytes cut) …\n{tail}"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import TypeVar
-
-import grpc.aio
 
 from ._errors import CallError, status_of
 
@@ -16,31 +14,8 @@ _log = logging.getLogger("agenthost")
 T = TypeVar("T")
 
 
-async def guarded(context: grpc.aio.ServicerContext, agent: str, category: str, method: str, call: Awaitable[T]) -> T:
-    """Awaits a call. What it raises ends the RPC with a status that names the agent; the traceback goes to the log."""
-    try:
-        return await call
-    except asyncio.CancelledError:
-        raise
-    except Exception as e:
-        await _refuse(context, agent, category, method, e)
-        raise
-
-
-async def guarded_stream(
-    context: grpc.aio.ServicerContext, agent: str, category: str, method: str, parts: AsyncIterator[T]
-) -> AsyncIterator[T]:
-    """Like guarded, for a call that yields its answer in parts."""
-    try:
-        async for part in parts:
-            yield part
-    except (asyncio.CancelledError, GeneratorExit):
-        raise
-    except Exception as e:
-        await _refuse(context, agent, category, method, e)
-
-
-async def _refuse(context: grpc.aio.ServicerContext, agent: str, category: str, method: str, error: Exception) -> None:
+def refused(agent: str, category: str, method: str, error: BaseException) -> CallError:
+    """The status of a call that raised an error, which names the agent. The traceback goes to the log."""
     status = status_of(agent, method, error)
     # What an agent raises on purpose, with a code, needs no traceback.
     expected = isinstance(error, (CallError, NotImplementedError))
@@ -56,4 +31,15 @@ async def _refuse(context: grpc.aio.ServicerContext, agent: str, category: str, 
             "error": str(status),
         },
     )
-    await context.abort(status.code, str(status))
+    return status
+
+
+async def guarded_stream(agent: str, category: str, method: str, parts: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The parts of an answer. What raises one ends it with the CallError that `refused` makes of it."""
+    try:
+        async for part in parts:
+            yield part
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except Exception as e:
+        raise refused(agent, category, method, e) from e

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from . import _certificate, _contract, _handshake, _hostlog
-from ._calls import Calls
+from ._calls import Calls, Method, aborting
 from ._contract import ConfigError, Description
 from ._errors import CallError, LoadError, cut
 from ._replaced import Replaced
@@ -48,7 +48,9 @@ class Service:
 
     description: Description
     register: Callable[[grpc.aio.Server], None]
-    """Adds Flyte's services to a server."""
+    """Adds Flyte's services to a server, but for these methods:"""
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    """Those that an agent answers, by their full names."""
     configure: Callable[[str], Awaitable[Sequence[ConfigError]]] = field(default=_no_configuration)
     """Takes the configuration as JSON text, once."""
     metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -127,6 +129,7 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
         ),
     )
     service.register(calls.counting(server))
+    server.add_generic_rpc_handlers(calls.handlers(service.methods))
     process = Process(service, server, calls)
     server.add_generic_rpc_handlers(process.handlers())
     healthy = health.aio.HealthServicer()
@@ -221,11 +224,11 @@ class Process:
     async def _configure(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         try:
             errors = await self._service.configure(request.config)
-        except CallError as e:
-            await context.abort(e.code, str(e))
+        except CallError:
+            raise
         except Exception as e:
             _log.exception("the plugin's configuration failed")
-            await context.abort(grpc.StatusCode.INTERNAL, cut(f"Configure: {type(e).__name__}: {e}"))
+            raise CallError(grpc.StatusCode.INTERNAL, cut(f"Configure: {type(e).__name__}: {e}")) from e
         return _contract.ConfigureResponse(errors=[{"key": e.key, "message": e.message} for e in errors])
 
     async def _drain(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -234,13 +237,12 @@ class Process:
 
     async def _metrics(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         if self._service.metrics is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the plugin has no metrics of its own")
-            raise AssertionError  # abort has
+            raise CallError(grpc.StatusCode.UNIMPLEMENTED, "the plugin has no metrics of its own")
         try:
             return _contract.MetricsResponse(text=await self._service.metrics())
         except Exception as e:
             _log.exception("the plugin's metrics failed")
-            await context.abort(grpc.StatusCode.INTERNAL, cut(f"Metrics: {type(e).__name__}: {e}"))
+            raise CallError(grpc.StatusCode.INTERNAL, cut(f"Metrics: {type(e).__name__}: {e}")) from e
 
     async def _shutdown(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         remaining = context.time_remaining()
@@ -256,7 +258,7 @@ class Process:
 
 
 def _unary(answer: Callable[..., Awaitable[Any]], request: Any) -> grpc.RpcMethodHandler:
-    return grpc.unary_unary_rpc_method_handler(answer, request.FromString, _serialize)
+    return grpc.unary_unary_rpc_method_handler(aborting(answer), request.FromString, _serialize)
 
 
 def _serialize(message: Any) -> bytes:

@@ -13,7 +13,16 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from agenthost.plugin import ABANDON_HEADER, FIND_ONLY_HEADER, CallError, guarded, guarded_stream
+from agenthost.plugin import (
+    ABANDON_HEADER,
+    FIND_ONLY_HEADER,
+    AgentCall,
+    Answering,
+    Call,
+    CallError,
+    Method,
+    guarded_stream,
+)
 
 from ._registry import Registered, Registry
 
@@ -72,29 +81,38 @@ class AgentService:
         for one in registry.all():
             one.loop.serves(one.name)
 
+    def methods(self) -> dict[str, Method]:
+        """Those of asynchronous agents that have one answer, by their full names."""
+        d = self._dialect
+        found = {
+            "CreateTask": self._create,
+            "GetTask": self._about_job("Get", d.get),
+            "DeleteTask": self._about_job("Delete", d.delete),
+            "GetTaskMetrics": self._about_job("Metrics", d.metrics),
+        }
+        return {
+            f"/flyteidl.service.AsyncAgentService/{name}": Method(d.message(f"{name}Request"), route)
+            for name, route in found.items()
+        }
+
     def register(self, server: grpc.aio.Server) -> None:
+        """Adds all the others."""
         d = self._dialect
 
-        def unary(method: str, answer: Callable[..., Any]) -> grpc.RpcMethodHandler:
+        def listing(method: str, answer: Callable[..., Any]) -> grpc.RpcMethodHandler:
             return grpc.unary_unary_rpc_method_handler(answer, d.message(f"{method}Request").FromString, _serialize)
 
         logs = grpc.unary_stream_rpc_method_handler(self._logs, d.message("GetTaskLogsRequest").FromString, _serialize)
         services: dict[str, dict[str, grpc.RpcMethodHandler]] = {
-            "AsyncAgentService": {
-                "CreateTask": unary("CreateTask", self._create),
-                "GetTask": unary("GetTask", self._job_call("Get", d.get)),
-                "DeleteTask": unary("DeleteTask", self._job_call("Delete", d.delete)),
-                "GetTaskMetrics": unary("GetTaskMetrics", self._job_call("Metrics", d.metrics)),
-                "GetTaskLogs": logs,
-            },
+            "AsyncAgentService": {"GetTaskLogs": logs},
             "AgentMetadataService": {
-                "ListAgents": unary("ListAgents", self._list),
-                "GetAgent": unary("GetAgent", self._one),
+                "ListAgents": listing("ListAgents", self._list),
+                "GetAgent": listing("GetAgent", self._one),
             },
         }
         if d.has_sync:
             execute = grpc.stream_stream_rpc_method_handler(
-                self._execute, d.message("ExecuteTaskSyncRequest").FromString, _serialize
+                self._execute, d.message("ExecuteTaskSyncRequest").FromString
             )
             services["SyncAgentService"] = {"ExecuteTaskSync": execute}
         server.add_generic_rpc_handlers(
@@ -104,32 +122,31 @@ class AgentService:
             )
         )
 
-    async def _create(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
+    def _create(self, request: Any, call: Call) -> AgentCall:
         template = request.template
-        one = await self._find(context, template.type, template.task_type_version, is_sync=False)
-        metadata = _metadata(context)
-        method, call = "Create", self._dialect.create
+        one = self._find(template.type, template.task_type_version, is_sync=False)
+        metadata = call.texts()
+        method, answer = "Create", self._dialect.create
         # Whatever the values: what asks for less than a creation must not make a job.
         if FIND_ONLY_HEADER in metadata:
-            method, call = "Find", self._dialect.find
+            method, answer = "Find", self._dialect.find
         elif ABANDON_HEADER in metadata:
-            method, call = "Abandon", self._dialect.abandon
-        return await self._guarded(context, one, method, one.loop.call(call, one, request, metadata))
+            method, answer = "Abandon", self._dialect.abandon
+        return _asked(one, method, answer, request, metadata)
 
-    def _job_call(self, method: str, call: Callable[[Registered, Any], Any]) -> Callable[..., Any]:
-        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            one = await self._find_job(context, request)
-            return await self._guarded(context, one, method, one.loop.call(call, one, request))
+    def _about_job(self, method: str, answer: Callable[..., Any]) -> Callable[[Any, Call], AgentCall]:
+        def route(request: Any, _: Call) -> AgentCall:
+            return _asked(self._find_job(request), method, answer, request)
 
-        return answer
+        return route
 
     async def _logs(self, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-        one = await self._find_job(context, request)
+        one = self._find_job(request)
         parts = one.loop.stream(self._dialect.logs, one, request)
-        async for part in guarded_stream(context, one.name, one.task_type, "Logs", parts):
+        async for part in guarded_stream(one.name, one.task_type, "Logs", parts):
             yield part
 
-    async def _execute(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+    async def _execute(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         """Answers with one message, the header with the resource and its outputs: FlytePropeller reads no more."""
         header, inputs = None, self._dialect.message("LiteralMap")()
         async for part in requests:
@@ -138,16 +155,14 @@ class AgentService:
             if part.HasField("inputs"):
                 inputs.MergeFrom(part.inputs)
         if header is None:
-            await context.abort(
+            raise CallError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the call has no header: ExecuteTaskSync needs a header with the task's template first",
             )
-            return
-        template = header.template
-        one = await self._find(context, template.type, template.task_type_version, is_sync=True)
-        yield await self._guarded(
-            context, one, "Execute", one.loop.call(self._dialect.execute, one, header, inputs, _metadata(context))
-        )
+        call = Call.of(context)
+        one = self._find(header.template.type, header.template.task_type_version, is_sync=True)
+        asked = _asked(one, "Execute", self._dialect.execute, header, inputs, call.texts())
+        yield await one.loop.do(Answering(asked, call))
 
     async def _list(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         return _only_field(self._dialect.message("ListAgentsResponse"), self._agents())
@@ -156,7 +171,7 @@ class AgentService:
         for agent in self._agents():
             if agent.name == request.name:
                 return _only_field(self._dialect.message("GetAgentResponse"), agent)
-        await context.abort(grpc.StatusCode.NOT_FOUND, f'this plugin has no agent "{request.name}"')
+        raise CallError(grpc.StatusCode.NOT_FOUND, f'this plugin has no agent "{request.name}"')
 
     def _agents(self) -> list[Any]:
         grouped: dict[tuple[str, bool], list[Any]] = {}
@@ -165,34 +180,25 @@ class AgentService:
             grouped.setdefault((one.name, one.is_sync), []).append(category(name=one.task_type, version=one.version))
         return [self._dialect.listed(name, is_sync, categories) for (name, is_sync), categories in grouped.items()]
 
-    async def _find_job(self, context: grpc.aio.ServicerContext, request: Any) -> Registered:
+    def _find_job(self, request: Any) -> Registered:
         category = request.task_category
         # task_type is what Flyte asked by before there were categories, and Flyte 2 has dropped it.
-        name = category.name or getattr(request, "task_type", "")
-        return await self._find(context, name, category.version, is_sync=False)
+        return self._find(category.name or getattr(request, "task_type", ""), category.version, is_sync=False)
 
-    async def _find(self, context: grpc.aio.ServicerContext, task_type: str, version: int, is_sync: bool) -> Registered:
-        try:
-            found = self._registry.find(task_type, version, is_sync)
-            self._check_ready()
-            return found
-        except CallError as e:
-            await context.abort(e.code, str(e))
-            raise
+    def _find(self, task_type: str, version: int, is_sync: bool) -> Registered:
+        found = self._registry.find(task_type, version, is_sync)
+        self._check_ready()
+        return found
 
-    @staticmethod
-    async def _guarded(context: grpc.aio.ServicerContext, one: Registered, method: str, call: Any) -> Any:
-        return await guarded(context, one.name, one.task_type, method, call)
+
+def _asked(one: Registered, method: str, answer: Callable[..., Any], *args: Any) -> AgentCall:
+    return AgentCall(one.loop, one.name, one.task_type, method, answer, (one, *args))
 
 
 def _only_field(message: Any, value: Any) -> Any:
     """A message of one field, which Flyte 2 has another name for."""
     (field,) = message.DESCRIPTOR.fields
     return message(**{field.name: value})
-
-
-def _metadata(context: grpc.aio.ServicerContext) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 def _serialize(message: Any) -> bytes:
