@@ -27,7 +27,7 @@ deadline: ContextVar[datetime.datetime | None] = ContextVar("agenthost_deadline"
 
 
 class Call:
-    """What a call says of itself besides its request."""
+    """What a call says of itself besides its request, whichever way it came."""
 
     __slots__ = ("deadline", "metadata")
 
@@ -98,7 +98,8 @@ class Answering(Errand):
 
 
 class Calls:
-    """Counts the calls of Flyte's services. go-plugin's own do not count: its streams live as long as the plugin."""
+    """Counts the calls of Flyte's services. go-plugin's own do not count, nor does the stream of calls: these live as
+    long as the plugin."""
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
@@ -106,12 +107,16 @@ class Calls:
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.drained = asyncio.Event()
+        """Set when the last call has ended and none is taken any more."""
 
     async def drain(self, timeout: float) -> int:
         """Refuses new calls and waits for those under way. Returns how many still run after the time."""
         self._draining = True
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
+        if not self._running:
+            self.drained.set()
         return self._running
 
     def take(self, method: Method, request: bytes, call: Call) -> AgentCall:

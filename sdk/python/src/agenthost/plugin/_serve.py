@@ -21,6 +21,7 @@ from . import _certificate, _contract, _handshake, _hostlog
 from ._calls import Calls, Method, aborting
 from ._contract import ConfigError, Description
 from ._errors import CallError, LoadError, cut
+from ._exchange import Exchange
 from ._replaced import Replaced
 
 _log = logging.getLogger("agenthost")
@@ -50,7 +51,7 @@ class Service:
     register: Callable[[grpc.aio.Server], None]
     """Adds Flyte's services to a server, but for these methods:"""
     methods: Mapping[str, Method] = field(default_factory=dict)
-    """Those that an agent answers, by their full names."""
+    """Those that an agent answers, by their full names. They are called by themselves, and many at a time."""
     configure: Callable[[str], Awaitable[Sequence[ConfigError]]] = field(default=_no_configuration)
     """Takes the configuration as JSON text, once."""
     metrics: Callable[[], Awaitable[bytes]] | None = None
@@ -130,6 +131,8 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
     )
     service.register(calls.counting(server))
     server.add_generic_rpc_handlers(calls.handlers(service.methods))
+    if service.methods and not _is_intercepted():
+        server.add_generic_rpc_handlers((Exchange(calls, service.methods).handler(),))
     process = Process(service, server, calls)
     server.add_generic_rpc_handlers(process.handlers())
     healthy = health.aio.HealthServicer()
@@ -147,6 +150,12 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
         )
     await server.start()
     return process
+
+
+def _is_intercepted() -> bool:
+    """Whether somebody puts interceptors into the servers of this process, as instrumentation of gRPC does in the place
+    of the function that makes them. They would see a stream of calls as one."""
+    return grpc.aio.server is not grpc.aio._server.server
 
 
 class Process:
