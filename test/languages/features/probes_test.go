@@ -707,6 +707,43 @@ var probes = map[string]func(*example) error{
 		_, err = job.Get(e.t.Context())
 		return refuses(err, codes.NotFound)
 	},
+	// Polls in one message are answered, each once, as one by itself.
+	"many-calls": func(e *example) error {
+		const polls = 50
+		stream, err := pluginv1.NewCallServiceClient(e.Conn()).Exchange(e.t.Context())
+		if err != nil {
+			return err
+		}
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		request, err := proto.Marshal(&admin.GetTaskRequest{TaskCategory: &admin.TaskCategory{Name: jobType}, ResourceMeta: []byte("legacy:running")})
+		if err != nil {
+			return err
+		}
+		var calls pluginv1.Calls
+		for id := range uint64(polls) {
+			calls.Calls = append(calls.Calls, &pluginv1.Call{Id: id + 1, Method: service.AsyncAgentService_GetTask_FullMethodName, Request: request})
+		}
+		if err := stream.Send(&calls); err != nil {
+			return err
+		}
+		answered := map[uint64]bool{}
+		for len(answered) < polls {
+			answers, err := stream.Recv()
+			if err != nil {
+				return err
+			}
+			for _, answer := range answers.GetAnswers() {
+				var got admin.GetTaskResponse
+				if err := proto.Unmarshal(answer.GetMessage(), &got); err != nil || got.GetResource().GetPhase() != core.TaskExecution_RUNNING || answered[answer.GetId()] {
+					return fmt.Errorf("call %d is answered with %v, %w", answer.GetId(), &got, err)
+				}
+				answered[answer.GetId()] = true
+			}
+		}
+		return stream.CloseSend()
+	},
 	// A process that is being replaced hears it while its calls go on: the example logs "replaced" from behind a call that asked to
 	// be told ("watch"). It takes calls as before, which the host makes elsewhere.
 	"replaced": func(e *example) error {
