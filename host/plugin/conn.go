@@ -33,6 +33,8 @@ const (
 	maxAtWill = 64 << 10
 	// maxAnswerHeaders bounds the headers of an answer, in bytes.
 	maxAnswerHeaders = 1 << 20
+	// streamWindow is how much a plugin may send of one answer before it is read, and connWindow of all, in bytes.
+	streamWindow, connWindow = 1 << 20, 4 << 20
 	// readBuffer is what a connection to a plugin takes at once of what TLS, which has a buffer of its own, has read, in bytes: most are idle.
 	readBuffer = 4 << 10
 )

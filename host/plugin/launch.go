@@ -60,6 +60,8 @@ func (s *start) launch(ctx context.Context) error {
 			grpc.WithDefaultCallOptions(atMost), // in the place of go-plugin's, which is none
 			grpc.WithMaxHeaderListSize(maxAnswerHeaders),
 			grpc.WithReadBufferSize(readBuffer),
+			grpc.WithStaticStreamWindowSize(streamWindow), // grpc-go's own measures the bandwidth with a PING for each lone answer
+			grpc.WithStaticConnWindowSize(connWindow),
 		}, s.env.DialOptions...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			s.proc.SetEnv(s.sandboxed(s.spec.Environ(cmd.Env, s.rundir.Path(), clientCert)))

@@ -84,12 +84,18 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	}
 }
 
+// streamWindow is how much the host may send of one request before it is read, and connWindow of all, in bytes. Of their own accord gRPC's
+// servers measure the bandwidth, with a PING for each lone request.
+const streamWindow, connWindow = 1 << 20, 4 << 20
+
 // ServerOptions are what the gRPC server needs: no limit on the size of messages, as many pings as the host likes, the
 // interceptors by which Close knows of the calls in flight, and those that GRPC added.
 func (s *Server) ServerOptions() []grpc.ServerOption {
 	return append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(s.trackUnary),
 		grpc.ChainStreamInterceptor(s.trackStream),

@@ -127,6 +127,8 @@ async def start(service: Service, address: str, tls: tuple[_certificate.Certific
             ("grpc.http2.min_ping_interval_without_data_ms", 1000),
             ("grpc.http2.max_ping_strikes", 0),
             ("grpc.so_reuseport", 0),
+            # It would measure the bandwidth with a PING for each lone request.
+            ("grpc.http2.bdp_probe", 0),
         ),
     )
     service.register(calls.counting(server))
