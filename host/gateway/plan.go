@@ -242,11 +242,15 @@ func (g *Gateway) await(ctx context.Context, begun <-chan struct{}, of *tracing.
 
 // awaitReturn has a call that makes a job wait for a plugin that was removed a short while ago, until just before its caller's
 // deadline: NOT_FOUND at once would cost a task all its attempts within a second, and the plugin may have been removed by
-// mistake. ok is false where there was no such plugin.
+// mistake. ok is false where there was no such plugin, and none is in its place.
 func (g *Gateway) awaitReturn(ctx context.Context, c *routedCall, info requestInfo) (ok bool, err error) {
-	removed, known := g.routes.Table().Removed(info.category)
-	if !known || !g.enabled.Has(guarantee.WaitsForPlugin) {
+	if !g.enabled.Has(guarantee.WaitsForPlugin) {
 		return false, nil
+	}
+	table := g.routes.Table()
+	removed, known := table.Removed(info.category)
+	if !known { // another may have come into its place by the time that the call hears of the removal
+		return c.lookup(table, info, envelope{}), nil
 	}
 	gone := &removedPlugin{removed}
 	recorded := routedCall{info: info, route: gone.route(info.category)}

@@ -81,6 +81,25 @@ func TestANewTaskThatWaitsForAPluginSurvivesItsRemoval(t *testing.T) {
 	}
 }
 
+// It may hear of the removal only when another is in the place already.
+func TestANewTaskThatHearsLateOfARemovalGoesToThePluginInThePlace(t *testing.T) {
+	going := leaving{restarting{err: errors.New(`plugin "restarting" is draining: it was taken out of the configuration`)}, make(chan struct{})}
+	f := startGateway(t, going, asyncAgent("x"))
+	answered := make(chan error, 1)
+	waiting := soon(t)
+	go func() {
+		_, err := f.call(waiting, async1+"CreateTask", create("x"))
+		answered <- err
+	}()
+	wait.Until(t, "the call waits", func() bool { return len(f.gateway.Waiting()) == 1 })
+	agent := startAgent(t, answering(&admin.CreateTaskResponse{}))
+	f.publish(t, agent.claims(route.Policy{}, asyncAgent("x")))
+	close(going.gone)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
 // The call has one seat among those that wait, although it has waited for two plugins, one after the other.
 func TestANewTaskThatWaitsForAPluginWaitsOnceItIsRemoved(t *testing.T) {
 	going := leaving{restarting{err: errors.New(`plugin "restarting" died`)}, make(chan struct{})}
@@ -115,7 +134,7 @@ func (f *front) removeWhileACallWaits(t *testing.T, going leaving) (answered cha
 		_, err := f.call(waiting, async1+"CreateTask", create("x"))
 		answered <- err
 	}()
-	wait.Until(t, "the call waits", func() bool { return f.underWay("CreateTask") == 1 })
+	wait.Until(t, "the call waits", func() bool { return len(f.gateway.Waiting()) == 1 })
 	table, _ := route.Rules(nil).TableAfter(removedOf("restarting", time.Minute, asyncAgent("x")))
 	f.routes.Publish(table)
 	close(going.gone)

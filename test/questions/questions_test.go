@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -309,6 +310,14 @@ func TestEachQuestionIsAnsweredByItsCommand(t *testing.T) {
 		said = elsewhere.run(t, "agenthost explain --task fdone -o json --replicas 127.0.0.1:1,"+address)
 		if !strings.Contains(said, `"error": "no host answers at 127.0.0.1:1`) || !strings.Contains(said, `"method": "CreateTask"`) {
 			t.Errorf("one that is not there: %s", said)
+		}
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = elsewhere.run(t, "agenthost explain --task fdone --replicas dns:///localhost:"+port)
+		if !strings.Contains(said, address+":") || !strings.Contains(said, "CreateTask OK") {
+			t.Errorf("those that a name leads to: %s", said)
 		}
 	})
 	t.Run("a canary's share is told", func(t *testing.T) {
