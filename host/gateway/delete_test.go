@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -10,10 +11,14 @@ import (
 
 	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agenthost/agenthost/host/plugin"
 	"github.com/agenthost/agenthost/host/route"
+	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/test/callservice"
 )
 
 // Flyte 2 repeats a deletion that fails, and keeps the task's record meanwhile. The plugin may be back by then; if not, the
@@ -96,4 +101,31 @@ func TestADeletionIsNeverGivenUpWhileAPluginIsToServeIt(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a plugin answers on the stream that many calls share is put right as an answer to a call by itself is, each time.
+func TestAnErrorOnTheSharedStreamIsPutRightEveryTime(t *testing.T) {
+	server := grpc.NewServer()
+	pluginv1.RegisterCallServiceServer(server, &callservice.Server{
+		Methods: []string{async1 + "DeleteTask"},
+		Call: func(context.Context, string, []byte) ([]byte, error) {
+			return nil, status.Error(codes.NotFound, "no such job")
+		},
+	})
+	conn := plugin.NewConn(dial(t, serveOn(t, server)), slog.New(slog.DiscardHandler))
+	t.Cleanup(conn.Close)
+	if !conn.Shares(t.Context()) {
+		t.Fatal("there is no stream")
+	}
+	agent := startAgent(t, answering(&admin.DeleteTaskResponse{}))
+	agent.conn = conn
+	f := startWith(t, Options{}, agent.claims(usual, asyncAgent("x")))
+	for range 3 {
+		if _, err := f.call(soon(t), async1+"DeleteTask", &admin.DeleteTaskRequest{TaskCategory: &admin.TaskCategory{Name: "x"}, ResourceMeta: []byte("gone")}); err != nil {
+			t.Errorf("a job that is gone cannot be deleted: %v", err)
+		}
+	}
+	if stats := conn.CallStats(); stats.Shared != 3 {
+		t.Errorf("the calls went by themselves: %+v", stats)
+	}
 }

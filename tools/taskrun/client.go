@@ -102,6 +102,9 @@ func plain(err error) error {
 	if !ok || s.Code() == codes.OK {
 		return err
 	}
+	if s.Code() == codes.DeadlineExceeded && strings.HasPrefix(s.Message(), "stream terminated by RST_STREAM") { // the server's clock was first, not ours
+		s = status.FromContextError(context.DeadlineExceeded)
+	}
 	return &rpcError{s}
 }
 

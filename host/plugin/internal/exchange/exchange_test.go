@@ -404,6 +404,21 @@ func TestALargeAnswerIsNotSent(t *testing.T) {
 	}
 }
 
+// Whoever made a call may do with its metadata as he likes.
+func TestTheMetadataOfAnAnswerIsItsCallersOwn(t *testing.T) {
+	x := to(t, &callservice.Server{})
+	for _, request := range [][]byte{asBytes(t, wanted{}), asBytes(t, wanted{Code: codes.NotFound})} {
+		for range 2 {
+			got := x.ask(t.Context(), request)
+			if len(got.header)+len(got.trailer) != 1 {
+				t.Errorf("got %v and %v", got.header, got.trailer)
+			}
+			clear(got.header)
+			clear(got.trailer)
+		}
+	}
+}
+
 // hanging is a plugin whose calls end with their contexts; each tells of its beginning and its end.
 func hanging(begun chan<- struct{}, ended chan<- error) func(context.Context, string, []byte) ([]byte, error) {
 	return func(ctx context.Context, _ string, _ []byte) ([]byte, error) {

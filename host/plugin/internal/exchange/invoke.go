@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -60,20 +61,25 @@ func (x *Exchange) Invoke(ctx context.Context, method string, maxAnswer int, req
 	return nil
 }
 
-// contentType is the header that comes with every answer of a gRPC server. Nobody changes it.
-var contentType = metadata.Pairs("content-type", "application/grpc")
+// contentType is the header that comes with every answer of a gRPC server. The map is the caller's, who may change it.
+func contentType() metadata.MD { return metadata.MD{"content-type": applicationGRPC} }
+
+var applicationGRPC = []string{"application/grpc"}
 
 // metadata is the answer's, as it comes from a gRPC server, which sends an error without headers of its own in one piece.
 func (a *answer) metadata(err error) (header, trailer metadata.MD) {
-	switch {
-	case err != nil && len(a.headers) == 0 && len(a.trailers) == 0:
-		return nil, contentType
-	case err != nil && len(a.headers) == 0:
-		return nil, metadata.Join(contentType, a.trailers)
-	case len(a.headers) == 0:
-		return contentType, a.trailers
+	if err != nil && len(a.headers) == 0 {
+		return nil, with(contentType(), a.trailers)
 	}
-	return metadata.Join(contentType, a.headers), a.trailers
+	return with(contentType(), a.headers), a.trailers
+}
+
+// with adds metadata to some.
+func with(md, more metadata.MD) metadata.MD {
+	for name, values := range more {
+		md[name] = append(slices.Clip(md[name]), values...)
+	}
+	return md
 }
 
 // callOptions are those that an exchange knows.
