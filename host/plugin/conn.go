@@ -42,12 +42,9 @@ const (
 // Admission is an option of a poll: its answer, where it is large, waits for room.
 type Admission = exchange.Admission
 
-// serverName is what plugins are called on connections to them: they are all on this machine, and so are their certificates.
-const serverName = "localhost"
-
 // NewConn makes calls by a connection to a plugin. Close must be called, and leaves conn open.
 func NewConn(conn *grpc.ClientConn, log *slog.Logger) *Conn {
-	return &Conn{conn: conn, exchange: exchange.New(conn, log)}
+	return &Conn{conn: conn, exchange: exchange.New(conn, MaxAnswer, log)}
 }
 
 // Invoke makes a call with one request and one answer. A poll may reach the plugin twice.

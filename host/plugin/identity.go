@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// serverName is what plugins are called on connections to them: they are all on this machine, and so are their certificates.
+const serverName = "localhost"
+
 // NewIdentity makes the host's key and certificate for one start of one plugin, and the certificate's PEM for the
 // plugin's environment. Unlike go-plugin's AutoMTLS it is P-256 and not a CA: rustls refuses a CA certificate as a
 // peer's, and BoringSSL's defaults refuse P-521.

@@ -41,6 +41,7 @@ const (
 // Exchange makes calls. It is for any number of goroutines.
 type Exchange struct {
 	conn    grpc.ClientConnInterface
+	most    int // bytes of an answer
 	log     *slog.Logger
 	current atomic.Pointer[stream] // nil while there is none that takes calls
 	begin   sync.Once
@@ -50,11 +51,12 @@ type Exchange struct {
 	work    sync.WaitGroup
 }
 
-// New returns an exchange for the plugin at the other end of conn. It opens its stream with the first call. Close must be called.
-// Log gets what happens to the stream, at debug level: every call has another way.
-func New(conn grpc.ClientConnInterface, log *slog.Logger) *Exchange {
+// New returns an exchange for the plugin at the other end of conn, which reads no answers of more than maxAnswer bytes. It opens its stream
+// with the first call that it could take. Close must be called. Log gets what happens to the stream, at debug level: every call has another
+// way.
+func New(conn grpc.ClientConnInterface, maxAnswer int, log *slog.Logger) *Exchange {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Exchange{conn: conn, log: log, tried: make(chan struct{}), ctx: ctx, cancel: cancel}
+	return &Exchange{conn: conn, most: maxAnswer, log: log, tried: make(chan struct{}), ctx: ctx, cancel: cancel}
 }
 
 // Close ends the stream, and with ErrCut the calls under way.
@@ -116,7 +118,7 @@ func (x *Exchange) serve(opened func()) error {
 	defer cancel(nil)
 	late := time.AfterFunc(openTimeout, func() { cancel(context.DeadlineExceeded) })
 	defer late.Stop()
-	raw, err := x.conn.NewStream(ctx, &pluginv1.CallService_ServiceDesc.Streams[0], pluginv1.CallService_Exchange_FullMethodName, options...)
+	raw, err := x.conn.NewStream(ctx, &pluginv1.CallService_ServiceDesc.Streams[0], pluginv1.CallService_Exchange_FullMethodName, options(x.most)...)
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	method = "/flyteidl.service.AsyncAgentService/GetTask"
-	most   = 64 << 10 // the largest answer that the tests' calls take
+	method  = "/flyteidl.service.AsyncAgentService/GetTask"
+	most    = 64 << 10 // the largest answer that the tests' calls take
+	largest = 1 << 20  // and that is read at all
 )
 
 // raw is a codec of messages that are bytes.
@@ -158,7 +159,7 @@ func dial(t testing.TB, address string) *grpc.ClientConn {
 
 func opened(t testing.TB, conn grpc.ClientConnInterface) *Exchange {
 	t.Helper()
-	x := New(conn, slog.New(slog.DiscardHandler))
+	x := New(conn, largest, slog.New(slog.DiscardHandler))
 	t.Cleanup(x.Close)
 	if !x.Open(t.Context()) {
 		t.Fatal("there is no stream")
@@ -373,7 +374,7 @@ func TestAPluginWithoutTheServiceIsAskedOnce(t *testing.T) {
 	serving.Go(func() { _ = server.Serve(listener) })
 	defer serving.Wait()
 	defer server.Stop()
-	x := New(dial(t, listener.Addr().String()), slog.New(slog.DiscardHandler))
+	x := New(dial(t, listener.Addr().String()), largest, slog.New(slog.DiscardHandler))
 	defer x.Close()
 	if x.Open(t.Context()) {
 		t.Error("there is a stream")
@@ -401,6 +402,44 @@ func TestALargeAnswerIsNotSent(t *testing.T) {
 	}
 	if got := x.ask(t.Context(), asBytes(t, wanted{Size: 5000}), grpc.MaxCallRecvMsgSize(10_000)); got.err != nil {
 		t.Errorf("less than the call takes: %v", got.err)
+	}
+}
+
+// A plugin that sends what it was told not to send gains nothing by it.
+func TestAnAnswerThatShouldNotHaveBeenSentIsNotTaken(t *testing.T) {
+	var size atomic.Int64
+	x := to(t, &callservice.Server{Answer: func(_ *pluginv1.Call, a *pluginv1.Answer) bool {
+		a.Message, a.Oversize = make([]byte, size.Load()), 0
+		return true
+	}})
+	size.Store(most + 1)
+	if got := x.ask(t.Context(), asBytes(t, wanted{})); !errors.Is(got.err, ErrTooLarge) || len(got.message) > 0 {
+		t.Errorf("one byte more than the exchange takes: %d bytes, %v", len(got.message), got.err)
+	}
+	size.Store(1001)
+	if got := x.ask(t.Context(), asBytes(t, wanted{}), grpc.MaxCallRecvMsgSize(1000)); status.Code(got.err) != codes.ResourceExhausted || len(got.message) > 0 {
+		t.Errorf("one byte more than the call takes: %d bytes, %v", len(got.message), got.err)
+	}
+	size.Store(largest + besides)
+	if got := x.ask(t.Context(), asBytes(t, wanted{})); !errors.Is(got.err, ErrCut) {
+		t.Errorf("more than is read: %v", got.err)
+	}
+}
+
+// Health checks and the like open no stream: most plugins are idle.
+func TestOnlyACallThatCouldBeTakenOpensTheStream(t *testing.T) {
+	_, address := plugin(t, &callservice.Server{}, "127.0.0.1:0")
+	x := New(dial(t, address), largest, slog.New(slog.DiscardHandler))
+	defer x.Close()
+	var response []byte
+	request := asBytes(t, wanted{})
+	if err := x.Invoke(t.Context(), method, most, &request, &response); !errors.Is(err, ErrNotTaken) {
+		t.Error(err)
+	}
+	begun := true
+	x.begin.Do(func() { begun = false })
+	if begun {
+		t.Error("a stream is opened for a call that it cannot take")
 	}
 }
 

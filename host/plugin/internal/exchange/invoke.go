@@ -19,12 +19,12 @@ import (
 //
 // An answer of more than maxAnswer bytes is not sent: ErrTooLarge. One that the call's own options refuse is grpc's error.
 func (x *Exchange) Invoke(ctx context.Context, method string, maxAnswer int, request, response any, opts ...grpc.CallOption) error {
-	s := x.stream()
-	if s == nil || !s.methods[method] {
-		return ErrNotTaken
-	}
 	wants, ok := read(opts)
 	if !ok {
+		return ErrNotTaken
+	}
+	s := x.stream()
+	if s == nil || !s.methods[method] {
 		return ErrNotTaken
 	}
 	message, err := wants.codec.Marshal(request)

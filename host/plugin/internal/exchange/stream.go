@@ -54,6 +54,7 @@ type stream struct {
 
 // call is one under way. The reader fills it in until it is done; whoever made the call does not look before.
 type call struct {
+	most  int           // bytes of its answer's message
 	until time.Time     // when it is over, where ctx does not tell; zero: where it does
 	done  chan struct{} // has an element when the answer is there, or none comes
 	err   error
@@ -92,7 +93,7 @@ func (s *stream) call(ctx context.Context, method string, request mem.BufferSlic
 	if ctx.Err() != nil {
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
-	one := &call{done: make(chan struct{}, 1)}
+	one := &call{most: maxAnswer, done: make(chan struct{}, 1)}
 	waiting := ctx
 	if watched, ok := ctx.(*deadline.Context); ok {
 		one.until, _ = ctx.Deadline()
@@ -314,7 +315,11 @@ func (s *stream) answered(a *answer) {
 	}
 	delete(s.calls, a.id)
 	one.answer, one.answered = *a, true
-	one.message = bytes.Clone(a.message) // the others of the buffer would be kept with it
+	if len(a.message) > one.most { // it was told not to send that
+		one.message, one.oversize = nil, uint64(len(a.message))
+	} else {
+		one.message = bytes.Clone(a.message) // the others of the buffer would be kept with it
+	}
 	one.end(a.failure())
 }
 

@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pluginv1 "github.com/agenthost/agenthost/proto/agenthost/plugin/v1"
+	"github.com/agenthost/agenthost/proto/fields"
 )
 
 // The numbers of plugin.proto's fields. What crosses is written and read here, bit by bit: the generated code would make an object for
@@ -43,8 +43,13 @@ const (
 	answerHeaders  protowire.Number = 6
 )
 
-// options are those of the stream.
-var options = []grpc.CallOption{grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(math.MaxInt32)}
+// Answers share messages of some hundred KiB; a larger answer has one to itself, with what there is of it besides.
+const besides = 1 << 20
+
+// options are those of a stream whose answers have up to maxAnswer bytes.
+func options(maxAnswer int) []grpc.CallOption {
+	return []grpc.CallOption{grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(maxAnswer + besides)}
+}
 
 // codec lets messages through as bytes, by plain application/grpc.
 type codec struct{}
@@ -87,16 +92,15 @@ func greeting(raw grpc.ClientStream) (map[string]bool, error) {
 func appendCall(message []byte, id uint64, method string, request mem.BufferSlice, end time.Time, headers metadata.MD, maxAnswer int) []byte {
 	message = protowire.AppendTag(message, callsCalls, protowire.BytesType)
 	message, begun := beginField(message)
-	message = appendUint(message, callID, id)
-	message = protowire.AppendTag(message, callMethod, protowire.BytesType)
-	message = protowire.AppendString(message, method)
+	message = fields.AppendVarint(message, callID, id)
+	message = fields.Append(message, callMethod, method)
 	message = protowire.AppendTag(message, callRequest, protowire.BytesType)
 	message = protowire.AppendVarint(message, uint64(request.Len()))
 	for _, part := range request {
 		message = append(message, part.ReadOnlyData()...)
 	}
 	if !end.IsZero() {
-		message = appendUint(message, callTimeout, uint64(max(time.Until(end).Microseconds(), 1)))
+		message = fields.AppendVarint(message, callTimeout, uint64(max(time.Until(end).Microseconds(), 1)))
 	}
 	for name, values := range headers {
 		for _, value := range values {
@@ -104,7 +108,7 @@ func appendCall(message []byte, id uint64, method string, request mem.BufferSlic
 		}
 	}
 	if maxAnswer > 0 {
-		message = appendUint(message, callMaxAnswer, uint64(maxAnswer))
+		message = fields.AppendVarint(message, callMaxAnswer, uint64(maxAnswer))
 	}
 	return endField(message, begun)
 }
@@ -113,16 +117,11 @@ func appendHeader(message []byte, name, value string) []byte {
 	size := protowire.SizeTag(headerName) + protowire.SizeBytes(len(name)) + protowire.SizeTag(headerValue) + protowire.SizeBytes(len(value))
 	message = protowire.AppendTag(message, callHeaders, protowire.BytesType)
 	message = protowire.AppendVarint(message, uint64(size))
-	message = protowire.AppendTag(message, headerName, protowire.BytesType)
-	message = protowire.AppendString(message, name)
-	message = protowire.AppendTag(message, headerValue, protowire.BytesType)
-	return protowire.AppendString(message, value)
+	return fields.Append(fields.Append(message, headerName, name), headerValue, value)
 }
 
-func appendCancel(message []byte, id uint64) []byte { return appendUint(message, callsCanceled, id) }
-
-func appendUint(message []byte, number protowire.Number, value uint64) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(message, number, protowire.VarintType), value)
+func appendCancel(message []byte, id uint64) []byte {
+	return fields.AppendVarint(message, callsCanceled, id)
 }
 
 // sizeBytes is how many bytes the length of a field has that is written before the field itself: enough for 2 MiB.
@@ -154,88 +153,46 @@ type answer struct {
 
 // eachAnswer reads a message of a plugin's. last is set where it is the stream's last.
 func eachAnswer(message []byte, take func(*answer)) (last *uint64, err error) {
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return nil, protowire.ParseError(n)
-		}
-		message = message[n:]
+	err = fields.Each(message, func(number fields.Number, value fields.Value) error {
 		switch {
-		case number == answersAnswers && kind == protowire.BytesType:
-			field, n := protowire.ConsumeBytes(message)
-			if n < 0 {
-				return nil, protowire.ParseError(n)
-			}
-			message = message[n:]
+		case number == answersAnswers && value.Kind == protowire.BytesType:
 			var one answer
-			if err := one.read(field); err != nil {
-				return nil, err
+			if err := one.read(value.Bytes); err != nil {
+				return err
 			}
 			take(&one)
-		case number == answersLast && kind == protowire.VarintType:
-			value, n := protowire.ConsumeVarint(message)
-			if n < 0 {
-				return nil, protowire.ParseError(n)
-			}
-			message, last = message[n:], &value
-		default:
-			if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
-				return nil, protowire.ParseError(n)
-			}
-			message = message[n:]
+		case number == answersLast && value.Kind == protowire.VarintType:
+			last = &value.Varint
 		}
-	}
-	return last, nil
+		return nil
+	})
+	return last, err
 }
 
-func (a *answer) read(field []byte) error {
-	for len(field) > 0 {
-		number, kind, n := protowire.ConsumeTag(field)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		field = field[n:]
-		switch kind {
+func (a *answer) read(message []byte) error {
+	return fields.Each(message, func(number fields.Number, value fields.Value) error {
+		switch value.Kind { //nolint:exhaustive // its fields are of these
 		case protowire.BytesType:
-			value, n := protowire.ConsumeBytes(field)
-			if n < 0 {
-				return protowire.ParseError(n)
-			}
-			field = field[n:]
 			switch number {
 			case answerMessage:
-				a.message = value
+				a.message = value.Bytes
 			case answerStatus:
-				a.status = value
+				a.status = value.Bytes
 			case answerTrailers:
-				if err := keep(&a.trailers, value); err != nil {
-					return err
-				}
+				return keep(&a.trailers, value.Bytes)
 			case answerHeaders:
-				if err := keep(&a.headers, value); err != nil {
-					return err
-				}
+				return keep(&a.headers, value.Bytes)
 			}
 		case protowire.VarintType:
-			value, n := protowire.ConsumeVarint(field)
-			if n < 0 {
-				return protowire.ParseError(n)
-			}
-			field = field[n:]
 			switch number {
 			case answerID:
-				a.id = value
+				a.id = value.Varint
 			case answerOversize:
-				a.oversize = value
+				a.oversize = value.Varint
 			}
-		default:
-			if n = protowire.ConsumeFieldValue(number, kind, field); n < 0 {
-				return protowire.ParseError(n)
-			}
-			field = field[n:]
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func keep(in *metadata.MD, header []byte) error {
