@@ -344,7 +344,7 @@ func (g *Gateway) task(remembered jobs.Remembered) Task {
 		return t
 	}
 	if n := g.creates.Lookup(remembered.Attempt); n != nil && !isDone(n) {
-		t.UnderWay, t.Begun, t.Waits = true, n.Begun, n.Waits()
+		t.UnderWay, t.Begun, t.Waits = true, n.Begun(), n.Waits()
 		_, t.OnRecord = n.Accepted()
 	}
 	return t

@@ -114,10 +114,10 @@ const (
 	statusMemory = 64 << 20
 	// createMemory is how much is remembered of answers to CreateTask, in bytes, and createMemoryTime for how long. A Flyte
 	// that asks again does so after its own restart, or at once.
-	createMemory     = 16 << 20
+	createMemory     = 12 << 20
 	createMemoryTime = 15 * time.Minute
 	// taskMemory is how much is remembered of the calls about tasks, in bytes, for who asks about one: about 20,000 tasks.
-	taskMemory = 32 << 20
+	taskMemory = 16 << 20
 	// maxRunning is how many jobs are counted, of about 50 bytes each.
 	maxRunning = 1 << 20
 )

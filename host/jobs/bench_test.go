@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"math"
+	"runtime"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // What a poll adds to the hot path: the job's ID, and the same answer as ever.
@@ -83,4 +85,60 @@ func BenchmarkATaskForAnother(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What a job takes in each memory, made and polled.
+func BenchmarkBytesOfAJob(b *testing.B) {
+	const count = 20_000
+	text := func(i int) string { return "bench-" + strconv.Itoa(i) }
+	memories := map[string]func() any{
+		"Statuses": func() any {
+			statuses := NewStatuses(1 << 30)
+			for i := range count {
+				statuses.Answered(Identify("job", text(i)), []byte("what its status is"), false)
+			}
+			return statuses
+		},
+		"Creates": func() any {
+			creates := NewCreates(1<<30, time.Hour)
+			for i := range count {
+				n, _ := creates.Begin(Identify("attempt", text(i)), nil, func(*Creation) Outcome {
+					return Outcome{Made: Made{Answer: []byte(text(i)), Meta: []byte(text(i)), Job: Identify("job", text(i))}}
+				})
+				n.Outcome()
+			}
+			return creates
+		},
+		"Tasks": func() any {
+			tasks := NewTasks(1 << 30)
+			for i := range count {
+				task := tasks.Attempt(Identify("attempt", text(i)), nameOf(text(i), "n0"))
+				task.Bind(Identify("meta", text(i)), Identify("job", text(i)), Identify("job without a prefix", text(i)))
+				task.Note(Calls{Method: "CreateTask", Plugin: "plugin", Generation: "0123456789abcdef", PID: 12}, false)
+				task.Note(Calls{Method: "GetTask", Plugin: "plugin", Generation: "0123456789abcdef", PID: 12}, false)
+			}
+			return tasks
+		},
+		"Running": func() any { return manyJobs(count) },
+	}
+	for name, fill := range memories {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				before := living()
+				filled := fill()
+				b.ReportMetric((living()-before)/count, "B/job")
+				runtime.KeepAlive(filled)
+			}
+		})
+	}
+}
+
+// living is how many bytes of the heap are in use.
+func living() float64 {
+	var stats runtime.MemStats
+	for range 2 { // what was pooled goes with the second collection
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&stats)
+	return float64(stats.HeapAlloc)
 }

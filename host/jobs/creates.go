@@ -56,27 +56,34 @@ var ErrAbandoned = errors.New("the task was deleted")
 
 // Creation is the making of one job. Whoever asks for the job holds it, and so does what makes it.
 type Creation struct {
-	// ID is the attempt's, and Begun the time of Begin.
-	ID    ID
-	Begun time.Time
+	// ID is the attempt's.
+	ID ID
 
-	done    chan struct{}
-	outcome Outcome // once done is closed
-	at      time.Time
+	// outcome is set before making becomes nil, for good.
+	outcome Outcome
+	at      time.Time // of the end
 
-	offered chan struct{} // closed by Offer
+	mu            sync.Mutex
+	making        *making
+	accepted      time.Time
+	claimed, left bool
+}
 
-	mu       sync.Mutex
+// making is what only a creation under way needs: ends are remembered by the thousand.
+type making struct {
+	begun    time.Time
+	done     chan struct{} // closed by the end
+	offered  chan struct{} // closed by Offer
 	cancel   context.CancelCauseFunc
 	stopped  error // by Abandon
 	record   []byte
-	accepted time.Time
 	waits    string
-	claimed  bool
-	left     bool
-	about    any
+	about    any // with the call that brought it, and its whole request
 	attached any
 }
+
+// closed is the channel of what has happened.
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // NewCreates returns a memory of at most maxBytes that keeps an answer for the time keep, or less where there are too many.
 func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
@@ -86,12 +93,15 @@ func NewCreates(maxBytes uint64, keep time.Duration) *Creates {
 		ended: otter.Must(&otter.Options[ID, *Creation]{
 			MaximumWeight: maxBytes,
 			Weigher: func(_ ID, c *Creation) uint32 {
-				return 3*entryBytes + uint32(len(c.outcome.Answer)) + uint32(len(c.outcome.Meta)) + uint32(len(c.outcome.Trace))
+				return createBytes + uint32(len(c.outcome.Answer)) + uint32(len(c.outcome.Meta)) + uint32(len(c.outcome.Trace))
 			},
 		}),
-		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / (2 * entryBytes))}),
+		attempts: otter.Must(&otter.Options[ID, ID]{MaximumSize: int(maxBytes / createBytes)}),
 	}
 }
+
+// createBytes is what the end of a creation takes besides its answer, about.
+const createBytes = 576
 
 // Begin returns the creation named id: the one that is under way, an earlier one whose end is remembered, or else a new one,
 // which create makes in a goroutine of its own. begun says that it is new.
@@ -105,7 +115,7 @@ func (c *Creates) Begin(id ID, about any, create func(*Creation) Outcome) (n *Cr
 	if n = c.lookup(id); n != nil {
 		return n, false
 	}
-	n = &Creation{ID: id, Begun: time.Now(), about: about, done: make(chan struct{}), offered: make(chan struct{})}
+	n = &Creation{ID: id, making: &making{begun: time.Now(), about: about, done: make(chan struct{}), offered: make(chan struct{})}}
 	c.underWay[id] = n // G4
 	go func() {
 		growStack()
@@ -127,31 +137,27 @@ func growStack() {
 func (c *Creates) end(n *Creation, outcome Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	done, onRecord := n.end(outcome)
 	if c.underWay[n.ID] == n { // it was not abandoned
 		delete(c.underWay, n.ID)
-		_, onRecord := n.Accepted()
-		n.at = time.Now()
 		switch {
 		case outcome.Err == nil:
-			n.outcome = outcome
 			c.ended.Set(n.ID, n)
 			c.attempts.Set(outcome.Job, n.ID)
 		case outcome.Unknown, onRecord && !outcome.Harmless:
-			n.outcome = outcome
 			c.ended.Set(n.ID, n)
 		}
 	}
-	n.outcome = outcome
-	n.forget()
-	close(n.done)
+	close(done)
 }
 
-// forget lets go of what only a creation under way needs: a whole request and the call that brought it, which are not counted
-// where ends are remembered.
-func (n *Creation) forget() {
+// end is the end of the making. Whoever has not taken a record by now gets the outcome.
+func (n *Creation) end(outcome Outcome) (done chan struct{}, onRecord bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cancel, n.about, n.attached = nil, nil, nil
+	done = n.making.done
+	n.outcome, n.at, n.making = outcome, time.Now(), nil
+	return done, !n.accepted.IsZero()
 }
 
 // Lookup returns the creation named id, under way or ended; nil where none is known.
@@ -180,9 +186,7 @@ func (c *Creates) Abandon(id ID) {
 		delete(c.underWay, id)
 		n.stop(ErrAbandoned)
 	}
-	given := &Creation{ID: id, done: make(chan struct{}), offered: make(chan struct{}), outcome: Outcome{Err: ErrAbandoned}, at: time.Now()}
-	close(given.done)
-	c.ended.Set(id, given)
+	c.ended.Set(id, &Creation{ID: id, outcome: Outcome{Err: ErrAbandoned}, at: time.Now()})
 }
 
 // UnderWay returns the creations that have not ended, the oldest first.
@@ -193,7 +197,7 @@ func (c *Creates) UnderWay() []*Creation {
 	for _, n := range c.underWay {
 		all = append(all, n)
 	}
-	slices.SortFunc(all, func(a, b *Creation) int { return a.Begun.Compare(b.Begun) })
+	slices.SortFunc(all, func(a, b *Creation) int { return a.Begun().Compare(b.Begun()) })
 	return all
 }
 
@@ -204,56 +208,77 @@ func (c *Creates) Gone(job ID) {
 	}
 }
 
+// Begun is the time of Begin; zero once the creation has ended.
+func (n *Creation) Begun() (at time.Time) {
+	n.whileMaking(func(m *making) { at = m.begun })
+	return at
+}
+
+// whileMaking does something with what is there while the creation is under way, and nothing once it has ended.
+func (n *Creation) whileMaking(do func(*making)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.making != nil {
+		do(n.making)
+	}
+}
+
 // Done is closed when the creation has ended.
-func (n *Creation) Done() <-chan struct{} { return n.done }
+func (n *Creation) Done() <-chan struct{} {
+	done := closed
+	n.whileMaking(func(m *making) { done = m.done })
+	return done
+}
 
 // Outcome is how the creation ended; it waits for that.
 func (n *Creation) Outcome() Outcome {
-	<-n.done
+	<-n.Done()
 	return n.outcome
 }
 
 // OnStop gives the creation the function that ends it before its time.
 func (n *Creation) OnStop(cancel context.CancelCauseFunc) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cancel = cancel
-	if n.stopped != nil {
-		cancel(n.stopped)
-	}
+	n.whileMaking(func(m *making) {
+		if m.cancel = cancel; m.stopped != nil {
+			cancel(m.stopped)
+		}
+	})
 }
 
 func (n *Creation) stop(cause error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.stopped = cause
-	if n.cancel != nil {
-		n.cancel(cause)
-	}
+	n.whileMaking(func(m *making) {
+		if m.stopped = cause; m.cancel != nil {
+			m.cancel(cause)
+		}
+	})
 }
 
 // Offer gives those who wait a record of the creation, to take in the place of its answer. Only the first one counts.
 func (n *Creation) Offer(record []byte) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.record == nil {
-		n.record = record
-		close(n.offered)
-	}
+	n.whileMaking(func(m *making) {
+		if m.record == nil {
+			m.record = record
+			close(m.offered)
+		}
+	})
 }
 
-// Offered is closed once there is a record to take.
-func (n *Creation) Offered() <-chan struct{} { return n.offered }
+// Offered is closed once there is a record to take, or the creation has ended.
+func (n *Creation) Offered() <-chan struct{} {
+	offered := closed
+	n.whileMaking(func(m *making) { offered = m.offered })
+	return offered
+}
 
 // Accept takes the record, at a time: from then on the creation goes on for somebody who does not wait. It returns nil where
-// none was offered.
-func (n *Creation) Accept(at time.Time) []byte {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.record != nil && n.accepted.IsZero() {
-		n.accepted = at
-	}
-	return n.record
+// none was offered, or where the creation has ended.
+func (n *Creation) Accept(at time.Time) (record []byte) {
+	n.whileMaking(func(m *making) {
+		if record = m.record; record != nil && n.accepted.IsZero() {
+			n.accepted = at
+		}
+	})
+	return record
 }
 
 // AcceptedAt says that the creation was accepted at a time, elsewhere or by an earlier host.
@@ -285,24 +310,20 @@ func (n *Creation) Claimed() bool {
 }
 
 // About is what Begin was told of the creation; nil once it has ended.
-func (n *Creation) About() any {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.about
+func (n *Creation) About() (about any) {
+	n.whileMaking(func(m *making) { about = m.about })
+	return about
 }
 
 // Attach keeps what belongs to the creation while it is under way.
 func (n *Creation) Attach(what any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.attached = what
+	n.whileMaking(func(m *making) { m.attached = what })
 }
 
 // Attached is what was attached; nil once the creation has ended.
-func (n *Creation) Attached() any {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.attached
+func (n *Creation) Attached() (what any) {
+	n.whileMaking(func(m *making) { what = m.attached })
+	return what
 }
 
 // Leave says that somebody went away before there was an answer. It returns true for the first one.
@@ -316,14 +337,11 @@ func (n *Creation) Leave() bool {
 
 // Wait remembers what the creation waits for. Waits is that, in words.
 func (n *Creation) Wait(reason string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.waits = reason
+	n.whileMaking(func(m *making) { m.waits = reason })
 }
 
-// Waits is what the creation waits for, in words; empty where nothing is known of that.
-func (n *Creation) Waits() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.waits
+// Waits is what the creation waits for, in words; empty where nothing is known of that, and once it has ended.
+func (n *Creation) Waits() (reason string) {
+	n.whileMaking(func(m *making) { reason = m.waits })
+	return reason
 }

@@ -2,13 +2,12 @@ package jobs
 
 import (
 	"cmp"
-	"container/list"
-	"encoding/binary"
-	"iter"
+	"crypto/sha256"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // Tasks remembers the calls about each task, for people who ask what became of it: who answered, what with, and which guarantees
@@ -22,9 +21,9 @@ type Tasks struct {
 
 	// mu is held for all but the jobs in shards.
 	mu          sync.Mutex
-	attempts    map[ID]*Task
-	metas       map[ID]*list.List // of *Task, the oldest first
-	live, ended list.List         // of *Task
+	attempts    map[key]*Task
+	metas       map[key]namesakes
+	live, ended queue
 	added       uint64
 	forgotten   int64
 	since       time.Time // of the last task that was forgotten: its first call
@@ -37,8 +36,13 @@ const taskShards = 64
 
 type shard struct {
 	mu   sync.RWMutex
-	jobs map[ID]*Task
+	jobs map[key]*Task
 }
+
+// key is what an ID is looked up by: the half of a digest, which tells tasks apart as well and takes half the memory in maps.
+type key [sha256.Size / 2]byte
+
+func (id *ID) key() key { return key(id[:]) }
 
 // Execution names an execution of Flyte's.
 type Execution struct{ Project, Domain, Name string }
@@ -55,30 +59,42 @@ type TaskName struct {
 	Retry uint32
 }
 
-// Task is the memory of one attempt.
+// Task is the memory of one attempt. There are many: what they have in common is kept once.
 type Task struct {
 	tasks *Tasks
 
 	// Under mu of tasks:
-	name     TaskName
-	attempt  ID // zero: not known
-	jobs     []ID
-	metas    []namesake
-	number   uint64 // how many came before
-	place    *list.Element
-	hasEnded bool
-	gone     bool
+	kind            unique.Handle[kind]
+	execution, node string
+	attempt         ID // zero: not known
+	jobs            []ID
+	metas           *namesake
+	number          uint64 // how many came before
+	previous, next  *Task  // in live or ended
+	retry           uint32
+	hasEnded        bool
+	gone            bool
 
 	mu     sync.Mutex
-	calls  []Calls
-	left   int  // calls that were left out
 	closed bool // the task is forgotten
+	calls  []row
+	left   int // calls that were left out
 }
 
-// namesake is where a task is among those whose jobs have the same resource_meta: with an agent that has but one, that is all.
-type namesake struct {
-	meta  ID
-	place *list.Element
+// kind is what many tasks have in common.
+type kind struct {
+	taskType        string
+	version         int32
+	project, domain string
+}
+
+// name is which task it is.
+func (t *Task) name() TaskName {
+	of := t.kind.Value()
+	return TaskName{
+		Type: of.taskType, Version: of.version, Node: t.node, Retry: t.retry,
+		Execution: Execution{Project: of.project, Domain: of.domain, Name: t.execution},
+	}
 }
 
 // Calls are calls in a row that were alike.
@@ -100,10 +116,32 @@ type Calls struct {
 	First, Last time.Time
 }
 
-// like says that calls are counted together.
-func (c *Calls) like(other *Calls) bool {
-	return c.Method == other.Method && c.Late == other.Late && c.Plugin == other.Plugin && c.Generation == other.Generation && c.PID == other.PID &&
-		c.Code == other.Code && c.Hidden == other.Hidden && c.Applied == other.Applied
+// row is Calls as they are kept.
+type row struct {
+	of                    unique.Handle[callee]
+	code, hidden, applied uint32
+	reason                string
+	count                 int
+	first, last           int64 // nanoseconds of Unix time
+}
+
+// callee is what many tasks' calls have in common.
+type callee struct {
+	method             string
+	late               bool
+	plugin, generation string
+	pid                int
+}
+
+func (c *Calls) callee() callee { return callee{c.Method, c.Late, c.Plugin, c.Generation, c.PID} }
+
+func (r *row) calls() Calls {
+	of := r.of.Value()
+	return Calls{
+		Method: of.method, Late: of.late, Plugin: of.plugin, Generation: of.generation, PID: of.pid,
+		Code: r.code, Hidden: r.hidden, Applied: r.applied, Reason: r.reason,
+		Count: r.count, First: time.Unix(0, r.first), Last: time.Unix(0, r.last),
+	}
 }
 
 // FirstCalls is how many of a task's first rows of calls stay, which tell of its creation, when others are left out.
@@ -111,9 +149,11 @@ const FirstCalls = 4
 
 const (
 	// taskBytes is what a task takes besides its names and calls, bindBytes what a name of its job does, and callsBytes what calls do; about.
-	taskBytes, bindBytes, callsBytes = 944, 256, 192
+	taskBytes, bindBytes, callsBytes = 416, 96, 80
 	// maxCalls is how many rows of calls a task has.
 	maxCalls = 16
+	// usualCalls is how many rows there is room for from the first: a creation and polls that are alike.
+	usualCalls = 2
 	// likeCalls is how far back calls are looked for that a new one is counted with: polls that are answered from memory come between others.
 	likeCalls = 4
 	// maxNames is how many names a task's job has: a task whose job is deleted and made again has several.
@@ -124,23 +164,21 @@ const (
 
 // NewTasks returns an empty memory of at most maxBytes, about.
 func NewTasks(maxBytes int64) *Tasks {
-	t := &Tasks{max: maxBytes, attempts: map[ID]*Task{}, metas: map[ID]*list.List{}}
+	t := &Tasks{max: maxBytes, attempts: map[key]*Task{}, metas: map[key]namesakes{}}
 	for i := range t.shards {
-		t.shards[i].jobs = map[ID]*Task{}
+		t.shards[i].jobs = map[key]*Task{}
 	}
 	return t
 }
 
-func (t *Tasks) shardOf(job ID) *shard {
-	return &t.shards[binary.LittleEndian.Uint32(job[:])%taskShards]
-}
+func (t *Tasks) shardOf(job key) *shard { return &t.shards[job[0]%taskShards] }
 
 // Job returns the task of a job; nil where none is known.
 func (t *Tasks) Job(job ID) *Task {
-	s := t.shardOf(job)
+	s := t.shardOf(job.key())
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.jobs[job]
+	return s.jobs[job.key()]
 }
 
 // Only returns the task of a type whose job Flyte knows by a resource_meta; nil where none is known, or several are.
@@ -148,9 +186,9 @@ func (t *Tasks) Only(meta ID, taskType string) *Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var only *Task
-	for task := range tasksIn(t.metas[meta]) {
+	for task := range t.named(meta) {
 		switch {
-		case task.name.Type != taskType:
+		case task.kind.Value().taskType != taskType:
 		case only != nil:
 			return nil
 		default:
@@ -164,12 +202,12 @@ func (t *Tasks) Only(meta ID, taskType string) *Task {
 func (t *Tasks) Attempt(attempt ID, name TaskName) *Task {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if known := t.attempts[attempt]; known != nil {
+	if known := t.attempts[attempt.key()]; known != nil {
 		return known
 	}
 	task := t.add(name)
 	task.attempt = attempt
-	t.attempts[attempt] = task
+	t.attempts[attempt.key()] = task
 	return task
 }
 
@@ -182,9 +220,12 @@ func (t *Tasks) Unknown(name TaskName) *Task {
 
 // add puts a task in, and forgets others for it.
 func (t *Tasks) add(name TaskName) *Task {
-	task := &Task{tasks: t, name: name, number: t.added}
+	task := &Task{
+		tasks: t, number: t.added, execution: name.Name, node: name.Node, retry: name.Retry,
+		kind: unique.Make(kind{taskType: name.Type, version: name.Version, project: name.Project, domain: name.Domain}),
+	}
 	t.added++
-	task.place = t.live.PushBack(task)
+	t.live.push(task)
 	t.size.Add(task.weight())
 	t.shrink(task)
 	return task
@@ -192,7 +233,7 @@ func (t *Tasks) add(name TaskName) *Task {
 
 // weight is what the task takes, about; under mu of tasks, and without its calls.
 func (t *Task) weight() int64 {
-	return int64(taskBytes + len(t.name.Type) + len(t.name.Project) + len(t.name.Domain) + len(t.name.Name) + len(t.name.Node) + bindBytes*len(t.jobs))
+	return int64(taskBytes + len(t.execution) + len(t.node) + bindBytes*len(t.jobs))
 }
 
 // Bind says by which names Flyte asks for the task's job: those of its status, and that of the resource_meta alone. Another task that had
@@ -204,6 +245,9 @@ func (t *Task) Bind(meta ID, jobs ...ID) {
 		return
 	}
 	t.tasks.size.Add(-t.weight())
+	if t.jobs == nil {
+		t.jobs = make([]ID, 0, len(jobs))
+	}
 	for _, job := range jobs {
 		if !slices.Contains(t.jobs, job) {
 			if len(t.jobs) == maxNames {
@@ -212,19 +256,12 @@ func (t *Task) Bind(meta ID, jobs ...ID) {
 			}
 			t.jobs = append(t.jobs, job)
 		}
-		s := t.tasks.shardOf(job)
+		s := t.tasks.shardOf(job.key())
 		s.mu.Lock()
-		s.jobs[job] = t
+		s.jobs[job.key()] = t
 		s.mu.Unlock()
 	}
-	if len(t.metas) < maxNames && !slices.ContainsFunc(t.metas, func(n namesake) bool { return n.meta == meta }) {
-		same := t.tasks.metas[meta]
-		if same == nil {
-			same = list.New()
-			t.tasks.metas[meta] = same
-		}
-		t.metas = append(t.metas, namesake{meta, same.PushBack(t)})
-	}
+	t.tasks.call(t, meta)
 	t.tasks.size.Add(t.weight())
 	t.tasks.shrink(t)
 }
@@ -246,38 +283,43 @@ func (t *Task) note(call *Calls) (larger bool) {
 	if len(call.Reason) > maxCallReason {
 		call.Reason = call.Reason[:maxCallReason]
 	}
-	now := time.Now()
+	now, of := time.Now().UnixNano(), call.callee()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return false
 	}
 	for i := len(t.calls) - 1; i >= max(0, len(t.calls)-likeCalls); i-- {
-		if like := &t.calls[i]; like.like(call) {
-			like.Count++
-			if like.Last = now; like.Reason == "" && call.Reason != "" {
-				like.Reason = call.Reason
+		last := &t.calls[i]
+		whose := last.of.Value()
+		if whose == of && last.code == call.Code && last.hidden == call.Hidden && last.applied == call.Applied {
+			last.count++
+			if last.last = now; last.reason == "" && call.Reason != "" {
+				last.reason = call.Reason
 				t.tasks.size.Add(int64(len(call.Reason)))
 			}
 			return false
 		}
-		if t.calls[i].Method != call.Method { // what came before is another time of the task's
+		if whose.method != of.method { // what came before is another time of the task's
 			break
 		}
 	}
-	call.Count, call.First, call.Last = 1, now, now
 	if len(t.calls) == maxCalls {
-		t.left += t.calls[FirstCalls].Count
+		t.left += t.calls[FirstCalls].count
 		t.tasks.size.Add(-t.calls[FirstCalls].weight())
 		t.calls = slices.Delete(t.calls, FirstCalls, FirstCalls+1)
 	}
-	t.calls = append(t.calls, *call)
-	t.tasks.size.Add(call.weight())
+	if t.calls == nil {
+		t.calls = make([]row, 0, usualCalls)
+	}
+	fresh := row{of: unique.Make(of), code: call.Code, hidden: call.Hidden, applied: call.Applied, reason: call.Reason, count: 1, first: now, last: now}
+	t.calls = append(t.calls, fresh)
+	t.tasks.size.Add(fresh.weight())
 	return true
 }
 
 // weight is what the calls take, about.
-func (c *Calls) weight() int64 { return callsBytes + int64(len(c.Reason)) }
+func (r *row) weight() int64 { return callsBytes + int64(len(r.reason)) }
 
 // end puts the task among those that are forgotten first.
 func (t *Task) end() {
@@ -287,8 +329,8 @@ func (t *Task) end() {
 		return
 	}
 	t.hasEnded = true
-	t.tasks.live.Remove(t.place)
-	t.place = t.tasks.ended.PushBack(t)
+	t.tasks.live.remove(t)
+	t.tasks.ended.push(t)
 }
 
 // shrink forgets tasks until the others fit, but not the one that is just being used.
@@ -305,16 +347,12 @@ func (t *Tasks) shrink(used *Task) {
 	}
 }
 
-// oldestBut is the first task in a list that is not used; nil where there is none.
-func oldestBut(used *Task, in *list.List) *Task {
-	first := in.Front()
-	if first != nil && first.Value == used {
-		first = first.Next()
+// oldestBut is the first task in a queue that is not used; nil where there is none.
+func oldestBut(used *Task, in *queue) *Task {
+	if in.first == used && used != nil {
+		return used.next
 	}
-	if first == nil {
-		return nil
-	}
-	return first.Value.(*Task) //nolint:forcetypeassert // nothing else is in the lists
+	return in.first
 }
 
 func (t *Tasks) forget(task *Task) {
@@ -323,17 +361,12 @@ func (t *Tasks) forget(task *Task) {
 	if task.hasEnded {
 		from = &t.ended
 	}
-	from.Remove(task.place)
-	delete(t.attempts, task.attempt)
+	from.remove(task)
+	delete(t.attempts, task.attempt.key())
 	for _, job := range task.jobs {
 		t.release(task, job)
 	}
-	for _, n := range task.metas {
-		same := t.metas[n.meta]
-		if same.Remove(n.place); same.Len() == 0 {
-			delete(t.metas, n.meta)
-		}
-	}
+	t.uncall(task)
 	weight := task.weight()
 	task.mu.Lock()
 	for i := range task.calls {
@@ -341,7 +374,7 @@ func (t *Tasks) forget(task *Task) {
 	}
 	task.closed = true
 	if len(task.calls) > 0 {
-		t.since = task.calls[0].First
+		t.since = time.Unix(0, task.calls[0].first)
 	}
 	task.mu.Unlock()
 	t.size.Add(-weight)
@@ -350,25 +383,11 @@ func (t *Tasks) forget(task *Task) {
 
 // release takes a name of its job from a task.
 func (t *Tasks) release(task *Task, job ID) {
-	s := t.shardOf(job)
+	s := t.shardOf(job.key())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.jobs[job] == task {
-		delete(s.jobs, job)
-	}
-}
-
-// tasksIn goes through a list; nil is an empty one.
-func tasksIn(tasks *list.List) iter.Seq[*Task] {
-	return func(yield func(*Task) bool) {
-		if tasks == nil {
-			return
-		}
-		for e := tasks.Front(); e != nil; e = e.Next() {
-			if !yield(e.Value.(*Task)) { //nolint:forcetypeassert // nothing else is in the lists
-				return
-			}
-		}
+	if s.jobs[job.key()] == task {
+		delete(s.jobs, job.key())
 	}
 }
 
@@ -387,10 +406,13 @@ type Remembered struct {
 }
 
 func (t *Task) remembered() Remembered {
-	r := Remembered{TaskName: t.name, Attempt: t.attempt, HasAttempt: t.attempt != ID{}, Jobs: slices.Clone(t.jobs), Ended: t.hasEnded}
+	r := Remembered{TaskName: t.name(), Attempt: t.attempt, HasAttempt: t.attempt != ID{}, Jobs: slices.Clone(t.jobs), Ended: t.hasEnded}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r.Calls, r.Left = slices.Clone(t.calls), t.left
+	r.Left = t.left
+	for i := range t.calls {
+		r.Calls = append(r.Calls, t.calls[i].calls())
+	}
 	return r
 }
 
@@ -398,14 +420,15 @@ func (t *Task) remembered() Remembered {
 func (t *Tasks) ByMeta(meta ID) []Remembered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return remembered(slices.Collect(tasksIn(t.metas[meta])))
+	return remembered(slices.Collect(t.named(meta)))
 }
 
 // Of returns the tasks of an execution, the oldest first. It looks at each that is remembered: people ask for an execution, calls do not.
 func (t *Tasks) Of(execution Execution) []Remembered {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return remembered(t.where(func(name *TaskName) bool { return name.Execution == execution }))
+	found := t.of(execution.Name)
+	return remembered(slices.DeleteFunc(found, func(task *Task) bool { return task.name().Execution != execution }))
 }
 
 // Called returns the executions of a name, in whatever project and domain, as Of finds them.
@@ -413,20 +436,20 @@ func (t *Tasks) Called(name string) []Execution {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []Execution
-	for _, task := range t.where(func(of *TaskName) bool { return of.Name == name }) {
-		if !slices.Contains(found, task.name.Execution) {
-			found = append(found, task.name.Execution)
+	for _, task := range t.of(name) {
+		if execution := task.name().Execution; !slices.Contains(found, execution) {
+			found = append(found, execution)
 		}
 	}
 	return found
 }
 
-// where are the tasks with names that are like what is looked for, the oldest first.
-func (t *Tasks) where(like func(*TaskName) bool) []*Task {
+// of are the tasks of the executions of a name, the oldest first.
+func (t *Tasks) of(execution string) []*Task {
 	var found []*Task
-	for _, tasks := range []*list.List{&t.ended, &t.live} {
-		for task := range tasksIn(tasks) {
-			if like(&task.name) {
+	for _, tasks := range []*queue{&t.ended, &t.live} {
+		for task := tasks.first; task != nil; task = task.next {
+			if task.execution == execution {
 				found = append(found, task)
 			}
 		}
@@ -457,5 +480,5 @@ type TaskMemory struct {
 func (t *Tasks) Memory() TaskMemory {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return TaskMemory{Tasks: t.live.Len() + t.ended.Len(), Bytes: t.size.Load(), Max: t.max, Forgotten: t.forgotten, Since: t.since}
+	return TaskMemory{Tasks: t.live.length + t.ended.length, Bytes: t.size.Load(), Max: t.max, Forgotten: t.forgotten, Since: t.since}
 }

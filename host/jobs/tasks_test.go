@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"container/list"
 	"fmt"
 	"runtime"
 	"sync"
@@ -50,7 +49,7 @@ func TestCallsThatAreAlikeAreCountedTogether(t *testing.T) {
 			t.Errorf(" got %s\nwant %s", got, want)
 		}
 		polls := found[0].Calls[1]
-		if polls.First != start.Add(time.Second) || polls.Last != start.Add(3*time.Second) {
+		if !polls.First.Equal(start.Add(time.Second)) || !polls.Last.Equal(start.Add(3*time.Second)) {
 			t.Errorf("polls from %v to %v", polls.First, polls.Last)
 		}
 	})
@@ -153,8 +152,8 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 		tasks.mu.Lock()
 		defer tasks.mu.Unlock()
 		count := 0
-		for _, half := range []*list.List{&tasks.live, &tasks.ended} {
-			for task := range tasksIn(half) {
+		for _, half := range []*queue{&tasks.live, &tasks.ended} {
+			for task := half.first; task != nil; task = task.next {
 				count++
 				size += task.weight()
 				for i := range task.calls {
@@ -162,8 +161,8 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 				}
 			}
 		}
-		if size != tasks.size.Load() || count != tasks.live.Len()+tasks.ended.Len() || count != len(tasks.attempts) {
-			t.Fatalf("%d tasks, %d and %d of them in lists and %d by attempt, take %d bytes, and %d are counted", count, tasks.live.Len(), tasks.ended.Len(), len(tasks.attempts), size, tasks.size.Load())
+		if size != tasks.size.Load() || count != tasks.live.length+tasks.ended.length || count != len(tasks.attempts) {
+			t.Fatalf("%d tasks, %d and %d of them in lists and %d by attempt, take %d bytes, and %d are counted", count, tasks.live.length, tasks.ended.length, len(tasks.attempts), size, tasks.size.Load())
 		}
 		if size > tasks.max && count > 1 {
 			t.Fatalf("%d tasks take %d bytes of %d", count, size, tasks.max)
@@ -171,7 +170,7 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 		for i := range tasks.shards {
 			for job, task := range tasks.shards[i].jobs {
 				if task.gone {
-					t.Fatalf("job %x leads to a task that is forgotten", job[:4])
+					t.Fatalf("job %x leads to a task that is forgotten", job)
 				}
 			}
 		}
