@@ -107,14 +107,14 @@ func (l *lab) growPlugins(ctx context.Context, count int, found map[string][]rep
 
 func growthOfJobs(ctx context.Context, l *lab) (map[string][]report.Point, error) {
 	return once(l, "growth of jobs", func() (map[string][]report.Point, error) {
-		empty, all, err := l.pollGrowing(ctx, 1, l.growth.jobs)
+		all, err := l.manyJobs(ctx)
 		if err != nil {
 			return nil, err
 		}
 		found := map[string][]report.Point{}
 		for _, one := range all {
 			add(found, pollCPU, one.jobs, one.cpu*float64(one.jobs)/1e6)
-			add(found, liveMemory, one.jobs, one.live-empty.live)
+			add(found, liveMemory, one.jobs, one.live)
 		}
 		return found, nil
 	})

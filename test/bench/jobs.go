@@ -93,68 +93,62 @@ type polled struct {
 	resident float64 // MiB
 }
 
-// pollGrowing has a host with many plugins remember more and more jobs, and polls them all, each time as often in all.
-func (l *lab) pollGrowing(ctx context.Context, plugins int, counts []int) (empty polled, found []polled, err error) {
-	host, err := l.host(ctx, l.greeters(plugins, 1))
+// manyJobs has one host with many plugins remember more and more jobs, and polls them all: what it took for each number of them, beyond
+// what it has without any.
+func (l *lab) manyJobs(ctx context.Context) ([]polled, error) {
+	return once(l, "many jobs", func() ([]polled, error) {
+		host, err := l.host(ctx, l.greeters(l.jobPlugins, 1))
+		if err != nil {
+			return nil, err
+		}
+		defer host.Stop()
+		return l.pollGrowing(ctx, host)
+	})
+}
+
+func (l *lab) pollGrowing(ctx context.Context, host *contender.Host) (found []polled, err error) {
+	all := newJobs(host.Conn, l.jobPlugins)
+	resident, live, err := l.both(ctx, host)
 	if err != nil {
-		return empty, nil, err
+		return nil, err
 	}
-	defer host.Stop()
-	all := newJobs(host.Conn, plugins)
-	if empty.resident, empty.live, err = l.both(ctx, host); err != nil {
-		return empty, nil, err
-	}
-	for _, count := range counts {
-		l.say("%d jobs of %d plugins: made", count, plugins)
+	for _, count := range l.jobs {
+		l.say("%d jobs of %d plugins: made", count, l.jobPlugins)
 		if err := all.make(ctx, count-len(all.metas)); err != nil {
-			return empty, nil, err
+			return nil, err
 		}
 		// Each is polled once before it is measured, as every poll but a job's first is one of a job that is remembered.
 		if err := all.pollAll(ctx); err != nil {
-			return empty, nil, err
+			return nil, err
 		}
-		l.say("%d jobs of %d plugins: polled", count, plugins)
-		now, err := l.pollOnce(ctx, host, all, max(count, l.polls))
+		l.say("%d jobs of %d plugins: polled", count, l.jobPlugins)
+		now, err := l.pollMeasured(ctx, host, all)
 		if err != nil {
-			return empty, nil, err
+			return nil, err
 		}
+		now.live -= live
+		now.resident -= resident
 		found = append(found, now)
 	}
-	return empty, found, nil
+	return found, nil
 }
 
-func (l *lab) pollOnce(ctx context.Context, host *contender.Host, all *jobs, polls int) (now polled, err error) {
+// pollMeasured polls as often as tells what a poll takes: a part of many jobs, few ones again and again.
+func (l *lab) pollMeasured(ctx context.Context, host *contender.Host, all *jobs) (now polled, err error) {
 	before, err := load.CPU(host.Process)
 	if err != nil {
 		return now, err
 	}
-	if err := all.poll(ctx, polls); err != nil {
+	if err := all.poll(ctx, l.polls); err != nil {
 		return now, err
 	}
 	after, err := load.CPU(host.Process)
 	if err != nil {
 		return now, err
 	}
-	now = polled{jobs: len(all.metas), cpu: (after - before) / float64(polls) * 1e6}
+	now = polled{jobs: len(all.metas), cpu: (after - before) / float64(l.polls) * 1e6}
 	now.resident, now.live, err = l.both(ctx, host)
 	return now, err
-}
-
-// manyJobs compares a host with many jobs to itself with few: processor time a poll with a thousand, memory a job with ten times as
-// many, since that of a thousand is less than what garbage collection resolves.
-func (l *lab) manyJobs(ctx context.Context) ([3]polled, error) {
-	return once(l, "many jobs", func() (three [3]polled, err error) {
-		empty, found, err := l.pollGrowing(ctx, l.jobPlugins, []int{l.few, min(10*l.few, l.jobs), l.jobs})
-		if err != nil {
-			return three, err
-		}
-		for i := range three {
-			three[i] = found[i]
-			three[i].live -= empty.live
-			three[i].resident -= empty.resident
-		}
-		return three, nil
-	})
 }
 
 func jobsCPU(ctx context.Context, l *lab) (figure, error) {
@@ -162,7 +156,7 @@ func jobsCPU(ctx context.Context, l *lab) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	few, many := found[0], found[2]
+	few, many := found[0], found[len(found)-1]
 	return figure{Spread: report.Exactly(many.cpu / few.cpu), detail: map[string]float64{
 		"jobs": float64(many.jobs), "plugins": float64(l.jobPlugins), "host's processor time a poll, µs": many.cpu,
 		"the same with few jobs, µs": few.cpu, "few jobs": float64(few.jobs),
@@ -174,7 +168,8 @@ func jobsMemory(ctx context.Context, l *lab) (figure, error) {
 	if err != nil {
 		return figure{}, err
 	}
-	few, many := found[1], found[2]
+	// A thousand take less than what garbage collection resolves.
+	few, many := found[1], found[len(found)-1]
 	// What so few jobs take that it cannot be told from nothing counts as a byte.
 	bytes := func(of polled) float64 { return max(1, of.live*mib/float64(of.jobs)) }
 	return figure{Spread: report.Exactly(bytes(many) / bytes(few)), detail: map[string]float64{

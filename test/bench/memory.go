@@ -95,7 +95,7 @@ func memoryOfJobs(ctx context.Context, l *lab) (figure, error) {
 	defer host.Stop()
 	made := newJobs(host.Conn, 1)
 	// What serving takes is not what remembering does: buffers and goroutines are there before it begins.
-	if err := made.makeAndPoll(ctx, l.few); err != nil {
+	if err := made.makeAndPoll(ctx, l.jobs[0]); err != nil {
 		return figure{}, err
 	}
 	before, live, err := l.both(ctx, host)

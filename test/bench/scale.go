@@ -15,10 +15,9 @@ type scale struct {
 	remembered int
 	// fleet is how many plugins are started and reloaded at once.
 	fleet int
-	// jobs are polled by one host with jobPlugins plugins; few is what they are compared with, memory and processor time.
-	jobs, few, jobPlugins int
-	// polls are how many tell what one takes, of fewer jobs.
-	polls int
+	// jobs are how many one host with jobPlugins plugins polls: few, ten times as many, and so on. polls tell what one takes.
+	jobs              []int
+	jobPlugins, polls int
 	// starts of each plugin.
 	starts int
 	growth growth
@@ -26,8 +25,8 @@ type scale struct {
 
 // growth is what is measured of each.
 type growth struct {
-	plugins, jobs, messages, callers []int
-	length                           time.Duration
+	plugins, messages, callers []int
+	length                     time.Duration
 }
 
 const kib, mib = 1 << 10, 1 << 20
@@ -36,9 +35,9 @@ var scales = map[string]scale{
 	"full": {
 		name: "full", rounds: 9, length: time.Second, rateLength: 5 * time.Second,
 		idle: 20, settle: 3 * time.Second, remembered: 100_000, fleet: 300,
-		jobs: 1_000_000, few: 1_000, jobPlugins: 200, polls: 100_000, starts: 5,
+		jobs: []int{1_000, 10_000, 100_000, 1_000_000}, jobPlugins: 200, polls: 200_000, starts: 5,
 		growth: growth{
-			plugins: []int{1, 10, 100, 300}, jobs: []int{1_000, 10_000, 100_000, 1_000_000},
+			plugins:  []int{1, 10, 100, 300},
 			messages: []int{kib, 16 * kib, 256 * kib, mib, 4 * mib, 16 * mib}, callers: []int{1, 10, 100, 1_000, 10_000},
 			length: 5 * time.Second,
 		},
@@ -46,9 +45,9 @@ var scales = map[string]scale{
 	"quick": {
 		name: "quick", rounds: 3, length: 250 * time.Millisecond, rateLength: time.Second,
 		idle: 10, settle: time.Second, remembered: 20_000, fleet: 30,
-		jobs: 20_000, few: 1_000, jobPlugins: 20, polls: 20_000, starts: 1,
+		jobs: []int{1_000, 10_000, 20_000}, jobPlugins: 20, polls: 20_000, starts: 1,
 		growth: growth{
-			plugins: []int{1, 10, 30}, jobs: []int{1_000, 10_000},
+			plugins:  []int{1, 10, 30},
 			messages: []int{kib, 16 * kib, 256 * kib, mib}, callers: []int{1, 10, 100, 1_000},
 			length: time.Second,
 		},
@@ -56,9 +55,9 @@ var scales = map[string]scale{
 	"smoke": {
 		name: "smoke", rounds: 1, length: 50 * time.Millisecond, rateLength: 100 * time.Millisecond,
 		idle: 2, settle: 10 * time.Millisecond, remembered: 200, fleet: 3,
-		jobs: 200, few: 100, jobPlugins: 2, polls: 2_000, starts: 1,
+		jobs: []int{100, 200}, jobPlugins: 2, polls: 2_000, starts: 1,
 		growth: growth{
-			plugins: []int{1, 2}, jobs: []int{100, 200}, messages: []int{kib, 16 * kib}, callers: []int{1, 8},
+			plugins: []int{1, 2}, messages: []int{kib, 16 * kib}, callers: []int{1, 8},
 			length: 50 * time.Millisecond,
 		},
 	},
