@@ -290,6 +290,28 @@ func TestACreationOnRecordGoesOnAndItsEndIsRemembered(t *testing.T) {
 	})
 }
 
+// Its end was decided on without anybody being on record: who took the record then would wait for what nobody remembers.
+func TestARecordIsNotTakenOnceItsCreationHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creates := NewCreates(1<<20, time.Minute)
+		n, _ := creates.Begin(Identify("attempt"), "about", func(n *Creation) Outcome {
+			n.Offer([]byte("record"))
+			n.Attach("what belongs to it")
+			return Outcome{Err: errors.New("no"), Harmless: true}
+		})
+		<-n.Done()
+		if record := n.Accept(time.Now()); record != nil {
+			t.Errorf("accepted %q", record)
+		}
+		if _, accepted := n.Accepted(); accepted || creates.Lookup(n.ID) != nil {
+			t.Error("the creation is on record after its end")
+		}
+		if n.About() != nil || n.Attached() != nil || !n.Begun().IsZero() {
+			t.Error("what only its making needed is kept")
+		}
+	})
+}
+
 func TestAnAbandonedCreationIsStoppedAndNotBegunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		creates := NewCreates(1<<20, time.Minute)
