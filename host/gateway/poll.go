@@ -19,33 +19,37 @@ import (
 // memory. A poll that waits holds one of the few workers that Flyte polls all its jobs with, those of other plugins too.
 const pollMaxWait = time.Second
 
-// poll answers GetTask. Where the plugin's policy allows stale answers it never fails: Flyte counts failed polls over the
-// whole life of a task, forgives none, and gives up on the sixth.
-func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
+// knownStatus answers GetTask without the plugin, where the job is none, or its last status is fresh; nil otherwise.
+func (g *Gateway) knownStatus(c *routedCall) *frame {
 	if answer := c.recordedStatus(); answer != nil {
 		c.ended = c.record.End != nil
-		return newFrame(answer), nil
+		return newFrame(answer)
 	}
-	// 1. Memory answers while the last status is fresh.
 	if last, ok := g.freshStatus(c); ok {
 		g.record(c, guarantee.ThinnedPolls) // G14
-		return newFrame(last.Answer), nil
+		return newFrame(last.Answer)
 	}
+	return nil
+}
+
+// poll answers GetTask by asking the plugin. Where the plugin's policy allows stale answers it never fails: Flyte counts failed polls over the
+// whole life of a task, forgives none, and gives up on the sixth.
+func (g *Gateway) poll(ctx context.Context, c *routedCall) (*frame, error) {
 	asking, cancel := c.reserveReply(ctx)
 	defer cancel()
 
-	// 2. The poll waits until it may be passed on. Where it may not, memory answers.
+	// 1. The poll waits until it may be passed on. Where it may not, memory answers.
 	if answer, err := g.admit(asking, c); answer != nil || err != nil {
 		return answer, err
 	}
 
-	// 3. The plugin is asked.
+	// 2. The plugin is asked.
 	got, ended, err := g.askStatus(asking, c)
 	if c.staleIfError {
 		g.polls.End(c.job, err == nil) // which admit has begun
 	}
 
-	// 4. What came of it is recorded, and answered: with the last known status where it was an error.
+	// 3. What came of it is recorded, and answered: with the last known status where it was an error.
 	switch {
 	case err == nil:
 		c.ended = ended

@@ -57,7 +57,7 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 	}
 	observed.routed(c.route, c.info)
 
-	answer, err := g.answer(g.outgoing(ctx, c.info, c.trace), c)
+	answer, err := g.answer(ctx, c)
 	observed.hidden = c.hidden
 	err = c.naming(err)
 	g.noteCall(c, answer, err)
@@ -68,6 +68,12 @@ func (g *Gateway) forward(ctx context.Context, m method, decode func(any) error,
 }
 
 func (g *Gateway) answer(ctx context.Context, c *routedCall) (*frame, error) {
+	if c.method.polls {
+		if answer := g.knownStatus(c); answer != nil { // before anything is prepared for the plugin
+			return answer, nil
+		}
+	}
+	ctx = g.outgoing(ctx, c.info, c.trace)
 	switch {
 	case c.method.creates:
 		return g.create(ctx, c)
