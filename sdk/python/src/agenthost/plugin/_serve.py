@@ -73,8 +73,7 @@ def serve(load: Callable[[], Service], hint: str) -> NoReturn:
         _handshake.check(os.environ, hint)
         real_stdout = _handshake.divert_stdout()
         _hostlog.to_host()
-        service = load()
-        gc.freeze()  # what was imported stays: the collector need not look at it while calls wait
+        service = _loaded(load)
         # Also when a library has set a handler of its own: Ctrl-C in the host's terminal is for the host.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         asyncio.run(_live(service, real_stdout, parent))
@@ -82,6 +81,22 @@ def serve(load: Callable[[], Service], hint: str) -> NoReturn:
         print(e, file=sys.stderr)
         _end(1)
     _end(0)
+
+
+def _loaded(load: Callable[[], Service]) -> Service:
+    """What is imported stays: the collector need not look at it, neither time and again meanwhile nor while calls wait.
+
+    What imports leave behind in cycles stays, too: less than 1 MiB with flytekit.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        service = load()
+    finally:
+        if collecting:
+            gc.enable()
+    gc.freeze()
+    return service
 
 
 def _end(code: int) -> NoReturn:
