@@ -26,7 +26,7 @@ def main(program: str, dialect: ConnectorDialect) -> NoReturn:
         _list(dialect, arguments.modules)
 
     def load() -> Service:
-        registry = dialect.load(arguments.modules).only(arguments.task_types)
+        registry = dialect.load(arguments.modules, arguments.task_types).only(arguments.task_types)
         import_lazy({type(one.agent).__module__ for one in registry.all()})
         agents = AgentService(dialect, registry)
         description = _description(program, dialect, arguments.name, registry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from agenthost.plugin import AgentLoop
@@ -27,8 +27,8 @@ class ConnectorDialect(Dialect):
         return self._loops.setdefault(None if self.share_loop else id(connector), AgentLoop())
 
     @abstractmethod
-    def load(self, modules: Sequence[str]) -> Registry:
-        """Imports what registers connectors. Raises LoadError."""
+    def load(self, modules: Sequence[str], task_types: Collection[str] | None = None) -> Registry:
+        """Imports what registers connectors: those for some task types at least, or all. Raises LoadError."""
 
 
 def kept(connector: Any, meta: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from agenthost.plugin import take_over
@@ -30,7 +30,7 @@ class Flyte2(ConnectorDialect):
     distribution = "flyte"
     has_sync = False
 
-    def load(self, modules: Sequence[str]) -> Registry:
+    def load(self, modules: Sequence[str], task_types: Collection[str] | None = None) -> Registry:
         import_modules(["flyte.connectors"])
         take_over("flyte")
         take_over("flyte.user")

@@ -7,7 +7,7 @@ import functools
 import importlib
 import inspect
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from agenthost.plugin import LoadError, take_over
@@ -22,22 +22,22 @@ class Flytekit(ConnectorDialect):
 
     distribution = "flytekit"
 
-    def load(self, modules: Sequence[str]) -> Registry:
+    def load(self, modules: Sequence[str], task_types: Collection[str] | None = None) -> Registry:
         os.environ.setdefault("FLYTE_SDK_RICH_TRACEBACKS", "0")  # tracebacks go to the host's log, not to a terminal
         # flytekit imports every plugin that is installed beside it, and fails when one of them does.
         import_modules(["flytekit"], "every flytekit plugin in this environment is imported with it: use one for each")
-        # What flytekit's own server imports besides. Not every version has it, and not every environment what it needs.
-        optional = ("flytekit.sensor.sensor_engine", "flytekit.extras.webhook")
-        failures = [load(module, functools.partial(importlib.import_module, module)) for module in optional]
+        failures = _import_besides(one for one in _BESIDES if task_types is None or one in task_types)
         import_modules(modules)
+        registry, sync = _backend()
+        if not {category.name for category in registry}.issuperset(task_types or ()):
+            failures = _import_besides(_BESIDES)  # the error tells all that there is
         for logger in ("flytekit", "user_space", "developer"):
             take_over(logger)
-        registry, sync = _backend()
         found = [
             Registered(one, one.name, category.name, category.version, isinstance(one, sync), self.loop_of(one))
             for category, one in registry.items()
         ]
-        return Registry(found, [failure for failure in failures if failure])
+        return Registry(found, failures)
 
     def message(self, name: str) -> Any:
         from flyteidl.admin import agent_pb2
@@ -97,6 +97,18 @@ class Flytekit(ConnectorDialect):
             supported_task_types=dict.fromkeys(category.name for category in categories),
             supported_task_categories=categories,
         )
+
+
+# What flytekit's own server imports besides, by the task type that it registers. Not every version has it, and not
+# every environment what it needs. The webhook makes its client at once: only who serves it should wait for that.
+_BESIDES = {"sensor": "flytekit.sensor.sensor_engine", "webhook": "flytekit.extras.webhook"}
+
+
+def _import_besides(task_types: Iterable[str]) -> list[str]:
+    """Returns what went wrong, for people."""
+    modules = [_BESIDES[task_type] for task_type in task_types]
+    failures = [load(module, functools.partial(importlib.import_module, module)) for module in modules]
+    return [failure for failure in failures if failure]
 
 
 def _backend() -> tuple[dict[Any, Any], type[Any]]:
