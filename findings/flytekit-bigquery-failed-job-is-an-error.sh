@@ -7,8 +7,8 @@
 # otherwise, raises it: INTERNAL, "not all arguments converted during string formatting". No poll ever says FAILED, so that Flyte, which gives up
 # polling after six errors, shows the task as running for ever where an earlier poll succeeded. With FLYTE_SDK_RICH_TRACEBACKS=0 it is FAILED.
 #
-# What follows for us: agenthost-flytekit sets that variable, which its log needs anyway, and the job is FAILED. Who stays with flytekit's
-# own server should set it, too.
+# What follows for us: agenthost-flytekit takes flytekit's log over for the host's, and the job is FAILED. Who stays with flytekit's
+# own server should set the variable.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 python3 -m venv venv

@@ -76,6 +76,29 @@ def test_bigquery_fails_a_query_that_is_wrong(bigquery: Client) -> None:
         assert result.phase == Phase.FAILED
 
 
+# The connector's call for its log has a value too many, which would end each poll of such a job where flytekit logs by
+# way of rich, as it does by itself (findings/flytekit-bigquery-failed-job-is-an-error.sh).
+def test_bigquery_tells_why_a_job_has_failed(venv: Venv, shared_host: Host, tmp_path: pathlib.Path) -> None:
+    reason = {"reason": "invalidQuery", "location": "query", "message": "division by zero: 1 / 0"}
+    job: dict[str, Any] = {
+        "jobReference": {"projectId": "analytics", "jobId": "job", "location": "US"},
+        "configuration": {"jobType": "QUERY", "query": {"query": "select 1 / 0"}},
+        "status": {"state": "DONE", "errorResult": reason, "errors": [reason]},
+    }
+
+    def answer(method: str, path: str, _: Any, __: Mapping[str, str]) -> servers.Answer:
+        if "/cancel" in path:
+            return 200, {"job": job}
+        return 200, {**job, "status": {"state": "RUNNING"}} if method == "POST" else job
+
+    with servers.http(answer) as url, servers.google_credentials(tmp_path) as credentials:
+        env = {"BIGQUERY_EMULATOR_HOST": url, "GOOGLE_APPLICATION_CREDENTIALS": str(credentials)}
+        client = shared_host({"bigquery": plugin(venv, "bigquery_query_job_task", env=env)})
+        result = client.run_task("bigquery_query_job_task", sql="select 1 / 0", custom=BIGQUERY)
+    assert result.phase == Phase.FAILED
+    assert "division by zero" in result.message
+
+
 @pytest.fixture(scope="module")
 def openai(venv: Venv, shared_host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     key = tmp_path_factory.mktemp("openai") / "key"

@@ -31,6 +31,8 @@ class Flytekit(ConnectorDialect):
         registry, sync = _backend()
         if not {category.name for category in registry}.issuperset(task_types or ()):
             failures = _import_besides(_BESIDES)  # the error tells all that there is
+        # Their log is the host's. Besides, rich, which flytekit logs by, raises what is wrong with a call for the log,
+        # and so ends each poll of a BigQuery job that has failed.
         for logger in ("flytekit", "user_space", "developer"):
             take_over(logger)
         found = [
