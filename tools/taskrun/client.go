@@ -89,21 +89,33 @@ func TaskTypes(ctx context.Context, conn grpc.ClientConnInterface, flyte agentcl
 
 // transient says that asking again may help.
 func transient(err error) bool {
-	switch status.Code(err) {
+	switch status.Code(byOurClock(err)) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
 		return true
 	}
 	return false
 }
 
-// plain is an RPC's error as a person wants it: the message, led by the code.
-func plain(err error) error {
+// byOurClock is an RPC's error as it would be if our clock had been first: the server's ends a call at the same moment, and its library may
+// have other words for that.
+func byOurClock(err error) error {
 	s, ok := status.FromError(err)
-	if !ok || s.Code() == codes.OK {
+	if !ok {
 		return err
 	}
-	if s.Code() == codes.DeadlineExceeded && strings.HasPrefix(s.Message(), "stream terminated by RST_STREAM") { // the server's clock was first, not ours
-		s = status.FromContextError(context.DeadlineExceeded)
+	reset := s.Code() == codes.DeadlineExceeded && strings.HasPrefix(s.Message(), "stream terminated by RST_STREAM")
+	tonics := s.Code() == codes.Canceled && s.Message() == "Timeout expired" // findings/tonic-expired-call-is-cancelled.sh
+	if reset || tonics {
+		return status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	return err
+}
+
+// plain is an RPC's error as a person wants it: the message, led by the code.
+func plain(err error) error {
+	s, ok := status.FromError(byOurClock(err))
+	if !ok || s.Code() == codes.OK {
+		return err
 	}
 	return &rpcError{s}
 }

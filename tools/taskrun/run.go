@@ -132,7 +132,7 @@ func (r *run) run(ctx context.Context) (*Result, error) {
 
 // late says what to do about a call that took longer than it may.
 func late(err error, hint string) string {
-	if status.Code(err) != codes.DeadlineExceeded {
+	if status.Code(byOurClock(err)) != codes.DeadlineExceeded {
 		return ""
 	}
 	return ": the agent has not answered in time" + hint + "; --begin-timeout lets it take longer"

@@ -443,3 +443,22 @@ func TestAResultIsReadableForPeopleAndForPrograms(t *testing.T) {
 		t.Errorf("got  %s, %v\nwant %s", encoded, err, want)
 	}
 }
+
+// Which of two clocks is first is nothing that a person should be told, nor what decides whether a poll is repeated.
+func TestACallThatIsLateIsToldInOneWay(t *testing.T) {
+	ours := status.FromContextError(context.DeadlineExceeded).Err()
+	for _, err := range []error{
+		ours,
+		status.Error(codes.DeadlineExceeded, "stream terminated by RST_STREAM with error code: CANCEL"),
+		status.Error(codes.Canceled, "Timeout expired"), // by tonic
+	} {
+		if got := plain(err).Error(); got != plain(ours).Error() || !transient(err) || late(err, "") == "" {
+			t.Errorf("%v is told as %q, to be repeated: %v, late: %q", err, got, transient(err), late(err, ""))
+		}
+	}
+	for _, err := range []error{status.Error(codes.Canceled, "no more"), status.Error(codes.DeadlineExceeded, "the warehouse is slow")} {
+		if got := plain(err).Error(); !strings.Contains(got, status.Convert(err).Message()) {
+			t.Errorf("%v is told as %q", err, got)
+		}
+	}
+}
