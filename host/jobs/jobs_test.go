@@ -290,7 +290,7 @@ func TestACreationOnRecordGoesOnAndItsEndIsRemembered(t *testing.T) {
 	})
 }
 
-// Its end was decided on without anybody being on record: who took the record then would wait for what nobody remembers.
+// Its end was decided on without anybody being on record: who took the record then would wait, and not hear how it ended.
 func TestARecordIsNotTakenOnceItsCreationHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		creates := NewCreates(1<<20, time.Minute)

@@ -45,8 +45,8 @@ type namesake struct {
 	more           *namesake // of the task
 }
 
-// call puts a task among the namesakes of a resource_meta.
-func (t *Tasks) call(task *Task, meta ID) {
+// enlist puts a task among the namesakes of a resource_meta.
+func (t *Tasks) enlist(task *Task, meta ID) {
 	count := 0
 	for n := task.metas; n != nil; n = n.more {
 		if count++; n.meta == meta.key() || count == maxNames {
@@ -65,8 +65,8 @@ func (t *Tasks) call(task *Task, meta ID) {
 	task.metas = n
 }
 
-// uncall takes a task from among all its namesakes.
-func (t *Tasks) uncall(task *Task) {
+// delist takes a task from among all its namesakes.
+func (t *Tasks) delist(task *Task) {
 	for n := task.metas; n != nil; n = n.more {
 		same := t.metas[n.meta]
 		if n.previous == nil {

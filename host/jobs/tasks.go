@@ -261,7 +261,7 @@ func (t *Task) Bind(meta ID, jobs ...ID) {
 		s.jobs[job.key()] = t
 		s.mu.Unlock()
 	}
-	t.tasks.call(t, meta)
+	t.tasks.enlist(t, meta)
 	t.tasks.size.Add(t.weight())
 	t.tasks.shrink(t)
 }
@@ -366,7 +366,7 @@ func (t *Tasks) forget(task *Task) {
 	for _, job := range task.jobs {
 		t.release(task, job)
 	}
-	t.uncall(task)
+	t.delist(task)
 	weight := task.weight()
 	task.mu.Lock()
 	for i := range task.calls {
