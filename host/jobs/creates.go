@@ -133,11 +133,15 @@ func growStack() {
 	runtime.KeepAlive(&frame)
 }
 
-// end records how a creation ended.
+// end records how a creation ended. Nobody sees the end before it is remembered: who deletes the job at once has Gone forget it. Whoever
+// has not taken a record by now gets the outcome.
 func (c *Creates) end(n *Creation, outcome Outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	done, onRecord := n.end(outcome)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	done, onRecord := n.making.done, !n.accepted.IsZero()
+	n.outcome, n.at, n.making = outcome, time.Now(), nil
 	if c.underWay[n.ID] == n { // it was not abandoned
 		delete(c.underWay, n.ID)
 		switch {
@@ -149,15 +153,6 @@ func (c *Creates) end(n *Creation, outcome Outcome) {
 		}
 	}
 	close(done)
-}
-
-// end is the end of the making. Whoever has not taken a record by now gets the outcome.
-func (n *Creation) end(outcome Outcome) (done chan struct{}, onRecord bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	done = n.making.done
-	n.outcome, n.at, n.making = outcome, time.Now(), nil
-	return done, !n.accepted.IsZero()
 }
 
 // Lookup returns the creation named id, under way or ended; nil where none is known.

@@ -290,6 +290,25 @@ func TestACreationOnRecordGoesOnAndItsEndIsRemembered(t *testing.T) {
 	})
 }
 
+func TestWhoSeesTheEndOfACreationCanHaveItForgotten(t *testing.T) {
+	creates := NewCreates(1<<20, time.Minute)
+	for i := range 1_000 {
+		job := Identify("job", fmt.Sprint(i))
+		n, _ := creates.Begin(Identify("attempt", fmt.Sprint(i)), nil, func(*Creation) Outcome { return Outcome{Made: Made{Job: job}} })
+		for ended := false; !ended; {
+			select {
+			case <-n.Done():
+				ended = true
+			default:
+			}
+		}
+		creates.Gone(job)
+		if creates.Lookup(n.ID) != nil {
+			t.Fatalf("creation %d is remembered, whose job is gone", i)
+		}
+	}
+}
+
 // Its end was decided on without anybody being on record: who took the record then would wait, and not hear how it ended.
 func TestARecordIsNotTakenOnceItsCreationHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
