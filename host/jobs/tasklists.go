@@ -2,47 +2,64 @@ package jobs
 
 import "iter"
 
-// queue is tasks in the order in which they came to it. They are linked by themselves, which takes no memory besides.
-type queue struct {
-	first, last *Task
-	length      int
+// chain is things in the order in which they came to it. They are linked by themselves: container/list has an element besides for each,
+// and there are two for each task.
+type chain[T any, P linked[T]] struct{ first, last *T }
+
+// linked is what a chain can hold.
+type linked[T any] interface {
+	*T
+	beside() *links[T]
 }
 
-func (q *queue) push(t *Task) {
-	t.previous, t.next = q.last, nil
-	if q.last == nil {
-		q.first = t
+type links[T any] struct{ previous, next *T }
+
+func (l *links[T]) beside() *links[T] { return l }
+
+func (c *chain[T, P]) push(one *T) {
+	P(one).beside().previous = c.last
+	if c.last == nil {
+		c.first = one
 	} else {
-		q.last.next = t
+		P(c.last).beside().next = one
 	}
-	q.last = t
-	q.length++
+	c.last = one
 }
 
-func (q *queue) remove(t *Task) {
-	if t.previous == nil {
-		q.first = t.next
+func (c *chain[T, P]) remove(one *T) {
+	at := P(one).beside()
+	if at.previous == nil {
+		c.first = at.next
 	} else {
-		t.previous.next = t.next
+		P(at.previous).beside().next = at.next
 	}
-	if t.next == nil {
-		q.last = t.previous
+	if at.next == nil {
+		c.last = at.previous
 	} else {
-		t.next.previous = t.previous
+		P(at.next).beside().previous = at.previous
 	}
-	t.previous, t.next = nil, nil
-	q.length--
+	*at = links[T]{}
 }
+
+func (c *chain[T, P]) all() iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for one := c.first; one != nil && yield(one); one = P(one).beside().next {
+		}
+	}
+}
+
+// queue is tasks in the order in which they are forgotten.
+type queue = chain[Task, *Task]
 
 // namesakes are the tasks whose jobs have one resource_meta, the oldest first: with an agent that has but one, that is all.
-type namesakes struct{ first, last *namesake }
+type namesakes = chain[namesake, *namesake]
 
 // namesake is a task's place among those.
 type namesake struct {
-	meta           key
-	task           *Task
-	previous, next *namesake
-	more           *namesake // of the task
+	links[namesake]
+	meta key
+	task *Task
+	more *namesake // of the task
 }
 
 // enlist puts a task among the namesakes of a resource_meta.
@@ -53,33 +70,17 @@ func (t *Tasks) enlist(task *Task, meta ID) {
 			return
 		}
 	}
+	task.metas = &namesake{meta: meta.key(), task: task, more: task.metas}
 	same := t.metas[meta.key()]
-	n := &namesake{meta: meta.key(), task: task, previous: same.last, more: task.metas}
-	if same.last == nil {
-		same.first = n
-	} else {
-		same.last.next = n
-	}
-	same.last = n
+	same.push(task.metas)
 	t.metas[meta.key()] = same
-	task.metas = n
 }
 
 // delist takes a task from among all its namesakes.
 func (t *Tasks) delist(task *Task) {
 	for n := task.metas; n != nil; n = n.more {
 		same := t.metas[n.meta]
-		if n.previous == nil {
-			same.first = n.next
-		} else {
-			n.previous.next = n.next
-		}
-		if n.next == nil {
-			same.last = n.previous
-		} else {
-			n.next.previous = n.previous
-		}
-		if same.first == nil {
+		if same.remove(n); same.first == nil {
 			delete(t.metas, n.meta)
 		} else {
 			t.metas[n.meta] = same
@@ -91,7 +92,8 @@ func (t *Tasks) delist(task *Task) {
 // named are the tasks whose jobs have a resource_meta, the oldest first.
 func (t *Tasks) named(meta ID) iter.Seq[*Task] {
 	return func(yield func(*Task) bool) {
-		for n := t.metas[meta.key()].first; n != nil; n = n.next {
+		same := t.metas[meta.key()]
+		for n := range same.all() {
 			if !yield(n.task) {
 				return
 			}

@@ -24,6 +24,7 @@ type Tasks struct {
 	attempts    map[key]*Task
 	metas       map[key]namesakes
 	live, ended queue
+	count       int // of both
 	added       uint64
 	forgotten   int64
 	since       time.Time // of the last task that was forgotten: its first call
@@ -61,7 +62,8 @@ type TaskName struct {
 
 // Task is the memory of one attempt. There are many: what they have in common is kept once.
 type Task struct {
-	tasks *Tasks
+	links[Task] // in live or ended; under mu of tasks
+	tasks       *Tasks
 
 	// Under mu of tasks:
 	kind            unique.Handle[kind]
@@ -70,7 +72,6 @@ type Task struct {
 	jobs            []ID
 	metas           *namesake
 	number          uint64 // how many came before
-	previous, next  *Task  // in live or ended
 	retry           uint32
 	hasEnded        bool
 	gone            bool
@@ -226,6 +227,7 @@ func (t *Tasks) add(name TaskName) *Task {
 	}
 	t.added++
 	t.live.push(task)
+	t.count++
 	t.size.Add(task.weight())
 	t.shrink(task)
 	return task
@@ -362,6 +364,7 @@ func (t *Tasks) forget(task *Task) {
 		from = &t.ended
 	}
 	from.remove(task)
+	t.count--
 	delete(t.attempts, task.attempt.key())
 	for _, job := range task.jobs {
 		t.release(task, job)
@@ -448,7 +451,7 @@ func (t *Tasks) Called(name string) []Execution {
 func (t *Tasks) of(execution string) []*Task {
 	var found []*Task
 	for _, tasks := range []*queue{&t.ended, &t.live} {
-		for task := tasks.first; task != nil; task = task.next {
+		for task := range tasks.all() {
 			if task.execution == execution {
 				found = append(found, task)
 			}
@@ -480,5 +483,5 @@ type TaskMemory struct {
 func (t *Tasks) Memory() TaskMemory {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return TaskMemory{Tasks: t.live.length + t.ended.length, Bytes: t.size.Load(), Max: t.max, Forgotten: t.forgotten, Since: t.since}
+	return TaskMemory{Tasks: t.count, Bytes: t.size.Load(), Max: t.max, Forgotten: t.forgotten, Since: t.since}
 }

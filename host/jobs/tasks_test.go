@@ -153,7 +153,7 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 		defer tasks.mu.Unlock()
 		count := 0
 		for _, half := range []*queue{&tasks.live, &tasks.ended} {
-			for task := half.first; task != nil; task = task.next {
+			for task := range half.all() {
 				count++
 				size += task.weight()
 				for i := range task.calls {
@@ -161,8 +161,8 @@ func TestWhatIsRememberedOfTasksIsCounted(t *testing.T) {
 				}
 			}
 		}
-		if size != tasks.size.Load() || count != tasks.live.length+tasks.ended.length || count != len(tasks.attempts) {
-			t.Fatalf("%d tasks, %d and %d of them in lists and %d by attempt, take %d bytes, and %d are counted", count, tasks.live.length, tasks.ended.length, len(tasks.attempts), size, tasks.size.Load())
+		if size != tasks.size.Load() || count != tasks.count || count != len(tasks.attempts) {
+			t.Fatalf("%d tasks in the queues, %d counted and %d by attempt, take %d bytes, and %d are counted", count, tasks.count, len(tasks.attempts), size, tasks.size.Load())
 		}
 		if size > tasks.max && count > 1 {
 			t.Fatalf("%d tasks take %d bytes of %d", count, size, tasks.max)
