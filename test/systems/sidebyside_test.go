@@ -149,9 +149,10 @@ func (s sides) swap(t *testing.T, tasks []task, each int, system *held, jobs fun
 		for _, k := range tasks {
 			name := fmt.Sprintf("swap-%s-%d", k.Name, i)
 			all = append(all, begun{k, k.submit(p, name, filepath.Join(outputs, name))})
+			// One after another: a connector that blocks makes all others wait, and Flyte gives a creation ten seconds.
+			wait.Until(t, name+" has been made", func() bool { return jobs()-before >= len(all) })
 		}
 	}
-	wait.Until(t, "all jobs have been made", func() bool { return jobs()-before >= len(all) })
 	h.Reload(t, patient(one("system", s.ours)))
 	system.released.Store(true)
 	for _, b := range all {

@@ -89,7 +89,7 @@ func TestSnowflakeTasksSeeNoDifference(t *testing.T) {
 func TestSnowflakeQueriesOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s, system, jobs := snowflake(t)
 	tasks := succeeding(compile(t, venv(t, "connectors"), "snowflake_tasks"))
-	s.swap(t, tasks, 1, system, jobs) // their connector logs in for each call: many creations at once take more than Flyte's deadline
+	s.swap(t, tasks, 1, system, jobs) // their connector logs in for each call, which takes its time
 }
 
 // The plugin dies when Snowflake has taken a query, and neither has answered nor lists it yet: the host repeats the creation on
