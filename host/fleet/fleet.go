@@ -63,6 +63,7 @@ type Options struct {
 type Fleet struct {
 	options   Options
 	memory    memory
+	owners    *ownersKeeper
 	routes    routes
 	listed    chan struct{}
 	synced    chan struct{}
@@ -90,6 +91,7 @@ type Fleet struct {
 	// settings are what Apply was last given, instructions what operators did besides, by plugin name. They change while applying is
 	// held, too.
 	settings     *config.Config
+	private      func() []string // those of settings, looked for once
 	instructions map[string]instruction
 	supervisors  map[string]*supervisor   // by plugin name
 	leaving      map[*supervisor]struct{} // removed ones, which drain
@@ -103,8 +105,9 @@ func New(options Options) *Fleet {
 	}
 	options.Health.MaxWait = cmp.Or(options.Health.MaxWait, DefaultHealth.MaxWait)
 	memory := memory{options.State, options.Memory, options.Log}
+	owners := &ownersKeeper{memory: memory}
 	f := &Fleet{
-		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, routes: routes{current: options.Routes, keep: memory.keepOwners}, listed: make(chan struct{}), synced: make(chan struct{}),
+		options: options, reads: secret.Read, room: lookAtRoom(options.Container), kills: cgroup.WatchKills(options.Container), memory: memory, owners: owners, routes: routes{current: options.Routes, keep: owners.keep}, listed: make(chan struct{}), synced: make(chan struct{}),
 		instructions: map[string]instruction{}, supervisors: map[string]*supervisor{}, leaving: map[*supervisor]struct{}{}, recent: map[string]lastServed{},
 		rollouts: rollouts{all: map[string]savedRollout{}},
 	}
@@ -139,7 +142,7 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 		maps.DeleteFunc(f.routes.owners, func(_, owner string) bool { _, wanted := settings.Plugins[owner]; return !wanted })
 	}
 	f.mu.Lock()
-	f.settings = settings
+	f.settings, f.private = settings, sync.OnceValue(settings.Private)
 	f.mu.Unlock()
 	if f.options.Artifacts != nil {
 		f.options.Artifacts.KeepOnly(slices.Collect(maps.Keys(settings.Plugins)))
@@ -153,6 +156,14 @@ func (f *Fleet) Apply(settings *config.Config) *Round {
 	f.mu.Unlock()
 	slices.Sort(names)
 	return f.move(slices.Compact(names), manner{})
+}
+
+// privateFiles are the files and folders that no sandboxed process may read.
+func (f *Fleet) privateFiles() []string {
+	f.mu.Lock()
+	private := f.private
+	f.mu.Unlock()
+	return private()
 }
 
 // acceptInOrder lets plugins claim their categories in the order of their names when they first start, so that of two that list one
@@ -209,6 +220,7 @@ func (f *Fleet) Stop(limit context.Context) {
 	if f.round > 0 {
 		<-f.synced
 	}
+	f.owners.flush()
 	f.events.close()
 }
 

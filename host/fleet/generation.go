@@ -108,7 +108,7 @@ func (g *generation) start(ctx context.Context, number int, progress func(done, 
 	environment := plugin.Environment{
 		Progress: progress,
 		RunRoot:  g.supervisor.fleet.options.RunRoot, Log: g.supervisor.fleet.options.Log, DialOptions: g.supervisor.fleet.options.DialOptions,
-		Private:      g.supervisor.desired.Load().settings.Private(),
+		Private:      g.supervisor.fleet.privateFiles(),
 		Groups:       g.supervisor.fleet.options.Groups,
 		Kills:        g.supervisor.fleet.kills,
 		MaxTaskTypes: g.supervisor.fleet.options.MaxTaskTypes,

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/host/artifact"
@@ -181,6 +182,57 @@ func (m memory) keepOwners(owners route.Owners) {
 	}
 	if err != nil {
 		m.log.Warn("which plugin each task type belongs to cannot be kept for the next start of the host", "error", err)
+	}
+}
+
+// ownersKeeper keeps the owners as they are now, beside the changes of the table: hundreds of plugins that start claim one after
+// another, and none of them waits for the disk. What is overtaken before its turn is not written. The zero value of memory keeps nothing.
+type ownersKeeper struct {
+	memory memory
+
+	mu      sync.Mutex
+	next    route.Owners  // waits for its turn
+	waiting bool          // there is a next
+	writing chan struct{} // closed when nothing is written or waits any longer; nil: that is so
+}
+
+func (k *ownersKeeper) keep(owners route.Owners) {
+	if k.memory.state == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next, k.waiting = owners, true
+	if k.writing == nil {
+		k.writing = make(chan struct{})
+		go k.write(k.writing)
+	}
+}
+
+func (k *ownersKeeper) write(done chan struct{}) {
+	for {
+		k.mu.Lock()
+		owners, more := k.next, k.waiting
+		k.next, k.waiting = nil, false
+		if !more {
+			k.writing = nil
+			close(done)
+		}
+		k.mu.Unlock()
+		if !more {
+			return
+		}
+		k.memory.keepOwners(owners)
+	}
+}
+
+// flush waits until what keep was given is kept.
+func (k *ownersKeeper) flush() {
+	k.mu.Lock()
+	writing := k.writing
+	k.mu.Unlock()
+	if writing != nil {
+		<-writing
 	}
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -206,6 +207,22 @@ func TestWhatPluginsLastServedIsListedFromTheFirstMoment(t *testing.T) {
 
 // Whichever of two plugins with one category served it before the host was restarted serves it again, whatever its name, and
 // though its command has changed.
+func TestTheOwnersThatAreKeptAreTheLast(t *testing.T) {
+	memory := memory{openState(t), "manifests", slog.New(slog.NewTextHandler(t.Output(), nil))}
+	keeper := &ownersKeeper{memory: memory}
+	for round := range 20 {
+		var owner string
+		for i := range 1 + round {
+			owner = fmt.Sprintf("plugin-%d-%d", round, i)
+			keeper.keep(route.Owners{"x": owner})
+		}
+		keeper.flush()
+		if got := memory.owners()["x"]; got != owner {
+			t.Fatalf("x belongs to %q after %q was the last", got, owner)
+		}
+	}
+}
+
 func TestTheFormerOwnerServesAfterARestartOfTheHost(t *testing.T) {
 	for _, remembers := range []string{"a", "b"} {
 		root, dir := openRunRoot(t), openState(t)

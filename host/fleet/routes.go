@@ -30,11 +30,11 @@ type routes struct {
 	mu      sync.Mutex
 	rules   route.Rules
 	owners  route.Owners
-	plugins map[string]*standing   // by name
-	removed []route.Removed        // the latest last
-	grace   time.Duration          // for what a plugin drops
-	last    route.Assignment       // of the published table
-	inForce map[string]route.Claim // what that was built from, by plugin
+	plugins map[string]*standing    // by name
+	removed []route.Removed         // the latest last
+	grace   time.Duration           // for what a plugin drops
+	last    route.Assignment        // of the published table
+	inForce map[string]*route.Claim // what that was built from, by plugin
 }
 
 // standing is what is known of one plugin.
@@ -285,7 +285,10 @@ func (r *routes) part(name string) {
 	r.removed = slices.DeleteFunc(slices.Clone(r.removed), func(gone route.Removed) bool {
 		return !now.Before(gone.Until) || gone.Plugin == name
 	})
-	if manifest := restricted(claim.Manifest, served); len(manifest.Agents) > 0 {
+	if claim == nil {
+		return
+	}
+	if manifest := restricted(claim.Manifest, func(c plugin.Category) bool { return served[c] }); len(manifest.Agents) > 0 {
 		r.removed = append(r.removed, route.Removed{Plugin: name, Manifest: manifest, At: now, Until: now.Add(r.grace)})
 	}
 }
@@ -299,13 +302,13 @@ func (r *routes) disown(name string) {
 // served is what a plugin serves by the published table.
 func (r *routes) served(name string) map[plugin.Category]bool {
 	served := map[plugin.Category]bool{}
-	claim, ok := r.inForce[name]
-	if !ok || claim.Expected {
+	claim := r.inForce[name]
+	if claim == nil || claim.Expected {
 		return served
 	}
 	for _, agent := range claim.Manifest.Agents {
 		for _, category := range agent.Categories {
-			if found, ok := r.last.Table.LookupIn(name, category); ok && found.Category == category {
+			if r.serves(name, category) {
 				served[category] = true
 			}
 		}
@@ -313,9 +316,15 @@ func (r *routes) served(name string) map[plugin.Category]bool {
 	return served
 }
 
+// serves says that a plugin serves a category by the published table.
+func (r *routes) serves(name string, category plugin.Category) bool {
+	found, ok := r.last.Table.LookupIn(name, category)
+	return ok && found.Category == category
+}
+
 // restricted is a manifest with some of its categories.
-func restricted(m plugin.Manifest, some map[plugin.Category]bool) plugin.Manifest {
-	remaining, _ := split(m, func(c plugin.Category) bool { return some[c] })
+func restricted(m plugin.Manifest, keep func(plugin.Category) bool) plugin.Manifest {
+	remaining, _ := split(m, keep)
 	return remaining
 }
 
@@ -342,19 +351,19 @@ func split(m plugin.Manifest, keep func(plugin.Category) bool) (remaining plugin
 
 // assign says who serves what if the held claims of some plugins take effect.
 func (r *routes) assign(committed []string) route.Assignment {
-	return r.rules.Assign(r.owners, r.removed, slices.Collect(maps.Values(r.claims(committed)))...)
+	return r.rules.Assign(r.owners, r.removed, slices.Collect(maps.Values(r.claims(committed))))
 }
 
 // claims are those in force if the held ones of some plugins take effect.
-func (r *routes) claims(committed []string) map[string]route.Claim {
-	claims := map[string]route.Claim{}
+func (r *routes) claims(committed []string) map[string]*route.Claim {
+	claims := make(map[string]*route.Claim, len(r.plugins))
 	for name, st := range r.plugins {
 		switch {
 		case slices.Contains(committed, name) && st.leaving:
 		case slices.Contains(committed, name):
-			claims[name] = *st.held
+			claims[name] = st.held
 		case st.claim != nil:
-			claims[name] = *st.claim
+			claims[name] = st.claim
 		}
 	}
 	return claims
@@ -512,18 +521,20 @@ func (r *routes) judge() {
 // dropped is what plugins that are there serve now and, by the next table, nobody does: it stays listed for a while.
 func (r *routes) dropped(next *route.Table) (dropped []route.Removed) {
 	now := time.Now()
-	for _, name := range slices.Sorted(maps.Keys(r.plugins)) {
-		gone := r.served(name)
-		maps.DeleteFunc(gone, func(category plugin.Category, _ bool) bool {
+	for name := range r.plugins {
+		claim := r.inForce[name]
+		if claim == nil || claim.Expected {
+			continue
+		}
+		gone := restricted(claim.Manifest, func(category plugin.Category) bool {
 			_, listed := next.Lookup(plugin.Category{Name: category.Name})
-			return listed
+			return !listed && r.serves(name, category)
 		})
-		if len(gone) > 0 {
-			dropped = append(dropped, route.Removed{
-				Plugin: name, Manifest: restricted(r.inForce[name].Manifest, gone), Dropped: true, At: now, Until: now.Add(r.grace),
-			})
+		if len(gone.Agents) > 0 {
+			dropped = append(dropped, route.Removed{Plugin: name, Manifest: gone, Dropped: true, At: now, Until: now.Add(r.grace)})
 		}
 	}
+	slices.SortFunc(dropped, func(a, b route.Removed) int { return strings.Compare(a.Plugin, b.Plugin) })
 	return dropped
 }
 

@@ -32,7 +32,7 @@ func (t *Table) Agents() []Agent {
 		for i := range removed.Manifest.Agents {
 			agent := &removed.Manifest.Agents[i]
 			for _, category := range agent.Categories {
-				gone.add(Claim{Target: &absent{removed}, Manifest: removed.Manifest}, agent, category)
+				gone.add(&Claim{Target: &absent{removed}, Manifest: removed.Manifest}, agent, category)
 			}
 		}
 		for name, routes := range gone.byName {

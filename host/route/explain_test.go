@@ -71,7 +71,7 @@ func TestWhoAsksWhyIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(promise, func(t *testing.T) {
-			a := c.rules.Assign(c.before, nil, c.claims...)
+			a := c.rules.Assign(c.before, nil, each(c.claims))
 			if got := decided(a, "x", c.version, c.project, c.domain); got != c.want {
 				t.Errorf(" got %s\nwant %s", got, c.want)
 			}
@@ -82,7 +82,7 @@ func TestWhoAsksWhyIsTold(t *testing.T) {
 func TestTheExplanationIsOfTheRouteThatCallsTake(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules := drawnRules(t)
-		table := rules.Assign(nil, nil, drawnClaims(t)...).Table
+		table := rules.Assign(nil, nil, each(drawnClaims(t))).Table
 		asked := category(rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "type"), rapid.Int32Range(0, 3).Draw(t, "version"))
 		project, domain := rapid.SampledFrom([]string{"", "p", "q"}).Draw(t, "project"), rapid.SampledFrom([]string{"", "d", "e"}).Draw(t, "domain")
 		found, ok := table.LookupNew(asked, project, domain)

@@ -144,13 +144,16 @@ type listing struct {
 
 // Assign says who serves what, where task types belonged to before until now. Of plugins between which nothing decides, the first
 // by name gets a task type. The order of claims does not matter.
-func (rs Rules) Assign(before Owners, removed []Removed, claims ...Claim) Assignment {
-	a := Assignment{Table: &Table{byName: map[string][]Route{}, rules: rs, removed: removed, owners: Owners{}, because: map[string]Because{}}, Owners: Owners{}}
-	claims = slices.SortedStableFunc(slices.Values(claims), func(a, b Claim) int { return cmp.Compare(a.Target.Plugin(), b.Target.Plugin()) })
-	claiming := map[string]bool{}
-	byName := map[string][]listing{}
-	for i := range claims {
-		claim, name := &claims[i], claims[i].Target.Plugin()
+func (rs Rules) Assign(before Owners, removed []Removed, claims []*Claim) Assignment {
+	types := len(before) // or few more or less: a host that starts many plugins builds a table for each
+	a := Assignment{Owners: make(Owners, types), Table: &Table{
+		byName: make(map[string][]Route, types), rules: rs, removed: removed, owners: make(Owners, types), because: make(map[string]Because, types),
+	}}
+	claims = slices.SortedStableFunc(slices.Values(claims), func(a, b *Claim) int { return cmp.Compare(a.Target.Plugin(), b.Target.Plugin()) })
+	claiming := make(map[string]bool, len(claims))
+	byName := make(map[string][]listing, types)
+	for _, claim := range claims {
+		name := claim.Target.Plugin()
 		claiming[name] = true
 		for n := range claim.Manifest.Agents {
 			agent := &claim.Manifest.Agents[n]
@@ -200,7 +203,7 @@ func (a *Assignment) assign(name string, listings []listing, before string) {
 		case chief != nil && l.plugin != chief.plugin && l.agent.Sync != chief.agent.Sync:
 			a.leaveOut(l.claim, Unserved{l.category, l.plugin, OtherKind, chief.plugin})
 		default:
-			a.Table.add(*l.claim, l.agent, l.category)
+			a.Table.add(l.claim, l.agent, l.category)
 		}
 	}
 }

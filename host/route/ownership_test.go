@@ -114,7 +114,7 @@ func TestATaskTypeBelongsToOnePlugin(t *testing.T) {
 		},
 	} {
 		t.Run(promise, func(t *testing.T) {
-			if got := servers(c.rules.Assign(c.before, nil, c.claims...), c.asked...); got != c.want {
+			if got := servers(c.rules.Assign(c.before, nil, each(c.claims)), c.asked...); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -123,7 +123,7 @@ func TestATaskTypeBelongsToOnePlugin(t *testing.T) {
 
 // FlytePropeller 1 keeps the last of a name that it reads, with its kind of agent.
 func TestFlytePropellerReadsOneKindOfAgentOfATaskType(t *testing.T) {
-	a := Rules(nil).Assign(Owners{"x": "good"}, nil, claim("good", agent("G", category("x", 0))), claim("evil", syncOf("E", category("x", 7), category("y", 0))))
+	a := Rules(nil).Assign(Owners{"x": "good"}, nil, each([]Claim{claim("good", agent("G", category("x", 0))), claim("evil", syncOf("E", category("x", 7), category("y", 0)))}))
 	for _, a := range a.Table.Agents() {
 		for _, c := range a.Categories {
 			if c.Name == "x" && (a.Sync || a.Target.Plugin() != "good") {
@@ -185,9 +185,9 @@ func drawnRules(t *rapid.T) Rules {
 func TestOwnershipIsAFunctionOfTheConfigurationTheOwnersAndTheLists(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rules, claims := drawnRules(t), drawnClaims(t)
-		before := rules.Assign(nil, nil, rapid.Permutation(claims).Draw(t, "first order")...)
+		before := rules.Assign(nil, nil, each(rapid.Permutation(claims).Draw(t, "first order")))
 		shuffled := rapid.Permutation(claims).Draw(t, "order")
-		again := rules.Assign(before.Owners, nil, shuffled...)
+		again := rules.Assign(before.Owners, nil, each(shuffled))
 		if !maps.Equal(before.Owners, again.Owners) {
 			t.Fatalf("owners are %v, then %v", before.Owners, again.Owners)
 		}
@@ -226,7 +226,7 @@ func TestOwnershipIsAFunctionOfTheConfigurationTheOwnersAndTheLists(t *testing.T
 
 		// Others come and go, list more and less: owners keep what they list.
 		next := drawnClaims(t)
-		after := rules.Assign(before.Owners, nil, next...)
+		after := rules.Assign(before.Owners, nil, each(next))
 		for name, owner := range before.Owners {
 			lists := slices.ContainsFunc(next, func(c Claim) bool {
 				return c.Target.Plugin() == owner && slices.ContainsFunc(c.Manifest.Agents[0].Categories, func(of plugin.Category) bool {

@@ -199,11 +199,19 @@ func (rs Rules) Table(claims ...Claim) (*Table, []Unserved) { return rs.TableAft
 
 // TableAfter is Table where plugins were removed before, the latest last.
 func (rs Rules) TableAfter(removed []Removed, claims ...Claim) (*Table, []Unserved) {
-	a := rs.Assign(nil, removed, claims...)
+	a := rs.Assign(nil, removed, each(claims))
 	return a.Table, a.Unserved
 }
 
-func (t *Table) add(claim Claim, agent *plugin.Agent, category plugin.Category) {
+func each(claims []Claim) []*Claim {
+	all := make([]*Claim, len(claims))
+	for i := range claims {
+		all[i] = &claims[i]
+	}
+	return all
+}
+
+func (t *Table) add(claim *Claim, agent *plugin.Agent, category plugin.Category) {
 	t.byName[category.Name] = append(t.byName[category.Name], Route{
 		Category:         category,
 		Sync:             agent.Sync,
