@@ -65,13 +65,15 @@ const (
 func growthOfPlugins(ctx context.Context, l *lab) (map[string][]report.Point, error) {
 	return once(l, "growth of plugins", func() (map[string][]report.Point, error) {
 		found := map[string][]report.Point{}
-		for _, count := range l.growth.plugins {
-			l.say("growth: %d plugins", count)
-			if err := l.growPlugins(ctx, count, found); err != nil {
-				return nil, err
+		for round := range l.growth.rounds {
+			for _, count := range l.growth.plugins {
+				l.say("growth: %d plugins, round %d of %d", count, round+1, l.growth.rounds)
+				if err := l.growPlugins(ctx, count, found); err != nil {
+					return nil, err
+				}
 			}
 		}
-		return found, nil
+		return medians(found), nil
 	})
 }
 
@@ -123,52 +125,59 @@ func growthOfJobs(ctx context.Context, l *lab) (map[string][]report.Point, error
 func growthOfMessages(ctx context.Context, l *lab) (map[string][]report.Point, error) {
 	return once(l, "growth of messages", func() (map[string][]report.Point, error) {
 		found := map[string][]report.Point{}
-		for _, size := range l.growth.messages {
-			l.say("growth: messages of %d KiB", size/kib)
-			client := func(conns []grpc.ClientConnInterface) (load.Call, error) {
-				create, next := service.NewAsyncAgentServiceClient(conns[0]), attempts(taskTypeOf(0), size)
-				return func(ctx context.Context) error {
-					_, err := create.CreateTask(ctx, next().creation())
-					return err
-				}, nil
+		for round := range l.growth.rounds {
+			for _, size := range l.growth.messages {
+				l.say("growth: messages of %d KiB, round %d of %d", size/kib, round+1, l.growth.rounds)
+				cpu, memory, err := l.grow(ctx, 4, 1, func(conns []grpc.ClientConnInterface) (load.Call, error) {
+					create, next := service.NewAsyncAgentServiceClient(conns[0]), attempts(taskTypeOf(0), size)
+					return func(ctx context.Context) error {
+						_, err := create.CreateTask(ctx, next().creation())
+						return err
+					}, nil
+				})
+				if err != nil {
+					return nil, err
+				}
+				add(found, callCPU, size/kib, cpu)
+				add(found, peakMemory, size/kib, memory)
 			}
-			cpu, memory, err := l.grow(ctx, 4, 1, client)
-			if err != nil {
-				return nil, err
-			}
-			add(found, callCPU, size/kib, cpu)
-			add(found, peakMemory, size/kib, memory)
 		}
-		return found, nil
+		return medians(found), nil
 	})
 }
 
 func growthOfCallers(ctx context.Context, l *lab) (map[string][]report.Point, error) {
 	return once(l, "growth of callers", func() (map[string][]report.Point, error) {
 		found := map[string][]report.Point{}
-		for _, callers := range l.growth.callers {
-			l.say("growth: %d calls at once", callers)
-			const onEach = 500
-			client := func(conns []grpc.ClientConnInterface) (load.Call, error) {
-				var next atomic.Uint64
-				polls := make([]load.Call, len(conns))
-				for i, conn := range conns {
-					var err error
-					if polls[i], err = getOf(ctx, conn, attempt{taskType: taskTypeOf(0), name: "bench"}); err != nil {
-						return nil, err
-					}
+		for round := range l.growth.rounds {
+			for _, callers := range l.growth.callers {
+				l.say("growth: %d calls at once, round %d of %d", callers, round+1, l.growth.rounds)
+				const onEach = 500
+				cpu, memory, err := l.grow(ctx, callers, (callers+onEach-1)/onEach, func(conns []grpc.ClientConnInterface) (load.Call, error) {
+					return pollsOver(ctx, conns)
+				})
+				if err != nil {
+					return nil, err
 				}
-				return func(ctx context.Context) error { return polls[next.Add(1)%uint64(len(polls))](ctx) }, nil
+				add(found, callersCPU, callers, cpu*float64(callers)/1e3)
+				add(found, peakMemory, callers, memory)
 			}
-			cpu, memory, err := l.grow(ctx, callers, (callers+onEach-1)/onEach, client)
-			if err != nil {
-				return nil, err
-			}
-			add(found, callersCPU, callers, cpu*float64(callers)/1e3)
-			add(found, peakMemory, callers, memory)
 		}
-		return found, nil
+		return medians(found), nil
 	})
+}
+
+// pollsOver polls a job over each connection in turn.
+func pollsOver(ctx context.Context, conns []grpc.ClientConnInterface) (load.Call, error) {
+	var next atomic.Uint64
+	polls := make([]load.Call, len(conns))
+	for i, conn := range conns {
+		var err error
+		if polls[i], err = getOf(ctx, conn, attempt{taskType: taskTypeOf(0), name: "bench"}); err != nil {
+			return nil, err
+		}
+	}
+	return func(ctx context.Context) error { return polls[next.Add(1)%uint64(len(polls))](ctx) }, nil
 }
 
 // grow calls a host of its own over so many connections, and returns its processor time a call, in microseconds, and the most memory
@@ -216,4 +225,22 @@ func (l *lab) grow(ctx context.Context, callers, connections int, client func([]
 
 func add(found map[string][]report.Point, what string, x int, y float64) {
 	found[what] = append(found[what], report.Point{X: float64(x), Y: y})
+}
+
+// medians makes one point of those of several rounds, the points as they came in the first.
+func medians(rounds map[string][]report.Point) map[string][]report.Point {
+	found := map[string][]report.Point{}
+	for what, points := range rounds {
+		values := map[float64][]float64{}
+		for _, p := range points {
+			if values[p.X] == nil {
+				found[what] = append(found[what], p)
+			}
+			values[p.X] = append(values[p.X], p.Y)
+		}
+		for i, p := range found[what] {
+			found[what][i].Y = report.Median(values[p.X])
+		}
+	}
+	return found
 }

@@ -27,6 +27,8 @@ type scale struct {
 type growth struct {
 	plugins, messages, callers []int
 	length                     time.Duration
+	// rounds of all of it, but for jobs: what counts are medians.
+	rounds int
 }
 
 const kib, mib = 1 << 10, 1 << 20
@@ -39,7 +41,7 @@ var scales = map[string]scale{
 		growth: growth{
 			plugins:  []int{1, 10, 100, 300},
 			messages: []int{kib, 16 * kib, 256 * kib, mib, 4 * mib, 16 * mib}, callers: []int{1, 10, 100, 1_000, 10_000},
-			length: 5 * time.Second,
+			length: 5 * time.Second, rounds: 3,
 		},
 	},
 	"quick": {
@@ -49,7 +51,7 @@ var scales = map[string]scale{
 		growth: growth{
 			plugins:  []int{1, 10, 30},
 			messages: []int{kib, 16 * kib, 256 * kib, mib}, callers: []int{1, 10, 100, 1_000},
-			length: time.Second,
+			length: time.Second, rounds: 1,
 		},
 	},
 	"smoke": {
@@ -58,7 +60,7 @@ var scales = map[string]scale{
 		jobs: []int{100, 200}, jobPlugins: 2, polls: 2_000, starts: 1,
 		growth: growth{
 			plugins: []int{1, 2}, messages: []int{kib, 16 * kib}, callers: []int{1, 8},
-			length: 50 * time.Millisecond,
+			length: 50 * time.Millisecond, rounds: 2,
 		},
 	},
 }
