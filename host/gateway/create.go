@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -227,7 +226,7 @@ func notMade(c *routedCall, got reply, err error) jobs.Outcome {
 
 // made is the outcome of a creation that the plugin has answered.
 func (g *Gateway) made(c *routedCall, got reply) jobs.Outcome {
-	message := bytes.Clone(got.message.bytes())
+	message := got.message.keep()
 	meta, _, err := fields.Take(message, createdMeta)
 	if err != nil {
 		return jobs.Outcome{Err: noAnswer(c, err)}

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
@@ -35,6 +37,15 @@ func (f *frame) bytes() []byte {
 	f.buffers.Free()
 	f.buffers = mem.BufferSlice{whole}
 	return whole.ReadOnlyData()
+}
+
+// keep returns the message for somebody who keeps it for longer than the frame. What is counted on a room has memory of its own; that of
+// others is used again.
+func (f *frame) keep() []byte {
+	if f.room != nil {
+		return f.bytes()
+	}
+	return bytes.Clone(f.bytes())
 }
 
 // set replaces the message.
