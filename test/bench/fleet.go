@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"syscall"
 
 	"github.com/agenthost/agenthost/test/bench/contender"
 	"github.com/agenthost/agenthost/test/bench/load"
@@ -77,13 +80,23 @@ func (l *lab) fleetOf(ctx context.Context, count int) (f fleet, err error) {
 	return f, allServe(ctx, host, count)
 }
 
-// ownCPU is the processor time that a host's plugins have taken.
-func ownCPU(host *contender.Host) (float64, error) {
+// ownCPU is the processor time that a host's plugins have taken, but for those that end meanwhile, as a generation before does.
+func ownCPU(host *contender.Host) (seconds float64, err error) {
 	running, err := host.Answering()
 	if err != nil {
 		return 0, err
 	}
-	return load.CPU(running...)
+	for _, one := range running {
+		taken, err := load.CPU(one)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		seconds += taken
+	}
+	return seconds, nil
 }
 
 // allServe fails unless all of a host's plugins run.
