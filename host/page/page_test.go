@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -383,6 +384,38 @@ func TestLookingCostsAShareOfTheTime(t *testing.T) {
 	if b := newBudget(now); b.wait(now) != 0 {
 		t.Error("the first has to wait")
 	}
+}
+
+func TestAChangeIsToldSoonWhereLookingTakesLongByTheClockAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(running("a"))
+		quick := h.options.Status
+		h.options.Status = func() admin.Status {
+			time.Sleep(50 * time.Millisecond) // others have the processors
+			return quick()
+		}
+		v, err := h.live.view(&url.URL{Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		one, ok := h.live.join(v, 0)
+		if !ok {
+			t.Fatal("nobody may look")
+		}
+		defer h.live.leave(one)
+		for i := range 20 {
+			state := []fleet.State{fleet.Draining, fleet.Restarting}[i%2]
+			time.Sleep(time.Second)
+			h.change(func(s *admin.Status) { s.Plugins[0].State = string(state) })
+			changed := time.Now()
+			for told := ""; !strings.Contains(told, string(state)); told = h.live.news(one) {
+				<-one.wake
+			}
+			if took := time.Since(changed); took > time.Second {
+				t.Fatalf("change %d was told after %v", i, took)
+			}
+		}
+	})
 }
 
 func TestWhatHasHappenedIsATimelineAndAList(t *testing.T) {
