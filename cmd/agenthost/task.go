@@ -229,7 +229,7 @@ func (r *taskRun) connect(ctx context.Context, command []string, lines *progress
 		if !r.quiet {
 			fmt.Fprintf(messages, "starting %s …\n", command[0])
 		}
-		return r.startPlugin(ctx, command, lines.printed, messages)
+		return r.startPlugin(ctx, command, lines, messages)
 	}
 	options, err := r.credentials.options()
 	if err != nil {

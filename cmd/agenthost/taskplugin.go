@@ -31,14 +31,23 @@ var inheritedByTask = []string{
 	"GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY",
 }
 
-// startPlugin starts a plugin for one task, and gives the connection to it and what stops it. What it prints is told to printed. A stop
+const (
+	// taskStopTimeout is how long a plugin may take to end where nobody has interrupted its task: some write what they were run for
+	// then, as a JVM does the archive of its classes, which takes it many seconds on a slow machine.
+	taskStopTimeout = time.Minute
+	// taskStopPatience is when people are told that it takes long.
+	taskStopPatience = 5 * time.Second
+)
+
+// startPlugin starts a plugin for one task, and gives the connection to it and what stops it. What it prints goes among the lines. A stop
 // that goes wrong is told to problems: the task's result matters more.
-func (r *taskRun) startPlugin(ctx context.Context, command []string, printed func(line string), problems io.Writer) (grpc.ClientConnInterface, func(), error) {
+func (r *taskRun) startPlugin(ctx context.Context, command []string, lines *progressLines, problems io.Writer) (grpc.ClientConnInterface, func(), error) {
 	settings, err := parsePluginConfig("--plugin-config", r.pluginConfig)
 	if err != nil {
 		return nil, nil, usageError(err)
 	}
 	configured := config.DefaultPlugin()
+	configured.StopTimeout = taskStopTimeout
 	configured.Sandbox.Mode = config.Off // it is its user's own program, for tasks about the user's files
 	configured.Command, configured.Config, configured.InheritEnv = command, settings, slices.Clone(inheritedByTask)
 	if err := r.pluginEnv.addTo(&configured.Secrets, &configured.Env, &configured.InheritEnv); err != nil {
@@ -58,14 +67,22 @@ func (r *taskRun) startPlugin(ctx context.Context, command []string, printed fun
 		}
 	}
 	instance, err := plugin.Start(ctx, plugin.SpecOf(filepath.Base(command[0]), configured), plugin.Environment{
-		RunRoot: runRoot, Keep: func(_ int, line []byte) { printed(printedLine(line)) },
+		RunRoot: runRoot, Keep: func(_ int, line []byte) { lines.printed(printedLine(line)) },
 	})
 	if err != nil {
 		remove()
 		return nil, nil, refusedConfig(err)
 	}
 	stop := func() {
-		if err := stopPlugin(instance, configured); err != nil {
+		limit := taskStopTimeout
+		if ctx.Err() != nil { // somebody waits
+			limit = config.DefaultStopTimeout
+		}
+		told := time.AfterFunc(taskStopPatience, func() {
+			lines.above("", fmt.Sprintf("the plugin is still ending; it is killed where that takes more than %v", limit))
+		})
+		defer told.Stop()
+		if err := stopPlugin(instance, limit); err != nil {
 			fmt.Fprintf(problems, "agenthost: stopping the plugin: %v\n", err)
 		}
 		remove()
