@@ -35,8 +35,8 @@ const (
 	// taskStopTimeout is how long a plugin may take to end where nobody has interrupted its task: some write what they were run for
 	// then, as a JVM does the archive of its classes, which takes it many seconds on a slow machine.
 	taskStopTimeout = time.Minute
-	// taskStopPatience is when people are told that it takes long.
-	taskStopPatience = 5 * time.Second
+	// taskStopQuiet is after how long people are told that it takes long.
+	taskStopQuiet = 5 * time.Second
 )
 
 // startPlugin starts a plugin for one task, and gives the connection to it and what stops it. What it prints goes among the lines. A stop
@@ -78,7 +78,7 @@ func (r *taskRun) startPlugin(ctx context.Context, command []string, lines *prog
 		if ctx.Err() != nil { // somebody waits
 			limit = config.DefaultStopTimeout
 		}
-		told := time.AfterFunc(taskStopPatience, func() {
+		told := time.AfterFunc(taskStopQuiet, func() {
 			lines.above("", fmt.Sprintf("the plugin is still ending; it is killed where that takes more than %v", limit))
 		})
 		defer told.Stop()
