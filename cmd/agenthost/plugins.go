@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/agenthost/agenthost/host/config"
 	"github.com/agenthost/agenthost/host/plugin"
 )
 
@@ -21,10 +22,9 @@ func startOrConnect(ctx context.Context, spec plugin.Spec, env plugin.Environmen
 	return plugin.Connect(ctx, spec, env)
 }
 
-// stopPlugin gives a plugin so much time to stop, but no more than it was started with, also after an interruption, and the kernel some
-// seconds more.
-func stopPlugin(started running, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit+5*time.Second)
+// stopPlugin gives a plugin its time to stop, also after an interruption, and the kernel some seconds more.
+func stopPlugin(started running, configured config.Plugin) error {
+	ctx, cancel := context.WithTimeout(context.Background(), configured.StopTimeout+5*time.Second)
 	defer cancel()
 	return started.Stop(ctx)
 }

@@ -74,15 +74,16 @@ func (r *taskRun) startPlugin(ctx context.Context, command []string, lines *prog
 		return nil, nil, refusedConfig(err)
 	}
 	stop := func() {
-		limit := taskStopTimeout
-		if ctx.Err() != nil { // somebody waits
-			limit = config.DefaultStopTimeout
-		}
+		ending, kill := context.WithTimeout(context.Background(), taskStopTimeout)
+		defer kill()
+		defer context.AfterFunc(ctx, func() { // somebody waits, from the start or since
+			time.AfterFunc(config.DefaultStopTimeout, kill)
+		})()
 		told := time.AfterFunc(taskStopQuiet, func() {
-			lines.above("", fmt.Sprintf("the plugin is still ending; it is killed where that takes more than %v", limit))
+			lines.above("", fmt.Sprintf("the plugin is still ending; it is killed where that takes more than %v, or %v after an interruption", taskStopTimeout, config.DefaultStopTimeout))
 		})
 		defer told.Stop()
-		if err := stopPlugin(instance, limit); err != nil {
+		if err := instance.Stop(ending); err != nil {
 			fmt.Fprintf(problems, "agenthost: stopping the plugin: %v\n", err)
 		}
 		remove()
