@@ -61,5 +61,5 @@ func TestBigQueryTasksSeeNoDifference(t *testing.T) {
 
 func TestBigQueryJobsOfFlytekitsConnectorAreFinishedByOurs(t *testing.T) {
 	s, system, jobs := bigquery(t)
-	s.swap(t, succeeding(compile(t, venv(t, "connectors"), "bigquery")), 1, system, jobs) // their connector makes a client for each call, and blocks meanwhile
+	s.swap(t, succeeding(compile(t, venv(t, "connectors"), "bigquery")), 5, system, jobs)
 }

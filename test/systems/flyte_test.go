@@ -111,9 +111,15 @@ func tool(t *testing.T, command *exec.Cmd) string {
 // startFlyte runs a Flyte against the host until the test ends.
 func startFlyte(t *testing.T, flyte propeller.Flyte, h *hosttest.Host) *propeller.Propeller {
 	t.Helper()
+	return startFlyteThatPolls(t, flyte, h, 100*time.Millisecond)
+}
+
+// startFlyteThatPolls is startFlyte where each job is polled so often.
+func startFlyteThatPolls(t *testing.T, flyte propeller.Flyte, h *hosttest.Host, every time.Duration) *propeller.Propeller {
+	t.Helper()
 	p := propeller.Start(t.Context(), propeller.Options{
 		Flyte: flyte, Endpoint: h.Endpoint(),
-		PollInterval: time.Second, Resync: 100 * time.Millisecond, Round: 50 * time.Millisecond, PollRate: -1,
+		PollInterval: time.Second, Resync: every, Round: 50 * time.Millisecond, PollRate: -1,
 	})
 	t.Cleanup(p.Close)
 	return p

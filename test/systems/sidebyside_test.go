@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/test/propeller"
@@ -137,7 +138,7 @@ func (s sides) fixed(text string) string {
 // or begun again. jobs counts those in the system.
 func (s sides) swap(t *testing.T, tasks []task, each int, system *held, jobs func() int) {
 	h := startHost(t, one("system", s.theirs))
-	p := startFlyte(t, propeller.V1, h)
+	p := startFlyteThatPolls(t, propeller.V1, h, time.Second) // many jobs, of a connector that may block
 	outputs := t.TempDir()
 	before := jobs()
 	type begun struct {
