@@ -40,6 +40,18 @@ func (s startedFiles) changed() []string {
 	return changed
 }
 
+// writtenOver are those of some changed files whose new content stands where a process that has them open reads the old one. What is
+// replaced by a rename, as `install` and package managers do it, leaves that process its own.
+func (s startedFiles) writtenOver(changed []string) []string {
+	var over []string
+	for _, file := range s {
+		if now, err := os.Stat(file.path); slices.Contains(changed, file.path) && err == nil && os.SameFile(file.info, now) {
+			over = append(over, file.path)
+		}
+	}
+	return over
+}
+
 // lookAtFiles tells, once for each of them, of files that have changed since the instance was started.
 func (s *instanceSlot) lookAtFiles(told []string) []string {
 	s.mu.Lock()
@@ -48,9 +60,12 @@ func (s *instanceSlot) lookAtFiles(told []string) []string {
 	changed := files.changed()
 	news := slices.DeleteFunc(slices.Clone(changed), func(path string) bool { return slices.Contains(told, path) })
 	if len(news) > 0 {
+		cause := fmt.Sprintf("%s changed since it was started; 'agenthost restart %s' takes it up", strings.Join(news, ", "), s.generation.spec.Name)
+		if over := files.writtenOver(news); len(over) > 0 {
+			cause += fmt.Sprintf("; %s was written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then", strings.Join(over, ", "))
+		}
 		s.generation.supervisor.emit(Event{
-			Generation: s.generation.id, OfInstance: true, Instance: s.number, State: EventFileChanged, Was: state,
-			Cause: fmt.Sprintf("%s changed since it was started; 'agenthost restart %s' takes it up", strings.Join(news, ", "), s.generation.spec.Name),
+			Generation: s.generation.id, OfInstance: true, Instance: s.number, State: EventFileChanged, Was: state, Cause: cause,
 		}, true)
 	}
 	return changed

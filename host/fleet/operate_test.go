@@ -330,7 +330,7 @@ func TestAFileThatChangedSinceThePluginWasStartedIsToldAndTakenUpByARestart(t *t
 	}
 	for e := range events {
 		if e.State == EventFileChanged {
-			if !strings.Contains(e.Cause, script+" changed since it was started; 'agenthost restart echo' takes it up") {
+			if !strings.Contains(e.Cause, script+" changed since it was started; 'agenthost restart echo' takes it up") || strings.Contains(e.Cause, "written over") {
 				t.Errorf("it is told as %q", e.Cause)
 			}
 			cancel()
@@ -348,4 +348,32 @@ func TestAFileThatChangedSinceThePluginWasStartedIsToldAndTakenUpByARestart(t *t
 		t.Fatal(err)
 	}
 	f.status(t, "echo", func(s Status) bool { return s.State == Running && s.PID != got.PID && len(s.ChangedFiles) == 0 })
+}
+
+// A jar that is written over takes from the JVM that runs from it what that has not read yet: its calls fail, and this says why.
+func TestAFileThatIsWrittenOverIsToldApart(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "plugin.sh")
+	content := fmt.Sprintf("#!/bin/sh\nexec '%s'\n", strings.Join(badplugin.Command("good"), "' '"))
+	if err := os.WriteFile(script, []byte(content), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	p := echo("1")
+	p.Command, p.Sandbox.Mode = []string{script}, config.Off // which would keep the script from the program
+	f := startWith(t, Health{Interval: 10 * time.Millisecond, Timeout: time.Second, Misses: 100})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events := f.Events(ctx)
+	f.apply(t, only(p))
+	f.status(t, "echo", isRunning)
+	if err := os.WriteFile(script, []byte(content+"# more\n"), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	for e := range events {
+		if e.State == EventFileChanged {
+			if !strings.Contains(e.Cause, script+" was written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then") {
+				t.Errorf("it is told as %q", e.Cause)
+			}
+			cancel()
+		}
+	}
 }

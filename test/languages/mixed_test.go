@@ -154,10 +154,22 @@ func TestAMixedHostLosesNothingWhenItsPluginsAreKilled(t *testing.T) {
 // kill ends the process of one plugin that runs, and says how many that were.
 func kill(t *testing.T, h *hosttest.Host, random *rand.Rand) int {
 	t.Helper()
+	running := processes(t, h)
+	if len(running) == 0 {
+		return 0
+	}
+	if err := syscall.Kill(-running[random.IntN(len(running))], syscall.SIGKILL); err != nil {
+		return 0 // it has just ended
+	}
+	return 1
+}
+
+// processes are those of a host's plugins.
+func processes(t *testing.T, h *hosttest.Host) []int {
+	t.Helper()
 	var status struct {
 		Plugins []struct {
-			State string `json:"state"`
-			PID   int    `json:"pid"`
+			PID int `json:"pid"`
 		} `json:"plugins"`
 	}
 	if err := json.Unmarshal([]byte(h.Ask(t, "/status")), &status); err != nil {
@@ -169,11 +181,5 @@ func kill(t *testing.T, h *hosttest.Host, random *rand.Rand) int {
 			running = append(running, one.PID)
 		}
 	}
-	if len(running) == 0 {
-		return 0
-	}
-	if err := syscall.Kill(-running[random.IntN(len(running))], syscall.SIGKILL); err != nil {
-		return 0 // it has just ended
-	}
-	return 1
+	return running
 }

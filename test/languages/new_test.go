@@ -1,13 +1,21 @@
 package languages
 
 import (
+	"context"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/admin"
+	"github.com/flyteorg/flyte/flyteidl/gen/pb-go/flyteidl/service"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agenthost/agenthost/test/hosttest"
 	"github.com/agenthost/agenthost/tools/scaffold"
@@ -22,6 +30,19 @@ var projects struct {
 	dirs map[string]string
 }
 
+// shared is the language whose project scripts/verify-plugins uses too, and may be using now: it takes a minute to compile.
+const shared = "cpp"
+
+// makes makes a target of a language's project.
+func makes(t *testing.T, dir, language, target string) {
+	t.Helper()
+	if language == shared {
+		step(t, dir, "flock", dir+".lock", "make", target)
+		return
+	}
+	step(t, dir, "make", target)
+}
+
 // project begins a project in a language, and builds it.
 func project(t *testing.T, language string) string {
 	t.Helper()
@@ -31,13 +52,13 @@ func project(t *testing.T, language string) string {
 		return dir
 	}
 	var dir string
-	if language == "cpp" { // what takes a minute to compile, scripts/verify-plugins compiles too
+	if language == shared {
 		dir = strings.TrimSpace(step(t, "", hosttest.Root("scripts", "project"), language))
 	} else {
 		dir = filepath.Join(hosttest.Bin(), "projects", language) // not beside agenthost: the PATH would have a folder called go
 		step(t, "", hosttest.Program("agenthost"), "new", "--lang", language, "greeter", "--dir", dir, "--sdk", hosttest.Root())
+		step(t, dir, "make", "build")
 	}
-	step(t, dir, "make", "build")
 	if projects.dirs == nil {
 		projects.dirs = map[string]string{}
 	}
@@ -89,7 +110,7 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 	for _, language := range scaffold.Languages() {
 		t.Run(language, func(t *testing.T) {
 			dir := project(t, language)
-			step(t, dir, "make", "test")
+			makes(t, dir, language, "test")
 			if said := verified(t, dir, language); !strings.Contains(said, ", 0 failed,") {
 				t.Errorf("make verify does not say that nothing failed:\n%s", said)
 			}
@@ -101,5 +122,66 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 				t.Errorf("the task does not greet:\n%s", said)
 			}
 		})
+	}
+}
+
+// An author builds while a host runs what was built before: the build succeeds, and the plugin that runs still answers each call, the
+// kinds too that nobody has made yet, for which a JVM reads more classes.
+func TestAProjectIsBuiltAnewWhileAHostRunsIt(t *testing.T) {
+	for _, language := range scaffold.Languages() {
+		t.Run(language, func(t *testing.T) {
+			h := hosttest.Start(t, map[string]any{"plugins": map[string]any{"greeter": plugin(t, language)}})
+			conn, err := grpc.NewClient(h.Endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			before := processes(t, h)
+
+			dir := project(t, language)
+			if language != shared { // what it has compiled is put in place again in any case
+				touch(t, dir)
+			}
+			makes(t, dir, language, "build")
+
+			client, category := service.NewAsyncAgentServiceClient(conn), &admin.TaskCategory{Name: "greeter"}
+			ctx, cancel := context.WithTimeout(t.Context(), callLimit)
+			defer cancel()
+			created, err := client.CreateTask(ctx, &admin.CreateTaskRequest{Template: template(), Inputs: inputs("Ada")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := client.GetTask(ctx, &admin.GetTaskRequest{TaskCategory: category, ResourceMeta: created.GetResourceMeta()})
+			if err != nil || greeting(got.GetResource().GetOutputs()) != "Hello, Ada" {
+				t.Errorf("%v, %v", got.GetResource(), err)
+			}
+			if _, err := client.DeleteTask(ctx, &admin.DeleteTaskRequest{TaskCategory: category, ResourceMeta: created.GetResourceMeta()}); err != nil {
+				t.Error(err)
+			}
+			if after := processes(t, h); !slices.Equal(after, before) {
+				t.Errorf("%v served before the build, %v after it", before, after)
+			}
+		})
+	}
+}
+
+// touch changes every source of a project: those of its program, not what a build has put there.
+func touch(t *testing.T, dir string) {
+	t.Helper()
+	said, now := 0, time.Now()
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir() && (name == "target" || name == "node_modules" || name == ".venv" || name == "dist"):
+			return fs.SkipDir
+		case entry.IsDir() || !slices.Contains([]string{".cc", ".go", ".java", ".kt", ".py", ".rs", ".ts"}, filepath.Ext(name)):
+			return nil
+		}
+		said++
+		return os.Chtimes(path, now, now)
+	})
+	if err != nil || said == 0 {
+		t.Fatalf("%d sources in %s, %v", said, dir, err)
 	}
 }
