@@ -133,7 +133,7 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 	p.Seconds = time.Since(began).Seconds()
 	manifest := instance.Manifest()
 	p.Manifest = newManifestReport(manifest)
-	if err := stopPlugin(instance, configured); err != nil {
+	if err := stopPlugin(instance, configured); err != nil && !errors.Is(err, plugin.ErrKilled) { // which a host would do, and go on
 		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
 	}
 	return &manifest

@@ -254,6 +254,28 @@ func TestInterruptedWhileTheAgentIsCreatingTheJob(t *testing.T) {
 	out.await(t, "interrupted while the job was being created", 1)
 }
 
+// A JVM may need long for the archive of its classes, and is let: people are told, and need not wait.
+func TestAPluginThatDoesNotEndIsToldOfAndAnInterruptionShortensTheWait(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &watched{more: make(chan struct{}, 1)}
+	code := make(chan int)
+	go func() {
+		code <- run(ctx, append([]string{"task", "run", "-t", "echo_task", "--"}, badplugin.Command("stubborn")...), strings.NewReader(""), out, out)
+	}()
+	out.await(t, "the plugin is still ending; it is killed where that takes more than 1m0s, or 10s after an interruption", 1)
+	cancel()
+	began := time.Now()
+	if got := <-code; got != 0 {
+		t.Errorf("code %d of a task that had succeeded before", got)
+	}
+	if took := time.Since(began); took > taskStopTimeout/2 {
+		t.Errorf("it was waited for %v more", took)
+	}
+	out.await(t, "SUCCEEDED", 1)
+	out.await(t, "agenthost: stopping the plugin: ", 1)
+}
+
 // build builds one of the project's plugins.
 func build(t *testing.T, name string) string {
 	t.Helper()

@@ -284,6 +284,41 @@ func TestStopEndsAPluginInTheMiddleOfItsStart(t *testing.T) {
 	}
 }
 
+// logged takes what a fleet logs, a line each.
+type logged chan string
+
+func (l logged) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// What such a plugin does at its end is cut off, and nothing else would tell its author.
+func TestAPluginThatHadToBeKilledAtItsEndIsTold(t *testing.T) {
+	routes, log := &route.Current{}, make(logged, 1000)
+	f := running{New(Options{Routes: routes, RunRoot: openRunRoot(t), Log: slog.New(slog.NewTextHandler(log, nil))}), routes}
+	t.Cleanup(f.end)
+	settings := onePlugin(badplugin.Command("stubborn"))
+	for name, configured := range settings.Plugins {
+		configured.StopTimeout = time.Second
+		settings.Plugins[name] = configured
+	}
+	f.apply(t, settings)
+	f.apply(t, config.Default())
+	for ctx := soon(t); ; {
+		select {
+		case line := <-log:
+			if strings.Contains(line, "the plugin did not stop in good order") {
+				if !strings.Contains(line, "it ended neither when asked nor on SIGTERM, and was killed after ") || !strings.Contains(line, "level=WARN") {
+					t.Error(line)
+				}
+				return
+			}
+		case <-ctx.Done():
+			t.Fatal("it was never told")
+		}
+	}
+}
+
 func TestAHostIsReadyWhoseFirstConfigurationIsSupersededBeforeItIsUp(t *testing.T) {
 	root := openRunRoot(t)
 	routes := &route.Current{}

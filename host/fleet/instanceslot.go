@@ -265,7 +265,7 @@ func (s *instanceSlot) depart(running instance) {
 		s.log.Warn("calls under way at the end of the drain are cut off", "in_flight", running.InFlight())
 	}
 	if err := running.Stop(context.Background()); err != nil {
-		s.log.Warn("the plugin had to be killed", "error", err)
+		s.log.Warn("the plugin did not stop in good order", "error", err)
 	}
 }
 

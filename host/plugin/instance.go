@@ -38,6 +38,9 @@ type Instance struct {
 	err   error      // why the process ended
 }
 
+// ErrKilled is in the error of a Stop that took SIGKILL: what a plugin does at its end was cut off.
+var ErrKilled = errors.New("it ended neither when asked nor on SIGTERM, and was killed")
+
 func newInstance(s *start) *Instance {
 	i := &Instance{spec: s.spec, running: s.running, manifest: s.manifest, done: make(chan struct{})}
 	go i.watch()
@@ -143,7 +146,7 @@ func (i *Instance) tellDrain(ctx context.Context) {
 // Stop ends the process, always: it is asked to shut down, then gets SIGTERM, then SIGKILL, within the spec's
 // StopTimeout or until ctx ends, plus a few seconds for the kernel at most. Everything that belonged to it is removed;
 // calls in flight end with UNAVAILABLE. Stop must be called for every instance, also for one whose process has ended by
-// itself. Later calls wait for the first and return its result.
+// itself. Later calls wait for the first and return its result. The error wraps ErrKilled where it took SIGKILL.
 func (i *Instance) Stop(ctx context.Context) error {
 	i.stop.Do(func() { i.stopErr = i.doStop(ctx) })
 	return i.stopErr
@@ -157,7 +160,11 @@ func (i *Instance) doStop(ctx context.Context) error {
 
 	ctx, cancel := context.WithTimeout(ctx, i.spec.StopTimeout)
 	defer cancel()
+	began := time.Now()
 	ending, err := i.running.end(ctx)
+	if ending == process.Killed {
+		err = errors.Join(fmt.Errorf("%w after %v", ErrKilled, time.Since(began).Round(time.Millisecond)), err)
+	}
 	if ending != process.Unkillable {
 		<-i.done
 	}
