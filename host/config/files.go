@@ -107,10 +107,18 @@ type jsonParser struct {
 	decoder *json.Decoder
 	path    []string
 	errors  Errors
+
+	counted int64 // how much of the content line counts the ends of lines of
+	line    int
 }
 
+// at is where the last token stands. Ends of lines are counted from that of the token before: from the start each time would take the
+// square of the file's length.
 func (p *jsonParser) at() Origin {
-	return Origin{Source: p.source, Line: lineAt(p.content, p.decoder.InputOffset())}
+	offset := p.decoder.InputOffset()
+	p.line += bytes.Count(p.content[p.counted:offset], []byte("\n"))
+	p.counted = offset
+	return Origin{Source: p.source, Line: 1 + p.line}
 }
 
 func (p *jsonParser) value() (node, error) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -85,13 +86,11 @@ func (l *layers) config(environ []string) (*Config, error) {
 	c := Default()
 	c.RunDir = defaultRunDir(environ)
 	c.origins = l.origins
-	l.decode("", c)
+	l.decode(c)
 	if c.StateDir == "" {
 		c.StateDir = filepath.Join(c.RunDir, "state")
 	}
-	for name := range c.Plugins {
-		plugin := DefaultPlugin()
-		l.decode("plugins"+delim+name, &plugin)
+	for name, plugin := range c.Plugins {
 		plugin.derive()
 		c.Plugins[name] = plugin
 	}
@@ -107,18 +106,23 @@ func (l *layers) config(environ []string) (*Config, error) {
 	return c, nil
 }
 
-// decode fills target from the merged values at a path. They have been checked, so a mistake here is one of this
+// decode fills the configuration from the merged values. They have been checked, so a mistake here is one of this
 // package's, and is reported like any other rather than hidden.
-func (l *layers) decode(path string, target any) {
-	if path != "" && !l.merged.Exists(path) {
-		return
-	}
-	err := l.merged.UnmarshalWithConf(path, target, koanf.UnmarshalConf{
-		DecoderConfig: &mapstructure.DecoderConfig{Result: target, TagName: "koanf", ErrorUnused: true},
+func (l *layers) decode(c *Config) {
+	err := l.merged.UnmarshalWithConf("", c, koanf.UnmarshalConf{
+		DecoderConfig: &mapstructure.DecoderConfig{Result: c, TagName: "koanf", ErrorUnused: true, DecodeHook: pluginsOverDefaults},
 	})
 	if err != nil {
-		l.errors = append(l.errors, KeyError{Source: "configuration", Key: keyName(strings.Split(path, delim)), Message: err.Error()})
+		l.errors = append(l.errors, KeyError{Source: "configuration", Message: err.Error()})
 	}
+}
+
+// pluginsOverDefaults puts the defaults where a plugin is about to be decoded: a map's values start from nothing otherwise.
+func pluginsOverDefaults(from, to reflect.Value) (any, error) {
+	if to.Type() == reflect.TypeFor[Plugin]() {
+		to.Set(reflect.ValueOf(DefaultPlugin()))
+	}
+	return from.Interface(), nil
 }
 
 // defaultRunDir is a folder of the user's own where the system has one.
