@@ -45,7 +45,7 @@ agenthost_creations_on_record{plugin="idle"} 0
 
 func TestJobsThatRunAreCountedForEveryPlugin(t *testing.T) {
 	metrics := prometheus.NewRegistry()
-	running := jobs.NewRunning(100)
+	running := jobs.NewRunning(1 << 20)
 	for n, owner := range []jobs.Owner{{Plugin: "busy", Generation: "old"}, {Plugin: "busy", Generation: "new"}, {Plugin: "gone", Generation: "last"}, {}} {
 		running.Heard(running.Key("sql", []byte{byte(n)}), owner, 0)
 	}

@@ -74,7 +74,8 @@ const (
 	maxOwners = 256
 )
 
-// NewRunning returns counts of at most so many jobs.
+// NewRunning returns counts of at most so many jobs. It is for many: each of its maps has an equal part of the room, and jobs fall into them
+// by chance.
 func NewRunning(most int) *Running {
 	r := &Running{start: time.Now(), seed: maphash.MakeSeed(), most: max(1, most/runningShards), owners: map[Owner]uint32{}}
 	r.list.Store(&[]*counts{})

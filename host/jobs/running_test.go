@@ -85,7 +85,7 @@ func TestSilentJobsAreNotCountedForEver(t *testing.T) {
 func TestThereIsABoundToJobsAndOwners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRunning(10 * runningShards)
-		for i := range 2000 {
+		for i := range 100 * runningShards {
 			r.Heard(r.Key("sql", fmt.Append(nil, i)), Owner{"db", "g"}, 0)
 		}
 		if got := countsOf(r)[Owner{"db", "g"}].Running; got != 10*runningShards || !r.Full() {
