@@ -33,8 +33,8 @@ var projects struct {
 // shared is the language whose project scripts/verify-plugins uses too, and may be using now: it takes a minute to compile.
 const shared = "cpp"
 
-// makes makes a target of a language's project.
-func makes(t *testing.T, dir, language, target string) {
+// makeTarget makes a target of a language's project.
+func makeTarget(t *testing.T, dir, language, target string) {
 	t.Helper()
 	if language == shared {
 		step(t, dir, "flock", dir+".lock", "make", target)
@@ -110,7 +110,7 @@ func TestANewProjectBuildsPassesIsVerifiedAndRuns(t *testing.T) {
 	for _, language := range scaffold.Languages() {
 		t.Run(language, func(t *testing.T) {
 			dir := project(t, language)
-			makes(t, dir, language, "test")
+			makeTarget(t, dir, language, "test")
 			if said := verified(t, dir, language); !strings.Contains(said, ", 0 failed,") {
 				t.Errorf("make verify does not say that nothing failed:\n%s", said)
 			}
@@ -140,9 +140,9 @@ func TestAProjectIsBuiltAnewWhileAHostRunsIt(t *testing.T) {
 
 			dir := project(t, language)
 			if language != shared { // what it has compiled is put in place again in any case
-				touch(t, dir)
+				edit(t, dir)
 			}
-			makes(t, dir, language, "build")
+			makeTarget(t, dir, language, "build")
 
 			client, category := service.NewAsyncAgentServiceClient(conn), &admin.TaskCategory{Name: "greeter"}
 			ctx, cancel := context.WithTimeout(t.Context(), callLimit)
@@ -165,23 +165,29 @@ func TestAProjectIsBuiltAnewWhileAHostRunsIt(t *testing.T) {
 	}
 }
 
-// touch changes every source of a project: those of its program, not what a build has put there.
-func touch(t *testing.T, dir string) {
+// edit changes every source of a project, with a comment before its first line: those of its program, not what a build has put there.
+func edit(t *testing.T, dir string) {
 	t.Helper()
-	said, now := 0, time.Now()
+	comments := map[string]string{".go": "//", ".java": "//", ".kt": "//", ".py": "#", ".rs": "//", ".ts": "//"}
+	edited := 0
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		switch name := entry.Name(); {
+		switch name, comment := entry.Name(), comments[filepath.Ext(path)]; {
 		case err != nil:
 			return err
 		case entry.IsDir() && (name == "target" || name == "node_modules" || name == ".venv" || name == "dist"):
 			return fs.SkipDir
-		case entry.IsDir() || !slices.Contains([]string{".cc", ".go", ".java", ".kt", ".py", ".rs", ".ts"}, filepath.Ext(name)):
+		case entry.IsDir() || comment == "":
 			return nil
+		default:
+			source, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			edited++
+			return os.WriteFile(path, append([]byte(comment+" Edited.\n"), source...), 0o600)
 		}
-		said++
-		return os.Chtimes(path, now, now)
 	})
-	if err != nil || said == 0 {
-		t.Fatalf("%d sources in %s, %v", said, dir, err)
+	if err != nil || edited == 0 {
+		t.Fatalf("%d sources in %s, %v", edited, dir, err)
 	}
 }
