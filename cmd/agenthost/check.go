@@ -107,6 +107,11 @@ Exits with 1 if anything is wrong, and with 3 if nothing is, but something is aw
 					if _, err := startEach(ctx, settings, sources, groups, report.Plugins, progressTo(cmd, output)); err != nil {
 						return err
 					}
+					for _, p := range report.Plugins {
+						if p.killed != nil {
+							report.Warnings = append(report.Warnings, p.killed.Error())
+						}
+					}
 					report.checkSecret("create.keys", checkCreateKeys(ctx, settings.Create))
 					report.checkSecret("listen.admin_token", checkAdminTokens(ctx, settings.Listen))
 					report.Away = append(report.Away, server.CheckIssuers(ctx, settings)...) // a host starts without them, too

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -121,6 +122,12 @@ func TestCheckStartShowsTheManifestOfEachPluginAndStopsIt(t *testing.T) {
 	if !report.OK || got.stderr != "" || manifest.Agents[1].Categories[0] != "echo_sync_task" || !manifest.Agents[1].Sync || !strings.Contains(string(manifest.ConfigSchema), "threads") {
 		t.Errorf("got %s%s", got.stdout, got.stderr)
 	}
+}
+
+func TestCheckStartWarnsOfAPluginThatHadToBeKilled(t *testing.T) {
+	file := writeFile(t, "host.yaml", fmt.Sprintf("run_dir: %s/r\nplugins:\n  echo: {command: ['%s'], stop_timeout: 2s}\n", shortDir(t), strings.Join(badplugin.Command("stubborn"), "', '")))
+	agenthost(t, "check", "-c", file, "--start").
+		expect(t, 0, "ok, 1 plugin started and stopped", "agenthost: warning: plugin echo: stop: it ended neither when asked nor on SIGTERM, and was killed after ")
 }
 
 func TestCheckStartLeavesAStateDirectoryThatAHostTakes(t *testing.T) {

@@ -36,6 +36,8 @@ type checkedPlugin struct {
 	Sandbox *sandboxReport `json:"sandbox,omitempty"`
 	// Manifest is what it said of itself; absent without --start.
 	Manifest *manifestReport `json:"manifest,omitempty"`
+
+	killed error // how it had to be stopped; nil where it ended by itself
 }
 
 type manifestReport struct {
@@ -133,7 +135,10 @@ func (p *checkedPlugin) start(ctx context.Context, settings *config.Config, env 
 	p.Seconds = time.Since(began).Seconds()
 	manifest := instance.Manifest()
 	p.Manifest = newManifestReport(manifest)
-	if err := stopPlugin(instance, configured); err != nil && !errors.Is(err, plugin.ErrKilled) { // which a host would do, and go on
+	switch err := stopPlugin(instance, configured); {
+	case errors.Is(err, plugin.ErrKilled): // as a host would do it, and go on
+		p.killed = err
+	case err != nil:
 		p.Error = fmt.Sprintf("it started, but stopping it failed: %v", err)
 	}
 	return &manifest
