@@ -40,8 +40,9 @@ func (s startedFiles) changed() []string {
 	return changed
 }
 
-// writtenOver are those of some changed files whose new content stands where a process that has them open reads the old one. What is
-// replaced by a rename, as `install` and package managers do it, leaves that process its own.
+// writtenOver are those of some changed files whose new content seems to stand where a process that has them open reads the old one. What
+// is replaced by a rename, as package managers do it, leaves that process its own. A file that nobody had open may have been replaced all
+// the same: its inode is free for the next one.
 func (s startedFiles) writtenOver(changed []string) []string {
 	var over []string
 	for _, file := range s {
@@ -62,7 +63,7 @@ func (s *instanceSlot) lookAtFiles(told []string) []string {
 	if len(news) > 0 {
 		cause := fmt.Sprintf("%s changed since it was started; 'agenthost restart %s' takes it up", strings.Join(news, ", "), s.generation.spec.Name)
 		if over := files.writtenOver(news); len(over) > 0 {
-			cause += fmt.Sprintf("; %s was written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then", strings.Join(over, ", "))
+			cause += fmt.Sprintf("; %s seems to have been written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then", strings.Join(over, ", "))
 		}
 		s.generation.supervisor.emit(Event{
 			Generation: s.generation.id, OfInstance: true, Instance: s.number, State: EventFileChanged, Was: state, Cause: cause,

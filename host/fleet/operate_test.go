@@ -299,6 +299,19 @@ func TestAnOperationOnAPluginThatIsNotThereNamesTheOneThatWasMeant(t *testing.T)
 	}
 }
 
+// startScript starts a fleet whose plugin echo is a script, and tells of its events until they are cancelled.
+func startScript(t *testing.T, script string) (f running, events <-chan Event, cancel context.CancelFunc) {
+	t.Helper()
+	p := echo("1")
+	p.Command, p.Sandbox.Mode = []string{script}, config.Off // which would keep the script from the program
+	f = startWith(t, Health{Interval: 10 * time.Millisecond, Timeout: time.Second, Misses: 100})
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	events = f.Events(ctx)
+	f.apply(t, only(p))
+	return f, events, cancel
+}
+
 // A program is replaced at its path, as `install` and package managers do it. It is told apart, a restart takes it up, and so does a
 // crash.
 func TestAFileThatChangedSinceThePluginWasStartedIsToldAndTakenUpByARestart(t *testing.T) {
@@ -314,13 +327,7 @@ func TestAFileThatChangedSinceThePluginWasStartedIsToldAndTakenUpByARestart(t *t
 		}
 	}
 	write("1")
-	p := echo("1")
-	p.Command, p.Sandbox.Mode = []string{script}, config.Off // which would keep the script from the program
-	f := startWith(t, Health{Interval: 10 * time.Millisecond, Timeout: time.Second, Misses: 100})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	events := f.Events(ctx)
-	f.apply(t, only(p))
+	f, events, cancel := startScript(t, script)
 	if got := f.status(t, "echo", isVersion("1")); len(got.ChangedFiles) != 0 {
 		t.Errorf("changed are %v", got.ChangedFiles)
 	}
@@ -357,20 +364,14 @@ func TestAFileThatIsWrittenOverIsToldApart(t *testing.T) {
 	if err := os.WriteFile(script, []byte(content), 0o755); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	p := echo("1")
-	p.Command, p.Sandbox.Mode = []string{script}, config.Off // which would keep the script from the program
-	f := startWith(t, Health{Interval: 10 * time.Millisecond, Timeout: time.Second, Misses: 100})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	events := f.Events(ctx)
-	f.apply(t, only(p))
+	f, events, cancel := startScript(t, script)
 	f.status(t, "echo", isRunning)
 	if err := os.WriteFile(script, []byte(content+"# more\n"), 0o755); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
 	for e := range events {
 		if e.State == EventFileChanged {
-			if !strings.Contains(e.Cause, script+" was written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then") {
+			if !strings.Contains(e.Cause, script+" seems to have been written over, not replaced: a process that reads on in it, as a JVM does in its jar, may fail until then") {
 				t.Errorf("it is told as %q", e.Cause)
 			}
 			cancel()
